@@ -1,0 +1,43 @@
+# make demo: install and run the example. make test: install, then every check and test. Both work in a fresh clone.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_FLAGS ?=
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt
+DEPENDENCIES := pyproject.toml constraints.txt
+
+# Waiting OpenMP threads of torch would otherwise spin and slow everything else down.
+export OMP_WAIT_POLICY := PASSIVE
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: demo test check nightly bench
+
+demo: .venv/.examples
+	$(BIN)/python examples/digit_sum_torch.py
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+nightly: .venv/.dev
+	$(BIN)/python -m pytest -m nightly --timeout 3600
+
+bench: .venv/.examples
+	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.cold
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.examples: $(DEPENDENCIES) | .venv/bin/python
+	$(INSTALL) -e '.[examples]'
+	touch $@
+
+.venv/.dev: $(DEPENDENCIES) | .venv/bin/python
+	$(INSTALL) -e '.[dev,all]'
+	touch $@ .venv/.examples

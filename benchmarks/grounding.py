@@ -1,0 +1,113 @@
+"""Seconds, peak memory and sizes of grounding transitive closures whose sizes are known.
+
+`python -m benchmarks.grounding` prints a line per graph, with certain and with uncertain edges; each runs in a
+process of its own, so that the peak is its own. A wrong size fails.
+"""
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from scallax.analysis.lower import analyse
+from scallax.grounding.derivations import ONE, Literals, literal_operand
+from scallax.grounding.fixpoint import FactSet, ground
+from scallax.planner.plan import plan
+from scallax.source import Source
+
+PROGRAM = """
+type edge(i64, i64)
+rel path(x, y) = edge(x, y)
+rel path(x, z) = path(x, y), edge(y, z)
+"""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Edges, and what is known of their transitive closure."""
+
+    name: str
+    edges: Callable[[], list[tuple[int, int]]]
+    tuples: int
+    rounds: int | None = None
+
+
+def _random() -> list[tuple[int, int]]:
+    edges = np.unique(np.random.default_rng(0).integers(0, 1000, (3000, 2)), axis=0)
+    return [(int(x), int(y)) for x, y in edges]
+
+
+def _path(n: int) -> list[tuple[int, int]]:
+    return [(i, i + 1) for i in range(n - 1)]
+
+
+def _cycle(n: int) -> list[tuple[int, int]]:
+    return [(i, (i + 1) % n) for i in range(n)]
+
+
+def _tree(depth: int) -> list[tuple[int, int]]:
+    return [(i // 2, i) for i in range(2, 2 ** (depth + 1))]
+
+
+def _grid(rows: int, columns: int) -> list[tuple[int, int]]:
+    right = [(i * columns + j, i * columns + j + 1) for i in range(rows) for j in range(columns - 1)]
+    down = [(i * columns + j, (i + 1) * columns + j) for i in range(rows - 1) for j in range(columns)]
+    return right + down
+
+
+GRAPHS = (
+    Graph("random 1,000 nodes", _random, 892_097, 16),
+    Graph("path of 1,000", lambda: _path(1000), 1000 * 999 // 2, 999),
+    Graph("cycle of 600", lambda: _cycle(600), 600**2, 600),
+    Graph("tree of depth 14", lambda: _tree(14), sum(d * 2**d for d in range(1, 15)), 14),
+    Graph("grid 40 x 40", lambda: _grid(40, 40), sum(i * j - 1 for i in range(1, 41) for j in range(1, 41)), 78),
+)
+
+
+def measure(number: int, uncertain: bool) -> None:
+    """Grounds the closure of a graph and prints its line."""
+    graph = GRAPHS[number]
+    edges = graph.edges()
+    count = len(edges)
+    literals = count if uncertain else 0
+    operands = np.asarray(literal_operand(np.arange(count))) if uncertain else np.full(count, ONE)
+    compiled = plan(analyse([Source(PROGRAM)]), ["path"])
+    unused = Literals(np.full(literals, 0.5), np.full(literals, -1), np.full(literals, -1))
+    before = _peak()
+    start = time.perf_counter()
+    grounding = ground(compiled, {"edge": FactSet(edges, operands)}, unused)
+    seconds = time.perf_counter() - start
+    tuples = grounding.relations["path"].size
+    assert tuples == graph.tuples, f"{graph.name}: {tuples} tuples, not {graph.tuples}"
+    assert graph.rounds is None or grounding.num_rounds == graph.rounds, f"{graph.name}: {grounding.num_rounds} rounds"
+    kind = "uncertain" if uncertain else "certain"
+    print(
+        f"{graph.name:20} {kind:10} {tuples:>9,} {grounding.num_rounds:>6} {len(grounding.derivations):>11,}"
+        f" {seconds:>8.2f} {_peak() - before:>9,.0f}"
+    )
+
+
+def _peak() -> float:
+    """The process's largest resident memory so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def main() -> None:
+    print(f"{'graph':20} {'edges':10} {'tuples':>9} {'rounds':>6} {'derivations':>11} {'seconds':>8} {'added MiB':>9}")
+    spawn = multiprocessing.get_context("spawn")
+    for number in range(len(GRAPHS)):
+        for uncertain in (False, True):
+            run = spawn.Process(target=measure, args=(number, uncertain))
+            run.start()
+            run.join()
+            if run.exitcode != 0:
+                sys.exit(f"{GRAPHS[number].name} failed")
+
+
+if __name__ == "__main__":
+    main()

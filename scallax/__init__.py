@@ -1,0 +1,38 @@
+"""Scallop, a probabilistic and differentiable Datalog, compiled to JAX."""
+
+from typing import TYPE_CHECKING
+
+from scallax.errors import CheckpointError as CheckpointError
+from scallax.errors import GroundingError as GroundingError
+from scallax.errors import InputError as InputError
+from scallax.errors import NameResolutionError as NameResolutionError
+from scallax.errors import ParseError as ParseError
+from scallax.errors import ScallaxError as ScallaxError
+from scallax.errors import StratificationError as StratificationError
+from scallax.errors import TypeInferenceError as TypeInferenceError
+from scallax.errors import UnboundVariableError as UnboundVariableError
+from scallax.errors import UnsupportedError as UnsupportedError
+
+if TYPE_CHECKING:
+    from scallax.mappings import InputMapping as InputMapping
+    from scallax.reasoner import Reasoner as Reasoner
+    from scallax.specification import Specification as Specification
+
+# Where the names live that need NumPy or JAX: imported at their first use.
+_HOMES = {
+    "InputMapping": "scallax.mappings",
+    "Reasoner": "scallax.reasoner",
+    "Specification": "scallax.specification",
+}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'scallax' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,240 @@
+"""The arguments of a reasoner, checked and brought into normal form."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from scallax.errors import Diagnostic, InputError
+from scallax.mappings import Entries, InputMapping, is_finite_number, is_value, read_entries, read_tuple, show_tuple
+from scallax.source import Source
+from scallax.specification import Specification, Tag
+from scallax.values import Value, ValueType
+
+Outputs = tuple[tuple[str, Entries | None], ...]
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*\Z")
+_PYTHON_TYPES = {int: "i32", float: "f32", str: "String", bool: "bool"}
+
+
+def read_file(path: str | Path | None) -> Source | None:
+    """The program's file; InputError if it cannot be read."""
+    if path is None:
+        return None
+    try:
+        return Source(Path(path).read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:  # no such file, no permission, not text
+        raise InputError(f"the program file `{path}` cannot be read: {error}") from None
+
+
+def specify(
+    *,
+    program: str | None,
+    file: str | None,
+    provenance: str,
+    k: int,
+    train_k: int | None,
+    test_k: int | None,
+    wmc_with_disjunctions: bool | None,
+    facts: Mapping[str, Iterable] | None,
+    rules: Sequence[str] | None,
+    relations: Sequence[tuple[str, object]] | None,
+    input_mappings: Mapping[str, object] | None,
+    output_relation: str | None,
+    output_mapping: object,
+    output_mappings: Mapping[str, object] | None,
+    non_probabilistic: Sequence[str] | None,
+    retain_topk: Mapping[str, int] | None,
+    iter_limit: int | None,
+    early_discard: bool | None,
+    uses_tags: bool,
+) -> Specification:
+    """The arguments in normal form; tuples are as given, not yet fitted to column types.
+
+    Relations are sorted by name. `file` is the text of the file; `uses_tags` is that of the provenance. `outputs` is empty where none are named.
+    """
+    if program is not None and not isinstance(program, str):
+        raise InputError(f"`program` is a {type(program).__name__}; it must be the program's text")
+    untagged = _read_names(non_probabilistic, "non_probabilistic")
+    mappings = _read_input_mappings(input_mappings or {}, retain_topk or {}, untagged)
+    outputs, keyed = read_outputs(output_relation, output_mapping, output_mappings)
+    for name, flag in {"wmc_with_disjunctions": wmc_with_disjunctions, "early_discard": early_discard}.items():
+        if flag is not None and not isinstance(flag, bool):
+            raise InputError(f"`{name}` is {flag!r}; it must be True, False or None")
+    _check_count("k", k, 1)
+    for name, count, least in (("train_k", train_k, 1), ("test_k", test_k, 1), ("iter_limit", iter_limit, 0)):
+        if count is not None:
+            _check_count(name, count, least)
+    return Specification(
+        program=program,
+        file=file,
+        relations=tuple(_read_relation(item) for item in relations or ()),
+        rules=_read_names(rules, "rules"),
+        facts=tuple(
+            (relation, _read_facts(relation, elements, uses_tags and relation not in untagged))
+            for relation, elements in sorted((facts or {}).items())
+        ),
+        provenance=provenance,
+        k=k,
+        train_k=train_k,
+        test_k=test_k,
+        wmc_with_disjunctions=bool(wmc_with_disjunctions),
+        non_probabilistic=untagged,
+        input_mappings=mappings,
+        outputs=outputs,
+        keyed=keyed,
+        iter_limit=iter_limit,
+        early_discard=early_discard,
+    )
+
+
+def program_sources(specification: Specification, file_name: str = "<file>") -> list[Source]:
+    """The program as texts to parse: the file, the program, then declarations and rules given apart."""
+    sources = []
+    if specification.file is not None:
+        sources.append(Source(specification.file, file_name))
+    if specification.program is not None:
+        sources.append(Source(specification.program, "<program>"))
+    for name, columns in specification.relations:
+        sources.append(Source(f"type {name}({', '.join(columns)})", f"<relation {name}>"))
+    for number, rule in enumerate(specification.rules, start=1):
+        text = rule if re.match(r"\s*rel\b", rule) else f"rel {rule}"
+        sources.append(Source(text, f"<rule {number}>"))
+    return sources
+
+
+def unknown_name(message: str, name: str, known: Iterable[str]) -> InputError:
+    """An error about a name, with the nearest of the known ones as its hint."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        hint = f"did you mean `{near[0]}`?"
+    else:
+        hint = f"known: {', '.join(f'`{n}`' for n in known)}" if known else None
+    return InputError(Diagnostic(message, hint=hint))
+
+
+def read_outputs(relation: str | None, mapping: object, mappings: Mapping[str, object] | None) -> tuple[Outputs, bool]:
+    """The outputs, and whether they are returned as a dictionary. No outputs if every argument is None."""
+    if mappings is not None:
+        if relation is not None or mapping is not None:
+            raise InputError("give `output_mappings` or `output_relation` and `output_mapping`, not both")
+        if not isinstance(mappings, Mapping) or not mappings:
+            raise InputError("`output_mappings` must be a non-empty dictionary from relations to mappings")
+        return tuple((name, _read_output(name, entry)) for name, entry in mappings.items()), True
+    if relation is None and mapping is not None:
+        match mapping:
+            case (str() as name, entry) if isinstance(mapping, tuple):
+                relation, mapping = name, entry
+            case _:
+                raise InputError(
+                    Diagnostic(
+                        "`output_mapping` does not say which relation it is for",
+                        hint='write `output_mapping=("relation", mapping)`, or give `output_relation` as well',
+                    )
+                )
+    if relation is None:
+        return (), False
+    if not isinstance(relation, str):
+        raise InputError(f"`output_relation` is {relation!r}; it must be the name of a relation")
+    return ((relation, _read_output(relation, mapping)),), False
+
+
+def _read_output(relation: str, mapping: object) -> Entries | None:
+    if mapping is None:
+        return None
+    what = f"output mapping of `{relation}`"
+    entries = read_entries(mapping, what)
+    if isinstance(mapping, dict) or len(entries.shape) > 1 or is_value(mapping):
+        raise InputError(
+            f"{what}: give a range, a list of values or tuples, one tuple, or None for every possible tuple"
+        )
+    return entries
+
+
+def _read_input_mappings(
+    mappings: Mapping[str, object], retain_topk: Mapping[str, int], untagged: Sequence[str]
+) -> tuple[tuple[str, InputMapping], ...]:
+    if not isinstance(mappings, Mapping):
+        raise InputError("`input_mappings` must be a dictionary from relations to mappings")
+    read = {}
+    for relation, mapping in mappings.items():
+        if relation in untagged:
+            raise InputError(
+                f"`{relation}` is non-probabilistic, but its input mapping takes probabilities; leave it out of one of the two"
+            )
+        if not isinstance(mapping, InputMapping):
+            mapping = InputMapping(read_entries(mapping, f"input mapping of `{relation}`"))
+        read[relation] = mapping
+    for relation, k in retain_topk.items():
+        if relation not in read:
+            raise unknown_name(f"`retain_topk` names `{relation}`, which has no input mapping", relation, read)
+        read[relation] = _retaining(read[relation], k)
+    return tuple(sorted(read.items()))
+
+
+def _retaining(mapping: InputMapping, k: int) -> InputMapping:
+    return InputMapping(
+        mapping.entries,
+        disjunctive=mapping.disjunctive,
+        disjunctive_dim=mapping.disjunctive_dim,
+        retain_threshold=mapping.retain_threshold,
+        retain_k=k,
+    )
+
+
+def _read_facts(relation: str, elements: Iterable, tagged: bool) -> tuple[tuple[Tag, tuple[Value, ...]], ...]:
+    if isinstance(elements, str) or not isinstance(elements, Iterable):
+        raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
+    facts = []
+    for position, element in enumerate(elements):
+        what = f"facts of `{relation}`: fact {position}, {element!r},"
+        tag = None
+        if tagged:
+            if not isinstance(element, tuple) or len(element) != 2:
+                raise InputError(
+                    Diagnostic(f"{what} has no tag", hint="write `(probability, tuple)`, or `(None, tuple)`")
+                )
+            tag, element = element
+            if tag is not None and not isinstance(tag, bool) and not is_finite_number(tag):
+                raise InputError(f"{what} has the tag {tag!r}; it must be a finite number, a bool or None")
+        values = read_tuple(element if isinstance(element, tuple) else (element,), what.removesuffix(","))
+        facts.append((tag if tag is None or isinstance(tag, bool) else float(tag), values))
+    return tuple(facts)
+
+
+def _read_relation(item: object) -> tuple[str, tuple[str, ...]]:
+    match item:
+        case (str() as name, types) if _IDENTIFIER.match(name):
+            columns = types if isinstance(types, tuple | list) else (types,)
+            return name, tuple(_read_type(name, column) for column in columns)
+        case _:
+            raise InputError(f"`relations` holds {item!r}; every item must be a pair of a name and column types")
+
+
+def _read_type(relation: str, column: object) -> str:
+    if isinstance(column, ValueType):
+        return str(column)
+    if isinstance(column, type) and column in _PYTHON_TYPES:
+        return _PYTHON_TYPES[column]
+    if isinstance(column, str) and _IDENTIFIER.match(column):
+        return column
+    raise InputError(f"relation `{relation}`: {column!r} is no column type; write a type's name such as `i32`")
+
+
+def _read_names(names: Sequence[str] | None, what: str) -> tuple[str, ...]:
+    names = () if names is None else names
+    if isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(n, str) for n in names):
+        raise InputError(f"`{what}` must be a list of strings")
+    return tuple(names)
+
+
+def _check_count(name: str, count: object, least: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < least:
+        raise InputError(f"`{name}` is {count!r}; it must be an integer of at least {least}")
+
+
+def show_facts(relation: str, tuples: Sequence[tuple[Value, ...]], most: int = 5) -> str:
+    """Tuples of a relation for a message: `sum_2(19)`, `sum_2(20)` and 3 more."""
+    shown = ", ".join(f"`{relation}{show_tuple(t)}`" for t in tuples[:most])
+    return shown if len(tuples) <= most else f"{shown} and {len(tuples) - most} more"

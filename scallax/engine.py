@@ -1,0 +1,142 @@
+"""From sources to a ground program: the stages in order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scallax import ir
+from scallax.analysis.lower import analyse
+from scallax.grounding.derivations import ONE, Literals, literal_operand
+from scallax.grounding.fixpoint import FactSet, Grounding, ground
+from scallax.grounding.layout import GroundProgram, lay_out
+from scallax.planner.plan import plan
+from scallax.provenance.base import AbstractProvenance
+from scallax.source import Source
+from scallax.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFacts:
+    """Facts of one relation from Python; the values fit the relation's columns.
+
+    `tags` are constants, None for a certain fact; `inputs` int64 `[tuples]` are positions in the flattened batch inputs; without
+    either all facts are certain. `groups` int64 `[tuples]` are mutual exclusion groups, -1 for none, numbered apart from
+    those of other given facts and of the program.
+    """
+
+    relation: str
+    tuples: Sequence[tuple[Value, ...]]
+    tags: Sequence[float | bool | None] | None = None
+    inputs: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+
+def analyse_program(
+    sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None
+) -> ir.Program:
+    """The checked program of all sources together; `given` are example tuples of relations whose facts come from Python.
+
+    Raises the error of the first stage that refuses the program.
+    """
+    return analyse(sources, given or {})
+
+
+def ground_program(
+    program: ir.Program,
+    provenance: AbstractProvenance,
+    given: Sequence[GivenFacts],
+    outputs: Sequence[str],
+    *,
+    iter_limit: int | None = None,
+) -> Grounding:
+    """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
+
+    Raises `StratificationError` and `GroundingError`.
+    """
+    table = _LiteralBuilder(provenance)
+    facts: dict[str, FactSet] = {}
+    for relation, tuples, operands in table.add_all(program, given):
+        if relation in facts:
+            tuples = [*facts[relation].tuples, *tuples]
+            operands = np.concatenate([facts[relation].operands, operands])
+        facts[relation] = FactSet(tuples, operands)
+    return ground(
+        plan(program, outputs),
+        facts,
+        table.literals(),
+        rule_tags=provenance.uses_tags,
+        iter_limit=iter_limit,
+    )
+
+
+def compile_outputs(grounding: Grounding, provenance: AbstractProvenance, operands: np.ndarray) -> GroundProgram:
+    """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order."""
+    literals = grounding.literals
+    num_inputs = int(literals.source.max(initial=-1)) + 1
+    return lay_out(
+        grounding.derivations,
+        literals,
+        operands,
+        num_inputs,
+        block_rows=provenance.block_rows,
+        transposed=provenance.has_tag_gradient,
+    )
+
+
+@dataclass(slots=True)
+class _LiteralBuilder:
+    """Gives facts their operands: ONE, or a literal of their own."""
+
+    provenance: AbstractProvenance
+    prior: list[float] = field(default_factory=list)
+    source: list[int] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)
+    num_groups: int = 0
+
+    def add_all(
+        self, program: ir.Program, given: Sequence[GivenFacts]
+    ) -> Iterator[tuple[str, list[tuple[Value, ...]], np.ndarray]]:
+        """Relation, tuples and operands of the program's facts, then of the given ones."""
+        by_relation: dict[str, list[ir.Fact]] = {}
+        for fact in program.facts:
+            by_relation.setdefault(fact.relation, []).append(fact)
+        self.num_groups = 1 + max((fact.group for fact in program.facts if fact.group is not None), default=-1)
+        for relation, facts in by_relation.items():
+            operands = [self._constant(fact.tag, -1 if fact.group is None else fact.group) for fact in facts]
+            yield relation, [fact.values for fact in facts], np.array(operands, np.int64)
+        for facts in given:
+            yield facts.relation, list(facts.tuples), self._operands(facts)
+
+    def literals(self) -> Literals:
+        return Literals(
+            np.array(self.prior, np.float64), np.array(self.source, np.int64), np.array(self.group, np.int64)
+        )
+
+    def _operands(self, facts: GivenFacts) -> np.ndarray:
+        count = len(facts.tuples)
+        groups = np.full(count, -1) if facts.groups is None else np.asarray(facts.groups)
+        groups = np.where(groups >= 0, groups + self.num_groups, -1)
+        self.num_groups = max(self.num_groups, 1 + int(groups.max(initial=-1)))
+        if facts.inputs is not None and self.provenance.uses_tags:
+            operands = [
+                self._literal(np.nan, int(place), int(group)) for place, group in zip(facts.inputs, groups, strict=True)
+            ]
+        else:
+            tags = facts.tags if facts.tags is not None else [None] * count
+            operands = [self._constant(tag, int(group)) for tag, group in zip(tags, groups, strict=True)]
+        return np.array(operands, np.int64)
+
+    def _constant(self, tag: float | bool | None, group: int) -> int:
+        if not self.provenance.uses_tags:
+            return ONE
+        prior = None if tag is None else self.provenance.prior(tag)
+        if prior is None and group >= 0 and self.provenance.respects_groups:
+            prior = 1.0
+        return ONE if prior is None else self._literal(prior, -1, group)
+
+    def _literal(self, prior: float, source: int, group: int) -> int:
+        self.prior.append(prior)
+        self.source.append(source)
+        self.group.append(group)
+        return int(literal_operand(len(self.prior) - 1))

@@ -1,0 +1,80 @@
+"""Errors that say what is wrong, where, and what to do."""
+
+from dataclasses import dataclass
+
+from scallax.source import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One problem: a sentence, the place in the program it is about, and what to do."""
+
+    message: str
+    span: Span | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.span is not None:
+            line, column = self.span.source.position(self.span.start)
+            text = self.span.source.line(line)
+            width = max(1, min(self.span.end - self.span.start, len(text) - column + 1))
+            # A caret stands under its character only if tabs are repeated, not counted.
+            indent = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
+            lines = [
+                f"{self.span.source.name}:{line}:{column}: {self.message}",
+                f"  {text}",
+                f"  {indent}{'^' * width}",
+            ]
+        if self.hint is not None:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class ScallaxError(Exception):
+    """Base of every error that scallax raises for its user; `str` is the whole report."""
+
+    def __init__(self, *diagnostics: Diagnostic | str):
+        self.diagnostics = tuple(
+            d if isinstance(d, Diagnostic) else Diagnostic(d) for d in diagnostics
+        )
+        super().__init__("\n\n".join(map(str, self.diagnostics)))
+
+    def __reduce__(self):
+        return type(self), self.diagnostics
+
+
+class ParseError(ScallaxError):
+    """The text is not a program."""
+
+
+class NameResolutionError(ScallaxError):
+    """A name is not declared, or is declared twice."""
+
+
+class TypeInferenceError(ScallaxError):
+    """Types or arities of columns, variables or operands conflict."""
+
+
+class UnboundVariableError(ScallaxError):
+    """A variable is used that no positive atom or equality binds."""
+
+
+class StratificationError(ScallaxError):
+    """A relation depends on its own negation or aggregate."""
+
+
+class UnsupportedError(ScallaxError):
+    """A construct of the language, or a combination, that this version does not evaluate."""
+
+
+class GroundingError(ScallaxError):
+    """Grounding met a value it cannot compute, or passed a limit."""
+
+
+class InputError(ScallaxError, ValueError):
+    """A value handed to the Python interface does not fit: a fact, a mapping, a tensor, an option."""
+
+
+class CheckpointError(ScallaxError):
+    """Saved data is damaged, of another format, or belongs to another program."""

@@ -1,0 +1,239 @@
+"""Probabilities of output tuples from those of the facts: a provenance folded over a ground program, with its gradient."""
+
+import functools
+from dataclasses import fields, replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from scallax.errors import Diagnostic, UnsupportedError
+from scallax.grounding.layout import GroundProgram
+from scallax.kernels.tiles import Tags, fold_tiles, take_block
+from scallax.provenance.base import AbstractProvenance, LiteralTable
+
+_STATIC = ("width", "branches", "use_rows", "num_heads", "num_sums")
+
+jax.tree_util.register_dataclass(
+    GroundProgram,
+    data_fields=[field.name for field in fields(GroundProgram) if field.name not in _STATIC],
+    meta_fields=list(_STATIC),
+)
+
+
+class Residuals(NamedTuple):
+    """What a gradient needs beside inputs and program: all tags if gradients pass through them, else the outputs' tags."""
+
+    tags: Tags
+
+
+def evaluate(
+    provenance: AbstractProvenance,
+    program: GroundProgram,
+    inputs: Float[Array, "inputs batch"],
+    present: Bool[Array, "inputs batch"] | None = None,
+) -> Array:
+    """The outputs' values `[outputs, batch]` (padded length; float, or bool for a discrete provenance).
+
+    `present` False means that the fact does not exist in that sample. Pure; works under `jit`, `grad` and `vmap` (which
+    folds into the batch). A second derivative raises.
+    """
+    if present is None:
+        present = jnp.ones(inputs.shape, bool)
+    return _evaluate(provenance, inputs, present, program)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _evaluate(provenance, inputs, present, program):
+    return _batched(_run, provenance)(program, inputs, present)
+
+
+def _evaluate_forward(provenance, inputs, present, program):
+    def run(inputs):
+        return forward(provenance, program, inputs, present)
+
+    outputs, residuals = _first_order(run)(inputs)
+    return outputs, (inputs, present, program, residuals)
+
+
+def _evaluate_backward(provenance, saved, cotangent):
+    inputs, present, program, residuals = saved
+    if provenance.is_discrete:
+        return jnp.zeros_like(inputs), None, None
+
+    def pull(inputs, cotangent):
+        return backward(provenance, program, inputs, present, residuals, cotangent)
+
+    return _first_order(pull)(inputs, cotangent), None, None
+
+
+_evaluate.defvjp(_evaluate_forward, _evaluate_backward)
+
+
+def _first_order(function):
+    """The function, with one clear error for who differentiates it: JAX does so for second derivatives."""
+    guarded = jax.custom_jvp(function)
+
+    @guarded.defjvp
+    def refuse(primals, tangents):
+        raise UnsupportedError(
+            Diagnostic(
+                "the gradient of a program was differentiated again, and second derivatives are not available",
+                hint="stop the gradient, for example with `jax.lax.stop_gradient`",
+            )
+        )
+
+    return guarded
+
+
+def forward(
+    provenance: AbstractProvenance,
+    program: GroundProgram,
+    inputs: Float[Array, "inputs batch"],
+    present: Bool[Array, "inputs batch"],
+) -> tuple[Array, Residuals]:
+    """The outputs `[outputs, batch]` and what `backward` needs; no index array is among the residuals."""
+    return _batched(_run_keeping_tags, provenance)(program, inputs, present)
+
+
+def backward(
+    provenance: AbstractProvenance,
+    program: GroundProgram,
+    inputs: Float[Array, "inputs batch"],
+    present: Bool[Array, "inputs batch"],
+    residuals: Residuals,
+    cotangent: Float[Array, "outputs batch"],
+) -> Float[Array, "inputs batch"]:
+    """The gradient of the inputs for a cotangent of the outputs."""
+    return _batched(_pull_back, provenance)(program, inputs, present, residuals, cotangent)
+
+
+def _batched(function, provenance):
+    """`function(provenance, program, *arrays)` whose `vmap` over the arrays folds the new axis into their batch axis.
+
+    (The default rule would put the batch in front of the nodes, in the slow layout.)
+    """
+
+    @jax.custom_batching.custom_vmap
+    def call(program, *arrays):
+        return function(provenance, program, *arrays)
+
+    @call.def_vmap
+    def fold(axis_size, in_batched, program, *arrays):
+        assert not any(jax.tree.leaves(in_batched[0])), "a program is one, not a batch"
+
+        def to_batch(leaf, batched):
+            leaf = leaf if batched else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
+            return jnp.moveaxis(leaf, 0, -2).reshape(*leaf.shape[1:-1], -1)
+
+        results = _batched(function, provenance)(program, *jax.tree.map(to_batch, list(arrays), list(in_batched[1:])))
+        split = jax.tree.map(lambda leaf: jnp.moveaxis(leaf.reshape(*leaf.shape[:-1], axis_size, -1), -2, 0), results)
+        return split, jax.tree.map(lambda _: True, results)
+
+    return call
+
+
+def _run(provenance, program, inputs, present):
+    return _run_keeping_tags(provenance, program, inputs, present)[0]
+
+
+def _run_keeping_tags(provenance, program, inputs, present):
+    literals = _literal_table(program, inputs, present)
+    tags = _fold(provenance, program, literals)
+    outputs = jax.tree.map(lambda leaf: leaf.at[program.outputs].get(mode="promise_in_bounds"), tags)
+    values = provenance.recover(outputs, literals)
+    return values, Residuals(tags if provenance.has_tag_gradient else outputs)
+
+
+def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> LiteralTable:
+    """Values of the literals: from the inputs, or as written in the program."""
+    source = program.literal_source
+    prior = program.literal_prior[0].astype(inputs.dtype) + program.literal_prior[1].astype(inputs.dtype)
+    if inputs.shape[0]:
+        given = (source >= 0)[:, None]
+        place = jnp.maximum(source, 0)
+        values = jnp.where(given, inputs.at[place].get(mode="clip"), prior[:, None])
+        exists = jnp.where(given, present.at[place].get(mode="clip"), True)
+    else:
+        values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
+        exists = jnp.ones(values.shape, bool)
+    return LiteralTable(
+        values, exists, program.exclusions, program.group_end, program.literal_count, program.has_negation
+    )
+
+
+def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> Tags:
+    leaves = provenance.leaf_tags(literals)
+    if not program.branches:
+        return leaves
+    zero = jax.tree.map(lambda leaf: leaf[:1], leaves)
+
+    def repeat(count):
+        return jax.tree.map(lambda none: jnp.broadcast_to(none, (count, *none.shape[1:])), zero)
+
+    rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), leaves, repeat(program.num_heads))
+
+    def branch(kind, count):
+        def fold(rows, total, offset, cyclic):
+            left = take_block(rows, program.left, offset, program.width, count)
+            right = take_block(rows, program.right, offset, program.width, count)
+            return provenance.step(kind, total, left, right, cyclic, literals)
+
+        return fold
+
+    return fold_tiles(
+        rows,
+        program.width,
+        program.tiles,
+        None if provenance.is_idempotent else repeat(program.width),
+        [branch(kind, count) for kind, count in program.branches],
+        lambda total, step: total,
+        provenance.differs,
+    )
+
+
+def _pull_back(provenance, program, inputs, present, residuals, cotangent):
+    if provenance.has_tag_gradient:
+        gradients = _pull_back_tags(provenance, program, inputs, present, residuals.tags, cotangent)
+    else:
+
+        def recover(values):
+            return provenance.recover(residuals.tags, replace(literals, probabilities=values))
+
+        literals = _literal_table(program, inputs, present)
+        (gradients,) = jax.vjp(recover, literals.probabilities)[1](cotangent)
+    gradients = jnp.concatenate([gradients, jnp.zeros((1, gradients.shape[1]), gradients.dtype)])
+    return jnp.where(present, gradients.at[program.input_literal].get(mode="clip"), jnp.zeros_like(inputs))
+
+
+def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
+    """Cotangents of the literals: each use of a row contributes the cotangent of its head times the other operand's tag."""
+    num_outputs, batch = cotangent.shape
+    sums = jnp.zeros((1 + num_outputs + program.num_sums, batch), cotangent.dtype)
+    sums = lax.dynamic_update_slice_in_dim(sums, cotangent, 1, 0)
+    width, schedule = program.width, program.transpose
+
+    def branch(count):
+        def fold(sums, total, offset, cyclic):
+            used = take_block(sums, program.uses, offset, width, count)
+            others = take_block(tags, program.others, offset, width, count)
+            return total + sum(c * other for c, other in zip(used, others, strict=True))
+
+        return fold
+
+    def finish(total, step):
+        heads = lax.dynamic_slice_in_dim(tags, program.heads[step], width)
+        return provenance.head_cotangent(total, heads, schedule.complement[step], schedule.cyclic[step])
+
+    sums = fold_tiles(
+        sums,
+        width,
+        schedule,
+        jnp.zeros((width, batch), cotangent.dtype),
+        [branch(count) for count in program.use_rows],
+        finish,
+        provenance.differs,
+    )
+    return sums.at[program.literal_row].get(mode="promise_in_bounds")

@@ -1,0 +1,179 @@
+"""Derivations under construction: nodes, conjunctions shared by their operands, and literals of tagged rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
+from scallax.kernels.rows import Buffer, RowTable, unique_rows
+
+# The rule number of derivations that no rule makes: facts and projections of negated relations.
+NO_RULE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One operand per row of a conjunction; `negated` says that the complements are meant."""
+
+    operands: np.ndarray
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two operands of each row's derivation."""
+
+    left: np.ndarray
+    right: np.ndarray
+    left_negated: np.ndarray
+    right_negated: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "Pair":
+        return Pair(self.left[rows], self.right[rows], self.left_negated[rows], self.right_negated[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Derivations as they are collected. `repeatable`: the same row may have been found from other tuples."""
+
+    head: np.ndarray
+    pair: Pair
+    repeatable: np.ndarray
+    rule: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.head)
+
+    def __getitem__(self, rows: np.ndarray) -> "Rows":
+        return Rows(self.head[rows], self.pair[rows], self.repeatable[rows], self.rule[rows])
+
+
+class DerivationBuilder:
+    """Collects derivations, and numbers the nodes and literals that they need."""
+
+    def __init__(self, literals: Literals):
+        self.num_nodes = 0
+        self.num_derivations = 0
+        self._literals = literals
+        self._tags: list[np.ndarray] = []
+        self._num_literals = len(literals)
+        self._parts: list[Rows] = []
+        self._conjunctions = RowTable(3)
+        self._conjunction_nodes = Buffer()
+
+    def add_nodes(self, count: int) -> np.ndarray:
+        """Fresh node ids."""
+        self.num_nodes += count
+        return np.arange(self.num_nodes - count, self.num_nodes)
+
+    def add_literals(self, prior: np.ndarray) -> np.ndarray:
+        """Operand codes of fresh independent literals with the given constant tags."""
+        self._tags.append(prior)
+        self._num_literals += len(prior)
+        return np.asarray(literal_operand(np.arange(self._num_literals - len(prior), self._num_literals)))
+
+    def add(self, head: np.ndarray, pair: Pair, repeatable: np.ndarray, rule: int) -> None:
+        """Derivations `head <- left, right`."""
+        self._parts.append(Rows(head, pair, repeatable, np.full(len(head), rule, np.int32)))
+        self.num_derivations += len(head)
+
+    def add_single(self, head: np.ndarray, operands: np.ndarray) -> None:
+        """Derivations `head <- operand` that no rule makes, such as facts."""
+        self.add(head, conjoin(self, [Factor(operands)], len(head), NO_RULE), np.zeros(len(head), np.bool_), NO_RULE)
+
+    def conjunction(self, pair: Pair, rule: int) -> np.ndarray:
+        """The nodes of conjunctions, one for each distinct pair of operands over the whole grounding."""
+        flags = pair.left_negated.astype(np.int64) + 2 * pair.right_negated
+        known = self._conjunctions.size
+        ids = self._conjunctions.insert([pair.left, pair.right, flags], len(flags))
+        count = self._conjunctions.size - known
+        if count:
+            nodes = self.add_nodes(count)
+            self._conjunction_nodes.append(nodes)
+            left, right, flags = (column[known:].copy() for column in self._conjunctions.columns)
+            pair = Pair(left, right, (flags & 1).astype(np.bool_), (flags & 2).astype(np.bool_))
+            self.add(nodes, pair, np.zeros(count, np.bool_), rule)
+        return self._conjunction_nodes.values[ids]
+
+    def take(self, first: int) -> Rows:
+        """Removes and returns the parts from number `first` on, as one."""
+        parts, self._parts = self._parts[first:], self._parts[:first]
+        rows = _concatenate(parts)
+        self.num_derivations -= len(rows)
+        return rows
+
+    def put(self, rows: Rows) -> None:
+        """Adds back what `take` returned, perhaps changed."""
+        self._parts.append(rows)
+        self.num_derivations += len(rows)
+
+    @property
+    def num_parts(self) -> int:
+        return len(self._parts)
+
+    def literals(self) -> Literals:
+        """The given literals and those of tagged rules."""
+        prior = np.concatenate([self._literals.prior, *self._tags])
+        none = np.full(len(prior) - len(self._literals), -1, np.int64)
+        return Literals(
+            prior, np.concatenate([self._literals.source, none]), np.concatenate([self._literals.group, none])
+        )
+
+    def derivations(self) -> tuple[Derivations, np.ndarray]:
+        """All derivations, each once, and the numbers of their rules, int32."""
+        rows = _without_repeats(_concatenate(self._parts))
+        pair = rows.pair
+        derivations = Derivations(
+            self.num_nodes, rows.head, pair.left, pair.right, pair.left_negated, pair.right_negated
+        )
+        return derivations, rows.rule
+
+
+def conjoin(builder: DerivationBuilder, factors: Sequence[Factor], num_rows: int, rule: int) -> Pair:
+    """The conjunction of each row's operands as a pair, left to right; ONE is left out, at most two stay."""
+    left, right = np.full(num_rows, ONE), np.full(num_rows, ONE)
+    left_negated, right_negated = np.zeros(num_rows, np.bool_), np.zeros(num_rows, np.bool_)
+    for factor in factors:
+        present = factor.operands != ONE
+        full = np.flatnonzero(present & (right != ONE))
+        if len(full):
+            left[full] = builder.conjunction(Pair(left, right, left_negated, right_negated)[full], rule)
+            left_negated[full] = False
+            right[full] = ONE
+        second = present & (left != ONE)
+        first = present & ~second
+        left[first] = factor.operands[first]
+        right[second] = factor.operands[second]
+        left_negated |= first & factor.negated
+        right_negated = (right_negated & ~second) | (second & factor.negated)
+    return Pair(left, right, left_negated, right_negated)
+
+
+def _without_repeats(rows: Rows) -> Rows:
+    """Keeps the first of equal derivations by one rule among those that may repeat."""
+    candidates = np.flatnonzero(rows.repeatable)
+    if len(candidates) == 0:
+        return rows
+    some = rows[candidates]
+    flags = some.rule.astype(np.int64) * 4 + 2 * some.pair.left_negated + some.pair.right_negated
+    first = unique_rows([some.head, some.pair.left, some.pair.right, flags], len(some))
+    kept = ~rows.repeatable
+    kept[candidates[first]] = True
+    return rows[kept]
+
+
+def _concatenate(parts: Sequence[Rows]) -> Rows:
+    integers = np.zeros(0, np.int64)
+    flags = np.zeros(0, np.bool_)
+    return Rows(
+        np.concatenate([integers, *(part.head for part in parts)]),
+        Pair(
+            np.concatenate([integers, *(part.pair.left for part in parts)]),
+            np.concatenate([integers, *(part.pair.right for part in parts)]),
+            np.concatenate([flags, *(part.pair.left_negated for part in parts)]),
+            np.concatenate([flags, *(part.pair.right_negated for part in parts)]),
+        ),
+        np.concatenate([flags, *(part.repeatable for part in parts)]),
+        np.concatenate([np.zeros(0, np.int32), *(part.rule for part in parts)]),
+    )

@@ -1,0 +1,57 @@
+"""Operands, derivations and literals: what grounding hands to evaluation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# An operand of a derivation is one int64: a node (0, 1, 2, ...) or one of these codes.
+ONE = -1
+ZERO = -2
+_FIRST_LITERAL = -3
+
+
+def literal_operand(literal: np.ndarray | int):
+    """The operand code of literal ids."""
+    return _FIRST_LITERAL - literal
+
+
+def operand_literal(operand: np.ndarray | int):
+    """The literal id of a literal's operand code (any code of at most -3)."""
+    return _FIRST_LITERAL - operand
+
+
+@dataclass(frozen=True, slots=True)
+class Literals:
+    """The uncertain facts: every one is a random variable of its own.
+
+    `prior` float64 `[literals]`: the tag written in the program, NaN where the batch gives it.
+    `source` int64 `[literals]`: position in the batch's flattened inputs, or -1 for a prior.
+    `group` int64 `[literals]`: literals of one group exclude each other; -1 is independent.
+    """
+
+    prior: np.ndarray
+    source: np.ndarray
+    group: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.prior)
+
+
+@dataclass(frozen=True, slots=True)
+class Derivations:
+    """`head <- left, right`, one row each; `right` is ONE where there is one operand.
+
+    `head` int64 `[derivations]` are node ids below `num_nodes`; `left` and `right` int64 are operand
+    codes; `left_negated` and `right_negated` bool say that the complement of the operand is meant.
+    A node of no derivation is false.
+    """
+
+    num_nodes: int
+    head: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    left_negated: np.ndarray
+    right_negated: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.head)

@@ -1,0 +1,146 @@
+"""Values of expressions over the columns of a table."""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+import numpy as np
+
+from scallax import ir
+from scallax.errors import Diagnostic, GroundingError
+from scallax.grounding.arithmetic import saturating, truncated_quotient, truncated_remainder
+from scallax.grounding.casts import cast
+from scallax.grounding.symbols import Symbols, decode, encode_values, native_dtype, sort_keys
+from scallax.planner.algebra import print_expression
+from scallax.source import Span
+from scallax.values import ValueType
+
+_COMPARISONS = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
+_CONNECTIVES = {"&&": np.logical_and, "||": np.logical_or, "^": np.logical_xor}
+
+
+class Evaluation:
+    """Evaluates expressions over the rows of a table and remembers the rows that have no value.
+
+    `columns` are codes by variable name. `missing` bool `[rows]`, or None while every row has a value: a cast
+    or a float division of the row failed. `rule` is the span to blame for a division by zero.
+    """
+
+    __slots__ = ("_columns", "_rule", "_symbols", "missing", "num_rows")
+
+    def __init__(self, columns: Mapping[str, np.ndarray], num_rows: int, symbols: Symbols, rule: Span | None):
+        self._columns = columns
+        self._symbols = symbols
+        self._rule = rule
+        self.num_rows = num_rows
+        self.missing: np.ndarray | None = None
+
+    def native(self, expression: ir.Expression) -> np.ndarray:
+        """The values `[rows]` in the native dtype of the expression's type."""
+        match expression:
+            case ir.Variable(name=name, type=type):
+                return decode(self._columns[name], type, self._symbols)
+            case ir.Constant(value=value, type=type):
+                constant = decode(encode_values([value], type, self._symbols), type, self._symbols)
+                return np.broadcast_to(constant, self.num_rows)
+            case ir.Unary():
+                return self._unary(expression)
+            case ir.Binary(op=op, left=left, right=right):
+                if op in _COMPARISONS:
+                    return self._compare(op, left, right)
+                if op in _CONNECTIVES:
+                    return _CONNECTIVES[op](self.native(left), self.native(right))
+                return self._arithmetic(expression)
+            case ir.Conditional():
+                return self._choose(expression)
+            case ir.Cast(operand=operand, type=type):
+                values, exists = cast(self.native(operand), operand.type, type, self._symbols)
+                if exists is not None:
+                    self._drop(~exists)
+                return values
+            case _:
+                assert_never(expression)
+
+    def _drop(self, rows: np.ndarray) -> None:
+        if np.any(rows):
+            self.missing = rows if self.missing is None else self.missing | rows
+
+    def _unary(self, expression: ir.Unary) -> np.ndarray:
+        values = self.native(expression.operand)
+        if expression.op == "!":
+            return ~values
+        if expression.type.is_float:
+            return -values
+        return saturating("-", np.zeros_like(values), values, expression.type)
+
+    def _compare(self, op: str, left: ir.Expression, right: ir.Expression) -> np.ndarray:
+        values = self.native(left), self.native(right)
+        if left.type is ValueType.STRING and op not in ("==", "!="):
+            ranks = sort_keys(np.concatenate(values), ValueType.STRING, self._symbols)
+            values = ranks[: self.num_rows], ranks[self.num_rows :]
+        return _COMPARISONS[op](*values).astype(np.bool_, copy=False)
+
+    def _arithmetic(self, expression: ir.Binary) -> np.ndarray:
+        left, right = self.native(expression.left), self.native(expression.right)
+        if expression.type is ValueType.STRING:
+            return self._concatenate(left, right)
+        if expression.type.is_float:
+            return self._float_arithmetic(expression.op, left, right)
+        if expression.op in "+-*":
+            return saturating(expression.op, left, right, expression.type)
+        zero = (right == 0).astype(np.bool_, copy=False)
+        if self.missing is not None:
+            zero &= ~self.missing
+        if np.any(zero):
+            raise GroundingError(
+                Diagnostic(
+                    f"division by zero in `{print_expression(expression)}`",
+                    expression.span or self._rule,
+                    "choose the divisor with `if ... then ... else`, or give the rule a constraint that it is not 0",
+                )
+            )
+        divisor = np.where(right == 0, right.dtype.type(1) if right.dtype.kind != "O" else 1, right)
+        divide = truncated_quotient if expression.op == "/" else truncated_remainder
+        return divide(left, divisor, expression.type)
+
+    def _float_arithmetic(self, op: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            match op:
+                case "+":
+                    return left + right
+                case "-":
+                    return left - right
+                case "*":
+                    return left * right
+                case "/":
+                    values = left / right
+                case _:
+                    values = np.fmod(left, right)
+        self._drop(np.isnan(values))
+        return values
+
+    def _concatenate(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        pairs, inverse = np.unique(np.stack([left, right], axis=1), axis=0, return_inverse=True)
+        first, second = self._symbols.values(pairs[:, 0]), self._symbols.values(pairs[:, 1])
+        return self._symbols.intern(a + b for a, b in zip(first, second, strict=True))[inverse.reshape(-1)]
+
+    def _choose(self, expression: ir.Conditional) -> np.ndarray:
+        """Evaluates either branch only on the rows that take it: the other may divide by zero there."""
+        taken = self.native(expression.condition)
+        values = np.zeros(self.num_rows, native_dtype(expression.type))
+        for rows, branch in ((taken, expression.then), (~taken, expression.otherwise)):
+            positions = np.flatnonzero(rows)
+            columns = {name: column[positions] for name, column in self._columns.items()}
+            inner = Evaluation(columns, len(positions), self._symbols, self._rule)
+            values[positions] = inner.native(branch)
+            if inner.missing is not None:
+                missing = np.zeros(self.num_rows, np.bool_)
+                missing[positions] = inner.missing
+                self._drop(missing)
+        return values

@@ -1,0 +1,380 @@
+"""Semi-naive grounding: every tuple that can hold, and every derivation of it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scallax import ir
+from scallax.errors import Diagnostic, GroundingError, InputError
+from scallax.grounding.certainty import propagate_certainty
+from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
+from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
+from scallax.grounding.operators import Database, Table, run_pipeline
+from scallax.grounding.relation import GroundRelation
+from scallax.grounding.symbols import (
+    Symbols,
+    decode,
+    decode_values,
+    encode,
+    encode_values,
+    find_values,
+    sort_keys,
+)
+from scallax.planner.algebra import DeltaRule, Join, Pipeline, Plan, Stratum
+from scallax.planner.joins import plan_joins
+from scallax.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class FactSet:
+    """The facts of one relation, program and Python together; the values fit the relation's columns.
+
+    `operands` int64 `[tuples]`: ONE for a certain fact, or the operand code of its literal.
+    """
+
+    tuples: Sequence[tuple[Value, ...]]
+    operands: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to give up: totals over all relations, rounds of one stratum, and seconds of one grounding."""
+
+    tuples: int = 50_000_000
+    derivations: int = 200_000_000
+    rounds: int = 100_000
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """A ground program on the host: every possible tuple with its operand, and the derivations.
+
+    `rules` int32 `[derivations]` is the index of the program's rule that made each derivation, -1 for a fact
+    and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
+    the most.
+    """
+
+    literals: Literals
+    derivations: Derivations
+    rules: np.ndarray
+    num_rounds: int
+    relations: Mapping[str, GroundRelation]
+    symbols: Symbols
+
+    def tuples(self, relation: str) -> list[tuple[Value, ...]]:
+        """All possible tuples of a relation in value order. Raises `InputError` for one that was not grounded."""
+        ground_relation = self._relation(relation)
+        order = self._order(ground_relation)
+        if not ground_relation.columns:
+            return [()] * len(order)
+        columns = [
+            decode_values(codes[order], type, self.symbols)
+            for codes, type in zip(ground_relation.columns, ground_relation.schema.columns, strict=True)
+        ]
+        return list(zip(*columns, strict=True))
+
+    def operands(self, relation: str, tuples: Sequence[tuple[Value, ...]] | None = None) -> np.ndarray:
+        """Operand codes int64 `[tuples]` of the given tuples, or of all as `tuples(relation)` lists them.
+
+        ZERO for a tuple that cannot be derived, and for one whose arity or values do not fit the relation.
+        """
+        ground_relation = self._relation(relation)
+        if tuples is None:
+            return ground_relation.operands[self._order(ground_relation)]
+        types = ground_relation.schema.columns
+        fits = np.array([len(values) == len(types) for values in tuples], np.bool_)
+        rows = [values for values in tuples if len(values) == len(types)]
+        found = np.ones(len(rows), np.bool_)
+        columns: list[np.ndarray] = []
+        for i, type in enumerate(types):
+            codes, known = find_values([values[i] for values in rows], type, self.symbols)
+            columns.append(codes)
+            found &= known
+        ids = np.where(found, ground_relation.find(columns, len(rows)), -1)
+        operands = np.full(len(tuples), ZERO)
+        if ground_relation.size:
+            operands[fits] = np.where(ids >= 0, ground_relation.operands[ids], ZERO)
+        return operands
+
+    def _relation(self, name: str) -> GroundRelation:
+        if name not in self.relations:
+            raise InputError(
+                Diagnostic(
+                    f"relation `{name}` was not grounded",
+                    hint=f"grounded are: {', '.join(f'`{known}`' for known in self.relations) or 'none'}",
+                )
+            )
+        return self.relations[name]
+
+    def _order(self, relation: GroundRelation) -> np.ndarray:
+        """Tuple ids in value order."""
+        if not relation.columns:
+            return np.arange(relation.size)
+        keys = [
+            sort_keys(decode(codes, type, self.symbols), type, self.symbols)
+            for codes, type in zip(relation.columns, relation.schema.columns, strict=True)
+        ]
+        return np.lexsort(keys[::-1])
+
+
+def ground(
+    plan: Plan,
+    facts: Mapping[str, FactSet],
+    literals: Literals,
+    *,
+    collapse_certain: bool = True,
+    rule_tags: bool = True,
+    iter_limit: int | None = None,
+    limits: Limits = Limits(),
+) -> Grounding:
+    """All tuples of the plan's relations that hold for some values of the literals, with all their derivations.
+
+    With `collapse_certain`, tuples that hold whatever the literals have the operand ONE and no derivation;
+    without, every tuple but a lone uncertain fact is a node. With `iter_limit` n, a stratum ends after n + 1
+    rounds. Facts of relations outside the plan are ignored. The operands of a body are conjoined in body order,
+    whatever the order of joins; equal derivations by different rules stay apart. Nodes, literals and tuples are
+    numbered in order of discovery.
+
+    Raises `GroundingError` for a division by zero and for a passed limit.
+    """
+    grounder = _Grounder(plan, literals, collapse_certain, rule_tags, limits)
+    num_rounds = 0
+    for stratum in plan.strata:
+        num_rounds = max(num_rounds, grounder.ground_stratum(stratum, facts, iter_limit))
+    for relation in grounder.database.relations.values():
+        relation.drop_indexes()
+    builder = grounder.database.builder
+    derivations, rules = builder.derivations()
+    return Grounding(
+        builder.literals(), derivations, rules, num_rounds, grounder.database.relations, grounder.database.symbols
+    )
+
+
+class _Grounder:
+    """The relations as they grow, stratum by stratum."""
+
+    def __init__(self, plan: Plan, literals: Literals, collapse_certain: bool, rule_tags: bool, limits: Limits):
+        self.database = Database(
+            relations={schema.name: GroundRelation(schema) for schema in plan.relations},
+            symbols=Symbols(),
+            builder=DerivationBuilder(literals),
+            certain_is_one=collapse_certain,
+            max_rows=limits.derivations,
+        )
+        self._derived = plan.derived
+        self._rules = {
+            version.index: version.rule for stratum in plan.strata for version in (*stratum.once, *stratum.each_round)
+        }
+        self._rule_tags = rule_tags
+        self._limits = limits
+        self._started = time.monotonic()
+        self._num_tuples = 0
+        # Nodes of this stratum found to be certain after they were made, in batches.
+        self._late_certain: list[np.ndarray] = []
+        # Tuples and derivations that each rule found in this round.
+        self._growth: dict[int, int] = {}
+
+    def _add_facts(self, name: str, facts: FactSet) -> None:
+        """Puts the facts of a relation in front of its derived tuples."""
+        relation = self.database.relations[name]
+        types = relation.schema.columns
+        values = zip(*facts.tuples, strict=True) if facts.tuples else [()] * len(types)
+        columns = [
+            encode_values(column, type, self.database.symbols) for column, type in zip(values, types, strict=True)
+        ]
+        ids = relation.insert(columns, len(facts.tuples))
+        self._num_tuples += relation.size
+        literal = facts.operands != ONE
+        open_tuples = np.ones(relation.size, np.bool_)
+        if self.database.certain_is_one:
+            open_tuples[ids[~literal]] = False
+        lone = np.bincount(ids, minlength=relation.size) == 1
+        if name in self._derived:
+            lone[:] = False
+        else:
+            lone[ids[~literal]] = False
+        relation.operands[ids[lone[ids]]] = facts.operands[lone[ids]]
+        self._open_nodes(relation, open_tuples & ~lone)
+        relation.certain = not np.any(open_tuples)
+        members = (open_tuples & ~lone)[ids]
+        self.database.builder.add_single(relation.operands[ids[members]], facts.operands[members])
+
+    def _open_nodes(self, relation: GroundRelation, tuples: np.ndarray) -> None:
+        """Gives fresh nodes to the last tuples of a relation where the mask says so."""
+        count = int(np.count_nonzero(tuples))
+        if count:
+            operands = relation.operands[relation.size - len(tuples) :]
+            operands[tuples] = self.database.builder.add_nodes(count)
+            relation.certain = False
+
+    def ground_stratum(self, stratum: Stratum, facts: Mapping[str, FactSet], iter_limit: int | None) -> int:
+        """Runs a stratum to its fixpoint; returns the number of rounds that found tuples."""
+        relations = [self.database.relations[name] for name in stratum.relations]
+        builder = self.database.builder
+        first_node, first_part = builder.num_nodes, builder.num_parts
+        for name in stratum.relations:
+            if name in facts:
+                self._add_facts(name, facts[name])
+        # Relations that are still to grow have no size yet.
+        sizes = {
+            literal.relation: self.database.relations[literal.relation].size
+            for version in (*stratum.once, *stratum.each_round)
+            for literal in version.rule.body
+            if isinstance(literal, ir.Atom) and literal.relation not in stratum.relations
+        }
+        once = [(version, plan_joins(version, sizes)) for version in stratum.once]
+        each_round = [(version, plan_joins(version, sizes)) for version in stratum.each_round]
+        for relation in relations:
+            relation.advance()
+        versions = once + each_round
+        num_rounds = 0
+        while versions:
+            self._growth.clear()
+            for version, pipeline in versions:
+                self._derive(version, pipeline)
+                self._check_limits()
+            grown = sum([relation.advance() for relation in relations])
+            versions = each_round
+            if grown == 0:
+                break
+            num_rounds += 1
+            if iter_limit is not None and num_rounds > iter_limit:
+                break
+            if versions and num_rounds >= self._limits.rounds:
+                raise self._exceeded(f"{num_rounds:,} rounds")
+        self._settle(relations, first_node, first_part)
+        return num_rounds
+
+    def _derive(self, version: DeltaRule, pipeline: Pipeline) -> None:
+        """Adds what one version of a rule derives from the visible tuples."""
+        self._growth.setdefault(version.index, 0)
+        joins = [step for step in pipeline.steps if isinstance(step, Join)]
+        for step in joins:
+            first, end = self.database.relations[step.relation].bounds(step.version)
+            if first == end:
+                return
+        table = run_pipeline(pipeline, self.database)
+        if table.num_rows == 0:
+            return
+        heads, prior, factors = self._project(table, version.rule)
+        num_rows = table.num_rows if not heads else len(heads[0])
+        if prior is not None:
+            num_rows = len(prior)
+            factors.append(Factor(self.database.builder.add_literals(prior)))
+        # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE.
+        positive = [factor for factor in factors if not factor.negated]
+        repeatable = np.full(num_rows, len(positive) < len(joins))
+        for factor in positive[: len(joins)]:
+            repeatable |= factor.operands == ONE
+        if prior is not None:
+            repeatable[:] = False
+        relation = self.database.relations[version.rule.relation]
+        known = relation.size
+        before = self.database.builder.num_derivations
+        ids = relation.insert(heads, num_rows)
+        self._record(relation, known, ids, factors, repeatable, version.index)
+        self._num_tuples += relation.size - known
+        grown = relation.size - known + self.database.builder.num_derivations - before
+        self._growth[version.index] += grown
+
+    def _project(self, table: Table, rule: ir.Rule) -> tuple[list[np.ndarray], np.ndarray | None, list[Factor]]:
+        """The head's columns, the tag of each row if the rule is tagged, and the factors in body order."""
+        evaluation = self.database.evaluation(table, rule.span)
+        heads = [
+            encode(evaluation.native(expression), expression.type, self.database.symbols) for expression in rule.head
+        ]
+        prior = None
+        if rule.tag is not None and self._rule_tags:
+            # Tags are f32 numbers in the language; NaN is no tag.
+            prior = evaluation.native(rule.tag).astype(np.float32).astype(np.float64)
+        kept = None if evaluation.missing is None else ~evaluation.missing
+        if prior is not None and np.any(np.isnan(prior)):
+            kept = ~np.isnan(prior) if kept is None else kept & ~np.isnan(prior)
+        factors = [table.factors[position] for position in sorted(table.factors)]
+        if kept is not None:
+            heads = [column[kept] for column in heads]
+            prior = None if prior is None else prior[kept]
+            factors = [Factor(factor.operands[kept], factor.negated) for factor in factors]
+        return heads, prior, factors
+
+    def _record(
+        self,
+        relation: GroundRelation,
+        known: int,
+        ids: np.ndarray,
+        factors: Sequence[Factor],
+        repeatable: np.ndarray,
+        rule: int,
+    ) -> None:
+        """Gives the tuples of `ids` operands (those from `known` on are new) and records the derivations."""
+        open_tuples = np.ones(relation.size - known, np.bool_)
+        if self.database.certain_is_one:
+            held = np.ones(len(ids), np.bool_)
+            for factor in factors:
+                held &= factor.operands == ONE
+            certain = ids[held]
+            open_tuples[certain[certain >= known] - known] = False
+            self._close_nodes(relation, certain[certain < known])
+        self._open_nodes(relation, open_tuples)
+        if relation.certain:
+            return
+        rows = np.flatnonzero(relation.operands[ids] != ONE)
+        if len(rows) < len(ids):
+            ids, repeatable = ids[rows], repeatable[rows]
+            factors = [Factor(factor.operands[rows], factor.negated) for factor in factors]
+        pair = conjoin(self.database.builder, factors, len(ids), rule)
+        self.database.builder.add(relation.operands[ids], pair, repeatable, rule)
+
+    def _close_nodes(self, relation: GroundRelation, ids: np.ndarray) -> None:
+        """Makes tuples certain that were possible so far."""
+        if relation.certain or not len(ids):
+            return
+        nodes = relation.operands[ids]
+        if np.any(nodes != ONE):
+            self._late_certain.append(nodes[nodes != ONE])
+            relation.operands[ids] = ONE
+
+    def _settle(self, relations: Sequence[GroundRelation], first_node: int, first_part: int) -> None:
+        """Completes a stratum: all tuples are old, and those that turned out certain have the operand ONE."""
+        for relation in relations:
+            relation.advance()
+        if not self._late_certain:
+            return
+        builder = self.database.builder
+        certain = np.zeros(builder.num_nodes - first_node, np.bool_)
+        certain[np.concatenate(self._late_certain) - first_node] = True
+        self._late_certain.clear()
+        rows, certain = propagate_certainty(builder.take(first_part), certain, first_node)
+        builder.put(rows)
+        for relation in relations:
+            operands = relation.operands
+            inner = np.flatnonzero(operands >= first_node)
+            operands[inner[certain[operands[inner] - first_node]]] = ONE
+            relation.certain = not np.any(operands != ONE)
+
+    def _check_limits(self) -> None:
+        if self._num_tuples > self._limits.tuples:
+            raise self._exceeded(f"{self._limits.tuples:,} tuples")
+        if self.database.builder.num_derivations > self._limits.derivations:
+            raise self._exceeded(f"{self._limits.derivations:,} derivations")
+        if self._limits.seconds is not None and time.monotonic() - self._started > self._limits.seconds:
+            raise self._exceeded(f"{self._limits.seconds:g} seconds")
+
+    def _exceeded(self, limit: str) -> GroundingError:
+        """Blames the rule that found most in this round."""
+        index = max(self._growth, key=lambda rule: self._growth[rule])
+        rule = self._rules[index]
+        relation = self.database.relations[rule.relation]
+        return GroundingError(
+            Diagnostic(
+                f"grounding passed its limit of {limit}: this rule for `{rule.relation}` grew by"
+                f" {self._growth[index]:,} in the last round; there are {relation.size:,} tuples of"
+                f" `{rule.relation}`, {self._num_tuples:,} tuples and"
+                f" {self.database.builder.num_derivations:,} derivations in all",
+                rule.span,
+                "if the recursion does not end, bound it with a constraint; if it does, raise the limit",
+            )
+        )

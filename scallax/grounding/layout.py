@@ -1,0 +1,640 @@
+"""Derivations laid out for evaluation: topologically ordered tiles of equal width, and the transposed index."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
+from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
+
+# Rows of the tag array before the literals: the algebra's zero and one.
+ZERO_ROW = 0
+ONE_ROW = 1
+FIRST_LITERAL_ROW = 2
+
+# More derivations of one node, or uses of one row, are split into trees of this width.
+_MAX_FAN_IN = 32
+_MAX_USES = 32
+# Rows of uses that a backward step sums at once.
+_USE_ROWS = (1, 2, 4, 8)
+_TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class GroundProgram:
+    """Arrays that a provenance folds over; a pytree whose static data are small numbers, shared by many programs.
+
+    The tag array has the rows zero, one, `literals` literals, then `num_heads` heads, `width` a tile. Lengths are padded to size classes.
+
+    `tiles` folds, into each tile, rows of `width` derivations with the operands `left` and `right` (int32, rows of the tag
+    array); the branch of a step is a kind and a number of rows of `branches`.
+
+    `transpose` (empty if the algebra's gradient does not pass through tags) folds into tiles of a buffer
+    `[zero, outputs, sums]` of cotangents: each place that uses a row contributes the cotangent at `uses` times the tag at
+    `others`. Its branches are the numbers of rows in `use_rows`; `heads` int32 `[steps]` is the first tag row of a step's tile (0 for literals
+    and partial sums), and `literal_row` the buffer row of each literal's cotangent.
+
+    `literal_source` int32: position in the flattened inputs, or -1; `literal_prior` float32 `[2, literals]`: a value
+    given as the sum of two floats, so that one array serves both precisions; `input_literal` int32 `[inputs]`: the
+    literal of an input, `literals` if it has none; `literal_count`: the true number. `exclusions` uint32 `[literals, words]`:
+    the other members of a literal's exclusive group as a bit set (no words without groups); `group_end`: last member of its group.
+    """
+
+    width: int
+    branches: tuple[tuple[int, int], ...]
+    use_rows: tuple[int, ...]
+    tiles: Schedule
+    left: np.ndarray
+    right: np.ndarray
+    outputs: np.ndarray
+    literal_source: np.ndarray
+    literal_prior: np.ndarray
+    input_literal: np.ndarray
+    literal_count: np.ndarray
+    exclusions: np.ndarray
+    group_end: np.ndarray
+    transpose: Schedule
+    uses: np.ndarray
+    others: np.ndarray
+    heads: np.ndarray
+    literal_row: np.ndarray
+    num_heads: int
+    num_sums: int
+
+    @property
+    def num_literals(self) -> int:
+        """Padded number of literals."""
+        return self.literal_source.shape[0]
+
+    @property
+    def has_negation(self) -> bool:
+        return any(kind == COMPLEMENT for kind, _ in self.branches)
+
+    @property
+    def has_groups(self) -> bool:
+        return self.exclusions.shape[1] > 0
+
+
+@dataclass(slots=True)
+class _Graph:
+    """The part of the derivations that outputs depend on; node ids are dense, operands are codes."""
+
+    num_nodes: int
+    head: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    complement: np.ndarray  # complement[n]: node n is the negation of its one operand
+
+
+def lay_out(
+    derivations: Derivations,
+    literals: Literals,
+    outputs: np.ndarray,
+    num_inputs: int,
+    *,
+    block_rows: Mapping[int, tuple[int, ...]],
+    transposed: bool,
+) -> GroundProgram:
+    """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
+
+    `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at once, in
+    ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `transposed` adds the backward schedule. Cost
+    is linear in the derivations but for sorting.
+    """
+    graph, outputs = _negate_by_nodes(derivations, outputs, *_needed(derivations, outputs))
+    graph, outputs = _resolve_aliases(graph, outputs)
+    graph = _split_fan_in(graph)
+    depth, cyclic = _levels(graph)
+    order, literal_row_of = _number_literals(graph, literals, outputs)
+    kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
+    fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
+
+    node_order = np.lexsort((np.arange(graph.num_nodes), fan_in, kind, cyclic, depth))
+    segment = _run_ids(depth[node_order], cyclic[node_order], kind[node_order])
+    width = _tile_width(segment, fan_in[node_order])
+    tile, lane = _tiles(segment, width)
+    num_tiles = int(tile[-1]) + 1 if len(tile) else 0
+    num_literals = _padded(len(order))
+    base = FIRST_LITERAL_ROW + num_literals
+    node_row = np.empty(graph.num_nodes, np.int64)
+    node_row[node_order] = base + tile * width + lane
+
+    fan_in_of_tile = np.zeros(num_tiles, np.int64)
+    np.maximum.at(fan_in_of_tile, tile, fan_in[node_order])
+    first_nodes = node_order[_run_starts(tile)]
+    blocks = _cut_into_blocks(fan_in_of_tile, kind[first_nodes], block_rows)
+    tile_cyclic, tile_loop = _loops(depth[first_nodes], cyclic[first_nodes])
+    tiles, tile_offset, size = _schedule(
+        blocks, base + np.arange(num_tiles) * width, tile_cyclic, tile_loop, kind[first_nodes] == COMPLEMENT, width
+    )
+
+    # A derivation's place: its rank among those of its head gives the row of the tile, its head the lane.
+    by_head = np.argsort(graph.head, kind="stable")
+    rank = np.empty(len(by_head), np.int64)
+    rank[by_head] = _ranks(graph.head[by_head])
+    head_row = node_row[graph.head] - base
+    place = tile_offset[head_row // width] + rank * width + head_row % width
+    left = np.full(_padded(size), ZERO_ROW, np.int32)
+    right = np.full(_padded(size), ZERO_ROW, np.int32)
+    left[place] = _operand_rows(graph.left, node_row, literal_row_of)
+    right[place] = _operand_rows(graph.right, node_row, literal_row_of)
+    output_rows = _pad(_operand_rows(outputs, node_row, literal_row_of), _padded(len(outputs)), ZERO_ROW)
+
+    uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
+    backward = (
+        _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows))
+        if transposed
+        else _no_transpose(num_literals)
+    )
+    return GroundProgram(
+        width=width,
+        branches=blocks.branches,
+        tiles=tiles,
+        left=left,
+        right=right,
+        outputs=output_rows,
+        num_heads=_padded(num_tiles) * width,
+        **backward,
+        **_literal_arrays(literals, order, num_literals, num_inputs),
+    )
+
+
+def _needed(derivations: Derivations, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the derivations that outputs depend on, sorted by head, and which nodes those are."""
+    by_head = np.argsort(derivations.head, kind="stable")
+    counts = np.bincount(derivations.head, minlength=derivations.num_nodes)
+    starts = np.cumsum(counts) - counts
+    needed = np.zeros(derivations.num_nodes, bool)
+    frontier = np.unique(outputs[outputs >= 0])
+    while len(frontier):
+        needed[frontier] = True
+        used = by_head[_ranges(starts[frontier], counts[frontier])]
+        operands = np.concatenate([derivations.left[used], derivations.right[used]])
+        frontier = np.unique(operands[operands >= 0])
+        frontier = frontier[~needed[frontier]]
+    return by_head[needed[derivations.head[by_head]]], needed
+
+
+def _negate_by_nodes(
+    derivations: Derivations, outputs: np.ndarray, used: np.ndarray, needed: np.ndarray
+) -> tuple[_Graph, np.ndarray]:
+    """The needed derivations and the outputs over dense node ids, with one complement node for every negated operand."""
+    left, right = derivations.left[used], derivations.right[used]
+    left_negated, right_negated = derivations.left_negated[used], derivations.right_negated[used]
+    negated = np.unique(np.concatenate([left[left_negated], right[right_negated]]))
+    left = np.where(left_negated, derivations.num_nodes + np.searchsorted(negated, left), left)
+    right = np.where(right_negated, derivations.num_nodes + np.searchsorted(negated, right), right)
+    head = np.concatenate([derivations.head[used], derivations.num_nodes + np.arange(len(negated))])
+    left = np.concatenate([left, negated])
+    right = np.concatenate([right, np.full(len(negated), ONE)])
+    complement = np.concatenate([np.zeros(derivations.num_nodes, bool), np.ones(len(negated), bool)])
+    keep = np.concatenate([needed, np.ones(len(negated), bool)])
+    return _compact(_Graph(len(keep), head, left, right, complement), keep, outputs)
+
+
+def _compact(graph: _Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
+    """The graph with only the nodes of `keep`, renumbered in order; derivations of others are dropped."""
+    new_id = np.cumsum(keep) - 1
+    kept = keep[graph.head]
+
+    def renumber(operands: np.ndarray) -> np.ndarray:
+        return np.where(operands >= 0, new_id[np.maximum(operands, 0)], operands) if len(new_id) else operands
+
+    graph = _Graph(
+        int(keep.sum()),
+        new_id[graph.head[kept]],
+        renumber(graph.left[kept]),
+        renumber(graph.right[kept]),
+        graph.complement[keep],
+    )
+    return graph, renumber(outputs)
+
+
+def _resolve_aliases(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
+    """Replaces every node that is one operand, or nothing, by that operand or ZERO.
+
+    A chain of aliases that closes on itself derives nothing.
+    """
+    if not graph.num_nodes:
+        return graph, outputs
+    absent = (graph.left == ZERO) | (graph.right == ZERO)
+    absent &= ~graph.complement[graph.head]
+    graph = _Graph(
+        graph.num_nodes, graph.head[~absent], graph.left[~absent], graph.right[~absent], graph.complement
+    )
+    fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
+    target = np.arange(graph.num_nodes)
+    target[fan_in == 0] = ZERO
+    single = (fan_in[graph.head] == 1) & ~graph.complement[graph.head]
+    from_left = single & (graph.right == ONE)
+    from_right = single & (graph.left == ONE) & ~from_left
+    target[graph.head[from_left]] = graph.left[from_left]
+    target[graph.head[from_right]] = graph.right[from_right]
+    is_alias = target != np.arange(graph.num_nodes)
+    for _ in range(graph.num_nodes.bit_length() + 1):
+        target = np.where(target >= 0, target[np.maximum(target, 0)], target)
+    # What still points at an alias went round a cycle of aliases.
+    target[(target >= 0) & is_alias[np.maximum(target, 0)]] = ZERO
+
+    def resolve(operands: np.ndarray) -> np.ndarray:
+        return np.where(operands >= 0, target[np.maximum(operands, 0)], operands)
+
+    resolved = _Graph(graph.num_nodes, graph.head, resolve(graph.left), resolve(graph.right), graph.complement)
+    return _compact(resolved, ~is_alias, resolve(outputs))
+
+
+def _split_fan_in(graph: _Graph) -> _Graph:
+    """Nodes with many derivations become trees of nodes with at most `_MAX_FAN_IN`."""
+    while True:
+        order = np.argsort(graph.head, kind="stable")
+        head = graph.head[order]
+        fan_in = np.bincount(head, minlength=graph.num_nodes)
+        wide = fan_in[head] > _MAX_FAN_IN
+        if not wide.any():
+            return graph
+        # One new node for each chunk of derivations of a wide head.
+        chunk = _run_ids(head[wide], _ranks(head[wide]) // _MAX_FAN_IN)
+        parts = graph.num_nodes + chunk
+        first = _run_starts(chunk)
+        new_head = head.copy()
+        new_head[wide] = parts
+        num_parts = len(first)
+        graph = _Graph(
+            graph.num_nodes + num_parts,
+            np.concatenate([new_head, head[wide][first]]),
+            np.concatenate([graph.left[order], parts[first]]),
+            np.concatenate([graph.right[order], np.full(num_parts, ONE)]),
+            np.concatenate([graph.complement, np.zeros(num_parts, bool)]),
+        )
+
+
+def _levels(graph: _Graph) -> tuple[np.ndarray, np.ndarray]:
+    """For each node the length of the longest path of strongly connected components below it, and whether it is on a cycle."""
+    num_nodes = graph.num_nodes
+    if not num_nodes:
+        return np.zeros(0, np.int64), np.zeros(0, bool)
+    tails = np.concatenate([graph.left, graph.right])
+    heads = np.concatenate([graph.head, graph.head])[tails >= 0]
+    tails = tails[tails >= 0]
+    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(num_nodes, num_nodes))
+    num_components, component = connected_components(matrix, directed=True, connection="strong")
+    cyclic = np.bincount(component, minlength=num_components) > 1
+    cyclic[component[tails[tails == heads]]] = True
+    between = component[tails] != component[heads]
+    tails, heads = component[tails[between]], component[heads[between]]
+    by_tail = np.argsort(tails, kind="stable")
+    counts = np.bincount(tails, minlength=num_components)
+    starts = np.cumsum(counts) - counts
+    waiting = np.bincount(heads, minlength=num_components)
+    depth = np.zeros(num_components, np.int64)
+    frontier = np.flatnonzero(waiting == 0)
+    level = 0
+    while len(frontier):
+        depth[frontier] = level
+        reached = heads[by_tail[_ranges(starts[frontier], counts[frontier])]]
+        np.subtract.at(waiting, reached, 1)
+        frontier = np.unique(reached)
+        frontier = frontier[waiting[frontier] == 0]
+        level += 1
+    return depth[component], cyclic[component]
+
+
+def _number_literals(graph: _Graph, literals: Literals, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The literals in use, members of a group side by side, and the row of every literal."""
+    operands = np.concatenate([graph.left, graph.right, outputs])
+    used = np.unique(operand_literal(operands[operands <= literal_operand(0)]))
+    group = literals.group[used]
+    # Independent literals keep their order before all groups.
+    order = used[np.lexsort((used, group))]
+    row = np.full(len(literals), ZERO_ROW, np.int64)
+    row[order] = FIRST_LITERAL_ROW + np.arange(len(order))
+    return order, row
+
+
+def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
+    rows = np.where(operands == ONE, ONE_ROW, ZERO_ROW)
+    is_node, is_literal = operands >= 0, operands <= literal_operand(0)
+    rows[is_node] = node_row[operands[is_node]]
+    rows[is_literal] = literal_row[operand_literal(operands[is_literal])]
+    return rows
+
+
+def _kinds(graph: _Graph) -> np.ndarray:
+    """The kind of each node; swaps operands so that a literal stands on the right of a node."""
+    swap = (graph.left < 0) & (graph.right >= 0)
+    graph.left, graph.right = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
+    kind = np.zeros(graph.num_nodes, np.int64)
+    np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(graph.left >= 0, LINEAR, LITERALS)))
+    kind[graph.complement] = COMPLEMENT
+    return kind
+
+
+def _tile_width(segment: np.ndarray, fan_in: np.ndarray) -> int:
+    """The width with the least estimated time: microseconds for a tile, a row of it, and a derivation at batch 64."""
+    if not len(segment):
+        return _TILE_WIDTHS[0]
+
+    def cost(width: int) -> float:
+        tile, _ = _tiles(segment, width)
+        rows = np.zeros(int(tile[-1]) + 1)
+        np.maximum.at(rows, tile, fan_in)
+        return len(rows) * 20.0 + float(rows.sum()) * (2.0 + width * 0.25)
+
+    return min(_TILE_WIDTHS, key=cost)
+
+
+def _tiles(segment: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tile and lane of each node, given nodes in order of their segments: a tile never crosses segments."""
+    rank = _ranks(segment)
+    return _run_ids(segment, rank // width), rank % width
+
+
+def _loops(depth: np.ndarray, cyclic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For tiles in order: on a cycle, and on the last tile of a depth's cycles the index of their first (else -1)."""
+    loop = np.full(len(depth), -1, np.int64)
+    starts = _run_starts(_run_ids(depth, cyclic))
+    ends = np.concatenate([starts[1:], [len(depth)]]) - 1
+    loop[ends[cyclic[starts]]] = starts[cyclic[starts]]
+    return cyclic, loop
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """The blocks of rows of all tiles, tile after tile; `branch` indexes `branches`, pairs of kind and number of rows."""
+
+    branches: tuple[tuple[int, int], ...]
+    tile: np.ndarray
+    branch: np.ndarray
+
+
+def _cut_into_blocks(rows: np.ndarray, kind: np.ndarray, block_rows: Mapping[int, tuple[int, ...]]) -> _Blocks:
+    """As many blocks of the largest size as fit, and one of the smallest that holds the rest."""
+    tiles, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for each, counts in block_rows.items():
+        of_kind = np.flatnonzero(kind == each)
+        full, rest = rows[of_kind] // counts[-1], rows[of_kind] % counts[-1]
+        tiles += [np.repeat(of_kind, full), of_kind[rest > 0]]
+        sizes += [np.full(int(full.sum()), counts[-1]), np.array(counts)[np.searchsorted(counts, rest[rest > 0])]]
+    tile, size = np.concatenate(tiles), np.concatenate(sizes)
+    order = np.lexsort((-size, tile))
+    tile, size = tile[order], size[order]
+    pairs, branch = np.unique(np.stack([kind[tile], size], 1), axis=0, return_inverse=True)
+    return _Blocks(tuple((int(k), int(n)) for k, n in pairs), tile, branch.reshape(-1))
+
+
+def _schedule(
+    blocks: _Blocks, target: np.ndarray, cyclic: np.ndarray, loop: np.ndarray, complement: np.ndarray, width: int
+) -> tuple[Schedule, np.ndarray, int]:
+    """The steps of tiles (`loop`: on a loop's last tile its first), each tile's first operand, and the number of operands."""
+    tile = blocks.tile
+    rows = np.array([count for _, count in blocks.branches], np.int64)[blocks.branch]
+    offset = np.cumsum(rows * width) - rows * width
+    starts = _run_starts(tile)
+    begins = np.zeros(len(tile), bool)
+    begins[starts] = True
+    ends = np.roll(begins, -1)
+    last = np.flatnonzero(ends)
+    step_loop = np.full(len(tile), -1, np.int64)
+    step_loop[last] = np.where(loop >= 0, starts[np.maximum(loop, 0)], -1) if len(starts) else loop
+    capacity = _padded(len(tile))
+    schedule = Schedule(
+        branch=_pad(blocks.branch, capacity, 0),
+        offset=_pad(offset, capacity, 0),
+        target=_pad(target[tile], capacity, 0),
+        begins=_pad(begins, capacity, False),
+        ends=_pad(ends, capacity, False),
+        cyclic=_pad(cyclic[tile], capacity, False),
+        loop=_pad(step_loop, capacity, -1),
+        complement=_pad(complement[tile], capacity, False),
+        count=np.int32(len(tile)),
+    )
+    return schedule, offset[starts], int((rows * width).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Uses:
+    """The places that use a row of the tag array: `reader` is the row of the head they contribute to, or -1 - output; `other` the row
+    of the operand beside."""
+
+    row: np.ndarray
+    reader: np.ndarray
+    other: np.ndarray
+
+    @staticmethod
+    def of_program(left, right, place, heads, complement, outputs) -> "_Uses":
+        # The right operand of a complement is a filler, its other operand stands alone.
+        left, right = left[place].astype(np.int64), right[place].astype(np.int64)
+        row = np.concatenate([outputs.astype(np.int64), left, np.where(complement, ZERO_ROW, right)])
+        reader = np.concatenate([-1 - np.arange(len(outputs)), heads, heads])
+        other = np.concatenate([np.full(len(outputs), ONE_ROW), np.where(complement, ONE_ROW, right), left])
+        wanted = row >= FIRST_LITERAL_ROW
+        return _Uses(row[wanted], reader[wanted], other[wanted])
+
+
+def _transpose(
+    uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, width: int, num_outputs: int
+) -> dict:
+    """The backward schedule: tiles in reverse order, then the literals, each preceded by the partial sums of their rows."""
+    base = FIRST_LITERAL_ROW + num_literals
+    num_groups = num_tiles + -(-num_literals // width)
+    is_head = uses.row >= base
+    group = np.where(is_head, num_tiles - 1 - (uses.row - base) // width, num_tiles + (uses.row - FIRST_LITERAL_ROW) // width)
+    lane = np.where(is_head, uses.row - base, uses.row - FIRST_LITERAL_ROW) % width
+    places, final = _sum_in_tiles(group, lane, num_groups, width)
+    # Buffer rows: zero, the outputs, then one tile of sums after the other.
+    sums = 1 + num_outputs
+    head = np.maximum(uses.reader - base, 0)
+    of_head = sums + final[num_tiles - 1 - head // width] * width + head % width
+    of_reader = np.where(uses.reader < 0, -uses.reader, of_head)
+    row_in_buffer = np.where(places.source >= 0, of_reader[np.maximum(places.source, 0)], sums - 1 - places.source)
+    other = np.where(places.source >= 0, uses.other[np.maximum(places.source, 0)], ONE_ROW)
+
+    num_sum_tiles = int(final[-1]) + 1
+    rows = np.ones(num_sum_tiles, np.int64)
+    np.maximum.at(rows, places.tile, places.rank + 1)
+    blocks = _cut_into_blocks(rows, np.full(num_sum_tiles, NODES), {NODES: _USE_ROWS})
+    group_of_tile = np.searchsorted(final, np.arange(num_sum_tiles))
+    forward_tile = np.where(group_of_tile < num_tiles, num_tiles - 1 - group_of_tile, -1)
+    tile_steps = np.flatnonzero(tiles.ends[: int(tiles.count)])
+    tile_of_step = np.searchsorted(tile_steps, np.arange(len(tiles.loop)))
+    cyclic = np.where(forward_tile >= 0, tiles.cyclic[tile_steps][forward_tile] if num_tiles else False, False)
+    is_final = np.zeros(num_sum_tiles, bool)
+    is_final[final] = True
+    complement = is_final & np.where(
+        forward_tile >= 0, tiles.complement[tile_steps][forward_tile] if num_tiles else False, False
+    )
+    loop = np.full(num_sum_tiles, -1, np.int64)
+    for last in np.flatnonzero(tiles.loop[tile_steps] >= 0):
+        first = int(tile_of_step[tiles.loop[tile_steps][last]])
+        opening, closing = num_tiles - 1 - int(last), num_tiles - 1 - first
+        loop[final[closing]] = final[opening - 1] + 1 if opening else 0
+    target = sums + np.arange(num_sum_tiles) * width
+    schedule, tile_offset, size = _schedule(blocks, target, cyclic, loop, complement, width)
+    place = tile_offset[places.tile] + places.rank * width + places.lane
+    step_tile = blocks.tile
+    heads = np.where((forward_tile >= 0) & is_final, base + forward_tile * width, 0)[step_tile]
+    literal = np.arange(num_literals)
+    return {
+        "use_rows": tuple(count for _, count in blocks.branches),
+        "transpose": schedule,
+        "uses": _fill(_padded(size), place, row_in_buffer, 0),
+        "others": _fill(_padded(size), place, other, ZERO_ROW),
+        "heads": _pad(heads, len(schedule.branch), 0),
+        "literal_row": (sums + final[num_tiles + literal // width] * width + literal % width).astype(np.int32),
+        "num_sums": _padded(num_sum_tiles) * width,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """What each row of a tile of sums adds: the use `source`, or the partial sum `-1 - source` (tile times width plus lane)."""
+
+    tile: np.ndarray
+    lane: np.ndarray
+    rank: np.ndarray
+    source: np.ndarray
+
+
+def _sum_in_tiles(group: np.ndarray, lane: np.ndarray, num_groups: int, width: int) -> tuple[_Places, np.ndarray]:
+    """Sums of the uses of each group and lane, as trees of tiles with at most `_MAX_USES` rows; `final[g]` is group `g`'s tile.
+
+    Tiles are numbered group by group, partial sums before what they are summed in.
+    """
+    source = np.arange(len(group))
+    levels = []
+    order = np.lexsort((source, lane, group))
+    group, lane, source = group[order], lane[order], source[order]
+    while True:
+        rank = _ranks(group * width + lane)
+        if not len(rank) or rank.max() < _MAX_USES:
+            break
+        chunk = _run_ids(group, lane, rank // _MAX_USES)
+        starts = _run_starts(chunk)
+        # Chunks of a group fill tiles of their own, lane by lane.
+        part = _ranks(group[starts])
+        levels.append((group, part[chunk], rank % _MAX_USES, source, group[starts], part))
+        group, lane, source = group[starts], lane[starts], -1 - np.arange(len(starts))
+    counts = np.zeros((len(levels) + 1, num_groups), np.int64)
+    for level, (*_, owner, part) in enumerate(levels):
+        np.maximum.at(counts[level], owner, part // width + 1)
+    counts[-1] = 1
+    ends = np.cumsum(counts.sum(0))
+    start = ends - counts.sum(0)
+    before = np.cumsum(counts, 0) - counts
+    pieces, names = [], None
+    for level, (owner_of, part_of, rank_of, source_of, owner, part) in enumerate(levels):
+        tile = start[owner_of] + before[level][owner_of] + part_of // width
+        pieces.append((tile, part_of % width, rank_of, _name_parts(source_of, names)))
+        names = (start[owner] + before[level][owner] + part // width) * width + part % width
+    pieces.append((ends[group] - 1, lane, rank, _name_parts(source, names)))
+    return _Places(*(np.concatenate(column) for column in zip(*pieces, strict=True))), ends - 1
+
+
+def _name_parts(source: np.ndarray, names: np.ndarray | None) -> np.ndarray:
+    """Sources with the partial sums of the level before (`-1 - index`) named by tile and lane."""
+    return source if names is None else np.where(source < 0, -1 - names[np.maximum(-1 - source, 0)], source)
+
+
+def _no_transpose(num_literals: int) -> dict:
+    empty, none = np.zeros(0, np.int32), np.zeros(0, bool)
+    return {
+        "use_rows": (),
+        "transpose": Schedule(empty, empty, empty, none, none, none, empty, none, np.int32(0)),
+        "uses": empty,
+        "others": empty,
+        "heads": empty,
+        "literal_row": np.zeros(num_literals, np.int32),
+        "num_sums": 0,
+    }
+
+
+def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, num_inputs: int) -> dict:
+    source = literals.source[order]
+    prior = np.where(source >= 0, 0.0, literals.prior[order])
+    high = prior.astype(np.float32)
+    group = literals.group[order]
+    input_literal = np.full(num_inputs, num_literals, np.int32)
+    input_literal[source[source >= 0]] = np.flatnonzero(source >= 0)
+    is_end = np.ones(num_literals, bool)
+    if len(group):
+        is_end[: len(group) - 1] = (group[1:] != group[:-1]) | (group[:-1] < 0)
+    return {
+        "literal_source": _pad(source, num_literals, -1),
+        "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(prior - high, num_literals)]),
+        "input_literal": input_literal,
+        "literal_count": np.int32(len(order)),
+        "exclusions": _exclusions(group, num_literals),
+        "group_end": is_end,
+    }
+
+
+def _exclusions(group: np.ndarray, num_literals: int) -> np.ndarray:
+    """For each literal the bit set of the others of its group, uint32 `[literals, words]`."""
+    members = np.flatnonzero(group >= 0)
+    if len(members) == 0 or np.bincount(group[members]).max() < 2:
+        return np.zeros((num_literals, 0), np.uint32)
+    num_words = -(-num_literals // 32)
+    groups, inverse = np.unique(group[members], return_inverse=True)
+    bits = np.uint32(1) << (members % 32).astype(np.uint32)
+    whole = np.zeros((len(groups), num_words), np.uint32)
+    np.bitwise_or.at(whole, (inverse, members // 32), bits)
+    exclusions = np.zeros((num_literals, num_words), np.uint32)
+    exclusions[members] = whole[inverse]
+    exclusions[members, members // 32] &= ~bits
+    return exclusions
+
+
+def _padded(count: int) -> int:
+    """The size class of a count: 8, 12, 16, 24, 32, ... (two an octave)."""
+    size = max(8, 1 << (max(count, 1) - 1).bit_length())
+    return size * 3 // 4 if size > 8 and count <= size * 3 // 4 else size
+
+
+def _pad(values: np.ndarray, length: int, fill: int | bool) -> np.ndarray:
+    dtype = np.bool_ if isinstance(fill, bool) else np.int32
+    return np.concatenate([values.astype(dtype), np.full(length - len(values), fill, dtype)])
+
+
+def _fill(length: int, place: np.ndarray, values: np.ndarray, fill: int) -> np.ndarray:
+    array = np.full(length, fill, np.int32)
+    array[place] = values
+    return array
+
+
+def _pad_float(values: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([values.astype(np.float32), np.zeros(length - len(values), np.float32)])
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`starts[i], starts[i] + 1, ...`, `counts[i]` of them, for every `i` in turn."""
+    total = int(counts.sum())
+    ends = np.cumsum(counts)
+    return np.arange(total) - np.repeat(ends - counts - starts, counts)
+
+
+def _ranks(keys: np.ndarray) -> np.ndarray:
+    """For keys in runs: the place of each element in its run, from 0."""
+    if not len(keys):
+        return np.zeros(0, np.int64)
+    starts = _run_starts(keys)
+    return np.arange(len(keys)) - np.repeat(starts, np.diff(np.concatenate([starts, [len(keys)]])))
+
+
+def _run_starts(keys: np.ndarray) -> np.ndarray:
+    """For keys in runs: the index of the first element of each run."""
+    if not len(keys):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+
+
+def _run_ids(*keys: np.ndarray) -> np.ndarray:
+    """For rows in runs of equal keys: 0 for the first run, 1 for the next, ..."""
+    if not len(keys[0]):
+        return np.zeros(0, np.int64)
+    changes = np.zeros(len(keys[0]) - 1, bool)
+    for key in keys:
+        changes |= key[1:] != key[:-1]
+    return np.concatenate([[0], np.cumsum(changes)])

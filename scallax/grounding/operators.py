@@ -1,0 +1,203 @@
+"""Relational operators over tables of codes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import numpy as np
+
+from scallax import ir
+from scallax.errors import Diagnostic, GroundingError
+from scallax.grounding.conjunction import DerivationBuilder, Factor
+from scallax.grounding.derivations import ONE
+from scallax.grounding.expressions import Evaluation
+from scallax.grounding.relation import GroundRelation
+from scallax.grounding.symbols import Symbols, encode, encode_values
+from scallax.kernels.rows import RowTable, unique_rows
+from scallax.planner.algebra import AntiJoin, Argument, Extend, Join, Pipeline, Select
+from scallax.source import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Bindings of variables to codes; `factors` are operands by position of the body literal they come from."""
+
+    num_rows: int
+    columns: Mapping[str, np.ndarray]
+    factors: Mapping[int, Factor]
+
+    def take(self, rows: np.ndarray | None, keep: Sequence[str]) -> "Table":
+        """Some rows, by position or as a mask (None: all), and the columns `keep` of those there are."""
+        names = [name for name in keep if name in self.columns]
+        if rows is None:
+            return Table(self.num_rows, {name: self.columns[name] for name in names}, self.factors)
+        count = int(np.count_nonzero(rows)) if rows.dtype == np.bool_ else len(rows)
+        return Table(
+            count,
+            {name: self.columns[name][rows] for name in names},
+            {position: Factor(f.operands[rows], f.negated) for position, f in self.factors.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Tuples of a relation projected onto some columns, with their operands."""
+
+    rows: RowTable
+    operands: np.ndarray
+
+
+@dataclass(slots=True)
+class Database:
+    """The relations grounded so far, and what is shared between rules.
+
+    `max_rows` bounds every intermediate table. `certain_is_one` says that tuples which hold whatever the
+    literals have the operand ONE; then a possible tuple is one of another operand.
+    """
+
+    relations: dict[str, GroundRelation]
+    symbols: Symbols
+    builder: DerivationBuilder
+    certain_is_one: bool
+    max_rows: int
+    projections: dict[tuple[str, tuple[int, ...]], Projection] = field(default_factory=dict)
+
+    def evaluation(self, table: Table, rule: Span | None) -> Evaluation:
+        return Evaluation(table.columns, table.num_rows, self.symbols, rule)
+
+
+def run_pipeline(pipeline: Pipeline, database: Database) -> Table:
+    """All bindings of a rule's body, a row for each combination of body tuples.
+
+    Combinations of certain tuples that no later step tells apart may share a row.
+    """
+    table = Table(1, {}, {})
+    span = pipeline.rule.span
+    for step in pipeline.steps:
+        match step:
+            case Join():
+                table = _join(table, step, database, span)
+            case AntiJoin():
+                table = _antijoin(table, step, database)
+            case Select(condition=condition, keep=keep):
+                evaluation = database.evaluation(table, span)
+                holds = evaluation.native(condition)
+                table = table.take(holds if evaluation.missing is None else holds & ~evaluation.missing, keep)
+            case Extend(variable=variable, expression=expression, keep=keep):
+                evaluation = database.evaluation(table, span)
+                codes = encode(evaluation.native(expression), variable.type, database.symbols)
+                table = Table(table.num_rows, {**table.columns, variable.name: codes}, table.factors)
+                table = table.take(None if evaluation.missing is None else ~evaluation.missing, keep)
+            case _:
+                assert_never(step)
+        if table.num_rows == 0:
+            break
+    return table
+
+
+def _join(table: Table, step: Join, database: Database, span: Span | None) -> Table:
+    relation = database.relations[step.relation]
+    key = _key_columns(step.key, table, database)
+    first, end = relation.bounds(step.version)
+    if table.num_rows == 1 and not table.columns:
+        rows, ids = _scan(relation, first, end, step, key)
+    elif len(key) == len(relation.columns):
+        found = relation.find(key, table.num_rows)
+        rows = np.flatnonzero((found >= first) & (found < end))
+        ids = found[rows]
+    else:
+        rows, ids = _probe(relation, step, key, table.num_rows, database.max_rows, span)
+    for left, right in step.same:
+        equal = relation.columns[left][ids] == relation.columns[right][ids]
+        rows, ids = rows[equal], ids[equal]
+    joined = table.take(rows, step.keep)
+    columns = {name: relation.columns[column][ids] for column, name in step.fresh if name in step.keep}
+    factors = dict(joined.factors)
+    if not relation.certain:
+        factors[step.literal] = Factor(relation.operands[ids])
+    result = Table(len(ids), {**joined.columns, **columns}, factors)
+    if step.project and not factors and database.certain_is_one:
+        return result.take(unique_rows(list(result.columns.values()), result.num_rows), step.keep)
+    return result
+
+
+def _scan(
+    relation: GroundRelation, first: int, end: int, step: Join, key: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The tuples of a version with the constants of `key`, all for the one row 0."""
+    ids = np.arange(first, end)
+    for (column, _), constant in zip(step.key, key, strict=True):
+        ids = ids[relation.columns[column][ids] == constant]
+    return np.zeros(len(ids), np.int64), ids
+
+
+def _probe(
+    relation: GroundRelation, step: Join, key: Sequence[np.ndarray], num_rows: int, max_rows: int, span: Span | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs (row, tuple id) that agree on the key."""
+    parts: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    total = 0
+    for index in relation.indexes(step.version, tuple(column for column, _ in step.key)):
+        groups, counts = index.count(key, num_rows)
+        total += int(counts.sum())
+        if total > max_rows:
+            raise GroundingError(
+                Diagnostic(
+                    f"joining `{step.relation}` in this rule gives over {max_rows:,} rows",
+                    span,
+                    "join on more columns, constrain the variables further, or raise the limit on derivations",
+                )
+            )
+        parts.append(index.expand(groups, counts))
+    rows, ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return rows, ids
+
+
+def _antijoin(table: Table, step: AntiJoin, database: Database) -> Table:
+    relation = database.relations[step.relation]
+    key = _key_columns(step.key, table, database)
+    if len(key) == len(relation.columns):
+        found, operands = relation.find(key, table.num_rows), relation.operands
+    else:
+        projection = _project(relation, tuple(column for column, _ in step.key), database)
+        found, operands = projection.rows.find(key, table.num_rows), projection.operands
+    matched = found >= 0
+    if relation.certain:
+        return table.take(~matched, step.keep)
+    values = np.full(table.num_rows, ONE)
+    values[matched] = operands[found[matched]]
+    factors = {**table.factors, step.literal: Factor(values, negated=True)}
+    return Table(table.num_rows, table.columns, factors).take(~matched | (values != ONE), step.keep)
+
+
+def _project(relation: GroundRelation, columns: tuple[int, ...], database: Database) -> Projection:
+    """The relation projected onto columns: a node per possible tuple, with a derivation per tuple behind it."""
+    name = (relation.schema.name, columns)
+    if name not in database.projections:
+        rows = RowTable(len(columns))
+        groups = rows.insert([relation.columns[column] for column in columns], relation.size)
+        operands = np.full(rows.size, ONE)
+        if not relation.certain:
+            possible = np.ones(rows.size, np.bool_)
+            if database.certain_is_one:
+                possible[groups[relation.operands == ONE]] = False
+            operands[possible] = database.builder.add_nodes(int(np.count_nonzero(possible)))
+            members = possible[groups]
+            database.builder.add_single(operands[groups[members]], relation.operands[members])
+        database.projections[name] = Projection(rows, operands)
+    return database.projections[name]
+
+
+def _key_columns(key: Sequence[tuple[int, Argument]], table: Table, database: Database) -> list[np.ndarray]:
+    """The values to look up, a column per key position."""
+    columns: list[np.ndarray] = []
+    for _, argument in key:
+        match argument:
+            case ir.Variable(name=name):
+                columns.append(table.columns[name])
+            case ir.Constant(value=value, type=type):
+                code = encode_values([value], type, database.symbols)
+                columns.append(np.broadcast_to(code, table.num_rows))
+            case _:
+                assert_never(argument)
+    return columns

@@ -1,0 +1,145 @@
+"""Columns of values as int64 codes and back: equal values have equal codes."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from scallax.values import Value, ValueType
+
+_WIDE_INTEGERS = (ValueType.I128, ValueType.U128)
+_UNSIGNED_64 = (ValueType.U64, ValueType.USIZE)
+
+
+class Symbols:
+    """Numbers for the values that do not fit 64 bits: texts and 128-bit integers."""
+
+    __slots__ = ("_ids", "_values")
+
+    def __init__(self):
+        self._ids: dict[Value, int] = {}
+        self._values: list[Value] = []
+
+    def intern(self, values: Iterable[Value]) -> np.ndarray:
+        """Ids int64 `[values]`; a value met for the first time gets the next one."""
+        ids = self._ids
+        numbers = []
+        for value in values:
+            number = ids.setdefault(value, len(self._values))
+            if number == len(self._values):
+                self._values.append(value)
+            numbers.append(number)
+        return np.array(numbers, np.int64)
+
+    def find(self, values: Iterable[Value]) -> np.ndarray:
+        """Ids int64 `[values]`, -1 for values never interned."""
+        return np.array([self._ids.get(value, -1) for value in values], np.int64)
+
+    def values(self, ids: np.ndarray) -> list:
+        """The values of ids."""
+        return [self._values[number] for number in ids.tolist()]
+
+
+def native_dtype(type: ValueType) -> np.dtype:
+    """The dtype in which values of a type are computed: texts are symbol ids, chars code points."""
+    match type:
+        case ValueType.F32:
+            return np.dtype(np.float32)
+        case ValueType.F64:
+            return np.dtype(np.float64)
+        case ValueType.BOOL:
+            return np.dtype(np.bool_)
+        case _ if type in _WIDE_INTEGERS:
+            return np.dtype(object)
+        case _ if type in _UNSIGNED_64:
+            return np.dtype(np.uint64)
+        case _:
+            return np.dtype(np.int64)
+
+
+def encode(native: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
+    """Codes int64 of an array of the type's native dtype; -0.0 has the code of 0.0, and all NaN one code."""
+    if type.is_float:
+        wide = native.astype(np.float64) + 0.0
+        return np.where(np.isnan(wide), np.nan, wide).view(np.int64)
+    if type in _WIDE_INTEGERS:
+        return symbols.intern(native.tolist())
+    if type in _UNSIGNED_64:
+        return np.ascontiguousarray(native).view(np.int64)
+    return native.astype(np.int64, copy=False)
+
+
+def decode(codes: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
+    """The native values of codes; a view where the bits are the same."""
+    match type:
+        case ValueType.F32:
+            return codes.view(np.float64).astype(np.float32)
+        case ValueType.F64:
+            return codes.view(np.float64)
+        case ValueType.BOOL:
+            return codes != 0
+        case _ if type in _WIDE_INTEGERS:
+            return as_objects(symbols.values(codes))
+        case _ if type in _UNSIGNED_64:
+            return codes.view(np.uint64)
+        case _:
+            return codes
+
+
+def encode_values(values: Sequence[Value], type: ValueType, symbols: Symbols) -> np.ndarray:
+    """Codes int64 `[values]` of Python values that the type admits; f32 values are rounded."""
+    return encode(_native(values, type, symbols.intern), type, symbols)
+
+
+def find_values(values: Sequence[Value], type: ValueType, symbols: Symbols) -> tuple[np.ndarray, np.ndarray]:
+    """The codes of Python values, and which of them could be in a column: others have no meaningful code."""
+    admitted = np.array([type.admits(value) for value in values], np.bool_)
+    codes = np.zeros(len(values), np.int64)
+    present = [value for value, fits in zip(values, admitted, strict=True) if fits]
+    if type in _WIDE_INTEGERS:
+        codes[admitted] = symbols.find(present)
+    else:
+        codes[admitted] = encode(_native(present, type, symbols.find), type, symbols)
+    if type is ValueType.STRING or type in _WIDE_INTEGERS:
+        admitted &= codes >= 0
+    return codes, admitted
+
+
+def decode_values(codes: np.ndarray, type: ValueType, symbols: Symbols) -> list[Value]:
+    """Python values of codes."""
+    if type is ValueType.STRING:
+        return symbols.values(codes)
+    if type is ValueType.CHAR:
+        return [chr(code) for code in codes.tolist()]
+    return decode(codes, type, symbols).tolist()
+
+
+def sort_keys(native: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
+    """Keys that order like the values: texts by code point, wide integers by value, the rest as they are."""
+    if type is not ValueType.STRING and type not in _WIDE_INTEGERS:
+        return native
+    distinct, inverse = np.unique(native, return_inverse=True)
+    values = symbols.values(distinct) if type is ValueType.STRING else distinct.tolist()
+    ranks = np.empty(len(values), np.int64)
+    ranks[sorted(range(len(values)), key=values.__getitem__)] = np.arange(len(values))
+    return ranks[inverse.reshape(-1)]
+
+
+def as_objects(values: Sequence[object]) -> np.ndarray:
+    """An object array `[values]`, whatever the values are."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _native(values: Sequence[Value], type: ValueType, number) -> np.ndarray:
+    if type is ValueType.STRING:
+        return number(values)
+    if type is ValueType.CHAR:
+        return np.array(values, "U1").view(np.uint32).astype(np.int64)
+    if type in _WIDE_INTEGERS:
+        return as_objects(values)
+    if type is ValueType.F32:
+        # A number beyond the range of f32 rounds to infinity, as in the language.
+        with np.errstate(over="ignore"):
+            return np.array(values, np.float64).astype(np.float32)
+    return np.array(values, native_dtype(type))

@@ -1,0 +1,32 @@
+"""The order of work on tiles: what a compiled loop reads step by step. NumPy or JAX arrays alike."""
+
+from typing import Any, NamedTuple
+
+# What a tile computes, by the operands of its derivations:
+# two literals, or one;
+LITERALS = 0
+# a node and a literal on its right, or a node alone (a literal may stand on the left too);
+LINEAR = 1
+# any operands;
+NODES = 2
+# the negation of one operand.
+COMPLEMENT = 3
+
+
+class Schedule(NamedTuple):
+    """Steps in order, all arrays `[steps]` but the true `count` (int32 scalar); the rest is padding.
+
+    A step folds a block of operand rows, as many as its `branch` says, from `offset` on, into the `width` rows of the tile at
+    `target`. `begins` and `ends` mark a tile's first and last step. The steps of a loop are `cyclic`; on its last step
+    `loop` is the index of its first, elsewhere -1. `complement`: the tile negates.
+    """
+
+    branch: Any
+    offset: Any
+    target: Any
+    begins: Any
+    ends: Any
+    cyclic: Any
+    loop: Any
+    complement: Any
+    count: Any

@@ -1,0 +1,287 @@
+"""Input and output mappings: which tuple each entry of a tensor stands for."""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scallax.errors import InputError, UnsupportedError
+from scallax.values import Value, ValueType
+
+Tuples = tuple[tuple[Value, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A mapping in normal form: the shape of the tensor it describes, and its tuples in row-major order."""
+
+    shape: tuple[int, ...]
+    tuples: Tuples
+
+    def __str__(self) -> str:
+        if self.shape == ():
+            return show_tuple(self.tuples[0])
+        shown = [show_tuple(t) if len(t) != 1 else show_value(t[0]) for t in self.tuples]
+        if len(shown) > 6:
+            shown = [*shown[:4], "...", shown[-1]]
+        shape = "x".join(map(str, self.shape))
+        return f"{shape} entries [{', '.join(shown)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which entries of a sample exist: those of at least `threshold`, and the `k` largest (of each slice along `dim`)."""
+
+    threshold: float | None
+    k: int | None
+    dim: int | None
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class InputMapping:
+    """The tuples that the entries of an input tensor `[batch, *shape]` stand for.
+
+    `mapping` is a list or range of values or tuples (`shape` `(n,)`), lists of lists (one axis for each level), a dictionary
+    `{0: values, 1: values, ...}` (the product; one axis for each key), one tuple or one value (`shape` `()`).
+
+    `disjunctive`: the entries exclude each other; with `disjunctive_dim`, those along that axis do, for every index of the other
+    axes. `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k` largest exist; with
+    `sample_dim`, the `k` largest along that axis.
+    """
+
+    entries: Entries
+    disjunctive: bool
+    disjunctive_dim: int | None
+    retain_threshold: float | None
+    retain_k: int | None
+    sample_dim: int | None
+
+    def __init__(
+        self,
+        mapping: object,
+        disjunctive: bool = False,
+        disjunctive_dim: int | None = None,
+        retain_threshold: float | None = None,
+        retain_k: int | None = None,
+        sample_dim: int | None = None,
+        sample_strategy: str = "top",
+    ):
+        entries = mapping if isinstance(mapping, Entries) else read_entries(mapping, "input mapping")
+        if not isinstance(disjunctive, bool):
+            raise InputError(f"input mapping: `disjunctive` is {disjunctive!r}; it must be True or False")
+        _check_dimension("disjunctive_dim", disjunctive_dim, entries.shape)
+        _check_dimension("sample_dim", sample_dim, entries.shape)
+        if retain_threshold is not None and not is_finite_number(retain_threshold):
+            raise InputError(f"input mapping: `retain_threshold` is {retain_threshold!r}; it must be a finite number")
+        if retain_k is not None and (isinstance(retain_k, bool) or not isinstance(retain_k, int) or retain_k < 1):
+            raise InputError(f"input mapping: `retain_k` is {retain_k!r}; it must be a positive integer")
+        if sample_strategy == "categorical":
+            raise UnsupportedError("input mapping: the sample strategy `categorical` is not supported yet; use `top`")
+        if sample_strategy != "top":
+            raise InputError(f"input mapping: unknown sample strategy {sample_strategy!r}; use `top`")
+        object.__setattr__(self, "entries", entries)
+        object.__setattr__(self, "disjunctive", disjunctive or disjunctive_dim is not None)
+        object.__setattr__(self, "disjunctive_dim", disjunctive_dim)
+        object.__setattr__(self, "retain_threshold", None if retain_threshold is None else float(retain_threshold))
+        object.__setattr__(self, "retain_k", retain_k)
+        object.__setattr__(self, "sample_dim", sample_dim)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample's tensor."""
+        return self.entries.shape
+
+    @property
+    def tuples(self) -> Tuples:
+        """The tuples of the entries, in row-major order."""
+        return self.entries.tuples
+
+    @property
+    def retention(self) -> Retention | None:
+        """Which entries exist in a sample; None: all."""
+        if self.retain_threshold is None and self.retain_k is None:
+            return None
+        return Retention(self.retain_threshold, self.retain_k, self.sample_dim)
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """int64 `[tuples]`: the exclusive group of each entry, numbered from 0; None if entries are independent."""
+        if not self.disjunctive:
+            return None
+        if self.disjunctive_dim is None:
+            return np.zeros(len(self.tuples), np.int64)
+        others = [1 if axis == self.disjunctive_dim else size for axis, size in enumerate(self.shape)]
+        groups = np.arange(math.prod(others), dtype=np.int64).reshape(others)
+        return np.broadcast_to(groups, self.shape).reshape(-1)
+
+    def __str__(self) -> str:
+        options = {
+            "disjunctive": self.disjunctive or None,
+            "disjunctive_dim": self.disjunctive_dim,
+            "retain_threshold": self.retain_threshold,
+            "retain_k": self.retain_k,
+            "sample_dim": self.sample_dim,
+        }
+        given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        return ", ".join([str(self.entries), *given])
+
+
+def read_entries(mapping: object, what: str) -> Entries:
+    """The normal form of any way to write a mapping; `what` names it in errors. InputError if it is none."""
+    if isinstance(mapping, np.ndarray):
+        mapping = mapping.tolist()
+    match mapping:
+        case dict():
+            return _read_product(mapping, what)
+        case list() | range():
+            return _read_nested(mapping, what)
+        case tuple():
+            return Entries((), (read_tuple(mapping, what),))
+        case _ if is_value(mapping):
+            return Entries((), ((_plain(mapping),),))
+        case _:
+            raise InputError(
+                f"{what}: {type(mapping).__name__} is no mapping; give a range, a list of values or tuples, a tuple, a value "
+                "or a dictionary of lists"
+            )
+
+
+def fit_tuples(tuples: Iterable[tuple[Value, ...]], columns: Sequence[ValueType], what: str) -> Tuples:
+    """The tuples as values of the column types: integers become floats in float columns, and `f32` values are rounded.
+
+    InputError if a tuple has another length than `columns`, or a value that its column's type does not admit.
+    """
+    fitted = []
+    for position, values in enumerate(tuples):
+        entry = f"{what}: entry {position}, {show_tuple(values)},"
+        if len(values) != len(columns):
+            raise InputError(f"{entry} has {len(values)} values, but the relation has {len(columns)} columns")
+        for column, (value, kind) in enumerate(zip(values, columns, strict=True)):
+            if not kind.admits(value):
+                raise InputError(f"{entry} does not fit: {show_value(value)} is no {kind} (column {column + 1})")
+        fitted.append(tuple(fit_value(value, kind) for value, kind in zip(values, columns, strict=True)))
+    return tuple(fitted)
+
+
+def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str) -> Entries:
+    """The entries with tuples that fit the columns; no two may be equal (`f32` values after rounding): else InputError."""
+    tuples = fit_tuples(entries.tuples, columns, what)
+    first: dict[tuple[Value, ...], int] = {}
+    for position, values in enumerate(tuples):
+        if first.setdefault(values, position) != position:
+            raise InputError(f"{what}: entry {position}, {show_tuple(values)}, is a duplicate of entry {first[values]}")
+    return Entries(entries.shape, tuples)
+
+
+def fit_value(value: Value, kind: ValueType) -> Value:
+    """A value that `kind` admits, as a column of that type holds it."""
+    match kind:
+        case ValueType.F32:
+            return float(np.float32(value))
+        case ValueType.F64:
+            return float(value)
+        case _:
+            return value
+
+
+def typical_tuples(tuples: Iterable[tuple[Value, ...]]) -> Tuples:
+    """Few tuples that say as much about column types as all of them: one for each kind of value in each column."""
+    seen: set[tuple] = set()
+    typical = []
+    for values in tuples:
+        kinds = {(len(values), column, *_kind(value)) for column, value in enumerate(values)} or {()}
+        if not kinds <= seen:
+            seen |= kinds
+            typical.append(values)
+    return tuple(typical)
+
+
+def show_tuple(values: tuple[Value, ...]) -> str:
+    """A tuple as a program writes it: `(1, "a")`."""
+    return f"({', '.join(map(show_value, values))})"
+
+
+def show_value(value: Value) -> str:
+    """A value as a program writes it."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case _:
+            return repr(value)
+
+
+def read_tuple(values: tuple, what: str) -> tuple[Value, ...]:
+    """The tuple with NumPy scalars as Python values; InputError if something in it is no value."""
+    for value in values:
+        if isinstance(value, list | range):
+            raise InputError(f"{what}: it is ragged: a list stands beside values")
+        if not is_value(value):
+            raise InputError(f"{what}: {value!r} is no value; a value is an integer, a float, a bool or a string")
+    return tuple(map(_plain, values))
+
+
+def _read_product(mapping: dict, what: str) -> Entries:
+    if not mapping or set(mapping) != set(range(len(mapping))):
+        raise InputError(f"{what}: the keys of a dictionary are the axes 0, 1, ...; it has {list(mapping)}")
+    axes = []
+    for axis in range(len(mapping)):
+        values = mapping[axis].tolist() if isinstance(mapping[axis], np.ndarray) else mapping[axis]
+        if not isinstance(values, list | range) or not values or not all(map(is_value, values)):
+            raise InputError(f"{what}: axis {axis} must be a non-empty list or range of values")
+        axes.append([_plain(value) for value in values])
+    return Entries(tuple(map(len, axes)), tuple(itertools.product(*axes)))
+
+
+def _read_nested(mapping: list | range, what: str) -> Entries:
+    elements: list = [mapping]
+    shape: list[int] = []
+    while isinstance(elements[0], list | range):
+        lengths = {len(e) if isinstance(e, list | range) else -1 for e in elements}
+        if 0 in lengths:
+            raise InputError(f"{what}: it is empty" + (f" in dimension {len(shape)}" if shape else ""))
+        if len(lengths) > 1:
+            raise InputError(f"{what}: it is ragged: the lists of dimension {len(shape)} differ in length")
+        shape.append(lengths.pop())
+        elements = [inner for outer in elements for inner in outer]
+    tuples = tuple(read_tuple(e if isinstance(e, tuple) else (e,), what) for e in elements)
+    arities = {len(t) for t in tuples}
+    if len(arities) > 1:
+        raise InputError(f"{what}: its tuples differ in length: {', '.join(map(str, sorted(arities)))}")
+    return Entries(tuple(shape), tuples)
+
+
+def is_value(value: object) -> bool:
+    """Whether a Python object can stand in a tuple."""
+    return isinstance(value, bool | int | float | str | np.bool_ | np.integer | np.floating)
+
+
+def _plain(value) -> Value:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _kind(value: Value) -> tuple:
+    match value:
+        case bool() | float():
+            return (type(value),)
+        case int():
+            return int, value < 0
+        case str():
+            return str, len(value) == 1
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether a Python object is a finite int or float, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_dimension(name: str, dimension: int | None, shape: tuple[int, ...]) -> None:
+    if dimension is None:
+        return
+    if isinstance(dimension, bool) or not isinstance(dimension, int) or not 0 <= dimension < len(shape):
+        raise InputError(
+            f"input mapping: `{name}` is {dimension!r}, but the mapping has {len(shape)} dimensions, counted from 0"
+        )

@@ -1,0 +1,1 @@
+"""From rules to relational algebra: strata, semi-naive versions and join orders."""

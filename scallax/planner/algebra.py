@@ -1,0 +1,171 @@
+"""Relational algebra of rule bodies: left-deep pipelines over tables whose columns are variables."""
+
+import enum
+from dataclasses import dataclass
+
+from scallax import ir
+from scallax.values import ValueType
+
+
+class Version(enum.Enum):
+    """Which tuples of a relation of the stratum in work a scan sees."""
+
+    TOTAL = "total"
+    OLD = "old"
+    DELTA = "delta"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+Argument = ir.Variable | ir.Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Joins the table with a relation. On the table of one row and no column it is a scan.
+
+    `key` gives the relation's columns that must equal a bound variable or a constant, `fresh` those that
+    bind a variable, `same` pairs of columns that must be equal. `literal` is the position in the body.
+    `project`: a later join multiplies rows that agree in `keep`, so they are merged if no operand tells them apart.
+    """
+
+    literal: int
+    relation: str
+    version: Version
+    key: tuple[tuple[int, Argument], ...]
+    fresh: tuple[tuple[int, str], ...]
+    same: tuple[tuple[int, int], ...]
+    project: bool
+    keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        inside = [f"{column}={print_expression(value)}" for column, value in self.key]
+        inside += [f"{column}->{name}" for column, name in self.fresh]
+        inside += [f"{first}={second}" for first, second in self.same]
+        return f"{'join and project' if self.project else 'join'} {self.version} {self.relation}({', '.join(inside)})"
+
+
+@dataclass(frozen=True, slots=True)
+class AntiJoin:
+    """Keeps rows without a matching tuple; beside a possible one, a row carries its negation.
+
+    Columns of the relation that `key` does not name may hold any value.
+    """
+
+    literal: int
+    relation: str
+    key: tuple[tuple[int, Argument], ...]
+    keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        inside = [f"{column}={print_expression(value)}" for column, value in self.key]
+        return f"antijoin {self.relation}({', '.join(inside)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """Keeps the rows for which a condition over bound variables holds."""
+
+    condition: ir.Expression
+    keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"select {print_expression(self.condition)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Binds a variable to the value of an expression over bound variables."""
+
+    variable: ir.Variable
+    expression: ir.Expression
+    keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"extend {self.variable.name} := {print_expression(self.expression)}"
+
+
+Step = Join | AntiJoin | Select | Extend
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The steps of one version of a rule, from the table of one row and no column to its body's bindings.
+
+    `keep` of a step names the variables that later steps, the head or the tag still need.
+    """
+
+    rule: ir.Rule
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        head = f"project {self.rule.relation}({', '.join(map(print_expression, self.rule.head))})"
+        if self.rule.tag is not None:
+            head += f" tagged {print_expression(self.rule.tag)}"
+        return "\n".join([*(f"{step} keep ({', '.join(step.keep)})" for step in self.steps), head])
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaRule:
+    """One semi-naive version of a rule: what each body literal sees (TOTAL for all but recursive atoms)."""
+
+    rule: ir.Rule
+    index: int
+    versions: tuple[Version, ...]
+
+    @property
+    def delta(self) -> int | None:
+        """The body position that sees the delta; None for a rule that is evaluated once."""
+        return self.versions.index(Version.DELTA) if Version.DELTA in self.versions else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Relations that depend on each other, or one relation. `once` is evaluated in the first round only,
+    `each_round` in every round."""
+
+    relations: tuple[str, ...]
+    once: tuple[DeltaRule, ...]
+    each_round: tuple[DeltaRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to compute for some outputs: the relations needed, and strata in an order of evaluation.
+
+    Every relation is in one stratum. `derived` are those that have a rule.
+    """
+
+    relations: tuple[ir.Relation, ...]
+    strata: tuple[Stratum, ...]
+    derived: frozenset[str]
+
+
+def print_expression(expression: ir.Expression | ir.Wildcard) -> str:
+    """An expression as program text, compound operands in parentheses."""
+    match expression:
+        case ir.Variable(name=name):
+            return name
+        case ir.Constant(value=bool(value)):
+            return "true" if value else "false"
+        case ir.Constant(value=str(value), type=type):
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f"'{value}'" if type is ValueType.CHAR else f'"{escaped}"'
+        case ir.Constant(value=value):
+            return str(value)
+        case ir.Wildcard():
+            return "_"
+        case ir.Unary(op=op, operand=operand):
+            return f"{op}{_operand(operand)}"
+        case ir.Binary(op=op, left=left, right=right):
+            return f"{_operand(left)} {op} {_operand(right)}"
+        case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
+            return f"if {_operand(condition)} then {_operand(then)} else {_operand(otherwise)}"
+        case ir.Cast(operand=operand, type=type):
+            return f"{_operand(operand)} as {type}"
+
+
+def _operand(expression: ir.Expression) -> str:
+    text = print_expression(expression)
+    return text if isinstance(expression, ir.Variable | ir.Constant) else f"({text})"

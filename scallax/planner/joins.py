@@ -1,0 +1,203 @@
+"""Join planning: the order of a body's literals, everything but atoms as early as its variables are bound."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from scallax import ir
+from scallax.planner.algebra import AntiJoin, Argument, DeltaRule, Extend, Join, Pipeline, Select, Step
+
+# What the size of a relation without one is at least taken to be.
+_UNKNOWN_SIZE = 1000
+
+
+def plan_joins(version: DeltaRule, sizes: Mapping[str, int]) -> Pipeline:
+    """A left-deep pipeline: the delta first, then always the atom with the fewest expected matches per row.
+
+    `sizes` are numbers of tuples; a relation without a size counts as large. Ties go to body order.
+    """
+    planner = _JoinPlanner(version, sizes)
+    planner.settle()
+    while planner.atoms:
+        planner.join(planner.next_atom())
+        planner.settle()
+    assert not planner.others, "analysis lets only rules through whose variables are all bound"
+    return Pipeline(version.rule, _prune(version.rule, planner.steps))
+
+
+class _JoinPlanner:
+    """The steps so far, the variables they bind and the literals that remain, by body position."""
+
+    def __init__(self, version: DeltaRule, sizes: Mapping[str, int]):
+        body = version.rule.body
+        self.version = version
+        self.sizes = sizes
+        self.largest = max(sizes.values(), default=0)
+        self.atoms = {i: literal for i, literal in enumerate(body) if isinstance(literal, ir.Atom)}
+        self.others = {i: literal for i, literal in enumerate(body) if not isinstance(literal, ir.Atom)}
+        self.generated = {
+            term.name for atom in self.atoms.values() for term in atom.terms if isinstance(term, ir.Variable)
+        }
+        self.bound: set[str] = set()
+        self.steps: list[Step] = []
+
+    def next_atom(self) -> int:
+        if self.version.delta in self.atoms:
+            return self.version.delta
+        return min(self.atoms, key=self._expected_matches)
+
+    def _expected_matches(self, position: int) -> float:
+        """Matches per row, taking the columns of a relation as independent and equally selective."""
+        atom = self.atoms[position]
+        if not atom.terms:
+            return 0.0
+        fixed = sum(isinstance(term, ir.Constant) or _is_bound(term, self.bound) for term in atom.terms)
+        return max(1, self.sizes.get(atom.relation, max(self.largest, _UNKNOWN_SIZE))) ** (1 - fixed / len(atom.terms))
+
+    def join(self, position: int) -> None:
+        atom = self.atoms.pop(position)
+        key: list[tuple[int, Argument]] = []
+        same: list[tuple[int, int]] = []
+        fresh: dict[str, int] = {}
+        for column, term in enumerate(atom.terms):
+            match term:
+                case ir.Constant():
+                    key.append((column, term))
+                case ir.Variable(name=name) if name in self.bound:
+                    key.append((column, term))
+                case ir.Variable(name=name) if name in fresh:
+                    same.append((fresh[name], column))
+                case ir.Variable(name=name):
+                    fresh[name] = column
+                case ir.Wildcard():
+                    pass
+                case _:
+                    assert_never(term)
+        self.bound.update(fresh)
+        columns = tuple((column, name) for name, column in fresh.items())
+        version = self.version.versions[position]
+        self.steps.append(Join(position, atom.relation, version, tuple(key), columns, tuple(same), False, ()))
+
+    def settle(self) -> None:
+        """Adds a step for every literal whose variables are bound; what may fail comes after what may filter."""
+        while (step := self._ready_step(risky=False) or self._ready_step(risky=True)) is not None:
+            self.steps.append(step)
+
+    def _ready_step(self, risky: bool) -> Step | None:
+        for position, literal in self.others.items():
+            match literal:
+                case ir.NegatedAtom(relation=relation, terms=terms):
+                    if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):
+                        del self.others[position]
+                        key = tuple((i, term) for i, term in enumerate(terms) if not isinstance(term, ir.Wildcard))
+                        return AntiJoin(position, relation, key, ())
+                case ir.Constraint(condition=condition):
+                    if _can_fail(condition) and not risky:
+                        continue
+                    if variable_names(condition) <= self.bound:
+                        del self.others[position]
+                        return Select(condition, ())
+                    step = self._binding_step(position, condition)
+                    if step is not None:
+                        return step
+        return None
+
+    def _binding_step(self, position: int, condition: ir.Expression) -> Step | None:
+        solution = ir.solve_equality(condition, self.bound)
+        if solution is None:
+            return None
+        variable, expression = solution
+        assert isinstance(condition, ir.Binary)
+        given = any(
+            isinstance(side, ir.Variable) and side.name == variable.name for side in (condition.left, condition.right)
+        )
+        if not given and variable.name in self.generated:
+            # Saturating sums have several solutions: an atom's own values are filtered, not computed.
+            return None
+        self.bound.add(variable.name)
+        if given or variable.type.is_float:
+            # A float's solution is rounded: checked again, it would fail for no reason a user can see.
+            del self.others[position]
+        return Extend(variable, expression, ())
+
+
+def variable_names(expression: ir.Expression) -> frozenset[str]:
+    """The names of the variables in an expression."""
+    return frozenset(part.name for part in _parts(expression) if isinstance(part, ir.Variable))
+
+
+def _can_fail(expression: ir.Expression) -> bool:
+    return any(isinstance(part, ir.Binary) and part.op in "/%" and part.type.is_integer for part in _parts(expression))
+
+
+def _parts(expression: ir.Expression) -> Iterator[ir.Expression]:
+    yield expression
+    match expression:
+        case ir.Variable() | ir.Constant():
+            pass
+        case ir.Unary(operand=operand) | ir.Cast(operand=operand):
+            yield from _parts(operand)
+        case ir.Binary(left=left, right=right):
+            yield from _parts(left)
+            yield from _parts(right)
+        case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
+            yield from _parts(condition)
+            yield from _parts(then)
+            yield from _parts(otherwise)
+        case _:
+            assert_never(expression)
+
+
+def _is_bound(term: ir.Term, bound: set[str]) -> bool:
+    return isinstance(term, ir.Variable) and term.name in bound
+
+
+def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
+    """The steps with `keep` and `project` filled in, walking back from what the head and the tag need.
+
+    Each row of a tagged rule is a literal of its own: there nothing is merged.
+    """
+    needed: set[str] = set()
+    for expression in (*rule.head, *(() if rule.tag is None else (rule.tag,))):
+        needed |= variable_names(expression)
+    pruned: list[Step] = []
+    bound = [_binds(step) for step in steps]
+    joined_later = False
+    for i in reversed(range(len(steps))):
+        step = replace(steps[i], keep=tuple(sorted(needed & {name for names in bound[: i + 1] for name in names})))
+        needed |= _reads(step)
+        if isinstance(step, Join):
+            step = replace(step, project=joined_later and rule.tag is None and _drops_columns(rule, step))
+            joined_later = True
+        pruned.append(step)
+    return tuple(reversed(pruned))
+
+
+def _drops_columns(rule: ir.Rule, join: Join) -> bool:
+    """Whether the atom has a column that the joined table lacks."""
+    atom = rule.body[join.literal]
+    assert isinstance(atom, ir.Atom)
+    names = {term.name for term in atom.terms if isinstance(term, ir.Variable)}
+    return not names.issubset(join.keep) or any(isinstance(term, ir.Wildcard) for term in atom.terms)
+
+
+def _binds(step: Step) -> tuple[str, ...]:
+    match step:
+        case Join(fresh=fresh):
+            return tuple(name for _, name in fresh)
+        case Extend(variable=variable):
+            return (variable.name,)
+        case _:
+            return ()
+
+
+def _reads(step: Step) -> frozenset[str]:
+    match step:
+        case Join(key=key) | AntiJoin(key=key):
+            return frozenset(term.name for _, term in key if isinstance(term, ir.Variable))
+        case Select(condition=condition):
+            return variable_names(condition)
+        case Extend(expression=expression):
+            return variable_names(expression)
+        case _:
+            assert_never(step)

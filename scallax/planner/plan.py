@@ -1,0 +1,40 @@
+"""From a checked program to strata of semi-naive rules."""
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+
+from scallax import ir
+from scallax.planner.algebra import DeltaRule, Plan, Stratum
+from scallax.planner.deltas import expand_deltas
+from scallax.planner.rewrite import propagate_equalities
+from scallax.planner.strata import needed_relations, stratify
+
+
+def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
+    """The plan that computes `outputs` and what they depend on, and no other relation.
+
+    The whole program is stratified: raises `StratificationError` even for relations that no output needs.
+    """
+    components = stratify(program)
+    needed = needed_relations(program, outputs)
+    rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}
+    for index, rule in enumerate(program.rules):
+        if rule.relation in needed:
+            rules[rule.relation].append((index, propagate_equalities(rule)))
+    return Plan(
+        relations=tuple(relation for relation in program.relations if relation.name in needed),
+        strata=tuple(_plan_stratum(component, rules) for component in components if needed.issuperset(component)),
+        derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
+    )
+
+
+def _plan_stratum(relations: tuple[str, ...], rules: Mapping[str, Sequence[tuple[int, ir.Rule]]]) -> Stratum:
+    """The versions of the rules for a component, in program order."""
+    versions: list[DeltaRule] = []
+    for index, rule in sorted((entry for name in relations for entry in rules[name]), key=itemgetter(0)):
+        versions += expand_deltas(rule, index, relations)
+    return Stratum(
+        relations,
+        once=tuple(version for version in versions if version.delta is None),
+        each_round=tuple(version for version in versions if version.delta is not None),
+    )

@@ -1,0 +1,82 @@
+"""Rewriting of rules: variables that equal a constant or another variable are replaced by it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from scallax import ir
+
+
+def propagate_equalities(rule: ir.Rule) -> ir.Rule:
+    """The rule without constraints `x == c` and `x == y`: c or y stands in the place of x.
+
+    Floats are left alone: `x == x` fails for a NaN, and shared variables match it.
+    """
+    for position, literal in enumerate(rule.body):
+        replacement = _replacement(literal)
+        if replacement is not None:
+            rest = replace(rule, body=rule.body[:position] + rule.body[position + 1 :])
+            return propagate_equalities(_substitute_rule(rest, dict([replacement])))
+    return rule
+
+
+def _replacement(literal: ir.BodyLiteral) -> tuple[str, ir.Variable | ir.Constant] | None:
+    match literal:
+        case ir.Constraint(condition=ir.Binary(op="==", left=left, right=right)) if not left.type.is_float:
+            match left, right:
+                case ir.Variable(name=name), ir.Variable() | ir.Constant():
+                    return name, right
+                case ir.Constant(), ir.Variable(name=name):
+                    return name, left
+    return None
+
+
+def _substitute_rule(rule: ir.Rule, values: Mapping[str, ir.Expression]) -> ir.Rule:
+    return replace(
+        rule,
+        head=tuple(substitute(expression, values) for expression in rule.head),
+        body=tuple(_substitute_literal(literal, values) for literal in rule.body),
+        tag=None if rule.tag is None else substitute(rule.tag, values),
+    )
+
+
+def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Expression]) -> ir.BodyLiteral:
+    match literal:
+        case ir.Atom() | ir.NegatedAtom():
+            return replace(literal, terms=tuple(_substitute_term(term, values) for term in literal.terms))
+        case ir.Constraint():
+            return replace(literal, condition=substitute(literal.condition, values))
+        case _:
+            assert_never(literal)
+
+
+def _substitute_term(term: ir.Term, values: Mapping[str, ir.Expression]) -> ir.Term:
+    if isinstance(term, ir.Variable) and term.name in values:
+        value = values[term.name]
+        assert isinstance(value, ir.Variable | ir.Constant)
+        return value
+    return term
+
+
+def substitute(expression: ir.Expression, values: Mapping[str, ir.Expression]) -> ir.Expression:
+    """The expression with variables replaced by name."""
+    match expression:
+        case ir.Variable(name=name):
+            return values.get(name, expression)
+        case ir.Constant():
+            return expression
+        case ir.Unary() | ir.Cast():
+            return replace(expression, operand=substitute(expression.operand, values))
+        case ir.Binary():
+            return replace(
+                expression, left=substitute(expression.left, values), right=substitute(expression.right, values)
+            )
+        case ir.Conditional():
+            return replace(
+                expression,
+                condition=substitute(expression.condition, values),
+                then=substitute(expression.then, values),
+                otherwise=substitute(expression.otherwise, values),
+            )
+        case _:
+            assert_never(expression)

@@ -1,0 +1,107 @@
+"""The contract of a provenance: an algebra of tags that is folded over derivations."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
+
+# Arrays with the axes `rows, ..., batch`.
+Tags = PyTree[Array]
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralTable:
+    """The literals of a program, for one evaluation.
+
+    `exclusions` are bit sets of the other members of a literal's exclusive group (no words if there are no groups);
+    members stand side by side, and `group_end` marks the last one (an independent literal is its own last). `count` is the
+    true number of literals, the rest is padding.
+    """
+
+    probabilities: Float[Array, "literals batch"]
+    present: Bool[Array, "literals batch"]
+    exclusions: UInt32[Array, "literals words"]
+    group_end: Bool[Array, " literals"]
+    count: Int[Array, ""]
+    has_negation: bool
+
+
+class AbstractProvenance(ABC):
+    """Tags, how derivations combine them, and how a probability is recovered from them.
+
+    A final class is a frozen dataclass, so that equal provenances share a compilation. Operations see arrays only.
+    `kind` is one of the operand kinds of `scallax.kernels.schedule`.
+    """
+
+    # The name in the table of provenances.
+    name: str
+
+    # Whether facts carry tags at all; if not, every fact is certain.
+    uses_tags: bool
+
+    @property
+    @abstractmethod
+    def respects_groups(self) -> bool:
+        """Whether mutual exclusion matters; then an untagged member of a group has probability 1, and is not certain."""
+
+    @property
+    @abstractmethod
+    def is_discrete(self) -> bool:
+        """Whether outputs are bool rather than numbers."""
+
+    @property
+    @abstractmethod
+    def has_tag_gradient(self) -> bool:
+        """Whether gradients pass through the tags of intermediate nodes: floats `[rows, batch]` whose conjunction is the product."""
+
+    @property
+    @abstractmethod
+    def is_idempotent(self) -> bool:
+        """Whether a tag joined with itself is itself, so that a cycle may accumulate into the tags of the round before."""
+
+    @abstractmethod
+    def prior(self, tag: float | bool) -> float | None:
+        """The literal's value for a tag written in the program, or None if such a tag means certain."""
+
+    @abstractmethod
+    def leaf_tags(self, literals: LiteralTable) -> Tags:
+        """Tags of zero, one and every literal, in this order; an absent literal is zero."""
+
+    @property
+    @abstractmethod
+    def block_rows(self) -> Mapping[int, tuple[int, ...]]:
+        """For each kind of tile that is told apart, how many rows of derivations `step` may take at once, ascending."""
+
+    @abstractmethod
+    def step(
+        self,
+        kind: int,
+        total: Tags,
+        left: Sequence[Tags],
+        right: Sequence[Tags],
+        cyclic: Bool[Array, ""],
+        literals: LiteralTable,
+    ) -> Tags:
+        """`total` `[width, ..., batch]` joined with the conjunctions of each row of `left` and `right`.
+
+        For the kind `COMPLEMENT`: the negation of `left[0]`.
+        """
+
+    def head_cotangent(
+        self,
+        total: Float[Array, "width batch"],
+        heads: Float[Array, "width batch"],
+        complement: Bool[Array, ""],
+        cyclic: Bool[Array, ""],
+    ) -> Float[Array, "width batch"]:
+        """The cotangent of the derivations of heads with the tags `heads` and the cotangent `total`; only if `has_tag_gradient`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def differs(self, old: Tags, new: Tags) -> Bool[Array, ""]:
+        """Whether a cycle has to go on: some tag changed by more than rounding."""
+
+    @abstractmethod
+    def recover(self, tags: Tags, literals: LiteralTable) -> Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]:
+        """Output values of tags; differentiable in the literals' probabilities unless `has_tag_gradient`."""

@@ -1,0 +1,87 @@
+"""Value types of the language and the Python values they admit."""
+
+import enum
+import math
+
+
+class ValueType(enum.Enum):
+    """A column type; the value is its name in programs."""
+
+    I8 = "i8"
+    I16 = "i16"
+    I32 = "i32"
+    I64 = "i64"
+    I128 = "i128"
+    ISIZE = "isize"
+    U8 = "u8"
+    U16 = "u16"
+    U32 = "u32"
+    U64 = "u64"
+    U128 = "u128"
+    USIZE = "usize"
+    F32 = "f32"
+    F64 = "f64"
+    BOOL = "bool"
+    CHAR = "char"
+    STRING = "String"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def is_integer(self) -> bool:
+        return self in _INTEGER_BITS
+
+    @property
+    def is_signed(self) -> bool:
+        return self.is_integer and self.value.startswith("i")
+
+    @property
+    def is_float(self) -> bool:
+        return self in (ValueType.F32, ValueType.F64)
+
+    @property
+    def is_number(self) -> bool:
+        return self.is_integer or self.is_float
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Smallest and largest value of an integer type, both inclusive."""
+        bits = _INTEGER_BITS[self]
+        return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.is_signed else (0, (1 << bits) - 1)
+
+    def admits(self, value: object) -> bool:
+        """Whether a Python value can stand in a column of this type as it is."""
+        match value:
+            case bool():
+                return self is ValueType.BOOL
+            case int():
+                if self.is_integer:
+                    low, high = self.bounds
+                    return low <= value <= high
+                return self.is_float
+            case float():
+                return self.is_float and not math.isnan(value)
+            case str():
+                return self is ValueType.STRING or (self is ValueType.CHAR and len(value) == 1)
+            case _:
+                return False
+
+
+_INTEGER_BITS = {
+    ValueType.I8: 8,
+    ValueType.I16: 16,
+    ValueType.I32: 32,
+    ValueType.I64: 64,
+    ValueType.I128: 128,
+    ValueType.ISIZE: 64,
+    ValueType.U8: 8,
+    ValueType.U16: 16,
+    ValueType.U32: 32,
+    ValueType.U64: 64,
+    ValueType.U128: 128,
+    ValueType.USIZE: 64,
+}
+
+# What a Python value is called in errors and in programs.
+Value = bool | int | float | str

@@ -1,0 +1,63 @@
+"""Strict settings for every test, and what is printed after them."""
+
+import random
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compilations are counted by some tests, and timed by others.
+jax.config.update("jax_enable_compilation_cache", False)
+
+# Shapes and dtypes of annotated functions are checked at every call (at every trace, for compiled ones).
+install_import_hook(["scallax.evaluate", "scallax.batch", "scallax.kernels", "scallax.provenance"], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _float32() -> Iterator[None]:
+    """A test that leaves 64-bit types on would change the tests after it."""
+    assert not jax.config.jax_enable_x64
+    yield
+    assert not jax.config.jax_enable_x64
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available() and jax.default_backend() == "gpu":
+        return
+    reason = "needs a CUDA device in both torch and JAX"
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The conformance cases by area, and the skipped tests of devices that are not here."""
+    rows = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == "conformance"
+    ]
+    if not rows:
+        return
+    terminalreporter.section("conformance")
+    columns = ("pass", "fail", "wait", "differ")
+    terminalreporter.write_line(f"{'area':<28}" + "".join(f"{name:>8}" for name in columns))
+    for area, outcomes in sorted(rows):
+        terminalreporter.write_line(f"{area:<28}" + "".join(f"{outcomes[name]:>8}" for name in columns))
+    totals = [sum(outcomes[name] for _, outcomes in rows) for name in columns]
+    terminalreporter.write_line(f"{'total':<28}" + "".join(f"{total:>8}" for total in totals))

@@ -1,0 +1,194 @@
+"""References to check against: slow, obvious, over Python sets."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from scallax import ir
+from scallax.values import Value, ValueType
+
+Database = Mapping[str, set[tuple[Value, ...]]]
+Binding = dict[str, Value]
+
+
+class _NoValueError(Exception):
+    """An expression has no value for a binding: the row is dropped."""
+
+
+def naive_datalog(program: ir.Program, facts: Mapping[str, Iterable[tuple[Value, ...]]]) -> dict[str, set[tuple]]:
+    """All tuples of every relation: rules are applied to everything, stratum by stratum, until nothing is new."""
+    database: dict[str, set[tuple]] = {
+        relation.name: set(facts.get(relation.name, ())) for relation in program.relations
+    }
+    levels = _levels(program)
+    for level in range(max(levels.values(), default=0) + 1):
+        rules = [rule for rule in program.rules if levels[rule.relation] == level]
+        size = -1
+        while size != sum(map(len, database.values())):
+            size = sum(map(len, database.values()))
+            for rule in rules:
+                heads = {head for head, _, _ in rule_matches(rule, database)}
+                database[rule.relation] |= heads
+    return database
+
+
+def rule_matches(rule: ir.Rule, database: Database) -> list[tuple[tuple[Value, ...], tuple[tuple, ...], Binding]]:
+    """Every match of a rule's body: the head tuple, the tuples of its positive atoms in body order, the binding."""
+    matches = []
+    for binding, tuples in _atom_matches([a for a in rule.body if isinstance(a, ir.Atom)], {}, (), database):
+        rest = [literal for literal in rule.body if not isinstance(literal, ir.Atom)]
+        try:
+            if _holds(rest, binding, database):
+                matches.append((tuple(evaluate(e, binding) for e in rule.head), tuples, binding))
+        except _NoValueError:
+            pass
+    return matches
+
+
+def _levels(program: ir.Program) -> dict[str, int]:
+    """The least stratum number of every relation; programs with negation in a cycle are not admitted."""
+    levels = {relation.name: 0 for relation in program.relations}
+    for _ in range(len(levels) ** 2 + 1):
+        for rule in program.rules:
+            for literal in rule.body:
+                if isinstance(literal, ir.Atom | ir.NegatedAtom):
+                    least = levels[literal.relation] + isinstance(literal, ir.NegatedAtom)
+                    levels[rule.relation] = max(levels[rule.relation], least)
+    return levels
+
+
+def _atom_matches(
+    atoms: list[ir.Atom], binding: Binding, tuples: tuple[tuple, ...], database: Database
+) -> Iterator[tuple[Binding, tuple[tuple, ...]]]:
+    if not atoms:
+        yield dict(binding), tuples
+        return
+    for values in database[atoms[0].relation]:
+        extended = _match(atoms[0].terms, values, binding)
+        if extended is not None:
+            yield from _atom_matches(atoms[1:], extended, (*tuples, values), database)
+
+
+def _match(terms: tuple[ir.Term, ...], values: tuple[Value, ...], binding: Binding) -> Binding | None:
+    extended = dict(binding)
+    for term, value in zip(terms, values, strict=True):
+        match term:
+            case ir.Constant(value=expected) if expected != value:
+                return None
+            case ir.Variable(name=name) if extended.setdefault(name, value) != value:
+                return None
+    return extended
+
+
+def _holds(literals: Sequence[ir.BodyLiteral], binding: Binding, database: Database) -> bool:
+    """Whether negated atoms and constraints hold; equalities extend the binding."""
+    pending = list(literals)
+    while pending:
+        literal = next(literal for literal in pending if _is_ready(literal, binding))
+        pending.remove(literal)
+        match literal:
+            case ir.NegatedAtom(relation=relation, terms=terms):
+                if any(_match(terms, values, binding) is not None for values in database[relation]):
+                    return False
+            case ir.Constraint(condition=condition):
+                solution = ir.solve_equality(condition, binding)
+                if solution is not None:
+                    variable, expression = solution
+                    binding[variable.name] = evaluate(expression, binding)
+                if (solution is None or not solution[0].type.is_float) and not evaluate(condition, binding):
+                    return False
+    return True
+
+
+def _is_ready(literal: ir.BodyLiteral, binding: Binding) -> bool:
+    if isinstance(literal, ir.Constraint):
+        return _names(literal.condition) <= set(binding) or ir.solve_equality(literal.condition, binding) is not None
+    return all(not isinstance(term, ir.Variable) or term.name in binding for term in literal.terms)
+
+
+def _names(expression: ir.Expression) -> set[str]:
+    if isinstance(expression, ir.Variable):
+        return {expression.name}
+    parts = (getattr(expression, field, None) for field in expression.__dataclass_fields__)
+    return {name for part in parts if isinstance(part, ir.Expression) for name in _names(part)}
+
+
+def evaluate(expression: ir.Expression, binding: Binding) -> Any:
+    """The value of an expression under a binding. Raises ZeroDivisionError for an integer division by zero."""
+    match expression:
+        case ir.Variable(name=name):
+            return binding[name]
+        case ir.Constant(value=value):
+            return value
+        case ir.Unary(op="!", operand=operand):
+            return not evaluate(operand, binding)
+        case ir.Unary(operand=operand, type=type):
+            return _fit(-evaluate(operand, binding), type)
+        case ir.Binary(op=op, left=left, right=right, type=type):
+            return _binary(op, evaluate(left, binding), evaluate(right, binding), type)
+        case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
+            return evaluate(then if evaluate(condition, binding) else otherwise, binding)
+        case ir.Cast(operand=operand, type=type):
+            return _cast(evaluate(operand, binding), operand.type, type)
+    raise AssertionError(expression)
+
+
+def _binary(op: str, left, right, type: ValueType) -> Value:
+    match op:
+        case "+":
+            return left + right if type is ValueType.STRING else _fit(left + right, type)
+        case "-":
+            return _fit(left - right, type)
+        case "*":
+            return _fit(left * right, type)
+        case "/" if type.is_integer:
+            return _fit(abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1), type)
+        case "%" if type.is_integer:
+            return abs(left) % abs(right) * (-1 if left < 0 else 1)
+        case "/":
+            if right == 0 and left == 0:
+                raise _NoValueError
+            return _fit(left / right if right else left * np.inf, type)
+        case "==":
+            return left == right
+        case "!=":
+            return left != right
+        case "<":
+            return left < right
+        case "<=":
+            return left <= right
+        case ">":
+            return left > right
+        case ">=":
+            return left >= right
+        case "&&":
+            return left and right
+        case "||":
+            return left or right
+        case "^":
+            return left != right
+    raise AssertionError(op)
+
+
+def _fit(value: int | float, type: ValueType) -> Value:
+    if type.is_integer:
+        low, high = type.bounds
+        return min(max(value, low), high)
+    return float(np.float32(value)) if type is ValueType.F32 else value
+
+
+def _cast(value: Any, source: ValueType, target: ValueType) -> Value:
+    if source is ValueType.STRING and target.is_integer:
+        low, high = target.bounds
+        if value.isascii() and value.removeprefix("-").isdigit() and low <= int(value) <= high:
+            return int(value)
+        raise _NoValueError
+    if source.is_integer and target.is_integer:
+        low, high = target.bounds
+        return (value - low) % (high - low + 1) + low
+    if source.is_integer and target is ValueType.STRING:
+        return str(value)
+    if target.is_float:
+        return _fit(float(value), target)
+    raise AssertionError(f"no reference for a cast from {source} to {target}")

@@ -1,0 +1,148 @@
+"""Input and output mappings: every way to write one, and what is refused."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from scallax.errors import InputError, UnsupportedError
+from scallax.mappings import Entries, InputMapping, fit_entries, fit_tuples, read_entries, typical_tuples
+from scallax.values import ValueType
+
+I32, U8, F32, STRING, CHAR, BOOL = (
+    ValueType.I32,
+    ValueType.U8,
+    ValueType.F32,
+    ValueType.STRING,
+    ValueType.CHAR,
+    ValueType.BOOL,
+)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "shape", "tuples"),
+    [
+        (range(3), (3,), ((0,), (1,), (2,))),
+        (["a", "b"], (2,), (("a",), ("b",))),
+        ([(0, 1), (1, 2)], (2,), ((0, 1), (1, 2))),
+        ([()], (1,), ((),)),
+        ((3, 5), (), ((3, 5),)),
+        ((), (), ((),)),
+        (3, (), ((3,),)),
+        ("left", (), (("left",),)),
+        ([[0, 1, 2], [3, 4, 5]], (2, 3), tuple((n,) for n in range(6))),
+        ([range(2), range(2, 4)], (2, 2), ((0,), (1,), (2,), (3,))),
+        ([[[(0, 1)], [(1, 0)]]], (1, 2, 1), ((0, 1), (1, 0))),
+        ({0: range(2), 1: ["x", "y", "z"]}, (2, 3), tuple(itertools.product(range(2), "xyz"))),
+        (np.arange(4).reshape(2, 2), (2, 2), ((0,), (1,), (2,), (3,))),
+        ([np.int64(3), np.float32(0.5)], (2,), ((3,), (0.5,))),
+    ],
+)
+def test_every_form_has_a_shape_and_tuples_in_row_major_order(mapping, shape, tuples):
+    entries = InputMapping(mapping).entries
+    assert entries == Entries(shape, tuples)
+    assert all(type(value) in (bool, int, float, str) for values in entries.tuples for value in values)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ([], "m: it is empty"),
+        (range(0), "m: it is empty"),
+        ([[], []], "m: it is empty in dimension 1"),
+        ([[1, 2], [3]], "m: it is ragged: the lists of dimension 1 differ in length"),
+        ([[1, 2], 3], "m: it is ragged: the lists of dimension 1 differ in length"),
+        ([1, [2]], "m: it is ragged: a list stands beside values"),
+        ([(1, 2), (3,)], "m: its tuples differ in length: 1, 2"),
+        ([None], "m: None is no value; a value is an integer, a float, a bool or a string"),
+        ({}, "m: the keys of a dictionary are the axes 0, 1, ...; it has []"),
+        ({1: [1]}, "m: the keys of a dictionary are the axes 0, 1, ...; it has [1]"),
+        ({0: []}, "m: axis 0 must be a non-empty list or range of values"),
+        ({0: [(1, 2)]}, "m: axis 0 must be a non-empty list or range of values"),
+        (
+            {1, 2},
+            "m: set is no mapping; give a range, a list of values or tuples, a tuple, a value or a dictionary of lists",
+        ),
+    ],
+)
+def test_what_is_no_mapping_is_refused(mapping, message):
+    with pytest.raises(InputError) as caught:
+        read_entries(mapping, "m")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"disjunctive": 1}, "input mapping: `disjunctive` is 1; it must be True or False"),
+        (
+            {"disjunctive_dim": 2},
+            "input mapping: `disjunctive_dim` is 2, but the mapping has 2 dimensions, counted from 0",
+        ),
+        ({"sample_dim": -1}, "input mapping: `sample_dim` is -1, but the mapping has 2 dimensions, counted from 0"),
+        ({"retain_k": 0}, "input mapping: `retain_k` is 0; it must be a positive integer"),
+        ({"retain_threshold": float("nan")}, "input mapping: `retain_threshold` is nan; it must be a finite number"),
+        ({"sample_strategy": "best"}, "input mapping: unknown sample strategy 'best'; use `top`"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(InputError) as caught:
+        InputMapping([[1, 2], [3, 4]], **options)
+    assert str(caught.value) == message
+
+
+def test_categorical_sampling_is_not_there_yet():
+    with pytest.raises(UnsupportedError, match="`categorical` is not supported yet; use `top`"):
+        InputMapping(range(3), sample_strategy="categorical")
+
+
+def test_groups_are_the_fibres_along_the_exclusive_axis():
+    grid = {0: range(2), 1: range(3)}
+    assert InputMapping(grid).groups is None
+    np.testing.assert_array_equal(InputMapping(grid, disjunctive=True).groups, [0] * 6)
+    np.testing.assert_array_equal(InputMapping(grid, disjunctive_dim=1).groups, [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(InputMapping(grid, disjunctive_dim=0).groups, [0, 1, 2, 0, 1, 2])
+
+
+def test_equal_mappings_are_equal_and_hashable():
+    assert InputMapping(range(3), retain_k=2) == InputMapping([0, 1, 2], retain_k=2)
+    assert hash(InputMapping(range(3))) == hash(InputMapping([(0,), (1,), (2,)]))
+    assert InputMapping(range(3)) != InputMapping(range(3), disjunctive=True)
+
+
+def test_tuples_are_fitted_to_column_types():
+    assert fit_tuples([(1, 0.1)], [F32, F32], "m") == ((1.0, float(np.float32(0.1))),)
+    assert type(fit_tuples([(1,)], [F32], "m")[0][0]) is float
+
+
+@pytest.mark.parametrize(
+    ("tuples", "columns", "message"),
+    [
+        ([(1,), ("x",)], [I32], 'm: entry 1, ("x"), does not fit: "x" is no i32 (column 1)'),
+        ([(True,)], [I32], "m: entry 0, (true), does not fit: true is no i32 (column 1)"),
+        ([(256,)], [U8], "m: entry 0, (256), does not fit: 256 is no u8 (column 1)"),
+        ([(-1,)], [U8], "m: entry 0, (-1), does not fit: -1 is no u8 (column 1)"),
+        ([("ab",)], [CHAR], 'm: entry 0, ("ab"), does not fit: "ab" is no char (column 1)'),
+        ([(0.5,)], [I32], "m: entry 0, (0.5), does not fit: 0.5 is no i32 (column 1)"),
+        ([(0, 1)], [BOOL, I32], "m: entry 0, (0, 1), does not fit: 0 is no bool (column 1)"),
+        ([(1, 2)], [I32], "m: entry 0, (1, 2), has 2 values, but the relation has 1 columns"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(tuples, columns, message):
+    with pytest.raises(InputError) as caught:
+        fit_tuples(tuples, columns, "m")
+    assert str(caught.value) == message
+
+
+def test_duplicates_are_refused_after_rounding():
+    fit_entries(Entries((2,), (("a",), ("b",))), [STRING], "m")
+    with pytest.raises(InputError, match=r"^m: entry 2, \(1\), is a duplicate of entry 0$"):
+        fit_entries(Entries((3,), ((1,), (2,), (1,))), [I32], "m")
+    with pytest.raises(InputError, match="is a duplicate of entry 0"):
+        fit_entries(Entries((2,), ((0.1,), (0.1 + 1e-12,))), [F32], "m")
+
+
+def test_typical_tuples_cover_every_kind_of_value_in_every_column():
+    tuples = [(n, s) for n in (-1, 0, 1, 2) for s in ("a", "bb", "c")]
+    assert typical_tuples(tuples) == ((-1, "a"), (-1, "bb"), (0, "a"))
+    assert typical_tuples([(), ()]) == ((),)

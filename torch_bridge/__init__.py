@@ -1,0 +1,7 @@
+"""Scallop programs as torch modules, saved and loaded as torch modules are."""
+
+from scallax.errors import ScallaxError as ScallaxError
+from scallax.mappings import InputMapping as InputMapping
+from torch_bridge.checkpoint import load as load
+from torch_bridge.checkpoint import save as save
+from torch_bridge.module import Module as Module

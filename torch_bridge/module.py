@@ -1,0 +1,173 @@
+"""A Scallop program as a layer of a torch model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scallax.errors import CheckpointError, InputError
+from scallax.reasoner import Reasoner
+from scallax.specification import Specification, from_json
+from torch_bridge.autograd import apply
+from torch_bridge.tensors import common_device, to_torch
+
+_EXTRA_STATE = "_extra_state"
+# Distributed checkpoints load a tensor only into one of the same length: round it up.
+_TEXT_BLOCK = 1024
+
+
+class Module(torch.nn.Module):
+    """A program as a function `module(relation=probabilities, ...)` of tensors `[batch, *mapping.shape]`.
+
+    Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays. The output has the dtype and the
+    device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode `train_k` proofs are
+    kept and in evaluation mode `test_k`, where given.
+
+    The module has no parameters: `.to()` and `.half()` change nothing, the inputs decide. `state_dict()` carries the program, and
+    `load_state_dict()` refuses another one. The module can be pickled, and loaded by `torch.load` with its safe default.
+    """
+
+    reasoner: Reasoner
+
+    def __init__(
+        self,
+        program: str | None = None,
+        *,
+        file: str | Path | None = None,
+        relations: Sequence[tuple[str, object]] | None = None,
+        rules: Sequence[str] | None = None,
+        facts: Mapping[str, Iterable] | None = None,
+        provenance: str = "difftopkproofs",
+        non_probabilistic: Sequence[str] | None = None,
+        input_mappings: Mapping[str, object] | None = None,
+        output_relation: str | None = None,
+        output_mapping: object = None,
+        output_mappings: Mapping[str, object] | None = None,
+        k: int = 3,
+        train_k: int | None = None,
+        test_k: int | None = None,
+        wmc_with_disjunctions: bool | None = None,
+        early_discard: bool | None = None,
+        iter_limit: int | None = None,
+        retain_topk: Mapping[str, int] | None = None,
+    ):
+        super().__init__()
+        self.reasoner = Reasoner(
+            program,
+            file=file,
+            relations=relations,
+            rules=rules,
+            facts=facts,
+            provenance=provenance,
+            non_probabilistic=non_probabilistic,
+            input_mappings=input_mappings,
+            output_relation=output_relation,
+            output_mapping=output_mapping,
+            output_mappings=output_mappings,
+            k=k,
+            train_k=train_k,
+            test_k=test_k,
+            wmc_with_disjunctions=wmc_with_disjunctions,
+            early_discard=early_discard,
+            iter_limit=iter_limit,
+            retain_topk=retain_topk,
+        )
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        torch.serialization.add_safe_globals([cls])
+
+    @property
+    def specification(self) -> Specification:
+        """Everything that defines the module, as plain data."""
+        return self.reasoner.specification
+
+    def forward(self, /, **inputs: torch.Tensor) -> Any:
+        """The outputs for one tensor for each input relation; see the class. Values are ready when it returns."""
+        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        tensors = reasoner.order(inputs)
+        for relation, tensor in inputs.items():
+            if not isinstance(tensor, torch.Tensor):
+                raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
+        device = common_device(inputs)
+        values = apply(reasoner, tensors) if tensors else to_torch(reasoner.evaluate(()), device)
+        return reasoner.unpack(values)
+
+    def extra_repr(self) -> str:
+        specification = self.specification
+        outputs = ", ".join(name for name, _ in specification.outputs)
+        return f"{', '.join(self.reasoner.input_relations)} -> {outputs}, provenance={specification.provenance}, k={specification.k}"
+
+    def get_extra_state(self) -> torch.Tensor:
+        """The specification as bytes of JSON, a uint8 tensor padded with spaces."""
+        text = self.specification.to_json().encode()
+        text = text.ljust(-(-len(text) // _TEXT_BLOCK) * _TEXT_BLOCK)
+        return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Nothing: `load_state_dict` has compared the programs already."""
+
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ):
+        problems = self._compare(prefix, state_dict)
+        if problems:
+            error_msgs.extend(problems)
+            return
+        if prefix + _EXTRA_STATE not in state_dict:
+            missing_keys.append(_MissingProgram(prefix + _EXTRA_STATE))
+            strict = False
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def _compare(self, prefix: str, state_dict: Mapping) -> list[str]:
+        name = f"module `{prefix.removesuffix('.')}`" if prefix else "the module"
+        state = state_dict.get(prefix + _EXTRA_STATE)
+        if state is None or (isinstance(state, torch.Tensor) and state.device.type == "meta"):
+            return []
+        try:
+            differences = _read_specification(state).differences(self.specification)
+        except CheckpointError as error:  # damaged data: reported with torch's other messages
+            return [f"{name}: {error}"]
+        if not differences:
+            return []
+        lines = "".join(f"\n\t\t{line}" for line in differences)
+        advice = "build the module with the saved arguments, or train it anew"
+        return [f"{name}: the state dict was saved from another program ({advice}):{lines}"]
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        del state["reasoner"]
+        return {**state, "specification": self.specification.to_json()}
+
+    def __setstate__(self, state: dict) -> None:
+        state = dict(state)
+        text = state.pop("specification", None)
+        if not isinstance(text, str):
+            raise CheckpointError("the saved module holds no specification")
+        super().__setstate__(state)
+        self.reasoner = Reasoner.from_json(text)
+
+
+class _MissingProgram(str):
+    """The name of a missing entry; torch's report of it says what to do. (torch reports it only if it is strict.)"""
+
+    def __format__(self, spec: str) -> str:
+        advice = "build the model that was saved, or load with strict=False what fits"
+        return f"{self!s} (no program: the state dict was saved from another architecture; {advice})"
+
+
+# So that `torch.load` with its safe default takes the class from a file.
+torch.serialization.add_safe_globals([Module])
+
+
+def _read_specification(state: object) -> Specification:
+    if not isinstance(state, torch.Tensor) or state.dtype is not torch.uint8 or state.ndim != 1:
+        raise CheckpointError("the saved specification is no text")
+    try:
+        text = bytes(state.cpu().numpy()).decode()
+    except UnicodeDecodeError:  # damaged bytes
+        raise CheckpointError("the saved specification is no text") from None
+    return from_json(text)

@@ -1,0 +1,83 @@
+"""Tensors as JAX arrays and back, without a copy where the devices are the same."""
+
+import contextlib
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from scallax.errors import InputError
+
+
+def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
+    """The tensor's values for a JAX function: a view of the same memory if the tensor is contiguous.
+
+    On the CPU a NumPy view (bfloat16 too), on a CUDA device that JAX drives a JAX array. A tensor of any other device is
+    copied to the CPU. The view must not outlive the call, and its results must be ready before the tensor can change.
+    """
+    if tensor.layout is not torch.strided or tensor.device.type == "meta":
+        raise InputError(f"a tensor of layout {tensor.layout} on the device {tensor.device} has no array of values")
+    tensor = tensor.detach().contiguous().resolve_neg()
+    if tensor.device.type == "cuda" and jax_drives_cuda():
+        # Torch exports tensors of its current device only.
+        with torch.cuda.device(tensor.device):
+            return jax.dlpack.from_dlpack(tensor)
+    if tensor.device.type != "cpu":
+        tensor = tensor.cpu()
+    if tensor.dtype is torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(jnp.bfloat16)
+    return tensor.numpy()
+
+
+def to_torch(array: jax.Array, device: torch.device) -> torch.Tensor:
+    """The array as a tensor on `device`; waits for its values. Shares memory unless the devices differ."""
+    if array.size == 0:
+        return torch.empty(array.shape, dtype=_torch_dtype(array), device=device)
+    return torch.from_dlpack(array).to(device)
+
+
+def common_device(tensors: dict[str, torch.Tensor]) -> torch.device:
+    """The one device of the tensors, the CPU if there are none. Warns once if JAX cannot compute there."""
+    devices = {tensor.device for tensor in tensors.values()}
+    if len(devices) > 1:
+        shown = ", ".join(f"`{name}` is on {tensor.device}" for name, tensor in tensors.items())
+        raise InputError(f"the inputs are on different devices: {shown}")
+    device = devices.pop() if devices else torch.device("cpu")
+    if device.type not in ("cpu", "meta") and not (device.type == "cuda" and jax_drives_cuda()):
+        _warn_of_copies(device.type)
+    return device
+
+
+def precision_and_place(tensors: tuple[torch.Tensor, ...]) -> contextlib.ExitStack:
+    """A context in which JAX computes in float64 if a tensor does, and on the CPU if the tensors are not on JAX's device."""
+    stack = contextlib.ExitStack()
+    if any(tensor.dtype is torch.float64 for tensor in tensors):
+        stack.enter_context(jax.enable_x64(True))
+    if jax.default_backend() != "cpu" and not any(tensor.device.type == "cuda" for tensor in tensors):
+        stack.enter_context(jax.default_device(jax.local_devices(backend="cpu")[0]))
+    return stack
+
+
+@functools.cache
+def jax_drives_cuda() -> bool:
+    """Whether this JAX can compute on CUDA devices."""
+    try:
+        return bool(jax.devices("cuda"))
+    except RuntimeError:  # this JAX knows no such platform, or finds no device of it
+        return False
+
+
+@functools.cache
+def _warn_of_copies(device_type: str) -> None:
+    warnings.warn(
+        f"this JAX has no {device_type} device: tensors are copied to the CPU and back; install JAX for that device",
+        UserWarning,
+        stacklevel=5,
+    )
+
+
+def _torch_dtype(array: jax.Array) -> torch.dtype:
+    return getattr(torch, str(array.dtype))
