@@ -26,31 +26,47 @@ def fold_tiles(
 ) -> Tags:
     """Arrays `[rows, ..., batch]` after all steps.
 
-    A step sets its tile's rows to `branches[b](rows, total, offset, cyclic)`, where `total` is what they were, or on a
-    tile's first step `initial` `[width, ..., batch]` if there is one; after a tile's last step, to `finish(total, step)`. A
-    loop is repeated until no row of its tiles differs from the round before.
+    A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or as
+    `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`; until
+    then, all see them as they were. A loop is repeated until no row of its tiles differs from the round before.
     """
 
     def step(state):
-        index, rounds, changed, before, rows = state
+        index, rounds, changed, total, rows = state
         target = schedule.target[index]
-        old = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, target, width), rows)
-        begins, ends = schedule.begins[index], schedule.ends[index]
-        before = _where(begins, old, before)
-        total = old if initial is None else _where(begins, initial, old)
-        offset, cyclic = schedule.offset[index], schedule.cyclic[index]
-        total = lax.switch(schedule.branch[index], branches, rows, total, offset, cyclic)
-        total = _where(ends, finish(total, index), total)
-        changed = changed | (cyclic & ends & differs(before, total))
-        # The rows are read above and written here, in place.
-        rows = jax.tree.map(lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, target, 0), rows, total)
+        ends, cyclic = schedule.ends[index], schedule.cyclic[index]
+
+        def read(rows):
+            return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, target, width), rows)
+
+        total = _where(schedule.begins[index], read(rows) if initial is None else initial, total)
+        total = lax.switch(schedule.branch[index], branches, rows, total, schedule.offset[index], cyclic)
+
+        def settle(rows, total):
+            settled = finish(total, index)
+            return settled, differs(read(rows), settled)
+
+        # Whatever reads the rows is in a branch whose result is written: else XLA, which does not know that the reading comes
+        # before the writing, copies the rows to write in place.
+        written, differ = lax.switch(
+            jnp.where(ends, jnp.where(cyclic, 2, 1), 0),
+            [
+                lambda rows, _: (read(rows), jnp.bool_(False)),
+                lambda _, total: (finish(total, index), jnp.bool_(False)),
+                settle,
+            ],
+            rows,
+            total,
+        )
+        rows = jax.tree.map(lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, target, 0), rows, written)
+        changed = changed | differ
         loop = schedule.loop[index]
         again = (loop >= 0) & changed & (rounds < _MAX_ROUNDS)
         rounds = jnp.where(again, rounds + 1, jnp.where(loop >= 0, 0, rounds))
-        return jnp.where(again, loop, index + 1), rounds, changed & cyclic & (loop < 0), before, rows
+        return jnp.where(again, loop, index + 1), rounds, changed & cyclic & (loop < 0), total, rows
 
-    before = jax.tree.map(lambda leaf: leaf[:width], rows)
-    start = (jnp.int32(0), jnp.int32(0), jnp.bool_(False), before, rows)
+    total = jax.tree.map(lambda leaf: leaf[:width], rows)
+    start = (jnp.int32(0), jnp.int32(0), jnp.bool_(False), total, rows)
     return lax.while_loop(lambda state: state[0] < schedule.count, step, start)[-1]
 
 

@@ -34,15 +34,15 @@ class Sections(NamedTuple):
         """The number of words that tell proofs apart: positive and negated literals."""
         return self.words * (1 + self.has_negation)
 
-    def positive(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... words batch"]:
+    def positive(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... section batch"]:
         return bits[..., : self.words, :]
 
-    def negated(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... words batch"]:
+    def negated(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... section batch"]:
         """The negated literals; all zero if the program has none."""
         section = bits[..., self.words : 2 * self.words, :]
         return section if self.has_negation else jnp.zeros_like(self.positive(bits))
 
-    def forbidden(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... words batch"]:
+    def forbidden(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... section batch"]:
         """The literals that cannot be true beside the proof."""
         forbidden = self.negated(bits)
         return forbidden | bits[..., self.total - self.words :, :] if self.has_groups else forbidden

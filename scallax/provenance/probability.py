@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -12,10 +11,10 @@ from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
 
-def _leaf_values(literals: LiteralTable) -> Float[Array, "leaves batch"]:
-    """0, 1 and the literals' probabilities, 0 where absent."""
-    p = jnp.where(literals.present, literals.probabilities, 0)
-    constants = jnp.broadcast_to(jnp.array([[0], [1]], p.dtype), (2, p.shape[1]))
+def _leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves batch"]:
+    """`zero`, 1 and the literals' probabilities, `zero` where absent."""
+    p = jnp.where(literals.present, literals.probabilities, zero)
+    constants = jnp.broadcast_to(jnp.array([[zero], [1]], p.dtype), (2, p.shape[1]))
     return jnp.concatenate([constants, p])
 
 
@@ -51,7 +50,7 @@ class AddMult(AbstractProvenance):
         return number_prior(tag, self.keeps_bool_tags)
 
     def leaf_tags(self, literals: LiteralTable) -> Float[Array, "leaves batch"]:
-        return _leaf_values(literals)
+        return _leaf_values(literals, 0.0)
 
     @property
     def block_rows(self):
@@ -76,14 +75,13 @@ class AddMult(AbstractProvenance):
 
 
 class DecidingLiteral(NamedTuple):
-    """A value and where it comes from: literal `i` as `i + 1`, its complement as `-(i + 1)`, a constant as 0, nothing as `_NOWHERE`."""
+    """A value and where it comes from: literal `i` as `i + 1`, its complement as `-(i + 1)`, a constant as 0.
+
+    Zero and absent facts have the value -inf, so that they decide no maximum and every minimum.
+    """
 
     value: Float[Array, "... batch"]
     origin: Int[Array, "... batch"]
-
-
-# The origin of zero and of absent facts: such a tag never decides.
-_NOWHERE = np.int32(np.iinfo(np.int32).min)
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,9 @@ class MinMax(AbstractProvenance):
         return number_prior(tag, self.keeps_bool_tags)
 
     def leaf_tags(self, literals: LiteralTable) -> DecidingLiteral:
-        values = _leaf_values(literals)
-        batch = values.shape[1]
-        index = 1 + jnp.arange(literals.probabilities.shape[0], dtype=jnp.int32)
-        origin = jnp.where(literals.present, index[:, None], _NOWHERE)
-        constants = jnp.broadcast_to(jnp.array([[_NOWHERE], [0]], jnp.int32), (2, batch))
-        return DecidingLiteral(values, jnp.concatenate([constants, origin]))
+        num_literals, batch = literals.probabilities.shape
+        origin = jnp.pad(1 + jnp.arange(num_literals, dtype=jnp.int32), (2, 0))
+        return DecidingLiteral(_leaf_values(literals, -jnp.inf), jnp.broadcast_to(origin[:, None], (len(origin), batch)))
 
     @property
     def block_rows(self):
@@ -130,27 +125,27 @@ class MinMax(AbstractProvenance):
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
-            nowhere = left[0].origin == _NOWHERE
-            return DecidingLiteral(1 - left[0].value, jnp.where(nowhere, 0, -left[0].origin))
+            value, origin = left[0]
+            return DecidingLiteral(1 - jnp.where(value == -jnp.inf, 0, value), -origin)
         for a, b in zip(left, right, strict=True):
-            smaller = _choose((b.value < a.value) | (b.origin == _NOWHERE), b, a)
-            smaller = _choose(a.origin == _NOWHERE, a, smaller)
+            smaller = _choose(b.value < a.value, b, a)
             # An equal value wins, but on a cycle, where it must not change hands for ever.
-            wins = (smaller.value > total.value) | ((smaller.value == total.value) & ~cyclic)
-            # What is not a number wins, so that it is seen at the output; zero loses to nothing only.
-            wins = (wins | jnp.isnan(smaller.value) | (total.origin == _NOWHERE)) & (smaller.origin != _NOWHERE)
-            total = _choose(wins, smaller, total)
+            wins = jnp.where(cyclic, smaller.value > total.value, smaller.value >= total.value)
+            # What is not a number wins, so that it is seen at the output.
+            total = _choose(wins | jnp.isnan(smaller.value), smaller, total)
         return total
 
     def differs(self, old, new) -> Bool[Array, ""]:
-        return (old.value != new.value).any() | (old.origin != new.origin).any()
+        # What is not a number does not differ from itself.
+        return ((old.value < new.value) | (old.value > new.value) | (old.origin != new.origin)).any()
 
     def recover(self, tags, literals):
         value, origin = tags
-        literal = jnp.where(origin == _NOWHERE, 0, jnp.abs(origin)) - 1
-        p = jnp.take_along_axis(literals.probabilities, jnp.maximum(literal, 0), 0, mode="promise_in_bounds")
-        is_complement = (origin < 0) & (origin != _NOWHERE)
-        return jnp.where(origin > 0, p, jnp.where(is_complement, 1 - p, lax.stop_gradient(value)))
+        literal = jnp.maximum(jnp.abs(origin) - 1, 0)
+        p = jnp.take_along_axis(literals.probabilities, literal, 0, mode="promise_in_bounds")
+        constant = lax.stop_gradient(jnp.where(value == -jnp.inf, 0, value))
+        decided = jnp.where(origin > 0, p, jnp.where(origin < 0, 1 - p, constant))
+        return jnp.where(value == -jnp.inf, constant, decided)
 
 
 def _choose(condition, a: DecidingLiteral, b: DecidingLiteral) -> DecidingLiteral:

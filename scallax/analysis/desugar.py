@@ -1,0 +1,261 @@
+"""From syntax tree to core form: constants put in, bodies as alternatives of conjunctions, queries of atoms as rules."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from scallax.analysis.names import Names
+from scallax.errors import Diagnostic, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
+from scallax.source import Span
+from scallax.syntax import ast
+from scallax.syntax.ast import LiteralKind
+from scallax.syntax.printer import print_expression
+
+# A body of more alternatives is refused: each becomes a rule.
+_MOST_ALTERNATIVES = 4096
+
+# A value of a fact: a literal, or a member of an enum, which is a literal cast to `usize`.
+FactValue = ast.Literal | ast.Cast
+
+
+@dataclass(frozen=True, slots=True)
+class BodyAtom:
+    atom: ast.Application
+    is_negated: bool
+
+
+# A constraint is an expression that is true.
+BodyLiteral = BodyAtom | ast.Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One rule in core form. Clauses with one `scope` come from one written rule and share its variables' types."""
+
+    relation: str
+    head: tuple[ast.Expression, ...]
+    body: tuple[BodyLiteral, ...]
+    tag: ast.Expression | None
+    scope: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class CoreFact:
+    """A fact of literals. Facts with one `group` exclude each other."""
+
+    relation: str
+    values: tuple[FactValue, ...]
+    tag: float | bool | None
+    group: int | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class CoreProgram:
+    """Facts and clauses in the order of the text, and the queries by name."""
+
+    facts: list[CoreFact]
+    clauses: list[Clause]
+    queries: dict[str, Span]
+
+
+def desugar(items: Sequence[ast.Item], names: Names) -> CoreProgram:
+    """The program in core form. Raises the errors of facts and bodies that have none, all of one kind together."""
+    desugarer = _Desugarer(names)
+    for item in items:
+        desugarer.add(item.declaration)
+    desugarer.raise_problems()
+    return desugarer.program
+
+
+@dataclass(slots=True)
+class _Desugarer:
+    names: Names
+    program: CoreProgram = field(default_factory=lambda: CoreProgram([], [], {}))
+    problems: list[tuple[type[ScallaxError], Diagnostic]] = field(default_factory=list)
+    num_groups: int = 0
+    num_scopes: int = 0
+
+    def add(self, declaration: ast.Declaration) -> None:
+        match declaration:
+            case ast.FactSet():
+                self.add_fact_set(declaration)
+            case ast.Fact(atom=atom, tag=tag, span=span):
+                self.add_fact(atom.name, atom.arguments, tag, None, span)
+            case ast.Rule():
+                self.add_rule(declaration)
+            case ast.Query(target=target, span=span):
+                self.add_query(target, span)
+
+    def raise_problems(self) -> None:
+        """Raises the problems of the kind that was found first."""
+        if self.problems:
+            kind = self.problems[0][0]
+            raise kind(*(problem for other, problem in self.problems if other is kind))
+
+    def report(self, kind: type[ScallaxError], message: str, span: Span, hint: str | None = None) -> None:
+        self.problems.append((kind, Diagnostic(message, span, hint)))
+
+    def add_fact_set(self, facts: ast.FactSet) -> None:
+        group = None
+        if facts.is_exclusive:
+            group = self.num_groups
+            self.num_groups += 1
+        for element in facts.elements:
+            self.add_fact(facts.relation, element.values, element.tag, group, element.span)
+
+    def add_fact(
+        self,
+        relation: str,
+        arguments: Sequence[ast.Expression],
+        tag: ast.Expression | None,
+        group: int | None,
+        span: Span,
+    ) -> None:
+        """A fact of literals as such; one that has to be computed is a rule with an empty body."""
+        values = tuple(self.expression(argument) for argument in arguments)
+        tag = None if tag is None else self.expression(tag)
+        literals = tuple(value for value in values if isinstance(value, FactValue) and is_literal(value))
+        for name in _names((*values, tag)):
+            hint = f"declare `const {name.name} = …`, or give the rule a body that binds `{name.name}`"
+            self.report(UnboundVariableError, f"`{name.name}` is no constant: a fact has no variables", name.span, hint)
+        if len(literals) == len(values) and (tag is None or isinstance(tag, ast.Literal)):
+            self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
+        elif group is not None:
+            self.report(UnsupportedError, "alternatives that are not literals are not supported yet", span)
+        else:
+            self.num_scopes += 1
+            self.program.clauses.append(Clause(relation, values, (), tag, self.num_scopes, span))
+
+    def tag(self, literal: ast.Literal | None) -> float | bool | None:
+        if literal is None or isinstance(literal.value, bool):
+            return None if literal is None else bool(literal.value)
+        if literal.kind not in (LiteralKind.INTEGER, LiteralKind.FLOAT):
+            self.report(TypeInferenceError, "a tag is a number or a bool", literal.span)
+            return None
+        return float(literal.value)
+
+    def add_rule(self, rule: ast.Rule) -> None:
+        self.num_scopes += 1
+        tag = None if rule.tag is None else self.expression(rule.tag)
+        heads = [(head.name, tuple(map(self.expression, head.arguments))) for head in rule.heads]
+        bodies = self.alternatives(rule.body)
+        for relation, head in heads:
+            for body in bodies:
+                self.program.clauses.append(Clause(relation, head, body, tag, self.num_scopes, rule.span))
+
+    def add_query(self, target: ast.Name | ast.Application, span: Span) -> None:
+        """A query of an atom is a relation named by the atom as printed, which holds the tuples that match it."""
+        name = print_expression(target)
+        if name in self.program.queries:
+            return
+        self.program.queries[name] = target.span
+        if isinstance(target, ast.Application):
+            self.num_scopes += 1
+            arguments = tuple(
+                ast.Name(f"{target.name}#{i}", argument.span)
+                if isinstance(argument, ast.Wildcard)
+                else self.expression(argument)
+                for i, argument in enumerate(target.arguments)
+            )
+            body = (BodyAtom(replace(target, arguments=arguments), False),)
+            self.program.clauses.append(Clause(name, arguments, body, None, self.num_scopes, span))
+
+    def alternatives(self, formula: ast.Formula, negated: bool = False) -> list[tuple[BodyLiteral, ...]]:
+        """The disjunctive normal form of a formula, or of its negation: negation is pushed down to atoms."""
+        match formula:
+            case ast.Not(operand=operand):
+                return self.alternatives(operand, not negated)
+            case ast.Implies(condition=condition, conclusion=conclusion, span=span):
+                return self.alternatives(ast.Or((ast.Not(condition, span), conclusion), span), negated)
+            case ast.And(operands=operands, span=span) | ast.Or(operands=operands, span=span):
+                parts = [self.alternatives(operand, negated) for operand in operands]
+                if isinstance(formula, ast.And) == negated:
+                    return [alternative for part in parts for alternative in part]
+                return self.conjunctions(parts, span)
+            case ast.Application():
+                arguments = tuple(
+                    argument if isinstance(argument, ast.Wildcard) else self.expression(argument)
+                    for argument in formula.arguments
+                )
+                return [(BodyAtom(replace(formula, arguments=arguments), negated),)]
+            case ast.Reduce() | ast.Quantified() | ast.RangeOver() | ast.Case():
+                raise AssertionError("rejected as unsupported before")
+            case _:
+                condition = self.expression(formula)
+                return [(_complement(condition) if negated else condition,)]
+
+    def conjunctions(
+        self, parts: Sequence[Sequence[tuple[BodyLiteral, ...]]], span: Span
+    ) -> list[tuple[BodyLiteral, ...]]:
+        """Every choice of one alternative from each part."""
+        count = 1
+        for part in parts:
+            count *= len(part)
+        if count > _MOST_ALTERNATIVES:
+            message = f"the body has {count} alternatives when multiplied out, more than {_MOST_ALTERNATIVES}"
+            self.report(UnsupportedError, message, span, "give its parts names: rules with heads of their own")
+            return []
+        return [tuple(literal for part in choice for literal in part) for choice in product(*parts)]
+
+    def expression(self, expression: ast.Expression) -> ast.Expression:
+        """The expression with constants in the place of their names; relations and wildcards inside are reported."""
+        return _Constants(self.names.constants, self).put_in(expression)
+
+
+@dataclass(frozen=True, slots=True)
+class _Constants:
+    values: Mapping[str, FactValue]
+    desugarer: _Desugarer
+
+    def put_in(self, expression: ast.Expression) -> ast.Expression:
+        match expression:
+            case ast.Name(name=name, span=span) if name in self.values:
+                # A literal of its own at every use: it takes the type that the use asks for.
+                value = self.values[name]
+                if isinstance(value, ast.Cast):
+                    return ast.Cast(replace(value.operand, span=span), replace(value.type, span=span), span)
+                return replace(value, span=span)
+            case ast.Unary() | ast.Cast():
+                return replace(expression, operand=self.put_in(expression.operand))
+            case ast.Binary(left=left, right=right):
+                return replace(expression, left=self.put_in(left), right=self.put_in(right))
+            case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
+                condition, then, otherwise = map(self.put_in, (condition, then, otherwise))
+                return replace(expression, condition=condition, then=then, otherwise=otherwise)
+            case ast.Wildcard(span=span):
+                hint = "give the value a name"
+                self.desugarer.report(
+                    UnboundVariableError, "`_` stands for no value: it is an argument of a body's atom only", span, hint
+                )
+                return expression
+            case ast.Application(name=name, span=span):
+                hint = f"bind its values in the body: `{name}(x)`, then use `x`"
+                self.desugarer.report(
+                    TypeInferenceError, f"relation `{name}` stands where a value is needed", span, hint
+                )
+                return ast.Wildcard(span)
+            case _:
+                return expression
+
+
+def is_literal(value: FactValue) -> bool:
+    """Whether a value is a literal, or a member of an enum."""
+    return isinstance(value, ast.Literal) or (
+        isinstance(value.operand, ast.Literal)
+        and value.operand.kind is LiteralKind.INTEGER
+        and value.type.name == "usize"
+    )
+
+
+def _complement(condition: ast.Expression) -> ast.Expression:
+    if isinstance(condition, ast.Binary) and condition.op in ("==", "!="):
+        return replace(condition, op="!=" if condition.op == "==" else "==")
+    return ast.Unary("!", condition, condition.span)
+
+
+def _names(expressions: Sequence[ast.Expression | None]) -> Iterator[ast.Name]:
+    for node in ast.walk(tuple(expressions)):
+        if isinstance(node, ast.Name):
+            yield node

@@ -1,0 +1,339 @@
+"""Type inference: a type for every column, variable and expression, by unification of sets of types."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram
+from scallax.analysis.names import Names
+from scallax.errors import Diagnostic, TypeInferenceError
+from scallax.source import Span
+from scallax.syntax import ast
+from scallax.syntax.ast import LiteralKind
+from scallax.values import Value, ValueType
+
+TypeSet = frozenset[ValueType]
+
+_ANY = TypeSet(ValueType)
+_INTEGERS = TypeSet(type for type in ValueType if type.is_integer)
+_SIGNED = TypeSet(type for type in ValueType if type.is_signed)
+_FLOATS = TypeSet({ValueType.F32, ValueType.F64})
+_NUMBERS = _INTEGERS | _FLOATS
+_BOOL = TypeSet({ValueType.BOOL})
+_STRING = TypeSet({ValueType.STRING})
+_CHAR = TypeSet({ValueType.CHAR})
+_USIZE = TypeSet({ValueType.USIZE})
+_ADDABLE = _NUMBERS | _STRING
+_TAGS = _NUMBERS | _BOOL
+
+# Where several types remain, the first of these.
+_DEFAULTS = (ValueType.I32, ValueType.U32, ValueType.F32, ValueType.STRING, ValueType.BOOL)
+
+_SET_NAMES = {
+    _INTEGERS: "an integer",
+    _SIGNED: "a negative number",
+    _FLOATS: "a float",
+    _NUMBERS: "a number",
+    _ADDABLE: "a number or a String",
+    _TAGS: "a number or a bool",
+    _STRING | _CHAR: "a String or a char",
+}
+
+
+@dataclass(slots=True)
+class _TypeVariable:
+    """A class of columns, variables and expressions that have one type; `reason` is what narrowed it last."""
+
+    types: TypeSet
+    reason: Span | None = None
+    forward: "_TypeVariable | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferredRelation:
+    """The columns of a relation; `span` is where it is declared or first met, None if facts from Python named it."""
+
+    columns: tuple[ValueType, ...]
+    span: Span | None
+
+
+@dataclass(slots=True)
+class Types:
+    """The types of a program's relations, in order of their first mention, and of its expressions."""
+
+    relations: dict[str, InferredRelation]
+    _expressions: dict[int, _TypeVariable]
+
+    def of(self, expression: ast.Expression) -> ValueType:
+        """The type of an expression of a clause."""
+        return _choose(_find(self._expressions[id(expression)]).types)
+
+
+def infer_types(program: CoreProgram, names: Names, given: Mapping[str, Sequence[tuple[Value, ...]]]) -> Types:
+    """Types for all columns and expressions; `given` are example tuples of relations, which count like facts.
+
+    A set of possible types is narrowed by every use, as the reference does it; where several remain the default is
+    i32, u32, f32 or String, the first that is possible. Raises `TypeInferenceError` with every conflict of types or
+    arities.
+    """
+    inference = _Inference(names)
+    for relation in names.relations.values():
+        columns = [_TypeVariable(TypeSet({type}), relation.span) for type in relation.columns]
+        inference.columns[relation.name] = _Columns(columns, relation.span)
+    for fact in program.facts:
+        inference.add_fact(fact)
+    for clause in program.clauses:
+        inference.add_clause(clause)
+    for relation, tuples in given.items():
+        if relation in inference.columns:
+            for values in tuples:
+                inference.add_given(relation, values)
+    inference.check_casts()
+    if inference.problems:
+        raise TypeInferenceError(*inference.problems)
+    relations = {
+        name: InferredRelation(tuple(_choose(_find(column).types) for column in columns.types), columns.span)
+        for name, columns in inference.columns.items()
+    }
+    return Types(relations, inference.expressions)
+
+
+@dataclass(slots=True)
+class _Columns:
+    types: list[_TypeVariable]
+    span: Span | None
+
+
+@dataclass(slots=True)
+class _Inference:
+    names: Names
+    columns: dict[str, _Columns] = field(default_factory=dict)
+    variables: dict[tuple[int, str], _TypeVariable] = field(default_factory=dict)
+    expressions: dict[int, _TypeVariable] = field(default_factory=dict)
+    casts: list[tuple[ast.Cast, _TypeVariable]] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
+
+    def add_fact(self, fact: CoreFact) -> None:
+        columns = self.columns_of(fact.relation, len(fact.values), fact.span)
+        for value, column in zip(fact.values, columns, strict=False):
+            types = _USIZE if isinstance(value, ast.Cast) else _literal_types(value)
+            if not _find(column).types <= types:
+                self.unify(_TypeVariable(types, value.span), column, value.span)
+
+    def add_clause(self, clause: Clause) -> None:
+        for literal in clause.body:
+            if isinstance(literal, BodyAtom):
+                self.add_atom(literal.atom.name, literal.atom.arguments, clause.scope, literal.atom.span)
+            else:
+                self.narrow(self.infer(literal, clause.scope), _BOOL, literal.span)
+        self.add_atom(clause.relation, clause.head, clause.scope, clause.span)
+        if clause.tag is not None:
+            self.narrow(self.infer(clause.tag, clause.scope), _TAGS, clause.tag.span)
+
+    def add_given(self, relation: str, values: tuple[Value, ...]) -> None:
+        columns = self.columns[relation].types
+        if len(values) != len(columns):
+            self.report(f"`{relation}` has {_columns(len(columns))}, but a given fact has {len(values)}: {values}")
+            return
+        for i, (value, column) in enumerate(zip(values, columns, strict=True)):
+            target = _find(column)
+            if not target.types & _value_types(value):
+                self.report(
+                    f"column {i + 1} of `{relation}` is {_describe(target.types)}, but a given fact has {value!r}",
+                    None,
+                    _because(target.reason),
+                )
+                return
+            target.types &= _value_types(value)
+
+    def add_atom(self, relation: str, arguments: Sequence[ast.Expression], scope: int, span: Span) -> None:
+        columns = self.columns_of(relation, len(arguments), span)
+        for argument, column in zip(arguments, columns, strict=False):
+            if not isinstance(argument, ast.Wildcard):
+                self.unify(self.infer(argument, scope), column, argument.span)
+
+    def columns_of(self, relation: str, arity: int, span: Span) -> list[_TypeVariable]:
+        """The columns of a relation; empty, with an error reported, if it has another number of them."""
+        if relation not in self.columns:
+            self.columns[relation] = _Columns([_TypeVariable(_ANY) for _ in range(arity)], span)
+        columns = self.columns[relation]
+        if len(columns.types) == arity:
+            return columns.types
+        message = f"`{relation}` has {_columns(len(columns.types))}, found {_arguments(arity)}"
+        hint = None if columns.span is None else f"it is first used, or declared, at {_place(columns.span)}"
+        self.report(message, span, hint)
+        return []
+
+    def infer(self, expression: ast.Expression, scope: int) -> _TypeVariable:
+        """The type variable of an expression; its parts are inferred with it, once."""
+        if id(expression) not in self.expressions:
+            self.expressions[id(expression)] = self.infer_parts(expression, scope)
+        return self.expressions[id(expression)]
+
+    def infer_parts(self, expression: ast.Expression, scope: int) -> _TypeVariable:
+        match expression:
+            case ast.Literal(span=span):
+                return _TypeVariable(_literal_types(expression), span)
+            case ast.Name(name=name):
+                return self.variables.setdefault((scope, name), _TypeVariable(_ANY))
+            case ast.Unary(op=op, operand=operand):
+                variable = self.infer(operand, scope)
+                self.narrow(variable, _BOOL if op == "!" else _NUMBERS, operand.span)
+                return variable
+            case ast.Binary():
+                return self.infer_binary(expression, scope)
+            case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
+                self.narrow(self.infer(condition, scope), _BOOL, condition.span)
+                variable = self.infer(then, scope)
+                self.unify(self.infer(otherwise, scope), variable, otherwise.span)
+                return variable
+            case ast.Cast(operand=operand, type=type, span=span):
+                self.casts.append((expression, self.infer(operand, scope)))
+                return _TypeVariable(TypeSet({self.names.type(type)}), span)
+            case ast.Wildcard() | ast.Application() | ast.Call() | ast.New():
+                raise AssertionError("refused before")
+            case _:
+                assert_never(expression)
+
+    def infer_binary(self, expression: ast.Binary, scope: int) -> _TypeVariable:
+        left, right = self.infer(expression.left, scope), self.infer(expression.right, scope)
+        match expression.op:
+            case "+" | "-" | "*" | "/" | "%":
+                allowed = _ADDABLE if expression.op == "+" else _NUMBERS
+                if self.narrow(left, allowed, expression.left.span):
+                    self.unify(right, left, expression.right.span)
+                return left
+            case "&&" | "||" | "^":
+                self.narrow(left, _BOOL, expression.left.span)
+                self.narrow(right, _BOOL, expression.right.span)
+            case _:
+                self.unify(right, left, expression.right.span)
+        return _TypeVariable(_BOOL, expression.span)
+
+    def narrow(self, variable: _TypeVariable, types: TypeSet, span: Span) -> bool:
+        """Intersects the types of what stands at `span` with `types`; a conflict is reported, and changes nothing."""
+        target = _find(variable)
+        if target.types <= types:
+            return True
+        common = target.types & types
+        if not common:
+            self.report(
+                f"{_text(span)} is {_describe(target.types)}, but {_describe(types)} is needed here",
+                span,
+                _because(target.reason),
+            )
+            return False
+        target.types, target.reason = common, span
+        return True
+
+    def unify(self, variable: _TypeVariable, expected: _TypeVariable, span: Span) -> None:
+        """Makes two variables one; a conflict is reported at `span`, what stands there being `variable`."""
+        left, right = _find(variable), _find(expected)
+        if left is right:
+            return
+        common = left.types & right.types
+        if not common:
+            hint = _because(right.reason)
+            if left.types <= _NUMBERS and right.types <= _NUMBERS and len(left.types) == len(right.types) == 1:
+                wanted = f"convert one of the two with `as`: `({_bare(span)}) as {_choose(right.types)}`"
+                hint = wanted if hint is None else f"{hint}; {wanted}"
+            self.report(
+                f"{_text(span)} is {_describe(left.types)}, but {_describe(right.types)} is needed here", span, hint
+            )
+            return
+        if common != right.types:
+            right.reason = left.reason or span
+        elif right.reason is None:
+            right.reason = span
+        left.forward, right.types = right, common
+
+    def check_casts(self) -> None:
+        for cast, variable in self.casts:
+            source, target = _choose(_find(variable).types), self.names.type(cast.type)
+            if not _can_cast(source, target):
+                self.report(f"cannot cast `{source}` to `{target}`", cast.span)
+
+    def report(self, message: str, span: Span | None = None, hint: str | None = None) -> None:
+        diagnostic = Diagnostic(message, span, hint)
+        if diagnostic not in self.problems:
+            self.problems.append(diagnostic)
+
+
+def _find(variable: _TypeVariable) -> _TypeVariable:
+    while variable.forward is not None:
+        # Path halving keeps chains of equal variables short.
+        if variable.forward.forward is not None:
+            variable.forward = variable.forward.forward
+        variable = variable.forward
+    return variable
+
+
+def _choose(types: TypeSet) -> ValueType:
+    for type in _DEFAULTS:
+        if type in types:
+            return type
+    return next(type for type in ValueType if type in types)
+
+
+def _literal_types(literal: ast.Literal) -> TypeSet:
+    match literal.kind:
+        case LiteralKind.INTEGER:
+            return _NUMBERS if int(literal.value) >= 0 else _SIGNED
+        case LiteralKind.FLOAT:
+            return _FLOATS
+        case LiteralKind.BOOL:
+            return _BOOL
+        case LiteralKind.CHAR:
+            return _CHAR
+        case _:
+            return _STRING
+
+
+def _value_types(value: Value) -> TypeSet:
+    match value:
+        case bool():
+            return _BOOL
+        case int():
+            return _NUMBERS if value >= 0 else _SIGNED
+        case float():
+            return _FLOATS
+        case _:
+            return _STRING | _CHAR if len(value) == 1 else _STRING
+
+
+def _can_cast(source: ValueType, target: ValueType) -> bool:
+    if target is ValueType.STRING or source is target:
+        return True
+    return target.is_number and (source.is_number or source in (ValueType.CHAR, ValueType.STRING))
+
+
+def _describe(types: TypeSet) -> str:
+    if len(types) == 1:
+        return f"`{next(iter(types))}`"
+    return _SET_NAMES.get(types) or " or ".join(f"`{type}`" for type in ValueType if type in types)
+
+
+def _bare(span: Span) -> str:
+    return span.source.text[span.start : span.end]
+
+
+def _text(span: Span) -> str:
+    text = _bare(span)
+    return f"`{text}`" if "\n" not in text and len(text) <= 60 else "this"
+
+
+def _place(span: Span) -> str:
+    line, column = span.source.position(span.start)
+    return f"{span.source.name}:{line}:{column}"
+
+
+def _because(reason: Span | None) -> str | None:
+    return None if reason is None else f"the type comes from {_text(reason)} at {_place(reason)}"
+
+
+def _columns(count: int) -> str:
+    return f"{count} column{'' if count == 1 else 's'}"
+
+
+def _arguments(count: int) -> str:
+    return f"{count} argument{'' if count == 1 else 's'}"

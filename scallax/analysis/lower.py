@@ -1,0 +1,161 @@
+"""From sources to the core form that planning takes: the passes of the analysis in order."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import assert_never
+
+from scallax import ir
+from scallax.analysis.boundness import bind_variables
+from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram, FactValue, desugar, is_literal
+from scallax.analysis.inference import Types, infer_types
+from scallax.analysis.names import Names, literal_fits, reject_unsupported, resolve_names
+from scallax.errors import Diagnostic, NameResolutionError, ParseError, TypeInferenceError
+from scallax.source import Source, Span
+from scallax.syntax import ast
+from scallax.syntax.ast import LiteralKind
+from scallax.syntax.parser import parse
+from scallax.values import Value, ValueType
+
+
+def analyse(sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None) -> ir.Program:
+    """The checked program of all sources together.
+
+    `given` are example tuples of relations whose facts come from Python: they count in type inference like facts
+    written with these values; relations that the program never mentions are ignored. Raises the error of the first
+    stage that refuses the program, with all its independent problems: `ParseError`, `UnsupportedError`,
+    `NameResolutionError`, `TypeInferenceError`, `UnboundVariableError`.
+    """
+    items = _parse_all(sources)
+    reject_unsupported(items)
+    names = resolve_names(items)
+    core = desugar(items, names)
+    types = infer_types(core, names, given or {})
+    _check_queries(core, types)
+    return _lower(core, types, names)
+
+
+def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
+    items: list[ast.Item] = []
+    problems: list[Diagnostic] = []
+    for source in sources:
+        # Sources are independent: what is wrong in all of them is said at once.
+        try:
+            items.extend(parse(source).items)
+        except ParseError as error:
+            problems.extend(error.diagnostics)
+    if problems:
+        raise ParseError(*problems)
+    return items
+
+
+def _check_queries(core: CoreProgram, types: Types) -> None:
+    problems = []
+    for name, span in core.queries.items():
+        relation = name.partition("(")[0]
+        known = [other for other in types.relations if "(" not in other]
+        is_written = relation in types.relations and types.relations[relation].span not in (None, span)
+        if not is_written:
+            near = get_close_matches(relation, [other for other in known if other != relation], 1)
+            hint = f"did you mean `{near[0]}`?" if near else "declare it, or give it facts or rules"
+            problems.append(Diagnostic(f"the query is of an unknown relation `{relation}`", span, hint))
+    if problems:
+        raise NameResolutionError(*problems)
+
+
+def _lower(core: CoreProgram, types: Types, names: Names) -> ir.Program:
+    problems: list[Diagnostic] = []
+    facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
+    rules = tuple(_RuleLowering(types, problems).rule(clause) for clause in core.clauses)
+    if problems:
+        raise TypeInferenceError(*dict.fromkeys(problems))
+    relations = []
+    for name, relation in types.relations.items():
+        declared = names.relations.get(name)
+        column_names = (None,) * len(relation.columns) if declared is None else declared.names
+        relations.append(ir.Relation(name, relation.columns, column_names, name in names.hidden, relation.span))
+    queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
+    return ir.Program(tuple(relations), bind_variables(rules), facts, queries)
+
+
+def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:
+    columns = types.relations[fact.relation].columns
+    values = tuple(_value(value, type, problems) for value, type in zip(fact.values, columns, strict=True))
+    return ir.Fact(fact.relation, values, fact.tag, fact.group, fact.span)
+
+
+def _value(value: FactValue, type: ValueType, problems: list[Diagnostic]) -> Value:
+    """A literal as a value of its type; one that does not fit is reported."""
+    literal = value.operand if isinstance(value, ast.Cast) else value
+    assert isinstance(literal, ast.Literal)
+    if not literal_fits(literal, type):
+        low, high = type.bounds
+        hint = f"values of `{type}` go from {low} to {high}: declare a wider type, such as `i64`"
+        problems.append(Diagnostic(f"{literal.value} does not fit `{type}`", literal.span, hint))
+    if type.is_float and literal.kind is LiteralKind.INTEGER:
+        return float(literal.value)
+    return literal.value
+
+
+@dataclass(slots=True)
+class _RuleLowering:
+    """One clause on its way; arguments that are expressions become variables of the rule's own."""
+
+    types: Types
+    problems: list[Diagnostic]
+    num_fresh: int = 0
+    body: list[ir.BodyLiteral] = field(default_factory=list)
+
+    def rule(self, clause: Clause) -> ir.Rule:
+        for literal in clause.body:
+            match literal:
+                case BodyAtom(atom=atom, is_negated=is_negated):
+                    self.atom(atom, ir.NegatedAtom if is_negated else ir.Atom)
+                case _:
+                    self.body.append(ir.Constraint(self.expression(literal), literal.span))
+        head = tuple(map(self.expression, clause.head))
+        tag = None if clause.tag is None else self.expression(clause.tag)
+        return ir.Rule(clause.relation, head, tuple(self.body), tag, clause.span)
+
+    def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral]) -> None:
+        columns = self.types.relations[atom.name].columns
+        equalities: list[ir.BodyLiteral] = []
+        terms: list[ir.Term] = []
+        for argument, type in zip(atom.arguments, columns, strict=True):
+            term = ir.Wildcard(type, argument.span)
+            if not isinstance(argument, ast.Wildcard):
+                term = self.expression(argument)
+            if not isinstance(term, ir.Term):
+                variable = ir.Variable(f"{atom.name}#{self.num_fresh}", type, argument.span)
+                self.num_fresh += 1
+                equality = ir.Binary("==", variable, term, ValueType.BOOL, argument.span)
+                equalities.append(ir.Constraint(equality, argument.span))
+                term = variable
+            terms.append(term)
+        self.body.append(kind(atom.name, tuple(terms), atom.span))
+        self.body.extend(equalities)
+
+    def expression(self, expression: ast.Expression) -> ir.Expression:
+        type = self.types.of(expression)
+        span = expression.span
+        match expression:
+            case ast.Literal():
+                return ir.Constant(_value(expression, type, self.problems), type, span)
+            case ast.Name(name=name):
+                return ir.Variable(name, type, span)
+            case ast.Unary(op="+", operand=operand):
+                return self.expression(operand)
+            case ast.Unary(op=op, operand=operand):
+                return ir.Unary(op, self.expression(operand), type, span)
+            case ast.Binary(op=op, left=left, right=right):
+                return ir.Binary(op, self.expression(left), self.expression(right), type, span)
+            case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
+                return ir.Conditional(*map(self.expression, (condition, then, otherwise)), type, span)
+            case ast.Cast() if is_literal(expression):
+                return ir.Constant(_value(expression, type, self.problems), type, span)
+            case ast.Cast(operand=operand):
+                return ir.Cast(self.expression(operand), type, span)
+            case ast.Wildcard() | ast.Application() | ast.Call() | ast.New():
+                raise AssertionError("refused before")
+            case _:
+                assert_never(expression)

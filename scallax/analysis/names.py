@@ -1,0 +1,301 @@
+"""Name resolution: what each declared name stands for, and which constructs are still to come."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError
+from scallax.source import Span
+from scallax.syntax import ast
+from scallax.syntax.ast import LiteralKind
+from scallax.values import ValueType
+
+_PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
+_LATER_TYPES = frozenset({"Symbol", "DateTime", "Duration", "Entity", "Tensor"})
+_LATER_ATTRIBUTES = frozenset({"file", "demand", "goal", "scheduler", "storage", "tagged", "no_temp_relation"})
+_FOREIGN_PREDICATES = frozenset(
+    {
+        "range",
+        "float_eq",
+        "soft_eq",
+        "soft_neq",
+        "soft_gt",
+        "soft_lt",
+        "string_chars",
+        "string_index",
+        "string_find",
+        "string_split",
+        "datetime_ymd",
+        "tensor_shape",
+        "new_tag_variable",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredRelation:
+    """A relation type with its column types resolved."""
+
+    name: str
+    columns: tuple[ValueType, ...]
+    names: tuple[str | None, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the declared names of a program stand for.
+
+    `constants` are literals that adapt to their use; members of enums are literals cast to `usize`.
+    """
+
+    types: dict[str, ValueType]
+    constants: dict[str, ast.Literal | ast.Cast]
+    relations: dict[str, DeclaredRelation]
+    hidden: frozenset[str]
+
+    def type(self, name: ast.TypeName) -> ValueType:
+        """The type that a name stands for; that it is one was checked."""
+        return _PRIMITIVES.get(name.name) or self.types[name.name]
+
+
+def reject_unsupported(items: Sequence[ast.Item]) -> None:
+    """Raises one `UnsupportedError` that lists every construct of the language that this version does not evaluate."""
+    written = {name for item in items for name in _written_relations(item.declaration)}
+    problems = [
+        Diagnostic(f"{what} not supported yet", span)
+        for item in items
+        for node in ast.walk(item)
+        for what, span in _unsupported(node, written)
+    ]
+    if problems:
+        raise UnsupportedError(*problems)
+
+
+def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
+    match node:
+        case ast.Import(span=span):
+            yield "imports are", span
+        case ast.DataType(name=name, span=span):
+            yield f"algebraic data types such as `{name}` are", span
+        case ast.FunctionType(name=name, span=span):
+            yield f"function types such as `${name}` are", span
+        case ast.RelationTypes(is_extern=True, span=span):
+            yield "`extern` types are", span
+        case ast.Column(adornment="bound" | "free" as adornment, span=span):
+            yield f"`{adornment}` columns are", span
+        case ast.TypeName(name=name, span=span) if name in _LATER_TYPES:
+            yield f"the type `{name}` is", span
+        case ast.Literal(kind=LiteralKind.SYMBOL | LiteralKind.DATETIME | LiteralKind.DURATION as kind, span=span):
+            yield f"a {kind.value} is", span
+        case ast.Attribute(name=name, span=span) if name in _LATER_ATTRIBUTES:
+            yield f"the attribute `@{name}` is", span
+        case ast.Reduce(aggregate=aggregate) | ast.ReduceRule(aggregate=aggregate):
+            yield f"the aggregate `{aggregate.op}` is", aggregate.span
+        case ast.Quantified(aggregate=aggregate):
+            yield f"the quantifier `{aggregate.op}` is", aggregate.span
+        case ast.RangeOver(span=span):
+            yield "ranges are", span
+        case ast.Case(span=span):
+            yield "`case … is` is", span
+        case ast.Call(function=function, span=span):
+            yield f"the function `${function}` is", span
+        case ast.New(span=span):
+            yield "`new` is", span
+        case ast.Rule(is_disjunctive=True, heads=heads):
+            yield "alternatives in a head are", heads[0].span.to(heads[-1].span)
+        case ast.Rule(tag=tag, heads=heads) if tag is not None and len(heads) > 1:
+            yield "a tag on several heads is", tag.span
+        case ast.Application(name=name, parameters=parameters, span=span) if parameters or (
+            name in _FOREIGN_PREDICATES and name not in written
+        ):
+            yield f"the predicate `{name}` is", span
+        case ast.Application(arguments=arguments):
+            for argument in arguments:
+                yield from _constructors(argument)
+        case ast.Constants(declarations=declarations):
+            for declaration in declarations:
+                yield from _constructors(declaration.value)
+
+
+def _constructors(argument: ast.Expression) -> Iterator[tuple[str, Span]]:
+    if isinstance(argument, ast.Application):
+        yield f"the constructor `{argument.name}` is", argument.span
+
+
+def _written_relations(declaration: ast.Declaration) -> Iterator[str]:
+    match declaration:
+        case ast.RelationTypes(relations=relations, is_extern=False):
+            yield from (relation.name for relation in relations)
+        case ast.FactSet(relation=relation) | ast.ReduceRule(relation=relation):
+            yield relation
+        case ast.Fact(atom=atom):
+            yield atom.name
+        case ast.Rule(heads=heads):
+            yield from (head.name for head in heads)
+
+
+def resolve_names(items: Sequence[ast.Item]) -> Names:
+    """The declarations of a program. Raises `NameResolutionError` with all names that are unknown or declared twice."""
+    resolver = _Resolver()
+    for item in items:
+        resolver.declare(item)
+    resolver.resolve()
+    for node in ast.walk(tuple(items)):
+        if isinstance(node, ast.Cast):
+            resolver.type(node.type)
+    if resolver.problems:
+        raise NameResolutionError(*resolver.problems)
+    return Names(resolver.types, resolver.constants, resolver.relations, frozenset(resolver.hidden))
+
+
+class _Resolver:
+    """Declarations as they are met; types and constants may be used before they are declared."""
+
+    def __init__(self):
+        self.problems: list[Diagnostic] = []
+        self.type_names: dict[str, ast.TypeName | None] = {}
+        self.constant_values: dict[str, ast.ConstantDeclaration] = {}
+        self.relation_types: dict[str, ast.RelationType] = {}
+        self.first: dict[tuple[str, str], Span] = {}
+        self.types: dict[str, ValueType] = {}
+        self.constants: dict[str, ast.Literal | ast.Cast] = {}
+        self.relations: dict[str, DeclaredRelation] = {}
+        self.hidden: set[str] = set()
+
+    def declare(self, item: ast.Item) -> None:
+        for attribute in item.attributes:
+            if attribute.name == "hidden":
+                self.hidden.update(_written_relations(item.declaration))
+            else:
+                self.report(f"unknown attribute `@{attribute.name}`", attribute.span)
+        match item.declaration:
+            case ast.TypeAlias(name=name, type=type, span=span):
+                if self.is_first("type", name, span):
+                    self.type_names[name] = type
+            case ast.EnumType(name=name, members=members, span=span):
+                if self.is_first("type", name, span):
+                    self.type_names[name] = None
+                self.number_members(members)
+            case ast.Constants(declarations=declarations):
+                for declaration in declarations:
+                    if self.is_first("constant", declaration.name, declaration.span):
+                        self.constant_values[declaration.name] = declaration
+            case ast.RelationTypes(relations=relations):
+                for relation in relations:
+                    if self.is_first("relation type", relation.name, relation.span):
+                        self.relation_types[relation.name] = relation
+
+    def number_members(self, members: Sequence[ast.EnumMember]) -> None:
+        """Members count up from 0, or from the last number that was given."""
+        following = 0
+        for member in members:
+            if member.number is not None:
+                number = member.number.value
+                if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                    self.report("the number of an enum member is an integer of at least 0", member.number.span)
+                    continue
+                if number < following:
+                    self.report(
+                        f"`{member.name}` has the number {number}, which comes before those already given",
+                        member.number.span,
+                        f"give a number of at least {following}",
+                    )
+                    continue
+                following = number
+            if self.is_first("constant", member.name, member.span):
+                literal = ast.Literal(following, LiteralKind.INTEGER, member.span)
+                self.constants[member.name] = ast.Cast(literal, ast.TypeName("usize", member.span), member.span)
+            following += 1
+
+    def is_first(self, kind: str, name: str, span: Span) -> bool:
+        earlier = self.first.setdefault((kind, name), span)
+        if earlier is span:
+            return True
+        line, column = earlier.source.position(earlier.start)
+        self.report(
+            f"{kind} `{name}` is declared twice",
+            span,
+            f"the first declaration is at {earlier.source.name}:{line}:{column}: remove one of the two",
+        )
+        return False
+
+    def resolve(self) -> None:
+        for name in self.type_names:
+            self.types[name] = self.alias(name)
+        for name, declaration in self.constant_values.items():
+            literal = self.constant(declaration, ())
+            if literal is not None:
+                self.constants[name] = literal
+        for name, relation in self.relation_types.items():
+            columns = tuple(self.type(column.type) for column in relation.columns)
+            names = tuple(column.name for column in relation.columns)
+            self.relations[name] = DeclaredRelation(name, columns, names, relation.span)
+
+    def alias(self, name: str) -> ValueType:
+        """The type a name stands for in the end; `i32` where that was reported as an error."""
+        seen = [name]
+        while True:
+            target = self.type_names[seen[-1]]
+            if target is None:
+                return ValueType.USIZE
+            if target.name in seen:
+                self.report(f"type `{name}` is declared by itself", target.span)
+                return ValueType.I32
+            if target.name not in self.type_names:
+                return self.type(target)
+            seen.append(target.name)
+
+    def type(self, name: ast.TypeName) -> ValueType:
+        found = _PRIMITIVES.get(name.name) or self.types.get(name.name)
+        if found is None:
+            self.unknown("type", name.name, name.span, [*self.type_names, *_PRIMITIVES])
+        return found or ValueType.I32
+
+    def constant(self, declaration: ast.ConstantDeclaration, above: tuple[str, ...]) -> ast.Literal | ast.Cast | None:
+        """The literal of a constant, through the names of other constants."""
+        value = declaration.value
+        if isinstance(value, ast.Name):
+            if value.name in (*above, declaration.name):
+                self.report(f"constant `{declaration.name}` is declared by itself", value.span)
+                return None
+            if value.name in self.constants:
+                return self.constants[value.name]
+            if value.name not in self.constant_values:
+                self.unknown("constant", value.name, value.span, [*self.constant_values, *self.constants])
+                return None
+            value = self.constant(self.constant_values[value.name], (*above, declaration.name))
+            if value is None:
+                return None
+        if not isinstance(value, ast.Literal | ast.Cast):
+            self.report("the value of a constant is a literal", value.span, "write it out")
+            return None
+        if declaration.type is not None and isinstance(value, ast.Literal):
+            type = self.type(declaration.type)
+            if not literal_fits(value, type):
+                self.report(f"{value.kind.value} constant `{declaration.name}` does not fit `{type}`", declaration.span)
+        return value
+
+    def unknown(self, kind: str, name: str, span: Span, known: Sequence[str]) -> None:
+        near = get_close_matches(name, known, 1)
+        self.report(f"unknown {kind} `{name}`", span, f"did you mean `{near[0]}`?" if near else None)
+
+    def report(self, message: str, span: Span, hint: str | None = None) -> None:
+        diagnostic = Diagnostic(message, span, hint)
+        if diagnostic not in self.problems:
+            self.problems.append(diagnostic)
+
+
+def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
+    """Whether a literal can stand in a column of a type: numbers by kind and range, the rest by kind."""
+    match literal.kind:
+        case LiteralKind.INTEGER if type.is_float:
+            return literal.value >= 0  # pyright: ignore[reportOperatorIssue]  # an integer literal holds an int
+        case LiteralKind.INTEGER | LiteralKind.BOOL:
+            return type.admits(literal.value)
+        case LiteralKind.FLOAT:
+            return type.is_float
+        case LiteralKind.CHAR:
+            return type is ValueType.CHAR
+        case _:
+            return type is ValueType.STRING

@@ -1,0 +1,433 @@
+"""The syntax tree: a program as written, every construct of the language, spans aside."""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+
+from scallax.source import Span
+from scallax.values import Value
+
+
+class LiteralKind(enum.Enum):
+    """What a literal is written as; the value is the word for it in errors."""
+
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOL = "bool"
+    CHAR = "char"
+    STRING = "string"
+    SYMBOL = "symbol"
+    DATETIME = "date"
+    DURATION = "duration"
+
+
+# Expressions ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A constant as written; the text of a symbol, a date or a duration, without its quotes."""
+
+    value: Value
+    kind: LiteralKind
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A variable or a declared constant."""
+
+    name: str
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """`op` is `+`, `-` or `!`."""
+
+    op: str
+    operand: "Expression"
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """`op` is one of `+ - * / % == != < <= > >= && || ^`."""
+
+    op: str
+    left: "Expression"
+    right: "Expression"
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    condition: "Expression"
+    then: "Expression"
+    otherwise: "Expression"
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeName:
+    name: str
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    operand: "Expression"
+    type: TypeName
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`$function(arguments)`."""
+
+    function: str
+    arguments: tuple["Expression", ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """`new Constructor(arguments)`."""
+
+    constructor: str
+    arguments: tuple["Expression", ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter in `<…>`: a literal, a name or a type, perhaps with the name it is for."""
+
+    value: "Literal | Name | TypeName"
+    keyword: str | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """`name<parameters>(arguments)`: an atom where a formula stands, a constructor where an expression does."""
+
+    name: str
+    arguments: tuple["Expression", ...]
+    parameters: tuple[Parameter, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+Expression = Literal | Name | Wildcard | Unary | Binary | Conditional | Cast | Call | New | Application
+
+# Formulas -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    operands: tuple["Formula", ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    operands: tuple["Formula", ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    operand: "Formula"
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Implies:
+    condition: "Formula"
+    conclusion: "Formula"
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A variable that an aggregate binds, perhaps with its type."""
+
+    name: str
+    type: TypeName | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """`where bindings: body`."""
+
+    bindings: tuple[Binding, ...]
+    body: "Formula"
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """`op!<parameters>[arguments](bindings: body where grouping)`; `is_discrete` is the `!`."""
+
+    op: str
+    is_discrete: bool
+    parameters: tuple[Parameter, ...]
+    arguments: tuple[str, ...]
+    bindings: tuple[Binding, ...]
+    body: "Formula"
+    grouping: Grouping | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """`results := aggregate`; a result that is None is a wildcard."""
+
+    results: tuple[str | None, ...]
+    aggregate: Aggregate
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantified:
+    """`exists(…)` or `forall(…)`, the aggregate of that name."""
+
+    aggregate: Aggregate
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RangeOver:
+    """`name in start..stop`, or `..=` with the end included."""
+
+    name: str
+    start: Expression
+    stop: Expression
+    is_inclusive: bool
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`case name is pattern`."""
+
+    name: str
+    pattern: Expression
+    span: Span = field(compare=False, repr=False)
+
+
+# An expression that is no application stands for the constraint that it is true.
+Formula = And | Or | Not | Implies | Reduce | Quantified | RangeOver | Case | Expression
+
+# Items ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeArgument:
+    """A literal or a list of such, perhaps with a keyword."""
+
+    value: "Literal | tuple"
+    keyword: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    name: str
+    arguments: tuple[AttributeArgument, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    path: str
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeAlias:
+    """`type name = type`, or with `<:` a subtype."""
+
+    name: str
+    type: TypeName
+    is_subtype: bool
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EnumMember:
+    name: str
+    number: Literal | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EnumType:
+    name: str
+    members: tuple[EnumMember, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    name: str
+    columns: tuple[TypeName, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DataType:
+    """An algebraic data type."""
+
+    name: str
+    variants: tuple[Variant, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a relation type; `adornment` is `bound`, `free` or None."""
+
+    type: TypeName
+    name: str | None
+    adornment: str | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RelationType:
+    name: str
+    columns: tuple[Column, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RelationTypes:
+    relations: tuple[RelationType, ...]
+    is_extern: bool
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionType:
+    name: str
+    parameters: tuple[Column, ...]
+    result: TypeName
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantDeclaration:
+    name: str
+    type: TypeName | None
+    value: Expression
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    declarations: tuple[ConstantDeclaration, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A tuple of a fact set, with its tag."""
+
+    values: tuple[Expression, ...]
+    tag: Expression | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FactSet:
+    """`rel relation = {elements}`; separated by `;` they exclude each other."""
+
+    relation: str
+    elements: tuple[Element, ...]
+    is_exclusive: bool
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    atom: Application
+    tag: Expression | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`tag :: heads = body`; with several heads all hold, or, `is_disjunctive`, one of them does."""
+
+    heads: tuple[Application, ...]
+    body: Formula
+    tag: Expression | None
+    is_disjunctive: bool
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceRule:
+    """`rel relation = aggregate`."""
+
+    relation: str
+    aggregate: Aggregate
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """`query name`, or of an atom."""
+
+    target: Name | Application
+    span: Span = field(compare=False, repr=False)
+
+
+Declaration = (
+    Import
+    | TypeAlias
+    | EnumType
+    | DataType
+    | RelationTypes
+    | FunctionType
+    | Constants
+    | FactSet
+    | Fact
+    | Rule
+    | ReduceRule
+    | Query
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    declaration: Declaration
+    attributes: tuple[Attribute, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    items: tuple[Item, ...]
+
+
+def walk(node: object) -> Iterator[object]:
+    """The node and all nodes below it, in the order of the text."""
+    if isinstance(node, tuple):
+        for part in node:
+            yield from walk(part)
+    elif is_dataclass(node):
+        yield node
+        for name in _part_names(type(node)):
+            yield from walk(getattr(node, name))
+
+
+@cache
+def _part_names(kind: type) -> tuple[str, ...]:
+    return tuple(part.name for part in fields(kind) if part.name != "span")

@@ -1,0 +1,427 @@
+"""From parse trees of items to the syntax tree: what the grammar leaves open is decided or refused here."""
+
+import re
+from collections.abc import Sequence
+
+from lark import Token, Tree
+
+from scallax.errors import Diagnostic, ParseError
+from scallax.source import Source, Span
+from scallax.syntax import ast
+from scallax.syntax.ast import LiteralKind
+
+_ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0", '"': '"', "'": "'", "\\": "\\"}
+_CONJUNCTIVE, _DISJUNCTIVE = False, True
+
+
+def build_item(source: Source, tree: Tree) -> ast.Item:
+    """The item of a parse tree. Raises `ParseError` for what the grammar admits and the language does not."""
+    *attributes, declaration = tree.children
+    builder = _Builder(source)
+    return ast.Item(builder.declaration(declaration), tuple(map(builder.attribute, attributes)))
+
+
+class _Builder:
+    """Trees of one source; a method for each kind of node."""
+
+    def __init__(self, source: Source):
+        self.source = source
+
+    def span(self, part: Tree | Token) -> Span:
+        if isinstance(part, Token):
+            start = part.start_pos or 0
+            return Span(self.source, start, start + len(part))
+        if part.meta.empty:
+            return Span(self.source, 0, 0)
+        return Span(self.source, part.meta.start_pos, part.meta.end_pos)
+
+    def error(self, message: str, part: Tree | Token, hint: str | None = None) -> ParseError:
+        return ParseError(Diagnostic(message, self.span(part), hint))
+
+    # Items
+
+    def attribute(self, tree: Tree) -> ast.Attribute:
+        name, arguments = tree.children
+        parts = [] if arguments is None else [part for part in arguments.children if part is not None]
+        return ast.Attribute(str(name), tuple(map(self.attribute_argument, parts)), self.span(tree))
+
+    def attribute_argument(self, tree: Tree) -> ast.AttributeArgument:
+        keyword, value = tree.children
+        return ast.AttributeArgument(self.attribute_value(value), None if keyword is None else str(keyword))
+
+    def attribute_value(self, tree: Tree) -> ast.Literal | tuple:
+        if tree.data == "literal":
+            return self.literal(tree)
+        return tuple(self.attribute_value(part) for part in tree.children if isinstance(part, Tree))
+
+    def declaration(self, tree: Tree) -> ast.Declaration:
+        span = self.span(tree)
+        parts = [part for part in tree.children if part is not None]
+        match tree.data:
+            case "import_item":
+                return ast.Import(_unquote(parts[0]), span)
+            case "subtype":
+                return ast.TypeAlias(str(parts[0]), self.type(parts[1]), True, span)
+            case "alternatives":
+                return self.alternatives(parts[0], parts[1:], span)
+            case "relation_types":
+                is_extern = isinstance(parts[0], Token)
+                relations = parts[1:] if is_extern else parts
+                return ast.RelationTypes(tuple(map(self.relation_type, relations)), is_extern, span)
+            case "function_type":
+                name, *columns, result = parts
+                return ast.FunctionType(str(name), tuple(map(self.column, columns)), self.type(result), span)
+            case "const_item":
+                return ast.Constants(tuple(map(self.constant, parts)), span)
+            case "query_item":
+                return ast.Query(self.query_target(parts[0]), span)
+            case _:
+                return self.relation_item(tree)
+
+    def alternatives(self, name: Token, parts: Sequence[Tree], span: Span) -> ast.Declaration:
+        kinds = {part.data for part in parts}
+        if len(parts) == 1 and parts[0].data != "variant":
+            (part,) = parts
+            if part.data == "primitive_alternative" or part.children[1] is None:
+                token = part.children[0]
+                assert isinstance(token, Token)
+                return ast.TypeAlias(str(name), ast.TypeName(str(token), self.span(token)), False, span)
+        if kinds == {"enum_member"} and len(parts) > 1:
+            return ast.EnumType(str(name), tuple(map(self.enum_member, parts)), span)
+        if kinds == {"variant"} and len(parts) > 1:
+            return ast.DataType(str(name), tuple(map(self.variant, parts)), span)
+        if len(parts) == 1:
+            raise self.error(f"type `{name}` has one alternative only", parts[0], "give at least two, separated by `|`")
+        odd = next(part for part in parts if part.data != parts[0].data or part.data == "primitive_alternative")
+        hint = "write `A | B` for an enum, or `A(i32) | B()`, all with parentheses, for a data type"
+        raise self.error(f"the alternatives of type `{name}` are of different kinds", odd, hint)
+
+    def enum_member(self, tree: Tree) -> ast.EnumMember:
+        name, number = tree.children
+        return ast.EnumMember(str(name), None if number is None else self.literal(number), self.span(tree))
+
+    def variant(self, tree: Tree) -> ast.Variant:
+        name, *columns = (part for part in tree.children if part is not None)
+        return ast.Variant(str(name), tuple(map(self.type, columns)), self.span(tree))
+
+    def type(self, tree: Tree) -> ast.TypeName:
+        return ast.TypeName(str(tree.children[0]), self.span(tree))
+
+    def relation_type(self, tree: Tree) -> ast.RelationType:
+        name, *columns = (part for part in tree.children if part is not None)
+        return ast.RelationType(str(name), tuple(map(self.column, columns)), self.span(tree))
+
+    def column(self, tree: Tree) -> ast.Column:
+        adornment, name, type = tree.children
+        return ast.Column(
+            self.type(type),
+            None if name is None else str(name),
+            None if adornment is None else str(adornment),
+            self.span(tree),
+        )
+
+    def constant(self, tree: Tree) -> ast.ConstantDeclaration:
+        name, type, value = tree.children
+        return ast.ConstantDeclaration(
+            str(name), None if type is None else self.type(type), self.expression(value), self.span(tree)
+        )
+
+    def query_target(self, tree: Tree) -> ast.Name | ast.Application:
+        target = self.expression(tree)
+        if isinstance(target, ast.Name | ast.Application):
+            return target
+        raise self.error("a query names a relation", tree, "write `query p` or `query p(1, x)`")
+
+    def relation_item(self, tree: Tree) -> ast.Declaration:
+        tag, head, right = tree.children
+        span = self.span(tree)
+        tag = None if tag is None else self.expression(tag)
+        if right is None:
+            if head.data != "heads" or len(head.children) != 1:
+                raise self.error("several heads without a body", head, "write one `rel` for each fact")
+            return ast.Fact(self.atom(head.children[0], "a fact"), tag, span)
+        is_name = head.data == "heads" and len(head.children) == 1 and head.children[0].data == "name"
+        (right,) = right.children
+        if right.data != "formulas":
+            if not is_name:
+                raise self.error("a set of facts belongs to a relation's name", head, "write `rel name = {…}`")
+            if tag is not None:
+                raise self.error(
+                    "a set of facts has no tag of its own", tree.children[0], "tag its elements: `{0.5::1}`"
+                )
+            (name,) = head.children[0].children
+            elements = tuple(map(self.element, (part for part in right.children if part is not None)))
+            return ast.FactSet(str(name), elements, right.data == "exclusive_braces", span)
+        body = self.formulas(right, self.aggregate_rule if is_name else None)
+        if is_name:
+            (name,) = head.children[0].children
+            if isinstance(body, ast.Aggregate):
+                return ast.ReduceRule(str(name), body, span)
+            hint = f"write `{name}(…)` with the arguments of the head, or facts in braces"
+            raise self.error(f"`{name}` has no arguments", head, hint)
+        heads, is_disjunctive = self.heads(head)
+        return ast.Rule(heads, body, tag, is_disjunctive, span)
+
+    def aggregate_rule(self, tree: Tree) -> ast.Aggregate | None:
+        return self.aggregate(tree) if tree.data == "application" else None
+
+    def heads(self, tree: Tree) -> tuple[tuple[ast.Application, ...], bool]:
+        if tree.data == "heads":
+            return tuple(self.atom(part, "a head") for part in tree.children), _CONJUNCTIVE
+        (braces,) = tree.children if tree.data == "head" else (tree,)
+        parts = [part for part in braces.children if part is not None]
+        if not parts:
+            raise self.error("a rule without a head", tree)
+        heads = []
+        for part in parts:
+            tag, head = part.children
+            if tag is not None:
+                raise self.error("an alternative of a head has no tag of its own", tag)
+            heads.append(self.atom(head, "a head"))
+        return tuple(heads), _DISJUNCTIVE if braces.data == "exclusive_braces" else _CONJUNCTIVE
+
+    def atom(self, tree: Tree, what: str) -> ast.Application:
+        atom = self.expression(tree)
+        if isinstance(atom, ast.Application):
+            return atom
+        raise self.error(f"{what} is a relation with arguments", tree, "write `p(1, 2)`")
+
+    def element(self, tree: Tree) -> ast.Element:
+        tag, values = tree.children
+        tag = None if tag is None else self.expression(tag)
+        if values.data == "group":
+            parts = [part for part in values.children if part is not None]
+            inside = parts[0].children if parts else []
+            return ast.Element(tuple(map(self.expression, inside)), tag, self.span(tree))
+        return ast.Element((self.expression(values),), tag, self.span(tree))
+
+    # Formulas
+
+    def formulas(self, tree: Tree, aggregate=None):
+        """A comma list as one formula; with `aggregate`, that of a lone part if it gives one."""
+        parts = tree.children
+        if len(parts) == 1:
+            found = aggregate(parts[0]) if aggregate is not None else None
+            return self.formula(parts[0]) if found is None else found
+        for part in parts:
+            if part.data in ("disjunction", "implication"):
+                word = "or" if part.data == "disjunction" else "implies"
+                raise self.error(f"`,` and `{word}` on one level", part, f"put the part with `{word}` in parentheses")
+        return ast.And(tuple(map(self.formula, parts)), self.span(tree))
+
+    def formula(self, tree: Tree) -> ast.Formula:
+        span = self.span(tree)
+        parts = tree.children
+        match tree.data:
+            case "implication":
+                return ast.Implies(self.formula(parts[0]), self.formula(parts[1]), span)
+            case "disjunction":
+                return ast.Or(tuple(map(self.formula, parts)), span)
+            case "conjunction":
+                return ast.And(tuple(map(self.formula, parts)), span)
+            case "negated":
+                return ast.Not(self.formula(parts[0]), span)
+            case "group" if parts[0] is not None and not _is_expression(tree):
+                return self.formulas(parts[0])
+            case "reduction":
+                return self.reduction(tree)
+            case "application" if parts[0] in ("exists", "forall"):
+                aggregate = self.aggregate(tree)
+                if aggregate is None:
+                    raise self.error(f"`{parts[0]}` of nothing", tree)
+                return ast.Quantified(aggregate, span)
+            case "range":
+                name, start, dots, stop = parts
+                variable = self.variable_name(name, "the variable of a range")
+                bounds = self.expression(start), self.expression(stop)
+                return ast.RangeOver(variable, *bounds, str(dots) == "..=", span)
+            case "case":
+                return ast.Case(str(parts[0]), self.expression(parts[1]), span)
+            case "application" if parts[1] is not None or parts[3] is not None or _has_bindings(parts[4]):
+                hint = f"give its result a name: `n := {parts[0]}(…)`"
+                raise self.error(f"the result of `{parts[0]}` is not used", tree, hint)
+            case _:
+                return self.expression(tree)
+
+    def reduction(self, tree: Tree) -> ast.Reduce:
+        left, right = tree.children
+        aggregate = self.aggregate(right) if right.data == "application" else None
+        if aggregate is None:
+            hint = "write `==` to compare or to compute, `:=` before an aggregate"
+            raise self.error("`=` is no comparison", tree, hint)
+        return ast.Reduce(self.results(left), aggregate, self.span(tree))
+
+    def results(self, tree: Tree) -> tuple[str | None, ...]:
+        parts = [tree]
+        if tree.data == "group":
+            parts = tree.children[0].children if tree.children[0] is not None else []
+        return tuple(
+            None if part.data == "wildcard" else self.variable_name(part, "a result of an aggregate") for part in parts
+        )
+
+    def variable_name(self, tree: Tree, what: str) -> str:
+        if tree.data != "name":
+            raise self.error(f"{what} is a name", tree)
+        return str(tree.children[0])
+
+    def aggregate(self, tree: Tree) -> ast.Aggregate | None:
+        """The aggregate of an application, None if it has no formula inside."""
+        name, bang, parameters, arguments, inside = tree.children
+        if inside is None:
+            return None
+        return self.aggregation(str(name), inside, self.span(tree), bang is not None, parameters, arguments)
+
+    def aggregation(
+        self,
+        op: str,
+        tree: Tree,
+        span: Span,
+        is_discrete: bool = False,
+        parameters: Tree | None = None,
+        arguments: Tree | None = None,
+    ) -> ast.Aggregate:
+        parts = [part for part in tree.children if part is not None]
+        grouping = None
+        if len(parts) == 4:
+            where = Span(self.source, self.span(parts[2]).start, self.span(parts[3]).end)
+            grouping = ast.Grouping(self.bindings(parts[2]), self.formulas(parts[3]), where)
+        return ast.Aggregate(
+            op,
+            is_discrete,
+            self.parameters(parameters),
+            () if arguments is None else tuple(map(str, arguments.children)),
+            () if len(parts) == 1 else self.bindings(parts[0]),
+            self.formulas(parts[0] if len(parts) == 1 else parts[1]),
+            grouping,
+            span,
+        )
+
+    def bindings(self, tree: Tree) -> tuple[ast.Binding, ...]:
+        found = []
+        for part in tree.children:
+            match part.data:
+                case "name":
+                    found.append(ast.Binding(str(part.children[0]), None, self.span(part)))
+                case "typed_binding":
+                    name, type = part.children
+                    found.append(ast.Binding(str(name), self.type(type), self.span(part)))
+                case _:
+                    raise self.error("a binding is a name", part, "write `x`, or `(x: i32)`")
+        return tuple(found)
+
+    def parameters(self, tree: Tree | None) -> tuple[ast.Parameter, ...]:
+        found = []
+        for part in () if tree is None else tree.children:
+            if not isinstance(part, Tree):
+                continue
+            keyword, value = part.children
+            if isinstance(value, Token):
+                value = ast.TypeName(str(value), self.span(value))
+            else:
+                value = self.literal(value) if value.data == "literal" else self.expression(value)
+            found.append(ast.Parameter(value, None if keyword is None else str(keyword), self.span(part)))
+        return tuple(found)
+
+    # Expressions
+
+    def expression(self, tree: Tree) -> ast.Expression:
+        span = self.span(tree)
+        parts = tree.children
+        match tree.data:
+            case "conditional":
+                return ast.Conditional(*map(self.expression, parts), span)
+            case "binary":
+                left, op, right = parts
+                return ast.Binary(str(op), self.expression(left), self.expression(right), span)
+            case "cast":
+                return ast.Cast(self.expression(parts[0]), self.type(parts[1]), span)
+            case "unary_operation":
+                return self.unary(tree)
+            case "literal_value":
+                return self.literal(tree)
+            case "name":
+                return ast.Name(str(parts[0]), span)
+            case "wildcard":
+                return ast.Wildcard(span)
+            case "group" if _is_expression(tree):
+                return self.expression(parts[0].children[0])
+            case "application" if parts[1] is None and parts[3] is None and not _has_bindings(parts[4]):
+                inside = () if parts[4] is None else parts[4].children[0].children
+                arguments = tuple(map(self.expression, inside))
+                return ast.Application(str(parts[0]), arguments, self.parameters(parts[2]), span)
+            case "call" | "new":
+                arguments = () if parts[1] is None else tuple(map(self.expression, parts[1].children))
+                return (ast.Call if tree.data == "call" else ast.New)(str(parts[0]), arguments, span)
+            case _:
+                hint = "formulas stand in the body of a rule, not inside expressions or arguments"
+                raise self.error("expected an expression, found a formula", tree, hint)
+
+    def unary(self, tree: Tree) -> ast.Expression:
+        op, operand = tree.children
+        inner = self.expression(operand)
+        is_number = isinstance(inner, ast.Literal) and inner.kind in (LiteralKind.INTEGER, LiteralKind.FLOAT)
+        if op == "-" and is_number and operand.data == "literal_value":
+            return ast.Literal(-inner.value, inner.kind, self.span(tree))
+        return ast.Unary(str(op), inner, self.span(tree))
+
+    def literal(self, tree: Tree) -> ast.Literal:
+        span = self.span(tree)
+        minus = None
+        if tree.data == "literal":
+            minus, tree = tree.children
+        (token,) = tree.children
+        match token.type:
+            case "INTEGER":
+                literal = ast.Literal(int(token), LiteralKind.INTEGER, span)
+            case "FLOAT":
+                literal = ast.Literal(float(token), LiteralKind.FLOAT, span)
+            case "TRUTH":
+                literal = ast.Literal(token == "true", LiteralKind.BOOL, span)
+            case "CHAR":
+                literal = ast.Literal(_unescape(token[1:-1]), LiteralKind.CHAR, span)
+            case "STRING":
+                literal = ast.Literal(_unquote(token), LiteralKind.STRING, span)
+            case "SYMBOL":
+                literal = ast.Literal(_unquote(token[1:]), LiteralKind.SYMBOL, span)
+            case "DATETIME":
+                literal = ast.Literal(_unquote(token[1:]), LiteralKind.DATETIME, span)
+            case _:
+                literal = ast.Literal(_unquote(token[1:]), LiteralKind.DURATION, span)
+        if literal.kind is LiteralKind.CHAR and len(str(literal.value)) != 1:
+            raise self.error(f"`{token}` is not one character", token, "write a string in double quotes")
+        if minus is None:
+            return literal
+        if literal.kind not in (LiteralKind.INTEGER, LiteralKind.FLOAT):
+            raise self.error("only a number has a sign", tree)
+        return ast.Literal(-literal.value, literal.kind, span)
+
+
+def _is_expression(group: Tree) -> bool:
+    """Whether a parenthesis holds one expression, by its outermost operator."""
+    inside = group.children[0]
+    if inside is None or len(inside.children) != 1:
+        return False
+    (part,) = inside.children
+    if part.data == "group":
+        return _is_expression(part)
+    return part.data in _EXPRESSIONS
+
+
+_EXPRESSIONS = frozenset(
+    {"conditional", "binary", "cast", "unary_operation", "literal_value", "name", "wildcard", "call", "new"}
+)
+
+
+def _has_bindings(aggregation: Tree | None) -> bool:
+    return aggregation is not None and len([part for part in aggregation.children if part is not None]) > 1
+
+
+def _unquote(token: str) -> str:
+    if token.startswith('"""'):
+        return str(token[3:-3])
+    return _unescape(token[1:-1])
+
+
+def _unescape(text: str) -> str:
+    """Known escapes replaced, other backslashes kept."""
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), text, flags=re.DOTALL)
