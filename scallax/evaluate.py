@@ -1,4 +1,4 @@
-"""Probabilities of output tuples from those of the facts: a provenance folded over a ground program, with its gradient."""
+"""Probabilities of output tuples from those of the facts: a provenance folded over a ground program."""
 
 import functools
 from dataclasses import fields, replace
@@ -24,7 +24,7 @@ jax.tree_util.register_dataclass(
 
 
 class Residuals(NamedTuple):
-    """What a gradient needs beside inputs and program: all tags if gradients pass through them, else the outputs' tags."""
+    """What a gradient needs beside inputs and program: all tags if gradients pass through them, else the outputs'."""
 
     tags: Tags
 
@@ -209,7 +209,7 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
 
 
 def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
-    """Cotangents of the literals: each use of a row contributes the cotangent of its head times the other operand's tag."""
+    """Cotangents of the literals: each use of a row adds the cotangent of its head times the other operand's tag."""
     num_outputs, batch = cotangent.shape
     sums = jnp.zeros((1 + num_outputs + program.num_sums, batch), cotangent.dtype)
     sums = lax.dynamic_update_slice_in_dim(sums, cotangent, 1, 0)
@@ -224,8 +224,11 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
         return fold
 
     def finish(total, step):
-        heads = lax.dynamic_slice_in_dim(tags, program.heads[step], width)
-        return provenance.head_cotangent(total, heads, schedule.complement[step], schedule.cyclic[step])
+        first = program.heads[step]
+        heads = lax.dynamic_slice_in_dim(tags, first, width)
+        # Partial sums on a cycle have no heads whose clamp could count.
+        cyclic = schedule.cyclic[step] & (first > 0)
+        return provenance.head_cotangent(total, heads, schedule.complement[step], cyclic)
 
     sums = fold_tiles(
         sums,

@@ -28,10 +28,33 @@ CASES = Path(__file__).parent / "conformance"
 AREAS = sorted(path.relative_to(CASES).as_posix() for path in CASES.rglob("*.json"))
 
 # How many cases of each area are answered as recorded. A change may raise these, never lower them.
-LEAST_PASSING: dict[str, int] = {}
+LEAST_PASSING = {
+    "casts.json": 17,
+    "disputed/cases.json": 20,
+    "errors.json": 46,
+    "exclusive.json": 10,
+    "expressions.json": 32,
+    "facts.json": 18,
+    "forward.json": 33,
+    "heads.json": 4,
+    "negation.json": 11,
+    "prob_negation.json": 30,
+    "probability.json": 51,
+    "queries.json": 5,
+    "recursion.json": 16,
+    "rule_tags.json": 11,
+    "rules.json": 20,
+    "semirings.json": 5,
+    "tasks.json": 8,
+    "types.json": 11,
+    "values.json": 23,
+}
 
 # Answered differently on purpose: see `docs/differences.md`.
-DIFFERENT: dict[str, str] = {}
+DIFFERENT = {
+    "zero_and_one_probs__diffaddmultprob": "a fact of probability 0 has a derivative: its tuples are not discarded",
+    "forward_two_disjunctive_mappings": "recorded are exact values; default counting, which it admits, is a little below",
+}
 
 # Recorded in float64, computed here in float32.
 TAG_TOLERANCE = 1e-5
@@ -61,6 +84,8 @@ class Given:
     indices: dict[str, list[int]] = field(default_factory=dict)
 
 
+# An output mapping may list tuples that nothing derives: their recorded tag is 0.
+@pytest.mark.filterwarnings("ignore:no rule can derive")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("area", AREAS)
 def test_area(area: str, record_property):
@@ -78,7 +103,7 @@ def test_area(area: str, record_property):
         outcomes[outcome] += 1
     record_property("conformance", (area, outcomes))
     assert not failures, "\n\n".join(failures)
-    assert outcomes["pass"] >= LEAST_PASSING.get(area, 0)
+    assert outcomes["pass"] >= LEAST_PASSING.get(area, 0), f"{outcomes['pass']} pass"
 
 
 def answer(case: dict) -> str:
@@ -88,8 +113,10 @@ def answer(case: dict) -> str:
     if case["provenance"] not in provenance_names():
         return "wait"
     checks = {"run": check_run, "forward": check_forward, "error": check_error}
+    answers = case.get("true_expected", {}).values()
+    is_refused = any(isinstance(answer, str) for answer in answers)
     try:
-        checks[case["kind"]](case)
+        check_error(case) if is_refused else checks[case["kind"]](case)
     except UnsupportedError:
         return "wait"
     return "pass"
@@ -206,7 +233,7 @@ def check_error(case: dict) -> None:
         raise
     except ScallaxError:
         return
-    assert case.get("advisory"), f"it is accepted, but {case['reason']}:\n{case['program']}"
+    assert case.get("advisory"), f"it is accepted, but {case.get('reason', 'is wrong')}:\n{case['program']}"
 
 
 def read_options(case: dict) -> dict[str, Any]:

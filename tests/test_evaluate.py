@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scallax.evaluate import backward, forward
 from scallax import evaluate as evaluation
+from scallax.evaluate import backward, forward
 from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
 from scallax.grounding.layout import lay_out
 from scallax.provenance import resolve_provenance
@@ -143,8 +143,16 @@ def test_proofs_that_are_not_truncated_are_exact(seed):
     actual = np.asarray(evaluate(provenance, program, jnp.asarray(p)))
     expected = np.zeros((8, 2))
     for world in worlds(6):
-        holds = by_recursion(given, outputs, lambda literal, w=world: bool(w[literal]), False, True,
-                             lambda a, b: a & b, lambda a, b: a | b, lambda a: not a)
+        holds = by_recursion(
+            given,
+            outputs,
+            lambda literal, w=world: bool(w[literal]),
+            False,
+            True,
+            lambda a, b: a & b,
+            lambda a, b: a | b,
+            lambda a: not a,
+        )
         expected += np.array(holds)[:, None] * np.prod(np.where(world[:, None], p, 1 - p), 0)
     # Ten proofs are enough for programs this small; the count of float32 terms of both signs loses a few digits.
     np.testing.assert_allclose(actual, expected, atol=2e-5)
@@ -179,6 +187,33 @@ def test_a_cycle_of_sum_product_reaches_its_fixpoint_with_the_implicit_gradient(
     np.testing.assert_allclose(gradient, jax.grad(lambda q: closed(q).sum())(p), rtol=3e-4)
 
 
+@pytest.mark.parametrize("nodes", [3, 12, 40])
+def test_a_dense_cycle_of_sum_product_solves_its_linear_equations(nodes):
+    """`t = a + w t`: every node is read by all nodes of its own tile, in more derivations than are folded at once."""
+    rng = np.random.default_rng(nodes)
+    i, j = np.divmod(np.arange(nodes * nodes), nodes)
+    head = np.concatenate([np.arange(nodes), i])
+    left = np.concatenate([literal_operand(np.arange(nodes)), j])
+    right = np.concatenate([np.full(nodes, ONE), literal_operand(nodes + np.arange(nodes * nodes))])
+    no = np.zeros(len(head), bool)
+    provenance = resolve_provenance("diffaddmultprob")
+    num_literals = nodes + nodes * nodes
+    derivations = Derivations(nodes, head, left, right, no, no)
+    program = compile_program(provenance, derivations, independent(num_literals), np.arange(nodes))
+    # Every sum of weights is below 1/2, so that the equations converge, and to values below the clamp.
+    p = jnp.asarray(rng.random((num_literals, 2)) / (2 * nodes), jnp.float32)
+    weights = jnp.asarray(rng.random((nodes, 2)), jnp.float32)
+
+    def closed(p):
+        system = jnp.eye(nodes)[:, :, None] - p[nodes:].reshape(nodes, nodes, -1)
+        return jnp.linalg.solve(jnp.moveaxis(system, -1, 0), p[:nodes].T[..., None])[..., 0].T
+
+    actual = evaluate(provenance, program, p)[:nodes]
+    np.testing.assert_allclose(actual, closed(p), atol=1e-5)
+    gradient = jax.jit(jax.grad(lambda q: (evaluate(provenance, program, q)[:nodes] * weights).sum()))(p)
+    np.testing.assert_allclose(gradient, jax.grad(lambda q: (closed(q) * weights).sum())(p), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["minmaxprob", "topkproofs"])
 def test_a_cycle_of_an_idempotent_algebra_ends(name):
     provenance = resolve_provenance(name, k=3)
@@ -188,6 +223,15 @@ def test_a_cycle_of_an_idempotent_algebra_ends(name):
     join = np.minimum.accumulate if name == "minmaxprob" else np.cumprod
     # Going round the cycle adds nothing: the proof without it is contained in the longer one.
     np.testing.assert_allclose(actual[:5], join(np.asarray(p)[:5], axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["minmaxprob", "addmultprob"])
+@pytest.mark.parametrize("length", [1, 5])
+def test_what_is_not_a_number_goes_round_a_cycle_to_the_output(name, length):
+    program = compile_program(resolve_provenance(name), cycle(length), independent(length + 1), np.array([length - 1]))
+    for literal in range(length + 1):
+        p = jnp.full((length + 1, 1), 0.25, jnp.float32).at[literal].set(jnp.nan)
+        assert np.isnan(evaluate(resolve_provenance(name), program, p)[0])
 
 
 @pytest.mark.parametrize("name", ["diffminmaxprob", "diffaddmultprob", "difftopkproofs"])
@@ -213,16 +257,19 @@ def test_residuals_hold_no_index_arrays(name):
     rng = np.random.default_rng(1)
     provenance = resolve_provenance(name)
     program = compile_program(provenance, random_derivations(rng, 10, 5, 30), independent(5), np.arange(10))
-    _, residuals = jax.jit(forward, static_argnums=0)(provenance, program, jnp.ones((5, 2), jnp.float32) / 2, jnp.ones((5, 2), bool))
+    _, residuals = jax.jit(forward, static_argnums=0)(
+        provenance, program, jnp.ones((5, 2), jnp.float32) / 2, jnp.ones((5, 2), bool)
+    )
     assert all(leaf.shape[-1] == 2 for leaf in jax.tree.leaves(residuals))
 
 
 def test_compiled_size_does_not_grow_with_derivations():
     provenance = resolve_provenance("diffaddmultprob")
-    sizes = set()
+    # Enough nodes that their numbers of derivations need blocks of every size.
+    sizes = {}
     for derivations in (3000, 6000):
         rng = np.random.default_rng(0)
-        given = random_derivations(rng, 40, 12, derivations)
+        given = random_derivations(rng, 300, 12, derivations)
         program = compile_program(provenance, given, independent(12), np.arange(10))
 
         def step(program, p):
@@ -230,18 +277,28 @@ def test_compiled_size_does_not_grow_with_derivations():
             return values, backward(provenance, program, p, jnp.ones(p.shape, bool), residuals, values)
 
         text = str(jax.make_jaxpr(step)(program, jnp.ones((12, 2), jnp.float32)))
-        sizes.add(text.count("\n"))
-    assert len(sizes) == 1
+        sizes[derivations] = (program.branches, program.use_rows, text.count("\n"))
+    assert sizes[3000] == sizes[6000]
 
 
 def test_absent_facts_are_zero_and_have_no_gradient():
-    derivations = Derivations(1, np.array([0, 0]), literal_operand(np.array([0, 1])), np.array([ONE, ONE]),
-                              np.zeros(2, bool), np.zeros(2, bool))
+    derivations = Derivations(
+        1,
+        np.array([0, 0]),
+        literal_operand(np.array([0, 1])),
+        np.array([ONE, ONE]),
+        np.zeros(2, bool),
+        np.zeros(2, bool),
+    )
     p = jnp.asarray([[0.5], [0.25]], jnp.float32)
     present = jnp.asarray([[True], [False]])
     for name in ("diffminmaxprob", "diffaddmultprob", "difftopkproofs"):
         provenance = resolve_provenance(name)
         program = compile_program(provenance, derivations, independent(2), np.array([0]))
-        value, gradient = jax.value_and_grad(lambda q: evaluate(provenance, program, q, present)[0, 0])(p)
+
+        def output(q, provenance=provenance, program=program):
+            return evaluate(provenance, program, q, present)[0, 0]
+
+        value, gradient = jax.value_and_grad(output)(p)
         assert value == 0.5
         np.testing.assert_array_equal(gradient, [[1], [0]])

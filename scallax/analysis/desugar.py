@@ -1,4 +1,4 @@
-"""From syntax tree to core form: constants put in, bodies as alternatives of conjunctions, queries of atoms as rules."""
+"""From syntax tree to core form: constants put in, bodies as alternatives of conjunctions, queries as rules."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,8 +20,11 @@ FactValue = ast.Literal | ast.Cast
 
 @dataclass(frozen=True, slots=True)
 class BodyAtom:
+    """An atom or its negation; `span` includes the `not`."""
+
     atom: ast.Application
     is_negated: bool
+    span: Span
 
 
 # A constraint is an expression that is true.
@@ -159,12 +162,14 @@ class _Desugarer:
                 else self.expression(argument)
                 for i, argument in enumerate(target.arguments)
             )
-            body = (BodyAtom(replace(target, arguments=arguments), False),)
+            body = (BodyAtom(replace(target, arguments=arguments), False, target.span),)
             self.program.clauses.append(Clause(name, arguments, body, None, self.num_scopes, span))
 
     def alternatives(self, formula: ast.Formula, negated: bool = False) -> list[tuple[BodyLiteral, ...]]:
         """The disjunctive normal form of a formula, or of its negation: negation is pushed down to atoms."""
         match formula:
+            case ast.Not(operand=ast.Application() as atom, span=span):
+                return [(self.atom(atom, not negated, span),)]
             case ast.Not(operand=operand):
                 return self.alternatives(operand, not negated)
             case ast.Implies(condition=condition, conclusion=conclusion, span=span):
@@ -174,17 +179,20 @@ class _Desugarer:
                 if isinstance(formula, ast.And) == negated:
                     return [alternative for part in parts for alternative in part]
                 return self.conjunctions(parts, span)
-            case ast.Application():
-                arguments = tuple(
-                    argument if isinstance(argument, ast.Wildcard) else self.expression(argument)
-                    for argument in formula.arguments
-                )
-                return [(BodyAtom(replace(formula, arguments=arguments), negated),)]
+            case ast.Application(span=span):
+                return [(self.atom(formula, negated, span),)]
             case ast.Reduce() | ast.Quantified() | ast.RangeOver() | ast.Case():
                 raise AssertionError("rejected as unsupported before")
             case _:
                 condition = self.expression(formula)
                 return [(_complement(condition) if negated else condition,)]
+
+    def atom(self, atom: ast.Application, negated: bool, span: Span) -> BodyAtom:
+        arguments = tuple(
+            argument if isinstance(argument, ast.Wildcard) else self.expression(argument)
+            for argument in atom.arguments
+        )
+        return BodyAtom(replace(atom, arguments=arguments), negated, span)
 
     def conjunctions(
         self, parts: Sequence[Sequence[tuple[BodyLiteral, ...]]], span: Span

@@ -1,6 +1,6 @@
 """From sources to the core form that planning takes: the passes of the analysis in order."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import assert_never
@@ -109,15 +109,15 @@ class _RuleLowering:
     def rule(self, clause: Clause) -> ir.Rule:
         for literal in clause.body:
             match literal:
-                case BodyAtom(atom=atom, is_negated=is_negated):
-                    self.atom(atom, ir.NegatedAtom if is_negated else ir.Atom)
+                case BodyAtom(atom=atom, is_negated=is_negated, span=span):
+                    self.atom(atom, ir.NegatedAtom if is_negated else ir.Atom, span)
                 case _:
                     self.body.append(ir.Constraint(self.expression(literal), literal.span))
         head = tuple(map(self.expression, clause.head))
         tag = None if clause.tag is None else self.expression(clause.tag)
         return ir.Rule(clause.relation, head, tuple(self.body), tag, clause.span)
 
-    def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral]) -> None:
+    def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:
         columns = self.types.relations[atom.name].columns
         equalities: list[ir.BodyLiteral] = []
         terms: list[ir.Term] = []
@@ -132,7 +132,7 @@ class _RuleLowering:
                 equalities.append(ir.Constraint(equality, argument.span))
                 term = variable
             terms.append(term)
-        self.body.append(kind(atom.name, tuple(terms), atom.span))
+        self.body.append(kind(atom.name, tuple(terms), span))
         self.body.extend(equalities)
 
     def expression(self, expression: ast.Expression) -> ir.Expression:

@@ -27,20 +27,22 @@ _TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
 class GroundProgram:
     """Arrays that a provenance folds over; a pytree whose static data are small numbers, shared by many programs.
 
-    The tag array has the rows zero, one, `literals` literals, then `num_heads` heads, `width` a tile. Lengths are padded to size classes.
+    The tag array has the rows zero, one, `literals` literals, then `num_heads` heads, `width` a tile. Lengths are
+    padded to size classes.
 
-    `tiles` folds, into each tile, rows of `width` derivations with the operands `left` and `right` (int32, rows of the tag
-    array); the branch of a step is a kind and a number of rows of `branches`.
+    `tiles` folds, into each tile, rows of `width` derivations with the operands `left` and `right` (int32, rows of the
+    tag array); the branch of a step is a kind and a number of rows of `branches`.
 
-    `transpose` (empty if the algebra's gradient does not pass through tags) folds into tiles of a buffer
-    `[zero, outputs, sums]` of cotangents: each place that uses a row contributes the cotangent at `uses` times the tag at
-    `others`. Its branches are the numbers of rows in `use_rows`; `heads` int32 `[steps]` is the first tag row of a step's tile (0 for literals
-    and partial sums), and `literal_row` the buffer row of each literal's cotangent.
+    `transpose` (empty if the algebra's gradient does not pass through tags) folds into tiles of a buffer `[zero,
+    outputs, sums]` of cotangents: each place that uses a row contributes the cotangent at `uses` times the tag at
+    `others`. Its branches are the numbers of rows in `use_rows`; `heads` int32 `[steps]` is the first tag row of a
+    step's tile (0 for literals and partial sums), and `literal_row` the buffer row of each literal's cotangent.
 
     `literal_source` int32: position in the flattened inputs, or -1; `literal_prior` float32 `[2, literals]`: a value
     given as the sum of two floats, so that one array serves both precisions; `input_literal` int32 `[inputs]`: the
-    literal of an input, `literals` if it has none; `literal_count`: the true number. `exclusions` uint32 `[literals, words]`:
-    the other members of a literal's exclusive group as a bit set (no words without groups); `group_end`: last member of its group.
+    literal of an input, `literals` if it has none; `literal_count`: the true number. `exclusions` uint32 `[literals,
+    words]`: the other members of a literal's exclusive group as a bit set (no words without groups); `group_end`: last
+    member of its group.
     """
 
     width: int
@@ -100,9 +102,9 @@ def lay_out(
 ) -> GroundProgram:
     """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
-    `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at once, in
-    ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `transposed` adds the backward schedule. Cost
-    is linear in the derivations but for sorting.
+    `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at
+    once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `transposed` adds the
+    backward schedule. Cost is linear in the derivations but for sorting.
     """
     graph, outputs = _negate_by_nodes(derivations, outputs, *_needed(derivations, outputs))
     graph, outputs = _resolve_aliases(graph, outputs)
@@ -181,7 +183,7 @@ def _needed(derivations: Derivations, outputs: np.ndarray) -> tuple[np.ndarray, 
 def _negate_by_nodes(
     derivations: Derivations, outputs: np.ndarray, used: np.ndarray, needed: np.ndarray
 ) -> tuple[_Graph, np.ndarray]:
-    """The needed derivations and the outputs over dense node ids, with one complement node for every negated operand."""
+    """The needed derivations and the outputs over dense node ids, with a complement node for each negated operand."""
     left, right = derivations.left[used], derivations.right[used]
     left_negated, right_negated = derivations.left_negated[used], derivations.right_negated[used]
     negated = np.unique(np.concatenate([left[left_negated], right[right_negated]]))
@@ -222,9 +224,7 @@ def _resolve_aliases(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.nda
         return graph, outputs
     absent = (graph.left == ZERO) | (graph.right == ZERO)
     absent &= ~graph.complement[graph.head]
-    graph = _Graph(
-        graph.num_nodes, graph.head[~absent], graph.left[~absent], graph.right[~absent], graph.complement
-    )
+    graph = _Graph(graph.num_nodes, graph.head[~absent], graph.left[~absent], graph.right[~absent], graph.complement)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
     target = np.arange(graph.num_nodes)
     target[fan_in == 0] = ZERO
@@ -272,7 +272,7 @@ def _split_fan_in(graph: _Graph) -> _Graph:
 
 
 def _levels(graph: _Graph) -> tuple[np.ndarray, np.ndarray]:
-    """For each node the length of the longest path of strongly connected components below it, and whether it is on a cycle."""
+    """For each node the longest path of strongly connected components below it, and whether it is on a cycle."""
     num_nodes = graph.num_nodes
     if not num_nodes:
         return np.zeros(0, np.int64), np.zeros(0, bool)
@@ -363,7 +363,7 @@ def _loops(depth: np.ndarray, cyclic: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 @dataclass(frozen=True, slots=True)
 class _Blocks:
-    """The blocks of rows of all tiles, tile after tile; `branch` indexes `branches`, pairs of kind and number of rows."""
+    """The blocks of rows of all tiles, in order; `branch` indexes `branches`, pairs of kind and number of rows."""
 
     branches: tuple[tuple[int, int], ...]
     tile: np.ndarray
@@ -388,7 +388,7 @@ def _cut_into_blocks(rows: np.ndarray, kind: np.ndarray, block_rows: Mapping[int
 def _schedule(
     blocks: _Blocks, target: np.ndarray, cyclic: np.ndarray, loop: np.ndarray, complement: np.ndarray, width: int
 ) -> tuple[Schedule, np.ndarray, int]:
-    """The steps of tiles (`loop`: on a loop's last tile its first), each tile's first operand, and the number of operands."""
+    """The steps of tiles (`loop`: on a loop's last tile its first), each tile's first operand, the operands' number."""
     tile = blocks.tile
     rows = np.array([count for _, count in blocks.branches], np.int64)[blocks.branch]
     offset = np.cumsum(rows * width) - rows * width
@@ -416,8 +416,10 @@ def _schedule(
 
 @dataclass(frozen=True, slots=True)
 class _Uses:
-    """The places that use a row of the tag array: `reader` is the row of the head they contribute to, or -1 - output; `other` the row
-    of the operand beside."""
+    """The places that use a row of the tag array.
+
+    `reader` is the row of the head they contribute to, or -1 - output; `other` the row of the operand beside.
+    """
 
     row: np.ndarray
     reader: np.ndarray
@@ -434,14 +436,13 @@ class _Uses:
         return _Uses(row[wanted], reader[wanted], other[wanted])
 
 
-def _transpose(
-    uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, width: int, num_outputs: int
-) -> dict:
-    """The backward schedule: tiles in reverse order, then the literals, each preceded by the partial sums of their rows."""
+def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, width: int, num_outputs: int) -> dict:
+    """The backward schedule: tiles in reverse order, then the literals, each after the partial sums of their rows."""
     base = FIRST_LITERAL_ROW + num_literals
     num_groups = num_tiles + -(-num_literals // width)
     is_head = uses.row >= base
-    group = np.where(is_head, num_tiles - 1 - (uses.row - base) // width, num_tiles + (uses.row - FIRST_LITERAL_ROW) // width)
+    of_literal = num_tiles + (uses.row - FIRST_LITERAL_ROW) // width
+    group = np.where(is_head, num_tiles - 1 - (uses.row - base) // width, of_literal)
     lane = np.where(is_head, uses.row - base, uses.row - FIRST_LITERAL_ROW) % width
     places, final = _sum_in_tiles(group, lane, num_groups, width)
     # Buffer rows: zero, the outputs, then one tile of sums after the other.
@@ -490,7 +491,7 @@ def _transpose(
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """What each row of a tile of sums adds: the use `source`, or the partial sum `-1 - source` (tile times width plus lane)."""
+    """What a row of a tile of sums adds: the use `source`, or the partial sum `-1 - source` (tile * width + lane)."""
 
     tile: np.ndarray
     lane: np.ndarray
@@ -499,9 +500,10 @@ class _Places:
 
 
 def _sum_in_tiles(group: np.ndarray, lane: np.ndarray, num_groups: int, width: int) -> tuple[_Places, np.ndarray]:
-    """Sums of the uses of each group and lane, as trees of tiles with at most `_MAX_USES` rows; `final[g]` is group `g`'s tile.
+    """Sums of the uses of each group and lane, as trees of tiles with at most `_MAX_USES` rows.
 
-    Tiles are numbered group by group, partial sums before what they are summed in.
+    The second result is each group's final tile. Tiles are numbered group by group, partial sums before what they are
+    summed in.
     """
     source = np.arange(len(group))
     levels = []

@@ -16,9 +16,9 @@ COMPLEMENT = 3
 class Schedule(NamedTuple):
     """Steps in order, all arrays `[steps]` but the true `count` (int32 scalar); the rest is padding.
 
-    A step folds a block of operand rows, as many as its `branch` says, from `offset` on, into the `width` rows of the tile at
-    `target`. `begins` and `ends` mark a tile's first and last step. The steps of a loop are `cyclic`; on its last step
-    `loop` is the index of its first, elsewhere -1. `complement`: the tile negates.
+    A step folds a block of operand rows, as many as its `branch` says, from `offset` on, into the `width` rows of the
+    tile at `target`. `begins` and `ends` mark a tile's first and last step. The steps of a loop are `cyclic`; on its
+    last step `loop` is the index of its first, elsewhere -1. `complement`: the tile negates.
     """
 
     branch: Any

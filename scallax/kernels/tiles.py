@@ -26,9 +26,9 @@ def fold_tiles(
 ) -> Tags:
     """Arrays `[rows, ..., batch]` after all steps.
 
-    A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or as
-    `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`; until
-    then, all see them as they were. A loop is repeated until no row of its tiles differs from the round before.
+    A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or
+    as `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`;
+    until then, all see them as they were. A loop is repeated until no row of its tiles differs from the round before.
     """
 
     def step(state):
@@ -46,8 +46,8 @@ def fold_tiles(
             settled = finish(total, index)
             return settled, differs(read(rows), settled)
 
-        # Whatever reads the rows is in a branch whose result is written: else XLA, which does not know that the reading comes
-        # before the writing, copies the rows to write in place.
+        # Whatever reads the rows is in a branch whose result is written: else XLA, which does not know that the reading
+        # comes before the writing, copies the rows to write in place.
         written, differ = lax.switch(
             jnp.where(ends, jnp.where(cyclic, 2, 1), 0),
             [
@@ -74,14 +74,9 @@ def take_block(
     rows: Tags, operands: Int[Array, " operands"], offset: Int[Array, ""], width: int, count: int
 ) -> list[Tags]:
     """`count` times `[width, ..., batch]`: the rows that the block's operands name."""
+    places = [lax.dynamic_slice_in_dim(operands, offset + row * width, width) for row in range(count)]
     return [
-        jax.tree.map(
-            lambda leaf, place=lax.dynamic_slice_in_dim(operands, offset + row * width, width): leaf.at[place].get(
-                mode="promise_in_bounds"
-            ),
-            rows,
-        )
-        for row in range(count)
+        jax.tree.map(lambda leaf, place=place: leaf.at[place].get(mode="promise_in_bounds"), rows) for place in places
     ]
 
 

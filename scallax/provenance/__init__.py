@@ -31,14 +31,16 @@ def provenance_names() -> list[str]:
 def resolve_provenance(name: str, *, k: int = 3, wmc_with_disjunctions: bool = False) -> AbstractProvenance:
     """The provenance of a name, equal by value for equal arguments.
 
-    `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable. Both
-    matter to proofs only. Raises `InputError` for a name that is not in the table or a `k` out of range.
+    `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable.
+    Both matter to proofs only. Raises `InputError` for a name that is not in the table or a `k` out of range.
     """
     if name not in _PROVENANCES:
         near = difflib.get_close_matches(str(name), _PROVENANCES, n=1)
         suggestion = f"did you mean `{near[0]}`? " if near else ""
         known = ", ".join(f"`{n}`" for n in _PROVENANCES)
-        raise InputError(Diagnostic(f"there is no provenance `{name}`", hint=f"{suggestion}the provenances are {known}"))
+        raise InputError(
+            Diagnostic(f"there is no provenance `{name}`", hint=f"{suggestion}the provenances are {known}")
+        )
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(Diagnostic(f"`k` is {k!r}, but it counts proofs", hint="give an integer of at least 1"))
     return _PROVENANCES[name](name, k, bool(wmc_with_disjunctions))

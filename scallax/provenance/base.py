@@ -15,8 +15,8 @@ class LiteralTable:
     """The literals of a program, for one evaluation.
 
     `exclusions` are bit sets of the other members of a literal's exclusive group (no words if there are no groups);
-    members stand side by side, and `group_end` marks the last one (an independent literal is its own last). `count` is the
-    true number of literals, the rest is padding.
+    members stand side by side, and `group_end` marks the last one (an independent literal is its own last). `count` is
+    the true number of literals, the rest is padding.
     """
 
     probabilities: Float[Array, "literals batch"]
@@ -43,7 +43,7 @@ class AbstractProvenance(ABC):
     @property
     @abstractmethod
     def respects_groups(self) -> bool:
-        """Whether mutual exclusion matters; then an untagged member of a group has probability 1, and is not certain."""
+        """Whether mutual exclusion matters; then an untagged member of a group has probability 1, not certainty."""
 
     @property
     @abstractmethod
@@ -53,12 +53,12 @@ class AbstractProvenance(ABC):
     @property
     @abstractmethod
     def has_tag_gradient(self) -> bool:
-        """Whether gradients pass through the tags of intermediate nodes: floats `[rows, batch]` whose conjunction is the product."""
+        """Whether gradients pass through the tags: floats `[rows, batch]` whose conjunction is the product."""
 
     @property
     @abstractmethod
     def is_idempotent(self) -> bool:
-        """Whether a tag joined with itself is itself, so that a cycle may accumulate into the tags of the round before."""
+        """Whether a tag joined with itself is itself, so that a cycle may add to the tags of the round before."""
 
     @abstractmethod
     def prior(self, tag: float | bool) -> float | None:
@@ -95,7 +95,10 @@ class AbstractProvenance(ABC):
         complement: Bool[Array, ""],
         cyclic: Bool[Array, ""],
     ) -> Float[Array, "width batch"]:
-        """The cotangent of the derivations of heads with the tags `heads` and the cotangent `total`; only if `has_tag_gradient`."""
+        """The cotangent of the derivations of heads with the tags `heads` and the cotangent `total`.
+
+        Only if `has_tag_gradient`; `cyclic` is False for literals and partial sums, which have no heads.
+        """
         raise NotImplementedError
 
     @abstractmethod
@@ -103,5 +106,7 @@ class AbstractProvenance(ABC):
         """Whether a cycle has to go on: some tag changed by more than rounding."""
 
     @abstractmethod
-    def recover(self, tags: Tags, literals: LiteralTable) -> Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]:
+    def recover(
+        self, tags: Tags, literals: LiteralTable
+    ) -> Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]:
         """Output values of tags; differentiable in the literals' probabilities unless `has_tag_gradient`."""

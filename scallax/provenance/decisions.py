@@ -1,7 +1,7 @@
 """Exact weighted model counting of larger proof sets, on the host: a decision diagram for each distinct set.
 
-A formula splits into variable-disjoint parts where it can and otherwise branches on its most frequent variable (DPLL with
-component analysis and caching: Sang et al., SAT 2004). A variable is a literal, or a whole exclusive group.
+A formula splits into variable-disjoint parts where it can and otherwise branches on its most frequent variable (DPLL
+with component analysis and caching: Sang et al., SAT 2004). A variable is a literal, or a whole exclusive group.
 """
 
 from collections import Counter

@@ -11,7 +11,7 @@ from scallax.provenance.base import AbstractProvenance, LiteralTable
 
 @dataclass(frozen=True)
 class Boolean(AbstractProvenance):
-    """Truth values: or, and, not. `unit` ignores the tags of facts, `bool` reads boolean ones and takes others for true."""
+    """Truth values: or, and, not. `unit` ignores tags of facts, `bool` reads boolean ones and takes others for true."""
 
     name: str
     uses_tags: bool

@@ -102,6 +102,4 @@ def select(pool: ProofSets, k: int, sections: Sections) -> ProofSets:
 
 def concatenate(*sets: ProofSets) -> ProofSets:
     """One pool of the proofs of all sets."""
-    return ProofSets(
-        jnp.concatenate([s.weights for s in sets], -2), jnp.concatenate([s.bits for s in sets], -3)
-    )
+    return ProofSets(jnp.concatenate([s.weights for s in sets], -2), jnp.concatenate([s.bits for s in sets], -3))

@@ -67,8 +67,9 @@ class AddMult(AbstractProvenance):
         return jnp.where(complement, -total, jnp.where(saturated, jnp.zeros_like(total), total))
 
     def differs(self, old, new) -> Bool[Array, ""]:
-        # 8 epsilon is 1e-6 in float32.
-        return (jnp.abs(new - old) > 8 * jnp.finfo(new.dtype).eps).any()
+        # 8 epsilon is 1e-6 in float32. What is not a number differs once, so that it goes round.
+        moved = jnp.abs(new - old) > 8 * jnp.finfo(new.dtype).eps
+        return (moved | (jnp.isnan(new) & ~jnp.isnan(old))).any()
 
     def recover(self, tags, literals):
         return tags
@@ -117,7 +118,9 @@ class MinMax(AbstractProvenance):
     def leaf_tags(self, literals: LiteralTable) -> DecidingLiteral:
         num_literals, batch = literals.probabilities.shape
         origin = jnp.pad(1 + jnp.arange(num_literals, dtype=jnp.int32), (2, 0))
-        return DecidingLiteral(_leaf_values(literals, -jnp.inf), jnp.broadcast_to(origin[:, None], (len(origin), batch)))
+        return DecidingLiteral(
+            _leaf_values(literals, -jnp.inf), jnp.broadcast_to(origin[:, None], (len(origin), batch))
+        )
 
     @property
     def block_rows(self):
@@ -128,10 +131,10 @@ class MinMax(AbstractProvenance):
             value, origin = left[0]
             return DecidingLiteral(1 - jnp.where(value == -jnp.inf, 0, value), -origin)
         for a, b in zip(left, right, strict=True):
-            smaller = _choose(b.value < a.value, b, a)
+            # What is not a number wins, here and below, so that it is seen at the output.
+            smaller = _choose((b.value < a.value) | jnp.isnan(b.value), b, a)
             # An equal value wins, but on a cycle, where it must not change hands for ever.
             wins = jnp.where(cyclic, smaller.value > total.value, smaller.value >= total.value)
-            # What is not a number wins, so that it is seen at the output.
             total = _choose(wins | jnp.isnan(smaller.value), smaller, total)
         return total
 

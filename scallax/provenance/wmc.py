@@ -45,7 +45,7 @@ def _independent_forward(sections, p, bits, count):
 
 
 def _independent_backward(sections, saved, cotangent):
-    """`d weight / d p[l]` is the product of the factors before and after literal `l`: prefixes are kept, suffixes carried."""
+    """`d weight / d p[l]` is the product of the factors before and after `l`: prefixes are kept, suffixes carried."""
     p, bits, count = saved
     ones = _ones(p, bits)
 
@@ -134,7 +134,7 @@ def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
 def inclusion_exclusion(
     proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool
 ) -> Float[Array, "outputs batch"]:
-    """The probability that some proof of each output is true: the signed weights of the unions of all subsets of proofs.
+    """The probability that some proof of an output is true: signed weights of the unions of all subsets of proofs.
 
     For at most 10 proofs (2^k terms; relative error about 3e-6 in float32 at 10). Differentiable in the literals'
     probabilities.
