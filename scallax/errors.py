@@ -35,9 +35,7 @@ class ScallaxError(Exception):
     """Base of every error that scallax raises for its user; `str` is the whole report."""
 
     def __init__(self, *diagnostics: Diagnostic | str):
-        self.diagnostics = tuple(
-            d if isinstance(d, Diagnostic) else Diagnostic(d) for d in diagnostics
-        )
+        self.diagnostics = tuple(d if isinstance(d, Diagnostic) else Diagnostic(d) for d in diagnostics)
         super().__init__("\n\n".join(map(str, self.diagnostics)))
 
     def __reduce__(self):

@@ -17,6 +17,13 @@ class Relation:
     hidden: bool = False
     span: Span | None = field(default=None, compare=False, repr=False)
 
+    def __str__(self) -> str:
+        columns = (
+            str(type) if name is None else f"{name}: {type}"
+            for name, type in zip(self.names, self.columns, strict=True)
+        )
+        return f"{'hidden ' if self.hidden else ''}type {self.name}({', '.join(columns)})"
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
@@ -112,13 +119,21 @@ BodyLiteral = Atom | NegatedAtom | Constraint
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`tag :: relation(head) = body`. An empty body holds once. `tag` is an f32/f64, bool or integer expression over body variables."""
+    """`tag :: relation(head) = body`.
+
+    An empty body holds once. `tag` is an f32/f64, bool or integer expression over body variables.
+    """
 
     relation: str
     head: tuple[Expression, ...]
     body: tuple[BodyLiteral, ...]
     tag: Expression | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        tag = "" if self.tag is None else f"{print_expression(self.tag)} :: "
+        head = f"{tag}{self.relation}({', '.join(map(print_expression, self.head))})"
+        return f"{head} :- {', '.join(map(_print_literal, self.body))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +149,11 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to compute. `name` is the relation to read the answer from: for an atom query `p(1, x)` a
-    relation of that printed name, defined by an added rule."""
+    """What to compute.
+
+    `name` is the relation to read the answer from: for an atom query `p(1, x)` a relation of that printed name,
+    defined by an added rule.
+    """
 
     name: str
     span: Span | None = field(default=None, compare=False, repr=False)
@@ -149,6 +167,17 @@ class Program:
     rules: tuple[Rule, ...]
     facts: tuple[Fact, ...]
     queries: tuple[Query, ...]
+
+    def __str__(self) -> str:
+        columns = {relation.name: relation.columns for relation in self.relations}
+        lines = [str(relation) for relation in self.relations]
+        for fact in self.facts:
+            values = ", ".join(map(_print_value, fact.values, columns[fact.relation]))
+            group = "" if fact.group is None else f" in group {fact.group}"
+            lines.append(f"{'' if fact.tag is None else f'{fact.tag}::'}{fact.relation}({values}){group}")
+        lines += map(str, self.rules)
+        lines += [f"query {query.name}" for query in self.queries]
+        return "\n".join(lines)
 
 
 def solve_equality(condition: Expression, bound: Collection[str]) -> tuple[Variable, Expression] | None:
@@ -192,3 +221,47 @@ def _is_bound(expression: Expression, bound: Collection[str]) -> bool:
             return _is_bound(left, bound) and _is_bound(right, bound)
         case Conditional(condition=condition, then=then, otherwise=otherwise):
             return all(_is_bound(part, bound) for part in (condition, then, otherwise))
+
+
+def print_expression(expression: Expression | Wildcard) -> str:
+    """An expression as program text, compound operands in parentheses."""
+    match expression:
+        case Variable(name=name):
+            return name
+        case Constant(value=value, type=type):
+            return _print_value(value, type)
+        case Wildcard():
+            return "_"
+        case Unary(op=op, operand=operand):
+            return f"{op}{_operand(operand)}"
+        case Binary(op=op, left=left, right=right):
+            return f"{_operand(left)} {op} {_operand(right)}"
+        case Conditional(condition=condition, then=then, otherwise=otherwise):
+            return f"if {_operand(condition)} then {_operand(then)} else {_operand(otherwise)}"
+        case Cast(operand=operand, type=type):
+            return f"{_operand(operand)} as {type}"
+
+
+def _operand(expression: Expression) -> str:
+    text = print_expression(expression)
+    return text if isinstance(expression, Variable | Constant) else f"({text})"
+
+
+def _print_value(value: Value, type: ValueType) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f"'{value}'" if type is ValueType.CHAR else f'"{escaped}"'
+        case _:
+            return str(value)
+
+
+def _print_literal(literal: BodyLiteral) -> str:
+    match literal:
+        case Constraint(condition=condition):
+            return print_expression(condition)
+        case Atom(relation=relation, terms=terms) | NegatedAtom(relation=relation, terms=terms):
+            negation = "not " if isinstance(literal, NegatedAtom) else ""
+            return f"{negation}{relation}({', '.join(map(print_expression, terms))})"

@@ -157,9 +157,7 @@ class _Desugarer:
         if isinstance(target, ast.Application):
             self.num_scopes += 1
             arguments = tuple(
-                ast.Name(f"{target.name}#{i}", argument.span)
-                if isinstance(argument, ast.Wildcard)
-                else self.expression(argument)
+                ast.Name(f"#{i}", argument.span) if isinstance(argument, ast.Wildcard) else self.expression(argument)
                 for i, argument in enumerate(target.arguments)
             )
             body = (BodyAtom(replace(target, arguments=arguments), False, target.span),)
@@ -189,8 +187,7 @@ class _Desugarer:
 
     def atom(self, atom: ast.Application, negated: bool, span: Span) -> BodyAtom:
         arguments = tuple(
-            argument if isinstance(argument, ast.Wildcard) else self.expression(argument)
-            for argument in atom.arguments
+            argument if isinstance(argument, ast.Wildcard) else self.expression(argument) for argument in atom.arguments
         )
         return BodyAtom(replace(atom, arguments=arguments), negated, span)
 

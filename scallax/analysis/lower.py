@@ -150,7 +150,8 @@ class _RuleLowering:
             case ast.Binary(op=op, left=left, right=right):
                 return ir.Binary(op, self.expression(left), self.expression(right), type, span)
             case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
-                return ir.Conditional(*map(self.expression, (condition, then, otherwise)), type, span)
+                parts = map(self.expression, (condition, then, otherwise))
+                return ir.Conditional(*parts, type, span)
             case ast.Cast() if is_literal(expression):
                 return ir.Constant(_value(expression, type, self.problems), type, span)
             case ast.Cast(operand=operand):

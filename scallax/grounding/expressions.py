@@ -10,7 +10,7 @@ from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.arithmetic import saturating, truncated_quotient, truncated_remainder
 from scallax.grounding.casts import cast
 from scallax.grounding.symbols import Symbols, decode, encode_values, native_dtype, sort_keys
-from scallax.planner.algebra import print_expression
+from scallax.ir import print_expression
 from scallax.source import Span
 from scallax.values import ValueType
 

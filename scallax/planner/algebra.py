@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from scallax import ir
-from scallax.values import ValueType
+from scallax.ir import print_expression
 
 
 class Version(enum.Enum):
@@ -122,8 +122,10 @@ class DeltaRule:
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Relations that depend on each other, or one relation. `once` is evaluated in the first round only,
-    `each_round` in every round."""
+    """Relations that depend on each other, or one relation.
+
+    `once` is evaluated in the first round only, `each_round` in every round.
+    """
 
     relations: tuple[str, ...]
     once: tuple[DeltaRule, ...]
@@ -140,32 +142,3 @@ class Plan:
     relations: tuple[ir.Relation, ...]
     strata: tuple[Stratum, ...]
     derived: frozenset[str]
-
-
-def print_expression(expression: ir.Expression | ir.Wildcard) -> str:
-    """An expression as program text, compound operands in parentheses."""
-    match expression:
-        case ir.Variable(name=name):
-            return name
-        case ir.Constant(value=bool(value)):
-            return "true" if value else "false"
-        case ir.Constant(value=str(value), type=type):
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f"'{value}'" if type is ValueType.CHAR else f'"{escaped}"'
-        case ir.Constant(value=value):
-            return str(value)
-        case ir.Wildcard():
-            return "_"
-        case ir.Unary(op=op, operand=operand):
-            return f"{op}{_operand(operand)}"
-        case ir.Binary(op=op, left=left, right=right):
-            return f"{_operand(left)} {op} {_operand(right)}"
-        case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
-            return f"if {_operand(condition)} then {_operand(then)} else {_operand(otherwise)}"
-        case ir.Cast(operand=operand, type=type):
-            return f"{_operand(operand)} as {type}"
-
-
-def _operand(expression: ir.Expression) -> str:
-    text = print_expression(expression)
-    return text if isinstance(expression, ir.Variable | ir.Constant) else f"({text})"

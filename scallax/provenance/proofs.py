@@ -136,7 +136,7 @@ class TopKProofs(AbstractProvenance):
         return lax.scan(falsify, beam, clauses)[0]
 
     def _falsify(self, beam: ProofSets, clause, literals: LiteralTable, sections: Sections) -> ProofSets:
-        """The best `k` proofs of the beam extended by the complement of a literal of the clause `[..., words, batch]`."""
+        """The best `k` proofs of the beam, each with the complement of a literal of `clause` `[..., words, batch]`."""
         num_literals = literals.probabilities.shape[0]
         positive, negated = sections.positive(clause), sections.negated(clause)
         padding = ((0, -num_literals % _LITERALS_AT_ONCE), (0, 0))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from lark import Token, Tree
 
@@ -13,8 +14,11 @@ from scallax.syntax.ast import LiteralKind
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0", '"': '"', "'": "'", "\\": "\\"}
 _CONJUNCTIVE, _DISJUNCTIVE = False, True
 
+# A lark `Tree` or `Token`, or None for what is left out: lark does not say which child is which.
+_Node = Any
 
-def build_item(source: Source, tree: Tree) -> ast.Item:
+
+def build_item(source: Source, tree: _Node) -> ast.Item:
     """The item of a parse tree. Raises `ParseError` for what the grammar admits and the language does not."""
     *attributes, declaration = tree.children
     builder = _Builder(source)
@@ -27,7 +31,7 @@ class _Builder:
     def __init__(self, source: Source):
         self.source = source
 
-    def span(self, part: Tree | Token) -> Span:
+    def span(self, part: _Node) -> Span:
         if isinstance(part, Token):
             start = part.start_pos or 0
             return Span(self.source, start, start + len(part))
@@ -35,33 +39,33 @@ class _Builder:
             return Span(self.source, 0, 0)
         return Span(self.source, part.meta.start_pos, part.meta.end_pos)
 
-    def error(self, message: str, part: Tree | Token, hint: str | None = None) -> ParseError:
+    def error(self, message: str, part: _Node, hint: str | None = None) -> ParseError:
         return ParseError(Diagnostic(message, self.span(part), hint))
 
     # Items
 
-    def attribute(self, tree: Tree) -> ast.Attribute:
+    def attribute(self, tree: _Node) -> ast.Attribute:
         name, arguments = tree.children
-        parts = [] if arguments is None else [part for part in arguments.children if part is not None]
+        parts = [] if arguments is None else _parts(arguments)
         return ast.Attribute(str(name), tuple(map(self.attribute_argument, parts)), self.span(tree))
 
-    def attribute_argument(self, tree: Tree) -> ast.AttributeArgument:
+    def attribute_argument(self, tree: _Node) -> ast.AttributeArgument:
         keyword, value = tree.children
         return ast.AttributeArgument(self.attribute_value(value), None if keyword is None else str(keyword))
 
-    def attribute_value(self, tree: Tree) -> ast.Literal | tuple:
+    def attribute_value(self, tree: _Node) -> ast.Literal | tuple:
         if tree.data == "literal":
             return self.literal(tree)
         return tuple(self.attribute_value(part) for part in tree.children if isinstance(part, Tree))
 
-    def declaration(self, tree: Tree) -> ast.Declaration:
+    def declaration(self, tree: _Node) -> ast.Declaration:
         span = self.span(tree)
-        parts = [part for part in tree.children if part is not None]
+        parts = _parts(tree)
         match tree.data:
             case "import_item":
                 return ast.Import(_unquote(parts[0]), span)
             case "subtype":
-                return ast.TypeAlias(str(parts[0]), self.type(parts[1]), True, span)
+                return ast.TypeAlias(str(parts[0]), self.type(parts[2]), True, span)
             case "alternatives":
                 return self.alternatives(parts[0], parts[1:], span)
             case "relation_types":
@@ -78,7 +82,7 @@ class _Builder:
             case _:
                 return self.relation_item(tree)
 
-    def alternatives(self, name: Token, parts: Sequence[Tree], span: Span) -> ast.Declaration:
+    def alternatives(self, name: Token, parts: Sequence[_Node], span: Span) -> ast.Declaration:
         kinds = {part.data for part in parts}
         if len(parts) == 1 and parts[0].data != "variant":
             (part,) = parts
@@ -96,22 +100,22 @@ class _Builder:
         hint = "write `A | B` for an enum, or `A(i32) | B()`, all with parentheses, for a data type"
         raise self.error(f"the alternatives of type `{name}` are of different kinds", odd, hint)
 
-    def enum_member(self, tree: Tree) -> ast.EnumMember:
+    def enum_member(self, tree: _Node) -> ast.EnumMember:
         name, number = tree.children
         return ast.EnumMember(str(name), None if number is None else self.literal(number), self.span(tree))
 
-    def variant(self, tree: Tree) -> ast.Variant:
-        name, *columns = (part for part in tree.children if part is not None)
+    def variant(self, tree: _Node) -> ast.Variant:
+        name, *columns = _parts(tree)
         return ast.Variant(str(name), tuple(map(self.type, columns)), self.span(tree))
 
-    def type(self, tree: Tree) -> ast.TypeName:
+    def type(self, tree: _Node) -> ast.TypeName:
         return ast.TypeName(str(tree.children[0]), self.span(tree))
 
-    def relation_type(self, tree: Tree) -> ast.RelationType:
-        name, *columns = (part for part in tree.children if part is not None)
+    def relation_type(self, tree: _Node) -> ast.RelationType:
+        name, *columns = _parts(tree)
         return ast.RelationType(str(name), tuple(map(self.column, columns)), self.span(tree))
 
-    def column(self, tree: Tree) -> ast.Column:
+    def column(self, tree: _Node) -> ast.Column:
         adornment, name, type = tree.children
         return ast.Column(
             self.type(type),
@@ -120,19 +124,19 @@ class _Builder:
             self.span(tree),
         )
 
-    def constant(self, tree: Tree) -> ast.ConstantDeclaration:
+    def constant(self, tree: _Node) -> ast.ConstantDeclaration:
         name, type, value = tree.children
         return ast.ConstantDeclaration(
             str(name), None if type is None else self.type(type), self.expression(value), self.span(tree)
         )
 
-    def query_target(self, tree: Tree) -> ast.Name | ast.Application:
+    def query_target(self, tree: _Node) -> ast.Name | ast.Application:
         target = self.expression(tree)
         if isinstance(target, ast.Name | ast.Application):
             return target
         raise self.error("a query names a relation", tree, "write `query p` or `query p(1, x)`")
 
-    def relation_item(self, tree: Tree) -> ast.Declaration:
+    def relation_item(self, tree: _Node) -> ast.Declaration:
         tag, head, right = tree.children
         span = self.span(tree)
         tag = None if tag is None else self.expression(tag)
@@ -150,7 +154,7 @@ class _Builder:
                     "a set of facts has no tag of its own", tree.children[0], "tag its elements: `{0.5::1}`"
                 )
             (name,) = head.children[0].children
-            elements = tuple(map(self.element, (part for part in right.children if part is not None)))
+            elements = tuple(map(self.element, _parts(right)))
             return ast.FactSet(str(name), elements, right.data == "exclusive_braces", span)
         body = self.formulas(right, self.aggregate_rule if is_name else None)
         if is_name:
@@ -162,14 +166,18 @@ class _Builder:
         heads, is_disjunctive = self.heads(head)
         return ast.Rule(heads, body, tag, is_disjunctive, span)
 
-    def aggregate_rule(self, tree: Tree) -> ast.Aggregate | None:
-        return self.aggregate(tree) if tree.data == "application" else None
+    def aggregate_rule(self, tree: _Node) -> ast.Aggregate | None:
+        """The aggregate of a rule without arguments in its head, None if there is nothing that it could fold."""
+        inside = tree.children[4] if tree.data == "application" else None
+        if inside is None or all(part.data in _EXPRESSIONS for part in _parts(inside)[-1].children):
+            return None
+        return self.aggregate(tree)
 
-    def heads(self, tree: Tree) -> tuple[tuple[ast.Application, ...], bool]:
+    def heads(self, tree: _Node) -> tuple[tuple[ast.Application, ...], bool]:
         if tree.data == "heads":
             return tuple(self.atom(part, "a head") for part in tree.children), _CONJUNCTIVE
         (braces,) = tree.children if tree.data == "head" else (tree,)
-        parts = [part for part in braces.children if part is not None]
+        parts = _parts(braces)
         if not parts:
             raise self.error("a rule without a head", tree)
         heads = []
@@ -180,24 +188,24 @@ class _Builder:
             heads.append(self.atom(head, "a head"))
         return tuple(heads), _DISJUNCTIVE if braces.data == "exclusive_braces" else _CONJUNCTIVE
 
-    def atom(self, tree: Tree, what: str) -> ast.Application:
+    def atom(self, tree: _Node, what: str) -> ast.Application:
         atom = self.expression(tree)
         if isinstance(atom, ast.Application):
             return atom
         raise self.error(f"{what} is a relation with arguments", tree, "write `p(1, 2)`")
 
-    def element(self, tree: Tree) -> ast.Element:
+    def element(self, tree: _Node) -> ast.Element:
         tag, values = tree.children
         tag = None if tag is None else self.expression(tag)
         if values.data == "group":
-            parts = [part for part in values.children if part is not None]
+            parts = _parts(values)
             inside = parts[0].children if parts else []
             return ast.Element(tuple(map(self.expression, inside)), tag, self.span(tree))
         return ast.Element((self.expression(values),), tag, self.span(tree))
 
     # Formulas
 
-    def formulas(self, tree: Tree, aggregate=None):
+    def formulas(self, tree: _Node, aggregate=None):
         """A comma list as one formula; with `aggregate`, that of a lone part if it gives one."""
         parts = tree.children
         if len(parts) == 1:
@@ -209,7 +217,7 @@ class _Builder:
                 raise self.error(f"`,` and `{word}` on one level", part, f"put the part with `{word}` in parentheses")
         return ast.And(tuple(map(self.formula, parts)), self.span(tree))
 
-    def formula(self, tree: Tree) -> ast.Formula:
+    def formula(self, tree: _Node) -> ast.Formula:
         span = self.span(tree)
         parts = tree.children
         match tree.data:
@@ -243,7 +251,7 @@ class _Builder:
             case _:
                 return self.expression(tree)
 
-    def reduction(self, tree: Tree) -> ast.Reduce:
+    def reduction(self, tree: _Node) -> ast.Reduce:
         left, right = tree.children
         aggregate = self.aggregate(right) if right.data == "application" else None
         if aggregate is None:
@@ -251,7 +259,7 @@ class _Builder:
             raise self.error("`=` is no comparison", tree, hint)
         return ast.Reduce(self.results(left), aggregate, self.span(tree))
 
-    def results(self, tree: Tree) -> tuple[str | None, ...]:
+    def results(self, tree: _Node) -> tuple[str | None, ...]:
         parts = [tree]
         if tree.data == "group":
             parts = tree.children[0].children if tree.children[0] is not None else []
@@ -259,12 +267,12 @@ class _Builder:
             None if part.data == "wildcard" else self.variable_name(part, "a result of an aggregate") for part in parts
         )
 
-    def variable_name(self, tree: Tree, what: str) -> str:
+    def variable_name(self, tree: _Node, what: str) -> str:
         if tree.data != "name":
             raise self.error(f"{what} is a name", tree)
         return str(tree.children[0])
 
-    def aggregate(self, tree: Tree) -> ast.Aggregate | None:
+    def aggregate(self, tree: _Node) -> ast.Aggregate | None:
         """The aggregate of an application, None if it has no formula inside."""
         name, bang, parameters, arguments, inside = tree.children
         if inside is None:
@@ -274,13 +282,13 @@ class _Builder:
     def aggregation(
         self,
         op: str,
-        tree: Tree,
+        tree: _Node,
         span: Span,
         is_discrete: bool = False,
-        parameters: Tree | None = None,
-        arguments: Tree | None = None,
+        parameters: _Node = None,
+        arguments: _Node = None,
     ) -> ast.Aggregate:
-        parts = [part for part in tree.children if part is not None]
+        parts = _parts(tree)
         grouping = None
         if len(parts) == 4:
             where = Span(self.source, self.span(parts[2]).start, self.span(parts[3]).end)
@@ -296,7 +304,7 @@ class _Builder:
             span,
         )
 
-    def bindings(self, tree: Tree) -> tuple[ast.Binding, ...]:
+    def bindings(self, tree: _Node) -> tuple[ast.Binding, ...]:
         found = []
         for part in tree.children:
             match part.data:
@@ -309,7 +317,7 @@ class _Builder:
                     raise self.error("a binding is a name", part, "write `x`, or `(x: i32)`")
         return tuple(found)
 
-    def parameters(self, tree: Tree | None) -> tuple[ast.Parameter, ...]:
+    def parameters(self, tree: _Node) -> tuple[ast.Parameter, ...]:
         found = []
         for part in () if tree is None else tree.children:
             if not isinstance(part, Tree):
@@ -324,12 +332,13 @@ class _Builder:
 
     # Expressions
 
-    def expression(self, tree: Tree) -> ast.Expression:
+    def expression(self, tree: _Node) -> ast.Expression:
         span = self.span(tree)
         parts = tree.children
         match tree.data:
             case "conditional":
-                return ast.Conditional(*map(self.expression, parts), span)
+                condition, then, otherwise = map(self.expression, parts)
+                return ast.Conditional(condition, then, otherwise, span)
             case "binary":
                 left, op, right = parts
                 return ast.Binary(str(op), self.expression(left), self.expression(right), span)
@@ -356,15 +365,16 @@ class _Builder:
                 hint = "formulas stand in the body of a rule, not inside expressions or arguments"
                 raise self.error("expected an expression, found a formula", tree, hint)
 
-    def unary(self, tree: Tree) -> ast.Expression:
+    def unary(self, tree: _Node) -> ast.Expression:
         op, operand = tree.children
         inner = self.expression(operand)
-        is_number = isinstance(inner, ast.Literal) and inner.kind in (LiteralKind.INTEGER, LiteralKind.FLOAT)
-        if op == "-" and is_number and operand.data == "literal_value":
-            return ast.Literal(-inner.value, inner.kind, self.span(tree))
+        if op == "-" and operand.data == "literal_value" and isinstance(inner, ast.Literal):
+            negative = _negative(inner, self.span(tree))
+            if negative is not None:
+                return negative
         return ast.Unary(str(op), inner, self.span(tree))
 
-    def literal(self, tree: Tree) -> ast.Literal:
+    def literal(self, tree: _Node) -> ast.Literal:
         span = self.span(tree)
         minus = None
         if tree.data == "literal":
@@ -391,12 +401,20 @@ class _Builder:
             raise self.error(f"`{token}` is not one character", token, "write a string in double quotes")
         if minus is None:
             return literal
-        if literal.kind not in (LiteralKind.INTEGER, LiteralKind.FLOAT):
+        negative = _negative(literal, span)
+        if negative is None:
             raise self.error("only a number has a sign", tree)
-        return ast.Literal(-literal.value, literal.kind, span)
+        return negative
 
 
-def _is_expression(group: Tree) -> bool:
+def _negative(literal: ast.Literal, span: Span) -> ast.Literal | None:
+    """The literal with a minus before it, None if it is no number."""
+    if isinstance(literal.value, bool) or not isinstance(literal.value, int | float):
+        return None
+    return ast.Literal(-literal.value, literal.kind, span)
+
+
+def _is_expression(group: _Node) -> bool:
     """Whether a parenthesis holds one expression, by its outermost operator."""
     inside = group.children[0]
     if inside is None or len(inside.children) != 1:
@@ -412,8 +430,12 @@ _EXPRESSIONS = frozenset(
 )
 
 
-def _has_bindings(aggregation: Tree | None) -> bool:
-    return aggregation is not None and len([part for part in aggregation.children if part is not None]) > 1
+def _parts(tree: _Node) -> list[_Node]:
+    return [part for part in tree.children if part is not None]
+
+
+def _has_bindings(aggregation: _Node) -> bool:
+    return aggregation is not None and len(_parts(aggregation)) > 1
 
 
 def _unquote(token: str) -> str:

@@ -28,6 +28,8 @@ _WORDS = {
     "MULTIPLICATIVE": "`*`",
     "QUANTIFIER": "a quantifier",
 }
+# Never what is expected: it is a comparison's sign until a whole list of parameters was seen.
+_RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
 # A list of what could follow helps only while it is short.
 _LONGEST_HINT = 5
 
@@ -152,7 +154,7 @@ def _explain(source: Source, error: UnexpectedToken, tokens: Sequence[Token]) ->
 
 
 def _expectation(terminals: Iterable[str]) -> str | None:
-    words = sorted({_WORDS.get(name) or _shown(name) for name in terminals})
+    words = sorted({_WORDS.get(name) or _shown(name) for name in terminals if name not in _RETYPED})
     if not words or len(words) > _LONGEST_HINT:
         return None
     return f"expected {' or '.join(words)}"

@@ -1,0 +1,115 @@
+"""The grammar: golden pairs of a program and its printed tree, and that printing and parsing are inverse."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scallax.errors import ParseError
+from scallax.source import Source, Span
+from scallax.syntax import ast
+from scallax.syntax.ast import LiteralKind
+from scallax.syntax.parser import parse
+from scallax.syntax.printer import print_program
+
+TESTS = Path(__file__).parent
+FIXTURES = sorted((TESTS / "fixtures" / "syntax").glob("*.scl"))
+CONFORMANCE = sorted((TESTS / "conformance").rglob("*.json"))
+SPAN = Span(Source(""), 0, 0)
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_programs_print_as_written(path: Path):
+    assert print_program(parse(Source(path.read_text()))) == path.with_suffix(".txt").read_text()
+
+
+def round_trip(program: ast.Program) -> None:
+    text = print_program(program)
+    assert parse(Source(text)) == program, text
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_printed_fixtures_parse_to_the_same_tree(path: Path):
+    round_trip(parse(Source(path.read_text())))
+
+
+@pytest.mark.parametrize("path", CONFORMANCE, ids=lambda path: path.stem)
+def test_printed_programs_parse_to_the_same_tree(path: Path):
+    for text in {case["program"] for case in json.loads(path.read_text()) if case.get("stage") != "parse"}:
+        round_trip(parse(Source(text)))
+
+
+names = st.sampled_from(["x", "y", "android", "iffy", "Total", "c__"])
+literals = st.one_of(
+    st.builds(ast.Literal, st.integers(-(2**70), 2**70), st.just(LiteralKind.INTEGER), st.just(SPAN)),
+    st.builds(ast.Literal, st.floats(allow_nan=False), st.just(LiteralKind.FLOAT), st.just(SPAN)),
+    st.builds(ast.Literal, st.booleans(), st.just(LiteralKind.BOOL), st.just(SPAN)),
+    st.builds(ast.Literal, st.text(), st.just(LiteralKind.STRING), st.just(SPAN)),
+    st.builds(ast.Literal, st.characters(), st.just(LiteralKind.CHAR), st.just(SPAN)),
+    st.builds(ast.Literal, st.text(), st.just(LiteralKind.SYMBOL), st.just(SPAN)),
+)
+
+
+def _larger(parts: st.SearchStrategy[ast.Expression]) -> st.SearchStrategy[ast.Expression]:
+    operators = st.sampled_from(["+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "^"])
+    types = st.builds(ast.TypeName, st.sampled_from(["i32", "String", "Color"]), st.just(SPAN))
+    arguments = st.lists(parts, max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(ast.Unary, st.sampled_from("+-!"), parts, st.just(SPAN)),
+        st.builds(ast.Binary, operators, parts, parts, st.just(SPAN)),
+        st.builds(ast.Conditional, parts, parts, parts, st.just(SPAN)),
+        st.builds(ast.Cast, parts, types, st.just(SPAN)),
+        st.builds(ast.Call, names, arguments, st.just(SPAN)),
+        st.builds(ast.Application, names, arguments, st.just(()), st.just(SPAN)),
+    )
+
+
+expressions = st.recursive(st.one_of(literals, st.builds(ast.Name, names, st.just(SPAN))), _larger, max_leaves=8)
+atoms = st.builds(ast.Application, names, st.lists(expressions, max_size=2).map(tuple), st.just(()), st.just(SPAN))
+
+
+def _formulas(parts: st.SearchStrategy[ast.Formula]) -> st.SearchStrategy[ast.Formula]:
+    operands = st.lists(parts, min_size=2, max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(ast.And, operands, st.just(SPAN)),
+        st.builds(ast.Or, operands, st.just(SPAN)),
+        st.builds(ast.Not, parts, st.just(SPAN)),
+        st.builds(ast.Implies, parts, parts, st.just(SPAN)),
+    )
+
+
+comparisons = st.builds(ast.Binary, st.sampled_from(["==", "<"]), expressions, expressions, st.just(SPAN))
+formulas = st.recursive(st.one_of(atoms, comparisons), _formulas, max_leaves=6)
+heads = st.lists(atoms, min_size=1, max_size=2).map(tuple)
+rules = st.builds(ast.Rule, heads, formulas, st.none() | expressions, st.just(False), st.just(SPAN))
+
+
+@given(st.lists(rules, max_size=3))
+def test_printed_random_rules_parse_to_the_same_tree(rules: list[ast.Rule]):
+    round_trip(ast.Program(tuple(ast.Item(rule, ()) for rule in rules)))
+
+
+@given(
+    st.lists(st.sampled_from(["rel", "a", "(", ")", "{", "}", "=", ",", ";", "1", '"', "'", "<", ">", "@", "\t", "é"]))
+)
+def test_any_text_is_a_program_or_a_parse_error(parts: list[str]):
+    try:
+        program = parse(Source(" ".join(parts)))
+    except ParseError as error:
+        program = error
+    if isinstance(program, ast.Program):
+        round_trip(program)
+    else:
+        assert all(diagnostic.span is not None for diagnostic in program.diagnostics)
+
+
+def test_spans_are_places_in_the_text():
+    source = Source("rel a(x) = b(x),\n  not c(x + 1)")
+    (item,) = parse(source).items
+    assert isinstance(item.declaration, ast.Rule)
+    body = item.declaration.body
+    assert isinstance(body, ast.And)
+    spans = [operand.span for operand in body.operands]
+    assert [source.text[span.start : span.end] for span in spans] == ["b(x)", "not c(x + 1)"]
