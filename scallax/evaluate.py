@@ -159,9 +159,8 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     else:
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
-    return LiteralTable(
-        values, exists, program.exclusions, program.group_end, program.literal_count, program.has_negation
-    )
+    exclusions, group_end, count = map(jnp.asarray, (program.exclusions, program.group_end, program.literal_count))
+    return LiteralTable(values, exists, exclusions, group_end, count, program.has_negation)
 
 
 def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> Tags:
@@ -175,10 +174,12 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
 
     rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), leaves, repeat(program.num_heads))
 
+    left_operands, right_operands = jnp.asarray(program.left), jnp.asarray(program.right)
+
     def branch(kind, count):
         def fold(rows, total, offset, cyclic):
-            left = take_block(rows, program.left, offset, program.width, count)
-            right = take_block(rows, program.right, offset, program.width, count)
+            left = take_block(rows, left_operands, offset, program.width, count)
+            right = take_block(rows, right_operands, offset, program.width, count)
             return provenance.step(kind, total, left, right, cyclic, literals)
 
         return fold

@@ -150,8 +150,8 @@ class _RuleLowering:
             case ast.Binary(op=op, left=left, right=right):
                 return ir.Binary(op, self.expression(left), self.expression(right), type, span)
             case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
-                parts = map(self.expression, (condition, then, otherwise))
-                return ir.Conditional(*parts, type, span)
+                first, second, third = map(self.expression, (condition, then, otherwise))
+                return ir.Conditional(first, second, third, type, span)
             case ast.Cast() if is_literal(expression):
                 return ir.Constant(_value(expression, type, self.problems), type, span)
             case ast.Cast(operand=operand):

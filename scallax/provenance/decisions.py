@@ -125,8 +125,10 @@ class _Diagram:
             if parts is not None:
                 values.append(1 - np.prod([1 - values[part] for part in parts], axis=0))
             else:
+                assert choices is not None
                 rest = 1 - sum(p[literal] for literal, _ in choices if literal is not None)
-                values.append(sum((rest if x is None else p[x]) * values[child] for x, child in choices))
+                weighted = [(rest if x is None else p[x]) * values[child] for x, child in choices]
+                values.append(np.sum(weighted, axis=0))
         return values
 
     def pull_back(self, root: int, values: list[np.ndarray], p: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
@@ -141,6 +143,7 @@ class _Diagram:
                     adjoint[part] = adjoint[part] + adjoint[node] * others
                 continue
             choices = self.choices[node]
+            assert choices is not None
             rest = 1 - sum(p[literal] for literal, _ in choices if literal is not None)
             last = values[choices[-1][1]]
             for literal, child in choices:

@@ -325,8 +325,10 @@ class _Builder:
             keyword, value = part.children
             if isinstance(value, Token):
                 value = ast.TypeName(str(value), self.span(value))
+            elif value.data == "literal":
+                value = self.literal(value)
             else:
-                value = self.literal(value) if value.data == "literal" else self.expression(value)
+                value = ast.Name(str(value.children[0]), self.span(value))
             found.append(ast.Parameter(value, None if keyword is None else str(keyword), self.span(part)))
         return tuple(found)
 
