@@ -80,6 +80,7 @@ def compile_outputs(grounding: Grounding, provenance: AbstractProvenance, operan
         operands,
         num_inputs,
         block_rows=provenance.block_rows,
+        derivation_cost=provenance.derivation_cost,
         transposed=provenance.has_tag_gradient,
     )
 

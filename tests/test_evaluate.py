@@ -44,6 +44,7 @@ def compile_program(provenance, derivations, literals, outputs):
         outputs,
         len(literals),
         block_rows=provenance.block_rows,
+        derivation_cost=provenance.derivation_cost,
         transposed=provenance.has_tag_gradient,
     )
 

@@ -1,5 +1,6 @@
 """A reasoner as a torch autograd function."""
 
+import inspect
 from collections.abc import Sequence
 
 import jax
@@ -70,6 +71,10 @@ class _Evaluate(torch.autograd.Function):
         return (_unfold(values, info.batch_size), residuals), (0, None)
 
 
+# Torch binds the arguments of every call to this signature, and would inspect the function for it each time.
+_Evaluate.forward.__signature__ = inspect.signature(_Evaluate.forward)  # pyright: ignore[reportFunctionMemberAccess]
+
+
 class _PullBack(torch.autograd.Function):
     """The gradients of the inputs; a function of its own so that a derivative of it can be refused."""
 
@@ -105,6 +110,9 @@ class _PullBack(torch.autograd.Function):
         return tuple(None if g is None else _unfold(g, info.batch_size) for g in gradients), tuple(
             None if g is None else 0 for g in gradients
         )
+
+
+_PullBack.forward.__signature__ = inspect.signature(_PullBack.forward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _fold(reasoner: Reasoner, size: int, dims: tuple, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -98,13 +98,14 @@ def lay_out(
     num_inputs: int,
     *,
     block_rows: Mapping[int, tuple[int, ...]],
+    derivation_cost: float,
     transposed: bool,
 ) -> GroundProgram:
     """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
     `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at
-    once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `transposed` adds the
-    backward schedule. Cost is linear in the derivations but for sorting.
+    once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
+    microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in the derivations but for sorting.
     """
     graph, outputs = _negate_by_nodes(derivations, outputs, *_needed(derivations, outputs))
     graph, outputs = _resolve_aliases(graph, outputs)
@@ -116,7 +117,7 @@ def lay_out(
 
     node_order = np.lexsort((np.arange(graph.num_nodes), fan_in, kind, cyclic, depth))
     segment = _run_ids(depth[node_order], cyclic[node_order], kind[node_order])
-    width = _tile_width(segment, fan_in[node_order])
+    width = _tile_width(segment, fan_in[node_order], derivation_cost)
     tile, lane = _tiles(segment, width)
     num_tiles = int(tile[-1]) + 1 if len(tile) else 0
     num_literals = _padded(len(order))
@@ -332,7 +333,7 @@ def _kinds(graph: _Graph) -> np.ndarray:
     return kind
 
 
-def _tile_width(segment: np.ndarray, fan_in: np.ndarray) -> int:
+def _tile_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float) -> int:
     """The width with the least estimated time: microseconds for a tile, a row of it, and a derivation at batch 64."""
     if not len(segment):
         return _TILE_WIDTHS[0]
@@ -341,7 +342,7 @@ def _tile_width(segment: np.ndarray, fan_in: np.ndarray) -> int:
         tile, _ = _tiles(segment, width)
         rows = np.zeros(int(tile[-1]) + 1)
         np.maximum.at(rows, tile, fan_in)
-        return len(rows) * 20.0 + float(rows.sum()) * (2.0 + width * 0.25)
+        return len(rows) * 20.0 + float(rows.sum()) * (2.0 + width * derivation_cost)
 
     return min(_TILE_WIDTHS, key=cost)
 

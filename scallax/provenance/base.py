@@ -73,6 +73,11 @@ class AbstractProvenance(ABC):
     def block_rows(self) -> Mapping[int, tuple[int, ...]]:
         """For each kind of tile that is told apart, how many rows of derivations `step` may take at once, ascending."""
 
+    @property
+    @abstractmethod
+    def derivation_cost(self) -> float:
+        """Estimated microseconds of `step` for one derivation and a batch of 64; a step as such takes about 20."""
+
     @abstractmethod
     def step(
         self,

@@ -44,6 +44,10 @@ class Boolean(AbstractProvenance):
     def block_rows(self):
         return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
 
+    @property
+    def derivation_cost(self) -> float:
+        return 0.25
+
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
             return ~left[0]

@@ -56,6 +56,10 @@ class AddMult(AbstractProvenance):
     def block_rows(self):
         return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
 
+    @property
+    def derivation_cost(self) -> float:
+        return 0.25
+
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
             return 1 - left[0]
@@ -125,6 +129,10 @@ class MinMax(AbstractProvenance):
     @property
     def block_rows(self):
         return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.25
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:

@@ -81,6 +81,10 @@ class TopKProofs(AbstractProvenance):
     def block_rows(self):
         return {LITERALS: (4,), LINEAR: (max(1, 8 // self.k),), NODES: (1,), COMPLEMENT: (1,)}
 
+    @property
+    def derivation_cost(self) -> float:
+        return 0.4 * self.k
+
     def step(self, kind, total, left, right, cyclic, literals):
         sections = _sections(literals)
         if kind == COMPLEMENT:

@@ -1,0 +1,104 @@
+"""Values and gradients of whole programs against possible worlds and finite differences."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scallax.engine import analyse_program
+from scallax.provenance import provenance_names
+from scallax.reasoner import Reasoner
+from scallax.source import Source
+from tests.oracles import naive_datalog
+
+# The input relation is `f`, the output relation `out`. Few enough proofs for k = 10, few enough facts for all worlds.
+PROGRAMS = {
+    "disjunction": ("rel out(x) = f(x, y)", [(0, 1), (0, 2), (1, 2)]),
+    "conjunction": ("rel out(x, z) = f(x, y), f(y, z)", [(0, 1), (1, 2), (0, 2), (2, 2)]),
+    "shared": ("rel p(x) = f(x, _)\nrel out() = p(0), p(1)\nrel out() = f(0, 2), f(2, 1)", [(0, 2), (1, 1), (2, 1)]),
+    "negation": ("rel g = {0, 1, 2}\nrel out(x) = g(x), not f(x, _)", [(0, 1), (0, 2), (1, 2)]),
+    "double_negation": ("rel p(x) = f(x, 1), not f(1, x)\nrel out() = f(2, 2), not p(_)", [(0, 1), (1, 0), (2, 2)]),
+    "path": (
+        "rel out(x, y) = f(x, y)\nrel out(x, z) = out(x, y), f(y, z)",
+        [(0, 1), (1, 2), (2, 0), (1, 0)],
+    ),
+    "arithmetic": ("rel out(x + y) = f(0, x), f(1, y), x < 3", [(0, 1), (0, 2), (1, 1), (1, 0), (0, 3)]),
+    "mutual": (
+        "rel even(0) = f(0, 0)\nrel odd(y) = even(x), f(x, y)\nrel even(y) = odd(x), f(x, y)\nrel out(x) = even(x)",
+        [(0, 0), (0, 1), (1, 2), (2, 0), (1, 0)],
+    ),
+}
+DIFFERENTIABLE = [name for name in provenance_names() if name.startswith("diff")]
+
+
+def reasoner(name: str, **options) -> Reasoner:
+    program, facts = PROGRAMS[name]
+    return Reasoner(program, input_mappings={"f": facts}, output_mapping=("out", None), **options)
+
+
+def by_worlds(name: str, outputs: list[tuple], p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The probability of each output, and its derivatives `[outputs, facts]`, by adding up all worlds."""
+    text, facts = PROGRAMS[name]
+    program = analyse_program([Source(text)], {"f": facts})
+    given: dict[str, set[tuple]] = {}
+    for fact in program.facts:
+        given.setdefault(fact.relation, set()).add(fact.values)
+    values, gradient = np.zeros(len(outputs)), np.zeros((len(outputs), len(facts)))
+    for world in itertools.product([False, True], repeat=len(facts)):
+        chosen = {fact for fact, holds in zip(facts, world, strict=True) if holds}
+        holds = naive_datalog(program, {**given, "f": chosen})["out"]
+        true = np.array([output in holds for output in outputs])
+        factors = np.where(world, p, 1 - p)
+        values += true * np.prod(factors)
+        for i, present in enumerate(world):
+            gradient[:, i] += true * (1 if present else -1) * np.prod(np.delete(factors, i))
+    return values, gradient
+
+
+@pytest.mark.parametrize("kind", ["inside", "extreme"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_enough_proofs_give_values_and_gradients_of_the_worlds(name: str, kind: str):
+    with jax.enable_x64(True):
+        adder = reasoner(name, provenance="difftopkproofs", k=10)
+        size = len(PROGRAMS[name][1])
+        p = np.random.default_rng(0).uniform(size=size) if kind == "inside" else np.arange(size) % 2.0
+        outputs = list(adder.outputs[0].tuples)
+        values, pull_back = jax.vjp(lambda p: adder(f=p[None])[1][0], jnp.asarray(p))
+        gradient = jax.vmap(pull_back)(jnp.eye(len(outputs)))[0]
+        expected, expected_gradient = by_worlds(name, outputs, p)
+        np.testing.assert_allclose(values, expected, atol=1e-12)
+        np.testing.assert_allclose(gradient, expected_gradient, atol=1e-12)
+
+
+@pytest.mark.parametrize("provenance", DIFFERENTIABLE)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_gradients_are_finite_differences(name: str, provenance: str):
+    with jax.enable_x64(True):
+        function = reasoner(name, provenance=provenance, k=3)
+        # Small and far from each other: sums do not reach 1, and neither minimum nor proofs change within a step.
+        p = 0.05 + 0.06 * np.random.default_rng(1).permutation(len(PROGRAMS[name][1]))
+        weights = np.random.default_rng(2).normal(size=len(function.outputs[0].tuples))
+
+        def functional(p) -> float:
+            return float((np.asarray(function(f=p[None])[1][0]) * weights).sum())
+
+        gradient = jax.grad(lambda p: (function(f=p[None])[1][0] * jnp.asarray(weights)).sum())(jnp.asarray(p))
+        step = 1e-6
+        differences = [
+            (functional(p + step * unit) - functional(p - step * unit)) / (2 * step) for unit in np.eye(len(p))
+        ]
+        # Rounding of a difference quotient with this step, and the tolerance of fixpoints.
+        np.testing.assert_allclose(gradient, differences, atol=1e-6)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("provenance", DIFFERENTIABLE)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_gradients_are_finite_at_0_and_1(name: str, provenance: str, p: float):
+    function = reasoner(name, provenance=provenance, k=3)
+    inputs = jnp.full(len(PROGRAMS[name][1]), p, jnp.float32)
+    values, gradient = jax.value_and_grad(lambda p: function(f=p[None])[1].sum())(inputs)
+    assert np.isfinite(values)
+    assert np.isfinite(gradient).all()
