@@ -98,6 +98,7 @@ def _peak() -> float:
 
 
 def main() -> None:
+    """Measures every graph in a process of its own."""
     print(f"{'graph':20} {'edges':10} {'tuples':>9} {'rounds':>6} {'derivations':>11} {'seconds':>8} {'added MiB':>9}")
     spawn = multiprocessing.get_context("spawn")
     for number in range(len(GRAPHS)):

@@ -51,7 +51,8 @@ def specify(
 ) -> Specification:
     """The arguments in normal form; tuples are as given, not yet fitted to column types.
 
-    Relations are sorted by name. `file` is the text of the file; `uses_tags` is that of the provenance. `outputs` is empty where none are named.
+    Relations are sorted by name. `file` is the text of the file; `uses_tags` is that of the provenance. `outputs` is
+    empty where none are named.
     """
     if program is not None and not isinstance(program, str):
         raise InputError(f"`program` is a {type(program).__name__}; it must be the program's text")
@@ -107,10 +108,9 @@ def unknown_name(message: str, name: str, known: Iterable[str]) -> InputError:
     """An error about a name, with the nearest of the known ones as its hint."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
+    hint = f"known: {', '.join(f'`{n}`' for n in known)}" if known else None
     if near:
         hint = f"did you mean `{near[0]}`?"
-    else:
-        hint = f"known: {', '.join(f'`{n}`' for n in known)}" if known else None
     return InputError(Diagnostic(message, hint=hint))
 
 
@@ -161,7 +161,8 @@ def _read_input_mappings(
     for relation, mapping in mappings.items():
         if relation in untagged:
             raise InputError(
-                f"`{relation}` is non-probabilistic, but its input mapping takes probabilities; leave it out of one of the two"
+                f"`{relation}` is non-probabilistic, but its input mapping takes probabilities; "
+                "leave it out of one of the two"
             )
         if not isinstance(mapping, InputMapping):
             mapping = InputMapping(read_entries(mapping, f"input mapping of `{relation}`"))

@@ -63,7 +63,7 @@ def pull_back_batch(
     residuals: PyTree[Array],
     cotangent: ArrayLike,
 ) -> tuple[Array | None, ...]:
-    """The gradient of every array, of its shape and dtype, for a cotangent `[batch, outputs]`; None for a bool array."""
+    """Gradients of the arrays, of their shapes and dtypes, for a cotangent `[batch, outputs]`; None for bool arrays."""
     if _batch_size(arrays) == 0:
         return tuple(jnp.zeros_like(array) if _is_float(array) else None for array in arrays)
     inputs, present = _columns(signature, arrays)
@@ -80,7 +80,7 @@ def pull_back_batch(
 
 
 def output_dtype(signature: Signature, arrays: tuple[ArrayLike, ...]) -> DTypeLike:
-    """bool for a discrete provenance; else the inputs' one float dtype, or the wider of float32 and float64 if they differ."""
+    """Bool for a discrete provenance; else the inputs' float dtype; float32 or float64, the wider, if they differ."""
     if signature.provenance.is_discrete:
         return jnp.bool_
     dtypes = {jnp.dtype(array.dtype) for array in arrays if _is_float(array)}

@@ -20,9 +20,9 @@ from scallax.values import Value
 class GivenFacts:
     """Facts of one relation from Python; the values fit the relation's columns.
 
-    `tags` are constants, None for a certain fact; `inputs` int64 `[tuples]` are positions in the flattened batch inputs; without
-    either all facts are certain. `groups` int64 `[tuples]` are mutual exclusion groups, -1 for none, numbered apart from
-    those of other given facts and of the program.
+    `tags` are constants, None for a certain fact; `inputs` int64 `[tuples]` are positions in the flattened batch
+    inputs; without either all facts are certain. `groups` int64 `[tuples]` are mutual exclusion groups, -1 for none,
+    numbered apart from those of other given facts and of the program.
     """
 
     relation: str
@@ -35,7 +35,7 @@ class GivenFacts:
 def analyse_program(
     sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None
 ) -> ir.Program:
-    """The checked program of all sources together; `given` are example tuples of relations whose facts come from Python.
+    """The checked program of all sources together; `given` are example tuples of relations with facts from Python.
 
     Raises the error of the first stage that refuses the program.
     """

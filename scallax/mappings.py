@@ -32,7 +32,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which entries of a sample exist: those of at least `threshold`, and the `k` largest (of each slice along `dim`)."""
+    """Which entries of a sample exist: those of at least `threshold`, and the `k` largest (of each slice of `dim`)."""
 
     threshold: float | None
     k: int | None
@@ -43,12 +43,13 @@ class Retention:
 class InputMapping:
     """The tuples that the entries of an input tensor `[batch, *shape]` stand for.
 
-    `mapping` is a list or range of values or tuples (`shape` `(n,)`), lists of lists (one axis for each level), a dictionary
-    `{0: values, 1: values, ...}` (the product; one axis for each key), one tuple or one value (`shape` `()`).
+    `mapping` is a list or range of values or tuples (`shape` `(n,)`), lists of lists (one axis for each level), a
+    dictionary `{0: values, 1: values, ...}` (the product; one axis for each key), one tuple or one value (`shape`
+    `()`).
 
-    `disjunctive`: the entries exclude each other; with `disjunctive_dim`, those along that axis do, for every index of the other
-    axes. `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k` largest exist; with
-    `sample_dim`, the `k` largest along that axis.
+    `disjunctive`: the entries exclude each other; with `disjunctive_dim`, those along that axis do, for every index of
+    the other axes. `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k` largest
+    exist; with `sample_dim`, the `k` largest along that axis.
     """
 
     entries: Entries
@@ -143,8 +144,8 @@ def read_entries(mapping: object, what: str) -> Entries:
             return Entries((), ((_plain(mapping),),))
         case _:
             raise InputError(
-                f"{what}: {type(mapping).__name__} is no mapping; give a range, a list of values or tuples, a tuple, a value "
-                "or a dictionary of lists"
+                f"{what}: {type(mapping).__name__} is no mapping; give a range, a list of values or tuples, a tuple, "
+                "a value or a dictionary of lists"
             )
 
 
@@ -166,7 +167,7 @@ def fit_tuples(tuples: Iterable[tuple[Value, ...]], columns: Sequence[ValueType]
 
 
 def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str) -> Entries:
-    """The entries with tuples that fit the columns; no two may be equal (`f32` values after rounding): else InputError."""
+    """The entries with tuples that fit the columns; InputError if two are equal (`f32` values after rounding)."""
     tuples = fit_tuples(entries.tuples, columns, what)
     first: dict[tuple[Value, ...], int] = {}
     for position, values in enumerate(tuples):

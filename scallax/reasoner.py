@@ -40,8 +40,8 @@ _ROUNDING = 1e-6
 class Output:
     """One output relation and its place among all output tuples.
 
-    `is_single`: one tuple was asked for, the value has no axis for tuples; `is_listed`: every possible tuple was asked for,
-    the tuples are returned with their values.
+    `is_single`: one tuple was asked for, the value has no axis for tuples; `is_listed`: every possible tuple was asked
+    for, the tuples are returned with their values.
     """
 
     relation: str
@@ -65,14 +65,14 @@ class _Grounded:
 class Reasoner:
     """A program as a function `reasoner(relation=probabilities, ...)` of arrays `[batch, *mapping.shape]`.
 
-    The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples, [batch, len(tuples)])`
-    without an output mapping (every possible tuple, sorted); a dictionary of these with `output_mappings`. Without outputs,
-    the program's queries are the outputs. Without inputs the batch is 1.
+    The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples, [batch,
+    len(tuples)])` without an output mapping (every possible tuple, sorted); a dictionary of these with
+    `output_mappings`. Without outputs, the program's queries are the outputs. Without inputs the batch is 1.
 
-    The function is pure and works under `jax.jit`, `jax.grad` and `jax.vmap`. Float32 is computed in float32, float64 in float64
-    (where JAX has it enabled), narrower floats in float32 and cast back. Outputs of `unit` and `bool` are bool; these two also
-    take bool arrays. In eager calls a NaN or an infinite value raises InputError, and a value outside [0, 1] is
-    computed as it is, with one warning for each reasoner.
+    The function is pure and works under `jax.jit`, `jax.grad` and `jax.vmap`. Float32 is computed in float32, float64
+    in float64 (where JAX has it enabled), narrower floats in float32 and cast back. Outputs of `unit` and `bool` are
+    bool; these two also take bool arrays. In eager calls a NaN or an infinite value raises InputError, and a value
+    outside [0, 1] is computed as it is, with one warning for each reasoner.
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
     `early_discard` changes no value here and is kept with the specification.
@@ -127,14 +127,17 @@ class Reasoner:
 
     @classmethod
     def from_specification(cls, specification: Specification) -> "Reasoner":
-        """The reasoner that `reasoner.specification` came from; raises what the constructor raises, warns of nothing."""
+        """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing."""
         reasoner = cls.__new__(cls)
         reasoner._start(_ground(specification, program_sources(specification)))
         return reasoner
 
     @classmethod
     def from_json(cls, text: str) -> "Reasoner":
-        """The reasoner of `specification.to_json()`. CheckpointError if the text is damaged or no longer compiles to the same."""
+        """The reasoner of `specification.to_json()`.
+
+        CheckpointError if the text is damaged or no longer compiles to the same.
+        """
         specification = from_json(text)
         try:
             reasoner = cls.from_specification(specification)
@@ -279,11 +282,12 @@ class Reasoner:
         return arrays
 
     def check_shapes(self, shapes: Sequence[tuple[int, ...]]) -> None:
-        """InputError if shapes of inputs, in the order of `input_relations`, do not fit their mappings or each other."""
+        """InputError if shapes, in the order of `input_relations`, do not fit their mappings or each other."""
         for (relation, mapping), shape in zip(self._mappings.items(), shapes, strict=True):
             if not shape or tuple(shape[1:]) != mapping.shape:
                 raise InputError(
-                    f"`{relation}` has shape {tuple(shape)}; its input mapping asks for {self._expected_shape(relation)}"
+                    f"`{relation}` has shape {tuple(shape)}; "
+                    f"its input mapping asks for {self._expected_shape(relation)}"
                 )
         sizes = {relation: shape[0] for relation, shape in zip(self._mappings, shapes, strict=True)}
         if len(set(sizes.values())) > 1:
@@ -351,7 +355,8 @@ class Reasoner:
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
-        return f"Reasoner({self._provenance.name}, inputs {', '.join(f'`{r}`' for r in self._mappings)}, outputs {outputs})"
+        inputs = ", ".join(f"`{relation}`" for relation in self._mappings)
+        return f"Reasoner({self._provenance.name}, inputs {inputs}, outputs {outputs})"
 
 
 def _provenance(specification: Specification) -> AbstractProvenance:

@@ -23,8 +23,8 @@ U = TypeVar("U")
 class Specification:
     """The arguments of a reasoner in normal form: hashable, comparable, without file names.
 
-    `file` is the text of the program's file. `facts` are relations with pairs of tag and tuple. `outputs` are relations with
-    what to return of each (None: every tuple that is possible), `keyed` whether they are returned as a dictionary.
+    `file` is the text of the program's file. `facts` are relations with pairs of tag and tuple. `outputs` are relations
+    with what to return of each (None: every tuple that is possible), `keyed` whether they are returned as a dictionary.
     `column_types` are those of the input and output relations, as inferred.
     """
 
@@ -85,8 +85,8 @@ class Specification:
 def from_json(text: str) -> Specification:
     """The specification that `to_json` wrote.
 
-    CheckpointError names what is wrong: no JSON, another format version, missing or unknown fields, a value of the wrong
-    type, a program or a text that does not match its SHA-256.
+    CheckpointError names what is wrong: no JSON, another format version, missing or unknown fields, a value of the
+    wrong type, a program or a text that does not match its SHA-256.
     """
     try:
         data = json.loads(text)
@@ -96,7 +96,8 @@ def from_json(text: str) -> Specification:
         raise CheckpointError("the saved specification is no JSON object")
     if data.get("format") != FORMAT or isinstance(data["format"], bool):
         raise CheckpointError(
-            f"the saved specification has format version {data.get('format')!r}; this version of scallax reads version {FORMAT}"
+            f"the saved specification has format version {data.get('format')!r}; "
+            f"this version of scallax reads version {FORMAT}"
         )
     names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
     wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import cast
 
 import jax
 import numpy as np
@@ -28,9 +29,9 @@ def _seeds() -> None:
 @pytest.fixture(autouse=True)
 def _float32() -> Iterator[None]:
     """A test that leaves 64-bit types on would change the tests after it."""
-    assert not jax.config.jax_enable_x64
+    assert not jax.config.read("jax_enable_x64")
     yield
-    assert not jax.config.jax_enable_x64
+    assert not jax.config.read("jax_enable_x64")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter) -> None:
     """The conformance cases by area, and the skipped tests of devices that are not here."""
     rows = [
-        value
+        cast("tuple[str, dict[str, int]]", value)
         for reports in terminalreporter.stats.values()
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "call"

@@ -180,7 +180,8 @@ def test_values_are_not_checked_under_tracing(adder):
         ),
         (
             {"output_mapping": ("sum_2", 3)},
-            "output mapping of `sum_2`: give a range, a list of values or tuples, one tuple, or None for every possible tuple",
+            "output mapping of `sum_2`: give a range, a list of values or tuples, one tuple, "
+            "or None for every possible tuple",
         ),
         (
             {"output_mapping": range(19)},

@@ -191,13 +191,16 @@ def test_a_second_derivative_is_one_error(adder):
     a, b = probabilities().requires_grad_(), probabilities(seed=1)
     (gradient,) = torch.autograd.grad(adder(digit_a=a, digit_b=b)[:, 3].sum(), a, create_graph=True)
     torch.testing.assert_close(gradient[:, :4], b[:, :4].flip(1))
-    with pytest.raises(UnsupportedError, match="^second derivatives of a reasoner are not supported$"):
+    with pytest.raises(UnsupportedError, match=r"^second derivatives of a reasoner are not supported$"):
         gradient.sum().backward()
 
 
 def test_functional_transforms(adder):
     a, b = probabilities(), probabilities(seed=1)
-    one = lambda x, y: adder(digit_a=x[None], digit_b=y[None])[0]
+
+    def one(x, y):
+        return adder(digit_a=x[None], digit_b=y[None])[0]
+
     expected = torch.autograd.functional.jacobian(lambda a: convolved(a, b), a)
     torch.testing.assert_close(torch.func.vmap(one)(a, b), convolved(a, b))
     torch.testing.assert_close(torch.func.vmap(one, in_dims=(1, None))(a.t(), b[0]), convolved(a, b[:1].expand(4, 10)))
@@ -219,7 +222,7 @@ def test_a_mapped_sample_without_its_batch_axis_is_one_error(adder):
 def test_forward_mode_is_one_error(adder):
     b = probabilities(seed=1)
     with pytest.raises(
-        UnsupportedError, match="^forward-mode derivatives of a reasoner are not supported\nhint: use reverse"
+        UnsupportedError, match=r"^forward-mode derivatives of a reasoner are not supported\nhint: use reverse"
     ):
         torch.func.jvp(lambda a: adder(digit_a=a, digit_b=b), (b,), (b,))
 
@@ -227,7 +230,7 @@ def test_forward_mode_is_one_error(adder):
 def test_second_functional_derivatives_are_one_error(adder):
     b = probabilities(seed=1)
     gradient = torch.func.grad(lambda a: adder(digit_a=a, digit_b=b)[:, 3].sum())
-    with pytest.raises(UnsupportedError, match="^second derivatives of a reasoner are not supported$"):
+    with pytest.raises(UnsupportedError, match=r"^second derivatives of a reasoner are not supported$"):
         torch.func.grad(lambda a: gradient(a).sum())(b)
 
 
@@ -419,7 +422,8 @@ def test_a_worker_of_a_data_loader_answers(tmp_path):
                 return self.adder(digit_a=p, digit_b=p)[0, index]
 
         if __name__ == "__main__":
-            loader = torch.utils.data.DataLoader(Sums(), batch_size=2, num_workers=1, multiprocessing_context="spawn", timeout=100)
+            options = {{"num_workers": 1, "multiprocessing_context": "spawn", "timeout": 100}}
+            loader = torch.utils.data.DataLoader(Sums(), batch_size=2, **options)
             print([round(x, 4) for x in next(iter(loader)).tolist()])
         """)
     )
@@ -443,7 +447,7 @@ def test_cuda_tensors_are_answered_on_their_device(adder):
 @needs_cuda
 def test_inputs_on_two_devices_are_one_error(adder):
     with pytest.raises(
-        InputError, match="^the inputs are on different devices: `digit_a` is on cuda:0, `digit_b` is on cpu$"
+        InputError, match=r"^the inputs are on different devices: `digit_a` is on cuda:0, `digit_b` is on cpu$"
     ):
         adder(digit_a=probabilities().cuda(), digit_b=probabilities())
 

@@ -1,7 +1,8 @@
 """Recorded answers of the reference implementation, and exact answers where the reference is wrong, case by case.
 
-The cases lie in `tests/conformance/`, a file for each area. A case waits if this version does not evaluate its provenance or a
-construct of its program; a case of `DIFFERENT` is answered differently on purpose. The table of all areas is printed after the tests.
+The cases lie in `tests/conformance/`, a file for each area. A case waits if this version does not evaluate its
+provenance or a construct of its program; a case of `DIFFERENT` is answered differently on purpose. The table of all
+areas is printed after the tests.
 """
 
 import json
@@ -53,13 +54,17 @@ LEAST_PASSING = {
 # Answered differently on purpose: see `docs/differences.md`.
 DIFFERENT = {
     "zero_and_one_probs__diffaddmultprob": "a fact of probability 0 has a derivative: its tuples are not discarded",
-    "forward_two_disjunctive_mappings": "recorded are exact values; default counting, which it admits, is a little below",
+    "forward_two_disjunctive_mappings": "recorded are exact values; default counting is a little below",
 }
 
 # Recorded in float64, computed here in float32.
 TAG_TOLERANCE = 1e-5
 VALUE_TOLERANCE = 1e-5
-FORWARD_TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def assert_close(actual, wanted, **options) -> None:
+    np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5, **options)
+
 
 # Batches of equal size share compilations.
 LEAST_ROWS = 16
@@ -186,7 +191,7 @@ def check_gradient(wanted: Expected, gradient: dict[int, float]) -> None:
 def check_forward(case: dict) -> None:
     """The values of a module's call, and the gradient of a linear functional of them, are those recorded."""
     form = case["forward"]
-    expected = case.get("expected", case.get("true_expected"))
+    expected = case["expected"] if "expected" in case else case["true_expected"]
     constructor = {
         name: value
         for name, value in form.items()
@@ -210,16 +215,16 @@ def check_forward(case: dict) -> None:
     for name, wanted in expected["outputs"].items():
         result = results[name]
         assert list(result.shape) == wanted["shape"]
-        np.testing.assert_allclose(result.detach().numpy(), wanted["values"], **FORWARD_TOLERANCE)
+        assert_close(result.detach().numpy(), wanted["values"])
         if "weights" in wanted:
             functional = functional + (result * torch.tensor(wanted["weights"])).sum()
     if "gradients" in expected:
-        np.testing.assert_allclose(functional.item(), expected["functional"], **FORWARD_TOLERANCE)
+        assert_close(functional.item(), expected["functional"])
         functional.backward()
         for name, gradient in expected["gradients"].items():
             actual = inputs[name].grad
             actual = torch.zeros_like(inputs[name]) if actual is None else actual
-            np.testing.assert_allclose(actual.numpy(), gradient, **FORWARD_TOLERANCE, err_msg=f"gradient of {name}")
+            assert_close(actual.numpy(), gradient, err_msg=f"gradient of {name}")
 
 
 def check_error(case: dict) -> None:

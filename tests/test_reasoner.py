@@ -62,7 +62,10 @@ def test_jit_and_eager_agree(adder, digits):
 
 def test_vmap_is_a_loop(adder, digits):
     a, b = jnp.asarray(digits["digit_a"]), jnp.asarray(digits["digit_b"])
-    one = lambda x, y: adder(digit_a=x[None], digit_b=y[None])[0]
+
+    def one(x, y):
+        return adder(digit_a=x[None], digit_b=y[None])[0]
+
     np.testing.assert_allclose(jax.vmap(one)(a, b), adder(**digits), rtol=1e-6)
     shared = jax.vmap(lambda x: adder(digit_a=x[None], digit_b=b[:1])[0])(a)
     loop = [adder(digit_a=x[None], digit_b=b[:1])[0] for x in a]
@@ -314,7 +317,10 @@ def test_without_inputs_the_batch_is_one():
 
 def test_a_second_call_compiles_nothing(digits):
     reasoner = sum_2()
-    loss = lambda a: reasoner(digit_a=a, digit_b=digits["digit_b"]).sum()
+
+    def loss(a):
+        return reasoner(digit_a=a, digit_b=digits["digit_b"]).sum()
+
     reasoner(**digits)
     jax.grad(loss)(digits["digit_a"])
     with counted_compilations() as compiled:

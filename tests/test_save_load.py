@@ -320,7 +320,7 @@ def test_unexpected_names_are_torchs_own_error(model):
     [torch.zeros(3), torch.full((1024,), 255, dtype=torch.uint8), torch.full((1024,), 32, dtype=torch.uint8), "{}"],
 )
 def test_a_damaged_specification_in_a_state_dict_is_one_error(state):
-    with pytest.raises(RuntimeError, match="the module: the saved specification is no (text|JSON)"):
+    with pytest.raises(RuntimeError, match=r"the module: the saved specification is no (text|JSON)"):
         make_module().load_state_dict({"_extra_state": state})
 
 

@@ -59,13 +59,13 @@ def test_an_integer_and_the_float_of_its_value_are_told_apart():
 
 @pytest.mark.parametrize("text", ["", "{", "nonsense", '{"format": 1', "[" * 100_000])
 def test_broken_json_is_refused(text):
-    with pytest.raises(CheckpointError, match="^the saved specification is no JSON: "):
+    with pytest.raises(CheckpointError, match=r"^the saved specification is no JSON: "):
         from_json(text)
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null"])
 def test_json_that_is_no_object_is_refused(text):
-    with pytest.raises(CheckpointError, match="^the saved specification is no JSON object$"):
+    with pytest.raises(CheckpointError, match=r"^the saved specification is no JSON object$"):
         from_json(text)
 
 

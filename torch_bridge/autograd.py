@@ -24,8 +24,8 @@ class _Residuals:
 def apply(reasoner: Reasoner, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """The reasoner's values `[batch, outputs]` for tensors in the order of its inputs, differentiable in every tensor.
 
-    Values are ready when it returns. Works under `torch.func.grad`, `vjp`, `jacrev` and `vmap`; a second derivative and forward mode
-    raise UnsupportedError. Without a need for gradients nothing is kept.
+    Values are ready when it returns. Works under `torch.func.grad`, `vjp`, `jacrev` and `vmap`; a second derivative and
+    forward mode raise UnsupportedError. Without a need for gradients nothing is kept.
     """
     keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
     return _Evaluate.apply(reasoner, keep, *tensors)[0]

@@ -20,8 +20,8 @@ _MANIFEST = "scallax.json"
 def save(path: str | Path, obj: object) -> None:
     """Writes what `torch.save(obj, path)` would, with a SHA-256 of every record of the file.
 
-    `torch.load` reads the file as well. The file appears under its name when it is complete and on the disk: a reader, or a crash, sees
-    the old file or the new one.
+    `torch.load` reads the file as well. The file appears under its name when it is complete and on the disk: a reader,
+    or a crash, sees the old file or the new one.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -41,7 +41,8 @@ def save(path: str | Path, obj: object) -> None:
 def load(path: str | Path, map_location=None) -> Any:
     """What `save` wrote; executes nothing from the file. CheckpointError if any byte of its records has changed.
 
-    `map_location` is that of `torch.load`. A class of your own in it must be allowed first: `torch.serialization.add_safe_globals`.
+    `map_location` is that of `torch.load`. A class of your own in it must be allowed first:
+    `torch.serialization.add_safe_globals`.
     """
     _verify(Path(path))
     return torch.load(path, map_location=map_location, weights_only=True)

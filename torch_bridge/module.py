@@ -20,12 +20,13 @@ _TEXT_BLOCK = 1024
 class Module(torch.nn.Module):
     """A program as a function `module(relation=probabilities, ...)` of tensors `[batch, *mapping.shape]`.
 
-    Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays. The output has the dtype and the
-    device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode `train_k` proofs are
-    kept and in evaluation mode `test_k`, where given.
+    Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays. The output has the dtype and
+    the device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode
+    `train_k` proofs are kept and in evaluation mode `test_k`, where given.
 
-    The module has no parameters: `.to()` and `.half()` change nothing, the inputs decide. `state_dict()` carries the program, and
-    `load_state_dict()` refuses another one. The module can be pickled, and loaded by `torch.load` with its safe default.
+    The module has no parameters: `.to()` and `.half()` change nothing, the inputs decide. `state_dict()` carries the
+    program, and `load_state_dict()` refuses another one. The module can be pickled, and loaded by `torch.load` with its
+    safe default.
     """
 
     reasoner: Reasoner
@@ -97,7 +98,8 @@ class Module(torch.nn.Module):
     def extra_repr(self) -> str:
         specification = self.specification
         outputs = ", ".join(name for name, _ in specification.outputs)
-        return f"{', '.join(self.reasoner.input_relations)} -> {outputs}, provenance={specification.provenance}, k={specification.k}"
+        inputs = ", ".join(self.reasoner.input_relations)
+        return f"{inputs} -> {outputs}, provenance={specification.provenance}, k={specification.k}"
 
     def get_extra_state(self) -> torch.Tensor:
         """The specification as bytes of JSON, a uint8 tensor padded with spaces."""
@@ -152,7 +154,7 @@ class Module(torch.nn.Module):
 
 
 class _MissingProgram(str):
-    """The name of a missing entry; torch's report of it says what to do. (torch reports it only if it is strict.)"""
+    """The name of a missing entry; torch's report of it, which a strict load makes, says what to do."""
 
     def __format__(self, spec: str) -> str:
         advice = "build the model that was saved, or load with strict=False what fits"

@@ -15,8 +15,9 @@ from scallax.errors import InputError
 def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
     """The tensor's values for a JAX function: a view of the same memory if the tensor is contiguous.
 
-    On the CPU a NumPy view (bfloat16 too), on a CUDA device that JAX drives a JAX array. A tensor of any other device is
-    copied to the CPU. The view must not outlive the call, and its results must be ready before the tensor can change.
+    On the CPU a NumPy view (bfloat16 too), on a CUDA device that JAX drives a JAX array. A tensor of any other device
+    is copied to the CPU. The view must not outlive the call, and its results must be ready before the tensor can
+    change.
     """
     if tensor.layout is not torch.strided or tensor.device.type == "meta":
         raise InputError(f"a tensor of layout {tensor.layout} on the device {tensor.device} has no array of values")
@@ -52,7 +53,7 @@ def common_device(tensors: dict[str, torch.Tensor]) -> torch.device:
 
 
 def precision_and_place(tensors: tuple[torch.Tensor, ...]) -> contextlib.ExitStack:
-    """A context in which JAX computes in float64 if a tensor does, and on the CPU if the tensors are not on JAX's device."""
+    """JAX computes in float64 inside if a tensor does, and on the CPU if the tensors are not on JAX's device."""
     stack = contextlib.ExitStack()
     if any(tensor.dtype is torch.float64 for tensor in tensors):
         stack.enter_context(jax.enable_x64(True))

@@ -1,6 +1,7 @@
 """Operands, derivations and literals: what grounding hands to evaluation."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,13 +10,15 @@ ONE = -1
 ZERO = -2
 _FIRST_LITERAL = -3
 
+Codes = TypeVar("Codes", int, np.ndarray)
 
-def literal_operand(literal: np.ndarray | int):
+
+def literal_operand(literal: Codes) -> Codes:
     """The operand code of literal ids."""
     return _FIRST_LITERAL - literal
 
 
-def operand_literal(operand: np.ndarray | int):
+def operand_literal(operand: Codes) -> Codes:
     """The literal id of a literal's operand code (any code of at most -3)."""
     return _FIRST_LITERAL - operand
 

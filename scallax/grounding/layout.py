@@ -105,7 +105,8 @@ def lay_out(
 
     `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at
     once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
-    microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in the derivations but for sorting.
+    microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in
+    the derivations but for sorting.
     """
     graph, outputs = _negate_by_nodes(derivations, outputs, *_needed(derivations, outputs))
     graph, outputs = _resolve_aliases(graph, outputs)
