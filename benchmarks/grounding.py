@@ -76,7 +76,7 @@ def measure(number: int, uncertain: bool) -> None:
     literals = count if uncertain else 0
     operands = np.asarray(literal_operand(np.arange(count))) if uncertain else np.full(count, ONE)
     compiled = plan(analyse([Source(PROGRAM)]), ["path"])
-    unused = Literals(np.full(literals, 0.5), np.full(literals, -1), np.full(literals, -1))
+    unused = Literals(np.full(literals, 0.5), *(np.full(literals, -1) for _ in range(3)))
     before = _peak()
     start = time.perf_counter()
     grounding = ground(compiled, {"edge": FactSet(edges, operands)}, unused)

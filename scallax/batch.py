@@ -3,12 +3,14 @@
 import functools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from scallax import evaluate as evaluation
 from scallax.grounding.layout import GroundProgram
@@ -23,50 +25,64 @@ ArrayLike = jax.Array | np.ndarray
 class Signature:
     """What a compiled function depends on beside the shapes of its arguments; equal ones share a compilation.
 
-    `retentions` has one item for each input relation; `num_outputs` is the number of output tuples.
+    `retentions` has one item for each input relation, `logit_shapes` one for each parameter; `num_outputs` is the
+    number of output tuples.
     """
 
     provenance: AbstractProvenance
     retentions: tuple[Retention | None, ...]
+    logit_shapes: tuple[tuple[int, ...], ...]
     num_outputs: int
+
+
+class Arguments(NamedTuple):
+    """What varies from call to call: inputs `[batch, *mapping.shape]`, and logits `[*shape]` or `[batch, *shape]`."""
+
+    arrays: tuple[ArrayLike, ...]
+    logits: tuple[ArrayLike, ...] = ()
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate_batch(
-    signature: Signature, program: GroundProgram, arrays: tuple[ArrayLike, ...]
+    signature: Signature, program: GroundProgram, arguments: Arguments
 ) -> Shaped[Array, "batch outputs"]:
     """The outputs' values, of the inputs' dtype (bool for a discrete provenance); without inputs, a batch of 1."""
-    batch = _batch_size(arrays)
+    batch = _batch_size(signature, arguments)
     if batch == 0:
-        return jnp.zeros((0, signature.num_outputs), output_dtype(signature, arrays))
-    inputs, present = _columns(signature, arrays)
-    return _rows(signature, arrays, evaluation.evaluate(signature.provenance, program, inputs, present))
+        return jnp.zeros((0, signature.num_outputs), output_dtype(signature, arguments))
+    inputs, present = _columns(signature, program, arguments)
+    return _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def forward_batch(
-    signature: Signature, program: GroundProgram, arrays: tuple[ArrayLike, ...]
+    signature: Signature, program: GroundProgram, arguments: Arguments
 ) -> tuple[Shaped[Array, "batch outputs"], PyTree[Array]]:
     """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
-    if _batch_size(arrays) == 0:
-        return evaluate_batch(signature, program, arrays), None
-    inputs, present = _columns(signature, arrays)
+    if _batch_size(signature, arguments) == 0:
+        return evaluate_batch(signature, program, arguments), None
+    inputs, present = _columns(signature, program, arguments)
     values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
-    return _rows(signature, arrays, values), residuals
+    return _rows(signature, arguments, values), residuals
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def pull_back_batch(
     signature: Signature,
     program: GroundProgram,
-    arrays: tuple[ArrayLike, ...],
+    arguments: Arguments,
     residuals: PyTree[Array],
     cotangent: ArrayLike,
-) -> tuple[Array | None, ...]:
-    """Gradients of the arrays, of their shapes and dtypes, for a cotangent `[batch, outputs]`; None for bool arrays."""
-    if _batch_size(arrays) == 0:
-        return tuple(jnp.zeros_like(array) if _is_float(array) else None for array in arrays)
-    inputs, present = _columns(signature, arrays)
+) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+    """Gradients of the arrays (None for bool arrays) and of the logits, of their shapes and dtypes.
+
+    `cotangent` is that of the outputs, `[batch, outputs]`.
+    """
+    arrays, logits = arguments
+    if _batch_size(signature, arguments) == 0:
+        zeros = tuple(jnp.zeros_like(array) if _is_float(array) else None for array in arrays)
+        return zeros, tuple(map(jnp.zeros_like, logits))
+    inputs, present = _columns(signature, program, arguments)
     missing = _padded_outputs(program) - signature.num_outputs
     columns = jnp.pad(cotangent.astype(inputs.dtype).T, ((0, missing), (0, 0)))
     gradient = evaluation.backward(signature.provenance, program, inputs, present, residuals, columns)
@@ -76,15 +92,36 @@ def pull_back_batch(
         part = gradient[start : start + size].T.reshape(array.shape)
         gradients.append(part.astype(array.dtype) if _is_float(array) else None)
         start += size
-    return tuple(gradients)
+    if not logits:
+        return tuple(gradients), ()
+    batch, dtype = inputs.shape[1], inputs.dtype
+    _, pull = jax.vjp(lambda logits: _trained_columns(signature, program, logits, batch, dtype), logits)
+    return tuple(gradients), pull(gradient[start:])[0]
 
 
-def output_dtype(signature: Signature, arrays: tuple[ArrayLike, ...]) -> DTypeLike:
-    """Bool for a discrete provenance; else the inputs' float dtype; float32 or float64, the wider, if they differ."""
+def output_dtype(signature: Signature, arguments: Arguments) -> DTypeLike:
+    """Bool for a discrete provenance, else the inputs' float dtype, without inputs that of the logits.
+
+    Float32 or float64, the wider, if they differ.
+    """
     if signature.provenance.is_discrete:
         return jnp.bool_
-    dtypes = {jnp.dtype(array.dtype) for array in arrays if _is_float(array)}
-    return dtypes.pop() if len(dtypes) == 1 else _computing_dtype(arrays)
+    dtypes = {jnp.dtype(array.dtype) for array in arguments.arrays or arguments.logits if _is_float(array)}
+    return dtypes.pop() if len(dtypes) == 1 else _computing_dtype(arguments)
+
+
+def probabilities(logits: Float[Array, " logits"], groups: Int[ArrayLike, " logits"]) -> Float[Array, " logits"]:
+    """The sigmoid of independent logits (group -1), the softmax over the logits of each group.
+
+    Differentiable, with finite gradients for finite logits.
+    """
+    # Independent logits have a segment of their own, whose softmax is not looked at.
+    segment = jnp.where(groups < 0, logits.shape[0], groups)
+    num_segments = logits.shape[0] + 1
+    peak = jax.ops.segment_max(lax.stop_gradient(logits), segment, num_segments)
+    shares = jnp.exp(logits - peak[segment])
+    total = jax.ops.segment_sum(shares, segment, num_segments)
+    return jnp.where(groups < 0, jax.nn.sigmoid(logits), shares / total[segment])
 
 
 def retained(retention: Retention, values: Float[Array, "batch ..."]) -> Bool[Array, "batch ..."]:
@@ -102,33 +139,63 @@ def retained(retention: Retention, values: Float[Array, "batch ..."]) -> Bool[Ar
 
 
 def _columns(
-    signature: Signature, arrays: tuple[ArrayLike, ...]
+    signature: Signature, program: GroundProgram, arguments: Arguments
 ) -> tuple[Float[Array, "inputs batch"], Bool[Array, "inputs batch"]]:
-    """All inputs and which of them exist, one row for each entry of each mapping."""
-    dtype, batch = _computing_dtype(arrays), _batch_size(arrays)
-    if not arrays:
-        return jnp.zeros((0, batch), dtype), jnp.zeros((0, batch), bool)
+    """All inputs and which of them exist, one row for each entry of each mapping, then one for each trained input."""
+    arrays, logits = arguments
+    dtype, batch = _computing_dtype(arguments), _batch_size(signature, arguments)
+    trained = jnp.zeros((0, batch), dtype)
+    if logits:
+        trained = _trained_columns(signature, program, logits, batch, dtype)
     values, masks = [], []
     for array, retention in zip(arrays, signature.retentions, strict=True):
         value = jnp.asarray(array, dtype)
         mask = jnp.ones(value.shape, bool) if retention is None else retained(retention, value)
         values.append(value.reshape(batch, -1).T)
         masks.append(mask.reshape(batch, -1).T)
-    return jnp.concatenate(values), jnp.concatenate(masks)
+    return jnp.concatenate([*values, trained]), jnp.concatenate([*masks, jnp.ones(trained.shape, bool)])
+
+
+def _trained_columns(
+    signature: Signature, program: GroundProgram, logits: tuple[ArrayLike, ...], batch: int, dtype: DTypeLike
+) -> Float[Array, "trained batch"]:
+    """The probabilities of the trained inputs; logits may be given once for all samples, or for each."""
+    flat = []
+    for array, shape in zip(logits, signature.logit_shapes, strict=True):
+        array = jnp.asarray(array, dtype)
+        flat.append(array.reshape(*array.shape[: array.ndim - len(shape)], -1))
+    slots, groups = jnp.asarray(program.slots), jnp.asarray(program.logit_groups)
+
+    def pick(logits):
+        return probabilities(logits, groups).at[slots].get(mode="promise_in_bounds")
+
+    if all(array.ndim == 1 for array in flat):
+        return jnp.broadcast_to(pick(jnp.concatenate(flat))[:, None], (len(slots), batch))
+    each = [jnp.broadcast_to(array, (batch, array.shape[-1])) for array in flat]
+    return jax.vmap(pick)(jnp.concatenate(each, 1)).T
 
 
 def _rows(
-    signature: Signature, arrays: tuple[ArrayLike, ...], values: Shaped[Array, "padded batch"]
+    signature: Signature, arguments: Arguments, values: Shaped[Array, "padded batch"]
 ) -> Shaped[Array, "batch outputs"]:
-    return values[: signature.num_outputs].T.astype(output_dtype(signature, arrays))
+    return values[: signature.num_outputs].T.astype(output_dtype(signature, arguments))
 
 
-def _computing_dtype(arrays: tuple[ArrayLike, ...]) -> DTypeLike:
-    return jnp.float64 if any(array.dtype == jnp.float64 for array in arrays) else jnp.float32
+def _computing_dtype(arguments: Arguments) -> DTypeLike:
+    is_double = any(array.dtype == jnp.float64 for array in (*arguments.arrays, *arguments.logits))
+    return jnp.float64 if is_double else jnp.float32
 
 
-def _batch_size(arrays: tuple[ArrayLike, ...]) -> int:
-    return arrays[0].shape[0] if arrays else 1
+def _batch_size(signature: Signature, arguments: Arguments) -> int:
+    """That of the inputs; without inputs, that of logits for each sample, or 1."""
+    if arguments.arrays:
+        return arguments.arrays[0].shape[0]
+    sizes = [
+        array.shape[0]
+        for array, shape in zip(arguments.logits, signature.logit_shapes, strict=True)
+        if array.ndim > len(shape)
+    ]
+    return sizes[0] if sizes else 1
 
 
 def _padded_outputs(program: GroundProgram) -> int:

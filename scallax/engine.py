@@ -10,6 +10,7 @@ from scallax.analysis.lower import analyse
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.layout import GroundProgram, lay_out
+from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.plan import plan
 from scallax.provenance.base import AbstractProvenance
 from scallax.source import Source
@@ -48,13 +49,15 @@ def ground_program(
     given: Sequence[GivenFacts],
     outputs: Sequence[str],
     *,
+    parameters: Parameters = NO_PARAMETERS,
     iter_limit: int | None = None,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
-    Raises `StratificationError` and `GroundingError`.
+    `parameters` are those that `find_parameters` found for the same program and given facts. Raises
+    `StratificationError` and `GroundingError`.
     """
-    table = _LiteralBuilder(provenance)
+    table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
     facts: dict[str, FactSet] = {}
     for relation, tuples, operands in table.add_all(program, given):
         if relation in facts:
@@ -66,11 +69,17 @@ def ground_program(
         facts,
         table.literals(),
         rule_tags=provenance.uses_tags,
+        rule_parameters=parameters.rules,
         iter_limit=iter_limit,
     )
 
 
-def compile_outputs(grounding: Grounding, provenance: AbstractProvenance, operands: np.ndarray) -> GroundProgram:
+def compile_outputs(
+    grounding: Grounding,
+    provenance: AbstractProvenance,
+    operands: np.ndarray,
+    parameters: Parameters = NO_PARAMETERS,
+) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order."""
     literals = grounding.literals
     num_inputs = int(literals.source.max(initial=-1)) + 1
@@ -79,6 +88,7 @@ def compile_outputs(grounding: Grounding, provenance: AbstractProvenance, operan
         literals,
         operands,
         num_inputs,
+        parameters.groups,
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.has_tag_gradient,
@@ -90,9 +100,12 @@ class _LiteralBuilder:
     """Gives facts their operands: ONE, or a literal of their own."""
 
     provenance: AbstractProvenance
+    # For each trainable relation the parameters of its facts that are still to come.
+    trained: dict[str, Iterator[int]]
     prior: list[float] = field(default_factory=list)
     source: list[int] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
+    parameter: list[int] = field(default_factory=list)
     num_groups: int = 0
 
     def add_all(
@@ -104,14 +117,17 @@ class _LiteralBuilder:
             by_relation.setdefault(fact.relation, []).append(fact)
         self.num_groups = 1 + max((fact.group for fact in program.facts if fact.group is not None), default=-1)
         for relation, facts in by_relation.items():
-            operands = [self._constant(fact.tag, -1 if fact.group is None else fact.group) for fact in facts]
+            operands = [self._constant(relation, fact.tag, -1 if fact.group is None else fact.group) for fact in facts]
             yield relation, [fact.values for fact in facts], np.array(operands, np.int64)
         for facts in given:
             yield facts.relation, list(facts.tuples), self._operands(facts)
 
     def literals(self) -> Literals:
         return Literals(
-            np.array(self.prior, np.float64), np.array(self.source, np.int64), np.array(self.group, np.int64)
+            np.array(self.prior, np.float64),
+            np.array(self.source, np.int64),
+            np.array(self.group, np.int64),
+            np.array(self.parameter, np.int64),
         )
 
     def _operands(self, facts: GivenFacts) -> np.ndarray:
@@ -125,19 +141,24 @@ class _LiteralBuilder:
             ]
         else:
             tags = facts.tags if facts.tags is not None else [None] * count
-            operands = [self._constant(tag, int(group)) for tag, group in zip(tags, groups, strict=True)]
+            operands = [
+                self._constant(facts.relation, tag, int(group)) for tag, group in zip(tags, groups, strict=True)
+            ]
         return np.array(operands, np.int64)
 
-    def _constant(self, tag: float | bool | None, group: int) -> int:
+    def _constant(self, relation: str, tag: float | bool | None, group: int) -> int:
         if not self.provenance.uses_tags:
             return ONE
+        if relation in self.trained:
+            return self._literal(np.nan, -1, group, next(self.trained[relation]))
         prior = None if tag is None else self.provenance.prior(tag)
         if prior is None and group >= 0 and self.provenance.respects_groups:
             prior = 1.0
         return ONE if prior is None else self._literal(prior, -1, group)
 
-    def _literal(self, prior: float, source: int, group: int) -> int:
+    def _literal(self, prior: float, source: int, group: int, parameter: int = -1) -> int:
         self.prior.append(prior)
         self.source.append(source)
         self.group.append(group)
+        self.parameter.append(parameter)
         return int(literal_operand(len(self.prior) - 1))

@@ -189,7 +189,7 @@ def solve_equality(condition: Expression, bound: Collection[str]) -> tuple[Varia
     if not isinstance(condition, Binary) or condition.op != "==":
         return None
     for unknown, known in ((condition.left, condition.right), (condition.right, condition.left)):
-        if _is_bound(known, bound):
+        if is_bound(known, bound):
             solution = _solve(unknown, known, bound)
             if solution is not None:
                 return solution
@@ -201,26 +201,27 @@ def _solve(unknown: Expression, known: Expression, bound: Collection[str]) -> tu
         case Variable(name=name) if name not in bound:
             return unknown, known
         case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number:
-            if _is_bound(right, bound):
+            if is_bound(right, bound):
                 return _solve(left, Binary("-" if op == "+" else "+", known, right, type), bound)
-            if _is_bound(left, bound):
+            if is_bound(left, bound):
                 first, second = (known, left) if op == "+" else (left, known)
                 return _solve(right, Binary("-", first, second, type), bound)
     return None
 
 
-def _is_bound(expression: Expression, bound: Collection[str]) -> bool:
+def is_bound(expression: Expression, bound: Collection[str]) -> bool:
+    """Whether all variables of an expression are among `bound`."""
     match expression:
         case Variable(name=name):
             return name in bound
         case Constant():
             return True
         case Unary(operand=operand) | Cast(operand=operand):
-            return _is_bound(operand, bound)
+            return is_bound(operand, bound)
         case Binary(left=left, right=right):
-            return _is_bound(left, bound) and _is_bound(right, bound)
+            return is_bound(left, bound) and is_bound(right, bound)
         case Conditional(condition=condition, then=then, otherwise=otherwise):
-            return all(_is_bound(part, bound) for part in (condition, then, otherwise))
+            return all(is_bound(part, bound) for part in (condition, then, otherwise))
 
 
 def print_expression(expression: Expression | Wildcard) -> str:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, final
@@ -14,51 +14,29 @@ from jax.core import Tracer
 from jax.extend.backend import get_default_device
 from jaxtyping import Array, PyTree
 
-from scallax import ir
-from scallax.arguments import program_sources, read_file, show_facts, specify, unknown_name
-from scallax.batch import ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
-from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program
-from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, TypeInferenceError, UnsupportedError
-from scallax.grounding.derivations import ZERO
-from scallax.grounding.fixpoint import Grounding
+from scallax.arguments import program_sources, read_file, specify, unknown_name
+from scallax.batch import (
+    Arguments,
+    ArrayLike,
+    Signature,
+    evaluate_batch,
+    forward_batch,
+    probabilities,
+    pull_back_batch,
+)
+from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
+from scallax.grounded import Grounded, Output, ground, provenance_of
 from scallax.grounding.layout import GroundProgram
-from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, show_tuple, typical_tuples
+from scallax.mappings import show_tuple
 from scallax.process import check_process
-from scallax.provenance import AbstractProvenance, resolve_provenance
-from scallax.source import Source
+from scallax.provenance import resolve_provenance
 from scallax.specification import Specification, from_json
-from scallax.values import ValueType
 
-Columns = Mapping[str, Sequence[ValueType]]
 T = TypeVar("T")
+Logits = tuple[ArrayLike, ...]
 
 # A softmax may be over 1 by rounding.
 _ROUNDING = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One output relation and its place among all output tuples.
-
-    `is_single`: one tuple was asked for, the value has no axis for tuples; `is_listed`: every possible tuple was asked
-    for, the tuples are returned with their values.
-    """
-
-    relation: str
-    tuples: Tuples
-    start: int
-    is_single: bool
-    is_listed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Grounded:
-    """What reasoners that differ only in k share."""
-
-    specification: Specification
-    grounding: Grounding
-    operands: np.ndarray
-    outputs: tuple[Output, ...]
 
 
 @final
@@ -76,6 +54,9 @@ class Reasoner:
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
     `early_discard` changes no value here and is kept with the specification.
+
+    `trainable` names relations whose written probabilities, of facts and of rules, are parameters: logits with readable
+    names (`parameters`), which `apply` takes. A call uses the reasoner's own, at first the written ones.
     """
 
     def __init__(
@@ -95,6 +76,7 @@ class Reasoner:
         output_mapping: object = None,
         output_mappings: Mapping[str, object] | None = None,
         non_probabilistic: Sequence[str] | None = None,
+        trainable: Sequence[str] | None = None,
         retain_topk: Mapping[str, int] | None = None,
         iter_limit: int | None = None,
         early_discard: bool | None = None,
@@ -117,19 +99,21 @@ class Reasoner:
             output_mapping=output_mapping,
             output_mappings=output_mappings,
             non_probabilistic=non_probabilistic,
+            trainable=trainable,
             retain_topk=retain_topk,
             iter_limit=iter_limit,
             early_discard=early_discard,
             uses_tags=resolve_provenance(provenance).uses_tags,
         )
-        self._start(_ground(specification, program_sources(specification, "" if source is None else source.name)))
-        self._warn_about_underivable()
+        self._start(ground(specification, program_sources(specification, "" if source is None else source.name)))
+        for shown in self._grounded.underivable():
+            warnings.warn(f"no rule can derive {shown}: always 0 in the output", UserWarning, stacklevel=2)
 
     @classmethod
     def from_specification(cls, specification: Specification) -> "Reasoner":
         """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing."""
         reasoner = cls.__new__(cls)
-        reasoner._start(_ground(specification, program_sources(specification)))
+        reasoner._start(ground(specification))
         return reasoner
 
     @classmethod
@@ -148,15 +132,18 @@ class Reasoner:
             raise CheckpointError(*(f"the saved program compiles to something else: {line}" for line in differences))
         return reasoner
 
-    def _start(self, grounded: _Grounded) -> None:
-        specification = grounded.specification
+    def _start(self, grounded: Grounded, specification: Specification | None = None, logits: Logits | None = None):
+        """Fills in all fields; `specification` may differ from that of `grounded` in k."""
         self._grounded = grounded
-        self._provenance = _provenance(specification)
-        self._mappings = dict(specification.input_mappings)
+        self._specification = specification or grounded.specification
+        self._logits = logits or tuple(parameter.initial for parameter in grounded.parameters)
+        self._provenance = provenance_of(self._specification)
+        self._mappings = dict(self._specification.input_mappings)
         self._signature = Signature(
             self._provenance,
             tuple(mapping.retention for mapping in self._mappings.values()),
-            len(grounded.operands),
+            tuple(parameter.initial.shape for parameter in grounded.parameters),
+            grounded.num_outputs,
         )
         self._programs: dict = {}
         self._has_warned = False
@@ -165,7 +152,55 @@ class Reasoner:
     @property
     def specification(self) -> Specification:
         """Everything that defines this reasoner, as plain data."""
-        return self._grounded.specification
+        return self._specification
+
+    @property
+    def parameters(self) -> dict[str, ArrayLike]:
+        """The logits of the trainable tags by name, in the order of `evaluate`'s logits.
+
+        `relation.facts` `[facts + residuals]`: one for each fact of the relation in written order, those of the program
+        before those of the argument `facts`, then one for the residual outcome of each exclusive set whose
+        probabilities add up to less than 1. A fact's probability is the sigmoid of its logit, that of a member of an
+        exclusive set the softmax over the set and its residual. `relation.rules.n` `[]`: the tagged rule number n of
+        the relation in written order, counted from 0; every grounding of the rule is a random variable of its own with
+        that probability. Written probabilities are clipped to [1e-6, 1 - 1e-6] first.
+        """
+        return dict(zip(self.parameter_names, self._logits, strict=True))
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The names of the parameters, in the order of `evaluate`'s logits."""
+        return tuple(parameter.name for parameter in self._grounded.parameters)
+
+    def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> "Reasoner":
+        """The same reasoner with other logits for its own; shares the grounding.
+
+        InputError, with every problem, for names, shapes and dtypes other than those of `parameters`.
+        """
+        reasoner = Reasoner.__new__(Reasoner)
+        logits = self.order_parameters(parameters)
+        self._check_logits(logits)
+        reasoner._start(self._grounded, self._specification, logits)
+        return reasoner
+
+    def probabilities(self, parameters: Mapping[str, ArrayLike] | None = None) -> dict[str, Array]:
+        """The probabilities that logits stand for (by default the reasoner's own), by the names of the parameters.
+
+        Those of facts are `[facts]`, without residuals. Differentiable in the logits.
+        """
+        logits = self._logits if parameters is None else self.order_parameters(parameters)
+        self._check_logits(logits)
+        if not logits:
+            return {}
+        dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
+        flat = jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits])
+        values = probabilities(flat, self._grounded.logit_groups)
+        found, start = {}, 0
+        for parameter, array in zip(self._grounded.parameters, logits, strict=True):
+            part = values[start : start + parameter.num_facts] if array.ndim else values[start]
+            found[parameter.name] = part.astype(array.dtype)
+            start += array.size
+        return found
 
     @property
     def input_relations(self) -> tuple[str, ...]:
@@ -187,7 +222,7 @@ class Reasoner:
         if k == self.specification.k:
             return self
         reasoner = Reasoner.__new__(Reasoner)
-        reasoner._start(replace(self._grounded, specification=replace(self.specification, k=k)))
+        reasoner._start(self._grounded, replace(self.specification, k=k), self._logits)
         return reasoner
 
     @cached_property
@@ -203,6 +238,23 @@ class Reasoner:
     def __call__(self, /, **inputs: ArrayLike) -> PyTree:
         """The outputs for one array for each input relation; see the class."""
         return self.unpack(self.evaluate(self.order(inputs)))
+
+    def apply(self, parameters: Mapping[str, ArrayLike], /, **inputs: ArrayLike) -> PyTree:
+        """The outputs for logits named and shaped as `parameters` are; differentiable in them as well.
+
+        Logits may also be `[batch, *shape]`: others for each sample.
+        """
+        return self.unpack(self.evaluate(self.order(inputs), self.order_parameters(parameters)))
+
+    def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
+        """The values in the order of `parameter_names`. InputError with all names that are missing or unknown."""
+        known = self.parameter_names
+        problems = [f"no logits for the parameter `{name}`" for name in known if name not in parameters]
+        unknown = [name for name in parameters if name not in known]
+        problems += [str(unknown_name(f"`{name}` is no parameter", name, known)) for name in unknown]
+        if problems:
+            raise InputError(*problems)
+        return tuple(parameters[name] for name in known)
 
     def order(self, inputs: Mapping[str, T]) -> tuple[T, ...]:
         """The inputs in the order of `input_relations`. InputError if one is missing or is no input relation."""
@@ -221,25 +273,34 @@ class Reasoner:
             )
         return tuple(inputs[relation] for relation in self._mappings)
 
-    def evaluate(self, arrays: Sequence[ArrayLike]) -> Array:
-        """The values `[batch, outputs]` of all output tuples for arrays in the order of `input_relations`."""
-        arrays = self._check(arrays)
-        return evaluate_batch(self._signature, self._program(arrays), arrays)
+    def evaluate(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Array:
+        """The values `[batch, outputs]` of all output tuples for arrays in the order of `input_relations`.
 
-    def forward(self, arrays: Sequence[ArrayLike]) -> tuple[Array, PyTree[Array]]:
+        `logits` are in the order of `parameter_names`; None: the reasoner's own.
+        """
+        arguments = self._check(arrays, logits)
+        return evaluate_batch(self._signature, self._program(arguments), arguments)
+
+    def forward(
+        self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None
+    ) -> tuple[Array, PyTree[Array]]:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
-        arrays = self._check(arrays)
-        return forward_batch(self._signature, self._program(arrays), arrays)
+        arguments = self._check(arrays, logits)
+        return forward_batch(self._signature, self._program(arguments), arguments)
 
     def pull_back(
-        self, arrays: Sequence[ArrayLike], residuals: PyTree[Array], cotangent: ArrayLike
-    ) -> tuple[Array | None, ...]:
-        """Gradients of the arrays given to `forward`, of their shapes and dtypes, for a cotangent `[batch, outputs]`.
+        self,
+        arrays: Sequence[ArrayLike],
+        residuals: PyTree[Array],
+        cotangent: ArrayLike,
+        logits: Sequence[ArrayLike] | None = None,
+    ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+        """Gradients of the arrays and of the logits for a cotangent `[batch, outputs]`, of their shapes and dtypes.
 
-        None for a bool array. Must be called with arrays equal to those of `forward`.
+        None for a bool array. Must be called with arrays and logits equal to those of `forward`.
         """
-        arrays = tuple(arrays)
-        return pull_back_batch(self._signature, self._program(arrays), arrays, residuals, cotangent)
+        arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
+        return pull_back_batch(self._signature, self._program(arguments), arguments, residuals, cotangent)
 
     def unpack(self, packed: Any) -> Any:
         """The result of a call from values `[batch, outputs]`: only slices them, so any array type will do."""
@@ -253,25 +314,22 @@ class Reasoner:
         values = packed if whole else packed[:, output.start : output.start + len(output.tuples)]
         return (list(output.tuples), values) if output.is_listed else values
 
-    def _program(self, arrays: Sequence[ArrayLike]) -> GroundProgram:
+    def _program(self, arguments: Arguments) -> GroundProgram:
         """The index arrays, on the device of the arrays: kept there after the first call."""
         check_process()
         device = None
         if jax.device_count() > 1:
+            arrays = [*arguments.arrays, *arguments.logits]
             devices = {d for a in arrays if isinstance(a, jax.Array) and not _is_traced(a) for d in a.devices()}
             device = devices.pop() if len(devices) == 1 else None
         key = device or get_default_device()
         if key not in self._programs:
             with jax.ensure_compile_time_eval():
-                self._programs[key] = jax.device_put(self._host_program, device)
+                self._programs[key] = jax.device_put(self._grounded.program(self._provenance), device)
         return self._programs[key]
 
-    @cached_property
-    def _host_program(self) -> GroundProgram:
-        return compile_outputs(self._grounded.grounding, self._provenance, self._grounded.operands)
-
-    def _check(self, arrays: Sequence[ArrayLike]) -> tuple[ArrayLike, ...]:
-        """The arrays, if their kinds and shapes, and the values of those that are not traced, fit."""
+    def _check(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Arguments:
+        """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""
         arrays = tuple(arrays)
         for relation, array in zip(self._mappings, arrays, strict=True):
             self._check_kind(relation, array)
@@ -279,7 +337,29 @@ class Reasoner:
         for relation, array in zip(self._mappings, arrays, strict=True):
             if not _is_traced(array) and array.dtype != np.bool_ and array.shape[0]:
                 self._check_values(relation, array)
-        return arrays
+        if logits is None:
+            return Arguments(arrays, self._logits)
+        self._check_logits(logits, arrays[0].shape[0] if arrays else None)
+        return Arguments(arrays, tuple(logits))
+
+    def _check_logits(self, logits: Sequence[ArrayLike], batch: int | None = None) -> None:
+        """InputError, with every problem, if logits are no finite floats of the parameters' shapes.
+
+        They may have an axis for the batch in front if that is given.
+        """
+        problems = []
+        for parameter, array in zip(self._grounded.parameters, logits, strict=True):
+            name, shape = parameter.name, parameter.initial.shape
+            if not isinstance(array, jax.Array | np.ndarray | np.generic):
+                problems.append(f"the parameter `{name}` is a {type(array).__name__}; give an array of shape {shape}")
+            elif array.shape != shape and array.shape != (batch, *shape):
+                problems.append(f"the parameter `{name}` has shape {array.shape}; its logits have shape {shape}")
+            elif not jnp.issubdtype(array.dtype, jnp.floating):
+                problems.append(f"the parameter `{name}` is of dtype {array.dtype}; logits are floats")
+            elif _is_on_host(array) and not np.isfinite(array).all():
+                problems.append(f"the parameter `{name}` has a logit that is not finite")
+        if problems:
+            raise InputError(*problems)
 
     def check_shapes(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """InputError if shapes, in the order of `input_relations`, do not fit their mappings or each other."""
@@ -342,16 +422,25 @@ class Reasoner:
         sizes = [str(size) for size in self._mappings[relation].shape]
         return f"(batch, {', '.join(sizes)})" if sizes else "(batch,)"
 
-    def _warn_about_underivable(self) -> None:
-        for output in self.outputs:
-            operands = self._grounded.operands[output.start : output.start + len(output.tuples)]
-            never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
-            if never:
-                shown = show_facts(output.relation, never)
-                warnings.warn(f"no rule can derive {shown}: always 0 in the output", UserWarning, stacklevel=3)
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Reasoner) or self.specification != other.specification:
+            return False
+        return all(np.array_equal(a, b) for a, b in zip(self._logits, other._logits, strict=True))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.specification.digest)
+
+    def __deepcopy__(self, memo: dict) -> "Reasoner":
+        return self
 
     def __reduce__(self):
-        return Reasoner.from_json, (self.specification.to_json(),)
+        return _restore, (self.specification.to_json(), {n: np.asarray(a) for n, a in self.parameters.items()})
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
@@ -359,117 +448,20 @@ class Reasoner:
         return f"Reasoner({self._provenance.name}, inputs {inputs}, outputs {outputs})"
 
 
-def _provenance(specification: Specification) -> AbstractProvenance:
-    return resolve_provenance(
-        specification.provenance, k=specification.k, wmc_with_disjunctions=specification.wmc_with_disjunctions
-    )
+def _restore(text: str, parameters: Mapping[str, np.ndarray]) -> Reasoner:
+    return Reasoner.from_json(text).with_parameters(parameters)
 
 
 def _is_traced(array: object) -> bool:
     return isinstance(array, Tracer)
 
 
+def _is_on_host(array: ArrayLike) -> bool:
+    """Whether the values can be looked at without waiting for an accelerator."""
+    if not isinstance(array, jax.Array):
+        return True
+    return not _is_traced(array) and all(device.platform == "cpu" for device in array.devices())
+
+
 def _no_facts_per_sample(relation: str) -> str:
     return f"`{relation}`: facts per sample are not supported yet; give an input mapping"
-
-
-def _ground(specification: Specification, sources: Sequence[Source]) -> _Grounded:
-    """Everything that is done once: analysis, the check of mappings and facts against column types, grounding."""
-    program = _analyse(specification, sources)
-    columns = {relation.name: relation.columns for relation in program.relations if not relation.hidden}
-    specification = _fit(_with_outputs(specification, program), columns)
-    names = [name for name, _ in specification.outputs]
-    given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
-    grounding = ground_program(program, _provenance(specification), given, names, iter_limit=specification.iter_limit)
-    outputs, operands = [], [np.zeros(0, np.int64)]
-    start = 0
-    for name, entries in specification.outputs:
-        tuples = tuple(grounding.tuples(name)) if entries is None else entries.tuples
-        operands.append(grounding.operands(name, tuples))
-        outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
-        start += len(tuples)
-    return _Grounded(specification, grounding, np.concatenate(operands), tuple(outputs))
-
-
-def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:
-    examples: dict[str, list[tuple]] = {}
-    for relation, facts in specification.facts:
-        examples.setdefault(relation, []).extend(values for _, values in facts)
-    for relation, mapping in specification.input_mappings:
-        examples.setdefault(relation, []).extend(mapping.tuples)
-    try:
-        return analyse_program(sources, {relation: typical_tuples(tuples) for relation, tuples in examples.items()})
-    except TypeInferenceError:
-        # If the program is right by itself, the mappings and facts are to blame: say which entry.
-        alone = analyse_program(sources, {})
-        _fit(specification, {relation.name: relation.columns for relation in alone.relations})
-        raise
-
-
-def _with_outputs(specification: Specification, program: ir.Program) -> Specification:
-    if specification.outputs:
-        return specification
-    queries = tuple((query.name, None) for query in program.queries)
-    if not queries:
-        raise InputError(
-            Diagnostic(
-                "no output is named", hint='give `output_mapping=("relation", mapping)`, or a query in the program'
-            )
-        )
-    return replace(specification, outputs=queries, keyed=len(queries) > 1)
-
-
-def _fit(specification: Specification, columns: Columns) -> Specification:
-    """The specification with mappings and facts as values of the column types."""
-    mappings = []
-    for relation, mapping in specification.input_mappings:
-        what = f"input mapping of `{relation}`"
-        types = _columns_of(relation, columns, what)
-        mappings.append((relation, InputMapping(fit_entries(mapping.entries, types, what), **_options(mapping))))
-    facts = []
-    for relation, given in specification.facts:
-        what = f"facts of `{relation}`"
-        tuples = fit_tuples([values for _, values in given], _columns_of(relation, columns, what), what)
-        facts.append((relation, tuple((tag, values) for (tag, _), values in zip(given, tuples, strict=True))))
-    outputs = []
-    for relation, entries in specification.outputs:
-        what = f"output mapping of `{relation}`"
-        types = _columns_of(relation, columns, what)
-        outputs.append((relation, None if entries is None else fit_entries(entries, types, what)))
-    for relation in specification.non_probabilistic:
-        _columns_of(relation, columns, "`non_probabilistic`")
-    doors = dict.fromkeys(name for name, _ in [*mappings, *facts, *outputs])
-    return replace(
-        specification,
-        input_mappings=tuple(mappings),
-        facts=tuple(facts),
-        outputs=tuple(outputs),
-        column_types=tuple((name, tuple(map(str, columns[name]))) for name in sorted(doors)),
-    )
-
-
-def _columns_of(relation: str, columns: Columns, what: str) -> Sequence[ValueType]:
-    if relation not in columns:
-        raise unknown_name(f"{what}: the program has no relation `{relation}`", relation, columns)
-    return columns[relation]
-
-
-def _given_facts(specification: Specification) -> list[GivenFacts]:
-    return [
-        GivenFacts(relation, [values for _, values in facts], tags=[tag for tag, _ in facts])
-        for relation, facts in specification.facts
-    ]
-
-
-def _given_inputs(mappings: Sequence[tuple[str, InputMapping]]) -> list[GivenFacts]:
-    given, start = [], 0
-    for relation, mapping in mappings:
-        positions = np.arange(start, start + len(mapping.tuples), dtype=np.int64)
-        given.append(GivenFacts(relation, mapping.tuples, inputs=positions, groups=mapping.groups))
-        start += len(mapping.tuples)
-    return given
-
-
-def _options(mapping: InputMapping) -> dict:
-    names = ("disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim")
-    return {name: getattr(mapping, name) for name in names}

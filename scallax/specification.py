@@ -39,6 +39,7 @@ class Specification:
     test_k: int | None
     wmc_with_disjunctions: bool
     non_probabilistic: tuple[str, ...]
+    trainable: tuple[str, ...]
     input_mappings: tuple[tuple[str, InputMapping], ...]
     outputs: tuple[tuple[str, Entries | None], ...]
     keyed: bool
@@ -131,6 +132,7 @@ def _read(data: dict) -> Specification:
         test_k=read("test_k", _optional(integer)),
         wmc_with_disjunctions=read("wmc_with_disjunctions", flag),
         non_probabilistic=read("non_probabilistic", texts),
+        trainable=read("trainable", texts),
         input_mappings=read("input_mappings", _sequence(_pair(text, _input_mapping))),
         outputs=read("outputs", _sequence(_pair(text, _optional(_entries)))),
         keyed=read("keyed", flag),

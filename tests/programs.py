@@ -51,7 +51,7 @@ class Case:
 
 
 def independent_literals(count: int) -> Literals:
-    return Literals(np.full(count, 0.5), np.full(count, -1), np.full(count, -1))
+    return Literals(np.full(count, 0.5), *(np.full(count, -1) for _ in range(3)))
 
 
 def random_case(seed: int, *, negation: bool, num_literals: int, values: int = 4) -> Case:

@@ -149,7 +149,7 @@ def check_run(case: dict) -> None:
     if given.inputs and not reasoner.is_discrete:
         # Row i of the batch gives the gradient of output i.
         cotangent = np.eye(rows, values.shape[1], dtype=np.float32)
-        pulled = reasoner.pull_back(arrays, residuals, cotangent)
+        pulled, _ = reasoner.pull_back(arrays, residuals, cotangent)
         gradients = {
             index: np.asarray(gradient).reshape(rows, -1)[:, entry]
             for name, gradient in zip(reasoner.input_relations, pulled, strict=True)

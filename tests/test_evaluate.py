@@ -34,7 +34,12 @@ def random_derivations(rng, num_nodes, num_literals, num_derivations, negation=T
 
 
 def independent(num_literals):
-    return Literals(np.full(num_literals, np.nan), np.arange(num_literals), np.full(num_literals, -1))
+    return Literals(
+        np.full(num_literals, np.nan),
+        np.arange(num_literals),
+        np.full(num_literals, -1),
+        np.full(num_literals, -1),
+    )
 
 
 def compile_program(provenance, derivations, literals, outputs):
@@ -43,6 +48,7 @@ def compile_program(provenance, derivations, literals, outputs):
         literals,
         outputs,
         len(literals),
+        np.zeros(0, np.int64),
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.has_tag_gradient,

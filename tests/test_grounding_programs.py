@@ -26,7 +26,7 @@ def ground_text(text: str, **options) -> Grounding:
         if fact.tag is not None:
             priors.append(float(fact.tag))
     facts = {name: FactSet(rows, np.array(operands[name], np.int64)) for name, rows in tuples.items()}
-    literals = Literals(np.array(priors), np.full(len(priors), -1), np.full(len(priors), -1))
+    literals = Literals(np.array(priors), *(np.full(len(priors), -1) for _ in range(3)))
     return ground(plan(program, [relation.name for relation in program.relations]), facts, literals, **options)
 
 

@@ -22,6 +22,7 @@ EXAMPLE = Specification(
     test_k=None,
     wmc_with_disjunctions=False,
     non_probabilistic=("seen",),
+    trainable=("edge",),
     input_mappings=(("digit", InputMapping({0: range(2), 1: ["x"]}, disjunctive_dim=0, retain_k=1)),),
     outputs=(("sum", Entries((2,), ((0,), (1.5,)))), ("path", None)),
     keyed=True,

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from typing import TypeVar
 
 import jax
 import torch
@@ -10,6 +11,8 @@ from jaxtyping import PyTree
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.reasoner import Reasoner
 from torch_bridge.tensors import precision_and_place, to_jax, to_torch
+
+T = TypeVar("T")
 
 
 class _Residuals:
@@ -21,12 +24,15 @@ class _Residuals:
         self.value = value
 
 
-def apply(reasoner: Reasoner, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """The reasoner's values `[batch, outputs]` for tensors in the order of its inputs, differentiable in every tensor.
+def apply(reasoner: Reasoner, tensors: tuple[torch.Tensor, ...], logits: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
+    """The reasoner's values `[batch, outputs]`, differentiable in every tensor.
+
+    `tensors` are in the order of its inputs, `logits` in that of its parameters.
 
     Values are ready when it returns. Works under `torch.func.grad`, `vjp`, `jacrev` and `vmap`; a second derivative and
     forward mode raise UnsupportedError. Without a need for gradients nothing is kept.
     """
+    tensors = (*tensors, *logits)
     keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
     return _Evaluate.apply(reasoner, keep, *tensors)[0]
 
@@ -36,8 +42,8 @@ class _Evaluate(torch.autograd.Function):
     def forward(reasoner: Reasoner, keep: bool, *tensors: torch.Tensor):
         device = tensors[0].device if tensors else torch.device("cpu")
         with precision_and_place(tensors):
-            arrays = [to_jax(tensor) for tensor in tensors]
-            results = reasoner.forward(arrays) if keep else (reasoner.evaluate(arrays), None)
+            arrays = _split(reasoner, [to_jax(tensor) for tensor in tensors])
+            results = reasoner.forward(*arrays) if keep else (reasoner.evaluate(*arrays), None)
             # A computation still in flight would read inputs that the caller may change.
             values, residuals = jax.block_until_ready(results)
             return to_torch(values, device), _Residuals(residuals)
@@ -81,11 +87,13 @@ class _PullBack(torch.autograd.Function):
     @staticmethod
     def forward(reasoner: Reasoner, residuals: _Residuals, cotangent: torch.Tensor, *tensors: torch.Tensor):
         with precision_and_place(tensors):
-            arrays = [to_jax(tensor) for tensor in tensors]
+            arrays, logits = _split(reasoner, [to_jax(tensor) for tensor in tensors])
             kept = residuals.value
             if kept is None:
-                _, kept = reasoner.forward(arrays)
-            gradients = jax.block_until_ready(reasoner.pull_back(arrays, kept, to_jax(cotangent)))
+                _, kept = reasoner.forward(arrays, logits)
+            pulled = reasoner.pull_back(arrays, kept, to_jax(cotangent), logits)
+            gradients = [*pulled[0], *pulled[1]]
+            jax.block_until_ready(gradients)
             return tuple(None if g is None else to_torch(g, cotangent.device) for g in gradients)
 
     @staticmethod
@@ -104,26 +112,51 @@ class _PullBack(torch.autograd.Function):
     def vmap(info, in_dims, *arguments):
         reasoner, _, cotangent, *tensors = arguments
         # The residuals may be those of fewer samples than the cotangents: the forward pass is run again.
-        folded = _fold(reasoner, info.batch_size, in_dims[3:], tensors)
-        cotangent = _fold_one(cotangent, in_dims[2], info.batch_size)
+        folded = _fold(reasoner, info.batch_size, in_dims[3:], tensors, each_logit=True)
+        cotangent = _to_front(cotangent, in_dims[2], info.batch_size).flatten(0, 1)
         gradients = _PullBack.apply(reasoner, _Residuals(None), cotangent, *folded)
-        return tuple(None if g is None else _unfold(g, info.batch_size) for g in gradients), tuple(
-            None if g is None else 0 for g in gradients
-        )
+        parts = [None if g is None else _unfold(g, info.batch_size) for g in gradients]
+        for place, shape in enumerate(_logit_shapes(reasoner), start=len(reasoner.input_relations)):
+            # What was given once for all samples has one gradient for all of them.
+            part = parts[place]
+            if part is not None and tensors[place].ndim - (in_dims[3:][place] is not None) == len(shape):
+                parts[place] = part.sum(1)
+        return tuple(parts), tuple(None if g is None else 0 for g in gradients)
 
 
 _PullBack.forward.__signature__ = inspect.signature(_PullBack.forward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def _fold(reasoner: Reasoner, size: int, dims: tuple, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Tensors with the mapped axis folded into the batch: samples are independent."""
-    stacked = [_to_front(tensor, dim, size) for tensor, dim in zip(tensors, dims, strict=True)]
+def _split(reasoner: Reasoner, arrays: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
+    """Inputs and logits."""
+    num_inputs = len(reasoner.input_relations)
+    return arrays[:num_inputs], arrays[num_inputs:]
+
+
+def _logit_shapes(reasoner: Reasoner) -> list[tuple[int, ...]]:
+    return [logits.shape for logits in reasoner.parameters.values()]
+
+
+def _fold(
+    reasoner: Reasoner, size: int, dims: tuple, tensors: Sequence[torch.Tensor], each_logit: bool = False
+) -> list[torch.Tensor]:
+    """Tensors with the mapped axis folded into the batch: samples are independent.
+
+    Logits that are mapped (with `each_logit`, all) become logits for each sample.
+    """
+    (inputs, logits), (input_dims, logit_dims) = _split(reasoner, tensors), _split(reasoner, dims)
+    stacked = [_to_front(tensor, dim, size) for tensor, dim in zip(inputs, input_dims, strict=True)]
     reasoner.check_shapes([tuple(tensor.shape[1:]) for tensor in stacked])
-    return [tensor.flatten(0, 1) for tensor in stacked]
-
-
-def _fold_one(tensor: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
-    return _to_front(tensor, dim, size).flatten(0, 1)
+    batch = stacked[0].shape[1] if stacked else 1
+    folded = [tensor.flatten(0, 1) for tensor in stacked]
+    for tensor, dim, shape in zip(logits, logit_dims, _logit_shapes(reasoner), strict=True):
+        if dim is None and tensor.ndim == len(shape) and not each_logit:
+            folded.append(tensor)
+            continue
+        mapped = _to_front(tensor, dim, size)
+        each = mapped if mapped.ndim > 1 + len(shape) else mapped.unsqueeze(1).expand(size, batch, *shape)
+        folded.append(each.flatten(0, 1))
+    return folded
 
 
 def _to_front(tensor: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, InputError
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from torch_bridge.autograd import apply
-from torch_bridge.tensors import common_device, to_torch
+from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 _EXTRA_STATE = "_extra_state"
 # Distributed checkpoints load a tensor only into one of the same length: round it up.
@@ -24,9 +25,10 @@ class Module(torch.nn.Module):
     the device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode
     `train_k` proofs are kept and in evaluation mode `test_k`, where given.
 
-    The module has no parameters: `.to()` and `.half()` change nothing, the inputs decide. `state_dict()` carries the
-    program, and `load_state_dict()` refuses another one. The module can be pickled, and loaded by `torch.load` with its
-    safe default.
+    The tags of the relations in `trainable` are the module's only parameters, logits named and shaped as
+    `scallax.Reasoner.parameters` are; `.to()` and `.half()` change these alone, for all else the inputs decide.
+    `state_dict()` carries the program, and `load_state_dict()` refuses another one. The module can be pickled, and
+    loaded by `torch.load` with its safe default.
     """
 
     reasoner: Reasoner
@@ -41,6 +43,7 @@ class Module(torch.nn.Module):
         facts: Mapping[str, Iterable] | None = None,
         provenance: str = "difftopkproofs",
         non_probabilistic: Sequence[str] | None = None,
+        trainable: Sequence[str] | None = None,
         input_mappings: Mapping[str, object] | None = None,
         output_relation: str | None = None,
         output_mapping: object = None,
@@ -62,6 +65,7 @@ class Module(torch.nn.Module):
             facts=facts,
             provenance=provenance,
             non_probabilistic=non_probabilistic,
+            trainable=trainable,
             input_mappings=input_mappings,
             output_relation=output_relation,
             output_mapping=output_mapping,
@@ -74,6 +78,28 @@ class Module(torch.nn.Module):
             iter_limit=iter_limit,
             retain_topk=retain_topk,
         )
+        for name, logits in self.reasoner.parameters.items():
+            # As a list, so that torch's default device decides where it is.
+            self._add_parameter(name, torch.nn.Parameter(torch.tensor(logits.tolist(), dtype=torch.float32)))
+
+    @classmethod
+    def from_reasoner(cls, reasoner: Reasoner) -> "Module":
+        """The module of a reasoner, with the reasoner's own values for parameters."""
+        module = cls.__new__(cls)
+        torch.nn.Module.__init__(module)
+        module.reasoner = reasoner
+        for name, logits in reasoner.parameters.items():
+            module._add_parameter(name, torch.nn.Parameter(from_numpy(np.asarray(logits))))
+        return module
+
+    def _add_parameter(self, name: str, parameter: torch.nn.Parameter) -> None:
+        """Registers a parameter whose name has dots: each part but the last is a module without a function."""
+        module: torch.nn.Module = self
+        *path, last = name.split(".")
+        for part in path:
+            # Not by `add_module`: a relation may have the name of one of a module's methods.
+            module = module._modules.setdefault(part, _Logits())  # pyright: ignore[reportAssignmentType]
+        module.register_parameter(last, parameter)
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -91,9 +117,29 @@ class Module(torch.nn.Module):
         for relation, tensor in inputs.items():
             if not isinstance(tensor, torch.Tensor):
                 raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
-        device = common_device(inputs)
-        values = apply(reasoner, tensors) if tensors else to_torch(reasoner.evaluate(()), device)
-        return reasoner.unpack(values)
+        logits = self._logits()
+        device = common_device({**inputs, **dict(zip(reasoner.parameter_names, logits, strict=True))})
+        if tensors or logits:
+            return reasoner.unpack(apply(reasoner, tensors, logits))
+        return reasoner.unpack(to_torch(reasoner.evaluate(()), device))
+
+    def probabilities(self) -> dict[str, torch.Tensor]:
+        """The probabilities that the parameters stand for now, by their names; see `scallax.Reasoner.probabilities`."""
+        logits = dict(zip(self.reasoner.parameter_names, self._logits(), strict=True))
+        with precision_and_place(tuple(logits.values())):
+            values = self.reasoner.probabilities({name: to_jax(tensor) for name, tensor in logits.items()})
+            return {name: to_torch(value, logits[name].device) for name, value in values.items()}
+
+    def _logits(self) -> tuple[torch.Tensor, ...]:
+        """The parameters in the order of the reasoner's."""
+        logits = []
+        for name in self.reasoner.parameter_names:
+            module: torch.nn.Module = self
+            *path, last = name.split(".")
+            for part in path:
+                module = module._modules[part]  # pyright: ignore[reportAssignmentType]
+            logits.append(getattr(module, last))
+        return tuple(logits)
 
     def extra_repr(self) -> str:
         specification = self.specification
@@ -113,18 +159,20 @@ class Module(torch.nn.Module):
     def _load_from_state_dict(
         self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
     ):
-        problems = self._compare(prefix, state_dict)
+        problems = self._compare(prefix, state_dict, local_metadata)
         if problems:
             error_msgs.extend(problems)
             return
         if prefix + _EXTRA_STATE not in state_dict:
             missing_keys.append(_MissingProgram(prefix + _EXTRA_STATE))
             strict = False
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        for path, module in self.named_modules(prefix=prefix.removesuffix(".")):
+            load = module.load_logits if isinstance(module, _Logits) else super()._load_from_state_dict
+            at = f"{path}." if path else ""
+            load(state_dict, at, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
 
-    def _compare(self, prefix: str, state_dict: Mapping) -> list[str]:
+    def _compare(self, prefix: str, state_dict: Mapping, local_metadata: Mapping) -> list[str]:
+        """Why the state dict is none of this module's; empty if it is."""
         name = f"module `{prefix.removesuffix('.')}`" if prefix else "the module"
         state = state_dict.get(prefix + _EXTRA_STATE)
         if state is None or (isinstance(state, torch.Tensor) and state.device.type == "meta"):
@@ -134,10 +182,24 @@ class Module(torch.nn.Module):
         except CheckpointError as error:  # damaged data: reported with torch's other messages
             return [f"{name}: {error}"]
         if not differences:
-            return []
+            is_copied = not local_metadata.get("assign_to_params_buffers", False)
+            return [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict, is_copied)]
         lines = "".join(f"\n\t\t{line}" for line in differences)
         advice = "build the module with the saved arguments, or train it anew"
         return [f"{name}: the state dict was saved from another program ({advice}):{lines}"]
+
+    def _parameter_differences(self, prefix: str, state_dict: Mapping, is_copied: bool) -> list[str]:
+        """Parameters of another shape or, if they are to be copied, of another dtype."""
+        found = []
+        for name, parameter in self.named_parameters():
+            saved = state_dict.get(prefix + name)
+            if not isinstance(saved, torch.Tensor):
+                continue
+            if saved.shape != parameter.shape:
+                found.append(f"the parameter `{name}` was of shape {tuple(saved.shape)}, is {tuple(parameter.shape)}")
+            elif saved.dtype != parameter.dtype and is_copied:
+                found.append(f"the parameter `{name}` was of dtype {saved.dtype}, is {parameter.dtype}")
+        return found
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
@@ -151,6 +213,10 @@ class Module(torch.nn.Module):
             raise CheckpointError("the saved module holds no specification")
         super().__setstate__(state)
         self.reasoner = Reasoner.from_json(text)
+        saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
+        expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
+        if saved != expected:
+            raise CheckpointError(f"the saved module has parameters of shapes {saved}; its program has {expected}")
 
 
 class _MissingProgram(str):
@@ -161,8 +227,19 @@ class _MissingProgram(str):
         return f"{self!s} (no program: the state dict was saved from another architecture; {advice})"
 
 
-# So that `torch.load` with its safe default takes the class from a file.
-torch.serialization.add_safe_globals([Module])
+class _Logits(torch.nn.Module):
+    """A part of a parameter's name; the module that has the program loads it, after the programs were compared."""
+
+    def _load_from_state_dict(self, *arguments):
+        pass
+
+    def load_logits(self, *arguments) -> None:
+        """What `_load_from_state_dict` is for other modules."""
+        super()._load_from_state_dict(*arguments)
+
+
+# So that `torch.load` with its safe default takes the classes from a file.
+torch.serialization.add_safe_globals([Module, _Logits])
 
 
 def _read_specification(state: object) -> Specification:

@@ -40,6 +40,14 @@ def to_torch(array: jax.Array, device: torch.device) -> torch.Tensor:
     return torch.from_dlpack(array).to(device)
 
 
+def from_numpy(array: np.ndarray) -> torch.Tensor:
+    """A tensor on the CPU with a copy of the values, of the same dtype."""
+    array = np.array(array, order="C")
+    if array.dtype == jnp.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
 def common_device(tensors: dict[str, torch.Tensor]) -> torch.device:
     """The one device of the tensors, the CPU if there are none. Warns once if JAX cannot compute there."""
     devices = {tensor.device for tensor in tensors.values()}

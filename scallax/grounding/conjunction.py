@@ -57,6 +57,7 @@ class DerivationBuilder:
         self.num_derivations = 0
         self._literals = literals
         self._tags: list[np.ndarray] = []
+        self._parameters: list[np.ndarray] = []
         self._num_literals = len(literals)
         self._parts: list[Rows] = []
         self._conjunctions = RowTable(3)
@@ -67,9 +68,10 @@ class DerivationBuilder:
         self.num_nodes += count
         return np.arange(self.num_nodes - count, self.num_nodes)
 
-    def add_literals(self, prior: np.ndarray) -> np.ndarray:
-        """Operand codes of fresh independent literals with the given constant tags."""
-        self._tags.append(prior)
+    def add_literals(self, prior: np.ndarray, parameter: int = -1) -> np.ndarray:
+        """Operand codes of fresh independent literals with the given constant tags, or with one parameter for all."""
+        self._tags.append(prior if parameter < 0 else np.full(len(prior), np.nan))
+        self._parameters.append(np.full(len(prior), parameter, np.int64))
         self._num_literals += len(prior)
         return np.asarray(literal_operand(np.arange(self._num_literals - len(prior), self._num_literals)))
 
@@ -117,7 +119,10 @@ class DerivationBuilder:
         prior = np.concatenate([self._literals.prior, *self._tags])
         none = np.full(len(prior) - len(self._literals), -1, np.int64)
         return Literals(
-            prior, np.concatenate([self._literals.source, none]), np.concatenate([self._literals.group, none])
+            prior,
+            np.concatenate([self._literals.source, none]),
+            np.concatenate([self._literals.group, none]),
+            np.concatenate([self._literals.parameter, *self._parameters]),
         )
 
     def derivations(self) -> tuple[Derivations, np.ndarray]:

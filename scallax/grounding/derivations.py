@@ -30,11 +30,14 @@ class Literals:
     `prior` float64 `[literals]`: the tag written in the program, NaN where the batch gives it.
     `source` int64 `[literals]`: position in the batch's flattened inputs, or -1 for a prior.
     `group` int64 `[literals]`: literals of one group exclude each other; -1 is independent.
+    `parameter` int64 `[literals]`: position of the trainable logit that gives the probability, or -1; the prior is NaN
+    there, and several literals may have one parameter.
     """
 
     prior: np.ndarray
     source: np.ndarray
     group: np.ndarray
+    parameter: np.ndarray
 
     def __len__(self) -> int:
         return len(self.prior)

@@ -127,6 +127,7 @@ def ground(
     *,
     collapse_certain: bool = True,
     rule_tags: bool = True,
+    rule_parameters: Mapping[int, int] | None = None,
     iter_limit: int | None = None,
     limits: Limits = Limits(),
 ) -> Grounding:
@@ -134,13 +135,14 @@ def ground(
 
     With `collapse_certain`, tuples that hold whatever the literals have the operand ONE and no derivation;
     without, every tuple but a lone uncertain fact is a node. With `iter_limit` n, a stratum ends after n + 1
-    rounds. Facts of relations outside the plan are ignored. The operands of a body are conjoined in body order,
+    rounds. Facts of relations outside the plan are ignored. `rule_parameters` gives, by index in the program, the rules
+    whose tag is a trainable parameter. The operands of a body are conjoined in body order,
     whatever the order of joins; equal derivations by different rules stay apart. Nodes, literals and tuples are
     numbered in order of discovery.
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
-    grounder = _Grounder(plan, literals, collapse_certain, rule_tags, limits)
+    grounder = _Grounder(plan, literals, collapse_certain, rule_tags, rule_parameters or {}, limits)
     num_rounds = 0
     for stratum in plan.strata:
         num_rounds = max(num_rounds, grounder.ground_stratum(stratum, facts, iter_limit))
@@ -156,7 +158,15 @@ def ground(
 class _Grounder:
     """The relations as they grow, stratum by stratum."""
 
-    def __init__(self, plan: Plan, literals: Literals, collapse_certain: bool, rule_tags: bool, limits: Limits):
+    def __init__(
+        self,
+        plan: Plan,
+        literals: Literals,
+        collapse_certain: bool,
+        rule_tags: bool,
+        rule_parameters: Mapping[int, int],
+        limits: Limits,
+    ):
         self.database = Database(
             relations={schema.name: GroundRelation(schema) for schema in plan.relations},
             symbols=Symbols(),
@@ -169,6 +179,7 @@ class _Grounder:
             version.index: version.rule for stratum in plan.strata for version in (*stratum.once, *stratum.each_round)
         }
         self._rule_tags = rule_tags
+        self._rule_parameters = rule_parameters
         self._limits = limits
         self._started = time.monotonic()
         self._num_tuples = 0
@@ -263,7 +274,8 @@ class _Grounder:
         num_rows = table.num_rows if not heads else len(heads[0])
         if prior is not None:
             num_rows = len(prior)
-            factors.append(Factor(self.database.builder.add_literals(prior)))
+            parameter = self._rule_parameters.get(version.index, -1)
+            factors.append(Factor(self.database.builder.add_literals(prior, parameter)))
         # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE.
         positive = [factor for factor in factors if not factor.negated]
         repeatable = np.full(num_rows, len(positive) < len(joins))

@@ -40,9 +40,11 @@ class GroundProgram:
 
     `literal_source` int32: position in the flattened inputs, or -1; `literal_prior` float32 `[2, literals]`: a value
     given as the sum of two floats, so that one array serves both precisions; `input_literal` int32 `[inputs]`: the
-    literal of an input, `literals` if it has none; `literal_count`: the true number. `exclusions` uint32 `[literals,
-    words]`: the other members of a literal's exclusive group as a bit set (no words without groups); `group_end`: last
-    member of its group.
+    literal of an input, `literals` if it has none; `literal_count`: the true number. The last inputs are trained:
+    `slots` int32 `[trained inputs]` is the position of each one's logit, and `logit_groups` int32 `[logits]` says which
+    logits are normalised together by a softmax; those of -1 are independent, their probability is the sigmoid.
+    `exclusions` uint32 `[literals, words]`: the other members of a literal's exclusive group as a bit set (no words
+    without groups); `group_end`: last member of its group.
     """
 
     width: int
@@ -56,6 +58,8 @@ class GroundProgram:
     literal_prior: np.ndarray
     input_literal: np.ndarray
     literal_count: np.ndarray
+    slots: np.ndarray
+    logit_groups: np.ndarray
     exclusions: np.ndarray
     group_end: np.ndarray
     transpose: Schedule
@@ -96,6 +100,7 @@ def lay_out(
     literals: Literals,
     outputs: np.ndarray,
     num_inputs: int,
+    logit_groups: np.ndarray,
     *,
     block_rows: Mapping[int, tuple[int, ...]],
     derivation_cost: float,
@@ -103,6 +108,7 @@ def lay_out(
 ) -> GroundProgram:
     """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
+    `num_inputs` is the length of the flattened batch inputs; the trained inputs come after them.
     `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at
     once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
     microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in
@@ -163,6 +169,7 @@ def lay_out(
         num_heads=_padded(num_tiles) * width,
         **backward,
         **_literal_arrays(literals, order, num_literals, num_inputs),
+        logit_groups=logit_groups.astype(np.int32),
     )
 
 
@@ -556,11 +563,15 @@ def _no_transpose(num_literals: int) -> dict:
 
 
 def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, num_inputs: int) -> dict:
-    source = literals.source[order]
+    parameter = literals.parameter[order]
+    trained = parameter >= 0
+    num_trained = int(np.count_nonzero(trained))
+    num_slots = _padded(num_trained) if num_trained else 0
+    source = np.where(trained, num_inputs + np.cumsum(trained) - 1, literals.source[order])
     prior = np.where(source >= 0, 0.0, literals.prior[order])
     high = prior.astype(np.float32)
     group = literals.group[order]
-    input_literal = np.full(num_inputs, num_literals, np.int32)
+    input_literal = np.full(num_inputs + num_slots, num_literals, np.int32)
     input_literal[source[source >= 0]] = np.flatnonzero(source >= 0)
     is_end = np.ones(num_literals, bool)
     if len(group):
@@ -569,6 +580,7 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
         "literal_source": _pad(source, num_literals, -1),
         "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(prior - high, num_literals)]),
         "input_literal": input_literal,
+        "slots": _pad(parameter[trained], num_slots, 0),
         "literal_count": np.int32(len(order)),
         "exclusions": _exclusions(group, num_literals),
         "group_end": is_end,

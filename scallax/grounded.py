@@ -1,0 +1,221 @@
+"""A specification grounded once: what its outputs are, its parameters, and the ground programs that answer it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from scallax import ir
+from scallax.arguments import program_sources, show_facts, unknown_name
+from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program
+from scallax.errors import Diagnostic, InputError, TypeInferenceError
+from scallax.grounding.derivations import ZERO
+from scallax.grounding.fixpoint import Grounding
+from scallax.grounding.layout import GroundProgram
+from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
+from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
+from scallax.provenance import AbstractProvenance, resolve_provenance
+from scallax.source import Source
+from scallax.specification import Specification
+from scallax.values import ValueType
+
+Columns = Mapping[str, Sequence[ValueType]]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output relation and its place among all output tuples.
+
+    `is_single`: one tuple was asked for, the value has no axis for tuples; `is_listed`: every possible tuple was asked
+    for, the tuples are returned with their values.
+    """
+
+    relation: str
+    tuples: Tuples
+    start: int
+    is_single: bool
+    is_listed: bool
+
+
+@dataclass(slots=True)
+class Grounded:
+    """What reasoners that differ only in k and in the values of their parameters share.
+
+    `specification` has its mappings and facts fitted to the column types, which it names. `programs` are those made so
+    far, by provenance.
+    """
+
+    specification: Specification
+    outputs: tuple[Output, ...]
+    parameters: tuple[Parameter, ...]
+    logit_groups: np.ndarray
+    programs: dict[AbstractProvenance, GroundProgram] = field(default_factory=dict)
+    _derived: "_Derived | None" = None
+
+    @property
+    def num_outputs(self) -> int:
+        return sum(len(output.tuples) for output in self.outputs)
+
+    def program(self, provenance: AbstractProvenance) -> GroundProgram:
+        """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
+        if provenance not in self.programs:
+            if self._derived is None:
+                self._derived = ground(self.specification)._derived
+            derived = self._derived
+            assert derived is not None
+            self.programs[provenance] = compile_outputs(
+                derived.grounding, provenance, derived.operands, derived.parameters
+            )
+        return self.programs[provenance]
+
+    def underivable(self) -> list[str]:
+        """For each output with tuples that no rule derives, these tuples, as a message shows them."""
+        assert self._derived is not None
+        shown = []
+        for output in self.outputs:
+            operands = self._derived.operands[output.start : output.start + len(output.tuples)]
+            never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
+            if never:
+                shown.append(show_facts(output.relation, never))
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """The derivations, from which the programs of all provenances are made."""
+
+    grounding: Grounding
+    operands: np.ndarray
+    parameters: Parameters
+
+
+def provenance_of(specification: Specification) -> AbstractProvenance:
+    """The provenance that a specification names, with its options."""
+    return resolve_provenance(
+        specification.provenance, k=specification.k, wmc_with_disjunctions=specification.wmc_with_disjunctions
+    )
+
+
+def ground(specification: Specification, sources: Sequence[Source] | None = None) -> Grounded:
+    """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
+
+    `sources` are those of the specification, with the names that errors show.
+    """
+    program = _analyse(specification, program_sources(specification) if sources is None else sources)
+    columns = {relation.name: relation.columns for relation in program.relations if not relation.hidden}
+    specification = _fit(_with_outputs(specification, program), columns)
+    provenance = provenance_of(specification)
+    parameters = _find_parameters(specification, program, columns, provenance)
+    names = [name for name, _ in specification.outputs]
+    given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
+    grounding = ground_program(
+        program, provenance, given, names, parameters=parameters, iter_limit=specification.iter_limit
+    )
+    outputs, operands = [], [np.zeros(0, np.int64)]
+    start = 0
+    for name, entries in specification.outputs:
+        tuples = tuple(grounding.tuples(name)) if entries is None else entries.tuples
+        operands.append(grounding.operands(name, tuples))
+        outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
+        start += len(tuples)
+    derived = _Derived(grounding, np.concatenate(operands), parameters)
+    return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, _derived=derived)
+
+
+def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:
+    examples: dict[str, list[tuple]] = {}
+    for relation, facts in specification.facts:
+        examples.setdefault(relation, []).extend(values for _, values in facts)
+    for relation, mapping in specification.input_mappings:
+        examples.setdefault(relation, []).extend(mapping.tuples)
+    try:
+        return analyse_program(sources, {relation: typical_tuples(tuples) for relation, tuples in examples.items()})
+    except TypeInferenceError:
+        # If the program is right by itself, the mappings and facts are to blame: say which entry.
+        alone = analyse_program(sources, {})
+        _fit(specification, {relation.name: relation.columns for relation in alone.relations})
+        raise
+
+
+def _with_outputs(specification: Specification, program: ir.Program) -> Specification:
+    if specification.outputs:
+        return specification
+    queries = tuple((query.name, None) for query in program.queries)
+    if not queries:
+        raise InputError(
+            Diagnostic(
+                "no output is named", hint='give `output_mapping=("relation", mapping)`, or a query in the program'
+            )
+        )
+    return replace(specification, outputs=queries, keyed=len(queries) > 1)
+
+
+def _fit(specification: Specification, columns: Columns) -> Specification:
+    """The specification with mappings and facts as values of the column types."""
+    mappings = []
+    for relation, mapping in specification.input_mappings:
+        what = f"input mapping of `{relation}`"
+        types = _columns_of(relation, columns, what)
+        mappings.append((relation, InputMapping(fit_entries(mapping.entries, types, what), **_options(mapping))))
+    facts = []
+    for relation, given in specification.facts:
+        what = f"facts of `{relation}`"
+        tuples = fit_tuples([values for _, values in given], _columns_of(relation, columns, what), what)
+        facts.append((relation, tuple((tag, values) for (tag, _), values in zip(given, tuples, strict=True))))
+    outputs = []
+    for relation, entries in specification.outputs:
+        what = f"output mapping of `{relation}`"
+        types = _columns_of(relation, columns, what)
+        outputs.append((relation, None if entries is None else fit_entries(entries, types, what)))
+    for relation in specification.non_probabilistic:
+        _columns_of(relation, columns, "`non_probabilistic`")
+    doors = dict.fromkeys(name for name, _ in [*mappings, *facts, *outputs])
+    return replace(
+        specification,
+        input_mappings=tuple(mappings),
+        facts=tuple(facts),
+        outputs=tuple(outputs),
+        column_types=tuple((name, tuple(map(str, columns[name]))) for name in sorted(doors)),
+    )
+
+
+def _columns_of(relation: str, columns: Columns, what: str) -> Sequence[ValueType]:
+    if relation not in columns:
+        raise unknown_name(f"{what}: the program has no relation `{relation}`", relation, columns)
+    return columns[relation]
+
+
+def _find_parameters(
+    specification: Specification, program: ir.Program, columns: Columns, provenance: AbstractProvenance
+) -> Parameters:
+    if not specification.trainable:
+        return NO_PARAMETERS
+    if provenance.is_discrete:
+        hint = "choose a provenance of probabilities, such as `difftopkproofs`"
+        raise InputError(Diagnostic(f"`trainable`: `{provenance.name}` has no probabilities to train", hint=hint))
+    for relation in specification.trainable:
+        _columns_of(relation, columns, "`trainable`")
+    given = [GivenTags(name, [t for _, t in facts], [tag for tag, _ in facts]) for name, facts in specification.facts]
+    keeps_bool_tags = provenance.prior(True) is not None
+    return find_parameters(program, given, specification.trainable, keeps_bool_tags)
+
+
+def _given_facts(specification: Specification) -> list[GivenFacts]:
+    return [
+        GivenFacts(relation, [values for _, values in facts], tags=[tag for tag, _ in facts])
+        for relation, facts in specification.facts
+    ]
+
+
+def _given_inputs(mappings: Sequence[tuple[str, InputMapping]]) -> list[GivenFacts]:
+    given, start = [], 0
+    for relation, mapping in mappings:
+        positions = np.arange(start, start + len(mapping.tuples), dtype=np.int64)
+        given.append(GivenFacts(relation, mapping.tuples, inputs=positions, groups=mapping.groups))
+        start += len(mapping.tuples)
+    return given
+
+
+def _options(mapping: InputMapping) -> dict:
+    names = ("disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim")
+    return {name: getattr(mapping, name) for name in names}
