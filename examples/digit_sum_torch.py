@@ -89,7 +89,8 @@ def train(folder, epochs, resume):
                 progress.update(task, advance=1, figures=f"loss {loss.item():.3f}")
             progress.update(task, figures=f"loss {loss:.3f}  {read_sums(model, test_pairs)[1]:.1%} of unseen sums")
             states = {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
-            torch_bridge.save(folder / f"checkpoint_epoch_{epoch}.pth", {"epoch": epoch, "loss": loss.item(), **states})
+            checkpoint = {"epoch": epoch, "loss": loss.item(), **states}
+            torch_bridge.save(folder / f"checkpoint_epoch_{epoch}.pth", checkpoint, overwrite=True)
     torch.save(model, folder / "digit_adder_final.pt")
     torch.save(read_sums(model, test_pairs)[0], folder / "answers.pth")
 

@@ -172,18 +172,9 @@ def _read_input_mappings(
     for relation, k in retain_topk.items():
         if relation not in read:
             raise unknown_name(f"`retain_topk` names `{relation}`, which has no input mapping", relation, read)
-        read[relation] = _retaining(read[relation], k)
+        mapping = read[relation]
+        read[relation] = InputMapping(mapping.entries, **{**mapping.options, "retain_k": k})
     return tuple(sorted(read.items()))
-
-
-def _retaining(mapping: InputMapping, k: int) -> InputMapping:
-    return InputMapping(
-        mapping.entries,
-        disjunctive=mapping.disjunctive,
-        disjunctive_dim=mapping.disjunctive_dim,
-        retain_threshold=mapping.retain_threshold,
-        retain_k=k,
-    )
 
 
 def _read_facts(relation: str, elements: Iterable, tagged: bool) -> tuple[tuple[Tag, tuple[Value, ...]], ...]:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.layout import GroundProgram
+from scallax.kernels.batches import batch_constant
 from scallax.kernels.tiles import Tags, fold_tiles, take_block
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
@@ -205,15 +206,14 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
 
         literals = _literal_table(program, inputs, present)
         (gradients,) = jax.vjp(recover, literals.probabilities)[1](cotangent)
-    gradients = jnp.concatenate([gradients, jnp.zeros((1, gradients.shape[1]), gradients.dtype)])
+    gradients = jnp.concatenate([gradients, batch_constant(gradients, (1,), 0)])
     return jnp.where(present, gradients.at[program.input_literal].get(mode="clip"), jnp.zeros_like(inputs))
 
 
 def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
     """Cotangents of the literals: each use of a row adds the cotangent of its head times the other operand's tag."""
-    num_outputs, batch = cotangent.shape
-    sums = jnp.zeros((1 + num_outputs + program.num_sums, batch), cotangent.dtype)
-    sums = lax.dynamic_update_slice_in_dim(sums, cotangent, 1, 0)
+    zeros = [batch_constant(cotangent, (count,), 0) for count in (1, program.num_sums, program.width)]
+    sums = jnp.concatenate([zeros[0], cotangent, zeros[1]])
     width, schedule = program.width, program.transpose
 
     def branch(count):
@@ -235,7 +235,7 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
         sums,
         width,
         schedule,
-        jnp.zeros((width, batch), cotangent.dtype),
+        zeros[2],
         [branch(count) for count in program.use_rows],
         finish,
         provenance.differs,

@@ -7,16 +7,19 @@ import numpy as np
 
 from scallax import ir
 from scallax.arguments import program_sources, show_facts, unknown_name
+from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program
-from scallax.errors import Diagnostic, InputError, TypeInferenceError
+from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
+from scallax.plausibility import find_overfull_set, find_tag_outside
 from scallax.provenance import AbstractProvenance, resolve_provenance
 from scallax.source import Source
 from scallax.specification import Specification
+from scallax.stored import columns_data, program_data, read_columns, read_program
 from scallax.values import ValueType
 
 Columns = Mapping[str, Sequence[ValueType]]
@@ -68,22 +71,90 @@ class Grounded:
             )
         return self.programs[provenance]
 
-    def underivable(self) -> list[str]:
-        """For each output with tuples that no rule derives, these tuples, as a message shows them."""
-        assert self._derived is not None
-        shown = []
+    def warnings(self) -> list[str]:
+        """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
+        derived = self._derived
+        assert derived is not None
+        problems = list(derived.program.warnings)
+        texts = ["\n\n".join(map(str, problems))] if problems else []
+        provenance = provenance_of(self.specification)
+        if not provenance.is_discrete:
+            found = [find_tag_outside(derived.program, _given_tags(self.specification))]
+            if self.specification.wmc_with_disjunctions and provenance.respects_groups:
+                found.append(find_overfull_set(derived.program, provenance.prior))
+            texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
-            operands = self._derived.operands[output.start : output.start + len(output.tuples)]
+            operands = derived.operands[output.start : output.start + len(output.tuples)]
             never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
             if never:
-                shown.append(show_facts(output.relation, never))
-        return shown
+                texts.append(f"no rule can derive {show_facts(output.relation, never)}: always 0 in the output")
+        return texts
+
+
+def store(grounded: Grounded) -> StoredGround:
+    """The programs for every k that the specification names, and all else that answering needs, as data."""
+    programs, arrays = [], {}
+    specification = grounded.specification
+    for k in dict.fromkeys((specification.k, specification.train_k, specification.test_k)):
+        if k is not None:
+            program, parts = program_data(grounded.program(provenance_of(replace(specification, k=k))))
+            arrays |= {f"program.{len(programs)}.{name}": array for name, array in parts.items()}
+            programs.append({"k": k, "program": program})
+    listed = {}
+    for output in grounded.outputs:
+        if output.is_listed:
+            listed[output.relation], parts = columns_data(output.tuples, _types(specification, output.relation))
+            arrays |= {f"output.{output.relation}.{name}": array for name, array in parts.items()}
+    parameters = [{"name": parameter.name, "num_facts": parameter.num_facts} for parameter in grounded.parameters]
+    arrays |= {f"parameter.{parameter.name}": parameter.initial for parameter in grounded.parameters}
+    arrays["logit_groups"] = grounded.logit_groups
+    return StoredGround({"programs": programs, "listed": listed, "parameters": parameters}, arrays)
+
+
+def restore(specification: Specification, stored: StoredGround) -> Grounded:
+    """What `store` was given, of this specification. CheckpointError if the data are damaged."""
+    try:
+        return _restore(specification, stored)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:  # crafted data: names or kinds are others
+        raise CheckpointError(f"the stored grounding is damaged: {error!r}") from error
+
+
+def _restore(specification: Specification, stored: StoredGround) -> Grounded:
+    outputs, start = [], 0
+    for name, entries in specification.outputs:
+        tuples = entries.tuples if entries is not None else ()
+        if entries is None:
+            tuples = read_columns(
+                stored.data["listed"][name], _under(stored, f"output.{name}."), _types(specification, name)
+            )
+        outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
+        start += len(tuples)
+    programs = {}
+    for number, item in enumerate(stored.data["programs"]):
+        program = read_program(item["program"], _under(stored, f"program.{number}."))
+        if len(program.outputs) < start:
+            raise CheckpointError("the stored grounding is of other outputs")
+        programs[provenance_of(replace(specification, k=item["k"]))] = program
+    parameters = tuple(
+        Parameter(item["name"], stored.arrays[f"parameter.{item['name']}"], item["num_facts"])
+        for item in stored.data["parameters"]
+    )
+    return Grounded(specification, tuple(outputs), parameters, stored.arrays["logit_groups"], programs)
+
+
+def _under(stored: StoredGround, prefix: str) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: array for name, array in stored.arrays.items() if name.startswith(prefix)}
+
+
+def _types(specification: Specification, relation: str) -> list[ValueType]:
+    return [ValueType(name) for name in dict(specification.column_types)[relation]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Derived:
-    """The derivations, from which the programs of all provenances are made."""
+    """The program and its derivations, from which the programs of all provenances are made."""
 
+    program: ir.Program
     grounding: Grounding
     operands: np.ndarray
     parameters: Parameters
@@ -102,7 +173,7 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
     `sources` are those of the specification, with the names that errors show.
     """
     program = _analyse(specification, program_sources(specification) if sources is None else sources)
-    columns = {relation.name: relation.columns for relation in program.relations if not relation.hidden}
+    columns = {relation.name: relation.columns for relation in program.relations}
     specification = _fit(_with_outputs(specification, program), columns)
     provenance = provenance_of(specification)
     parameters = _find_parameters(specification, program, columns, provenance)
@@ -115,10 +186,11 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
     start = 0
     for name, entries in specification.outputs:
         tuples = tuple(grounding.tuples(name)) if entries is None else entries.tuples
-        operands.append(grounding.operands(name, tuples))
+        # The tuples of a listing may hold NaN, which no look-up finds.
+        operands.append(grounding.operands(name, None if entries is None else tuples))
         outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
         start += len(tuples)
-    derived = _Derived(grounding, np.concatenate(operands), parameters)
+    derived = _Derived(program, grounding, np.concatenate(operands), parameters)
     return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, _derived=derived)
 
 
@@ -156,7 +228,7 @@ def _fit(specification: Specification, columns: Columns) -> Specification:
     for relation, mapping in specification.input_mappings:
         what = f"input mapping of `{relation}`"
         types = _columns_of(relation, columns, what)
-        mappings.append((relation, InputMapping(fit_entries(mapping.entries, types, what), **_options(mapping))))
+        mappings.append((relation, InputMapping(fit_entries(mapping.entries, types, what), **mapping.options)))
     facts = []
     for relation, given in specification.facts:
         what = f"facts of `{relation}`"
@@ -195,9 +267,15 @@ def _find_parameters(
         raise InputError(Diagnostic(f"`trainable`: `{provenance.name}` has no probabilities to train", hint=hint))
     for relation in specification.trainable:
         _columns_of(relation, columns, "`trainable`")
-    given = [GivenTags(name, [t for _, t in facts], [tag for tag, _ in facts]) for name, facts in specification.facts]
     keeps_bool_tags = provenance.prior(True) is not None
-    return find_parameters(program, given, specification.trainable, keeps_bool_tags)
+    return find_parameters(program, _given_tags(specification), specification.trainable, keeps_bool_tags)
+
+
+def _given_tags(specification: Specification) -> list[GivenTags]:
+    return [
+        GivenTags(relation, [values for _, values in facts], [tag for tag, _ in facts])
+        for relation, facts in specification.facts
+    ]
 
 
 def _given_facts(specification: Specification) -> list[GivenFacts]:
@@ -214,8 +292,3 @@ def _given_inputs(mappings: Sequence[tuple[str, InputMapping]]) -> list[GivenFac
         given.append(GivenFacts(relation, mapping.tuples, inputs=positions, groups=mapping.groups))
         start += len(mapping.tuples)
     return given
-
-
-def _options(mapping: InputMapping) -> dict:
-    names = ("disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim")
-    return {name: getattr(mapping, name) for name in names}

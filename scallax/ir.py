@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from scallax.errors import Diagnostic
 from scallax.source import Span
 from scallax.values import Value, ValueType
 
@@ -161,12 +162,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A checked program: every name resolved, every column typed, every variable bound."""
+    """A checked program: every name resolved, every column typed, every variable bound.
+
+    `warnings` are what the language allows and is hardly meant.
+    """
 
     relations: tuple[Relation, ...]
     rules: tuple[Rule, ...]
     facts: tuple[Fact, ...]
     queries: tuple[Query, ...]
+    warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = {relation.name: relation.columns for relation in self.relations}

@@ -3,7 +3,8 @@
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -107,6 +108,11 @@ class InputMapping:
         return Retention(self.retain_threshold, self.retain_k, self.sample_dim)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the entries, as the constructor takes it."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "entries"}
+
+    @property
     def groups(self) -> np.ndarray | None:
         """int64 `[tuples]`: the exclusive group of each entry, numbered from 0; None if entries are independent."""
         if not self.disjunctive:
@@ -118,14 +124,7 @@ class InputMapping:
         return np.broadcast_to(groups, self.shape).reshape(-1)
 
     def __str__(self) -> str:
-        options = {
-            "disjunctive": self.disjunctive or None,
-            "disjunctive_dim": self.disjunctive_dim,
-            "retain_threshold": self.retain_threshold,
-            "retain_k": self.retain_k,
-            "sample_dim": self.sample_dim,
-        }
-        given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        given = [f"{name}={value}" for name, value in self.options.items() if value is not None and value is not False]
         return ", ".join([str(self.entries), *given])
 
 

@@ -15,6 +15,7 @@ from jax.extend.backend import get_default_device
 from jaxtyping import Array, PyTree
 
 from scallax.arguments import program_sources, read_file, specify, unknown_name
+from scallax.artifact import StoredGround
 from scallax.batch import (
     Arguments,
     ArrayLike,
@@ -25,18 +26,16 @@ from scallax.batch import (
     pull_back_batch,
 )
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
-from scallax.grounded import Grounded, Output, ground, provenance_of
+from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
 from scallax.mappings import show_tuple
+from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
 from scallax.provenance import resolve_provenance
 from scallax.specification import Specification, from_json
 
 T = TypeVar("T")
 Logits = tuple[ArrayLike, ...]
-
-# A softmax may be over 1 by rounding.
-_ROUNDING = 1e-6
 
 
 @final
@@ -49,8 +48,13 @@ class Reasoner:
 
     The function is pure and works under `jax.jit`, `jax.grad` and `jax.vmap`. Float32 is computed in float32, float64
     in float64 (where JAX has it enabled), narrower floats in float32 and cast back. Outputs of `unit` and `bool` are
-    bool; these two also take bool arrays. In eager calls a NaN or an infinite value raises InputError, and a value
-    outside [0, 1] is computed as it is, with one warning for each reasoner.
+    bool; these two also take bool arrays: `bool` reads inputs (true unless 0), `unit` ignores their values.
+
+    In eager calls a NaN or an infinite value raises InputError, and a value outside [0, 1] is computed as it is, with
+    one warning for each reasoner; on an accelerator only the first call is checked.
+
+    With more than 10 proofs, an output whose proofs take too many decisions to count raises UnsupportedError in eager
+    calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
     `early_discard` changes no value here and is kept with the specification.
@@ -106,8 +110,8 @@ class Reasoner:
             uses_tags=resolve_provenance(provenance).uses_tags,
         )
         self._start(ground(specification, program_sources(specification, "" if source is None else source.name)))
-        for shown in self._grounded.underivable():
-            warnings.warn(f"no rule can derive {shown}: always 0 in the output", UserWarning, stacklevel=2)
+        for text in self._grounded.warnings():
+            warnings.warn(text, UserWarning, stacklevel=2)
 
     @classmethod
     def from_specification(cls, specification: Specification) -> "Reasoner":
@@ -132,6 +136,17 @@ class Reasoner:
             raise CheckpointError(*(f"the saved program compiles to something else: {line}" for line in differences))
         return reasoner
 
+    @classmethod
+    def from_stored(cls, specification: Specification, stored: StoredGround) -> "Reasoner":
+        """The reasoner that gave `stored_ground`, without grounding. CheckpointError if the data are damaged."""
+        reasoner = cls.__new__(cls)
+        reasoner._start(restore(specification, stored))
+        return reasoner
+
+    def stored_ground(self) -> StoredGround:
+        """The grounding as data, for a checkpoint: for k, `train_k` and `test_k`."""
+        return store(self._grounded)
+
     def _start(self, grounded: Grounded, specification: Specification | None = None, logits: Logits | None = None):
         """Fills in all fields; `specification` may differ from that of `grounded` in k."""
         self._grounded = grounded
@@ -146,7 +161,9 @@ class Reasoner:
             grounded.num_outputs,
         )
         self._programs: dict = {}
+        self._counts_groups = self._provenance.respects_groups and self._specification.wmc_with_disjunctions
         self._has_warned = False
+        self._has_warned_of_sums = False
         self._has_checked_device = False
 
     @property
@@ -279,14 +296,18 @@ class Reasoner:
         `logits` are in the order of `parameter_names`; None: the reasoner's own.
         """
         arguments = self._check(arrays, logits)
-        return evaluate_batch(self._signature, self._program(arguments), arguments)
+        values = evaluate_batch(self._signature, self._program(arguments), arguments)
+        self._check_recovered(arguments, values)
+        return values
 
     def forward(
         self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None
     ) -> tuple[Array, PyTree[Array]]:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
         arguments = self._check(arrays, logits)
-        return forward_batch(self._signature, self._program(arguments), arguments)
+        values, residuals = forward_batch(self._signature, self._program(arguments), arguments)
+        self._check_recovered(arguments, values)
+        return values, residuals
 
     def pull_back(
         self,
@@ -320,7 +341,7 @@ class Reasoner:
         device = None
         if jax.device_count() > 1:
             arrays = [*arguments.arrays, *arguments.logits]
-            devices = {d for a in arrays if isinstance(a, jax.Array) and not _is_traced(a) for d in a.devices()}
+            devices = {d for a in arrays if isinstance(a, jax.Array) and _is_concrete(a) for d in a.devices()}
             device = devices.pop() if len(devices) == 1 else None
         key = device or get_default_device()
         if key not in self._programs:
@@ -334,18 +355,37 @@ class Reasoner:
         for relation, array in zip(self._mappings, arrays, strict=True):
             self._check_kind(relation, array)
         self.check_shapes([array.shape for array in arrays])
-        for relation, array in zip(self._mappings, arrays, strict=True):
-            if not _is_traced(array) and array.dtype != np.bool_ and array.shape[0]:
-                self._check_values(relation, array)
-        if logits is None:
-            return Arguments(arrays, self._logits)
-        self._check_logits(logits, arrays[0].shape[0] if arrays else None)
-        return Arguments(arrays, tuple(logits))
+        # Reading values back from an accelerator waits for it: worth it in the first call.
+        on_device = not self._has_checked_device
+        self._check_values(arrays, on_device)
+        if logits is not None:
+            self._check_logits(logits, arrays[0].shape[0] if arrays else None, on_device)
+        arguments = Arguments(arrays, self._logits if logits is None else tuple(logits))
+        if on_device and any(_is_concrete(array) and not _is_on_host(array) for array in arrays + arguments.logits):
+            self._has_checked_device = True
+        return arguments
 
-    def _check_logits(self, logits: Sequence[ArrayLike], batch: int | None = None) -> None:
+    def _check_recovered(self, arguments: Arguments, values: Array) -> None:
+        """UnsupportedError for the first output that the provenance refused; needs values that are not traced."""
+        refusal = self._provenance.refusal
+        if refusal is None or not _is_concrete(values):
+            return
+        refused = np.argwhere(np.isnan(np.asarray(values)))
+        if not len(refused):
+            return
+        # NaN in, NaN out: inputs on an accelerator have not been looked at in every call.
+        self._check_values(arguments.arrays, on_device=True)
+        self._check_logits(arguments.logits, len(values), on_device=True)
+        sample, place = refused[0]
+        output = next(output for output in reversed(self.outputs) if output.start <= place)
+        shown = f"`{output.relation}{show_tuple(output.tuples[place - output.start])}`"
+        raise UnsupportedError(replace(refusal, message=f"{shown} in sample {sample}: {refusal.message}"))
+
+    def _check_logits(self, logits: Sequence[ArrayLike], batch: int | None = None, on_device: bool = False) -> None:
         """InputError, with every problem, if logits are no finite floats of the parameters' shapes.
 
-        They may have an axis for the batch in front if that is given.
+        They may have an axis for the batch in front if that is given. Values on an accelerator are looked at only if
+        `on_device`.
         """
         problems = []
         for parameter, array in zip(self._grounded.parameters, logits, strict=True):
@@ -356,7 +396,7 @@ class Reasoner:
                 problems.append(f"the parameter `{name}` has shape {array.shape}; its logits have shape {shape}")
             elif not jnp.issubdtype(array.dtype, jnp.floating):
                 problems.append(f"the parameter `{name}` is of dtype {array.dtype}; logits are floats")
-            elif _is_on_host(array) and not np.isfinite(array).all():
+            elif _is_concrete(array) and (on_device or _is_on_host(array)) and not np.isfinite(array).all():
                 problems.append(f"the parameter `{name}` has a logit that is not finite")
         if problems:
             raise InputError(*problems)
@@ -382,7 +422,11 @@ class Reasoner:
         if array.dtype == np.bool_:
             if not self.is_discrete:
                 raise InputError(
-                    f"`{relation}` is of dtype bool; only the provenances `unit` and `bool` take bool inputs"
+                    Diagnostic(
+                        f"`{relation}` is of dtype bool; only the provenances `bool`, which reads bool inputs, and "
+                        "`unit`, which ignores the values of its inputs, take them",
+                        hint="convert it to float32 first",
+                    )
                 )
         elif not jnp.issubdtype(array.dtype, jnp.floating):
             raise InputError(
@@ -392,16 +436,29 @@ class Reasoner:
                 )
             )
 
-    def _check_values(self, relation: str, array: ArrayLike) -> None:
-        if isinstance(array, jax.Array) and next(iter(array.devices())).platform != "cpu":
-            # Reading values back from an accelerator waits for it: worth it once.
-            if self._has_checked_device:
-                return
-            self._has_checked_device = True
-        values = np.asarray(array)
+    def _check_values(self, arrays: Sequence[ArrayLike], on_device: bool) -> None:
+        """InputError for inputs that are not finite; one warning for those outside [0, 1].
+
+        Values on an accelerator are looked at only if `on_device`.
+        """
+        for relation, array in zip(self._mappings, arrays, strict=True):
+            if array.dtype == np.bool_ or not array.shape[0] or not _is_concrete(array):
+                continue
+            if on_device or _is_on_host(array):
+                self._check_probabilities(relation, np.asarray(array))
+
+    def _check_probabilities(self, relation: str, values: np.ndarray) -> None:
         low, high = values.min(), values.max()
-        if low >= -_ROUNDING and high <= 1 + _ROUNDING:
-            return
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+            self._check_outside(relation, values)
+        if self._counts_groups and not self._has_warned_of_sums:
+            text = find_overfull_entries(relation, self._mappings[relation], values)
+            if text is not None:
+                self._has_warned_of_sums = True
+                warnings.warn(text, UserWarning, stacklevel=6)
+
+    def _check_outside(self, relation: str, values: np.ndarray) -> None:
+        """InputError or a warning for some values that are outside [0, 1]."""
         finite = np.isfinite(values)
         if not finite.all():
             raise InputError(
@@ -410,7 +467,7 @@ class Reasoner:
         if not self._has_warned:
             self._has_warned = True
             place = self._locate(relation, values, (values < 0) | (values > 1))
-            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=4)
+            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=7)
 
     def _locate(self, relation: str, values: np.ndarray, wrong: np.ndarray) -> str:
         index = tuple(np.argwhere(wrong)[0])
@@ -452,15 +509,14 @@ def _restore(text: str, parameters: Mapping[str, np.ndarray]) -> Reasoner:
     return Reasoner.from_json(text).with_parameters(parameters)
 
 
-def _is_traced(array: object) -> bool:
-    return isinstance(array, Tracer)
+def _is_concrete(array: object) -> bool:
+    """Whether the values can be looked at: they are not traced."""
+    return not isinstance(array, Tracer)
 
 
 def _is_on_host(array: ArrayLike) -> bool:
-    """Whether the values can be looked at without waiting for an accelerator."""
-    if not isinstance(array, jax.Array):
-        return True
-    return not _is_traced(array) and all(device.platform == "cpu" for device in array.devices())
+    """Whether the values, which are not traced, can be looked at without waiting for an accelerator."""
+    return not isinstance(array, jax.Array) or all(device.platform == "cpu" for device in array.devices())
 
 
 def _no_facts_per_sample(relation: str) -> str:

@@ -76,7 +76,7 @@ class Specification:
     def _data(self) -> dict:
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         data["input_mappings"] = [
-            [relation, {**_options(mapping), "entries": _entries_data(mapping.entries)}]
+            [relation, {**mapping.options, "entries": _entries_data(mapping.entries)}]
             for relation, mapping in self.input_mappings
         ]
         data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
@@ -222,10 +222,6 @@ def _input_mapping(value: object, where: str) -> InputMapping:
         return InputMapping(_entries(value["entries"], where), **{n: value[n] for n in names - {"entries"}})
     except InputError as error:  # an option that no mapping can have
         raise CheckpointError(Diagnostic(f"the saved specification's `{where}` is wrong: {error}")) from None
-
-
-def _options(mapping: InputMapping) -> dict:
-    return {f.name: getattr(mapping, f.name) for f in dataclasses.fields(mapping) if f.name != "entries"}
 
 
 def _entries_data(entries: Entries) -> dict:

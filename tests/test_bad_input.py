@@ -1,12 +1,18 @@
 """Every kind of bad input: one clear error, and the reasoner is usable afterwards."""
 
+import random
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
+import torch_bridge
 from scallax import (
     InputError,
+    InputMapping,
+    NameResolutionError,
     Reasoner,
     ScallaxError,
     StratificationError,
@@ -81,7 +87,8 @@ def with_value(value: float) -> np.ndarray:
         (
             {"digit_a": digits(), "digit_b": np.ones((2, 10), bool)},
             InputError,
-            "`digit_b` is of dtype bool; only the provenances `unit` and `bool` take bool inputs",
+            "`digit_b` is of dtype bool; only the provenances `bool`, which reads bool inputs, and `unit`, which "
+            "ignores the values of its inputs, take them\nhint: convert it to float32 first",
         ),
         (
             {"digit_a": digits(), "digit_b": "digits"},
@@ -125,6 +132,19 @@ def test_values_are_not_checked_under_tracing(adder):
     values = jax.jit(lambda a: adder(digit_a=a, digit_b=digits()))(with_value(np.nan))
     assert np.isnan(values[1, 3])
     assert np.isfinite(values[0]).all()
+
+
+@pytest.mark.gpu
+def test_every_input_of_the_first_call_is_checked_on_an_accelerator():
+    reasoner = sum_2()
+    good, bad = jax.device_put(digits()), jax.device_put(with_value(np.nan))
+    with pytest.raises(InputError, match="`digit_b` is nan in sample 1"):
+        reasoner(digit_a=good, digit_b=bad)
+    with pytest.raises(InputError, match="`digit_b` is nan in sample 1"):
+        reasoner(digit_a=good, digit_b=bad)
+    reasoner(digit_a=good, digit_b=good)
+    # From then on a check would wait for the accelerator.
+    assert np.isnan(reasoner(digit_a=good, digit_b=bad)[1, 3])
 
 
 @pytest.mark.parametrize(
@@ -277,3 +297,201 @@ def test_errors_of_every_kind_are_scallax_errors():
         sum_2("rel = ")
     with pytest.raises(ValueError, match="there is no provenance"):
         sum_2(provenance="proofs of concept")
+
+
+# 28 proofs of 10 facts out of 60 each: more decisions than are made.
+_BITS = random.Random(0)
+_PROOFS = [_BITS.sample(range(60), 10) for _ in range(28)]
+TANGLE = "\n".join(["rel bit_0() = bit(0)", *(f"rel hit(7) = {', '.join(f'bit({b})' for b in p)}" for p in _PROOFS)])
+TANGLE_OPTIONS = {
+    "provenance": "difftopkproofs",
+    "k": 28,
+    "input_mappings": {"bit": InputMapping(range(60), retain_threshold=0.5)},
+    "output_mappings": {"bit_0": (), "hit": [7]},
+}
+
+
+def tangled_bits() -> np.ndarray:
+    """In the first sample one proof holds; in the others all do."""
+    bits = np.full((3, 60), 0.9, np.float32)
+    bits[0] = 0
+    bits[0, _PROOFS[3]] = 0.9
+    return bits
+
+
+def test_proofs_too_many_to_count_are_one_error_with_the_tuple_and_the_sample(capfd):
+    reasoner, module = Reasoner(TANGLE, **TANGLE_OPTIONS), torch_bridge.Module(TANGLE, **TANGLE_OPTIONS)
+    bits = tangled_bits()
+    message = (
+        "`hit(7)` in sample 1: counting its proofs takes more than 200,000 decisions\n"
+        "hint: lower `k`; up to 10 proofs are counted without a limit"
+    )
+    with pytest.raises(UnsupportedError) as caught:
+        reasoner(bit=bits)
+    assert str(caught.value) == message
+    with pytest.raises(UnsupportedError) as caught:
+        module(bit=torch.tensor(bits, requires_grad=True))
+    assert str(caught.value) == message
+    np.testing.assert_allclose(reasoner(bit=bits[:1])["hit"], [[0.9**10]], rtol=1e-6)
+    tensor = torch.tensor(bits[:1], requires_grad=True)
+    module(bit=tensor)["hit"].sum().backward()
+    np.testing.assert_allclose(tensor.grad[0, _PROOFS[3]], [0.9**9] * 10, rtol=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_proofs_too_many_to_count_are_nan_under_a_transformation(capfd):
+    reasoner, bits = Reasoner(TANGLE, **TANGLE_OPTIONS), tangled_bits()
+
+    def hit(bits):
+        return reasoner(bit=bits)["hit"]
+
+    values, pull = jax.vjp(jax.jit(hit), bits)
+    np.testing.assert_allclose(values, [[0.9**10], [np.nan], [np.nan]], rtol=1e-6)
+    (gradient,) = pull(jnp.ones_like(values))
+    np.testing.assert_allclose(gradient[0, _PROOFS[3]], [0.9**9] * 10, rtol=1e-6)
+    assert np.isnan(gradient[1:, sorted({bit for proof in _PROOFS for bit in proof})]).all()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_relation_that_nothing_fills_is_one_warning():
+    with pytest.warns(UserWarning, match="is empty") as caught:
+        reasoner = Reasoner(
+            "rel edge = {(1, 2)}\nrel end(y) = egde(x, y) and not closed(y)\nrel path(x, y) = edge(x, y) or egde(x, y)",
+            provenance="unit",
+            output_relation="end",
+        )
+    assert [str(warning.message) for warning in caught] == [
+        "<program>:2:14: `egde` is empty: no declaration, fact or rule of it, and no facts or input mapping from "
+        "Python\n"
+        "  rel end(y) = egde(x, y) and not closed(y)\n"
+        "               ^^^^^^^^^^\n"
+        "hint: did you mean `edge`?\n\n"
+        "<program>:2:33: `closed` is empty: no declaration, fact or rule of it, and no facts or input mapping from "
+        "Python\n"
+        "  rel end(y) = egde(x, y) and not closed(y)\n"
+        "                                  ^^^^^^^^^\n"
+        "hint: if it is meant to be empty, declare it: `type closed(…)`"
+    ]
+    assert caught[0].filename == __file__
+    # Who loads a program did not write it just now.
+    assert Reasoner.from_json(reasoner.specification.to_json()) == reasoner
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"program": "type b(i32)\nrel a(x) = b(x)"},
+        {"program": "rel a(x) = b(x)", "relations": [("b", "i32")]},
+        {"program": "rel a(x) = b(x)", "facts": {"b": []}},
+        {"program": "rel a(x) = b(x)", "facts": {"b": [1]}},
+        {"program": "rel a(x) = b(x)", "input_mappings": {"b": [1]}},
+        {"program": "rel a(x) = b(x)", "rules": ["b(1)"]},
+        {"program": "rel a(x) = b(x)\nrel b(x) = a(x)"},
+    ],
+)
+def test_a_relation_that_is_declared_or_filled_is_no_warning(options):
+    Reasoner(**options, provenance="unit", output_relation="a")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"program": "rel a = {0.5::1, 1.5::2, -1.0::3}\nrel 1.000001::b(x) = a(x)"},
+            "<program>:1:18: the tag 1.5 of `a(2)` is outside [0, 1]; there is 1 more\n"
+            "  rel a = {0.5::1, 1.5::2, -1.0::3}\n"
+            "                   ^^^^^^\n"
+            "hint: a tag is a probability",
+        ),
+        (
+            {"program": "rel b = {1}\nrel 2::a(x) = b(x) or b(x)"},
+            "<program>:2:5: the tag 2 of this rule for `a` is outside [0, 1]\n"
+            "  rel 2::a(x) = b(x) or b(x)\n"
+            "      ^\n"
+            "hint: a tag is a probability",
+        ),
+        (
+            {"program": "type a(i32)", "facts": {"a": [(1.0, 1), (-0.5, 2)]}},
+            "facts of `a`: the tag -0.5 of (2) is outside [0, 1]\nhint: a tag is a probability",
+        ),
+        (
+            {
+                "program": "rel b = {0.3::1; 0.7::2}\nrel a = {0.6::1; 0.7::2}\nrel a = {1; 2}",
+                "wmc_with_disjunctions": True,
+            },
+            "<program>:2:10: exclusive facts of `a` add up to 1.3, more than 1; there is 1 more\n"
+            "  rel a = {0.6::1; 0.7::2}\n"
+            "           ^^^^^^^^^^^^^^\n"
+            "hint: what is left of 1 is the probability of none of them; here it is negative",
+        ),
+    ],
+)
+def test_written_numbers_that_are_no_probabilities_are_one_warning(options, message):
+    with pytest.warns(UserWarning, match="outside|more than 1") as caught:
+        reasoner = Reasoner(**options, output_relation="a")
+    assert [str(warning.message) for warning in caught] == [message]
+    Reasoner.from_json(reasoner.specification.to_json())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"program": "rel a = {2::1}", "provenance": "bool"},
+        {"program": "rel a = {2::1}", "provenance": "unit"},
+        {"program": "rel a = {true::1, 1::2, 0::3}"},
+        {"program": "rel a = {0.6::1; 0.7::2}"},
+        {"program": "rel a = {0.6::1; 0.7::2}", "provenance": "diffminmaxprob", "wmc_with_disjunctions": True},
+        {"program": "rel a = {0.6::1; 0.4::2}", "wmc_with_disjunctions": True},
+    ],
+)
+def test_numbers_that_mean_no_probability_or_are_one_are_no_warning(options):
+    Reasoner(**options, output_relation="a")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        (
+            InputMapping(range(3), disjunctive=True),
+            "`a` adds up to 1.5, more than 1, in sample 1 over the exclusive tuples `a(0)`, `a(1)`, `a(2)`; "
+            "it is computed as it is",
+        ),
+        (
+            InputMapping({0: range(2), 1: range(3)}, disjunctive_dim=1),
+            "`a` adds up to 1.5, more than 1, in sample 1 over the exclusive tuples `a(1, 0)`, `a(1, 1)`, `a(1, 2)`; "
+            "it is computed as it is",
+        ),
+    ],
+)
+def test_exclusive_entries_over_1_are_computed_with_one_warning(mapping, message):
+    program = f"type a({', '.join(['i32'] * len(mapping.shape))})"
+    values = np.full((2, *mapping.shape), 1 / 3, np.float32)
+    values.reshape(2, -1)[1, -3:] = 0.5
+    options = {"input_mappings": {"a": mapping}, "output_relation": "a"}
+    reasoner = Reasoner(program, wmc_with_disjunctions=True, **options)
+    reasoner(a=values[:1])
+    with pytest.warns(UserWarning, match="more than 1") as caught:
+        reasoner(a=values)
+    assert [str(warning.message) for warning in caught] == [message]
+    assert caught[0].filename == __file__
+    reasoner(a=values)
+    Reasoner(program, **options)(a=values)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_rounding_of_narrow_exclusive_entries_is_no_warning(dtype):
+    mapping = InputMapping(range(100), disjunctive=True)
+    reasoner = Reasoner(
+        "type a(i32)", wmc_with_disjunctions=True, input_mappings={"a": mapping}, output_mapping=("a", [0])
+    )
+    reasoner(a=jax.nn.softmax(jax.random.normal(jax.random.key(0), (8, 100)).astype(dtype)))
+
+
+def test_unknown_queries_are_told_with_other_unknown_names():
+    with pytest.raises(NameResolutionError) as caught:
+        Reasoner("type a(i33)\nquery b\nquery c(1)", provenance="unit")
+    assert [diagnostic.message for diagnostic in caught.value.diagnostics] == [
+        "unknown type `i33`",
+        "the query is of an unknown relation `b`",
+        "the query is of an unknown relation `c`",
+    ]

@@ -13,7 +13,8 @@ from scallax.reasoner import Reasoner
 from scallax.source import Source
 from tests.oracles import naive_datalog
 
-# The input relation is `f`, the output relation `out`. Few enough proofs for k = 10, few enough facts for all worlds.
+# The input relation is `f`, the output relation `out`. Few enough proofs for k = 10, which inclusion-exclusion counts
+# (more are counted by decisions), few enough facts for all worlds.
 PROGRAMS = {
     "disjunction": ("rel out(x) = f(x, y)", [(0, 1), (0, 2), (1, 2)]),
     "conjunction": ("rel out(x, z) = f(x, y), f(y, z)", [(0, 1), (1, 2), (0, 2), (2, 2)]),
@@ -57,11 +58,12 @@ def by_worlds(name: str, outputs: list[tuple], p: np.ndarray) -> tuple[np.ndarra
     return values, gradient
 
 
+@pytest.mark.parametrize("k", [10, 11])
 @pytest.mark.parametrize("kind", ["inside", "extreme"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_enough_proofs_give_values_and_gradients_of_the_worlds(name: str, kind: str):
+def test_enough_proofs_give_values_and_gradients_of_the_worlds(name: str, kind: str, k: int):
     with jax.enable_x64(True):
-        adder = reasoner(name, provenance="difftopkproofs", k=10)
+        adder = reasoner(name, provenance="difftopkproofs", k=k)
         size = len(PROGRAMS[name][1])
         p = np.random.default_rng(0).uniform(size=size) if kind == "inside" else np.arange(size) % 2.0
         outputs = list(adder.outputs[0].tuples)
@@ -70,6 +72,26 @@ def test_enough_proofs_give_values_and_gradients_of_the_worlds(name: str, kind: 
         expected, expected_gradient = by_worlds(name, outputs, p)
         np.testing.assert_allclose(values, expected, atol=1e-12)
         np.testing.assert_allclose(gradient, expected_gradient, atol=1e-12)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_decisions_count_proofs_of_hundreds_of_facts(grouped: bool):
+    numbers = range(400)
+    program = f"rel out() = {', '.join(f'f({i})' for i in numbers)}\nrel out() = f(0), f(400)"
+    chain = Reasoner(
+        program,
+        k=11,
+        wmc_with_disjunctions=grouped,
+        input_mappings={"f": [*numbers, 400]},
+        output_mapping=("out", ()),
+    )
+    p = np.random.default_rng(0).uniform(0.99, 1, 401).astype(np.float32)
+    whole, last = np.prod(p[1:400], dtype=np.float64), p[400]
+    value, gradient = jax.value_and_grad(lambda p: chain(f=p[None])[0])(p)
+    np.testing.assert_allclose(value, p[0] * (1 - (1 - whole) * (1 - last)), rtol=1e-5)
+    np.testing.assert_allclose(gradient[0], 1 - (1 - whole) * (1 - last), rtol=1e-5)
+    np.testing.assert_allclose(gradient[1:400], p[0] * (1 - last) * whole / p[1:400], rtol=1e-4)
+    np.testing.assert_allclose(gradient[400], p[0] * (1 - whole), rtol=1e-4)
 
 
 @pytest.mark.parametrize("provenance", DIFFERENTIABLE)

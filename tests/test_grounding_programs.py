@@ -243,6 +243,7 @@ def test_endless_recursion_is_an_error_that_names_the_rule(limits: Limits, messa
     with pytest.raises(GroundingError) as caught:
         ground_text("type n(i64)\nrel n(0)\nrel n(x + 1) = n(x)\n", limits=limits)
     assert message in str(caught.value)
+    assert "bound it with a constraint, or give `iter_limit`" in str(caught.value)
     assert "this rule for `n` grew by 1 in the last round" in str(caught.value)
     assert "<program>:3:" in str(caught.value)
 

@@ -163,6 +163,24 @@ def test_queries_are_the_outputs_where_none_are_named(digits):
     np.testing.assert_allclose(values, convolved(*digits.values()), rtol=1e-5)
 
 
+def test_a_listed_nan_has_its_value():
+    program = "rel f = {0.5::1.0, 2.0}\nrel q(x / 0.0 - x / 0.0) = f(x) and x < 2.0\nquery q"
+    (tuples, values) = Reasoner(program, provenance="difftopkproofs")()
+    assert np.isnan(tuples).tolist() == [[True]]
+    np.testing.assert_allclose(values, [[0.5]])
+
+
+def test_a_hidden_relation_can_be_asked_for_and_given():
+    program = "@hidden rel edge = {0.5::(0, 1)}\n@hidden type start(i32)\n@hidden rel end(y) = start(x) and edge(x, y)"
+    tuples, values = Reasoner("@hidden rel a = {0.5::1}\nquery a")()
+    assert tuples == [(1,)]
+    np.testing.assert_allclose(values, [[0.5]])
+    reasoner = Reasoner(
+        program, facts={"edge": [(0.25, (1, 1))]}, input_mappings={"start": [0, 1]}, output_mapping=("end", [1])
+    )
+    np.testing.assert_allclose(reasoner(start=np.array([[1, 0], [0, 1]], np.float32)), [[0.5], [0.25]])
+
+
 def test_facts_rules_relations_and_a_file_are_parts_of_the_program(tmp_path):
     file = tmp_path / "reach.scl"
     file.write_text("rel path(a, b) = edge(a, b)")
@@ -249,6 +267,23 @@ def test_retain_topk_keeps_the_largest_and_of_equal_ones_the_first():
     a = np.array([[0.3, 0.1, 0.3, 0.3, 0, 0, 0, 0, 0, 0]], np.float32)
     b = np.eye(10, dtype=np.float32)[:1]
     np.testing.assert_allclose(reasoner(digit_a=a, digit_b=b)[0, :4], [0.3, 0, 0.3, 0])
+
+
+def test_retain_topk_keeps_the_other_options_of_a_mapping():
+    mapping = InputMapping(
+        {0: range(2), 1: range(3)}, disjunctive_dim=1, retain_threshold=0.1, retain_k=2, sample_dim=1
+    )
+    reasoner = Reasoner(
+        "rel row(i) = cell(i, j)",
+        input_mappings={"cell": mapping},
+        output_mapping=("row", range(2)),
+        retain_topk={"cell": 1},
+    )
+    ((_, found),) = reasoner.specification.input_mappings
+    assert found.options == {**mapping.options, "retain_k": 1}
+    # The largest of each row, not of both.
+    cell = np.array([[[0.2, 0.5, 0.3], [0.2, 0.05, 0.1]]], np.float32)
+    np.testing.assert_allclose(reasoner(cell=cell), [[0.5, 0.2]], rtol=1e-6)
 
 
 def test_exclusive_entries_are_never_true_together():

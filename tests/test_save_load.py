@@ -4,6 +4,7 @@ import copy
 import hashlib
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -436,14 +437,16 @@ def test_our_files_take_modules_and_map_locations(tmp_path, inputs):
     model = make_module()
     torch_bridge.save(tmp_path / "model.pt", model)
     assert torch.equal(torch_bridge.load(tmp_path / "model.pt")(**inputs), model(**inputs))
-    torch_bridge.save(tmp_path / "model.pt", {"weight": torch.ones(2)})
+    torch_bridge.save(tmp_path / "model.pt", {"weight": torch.ones(2)}, overwrite=True)
     assert torch_bridge.load(tmp_path / "model.pt", map_location="meta")["weight"].device.type == "meta"
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path):
     torch_bridge.save(tmp_path / "a.pt", {"epoch": 1})
     with pytest.raises(AttributeError, match="pickle"):
-        torch_bridge.save(tmp_path / "a.pt", {"epoch": 2, "hook": lambda: None})
+        torch_bridge.save(tmp_path / "a.pt", {"epoch": 2, "hook": lambda: None}, overwrite=True)
+    with pytest.raises(CheckpointError, match=r"`.*a.pt` exists; give overwrite=True to replace it$"):
+        torch_bridge.save(tmp_path / "a.pt", {"epoch": 2})
     assert torch_bridge.load(tmp_path / "a.pt") == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
@@ -486,12 +489,30 @@ def test_a_replaced_and_an_added_record_are_refused(tmp_path):
     )
 
 
-def test_a_file_of_torch_has_no_checksums(tmp_path):
-    torch.save({}, tmp_path / "a.pt")
-    with pytest.raises(
-        CheckpointError, match=r"has no checksums: it was not written by torch_bridge\.save; torch\.load reads it$"
-    ):
-        torch_bridge.load(tmp_path / "a.pt")
+def test_a_file_of_plain_torch_is_read_by_the_checksums_of_its_archive(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({"weight": torch.arange(1000.0)}, path)
+    assert torch.equal(torch_bridge.load(path)["weight"], torch.arange(1000.0))
+    data = path.read_bytes()
+    place = data.index(torch.arange(1000.0).numpy().tobytes()) + 400
+    path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    assert not torch.equal(torch.load(path)["weight"], torch.arange(1000.0))
+    with pytest.raises(CheckpointError, match=r"is damaged: the record `a/data/0` does not match its checksum$"):
+        torch_bridge.load(path)
+
+
+def test_what_may_run_code_is_refused_and_named(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    torch.save({"weight": Trap()}, tmp_path / "trap.pt")
+    with pytest.raises(CheckpointError, match=r"holds what torch does not load: `(posix|nt)\.system`\nhint: if you"):
+        torch_bridge.load(tmp_path / "trap.pt")
+    (tmp_path / "trap.pkl").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(CheckpointError, match="no checkpoint file"):
+        torch_bridge.load(tmp_path / "trap.pkl")
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.gpu

@@ -1,54 +1,163 @@
-"""Checkpoint files that are written whole or not at all, and checked before they are used."""
+"""Checkpoints in and out of torch: our files are written whole or not at all, and checked before they are used."""
 
 import hashlib
 import json
-import os
-import secrets
+import pickle
 import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import torch
 
-from scallax.errors import CheckpointError
+from scallax import checkpoint
+from scallax.artifact import Artifact
+from scallax.durable import write_file
+from scallax.errors import CheckpointError, Diagnostic, InputError
+from torch_bridge.module import EXTRA_STATE, Module, pack_specification, read_specification
+from torch_bridge.tensors import from_numpy, to_numpy
 
 FORMAT = 1
 
+Form = Literal["torch", "safetensors", "orbax"]
+
 _MANIFEST = "scallax.json"
+_SAFETENSORS = ".safetensors"
+_TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
 
-def save(path: str | Path, obj: object) -> None:
+def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
     """Writes what `torch.save(obj, path)` would, with a SHA-256 of every record of the file.
 
     `torch.load` reads the file as well. The file appears under its name when it is complete and on the disk: a reader,
-    or a crash, sees the old file or the new one.
+    or a crash, sees the old file or the new one. CheckpointError if there is something at `path` and not `overwrite`,
+    or the file cannot be written. With a name that ends in `.safetensors`, `obj` is a module or a state dict, and the
+    file is one of safetensors, for every framework.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("x+b") as file:
-            torch.save(obj, file)
-            _append_manifest(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+    if Path(path).suffix.lower() == _SAFETENSORS:
+        checkpoint.save(path, artifact_of(obj), overwrite=overwrite)
+    else:
+        write_file(path, partial(_write_torch, obj), overwrite=overwrite)
 
 
 def load(path: str | Path, map_location=None) -> Any:
-    """What `save` wrote; executes nothing from the file. CheckpointError if any byte of its records has changed.
+    """What was saved at `path`, by whatever framework; executes nothing from the file.
 
-    `map_location` is that of `torch.load`. A class of your own in it must be allowed first:
-    `torch.serialization.add_safe_globals`.
+    From a file of torch, what it holds. From an Orbax directory or a safetensors file, the module; of a model around
+    the reasoner, its state dict. `map_location` is that of `torch.load`.
+
+    CheckpointError, with every problem, if something is damaged: files of `save`, Orbax directories and safetensors
+    files have a SHA-256 of everything; those of plain `torch.save` have the checksums of a zip file. A class of your
+    own in a file of torch must be allowed first: `torch.serialization.add_safe_globals`.
     """
-    _verify(Path(path))
-    return torch.load(path, map_location=map_location, weights_only=True)
+    path = Path(path)
+    if _is_torch_file(path):
+        _verify(path)
+        return _load_torch(path, map_location)
+    artifact = checkpoint.read(path)
+    if set(artifact.specifications) == {""}:
+        module = Module.from_reasoner(checkpoint.reasoner_of(artifact))
+        return module if map_location is None else module.to(torch.device(map_location))
+    return _state_dict(artifact, map_location)
 
 
-def _append_manifest(file: BinaryIO) -> None:
+def convert(source: str | Path, target: str | Path, *, form: Form | None = None, overwrite: bool = False) -> None:
+    """Writes the checkpoint `source` once more as `target`, in another form: the same tensors and specifications.
+
+    The form of `target` follows from its name: a safetensors file for `.safetensors`, a file of torch for `.pt`,
+    `.pth`, `.bin`, `.ckpt` or `.tar`, else an Orbax directory. A file of torch must hold a module or a state dict; one
+    that is written holds the module, of a larger model the state dict. CheckpointError if it would lose something that
+    a file of torch has no place for.
+    """
+    artifact = _read(Path(source))
+    if form is None:
+        suffix = Path(target).suffix.lower()
+        form = "safetensors" if suffix == _SAFETENSORS else "torch" if suffix in _TORCH else "orbax"
+    if form == "torch":
+        save_torch = partial(_write_torch, _torch_object(artifact, source))
+        write_file(target, save_torch, overwrite=overwrite)
+    else:
+        checkpoint.save(target, artifact, form=form, overwrite=overwrite)
+
+
+def artifact_of(obj: object) -> Artifact:
+    """A module, or a state dict, as data; copies. InputError for what is neither, or has values that are no tensors."""
+    if isinstance(obj, torch.nn.Module):
+        obj = obj.state_dict()
+    if not isinstance(obj, Mapping):
+        hint = "give a module or its state dict"
+        raise InputError(Diagnostic(f"a {type(obj).__name__} is no model", hint=hint))
+    specifications, tensors = {}, {}
+    for name, value in obj.items():
+        if not isinstance(value, torch.Tensor):
+            hint = "a state dict maps names to tensors: give that of the model alone"
+            raise InputError(Diagnostic(f"`{name}` is a {type(value).__name__}, no tensor", hint=hint))
+        if name.split(".")[-1] == EXTRA_STATE:
+            specifications[name.removesuffix(EXTRA_STATE).removesuffix(".")] = read_specification(value)
+        else:
+            tensors[name] = to_numpy(value)
+    return Artifact(specifications, tensors, door="torch")
+
+
+def _read(path: Path) -> Artifact:
+    if not _is_torch_file(path):
+        return checkpoint.read(path)
+    _verify(path)
+    try:
+        return artifact_of(_load_torch(path, "cpu"))
+    except InputError as error:
+        raise CheckpointError(*(replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics)) from None
+
+
+def _torch_object(artifact: Artifact, source: str | Path) -> object:
+    """What a file of torch holds for an artifact: the module, or a state dict."""
+    lost = [name for name in ("extra", "grounds", "metrics") if getattr(artifact, name)]
+    if lost:
+        hint = f"read them with scallax.checkpoint.read; a converted file has no place for `{'`, `'.join(lost)}`"
+        raise CheckpointError(Diagnostic(f"`{source}` has {', '.join(lost)} beside the model", hint=hint))
+    if set(artifact.specifications) == {""}:
+        return Module.from_reasoner(checkpoint.reasoner_of(artifact))
+    return _state_dict(artifact, None)
+
+
+def _state_dict(artifact: Artifact, map_location) -> dict[str, torch.Tensor]:
+    states = {
+        f"{path}.{EXTRA_STATE}" if path else EXTRA_STATE: pack_specification(specification)
+        for path, specification in artifact.specifications.items()
+    }
+    states |= {name: from_numpy(array) for name, array in artifact.tensors.items()}
+    return states if map_location is None else {n: t.to(torch.device(map_location)) for n, t in states.items()}
+
+
+def _is_torch_file(path: Path) -> bool:
+    """Whether the file is a zip file, as those of torch are; a damaged one may not be."""
+    if path.is_dir() or path.suffix.lower() == _SAFETENSORS:
+        return False
+    try:
+        with path.open("rb") as file:
+            begin = file.read(9)
+    except OSError as error:  # missing, no permission
+        raise CheckpointError(f"`{path}` cannot be read: {error.strerror or error}") from error
+    # A safetensors file under another name begins with a length, then JSON.
+    return begin[8:9] != b"{"
+
+
+def _load_torch(path: Path, map_location) -> Any:
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:  # a class that is not allowed, or no data
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        if not names:
+            raise CheckpointError(f"`{path}` is damaged: {error}") from None
+        shown = ", ".join(f"`{name}`" for name in names)
+        hint = "if you trust its source, allow them first: torch.serialization.add_safe_globals([...])"
+        raise CheckpointError(Diagnostic(f"`{path}` holds what torch does not load: {shown}", hint=hint)) from None
+
+
+def _write_torch(obj: object, file: BinaryIO) -> None:
+    torch.save(obj, file)
     file.flush()
     with zipfile.ZipFile(file, "a") as archive:
         names = archive.namelist()
@@ -62,6 +171,12 @@ def _verify(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             digests = _read_manifest(path, archive)
+            if digests is None:
+                # A file of plain torch.save: the archive's own checksums are all there is.
+                damaged = archive.testzip()
+                if damaged is not None:
+                    raise CheckpointError(f"`{path}` is damaged: the record `{damaged}` does not match its checksum")
+                return
             names = {name for name in archive.namelist() if not name.endswith(f"/{_MANIFEST}")}
             problems = [f"`{path}` lacks the record `{name}`" for name in sorted(set(digests) - names)]
             problems += [f"`{path}` has the unknown record `{name}`" for name in sorted(names - set(digests))]
@@ -74,15 +189,16 @@ def _verify(path: Path) -> None:
         raise CheckpointError(*problems)
 
 
-def _read_manifest(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
+def _read_manifest(path: Path, archive: zipfile.ZipFile) -> dict[str, str] | None:
+    """The SHA-256 of every record by name; None in a file that has none."""
     names = [name for name in archive.namelist() if name.endswith(f"/{_MANIFEST}")]
-    if len(names) != 1:
-        raise CheckpointError(
-            f"`{path}` has no checksums: it was not written by torch_bridge.save; torch.load reads it"
-        )
+    if not names:
+        return None
+    if len(names) > 1:
+        raise CheckpointError(f"`{path}` is damaged: it has checksums twice")
     try:
         manifest = json.loads(archive.read(names[0]))
-    except ValueError:  # damaged text
+    except (ValueError, zipfile.BadZipFile):  # damaged text
         raise CheckpointError(f"`{path}` is damaged: its checksums are unreadable") from None
     if (
         not isinstance(manifest, dict)
@@ -107,11 +223,3 @@ def _sha256(archive: zipfile.ZipFile, name: str) -> str:
         while chunk := record.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

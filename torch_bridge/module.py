@@ -13,7 +13,7 @@ from scallax.specification import Specification, from_json
 from torch_bridge.autograd import apply
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
-_EXTRA_STATE = "_extra_state"
+EXTRA_STATE = "_extra_state"
 # Distributed checkpoints load a tensor only into one of the same length: round it up.
 _TEXT_BLOCK = 1024
 
@@ -149,9 +149,7 @@ class Module(torch.nn.Module):
 
     def get_extra_state(self) -> torch.Tensor:
         """The specification as bytes of JSON, a uint8 tensor padded with spaces."""
-        text = self.specification.to_json().encode()
-        text = text.ljust(-(-len(text) // _TEXT_BLOCK) * _TEXT_BLOCK)
-        return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        return pack_specification(self.specification)
 
     def set_extra_state(self, state: torch.Tensor) -> None:
         """Nothing: `load_state_dict` has compared the programs already."""
@@ -163,8 +161,8 @@ class Module(torch.nn.Module):
         if problems:
             error_msgs.extend(problems)
             return
-        if prefix + _EXTRA_STATE not in state_dict:
-            missing_keys.append(_MissingProgram(prefix + _EXTRA_STATE))
+        if prefix + EXTRA_STATE not in state_dict:
+            missing_keys.append(_MissingProgram(prefix + EXTRA_STATE))
             strict = False
         for path, module in self.named_modules(prefix=prefix.removesuffix(".")):
             load = module.load_logits if isinstance(module, _Logits) else super()._load_from_state_dict
@@ -174,11 +172,11 @@ class Module(torch.nn.Module):
     def _compare(self, prefix: str, state_dict: Mapping, local_metadata: Mapping) -> list[str]:
         """Why the state dict is none of this module's; empty if it is."""
         name = f"module `{prefix.removesuffix('.')}`" if prefix else "the module"
-        state = state_dict.get(prefix + _EXTRA_STATE)
+        state = state_dict.get(prefix + EXTRA_STATE)
         if state is None or (isinstance(state, torch.Tensor) and state.device.type == "meta"):
             return []
         try:
-            differences = _read_specification(state).differences(self.specification)
+            differences = read_specification(state).differences(self.specification)
         except CheckpointError as error:  # damaged data: reported with torch's other messages
             return [f"{name}: {error}"]
         if not differences:
@@ -242,7 +240,15 @@ class _Logits(torch.nn.Module):
 torch.serialization.add_safe_globals([Module, _Logits])
 
 
-def _read_specification(state: object) -> Specification:
+def pack_specification(specification: Specification) -> torch.Tensor:
+    """Bytes of JSON, a uint8 tensor padded with spaces."""
+    text = specification.to_json().encode()
+    text = text.ljust(-(-len(text) // _TEXT_BLOCK) * _TEXT_BLOCK)
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+
+def read_specification(state: object) -> Specification:
+    """What `pack_specification` packed. CheckpointError if it is damaged."""
     if not isinstance(state, torch.Tensor) or state.dtype is not torch.uint8 or state.ndim != 1:
         raise CheckpointError("the saved specification is no text")
     try:

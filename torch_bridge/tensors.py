@@ -40,6 +40,14 @@ def to_torch(array: jax.Array, device: torch.device) -> torch.Tensor:
     return torch.from_dlpack(array).to(device)
 
 
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A copy of the values, of the same dtype."""
+    tensor = tensor.detach().cpu().contiguous().resolve_neg()
+    if tensor.dtype is torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(jnp.bfloat16).copy()
+    return tensor.numpy().copy()
+
+
 def from_numpy(array: np.ndarray) -> torch.Tensor:
     """A tensor on the CPU with a copy of the values, of the same dtype."""
     array = np.array(array, order="C")

@@ -1,21 +1,23 @@
 """From sources to the core form that planning takes: the passes of the analysis in order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import assert_never
 
 from scallax import ir
 from scallax.analysis.boundness import bind_variables
 from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram, FactValue, desugar, is_literal
 from scallax.analysis.inference import Types, infer_types
-from scallax.analysis.names import Names, literal_fits, reject_unsupported, resolve_names
-from scallax.errors import Diagnostic, NameResolutionError, ParseError, TypeInferenceError
+from scallax.analysis.names import Names, literal_fits, near_name, reject_unsupported, resolve_names
+from scallax.errors import Diagnostic, ParseError, TypeInferenceError
 from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.syntax.parser import parse
 from scallax.values import Value, ValueType
+
+# What a literal that does not fit its type is given instead: the first that holds it.
+_WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
 
 
 def analyse(sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None) -> ir.Program:
@@ -31,8 +33,7 @@ def analyse(sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value,
     names = resolve_names(items)
     core = desugar(items, names)
     types = infer_types(core, names, given or {})
-    _check_queries(core, types)
-    return _lower(core, types, names)
+    return _lower(core, types, names, _find_undefined(core, names, given or {}))
 
 
 def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
@@ -49,21 +50,27 @@ def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
     return items
 
 
-def _check_queries(core: CoreProgram, types: Types) -> None:
-    problems = []
-    for name, span in core.queries.items():
-        relation = name.partition("(")[0]
-        known = [other for other in types.relations if "(" not in other]
-        is_written = relation in types.relations and types.relations[relation].span not in (None, span)
-        if not is_written:
-            near = get_close_matches(relation, [other for other in known if other != relation], 1)
-            hint = f"did you mean `{near[0]}`?" if near else "declare it, or give it facts or rules"
-            problems.append(Diagnostic(f"the query is of an unknown relation `{relation}`", span, hint))
-    if problems:
-        raise NameResolutionError(*problems)
+def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> tuple[Diagnostic, ...]:
+    """A warning for each relation of a body that nothing declares or fills: at its first atom."""
+    # Relations of atom queries are named by the atom as printed.
+    written = [part.relation for part in (*core.facts, *core.clauses) if "(" not in part.relation]
+    defined = dict.fromkeys([*names.relations, *written, *given])
+    undefined: dict[str, Span] = {}
+    for clause in core.clauses:
+        for literal in clause.body:
+            if isinstance(literal, BodyAtom) and literal.atom.name not in defined:
+                undefined.setdefault(literal.atom.name, literal.atom.span)
+    return tuple(
+        Diagnostic(
+            f"`{relation}` is empty: no declaration, fact or rule of it, and no facts or input mapping from Python",
+            span,
+            near_name(relation, defined) or f"if it is meant to be empty, declare it: `type {relation}(…)`",
+        )
+        for relation, span in undefined.items()
+    )
 
 
-def _lower(core: CoreProgram, types: Types, names: Names) -> ir.Program:
+def _lower(core: CoreProgram, types: Types, names: Names, warnings: tuple[Diagnostic, ...]) -> ir.Program:
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
     rules = tuple(_RuleLowering(types, problems).rule(clause) for clause in core.clauses)
@@ -75,7 +82,7 @@ def _lower(core: CoreProgram, types: Types, names: Names) -> ir.Program:
         column_names = (None,) * len(relation.columns) if declared is None else declared.names
         relations.append(ir.Relation(name, relation.columns, column_names, name in names.hidden, relation.span))
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
-    return ir.Program(tuple(relations), bind_variables(rules), facts, queries)
+    return ir.Program(tuple(relations), bind_variables(rules), facts, queries, warnings)
 
 
 def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:
@@ -90,7 +97,8 @@ def _value(value: FactValue, type: ValueType, problems: list[Diagnostic]) -> Val
     assert isinstance(literal, ast.Literal)
     if not literal_fits(literal, type):
         low, high = type.bounds
-        hint = f"values of `{type}` go from {low} to {high}: declare a wider type, such as `i64`"
+        wider = next((f"`{t}`" for t in _WIDER_TYPES if literal_fits(literal, t)), "`f64`, which rounds")
+        hint = f"values of `{type}` go from {low} to {high}: declare another type, such as {wider}"
         problems.append(Diagnostic(f"{literal.value} does not fit `{type}`", literal.span, hint))
     if type.is_float and literal.kind is LiteralKind.INTEGER:
         return float(literal.value)

@@ -1,6 +1,6 @@
 """Name resolution: what each declared name stands for, and which constructs are still to come."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -135,8 +135,19 @@ def _written_relations(declaration: ast.Declaration) -> Iterator[str]:
             yield from (head.name for head in heads)
 
 
+def _mentioned_relations(declaration: ast.Declaration) -> Iterator[str]:
+    """The relations that a declaration writes or reads, a query aside."""
+    yield from _written_relations(declaration)
+    if isinstance(declaration, ast.Rule):
+        yield from (node.name for node in ast.walk(declaration.body) if isinstance(node, ast.Application))
+
+
 def resolve_names(items: Sequence[ast.Item]) -> Names:
-    """The declarations of a program. Raises `NameResolutionError` with all names that are unknown or declared twice."""
+    """The declarations of a program.
+
+    Raises `NameResolutionError` with all names that are unknown or declared twice; a relation is unknown in a query if
+    nothing else mentions it.
+    """
     resolver = _Resolver()
     for item in items:
         resolver.declare(item)
@@ -144,6 +155,7 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
     for node in ast.walk(tuple(items)):
         if isinstance(node, ast.Cast):
             resolver.type(node.type)
+    resolver.check_queries(items)
     if resolver.problems:
         raise NameResolutionError(*resolver.problems)
     return Names(resolver.types, resolver.constants, resolver.relations, frozenset(resolver.hidden))
@@ -276,14 +288,28 @@ class _Resolver:
                 self.report(f"{value.kind.value} constant `{declaration.name}` does not fit `{type}`", declaration.span)
         return value
 
+    def check_queries(self, items: Sequence[ast.Item]) -> None:
+        declarations = [item.declaration for item in items]
+        known = dict.fromkeys(name for declaration in declarations for name in _mentioned_relations(declaration))
+        for declaration in declarations:
+            if isinstance(declaration, ast.Query) and declaration.target.name not in known:
+                name = declaration.target.name
+                hint = near_name(name, known) or "declare it, or give it facts or rules"
+                self.report(f"the query is of an unknown relation `{name}`", declaration.target.span, hint)
+
     def unknown(self, kind: str, name: str, span: Span, known: Sequence[str]) -> None:
-        near = get_close_matches(name, known, 1)
-        self.report(f"unknown {kind} `{name}`", span, f"did you mean `{near[0]}`?" if near else None)
+        self.report(f"unknown {kind} `{name}`", span, near_name(name, known))
 
     def report(self, message: str, span: Span, hint: str | None = None) -> None:
         diagnostic = Diagnostic(message, span, hint)
         if diagnostic not in self.problems:
             self.problems.append(diagnostic)
+
+
+def near_name(name: str, known: Iterable[str]) -> str | None:
+    """A hint at the nearest of the known names, if one is near."""
+    near = get_close_matches(name, known, 1)
+    return f"did you mean `{near[0]}`?" if near else None
 
 
 def literal_fits(literal: ast.Literal, type: ValueType) -> bool:

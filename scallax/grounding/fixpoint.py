@@ -387,6 +387,7 @@ class _Grounder:
                 f" `{rule.relation}`, {self._num_tuples:,} tuples and"
                 f" {self.database.builder.num_derivations:,} derivations in all",
                 rule.span,
-                "if the recursion does not end, bound it with a constraint; if it does, raise the limit",
+                "if the recursion does not end, bound it with a constraint, or give `iter_limit`; if it does, bind more"
+                " variables of the rule, or give fewer facts",
             )
         )

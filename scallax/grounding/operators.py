@@ -145,7 +145,7 @@ def _probe(
                 Diagnostic(
                     f"joining `{step.relation}` in this rule gives over {max_rows:,} rows",
                     span,
-                    "join on more columns, constrain the variables further, or raise the limit on derivations",
+                    "join on more columns, or constrain the variables further",
                 )
             )
         parts.append(index.expand(groups, counts))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int, PyTree
 
+from scallax.kernels.batches import varying_constant
 from scallax.kernels.schedule import Schedule
 
 Tags = PyTree[Array]
@@ -30,6 +31,8 @@ def fold_tiles(
     as `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`;
     until then, all see them as they were. A loop is repeated until no row of its tiles differs from the round before.
     """
+    reference = jax.tree.leaves(rows)[0]
+    false, start = varying_constant(reference, False), varying_constant(reference, 0)
 
     def step(state):
         index, rounds, changed, total, rows = state
@@ -51,8 +54,8 @@ def fold_tiles(
         written, differ = lax.switch(
             jnp.where(ends, jnp.where(cyclic, 2, 1), 0),
             [
-                lambda rows, _: (read(rows), jnp.bool_(False)),
-                lambda _, total: (finish(total, index), jnp.bool_(False)),
+                lambda rows, _: (read(rows), false),
+                lambda _, total: (finish(total, index), false),
                 settle,
             ],
             rows,
@@ -66,8 +69,8 @@ def fold_tiles(
         return jnp.where(again, loop, index + 1), rounds, changed & cyclic & (loop < 0), total, rows
 
     total = jax.tree.map(lambda leaf: leaf[:width], rows)
-    start = (jnp.int32(0), jnp.int32(0), jnp.bool_(False), total, rows)
-    return lax.while_loop(lambda state: state[0] < schedule.count, step, start)[-1]
+    state = (start, start, false, total, rows)
+    return lax.while_loop(lambda state: state[0] < schedule.count, step, state)[-1]
 
 
 def take_block(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
+from scallax.errors import Diagnostic
+
 # Arrays with the axes `rows, ..., batch`.
 Tags = PyTree[Array]
 
@@ -115,3 +117,11 @@ class AbstractProvenance(ABC):
         self, tags: Tags, literals: LiteralTable
     ) -> Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]:
         """Output values of tags; differentiable in the literals' probabilities unless `has_tag_gradient`."""
+
+    @property
+    def refusal(self) -> Diagnostic | None:
+        """What is wrong with the first output, by sample and then in their order, that `recover` makes NaN.
+
+        Of probabilities that are all finite. None: it makes none NaN.
+        """
+        return None

@@ -5,7 +5,7 @@ with component analysis and caching: Sang et al., SAT 2004). A variable is a lit
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -13,24 +13,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax import ShapeDtypeStruct
 
-from scallax.errors import Diagnostic, UnsupportedError
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.dnf import ProofSets, Sections
 
 # A clause: the literals that are true in it, as `literal + 1`, and those that are false, as `-(literal + 1)`.
 Clause = frozenset[int]
+Formula = frozenset[Clause]
 
 # Nodes of one diagram.
-_MAX_NODES = 200_000
+MAX_NODES = 200_000
+
+# Values of nodes held at once.
+_MAX_NUMBERS = 1 << 24
 
 _FALSE, _TRUE = 0, 1
+_FALSE_FORMULA: Formula = frozenset()
+_TRUE_FORMULA: Formula = frozenset({frozenset()})
 
 
 def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool) -> jax.Array:
     """The probability `[outputs, batch]` that some proof of each output is true; differentiable in the probabilities.
 
-    Exact for any number of proofs, computed in float64 on the host. Raises `UnsupportedError` for a set of proofs whose
-    diagram passes the node budget.
+    Exact for any number of proofs, computed in float64 on the host. A set of proofs whose diagram would pass
+    `MAX_NODES` is refused: by sample and then by output, the first output with such a set is NaN, and so is every later
+    one whose set had not been counted before; the gradients of their samples are NaN. Finite probabilities give no
+    other NaN. Nothing is raised: XLA would report that in its own words.
     """
     groups = jnp.cumsum(literals.group_end, dtype=jnp.int32) - literals.group_end.astype(jnp.int32)
     used = proofs.weights != -jnp.inf
@@ -61,33 +68,45 @@ class _Diagram:
     group: Sequence[int]
     choices: list[list[tuple[int | None, int]] | None] = field(default_factory=lambda: [None, None])
     parts: list[tuple[int, ...] | None] = field(default_factory=lambda: [None, None])
-    known: dict[frozenset[Clause], int] = field(default_factory=dict)
+    known: dict[Formula, int] = field(default_factory=lambda: {_FALSE_FORMULA: _FALSE, _TRUE_FORMULA: _TRUE})
 
-    def build(self, clauses: frozenset[Clause]) -> int:
-        if frozenset() in clauses:
-            return _TRUE
-        if not clauses:
-            return _FALSE
-        if clauses not in self.known:
-            components = self._components(clauses)
-            if len(components) > 1:
-                node = self._add(None, tuple(self.build(part) for part in components))
-            else:
-                node = self._add(self._branch(clauses), None)
-            self.known[clauses] = node
-        return self.known[clauses]
+    def build(self, formula: Formula) -> int | None:
+        """The node of a formula; None if it takes more than `MAX_NODES`."""
+        # Formulas that wait for those above them. A formula may be as deep as it has variables: too deep to recurse.
+        waiting = [formula]
+        expanded: dict[Formula, tuple[list[int | None] | None, list[Formula]]] = {}
+        while waiting:
+            current = waiting[-1]
+            if current in self.known:
+                waiting.pop()
+                continue
+            if current not in expanded:
+                expanded[current] = self._expand(current)
+            outcomes, children = expanded[current]
+            missing = [child for child in children if child not in self.known]
+            if missing:
+                waiting += reversed(missing)
+                continue
+            if len(self.parts) >= MAX_NODES:
+                return None
+            nodes = [self.known[child] for child in children]
+            self.choices.append(None if outcomes is None else list(zip(outcomes, nodes, strict=True)))
+            self.parts.append(tuple(nodes) if outcomes is None else None)
+            self.known[current] = len(self.parts) - 1
+            del expanded[current]
+        return self.known[formula]
 
-    def _add(self, choices, parts) -> int:
-        if len(self.parts) >= _MAX_NODES:
-            raise UnsupportedError(
-                Diagnostic(
-                    f"counting the models of one output's proofs takes more than {_MAX_NODES} decisions",
-                    hint="lower `k`; up to 10 proofs are counted without a limit",
-                )
-            )
-        self.choices.append(choices)
-        self.parts.append(parts)
-        return len(self.parts) - 1
+    def _expand(self, formula: Formula) -> tuple[list[int | None] | None, list[Formula]]:
+        """The variable-disjoint parts of a formula; if it is one, the outcomes of a variable and what is left then."""
+        components = self._components(formula)
+        if len(components) > 1:
+            return None, components
+        counts = Counter(self.group[abs(literal) - 1] for clause in formula for literal in clause)
+        # The most frequent variable; the first of equal ones, so that rounding is reproducible.
+        variable = min(counts, key=lambda v: (-counts[v], v))
+        members = {abs(x) - 1 for clause in formula for x in clause if self.group[abs(x) - 1] == variable}
+        outcomes: list[int | None] = [*sorted(members), None]
+        return outcomes, [self._given(formula, members, outcome) for outcome in outcomes]
 
     def _components(self, clauses: frozenset[Clause]) -> list[frozenset[Clause]]:
         """The clauses in sets that share no variable."""
@@ -104,19 +123,12 @@ class _Diagram:
             parts = [*apart, (variables, members)]
         return [frozenset(members) for _, members in parts]
 
-    def _branch(self, clauses: frozenset[Clause]) -> list[tuple[int | None, int]]:
-        counts = Counter(self.group[abs(literal) - 1] for clause in clauses for literal in clause)
-        # The most frequent variable; the first of equal ones, so that rounding is reproducible.
-        variable = min(counts, key=lambda v: (-counts[v], v))
-        members = {abs(x) - 1 for clause in clauses for x in clause if self.group[abs(x) - 1] == variable}
-        outcomes: list[int | None] = [*sorted(members), None]
-        return [(outcome, self.build(self._given(clauses, members, outcome))) for outcome in outcomes]
-
     @staticmethod
-    def _given(clauses: frozenset[Clause], members: set[int], outcome: int | None) -> frozenset[Clause]:
+    def _given(formula: Formula, members: set[int], outcome: int | None) -> Formula:
         true = {m + 1 if m == outcome else -(m + 1) for m in members}
         false = {-literal for literal in true}
-        return frozenset(clause - true for clause in clauses if clause.isdisjoint(false))
+        left = frozenset(clause - true for clause in formula if clause.isdisjoint(false))
+        return _TRUE_FORMULA if frozenset() in left else left
 
     def evaluate(self, p: np.ndarray) -> list[np.ndarray]:
         """The probability of every node, for p `[literals, samples]`."""
@@ -154,40 +166,67 @@ class _Diagram:
         return gradient
 
 
-def _distinct(used, positive, negated):
-    """Each distinct proof set as clauses, with the outputs and samples that have it."""
+def _diagrams(used, positive, negated, groups) -> Iterator[tuple[_Diagram, int | None, np.ndarray, np.ndarray]]:
+    """A diagram and its root for each distinct proof set, with the outputs and samples that have it.
+
+    In the order of the first of these, by sample and then by output. From the first that takes more than `MAX_NODES`
+    on, the root is None: one such is as much time as is worth to lose.
+    """
+    used, positive, negated = np.asarray(used), np.asarray(positive), np.asarray(negated)
+    group = np.asarray(groups).tolist()
     num_outputs, k, words, batch = positive.shape
-    bits = np.concatenate([positive, negated], 2).transpose(0, 3, 1, 2).reshape(num_outputs * batch, k, 2 * words)
-    kept = used.transpose(0, 2, 1).reshape(num_outputs * batch, k)
+    bits = np.concatenate([positive, negated], 2).transpose(3, 0, 1, 2).reshape(batch * num_outputs, k, 2 * words)
+    kept = used.transpose(2, 0, 1).reshape(batch * num_outputs, k)
     rows = np.concatenate([bits.reshape(len(bits), -1), kept.astype(np.uint32)], 1)
     _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    for index, row in enumerate(first):
+    is_refused = False
+    for number in np.argsort(first):
+        row = first[number]
         clauses = set()
         for clause in bits[row][kept[row]]:
             members = np.flatnonzero(np.unpackbits(clause.astype("<u4").view(np.uint8), bitorder="little"))
             clauses.add(frozenset(int(m) + 1 if m < 32 * words else -(int(m) - 32 * words + 1) for m in members))
-        where = np.flatnonzero(inverse == index)
-        yield frozenset(clauses), where // batch, where % batch
+        diagram = _Diagram(group)
+        root = None if is_refused else diagram.build(_TRUE_FORMULA if frozenset() in clauses else frozenset(clauses))
+        is_refused = root is None
+        where = np.flatnonzero(inverse.reshape(-1) == number)
+        yield diagram, root, where % num_outputs, where // num_outputs
 
 
 def _values(p, used, positive, negated, groups):
-    p64, group = np.asarray(p, np.float64), np.asarray(groups).tolist()
+    p64 = np.asarray(p, np.float64)
     values = np.zeros((used.shape[0], p.shape[1]))
-    for clauses, outputs, samples in _distinct(np.asarray(used), np.asarray(positive), np.asarray(negated)):
-        diagram = _Diagram(group)
-        root = diagram.build(clauses)
-        values[outputs, samples] = diagram.evaluate(p64[:, samples])[root]
-    return values.astype(p.dtype)
+    # Probabilities may be any numbers under `jit`.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for diagram, root, outputs, samples in _diagrams(used, positive, negated, groups):
+            for part in _slices(len(samples), diagram):
+                at = outputs[part], samples[part]
+                values[at] = np.nan if root is None else _count(diagram, root, p64[:, samples[part]])
+        return values.astype(p.dtype)
+
+
+def _count(diagram: _Diagram, root: int, p: np.ndarray) -> np.ndarray:
+    """The value of the root; infinite where finite numbers are too large for float64."""
+    value = diagram.evaluate(p)[root]
+    return np.where(np.isnan(value) & np.isfinite(p).all(0), np.inf, value)
 
 
 def _gradient(p, used, positive, negated, groups, cotangent):
-    p64, group = np.asarray(p, np.float64), np.asarray(groups).tolist()
+    p64 = np.asarray(p, np.float64)
     cotangent = np.asarray(cotangent, np.float64)
     gradient = np.zeros(p.shape)
-    for clauses, outputs, samples in _distinct(np.asarray(used), np.asarray(positive), np.asarray(negated)):
-        diagram = _Diagram(group)
-        root = diagram.build(clauses)
-        chosen = p64[:, samples]
-        part = diagram.pull_back(root, diagram.evaluate(chosen), chosen, cotangent[outputs, samples])
-        np.add.at(gradient.T, samples, part.T)
-    return gradient.astype(p.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for diagram, root, outputs, samples in _diagrams(used, positive, negated, groups):
+            for part in _slices(len(samples), diagram):
+                at, chosen = (outputs[part], samples[part]), p64[:, samples[part]]
+                change = np.full_like(chosen, np.nan)
+                if root is not None:
+                    change = diagram.pull_back(root, diagram.evaluate(chosen), chosen, cotangent[at])
+                np.add.at(gradient.T, samples[part], change.T)
+        return gradient.astype(p.dtype)
+
+
+def _slices(count: int, diagram: _Diagram) -> Iterator[slice]:
+    """Slices of so many samples that the values of all nodes can be held."""
+    size = max(1, _MAX_NUMBERS // len(diagram.parts))
+    return (slice(start, start + size) for start in range(0, count, size))

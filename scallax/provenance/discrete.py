@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
@@ -37,8 +38,7 @@ class Boolean(AbstractProvenance):
 
     def leaf_tags(self, literals: LiteralTable) -> Bool[Array, "leaves batch"]:
         holds = (literals.probabilities != 0) & literals.present
-        constants = jnp.broadcast_to(jnp.array([[False], [True]]), (2, holds.shape[1]))
-        return jnp.concatenate([constants, holds])
+        return jnp.concatenate([batch_constant(holds, (1,), False), batch_constant(holds, (1,), True), holds])
 
     @property
     def block_rows(self):

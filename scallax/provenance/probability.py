@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
@@ -14,8 +15,7 @@ from scallax.provenance.base import AbstractProvenance, LiteralTable
 def _leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves batch"]:
     """`zero`, 1 and the literals' probabilities, `zero` where absent."""
     p = jnp.where(literals.present, literals.probabilities, zero)
-    constants = jnp.broadcast_to(jnp.array([[zero], [1]], p.dtype), (2, p.shape[1]))
-    return jnp.concatenate([constants, p])
+    return jnp.concatenate([batch_constant(p, (1,), zero), batch_constant(p, (1,), 1), p])
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,10 @@ class MinMax(AbstractProvenance):
         return number_prior(tag, self.keeps_bool_tags)
 
     def leaf_tags(self, literals: LiteralTable) -> DecidingLiteral:
-        num_literals, batch = literals.probabilities.shape
+        num_literals = literals.probabilities.shape[0]
         origin = jnp.pad(1 + jnp.arange(num_literals, dtype=jnp.int32), (2, 0))
-        return DecidingLiteral(
-            _leaf_values(literals, -jnp.inf), jnp.broadcast_to(origin[:, None], (len(origin), batch))
-        )
+        none = batch_constant(literals.probabilities, origin.shape, 0, jnp.int32)
+        return DecidingLiteral(_leaf_values(literals, -jnp.inf), none + origin[:, None])
 
     @property
     def block_rows(self):

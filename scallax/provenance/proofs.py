@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from scallax.errors import Diagnostic
+from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
-from scallax.provenance.decisions import count_models
+from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, concatenate, conjoin, literal_bits, select
 from scallax.provenance.probability import number_prior
 from scallax.provenance.wmc import clause_weights, inclusion_exclusion
@@ -57,12 +59,12 @@ class TopKProofs(AbstractProvenance):
 
     def leaf_tags(self, literals: LiteralTable) -> ProofSets:
         p = literals.probabilities
-        num_literals, batch = p.shape
+        num_literals = p.shape[0]
         sections = _sections(literals)
         first = jnp.concatenate(
             [
-                jnp.full((1, batch), -jnp.inf, p.dtype),
-                jnp.ones((1, batch), p.dtype),
+                batch_constant(p, (1,), -jnp.inf),
+                batch_constant(p, (1,), 1),
                 jnp.where(literals.present, p, -jnp.inf),
             ]
         )
@@ -115,6 +117,13 @@ class TopKProofs(AbstractProvenance):
     def recover(self, tags, literals):
         count = inclusion_exclusion if self.k <= _MAX_INCLUSION_EXCLUSION else count_models
         return count(tags, literals, _sections(literals), self.grouped)
+
+    @property
+    def refusal(self):
+        if self.k <= _MAX_INCLUSION_EXCLUSION:
+            return None
+        hint = f"lower `k`; up to {_MAX_INCLUSION_EXCLUSION} proofs are counted without a limit"
+        return Diagnostic(f"counting its proofs takes more than {MAX_NODES:,} decisions", hint=hint)
 
     def _needs_grouped_weights(self, sections: Sections) -> bool:
         """Whether a weight is no product of its literals' weights even if no literal repeats."""

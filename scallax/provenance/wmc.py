@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.dnf import ProofSets, Sections
 
@@ -54,7 +55,7 @@ def _independent_backward(sections, saved, cotangent):
         prefixes = lax.dynamic_update_index_in_dim(prefixes, product, literal, 0)
         return product * _factor(sections, p, bits, literal), prefixes
 
-    prefixes = jnp.zeros((p.shape[0], *ones.shape), p.dtype)
+    prefixes = batch_constant(ones, (p.shape[0], *ones.shape[:-1]), 0)
     _, prefixes = lax.fori_loop(jnp.int32(0), count, keep_prefix, (ones, prefixes))
 
     def pull_back(step, state):
@@ -95,7 +96,7 @@ def _has(words: UInt32[Array, "... words batch"], literal: Int[Array, ""]) -> Bo
 
 
 def _ones(p, bits):
-    return jnp.ones((*bits.shape[:-2], bits.shape[-1]), p.dtype)
+    return batch_constant(p, (*bits.shape[:-2],), 1)
 
 
 def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
@@ -125,7 +126,7 @@ def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
             jnp.where(end, jnp.zeros_like(count), count),
         ), None
 
-    start = (ones, jnp.zeros_like(ones), jnp.zeros_like(ones), jnp.zeros(ones.shape, jnp.int32))
+    start = (ones, jnp.zeros_like(ones), jnp.zeros_like(ones), jnp.zeros_like(ones, jnp.int32))
     indices = jnp.arange(p.shape[0], dtype=jnp.int32)
     (weights, *_), _ = lax.scan(step, start, (indices, p, literals.group_end))
     return weights
@@ -154,8 +155,8 @@ def inclusion_exclusion(
 def _signed_unions(weights, bits, literals, sections, grouped):
     k = weights.shape[-2]
     valid = weights != -jnp.inf
-    unions = jnp.zeros((1, *bits.shape[:1], *bits.shape[2:]), bits.dtype)
-    exists = jnp.ones((1, *weights.shape[:1], weights.shape[-1]), bool)
+    unions = jnp.zeros_like(bits[None, :, 0])
+    exists = jnp.ones_like(valid[None, :, 0])
     for proof in range(k):
         unions = jnp.concatenate([unions, unions | bits[None, :, proof]])
         exists = jnp.concatenate([exists, exists & valid[None, :, proof]])

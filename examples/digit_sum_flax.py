@@ -1,0 +1,116 @@
+"""Learns to read handwritten digits from nothing but the sums of pairs of them, in JAX alone; Ctrl-C ends it early."""
+
+import argparse
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from sklearn.datasets import load_digits
+
+import scallax.nn
+
+BATCH, PAIRS_PER_EPOCH, TEST_PAIRS = 32, 6400, 5000
+
+
+class DigitAdder(nnx.Module):
+    """Images of two digits to probabilities of their sum; the rule is all it is told about digits."""
+
+    def __init__(self, rngs):
+        self.encoder = nnx.Sequential(
+            nnx.Conv(1, 32, (3, 3), rngs=rngs),
+            nnx.BatchNorm(32, momentum=0.9, rngs=rngs),
+            nnx.relu,
+            lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2)).reshape(len(x), -1),
+            nnx.Linear(512, 128, rngs=rngs),
+            nnx.relu,
+            nnx.Linear(128, 10, rngs=rngs),
+        )
+        self.adder = scallax.nn.Reasoner(
+            provenance="difftopkproofs",
+            k=3,
+            program="rel sum_2(a + b) = digit_a(a) and digit_b(b)",
+            input_mappings={"digit_a": range(10), "digit_b": range(10)},
+            output_mapping=("sum_2", range(19)),
+        )
+
+    def __call__(self, img_a, img_b):
+        """Images `[batch, 8, 8, 1]` in [0, 1] to probabilities `[batch, 19]`."""
+        return self.adder(digit_a=nnx.softmax(self.encoder(img_a)), digit_b=nnx.softmax(self.encoder(img_b)))
+
+
+def load_images():
+    """Images and labels for training, then for testing: a fixed split of scikit-learn's 1,797 digits."""
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(images))
+    images, labels = images.astype(np.float32).reshape(-1, 8, 8, 1)[order] / 16, labels.astype(np.int32)[order]
+    return (images[:1437], labels[:1437]), (images[1437:], labels[1437:])
+
+
+def make_pairs(images, labels, count, seed):
+    """Random pairs of images and their sums; the same for the same seed."""
+    first, second = np.random.default_rng(seed).integers(len(images), size=(2, count))
+    return images[first], images[second], labels[first] + labels[second]
+
+
+@nnx.jit
+def train_step(model, optimizer, img_a, img_b, sums):
+    """One step of the optimizer on a batch of pairs; its loss."""
+
+    def loss_of(model):
+        return -jnp.take_along_axis(jnp.log(model(img_a, img_b) + 1e-6), sums[:, None], axis=1).mean()
+
+    loss, gradients = nnx.value_and_grad(loss_of)(model)
+    optimizer.update(model, gradients)
+    return loss
+
+
+@nnx.jit
+def predict(model, img_a, img_b):
+    """The likeliest sums of the pairs."""
+    return model(img_a, img_b).argmax(1)
+
+
+def train_epoch(model, optimizer, pairs, report):
+    """One pass over the pairs; `report` is called with the loss of each batch."""
+    model.train()
+    for start in range(0, len(pairs[0]), BATCH):
+        report(float(train_step(model, optimizer, *(part[start : start + BATCH] for part in pairs))))
+
+
+def accuracy(model, pairs):
+    """The share of the pairs whose sum is read right."""
+    model.eval()
+    return float((predict(model, *pairs[:2]) == pairs[2]).mean())
+
+
+def train(epochs):
+    """Trains a model; the model and its accuracy on pairs of unseen images."""
+    train_images, test_images = load_images()
+    test_pairs = make_pairs(*test_images, TEST_PAIRS, seed=0)
+    model = DigitAdder(nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.adam(3e-3), wrt=nnx.Param)
+    columns = [BarColumn(16), MofNCompleteColumn(), "{task.fields[figures]}", TimeElapsedColumn()]
+    with Progress("{task.description}", *columns) as progress:
+        for epoch in range(1, epochs + 1):
+            pairs = make_pairs(*train_images, PAIRS_PER_EPOCH, seed=epoch)
+            task = progress.add_task(f"epoch {epoch}", total=PAIRS_PER_EPOCH // BATCH, figures="")
+            losses = []
+
+            def report(loss, task=task, losses=losses):
+                losses.append(loss)
+                progress.update(task, advance=1, figures=f"loss {loss:.3f}")
+
+            train_epoch(model, optimizer, pairs, report)
+            score = accuracy(model, test_pairs)
+            progress.update(task, figures=f"loss {losses[-1]:.3f}  {score:.1%} of unseen sums")
+    return model, accuracy(model, test_pairs)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=5)
+    print(f"accuracy {train(parser.parse_args().epochs)[1]:.1%}")

@@ -1,0 +1,310 @@
+"""Files and directories written whole or not at all: a reader, or a crash, sees the old one or the new one."""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from scallax.errors import CheckpointError, Diagnostic
+
+T = TypeVar("T")
+
+# All that is unfinished lies in a hidden directory beside its target, `.name.0123456789abcdef.scallax-saving`: the new
+# file or directory while it is written, and the previous directory while the new one takes its place. Its writer holds
+# a lock on a file in it, which ends with the writer: what is not locked was left by a crash.
+_STAGING = re.compile(r"\.(.+)\.[0-9a-f]{16}\.scallax-saving")
+_LOCK = "lock"
+_NEW = "new"
+_PREVIOUS = "previous"
+_REMOVED = "removed"
+
+_CHECKS = 5
+_MAX_CHECKS = 100
+_PAUSE = 0.02
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def write_file(path: str | Path, write: Callable[[BinaryIO], None], *, overwrite: bool) -> None:
+    """Lets `write` fill the file, open for reading and writing, that then appears at `path`.
+
+    When it returns, the file is on the disk. CheckpointError, with nothing changed, if there is something at `path`
+    (with `overwrite`: something else than a file), or the system refuses, as it does when the disk is full.
+    """
+    target = _resolve(path)
+    with _reported(path):
+        _check_free(path, target, overwrite=overwrite, is_right_kind=os.path.isfile, kind="file")
+        with _staging(target) as staging:
+            with (staging / _NEW).open("x+b") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if overwrite:
+                (staging / _NEW).replace(target)
+            else:
+                _link(staging / _NEW, target, path)
+            _sync(target.parent)
+    _remove_leftovers(target.parent)
+
+
+def write_directory(path: str | Path, write: Callable[[Path], None], *, overwrite: bool) -> None:
+    """Lets `write` make the directory, at the path it is given, that then appears at `path`.
+
+    As `write_file`; but a directory cannot be replaced in one step. A crash between the two steps leaves the previous
+    one where `recover` finds it; `read_directory` sees one or the other at any time.
+    """
+    target = _resolve(path)
+    with _reported(path):
+        _check_free(path, target, overwrite=overwrite, is_right_kind=os.path.isdir, kind="directory")
+        with _staging(target) as staging:
+            write(staging / _NEW)
+            _sync_tree(staging / _NEW)
+            _sync(staging)
+            _sync(target.parent)
+            _swap_in(staging, target, path, overwrite=overwrite)
+            _sync(target.parent)
+    _remove_leftovers(target.parent)
+
+
+def remove_directory(path: Path) -> None:
+    """Removes a directory in one step, as a reader sees it; nothing happens if it is not there."""
+    with _reported(path, "removed"), _staging(path) as staging, suppress(FileNotFoundError):
+        path.rename(staging / _REMOVED)
+
+
+def recover(path: str | Path) -> Path:
+    """The path, or, if a crash interrupted its replacement, where the directory is that was there."""
+    target = _resolve(path)
+    if target.exists():
+        return target
+    found = {}
+    for staging in _stagings(target.parent, target.name):
+        with suppress(FileNotFoundError):  # not interrupted there, or finished just now
+            found[staging / _PREVIOUS] = (staging / _PREVIOUS).stat().st_mtime_ns
+    return max(found, key=found.__getitem__, default=target)
+
+
+def read_directory(path: str | Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of the directory; if another takes its place while it is read, of that one.
+
+    `read` must raise CheckpointError for a directory of which some files are missing, or are another's.
+    """
+    while True:
+        place = recover(path)
+        before = _identity(place)
+        try:
+            return read(place)
+        except CheckpointError:
+            now = recover(path)
+            if (place, before) == (now, _identity(now)):
+                raise
+
+
+def _resolve(path: str | Path) -> Path:
+    # A link is followed, so that what it leads to is replaced.
+    return Path(os.path.realpath(path))
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:  # it is not there
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+@contextmanager
+def _reported(path: str | Path, done: str = "saved") -> Iterator[None]:
+    """Turns the refusals of the system into CheckpointErrors that say what to do."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # disk full, no permission, no such directory, a name too long, ...
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        if refusal.errno in _FULL:
+            hint = "free space on the disk, or choose a place on another one"
+        elif refusal.errno in _FORBIDDEN:
+            hint = "choose a directory in which this process may write"
+        elif refusal.errno == errno.ENAMETOOLONG:
+            hint = "choose a shorter name"
+        else:
+            hint = "choose another place"
+        message = f"`{path}` was not {done}: {refusal.strerror or refusal}"
+        raise CheckpointError(Diagnostic(message, hint=hint)) from error
+
+
+def _refusal(error: BaseException | None) -> OSError | None:
+    """The system's error that this one is, or, since torch hides it so, the full disk that led to this one."""
+    if isinstance(error, OSError):
+        return error
+    while error is not None:
+        error = error.__context__
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return error
+    return None
+
+
+def _check_free(
+    path: str | Path, target: Path, *, overwrite: bool, is_right_kind: Callable[[Path], bool], kind: str
+) -> None:
+    if not target.parent.is_dir():
+        message = f"`{path}` was not saved: there is no directory `{target.parent}`"
+        raise CheckpointError(Diagnostic(message, hint="create it first"))
+    if not os.path.lexists(recover(target)):
+        return
+    if not overwrite:
+        raise _exists(path)
+    if target.exists() and not is_right_kind(target):
+        message = f"`{path}` was not saved: it exists and is no {kind}"
+        raise CheckpointError(Diagnostic(message, hint="remove it first, or choose another name"))
+
+
+def _exists(path: str | Path) -> CheckpointError:
+    return CheckpointError(f"`{path}` exists; give overwrite=True to replace it")
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A directory beside the target, locked, and removed at the end.
+
+    If the block fails after it has moved the target to `previous`, that is put back.
+    """
+    staging, lock = _claim(target)
+    with lock:
+        try:
+            yield staging
+        except BaseException:
+            _put_back(staging / _PREVIOUS, target)
+            _remove_for_good(staging)
+            raise
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _remove_for_good(staging: Path) -> None:
+    """Removes it until it stays removed: threads of a writer that has failed may be at work for a while, as Orbax's."""
+    checks = 0
+    for _ in range(_MAX_CHECKS):
+        shutil.rmtree(staging, ignore_errors=True)
+        checks = 0 if staging.exists() else checks + 1
+        if checks == _CHECKS:
+            return
+        time.sleep(_PAUSE)
+
+
+def _claim(target: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.scallax-saving")
+        staging.mkdir()
+        try:
+            lock = (staging / _LOCK).open("xb")
+        except (FileExistsError, FileNotFoundError):  # another process took it for a leftover before it was locked
+            continue
+        except OSError:  # disk full
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        if _lock(lock) and os.fstat(lock.fileno()).st_nlink:
+            return staging, lock
+        lock.close()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Whether no other process has locked the file; on file systems without locks, none has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # it has
+        return False
+    except OSError:  # no locks: what a crash leaves stays there
+        return True
+    return True
+
+
+def _link(source: Path, target: Path, path: str | Path) -> None:
+    """Gives the file a second name, which, unlike a renaming, never replaces anything."""
+    try:
+        os.link(source, target)
+    except FileExistsError:  # another writer was quicker
+        raise _exists(path) from None
+
+
+def _swap_in(staging: Path, target: Path, path: str | Path, *, overwrite: bool) -> None:
+    while True:
+        try:
+            (staging / _NEW).rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            break
+        if not overwrite:
+            raise _exists(path)
+        # Another writer may have put its own there since this one moved the previous one away, which then can go.
+        _discard_previous(staging)
+        with suppress(FileNotFoundError):  # another writer has moved it away
+            target.rename(staging / _PREVIOUS)
+    _discard_previous(staging)
+
+
+def _discard_previous(staging: Path) -> None:
+    # In one step: `recover` must not find half of it.
+    with suppress(FileNotFoundError):
+        (staging / _PREVIOUS).rename(staging / f"{_REMOVED}{secrets.token_hex(4)}")
+
+
+def _put_back(previous: Path, target: Path) -> None:
+    try:
+        previous.rename(target)
+    except FileNotFoundError:  # it was not moved away
+        pass
+    except OSError as error:
+        # Another writer's is in its place.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _stagings(directory: Path, name: str | None = None) -> list[Path]:
+    """The hidden directories of writers, of the target of that name or of any."""
+    found = []
+    with suppress(OSError), os.scandir(directory) as entries:  # the directory is not there, or unreadable
+        for entry in entries:
+            match = _STAGING.fullmatch(entry.name)
+            if match is not None and (name is None or match[1] == name):
+                found.append(Path(entry.path))
+    return found
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Removes what crashed writers left in the directory, but not the only copy of a target."""
+    for staging in _stagings(directory):
+        # Another process is quicker, or may not be disturbed: its writer lives, or it is another user's.
+        with suppress(OSError), (staging / _LOCK).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            match = _STAGING.fullmatch(staging.name)
+            assert match is not None
+            if (directory / match[1]).exists() or not (staging / _PREVIOUS).exists():
+                shutil.rmtree(staging)
+
+
+def _sync_tree(directory: Path) -> None:
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            _sync(Path(parent, name))
+        _sync(Path(parent))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,24 @@
+"""Constants with a batch axis, sharded over devices as the batch of another array is.
+
+In a `shard_map`, what a loop or a branch returns must vary over the same mesh axes as what it was given; under explicit
+sharding, arrays that are put together must be sharded alike.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Shaped
+
+
+def batch_constant(
+    like: Shaped[Array, "... batch"], shape: Sequence[int], value: ArrayLike, dtype: DTypeLike | None = None
+) -> Shaped[Array, "... batch"]:
+    """`value` in an array `[*shape, batch]`, of the dtype of `like` if none is given; `like` has at least one row."""
+    row = jnp.full_like(like[(0,) * (like.ndim - 1)], value, dtype=dtype)
+    return jnp.broadcast_to(row, (*shape, like.shape[-1]))
+
+
+def varying_constant(like: Array, value: bool | int) -> Shaped[Array, ""]:
+    """A bool or int32 scalar that varies over the mesh axes over which `like` does."""
+    return jnp.full_like(like, value, dtype=jnp.bool_ if isinstance(value, bool) else jnp.int32, shape=())

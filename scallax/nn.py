@@ -1,0 +1,334 @@
+"""Reasoners as Flax modules, NNX and Linen, and the state of NNX models that hold them."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen, nnx
+from jaxtyping import Array, PyTree
+
+from scallax.artifact import OPTIMIZER, Artifact, differences
+from scallax.batch import ArrayLike
+from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.reasoner import Reasoner as _Reasoner
+from scallax.specification import Specification
+
+
+class Reasoner(nnx.Module):
+    """A program as an NNX module: `module(relation=probabilities, ...)`.
+
+    Arguments, shapes and results are those of `scallax.Reasoner`; `program` may also be a `scallax.Reasoner`, whose
+    arguments and parameters the module takes over. The tags of the relations in `trainable` are the
+    module's state: `nnx.Param`s of the names and shapes of `scallax.Reasoner.parameters`. `module.train()` and
+    `module.eval()` choose between `train_k` and `test_k`, where given. Modules of equal arguments share a compilation.
+    InputError if a trainable relation has the name of one of the module's attributes.
+    """
+
+    def __init__(
+        self,
+        program: str | _Reasoner | None = None,
+        *,
+        provenance: str = "difftopkproofs",
+        k: int = 3,
+        train_k: int | None = None,
+        test_k: int | None = None,
+        file: str | Path | None = None,
+        facts: Mapping[str, Iterable] | None = None,
+        rules: Sequence[str] | None = None,
+        relations: Sequence[tuple[str, object]] | None = None,
+        input_mappings: Mapping[str, object] | None = None,
+        output_relation: str | None = None,
+        output_mapping: object = None,
+        output_mappings: Mapping[str, object] | None = None,
+        non_probabilistic: Sequence[str] | None = None,
+        trainable: Sequence[str] | None = None,
+        retain_topk: Mapping[str, int] | None = None,
+        iter_limit: int | None = None,
+        early_discard: bool | None = None,
+        wmc_with_disjunctions: bool | None = None,
+    ):
+        if not isinstance(program, _Reasoner):
+            program = _Reasoner(
+                program,
+                provenance=provenance,
+                k=k,
+                train_k=train_k,
+                test_k=test_k,
+                file=file,
+                facts=facts,
+                rules=rules,
+                relations=relations,
+                input_mappings=input_mappings,
+                output_relation=output_relation,
+                output_mapping=output_mapping,
+                output_mappings=output_mappings,
+                non_probabilistic=non_probabilistic,
+                trainable=trainable,
+                retain_topk=retain_topk,
+                iter_limit=iter_limit,
+                early_discard=early_discard,
+                wmc_with_disjunctions=wmc_with_disjunctions,
+            )
+        self.reasoner = program
+        self.deterministic = False
+        parameters = program.parameters
+        for relation in dict.fromkeys(name.split(".")[0] for name in parameters):
+            if relation in dir(self):
+                message = f"`trainable`: a Flax module has an attribute `{relation}`, which the relation would hide"
+                raise InputError(Diagnostic(message, hint="rename the relation"))
+            facts = parameters.get(f"{relation}.facts")
+            rules = [logits for name, logits in parameters.items() if name.startswith(f"{relation}.rules.")]
+            parts: dict[str, Any] = {} if facts is None else {"facts": _parameter(facts)}
+            if rules:
+                parts["rules"] = nnx.List([_parameter(logits) for logits in rules])
+            setattr(self, relation, nnx.Dict(parts))
+
+    @property
+    def specification(self) -> Specification:
+        """Everything that defines the module but its parameters, as plain data."""
+        return self.reasoner.specification
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The values of the parameters now, by name."""
+        found = {}
+        for name in self.reasoner.parameter_names:
+            relation, *path = name.split(".")
+            node: Any = getattr(self, relation)
+            for part in path:
+                node = node[int(part)] if part.isdigit() else node[part]
+            found[name] = node[...]
+        return found
+
+    def probabilities(self) -> dict[str, Array]:
+        """The probabilities that the parameters stand for now, by name; see `scallax.Reasoner.probabilities`."""
+        return self.reasoner.probabilities(self.parameters)
+
+    def __call__(self, /, **inputs: ArrayLike) -> PyTree:
+        """The outputs for one array for each input relation; see `scallax.Reasoner`."""
+        reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
+        return reasoner.apply(self.parameters, **inputs)
+
+
+class LinenReasoner(linen.Module):
+    """A program as a Linen module: `module.apply(variables, relation=probabilities, ...)`.
+
+    Arguments, shapes and results are those of `scallax.Reasoner`; `program` may also be a `scallax.Reasoner`. The
+    collection `params` holds the parameters under the names of `scallax.Reasoner.parameters`; `init` needs no random
+    key. `deterministic` chooses `test_k` over `train_k`, where given. The other fields are emptied once the program is
+    compiled, and `program` is the reasoner from then on, so that modules of equal arguments are equal.
+    """
+
+    program: str | _Reasoner | None = None
+    provenance: str = "difftopkproofs"
+    k: int = 3
+    train_k: int | None = None
+    test_k: int | None = None
+    file: str | Path | None = None
+    facts: Mapping[str, Iterable] | None = None
+    rules: Sequence[str] | None = None
+    relations: Sequence[tuple[str, object]] | None = None
+    input_mappings: Mapping[str, object] | None = None
+    output_relation: str | None = None
+    output_mapping: object = None
+    output_mappings: Mapping[str, object] | None = None
+    non_probabilistic: Sequence[str] | None = None
+    trainable: Sequence[str] | None = None
+    retain_topk: Mapping[str, int] | None = None
+    iter_limit: int | None = None
+    early_discard: bool | None = None
+    wmc_with_disjunctions: bool | None = None
+    deterministic: bool = False
+
+    def __post_init__(self):
+        if not isinstance(self.program, _Reasoner):
+            own = {"deterministic", "parent", "name"}
+            fields = [field for field in dataclasses.fields(self) if field.init and field.name not in own]
+            reasoner = _Reasoner(**{field.name: getattr(self, field.name) for field in fields})
+            for field in fields:
+                object.__setattr__(self, field.name, field.default)
+            object.__setattr__(self, "program", reasoner)
+        super().__post_init__()
+
+    @property
+    def specification(self) -> Specification:
+        """Everything that defines the module but its parameters, as plain data."""
+        return self.reasoner.specification
+
+    @property
+    def reasoner(self) -> _Reasoner:
+        """The reasoner, with the written values for parameters."""
+        assert isinstance(self.program, _Reasoner)
+        return self.program
+
+    @linen.compact
+    def __call__(self, **inputs: ArrayLike) -> PyTree:
+        """The outputs for one array for each input relation; see `scallax.Reasoner`."""
+        reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
+        parameters = {
+            name: self.param(name, lambda _, logits=logits: jnp.array(logits))
+            for name, logits in reasoner.parameters.items()
+        }
+        return reasoner.apply(parameters, **inputs)
+
+
+def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, ground: bool = False) -> Artifact:
+    """The state of a model as data: its reasoners' specifications, and all its variables by dotted path.
+
+    Random keys are stored as their data. Values are copied to the host. `ground`: with the reasoners' groundings.
+    """
+    tensors = {name: _to_numpy(variable[...]) for name, variable in _variables(model).items()}
+    if optimizer is not None:
+        tensors |= {OPTIMIZER + name: _to_numpy(variable[...]) for name, variable in _variables(optimizer).items()}
+    reasoners = _reasoners(model)
+    specifications = {path: reasoner.specification for path, reasoner in reasoners.items()}
+    grounds = {path: reasoner.stored_ground() for path, reasoner in reasoners.items()} if ground else {}
+    return Artifact(specifications, tensors, door="flax", grounds=grounds)
+
+
+def restore(artifact: Artifact, model: nnx.Module, optimizer: nnx.Optimizer | None = None) -> None:
+    """Gives the model, and the optimizer, the values of an artifact, in place, on the devices where theirs were.
+
+    CheckpointError, with every difference and before anything is changed, if programs, names, shapes or dtypes differ.
+    An optimizer's values are left out if no optimizer is given.
+    """
+    targets = _variables(model)
+    if optimizer is not None:
+        targets |= {OPTIMIZER + name: variable for name, variable in _variables(optimizer).items()}
+    tensors = {n: a for n, a in artifact.tensors.items() if optimizer is not None or not n.startswith(OPTIMIZER)}
+    found = dataclasses.replace(artifact, tensors=tensors)
+    problems = differences(artifact_of(model, optimizer), found)
+    if problems:
+        raise CheckpointError(*problems)
+    for name, variable in targets.items():
+        variable[...] = _like(variable[...], tensors[name])
+
+
+def _reasoners(model: nnx.Module) -> dict[str, _Reasoner]:
+    return {
+        ".".join(map(str, path)): module.reasoner
+        for path, module in nnx.iter_modules(model)
+        if isinstance(module, Reasoner)
+    }
+
+
+def _variables(model: nnx.Module | nnx.Optimizer) -> dict[str, nnx.Variable]:
+    return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
+
+
+def _is_key(value: Array) -> bool:
+    return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _to_numpy(value: Array) -> np.ndarray:
+    return np.array(jax.random.key_data(value) if _is_key(value) else value)
+
+
+def _like(value: Array, array: np.ndarray) -> Array:
+    """The array as a value of the same kind and in the same place."""
+    if _is_key(value):
+        return jax.device_put(jax.random.wrap_key_data(array, impl=jax.random.key_impl(value)), value.sharding)
+    return jax.device_put(array, value.sharding)
+
+
+def _parameter(logits: ArrayLike) -> nnx.Param:
+    # An array of its own: a weak type, or a later change of the reasoner's, would trace every step again.
+    array = jnp.array(logits)
+    if array.dtype != logits.dtype:
+        hint = 'call `jax.config.update("jax_enable_x64", True)` first'
+        raise InputError(
+            Diagnostic(f"the parameters are {logits.dtype}, which this JAX would cut to {array.dtype}", hint=hint)
+        )
+    return nnx.Param(array)
+
+
+LayerKind = Literal["linear", "conv", "embed", "layer_norm", "batch_norm", "reasoner"]
+
+_NO_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.metrics.MetricState)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A part of a model with variables of its own, or a reasoner.
+
+    `path` leads to it by attributes and places in lists, `name` as well, but without the `layers` of each
+    `nnx.Sequential`. `kind` is None if the class is not known, or the variables are not those of its kind. `variables`
+    are by attribute, a reasoner's by the names of its parameters.
+    """
+
+    path: str
+    name: str
+    kind: LayerKind | None
+    class_name: str
+    variables: Mapping[str, nnx.Variable]
+    specification: Specification | None = None
+
+
+def layers(model: nnx.Module) -> list[Layer]:
+    """All parts of a model that have variables, in the order of their paths: a shared one under each of its paths.
+
+    Variables that are no weights (those of random streams and metrics, caches, intermediate values) are left out.
+    """
+    if not isinstance(model, nnx.Module):
+        raise InputError(Diagnostic(f"a {type(model).__name__} is no NNX module", hint="give a flax.nnx.Module"))
+    return list(_walk(model, (), (), frozenset()))
+
+
+def assign(values: Iterable[tuple[nnx.Variable, np.ndarray]]) -> None:
+    """Gives variables values of their shapes and dtypes, bit for bit, on the devices where theirs were: all or none."""
+    # A float64 variable may have been made while JAX had them on.
+    with jax.enable_x64(True):
+        placed = [(variable, _like(variable[...], array)) for variable, array in values]
+        for variable, value in placed:
+            variable[...] = value
+
+
+def _walk(node: object, path: tuple[str, ...], name: tuple[str, ...], above: frozenset[int]) -> Iterator[Layer]:
+    if id(node) in above:
+        return
+    children = _children(node)
+    places = (".".join(path), ".".join(name))
+    if isinstance(node, Reasoner):
+        yield Layer(*places, "reasoner", type(node).__name__, _variables(node), node.specification)
+        return
+    variables = {key: child for key, child in children if _is_weight(child)}
+    if variables:
+        yield Layer(*places, _kind(node, variables), type(node).__name__, variables)
+    for key, child in children:
+        if not isinstance(child, nnx.Variable):
+            is_unnamed = isinstance(node, nnx.Sequential) and key == "layers"
+            yield from _walk(child, (*path, key), name if is_unnamed else (*name, key), above | {id(node)})
+
+
+def _children(node: object) -> list[tuple[str, object]]:
+    """What a module or a container holds, by key; nothing of a leaf."""
+    children, _ = jax.tree_util.tree_flatten_with_path(
+        node, is_leaf=lambda path, _: len(path) == 1, is_leaf_takes_path=True
+    )
+    return [(jax.tree_util.keystr(path, simple=True), child) for path, child in children if path]
+
+
+def _is_weight(node: object) -> TypeGuard[nnx.Variable]:
+    return isinstance(node, nnx.Variable) and not isinstance(node, _NO_WEIGHTS)
+
+
+def _kind(module: object, variables: Mapping[str, nnx.Variable]) -> LayerKind | None:
+    match module:
+        case nnx.Linear():
+            kind, num_axes = "linear", {"kernel": 2, "bias": 1}
+        case nnx.Conv():
+            kind, num_axes = "conv", {"kernel": len(module.kernel_size) + 2, "bias": 1}
+        case nnx.Embed():
+            kind, num_axes = "embed", {"embedding": 2}
+        case nnx.LayerNorm():
+            kind, num_axes = "layer_norm", {"scale": 1, "bias": 1}
+        case nnx.BatchNorm():
+            kind, num_axes = "batch_norm", {"scale": 1, "bias": 1, "mean": 1, "var": 1}
+        case _:
+            return None
+    # Others than these are a subclass's own; more axes are those of several layers in one, as `nnx.vmap` makes them.
+    return kind if all(num_axes.get(name) == variable.ndim for name, variable in variables.items()) else None

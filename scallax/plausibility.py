@@ -1,0 +1,96 @@
+"""Numbers that are no probabilities: computed as they are, but hardly meant."""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from scallax import ir
+from scallax.arguments import show_facts
+from scallax.errors import Diagnostic
+from scallax.mappings import InputMapping, show_tuple
+from scallax.parameters import GivenTags
+
+# A softmax may be over 1 by rounding.
+ROUNDING = 1e-6
+
+
+def find_tag_outside(program: ir.Program, given: Sequence[GivenTags]) -> Diagnostic | None:
+    """A warning of the first tag outside [0, 1] that is written in the program, then in facts from Python.
+
+    Tags of rules that depend on variables are not looked at.
+    """
+    found = [
+        Diagnostic(f"the tag {fact.tag:g} of `{fact.relation}{show_tuple(fact.values)}` is outside [0, 1]", fact.span)
+        for fact in program.facts
+        if _is_outside(fact.tag)
+    ]
+    # The alternatives of a rule share its tag.
+    found += dict.fromkeys(
+        Diagnostic(f"the tag {tag.value:g} of this rule for `{rule.relation}` is outside [0, 1]", tag.span)
+        for rule in program.rules
+        if isinstance(tag := rule.tag, ir.Constant) and _is_outside(tag.value)
+    )
+    found += [
+        Diagnostic(f"facts of `{facts.relation}`: the tag {tag:g} of {show_tuple(values)} is outside [0, 1]")
+        for facts in given
+        for tag, values in zip(facts.tags, facts.tuples, strict=True)
+        if _is_outside(tag)
+    ]
+    return _first(found, "a tag is a probability")
+
+
+def find_overfull_set(program: ir.Program, prior: Callable[[float | bool], float | None]) -> Diagnostic | None:
+    """A warning of the first exclusive set of the program whose probabilities add up to more than 1.
+
+    `prior` is the provenance's.
+    """
+    sets: dict[int, list[ir.Fact]] = {}
+    for fact in program.facts:
+        if fact.group is not None:
+            sets.setdefault(fact.group, []).append(fact)
+    found = []
+    for facts in sets.values():
+        priors = [None if fact.tag is None else prior(fact.tag) for fact in facts]
+        total = sum(1.0 if p is None else p for p in priors)
+        if total > 1 + ROUNDING:
+            first, last = facts[0].span, facts[-1].span
+            span = None if first is None or last is None else first.to(last)
+            relation = facts[0].relation
+            found.append(Diagnostic(f"exclusive facts of `{relation}` add up to {total:g}, more than 1", span))
+    return _first(found, "what is left of 1 is the probability of none of them; here it is negative")
+
+
+def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarray) -> str | None:
+    """A warning of the first sample of `[batch, *mapping.shape]` whose exclusive entries add up to more than 1."""
+    groups = mapping.groups
+    if groups is None:
+        return None
+    axes = tuple(range(1, values.ndim)) if mapping.disjunctive_dim is None else mapping.disjunctive_dim + 1
+    totals = values.astype(np.float64).sum(axes)
+    # Entries of few digits add up to what they can.
+    rounding = max(ROUNDING, 8 * float(jnp.finfo(values.dtype).eps))
+    wrong = np.argwhere(totals > 1 + rounding)
+    if not len(wrong):
+        return None
+    sample, *others = wrong[0].tolist()
+    group = np.ravel_multi_index(others, totals.shape[1:]) if others else 0
+    members = [mapping.tuples[entry] for entry in np.flatnonzero(groups == group)]
+    total = totals[tuple(wrong[0])]
+    return (
+        f"`{relation}` adds up to {total:.7g}, more than 1, in sample {sample} over the exclusive tuples "
+        f"{show_facts(relation, members)}; it is computed as it is"
+    )
+
+
+def _is_outside(tag: object) -> bool:
+    return isinstance(tag, float | int) and not isinstance(tag, bool) and not -ROUNDING <= tag <= 1 + ROUNDING
+
+
+def _first(found: Sequence[Diagnostic], hint: str) -> Diagnostic | None:
+    """The first of the problems, with the number of the others."""
+    if not found:
+        return None
+    others = len(found) - 1
+    more = f"; there {'is 1 more' if others == 1 else f'are {others} more'}" if others else ""
+    return Diagnostic(found[0].message + more, found[0].span, hint)

@@ -1,0 +1,154 @@
+"""Ground programs and listed tuples as data and back: a checkpoint that holds them is ready without grounding."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from scallax.errors import CheckpointError
+from scallax.grounding.layout import FIRST_LITERAL_ROW, GroundProgram
+from scallax.kernels.schedule import Schedule
+from scallax.mappings import Tuples
+from scallax.values import ValueType
+
+_SCHEDULES = ("tiles", "transpose")
+_STATIC = ("width", "branches", "use_rows", "num_heads", "num_sums")
+_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC))
+_DTYPES = {"literal_prior": np.float32, "exclusions": np.uint32, "group_end": np.bool_}
+_FLAGS = ("begins", "ends", "cyclic", "complement")
+_DIMENSIONS = {"literal_count": 0, "literal_prior": 2, "exclusions": 2}
+_DAMAGED = "the stored grounding is damaged or of another version; load the checkpoint without it"
+
+
+def program_data(program: GroundProgram) -> tuple[dict, dict[str, np.ndarray]]:
+    """The numbers of a program, as JSON values, and its arrays by name."""
+    data = {
+        "width": program.width,
+        "branches": [list(pair) for pair in program.branches],
+        "use_rows": list(program.use_rows),
+        "num_heads": program.num_heads,
+        "num_sums": program.num_sums,
+    }
+    arrays = {name: np.asarray(getattr(program, name)) for name in _ARRAYS}
+    for name in _SCHEDULES:
+        schedule = getattr(program, name)
+        arrays |= {f"{name}.{part}": np.asarray(values) for part, values in schedule._asdict().items()}
+    return data, arrays
+
+
+def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgram:
+    """The program of `program_data`. CheckpointError if it is none, or if an index points outside the program."""
+    schedules = {f"{name}.{part}" for name in _SCHEDULES for part in Schedule._fields}
+    _require(set(data) == set(_STATIC) and set(arrays) == {*_ARRAYS, *schedules})
+    for name, array in arrays.items():
+        part = name.rpartition(".")[2]
+        dtype = np.bool_ if name in schedules and part in _FLAGS else _DTYPES.get(name, np.int32)
+        dimensions = 0 if part == "count" else _DIMENSIONS.get(name, 1)
+        _require(array.dtype == dtype and array.ndim == dimensions)
+    _require(all(_is_count(data[name]) for name in ("width", "num_heads", "num_sums")) and data["width"] > 0)
+    _require(isinstance(data["branches"], list) and all(_is_pair(pair) for pair in data["branches"]))
+    _require(isinstance(data["use_rows"], list) and all(map(_is_count, data["use_rows"])))
+    program = GroundProgram(
+        width=data["width"],
+        branches=tuple((kind, rows) for kind, rows in data["branches"]),
+        use_rows=tuple(data["use_rows"]),
+        num_heads=data["num_heads"],
+        num_sums=data["num_sums"],
+        **{name: Schedule(*(arrays[f"{name}.{part}"] for part in Schedule._fields)) for name in _SCHEDULES},
+        **{name: arrays[name] for name in _ARRAYS},
+    )
+    _check_indices(program)
+    return program
+
+
+def columns_data(tuples: Tuples, types: Sequence[ValueType]) -> tuple[dict, dict[str, np.ndarray]]:
+    """A table of tuples: its length as data, and for each column an array, or two for texts and wide integers."""
+    arrays: dict[str, np.ndarray] = {}
+    for number, type in enumerate(types):
+        values = [row[number] for row in tuples]
+        match type:
+            case ValueType.BOOL:
+                arrays[f"{number}"] = np.array(values, np.bool_)
+            case _ if type.is_float:
+                arrays[f"{number}"] = np.array(values, np.float64)
+            case ValueType.U64 | ValueType.USIZE:
+                arrays[f"{number}"] = np.array(values, np.uint64)
+            case _ if type.is_integer and type not in (ValueType.I128, ValueType.U128):
+                arrays[f"{number}"] = np.array(values, np.int64)
+            case _:
+                texts = [str(value).encode() for value in values]
+                arrays[f"{number}"] = np.frombuffer(b"".join(texts), np.uint8)
+                arrays[f"{number}.ends"] = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    return {"num_tuples": len(tuples)}, arrays
+
+
+def read_columns(data: Mapping, arrays: Mapping[str, np.ndarray], types: Sequence[ValueType]) -> Tuples:
+    """The tuples of `columns_data`. CheckpointError if they are none."""
+    _require(set(data) == {"num_tuples"} and _is_count(data["num_tuples"]))
+    count = data["num_tuples"]
+    if not types:
+        return ((),) * count
+    columns = []
+    for number, type in enumerate(types):
+        array, ends = arrays.get(f"{number}"), arrays.get(f"{number}.ends")
+        _require(array is not None)
+        assert array is not None
+        values: list = array.tolist()
+        if ends is not None:
+            _require(array.dtype == np.uint8 and ends.dtype == np.int64 and bool((np.diff(ends, prepend=0) >= 0).all()))
+            text = array.tobytes()
+            try:
+                values = [text[a:b].decode() for a, b in zip([0, *ends.tolist()], ends.tolist(), strict=False)]
+                values = [int(value) for value in values] if type.is_integer else values
+            except ValueError:  # damaged text
+                raise CheckpointError(_DAMAGED) from None
+        _require(len(values) == count)
+        columns.append(values)
+    return tuple(zip(*columns, strict=True))
+
+
+def _check_indices(program: GroundProgram) -> None:
+    """Nothing outside an array is read, and every loop goes back."""
+    num_literals = program.num_literals
+    num_rows = FIRST_LITERAL_ROW + num_literals + program.num_heads
+    num_buffer = 1 + len(program.outputs) + program.num_sums
+    num_inputs = len(program.input_literal)
+    for values, limit in (
+        (program.left, num_rows),
+        (program.right, num_rows),
+        (program.outputs, num_rows),
+        (program.others, num_rows),
+        (program.uses, num_buffer),
+        (program.literal_row, num_buffer),
+        (program.input_literal, num_literals + 1),
+        (program.literal_count, num_literals + 1),
+        (program.slots, len(program.logit_groups)),
+        (program.heads, num_rows - program.width + 1),
+        (program.tiles.branch, max(1, len(program.branches))),
+        (program.transpose.branch, max(1, len(program.use_rows))),
+    ):
+        _require(bool(np.all((values >= 0) & (values < limit))))
+    _require(bool(np.all((program.literal_source >= -1) & (program.literal_source < num_inputs))))
+    _require(bool(np.all((program.logit_groups >= -1) & (program.logit_groups < len(program.logit_groups)))))
+    _require(program.literal_prior.shape == (2, num_literals) and len(program.exclusions) == num_literals)
+    _require(len(program.group_end) == num_literals)
+    for schedule, size in ((program.tiles, num_rows), (program.transpose, num_buffer)):
+        steps = np.arange(len(schedule.branch))
+        _require(all(len(values) == len(steps) for values in schedule[:-1]))
+        _require(0 <= int(schedule.count) <= len(steps))
+        _require(bool(np.all((schedule.loop >= -1) & (schedule.loop <= steps))))
+        used = schedule.target[: int(schedule.count)]
+        _require(bool(np.all((used >= 0) & (used + program.width <= size))))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise CheckpointError(_DAMAGED)

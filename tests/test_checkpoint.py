@@ -1,0 +1,736 @@
+"""Checkpoints come back to the bit or are refused with a reason, whatever happens to them or to who writes them."""
+
+import dataclasses
+import json
+import math
+import os
+import pickle
+import random
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import safetensors.numpy
+
+import scallax
+from scallax import checkpoint
+from scallax.artifact import Artifact, pack
+from scallax.errors import CheckpointError, InputError, UnsupportedError
+from tests.artifacts import assert_same, assert_same_values, every_kind, number_of, numbered
+from tests.test_artifact import SMALL, resealed
+from tests.writers import (
+    BACKGROUND_RUN,
+    ORBAX,
+    RUN,
+    SAFETENSORS,
+    TORCH,
+    Kind,
+    Options,
+    Writer,
+    kill_at_random,
+    leftovers,
+)
+
+FILES = {"safetensors": "model.safetensors", "orbax": "model"}
+
+
+def seed_reasoner() -> scallax.Reasoner:
+    """The seed page's: it has no tensors at all."""
+    return scallax.Reasoner(
+        "rel sum_2(a + b) = digit_a(a) and digit_b(b)",
+        input_mappings={"digit_a": range(10), "digit_b": range(10)},
+        output_mapping=("sum_2", range(19)),
+    )
+
+
+def trainable_reasoner() -> scallax.Reasoner:
+    program = "rel edge = {0.5::(0, 1), 0.25::(1, 2)}\nrel 0.9::path(a, b) = edge(a, b)\nquery path"
+    return scallax.Reasoner(program, trainable=["edge", "path"])
+
+
+def message_of(function: Callable, *arguments, **options) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        function(*arguments, **options)
+    return str(caught.value)
+
+
+def files_of(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+
+
+def run(kind: Kind, path: Path, **options) -> Writer:
+    writer = Writer(kind, path, Options(**options))
+    writer.join()
+    return writer
+
+
+@pytest.fixture(params=list(FILES))
+def path(request, tmp_path) -> Path:
+    return tmp_path / FILES[request.param]
+
+
+@pytest.fixture(params=[SAFETENSORS, ORBAX, TORCH], ids=lambda kind: kind.name)
+def kind(request) -> Kind:
+    return request.param
+
+
+@pytest.fixture(params=[RUN, BACKGROUND_RUN], ids=lambda kind: kind.name)
+def run_kind(request) -> Kind:
+    return request.param
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A directory that other users may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+# What is saved comes back.
+
+
+def test_an_artifact_of_every_kind_comes_back(path):
+    checkpoint.save(path, every_kind())
+    assert_same(checkpoint.read(path), every_kind())
+
+
+def test_the_seed_pages_reasoner_comes_back(path):
+    reasoner = seed_reasoner()
+    assert reasoner.parameters == {}
+    checkpoint.save(path, reasoner)
+    loaded = checkpoint.load(path)
+    assert loaded.specification == reasoner.specification
+    rows = np.random.default_rng(0).dirichlet(np.ones(10), (2, 4)).astype(np.float32)
+    inputs = {"digit_a": rows[0], "digit_b": rows[1]}
+    assert np.array_equal(loaded(**inputs), reasoner(**inputs))
+
+
+def test_parameters_come_back(path):
+    reasoner = trainable_reasoner()
+    trained = reasoner.with_parameters({name: jnp.asarray(p) + 0.1 for name, p in reasoner.parameters.items()})
+    checkpoint.save(path, trained, extra={"epoch": 3})
+    loaded = checkpoint.load(path)
+    assert loaded.specification == trained.specification
+    expected = {name: np.asarray(value) for name, value in trained.parameters.items()}
+    assert_same_values({name: np.asarray(value) for name, value in loaded.parameters.items()}, expected)
+    assert checkpoint.read(path).extra == {"epoch": 3}
+
+
+def test_extra_takes_arrays_of_jax(path):
+    extra = {"state": (jnp.arange(3), [jnp.ones((), jnp.bfloat16)])}
+    checkpoint.save(path, SMALL_WITHOUT_EXTRA, extra=extra)
+    expected = {"state": [np.arange(3, dtype=np.int32), [np.ones((), jnp.bfloat16)]]}
+    assert_same_values(checkpoint.read(path).extra, expected)
+
+
+SMALL_WITHOUT_EXTRA = dataclasses.replace(SMALL, extra=None)
+
+
+def test_a_checkpoint_is_replaced_only_on_request(path):
+    checkpoint.save(path, numbered(1))
+    assert message_of(checkpoint.save, path, numbered(2)) == f"`{path}` exists; give overwrite=True to replace it"
+    assert number_of(checkpoint.read(path)) == 1
+    checkpoint.save(path, numbered(2), overwrite=True)
+    assert number_of(checkpoint.read(path)) == 2
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_moves_and_a_directory_moves(path):
+    checkpoint.save(path, numbered(1))
+    path.rename(path.with_name("moved"))
+    assert number_of(checkpoint.read(path.with_name("moved"))) == 1
+
+
+def test_a_relative_name_is_taken(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    checkpoint.save(path.name, numbered(1))
+    assert number_of(checkpoint.read(path.name)) == number_of(checkpoint.read(path)) == 1
+
+
+def test_orbax_and_safetensors_read_the_tensors(tmp_path):
+    artifact = dataclasses.replace(every_kind(), extra=None, grounds={})
+    expected = {name: array for name, array in artifact.tensors.items() if array.size}
+    checkpoint.save(tmp_path / "model", artifact)
+    targets: dict[str, np.ndarray] = {name: np.zeros_like(array) for name, array in expected.items()}
+    targets["scallax/header"] = np.zeros(len(pack(artifact)[0]), np.uint8)
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        items = ocp.args.Composite(arrays=ocp.args.StandardRestore(targets), scallax=ocp.args.JsonRestore())
+        restored = checkpointer.restore(tmp_path / "model", args=items)
+    assert json.loads(bytes(restored["arrays"].pop("scallax/header"))) == restored["scallax"]
+    for name, array in expected.items():
+        assert_same_values(restored["arrays"][name], array)
+    checkpoint.save(tmp_path / "model.safetensors", artifact)
+    with safetensors.safe_open(tmp_path / "model.safetensors", framework="np") as file:
+        assert set(file.keys()) == set(artifact.tensors)
+
+
+# What cannot be saved or is no checkpoint is told.
+
+
+def test_what_is_no_model_is_refused(path):
+    with pytest.raises(InputError, match="a int cannot be saved"):
+        checkpoint.save(path, 5)
+    with pytest.raises(InputError, match="`extra` is given twice"):
+        checkpoint.save(path, SMALL, extra=1)
+    with pytest.raises(InputError, match=r'extra\["a"\]\[0\] is of type set'):
+        checkpoint.save(path, SMALL_WITHOUT_EXTRA, extra={"a": [{1}]})
+    with pytest.raises(InputError, match=r'extra\["key"\] is of type '):
+        checkpoint.save(path, SMALL_WITHOUT_EXTRA, extra={"key": jax.random.key(0)})
+    assert os.listdir(path.parent) == []
+
+
+def test_a_larger_model_is_no_reasoner(path):
+    checkpoint.save(path, every_kind())
+    message = message_of(checkpoint.load, path)
+    assert message.startswith(f"`{path}`: this is a flax model with reasoners at ``, `adder`, not one reasoner\nhint: ")
+
+
+def test_parameters_of_another_program_are_refused(path):
+    reasoner = trainable_reasoner()
+    checkpoint.save(path, Artifact({"": reasoner.specification}, {"edge.facts": np.zeros(2, np.float32)}))
+    assert message_of(checkpoint.load, path) == f"`{path}`: no logits for the parameter `path.rules.0`"
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.PTH", "pytorch_model.bin"])
+def test_names_of_torch_files_are_refused(name, tmp_path):
+    message = message_of(checkpoint.save, tmp_path / name, SMALL)
+    assert message.startswith(f"`{tmp_path / name}` has the name of a torch file\nhint: torch_bridge.save ")
+
+
+def test_a_directory_of_other_things_is_never_replaced(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("1")
+    for overwrite in (False, True):
+        message = message_of(checkpoint.save, tmp_path / "thesis", SMALL, overwrite=overwrite)
+        assert message.startswith(f"`{tmp_path / 'thesis'}`: this directory is no checkpoint of scallax; it is kept")
+    assert (tmp_path / "thesis" / "chapter").read_text() == "1"
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("torch.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Bomb()))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        Path(f"pickle{protocol}").write_bytes(pickle.dumps(Bomb(), protocol))
+    Path("empty").write_bytes(b"")
+    Path("text").write_text("hello there")
+    Path("folder").mkdir()
+    Path("plain.safetensors").write_bytes(safetensors.numpy.save({"a": np.zeros(2)}))
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "plain", {"a": np.zeros(2)})
+    with checkpoint.Manager("run") as manager:
+        manager.save(1, SMALL)
+    expected = {
+        "none": "`none` cannot be read: No such file or directory",
+        "none/none": "`none/none` cannot be read: No such file or directory",
+        "empty/none": "`empty/none` cannot be read: Not a directory",
+        "torch.pt": "`torch.pt`: this is a file of torch\nhint: torch_bridge.load reads it, and torch_bridge.convert",
+        "pickle0": "`pickle0`: this file is no checkpoint, or is damaged",
+        "pickle1": "`pickle1`: this file is no checkpoint, or is damaged",
+        "pickle2": "`pickle2`: this is a pickle, which may run any code: it is not read\nhint: ",
+        "pickle5": "`pickle5`: this is a pickle, which may run any code: it is not read\nhint: ",
+        "empty": "`empty`: this file is no checkpoint, or is damaged",
+        "text": "`text`: this file is no checkpoint, or is damaged",
+        "folder": "`folder`: this directory is no checkpoint",
+        "plain.safetensors": "`plain.safetensors`: this safetensors file was not written by scallax: ",
+        "plain": "`plain`: this directory is no checkpoint",
+        "run": "`run`: this is a folder of checkpoints\nhint: scallax.checkpoint.Manager(folder).read() ",
+    }
+    for name, message in expected.items():
+        assert message_of(checkpoint.read, name).startswith(message)
+    assert not Path("exploded").exists()
+
+
+def test_an_extra_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    with pytest.raises(UnsupportedError, match=r"^Orbax is not installed\nhint: pip install scallax\[orbax\]$"):
+        checkpoint.save(tmp_path / "model", SMALL)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(UnsupportedError, match=r"^safetensors is not installed\nhint: pip install scallax\[safetens"):
+        checkpoint.save(tmp_path / "model.safetensors", SMALL)
+    assert os.listdir(tmp_path) == []
+
+
+# What was changed is refused.
+
+
+def read_or_refuse(path: Path, expected: Artifact) -> bool:
+    """Whether the checkpoint is refused; if not, it must be what it was."""
+    try:
+        artifact = checkpoint.read(path)
+    except CheckpointError:
+        return True
+    assert_same(artifact, expected)
+    return False
+
+
+def flip_bits(path: Path, num_flips: int) -> None:
+    """Flips random bits of each file, one at a time."""
+    expected = every_kind()
+    checkpoint.save(path, expected)
+    num_refused = 0
+    for file in files_of(path):
+        data = file.read_bytes()
+        for _ in range(num_flips):
+            changed = bytearray(data)
+            changed[random.randrange(len(data))] ^= 1 << random.randrange(8)
+            file.write_bytes(changed)
+            num_refused += read_or_refuse(path, expected)
+        file.write_bytes(data)
+    assert num_refused >= num_flips
+    assert not read_or_refuse(path, expected)
+
+
+def test_flipped_bits(path):
+    flip_bits(path, 8 if path.suffix == "" else 400)
+
+
+@pytest.mark.nightly
+def test_many_flipped_bits(path):
+    flip_bits(path, 500 if path.suffix == "" else 20_000)
+
+
+def test_every_flipped_bit_of_a_tensor_is_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, SMALL)
+    data = bytearray(path.read_bytes())
+    start = data.index(SMALL.tensors["weights"].tobytes())
+    for bit in range(8 * SMALL.tensors["weights"].nbytes):
+        data[start + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        data[start + bit // 8] ^= 1 << bit % 8
+        assert message_of(checkpoint.read, path) == (
+            f"`{path}`: the tensor `weights` does not match its SHA-256: it was changed after it was saved"
+        )
+
+
+def test_files_that_are_cut_off_or_missing(path):
+    expected = every_kind()
+    checkpoint.save(path, expected)
+    num_refused = 0
+    for file in files_of(path):
+        data = file.read_bytes()
+        for length in {0, 1, len(data) // 2, len(data) - 1}:
+            file.write_bytes(data[:length])
+            num_refused += read_or_refuse(path, expected)
+        file.unlink()
+        num_refused += read_or_refuse(path, expected)
+        file.write_bytes(data)
+    assert num_refused >= 5
+    assert not read_or_refuse(path, expected)
+
+
+def stored(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    header, arrays = pack(SMALL)
+    checkpoint.save(path, SMALL)
+    return json.loads(header), arrays
+
+
+def rewrite(path: Path, header: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a safetensors file as our writer does, but of any header and arrays."""
+    path.write_bytes(safetensors.numpy.save(arrays, metadata={"scallax": header}))
+
+
+def test_a_newer_version_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    header, arrays = stored(path)
+    rewrite(path, resealed(header), arrays)
+    assert_same(checkpoint.read(path), SMALL)
+    rewrite(path, resealed({**header, "format": 2}), arrays)
+    assert message_of(checkpoint.read, path) == (
+        f"`{path}`: the checkpoint has format version 2; this version of scallax reads version 1\n"
+        "hint: it was saved by a newer version: update scallax"
+    )
+
+
+def test_other_names_shapes_and_types_are_told_together(tmp_path):
+    path = tmp_path / "model.safetensors"
+    header, arrays = stored(path)
+    arrays["bias"] = arrays.pop("weights")
+    arrays["scallax/0"] = arrays["scallax/0"].astype(np.float32)
+    rewrite(path, json.dumps(header), arrays)
+    assert message_of(checkpoint.read, path).split("\n\n") == [
+        f"`{path}`: the header does not match its SHA-256: it was changed after it was saved",
+        f"`{path}`: the tensor `weights` is missing",
+        f"`{path}`: the array `bias` is not in the header",
+        f"`{path}`: the array `scallax/0` is float32 [2], but the header says int64 [2]",
+    ]
+
+
+def test_a_type_that_we_do_not_write_is_told(tmp_path):
+    path = tmp_path / "model.safetensors"
+    header, arrays = stored(path)
+    arrays["weights"] = arrays["weights"].astype(np.complex64)
+    rewrite(path, resealed(header), arrays)
+    assert message_of(checkpoint.read, path) == f"`{path}`: the tensor `weights` has the unknown type C64"
+
+
+def test_the_header_beside_the_arrays_is_checked(tmp_path):
+    path = tmp_path / "model"
+    header, _ = stored(path)
+    header["metrics"] = {"dict": [["loss", 0.1]]}
+    (path / "scallax" / "metadata").write_text(resealed(header))
+    assert message_of(checkpoint.read, path) == (
+        f"`{path}`: the item `scallax` is not the header among the arrays: one was changed"
+    )
+
+
+# Whoever fails, dies or interferes.
+
+
+@pytest.mark.parametrize("max_bytes", [10, 5_000])
+def test_a_full_disk_is_told_and_changes_nothing(max_bytes, kind, tmp_path):
+    path = tmp_path / kind.name
+    kind.open(path, False)(1)
+    writer = run(kind, path, first=2, count=1, max_bytes=max_bytes)
+    assert writer.errors == {
+        2: f"`{path}` was not saved: File too large\nhint: free space on the disk, or choose a place on another one"
+    }
+    assert kind.read(path) == 1
+    assert os.listdir(tmp_path) == [kind.name]
+
+
+def test_a_directory_without_rights_is_told_and_changes_nothing(kind, public_folder):
+    path = public_folder / kind.name
+    kind.open(path, False)(1)
+    os.chmod(public_folder, 0o555)
+    writer = run(kind, path, first=2, count=1, as_nobody=os.getuid() == 0)
+    os.chmod(public_folder, 0o755)
+    hint = "choose a directory in which this process may write"
+    assert writer.errors == {2: f"`{path}` was not saved: Permission denied\nhint: {hint}"}
+    assert kind.read(path) == 1
+    assert os.listdir(public_folder) == [kind.name]
+
+
+def test_a_run_on_a_full_disk_goes_on_when_there_is_space(run_kind, tmp_path):
+    path = tmp_path / "run"
+    RUN.open(path, False)(1)
+    writer = run(run_kind, path, first=2, count=2, max_bytes=5_000)
+    message = "was not saved: File too large\nhint: free space on the disk, or choose a place on another one"
+    # In the background a failure is told by the next save.
+    failed = 3 if run_kind is BACKGROUND_RUN else 2
+    assert writer.errors[failed] == f"`{path}/2` {message}"
+    assert RUN.read(path) == 1
+    assert leftovers(path) == []
+    RUN.open(path, False)(4)
+    assert RUN.read(path) == 4
+
+
+def test_kills_at_random_moments(kind, tmp_path):
+    kill_at_random(kind, tmp_path / kind.name, 8)
+
+
+def test_kills_at_random_moments_of_a_run(run_kind, tmp_path):
+    kill_at_random(run_kind, tmp_path / run_kind.name, 8)
+    assert leftovers(tmp_path / run_kind.name) == []
+
+
+@pytest.mark.nightly
+def test_many_kills_at_random_moments(kind, tmp_path):
+    kill_at_random(kind, tmp_path / kind.name, 100)
+
+
+@pytest.mark.nightly
+def test_many_kills_at_random_moments_of_a_run(run_kind, tmp_path):
+    kill_at_random(run_kind, tmp_path / run_kind.name, 100)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", [SAFETENSORS, ORBAX, TORCH, RUN], ids=lambda kind: kind.name)
+def test_a_crash_at_any_moment_leaves_the_old_or_the_new(kind, tmp_path):
+    path = tmp_path / kind.name
+    kind.open(path, False)(0)
+    last = 0
+    for operation in range(10_000):
+        writer = run(kind, path, first=last + 1, count=1, kill_at=operation)
+        found = kind.read(path)
+        assert found in (last, last + 1)
+        last = found
+        if not writer.was_killed:
+            break
+    assert operation > 10
+    assert leftovers(path.parent) == []
+
+
+def test_two_writers_and_a_reader(kind, tmp_path):
+    path = tmp_path / kind.name
+    kind.open(path, False)(0)
+    writers = [Writer(kind, path, Options(first=1000 * n, count=20)) for n in (1, 2)]
+    found = {kind.read(path)}
+    while any(writer.is_alive for writer in writers):
+        found.add(kind.read(path))
+    for writer in writers:
+        writer.join()
+        assert writer.errors == {}
+        assert writer.confirmed == writer.options.first + 19
+    assert len(found) > 2
+    assert kind.read(path) in (1019, 2019)
+    assert os.listdir(tmp_path) == [kind.name]
+
+
+def test_of_two_writers_of_a_new_name_one_succeeds(kind, tmp_path):
+    for attempt in range(3):
+        path = tmp_path / f"{attempt}{kind.name}"
+        writers = [Writer(kind, path, Options(first=n, count=1, overwrite=False)) for n in (1, 2)]
+        for writer in writers:
+            writer.join()
+        (winner,) = [writer for writer in writers if not writer.errors]
+        (loser,) = [writer for writer in writers if writer.errors]
+        assert list(loser.errors.values()) == [f"`{path}` exists; give overwrite=True to replace it"]
+        assert kind.read(path) == winner.options.first
+    assert leftovers(tmp_path) == []
+
+
+def test_of_two_writers_of_a_step_one_succeeds(tmp_path):
+    path = tmp_path / "run"
+    writers = [Writer(RUN, path, Options(first=1, count=10)) for _ in range(2)]
+    for writer in writers:
+        writer.join()
+        for error in writer.errors.values():
+            assert "exists; give overwrite=True" in error or "was not saved: `" in error
+    for step in range(1, 11):
+        assert sum(step not in writer.errors for writer in writers) <= 1
+    assert RUN.read(path) == 10
+    assert leftovers(path) == []
+
+
+# Other machines.
+
+EIGHT_DEVICES = """
+import sys, jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from scallax import checkpoint
+from tests.test_checkpoint import trainable_reasoner
+assert len(jax.devices()) == 8
+mesh = Mesh(np.array(jax.devices()), "batch")
+sharded = jax.device_put(jnp.arange(16.0), NamedSharding(mesh, PartitionSpec("batch")))
+whole = NamedSharding(mesh, PartitionSpec())
+reasoner = trainable_reasoner()
+moved = {name: jax.device_put(jnp.asarray(p) + 1, whole) for name, p in reasoner.parameters.items()}
+for name in ("model", "model.safetensors"):
+    checkpoint.save(f"{sys.argv[1]}/{name}", reasoner.with_parameters(moved), extra=[sharded])
+    assert checkpoint.load(f"{sys.argv[1]}/{name}").specification == reasoner.specification
+"""
+
+
+def run_python(code: str, *arguments: object, **environment: str) -> str:
+    """What a new process writes to its error stream."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        timeout=120,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_checkpoint_of_eight_devices_loads_on_one(tmp_path):
+    run_python(EIGHT_DEVICES, tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=8", JAX_PLATFORMS="cpu")
+    reasoner = trainable_reasoner()
+    for name in FILES.values():
+        loaded = checkpoint.load(tmp_path / name)
+        assert loaded.specification == reasoner.specification
+        for parameter, value in reasoner.parameters.items():
+            assert np.array_equal(loaded.parameters[parameter], np.asarray(value) + 1)
+        assert_same_values(checkpoint.read(tmp_path / name).extra, [np.arange(16, dtype=np.float32)])
+
+
+# Runs.
+
+
+def save_steps(folder: Path, values: dict[int, float], **options) -> checkpoint.Manager:
+    """Saves one step for each value of the metric `loss`."""
+    with checkpoint.Manager(folder, **options) as manager:
+        for step, value in values.items():
+            manager.save(step, numbered(step), metrics={"loss": value})
+    return manager
+
+
+def test_a_run_is_read_as_it_was_saved(tmp_path):
+    manager = checkpoint.Manager(tmp_path / "a" / "run")
+    assert manager.steps() == []
+    assert manager.latest() is None
+    manager.save(3, numbered(3), metrics={"loss": 0.5, "accuracy": 0.25})
+    manager.save(10, dataclasses.replace(numbered(10), extra=None), extra={"epoch": jnp.arange(2)})
+    assert manager.steps() == [3, 10]
+    assert manager.latest() == 10
+    assert number_of(dataclasses.replace(manager.read(3), metrics={})) == 3
+    assert_same_values(manager.read().extra, {"epoch": np.arange(2, dtype=np.int32)})
+    assert manager.metrics(3) == {"loss": 0.5, "accuracy": 0.25}
+    assert manager.metrics(10) == {}
+    assert_same(checkpoint.read(tmp_path / "a" / "run" / "3"), manager.read(3))
+
+
+@pytest.mark.parametrize("step", [10, 3, 0])
+def test_an_existing_or_earlier_step_is_refused(step, tmp_path):
+    manager = save_steps(tmp_path, {10: 0.1})
+    message = message_of(manager.save, step, numbered(step), metrics={"loss": 1})
+    assert message == (
+        f"step {step} was not saved: `{tmp_path}` has step 10\nhint: save a later step, or remove that one first"
+    )
+    assert manager.steps() == [10]
+
+
+def kept(values: dict[int, float], keep_last: int | None, keep_best: int | None, sign: int) -> list[int]:
+    """The steps that are kept, chosen anew after each save."""
+    steps: list[int] = []
+    for step in values:
+        steps.append(step)
+        if keep_last is None and keep_best is None:
+            continue
+        ranks = [(-math.inf if math.isnan(values[s]) else sign * values[s], s) for s in steps]
+        best = [s for _, s in sorted(ranks)[::-1][: keep_best or 0]]
+        steps = [s for s in steps if s in best or s in steps[-(keep_last or 1) :]]
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("keep_last", "keep_best", "best_mode"),
+    [(None, None, "max"), (2, None, "max"), (None, 2, "max"), (None, 2, "min"), (2, 1, "max"), (1, 2, "min")],
+)
+def test_the_last_and_the_best_are_kept(keep_last, keep_best, best_mode, tmp_path):
+    values = {1: 0.5, 2: math.nan, 5: 0.9, 6: 0.1, 8: 0.9, 9: 0.3, 12: 0.4}
+    options = {"keep_last": keep_last, "keep_best": keep_best, "best_metric": "loss", "best_mode": best_mode}
+    manager = save_steps(tmp_path, values, **options)
+    sign = 1 if best_mode == "max" else -1
+    assert manager.steps() == kept(values, keep_last, keep_best, sign)
+    assert leftovers(tmp_path) == []
+    known = [step for step in manager.steps() if not math.isnan(values[step])]
+    assert manager.best() == max(known, key=lambda step: (sign * values[step], step))
+    assert number_of(dataclasses.replace(manager.read(manager.best()), metrics={})) == manager.best()
+
+
+def test_a_step_without_the_metric_is_kept(tmp_path):
+    save_steps(tmp_path, {1: 0.5, 2: 0.1})
+    with checkpoint.Manager(tmp_path, keep_best=1, best_metric="accuracy") as manager:
+        assert manager.best() is None
+        with pytest.raises(InputError, match="the metrics lack `accuracy`"):
+            manager.save(3, numbered(3))
+        manager.save(3, numbered(3), metrics={"accuracy": 0.5})
+        manager.save(4, numbered(4), metrics={"accuracy": 0.9})
+        assert manager.steps() == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keep_last": 0},
+        {"keep_last": True},
+        {"keep_best": -1, "best_metric": "loss"},
+        {"keep_best": 1},
+        {"best_mode": "most"},
+    ],
+)
+def test_options_are_checked(options, tmp_path):
+    with pytest.raises(InputError, match=r"keep_last|keep_best|best_mode"):
+        checkpoint.Manager(tmp_path, **options)
+
+
+def test_steps_and_names_are_checked(tmp_path):
+    manager = save_steps(tmp_path, {3: 0.5})
+    for step in (-1, True, 1.0):
+        with pytest.raises(InputError, match="a step is a number from 0 on"):
+            manager.save(step, numbered(1))  # pyright: ignore[reportArgumentType] (wrong on purpose)
+    assert message_of(manager.read, 4) == f"`{tmp_path}` has no step 4; it has 3"
+    assert message_of(manager.metrics, 4) == f"`{tmp_path}` has no step 4; it has 3"
+    with pytest.raises(InputError, match="has no `best_metric`"):
+        manager.best()
+    for name in ("04", "x", "5.orbax-checkpoint-tmp"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "7").write_text("a file")
+    assert manager.steps() == [3]
+    (tmp_path / "file").write_text("a file")
+    assert checkpoint.Manager(tmp_path / "file").steps() == []
+    assert "cannot be read: File exists" in message_of(checkpoint.Manager(tmp_path / "file").save, 1, numbered(1))
+    assert message_of(checkpoint.Manager(tmp_path / "none").read) == (
+        f"`{tmp_path / 'none'}` holds no undamaged checkpoint"
+    )
+
+
+def test_a_damaged_step_is_passed_over_with_a_warning_or_refused(tmp_path):
+    manager = save_steps(tmp_path, {1: 0.5, 2: 0.4, 3: 0.3}, keep_best=1, keep_last=3, best_metric="loss")
+    (tmp_path / "3" / "arrays" / "manifest.ocdbt").unlink()
+    (tmp_path / "2" / "scallax" / "metadata").unlink()
+    with pytest.warns(UserWarning, match="step 1 is read, since newer ones are damaged:\n") as caught:
+        assert number_of(dataclasses.replace(manager.read(), metrics={})) == 1
+    assert f"`{tmp_path}/3`: " in str(caught[0].message)
+    assert f"`{tmp_path}/2`: " in str(caught[0].message)
+    message_of(manager.read, 3)
+    message_of(manager.metrics, 2)
+    assert manager.best() == 1
+    (tmp_path / "1" / "arrays" / "manifest.ocdbt").write_text("")
+    message = message_of(manager.read)
+    assert message.startswith(f"`{tmp_path}` holds no undamaged checkpoint\n\n`{tmp_path}/3`: ")
+
+
+def test_orbax_reads_a_run(tmp_path):
+    save_steps(tmp_path, {1: 0.5, 20: 0.4})
+    with ocp.CheckpointManager(tmp_path) as manager:
+        assert manager.all_steps() == [1, 20]
+        header = manager.restore(20, args=ocp.args.Composite(scallax=ocp.args.JsonRestore()))["scallax"]
+    assert header["metrics"] == {"dict": [["loss", 0.4]]}
+
+
+def test_a_save_in_the_background_copies_what_it_saves(tmp_path):
+    with checkpoint.Manager(tmp_path, asynchronous=True) as manager:
+        for step in range(3):
+            artifact = numbered(step)
+            manager.save(step, artifact)
+            for array in artifact.tensors.values():
+                array[...] = -1
+        manager.wait()
+        assert [number_of(manager.read(step)) for step in manager.steps()] == [0, 1, 2]
+
+
+def test_a_failure_in_the_background_is_raised_once(tmp_path):
+    manager = checkpoint.Manager(tmp_path / "run", asynchronous=True)
+    for call in (manager.wait, lambda: manager.save(2, numbered(2)), manager.read, manager.close):
+        (tmp_path / "run").write_text("in the way")
+        manager.save(1, numbered(1))
+        assert "cannot be read: File exists" in message_of(call)
+        (tmp_path / "run").unlink()
+        manager.wait()
+    assert manager.steps() == []
+
+
+BACKGROUND = """
+import sys
+from scallax import checkpoint
+from tests.artifacts import numbered
+manager = checkpoint.Manager(sys.argv[1], asynchronous=True)
+manager.save(1, numbered(1))
+"""
+
+
+def test_a_program_that_ends_waits_for_its_save(tmp_path):
+    assert "the last save failed" not in run_python(BACKGROUND, tmp_path / "run")
+    assert number_of(checkpoint.Manager(tmp_path / "run").read(1)) == 1
+
+
+def test_a_program_that_ends_tells_of_a_failed_save(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "UserWarning: the last save failed: `" in run_python(BACKGROUND, tmp_path / "file")
+
+
+def test_a_run_is_saved_and_read_without_a_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        manager = save_steps(tmp_path, {1: 0.5, 2: 0.4}, keep_last=1, asynchronous=True)
+        manager.read()
