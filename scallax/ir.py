@@ -115,7 +115,29 @@ class Constraint:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-BodyLiteral = Atom | NegatedAtom | Constraint
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """The results of an aggregate for each group; the only literal of its rule.
+
+    The columns of `body`, the aggregated relation, are `keys`, `arguments` and `values`. Those of `domain` are
+    `groups`, among them the keys: each of its tuples is a group. Without a domain the groups are the keys of the body.
+    `is_discrete`: every possible tuple is taken, and the result is certain.
+    """
+
+    op: str
+    body: str
+    keys: tuple[Variable, ...]
+    arguments: tuple[Variable, ...]
+    values: tuple[Variable, ...]
+    domain: str | None
+    groups: tuple[Variable, ...]
+    results: tuple[Variable, ...]
+    parameters: tuple[tuple[str, Value], ...]
+    is_discrete: bool
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+BodyLiteral = Atom | NegatedAtom | Constraint | Reduce
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,3 +293,20 @@ def _print_literal(literal: BodyLiteral) -> str:
         case Atom(relation=relation, terms=terms) | NegatedAtom(relation=relation, terms=terms):
             negation = "not " if isinstance(literal, NegatedAtom) else ""
             return f"{negation}{relation}({', '.join(map(print_expression, terms))})"
+        case Reduce():
+            return print_reduce(literal)
+
+
+def print_reduce(reduce: Reduce) -> str:
+    """An aggregate as program text, with the relations that stand for its parts."""
+
+    def names(variables: tuple[Variable, ...]) -> str:
+        return ", ".join(variable.name for variable in variables)
+
+    parameters = ", ".join(f"{name}={_print_value(value, ValueType.STRING)}" for name, value in reduce.parameters)
+    where = "" if reduce.domain is None else f" where {names(reduce.groups)}: {reduce.domain}({names(reduce.groups)})"
+    return (
+        f"({names(reduce.results)}) := {reduce.op}{'!' if reduce.is_discrete else ''}"
+        f"{f'<{parameters}>' if parameters else ''}{f'[{names(reduce.arguments)}]' if reduce.arguments else ''}"
+        f"({names(reduce.values)}: {reduce.body}({names(reduce.keys + reduce.arguments + reduce.values)}){where})"
+    )

@@ -36,6 +36,12 @@ def _bound_names(rule: ir.Rule) -> set[str]:
         for term in literal.terms
         if isinstance(term, ir.Variable)
     }
+    bound |= {
+        variable.name
+        for literal in rule.body
+        if isinstance(literal, ir.Reduce)
+        for variable in (*literal.groups, *literal.results)
+    }
     conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
     grows = True
     while grows:
@@ -52,8 +58,10 @@ def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:
     for variable in _variables(rule.head):
         if variable.name not in seen:
             seen.add(variable.name)
+            # Relations with a `#` hold the body of an aggregate.
+            place = "is used by an aggregate" if "#" in rule.relation else f"appears in the head of `{rule.relation}`"
             yield Diagnostic(
-                f"`{variable.name}` appears in the head of `{rule.relation}` but no positive atom in the body binds it",
+                f"`{variable.name}` {place} but no positive atom in the body binds it",
                 _shown(variable, rule.span),
                 f"add an atom that mentions `{variable.name}` to the body",
             )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from scallax.analysis.aggregates import AGGREGATORS, CoreAggregate
 from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram
 from scallax.analysis.names import Names
 from scallax.errors import Diagnostic, TypeInferenceError
@@ -28,6 +29,9 @@ _TAGS = _NUMBERS | _BOOL
 
 # Where several types remain, the first of these.
 _DEFAULTS = (ValueType.I32, ValueType.U32, ValueType.F32, ValueType.STRING, ValueType.BOOL)
+
+# What an aggregator may ask of the values it aggregates.
+_AGGREGATED = {"any": _ANY, "number": _NUMBERS, "float": _FLOATS, "String": _STRING}
 
 _SET_NAMES = {
     _INTEGERS: "an integer",
@@ -69,7 +73,12 @@ class Types:
         return _choose(_find(self._expressions[id(expression)]).types)
 
 
-def infer_types(program: CoreProgram, names: Names, given: Mapping[str, Sequence[tuple[Value, ...]]]) -> Types:
+def infer_types(
+    program: CoreProgram,
+    names: Names,
+    given: Mapping[str, Sequence[tuple[Value, ...]]],
+    aggregates: Sequence[CoreAggregate] = (),
+) -> Types:
     """Types for all columns and expressions; `given` are example tuples of relations, which count like facts.
 
     A set of possible types is narrowed by every use, as the reference does it; where several remain the default is
@@ -84,6 +93,8 @@ def infer_types(program: CoreProgram, names: Names, given: Mapping[str, Sequence
         inference.add_fact(fact)
     for clause in program.clauses:
         inference.add_clause(clause)
+    for aggregate in aggregates:
+        inference.add_aggregate(aggregate)
     for relation, tuples in given.items():
         if relation in inference.columns:
             for values in tuples:
@@ -129,6 +140,37 @@ class _Inference:
         self.add_atom(clause.relation, clause.head, clause.scope, clause.span)
         if clause.tag is not None:
             self.narrow(self.infer(clause.tag, clause.scope), _TAGS, clause.tag.span)
+
+    def add_aggregate(self, aggregate: CoreAggregate) -> None:
+        """The types that an aggregate gives its groups and results, and asks of its bindings."""
+        span = aggregate.span
+        num_keys, num_arguments = len(aggregate.keys), len(aggregate.arguments)
+        body = self.columns[aggregate.body].types
+        keys, arguments, values = (
+            body[:num_keys],
+            body[num_keys : num_keys + num_arguments],
+            body[num_keys + num_arguments :],
+        )
+        groups = keys if aggregate.domain is None else self.columns[aggregate.domain].types
+        for name, key in zip(aggregate.keys, keys, strict=True):
+            self.unify(key, groups[aggregate.groups.index(name)], span)
+        aggregator = AGGREGATORS[aggregate.op]
+        for binding, value in zip(aggregate.bindings, values, strict=True):
+            if binding.type is not None:
+                self.narrow(value, TypeSet({self.names.type(binding.type)}), binding.span)
+            self.narrow(value, _AGGREGATED[aggregator.values], binding.span)
+        results: list[_TypeVariable] = []
+        for kind in aggregator.results:
+            match kind:
+                case "arguments":
+                    results += arguments
+                case "values":
+                    results += values
+                case _:
+                    results.append(_TypeVariable(_USIZE if kind == "usize" else _BOOL, span))
+        columns = self.columns_of(aggregate.relation, len(groups) + len(results), span)
+        for given, column in zip([*groups, *results], columns, strict=True):
+            self.unify(given, column, span)
 
     def add_given(self, relation: str, values: tuple[Value, ...]) -> None:
         columns = self.columns[relation].types

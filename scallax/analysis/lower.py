@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from scallax import ir
+from scallax.analysis.aggregates import HIDDEN, CoreAggregate, expand_aggregates
 from scallax.analysis.boundness import bind_variables
 from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram, FactValue, desugar, is_literal
 from scallax.analysis.inference import Types, infer_types
@@ -31,9 +32,11 @@ def analyse(sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value,
     items = _parse_all(sources)
     reject_unsupported(items)
     names = resolve_names(items)
+    items, aggregates = expand_aggregates(items, names)
     core = desugar(items, names)
-    types = infer_types(core, names, given or {})
-    return _lower(core, types, names, _find_undefined(core, names, given or {}))
+    types = infer_types(core, names, given or {}, aggregates)
+    defined = [*(given or {}), *(aggregate.relation for aggregate in aggregates)]
+    return _lower(core, aggregates, types, names, _find_undefined(core, names, defined))
 
 
 def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
@@ -70,19 +73,55 @@ def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> tu
     )
 
 
-def _lower(core: CoreProgram, types: Types, names: Names, warnings: tuple[Diagnostic, ...]) -> ir.Program:
+def _lower(
+    core: CoreProgram,
+    aggregates: Sequence[CoreAggregate],
+    types: Types,
+    names: Names,
+    warnings: tuple[Diagnostic, ...],
+) -> ir.Program:
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
     rules = tuple(_RuleLowering(types, problems).rule(clause) for clause in core.clauses)
+    rules += tuple(_lower_aggregate(aggregate, types) for aggregate in aggregates)
     if problems:
         raise TypeInferenceError(*dict.fromkeys(problems))
     relations = []
     for name, relation in types.relations.items():
         declared = names.relations.get(name)
         column_names = (None,) * len(relation.columns) if declared is None else declared.names
-        relations.append(ir.Relation(name, relation.columns, column_names, name in names.hidden, relation.span))
+        hidden = name in names.hidden or name.startswith(HIDDEN)
+        relations.append(ir.Relation(name, relation.columns, column_names, hidden, relation.span))
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
     return ir.Program(tuple(relations), bind_variables(rules), facts, queries, warnings)
+
+
+def _lower_aggregate(aggregate: CoreAggregate, types: Types) -> ir.Rule:
+    """The rule for an aggregate's relation: its one literal gives groups and results."""
+    span = aggregate.span
+    names = (*aggregate.keys, *aggregate.arguments, *(binding.name for binding in aggregate.bindings))
+    columns = types.relations[aggregate.body].columns
+    variables = [ir.Variable(name, type, span) for name, type in zip(names, columns, strict=True)]
+    end = len(aggregate.keys) + len(aggregate.arguments)
+    keys, arguments, values = variables[: len(aggregate.keys)], variables[len(aggregate.keys) : end], variables[end:]
+    columns = types.relations[aggregate.relation].columns
+    names = (*aggregate.groups, *(f"{HIDDEN}{i}" for i in range(len(columns) - len(aggregate.groups))))
+    head = tuple(ir.Variable(name, type, span) for name, type in zip(names, columns, strict=True))
+    groups, results = head[: len(aggregate.groups)], head[len(aggregate.groups) :]
+    reduce = ir.Reduce(
+        aggregate.op,
+        aggregate.body,
+        tuple(keys),
+        tuple(arguments),
+        tuple(values),
+        aggregate.domain,
+        groups,
+        results,
+        aggregate.parameters,
+        aggregate.is_discrete,
+        span,
+    )
+    return ir.Rule(aggregate.relation, head, (reduce,), None, span)
 
 
 def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:

@@ -90,10 +90,6 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
             yield f"a {kind.value} is", span
         case ast.Attribute(name=name, span=span) if name in _LATER_ATTRIBUTES:
             yield f"the attribute `@{name}` is", span
-        case ast.Reduce(aggregate=aggregate) | ast.ReduceRule(aggregate=aggregate):
-            yield f"the aggregate `{aggregate.op}` is", aggregate.span
-        case ast.Quantified(aggregate=aggregate):
-            yield f"the quantifier `{aggregate.op}` is", aggregate.span
         case ast.RangeOver(span=span):
             yield "ranges are", span
         case ast.Case(span=span):
@@ -138,8 +134,9 @@ def _written_relations(declaration: ast.Declaration) -> Iterator[str]:
 def _mentioned_relations(declaration: ast.Declaration) -> Iterator[str]:
     """The relations that a declaration writes or reads, a query aside."""
     yield from _written_relations(declaration)
-    if isinstance(declaration, ast.Rule):
-        yield from (node.name for node in ast.walk(declaration.body) if isinstance(node, ast.Application))
+    if isinstance(declaration, ast.Rule | ast.ReduceRule):
+        body = declaration.body if isinstance(declaration, ast.Rule) else declaration.aggregate
+        yield from (node.name for node in ast.walk(body) if isinstance(node, ast.Application))
 
 
 def resolve_names(items: Sequence[ast.Item]) -> Names:
@@ -154,6 +151,8 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
     resolver.resolve()
     for node in ast.walk(tuple(items)):
         if isinstance(node, ast.Cast):
+            resolver.type(node.type)
+        if isinstance(node, ast.Binding) and node.type is not None:
             resolver.type(node.type)
     resolver.check_queries(items)
     if resolver.problems:

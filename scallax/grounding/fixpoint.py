@@ -173,6 +173,7 @@ class _Grounder:
             builder=DerivationBuilder(literals),
             certain_is_one=collapse_certain,
             max_rows=limits.derivations,
+            uses_tags=rule_tags,
         )
         self._derived = plan.derived
         self._rules = {
@@ -267,7 +268,7 @@ class _Grounder:
             first, end = self.database.relations[step.relation].bounds(step.version)
             if first == end:
                 return
-        table = run_pipeline(pipeline, self.database)
+        table = run_pipeline(pipeline, self.database, version.index)
         if table.num_rows == 0:
             return
         heads, prior, factors = self._project(table, version.rule)

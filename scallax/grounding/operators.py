@@ -8,13 +8,14 @@ import numpy as np
 
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
+from scallax.grounding.aggregates import reduce_groups
 from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode, encode_values
 from scallax.kernels.rows import RowTable, unique_rows
-from scallax.planner.algebra import AntiJoin, Argument, Extend, Join, Pipeline, Select
+from scallax.planner.algebra import AntiJoin, Argument, Extend, Join, Pipeline, Reduce, Select
 from scallax.source import Span
 
 
@@ -52,7 +53,7 @@ class Database:
     """The relations grounded so far, and what is shared between rules.
 
     `max_rows` bounds every intermediate table. `certain_is_one` says that tuples which hold whatever the
-    literals have the operand ONE; then a possible tuple is one of another operand.
+    literals have the operand ONE; then a possible tuple is one of another operand. `uses_tags`: tags other than ONE matter.
     """
 
     relations: dict[str, GroundRelation]
@@ -60,13 +61,14 @@ class Database:
     builder: DerivationBuilder
     certain_is_one: bool
     max_rows: int
+    uses_tags: bool
     projections: dict[tuple[str, tuple[int, ...]], Projection] = field(default_factory=dict)
 
     def evaluation(self, table: Table, rule: Span | None) -> Evaluation:
         return Evaluation(table.columns, table.num_rows, self.symbols, rule)
 
 
-def run_pipeline(pipeline: Pipeline, database: Database) -> Table:
+def run_pipeline(pipeline: Pipeline, database: Database, rule: int) -> Table:
     """All bindings of a rule's body, a row for each combination of body tuples.
 
     Combinations of certain tuples that no later step tells apart may share a row.
@@ -88,11 +90,27 @@ def run_pipeline(pipeline: Pipeline, database: Database) -> Table:
                 codes = encode(evaluation.native(expression), variable.type, database.symbols)
                 table = Table(table.num_rows, {**table.columns, variable.name: codes}, table.factors)
                 table = table.take(None if evaluation.missing is None else ~evaluation.missing, keep)
+            case Reduce(reduce=reduce):
+                table = _reduce(reduce, database, rule)
             case _:
                 assert_never(step)
         if table.num_rows == 0:
             break
     return table
+
+
+def _reduce(reduce: ir.Reduce, database: Database, rule: int) -> Table:
+    domain = None if reduce.domain is None else database.relations[reduce.domain]
+    reduced = reduce_groups(
+        reduce,
+        database.relations[reduce.body],
+        domain,
+        database.symbols,
+        database.builder,
+        rule,
+        database.uses_tags,
+    )
+    return Table(reduced.num_rows, reduced.columns, dict(enumerate(reduced.factors)))
 
 
 def _join(table: Table, step: Join, database: Database, span: Span | None) -> Table:

@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from scallax import ir
-from scallax.ir import print_expression
+from scallax.ir import print_expression, print_reduce
 
 
 class Version(enum.Enum):
@@ -86,7 +86,18 @@ class Extend:
         return f"extend {self.variable.name} := {print_expression(self.expression)}"
 
 
-Step = Join | AntiJoin | Select | Extend
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Groups and results of an aggregate: the only step of its pipeline."""
+
+    reduce: ir.Reduce
+    keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"reduce {print_reduce(self.reduce)}"
+
+
+Step = Join | AntiJoin | Select | Extend | Reduce
 
 
 @dataclass(frozen=True, slots=True)

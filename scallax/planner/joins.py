@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from scallax import ir
-from scallax.planner.algebra import AntiJoin, Argument, DeltaRule, Extend, Join, Pipeline, Select, Step
+from scallax.planner.algebra import AntiJoin, Argument, DeltaRule, Extend, Join, Pipeline, Reduce, Select, Step
 
 # What the size of a relation without one is at least taken to be.
 _UNKNOWN_SIZE = 1000
@@ -100,6 +100,10 @@ class _JoinPlanner:
                     step = self._binding_step(position, condition)
                     if step is not None:
                         return step
+                case ir.Reduce():
+                    del self.others[position]
+                    self.bound.update(variable.name for variable in (*literal.groups, *literal.results))
+                    return Reduce(literal, ())
         return None
 
     def _binding_step(self, position: int, condition: ir.Expression) -> Step | None:
@@ -187,6 +191,8 @@ def _binds(step: Step) -> tuple[str, ...]:
             return tuple(name for _, name in fresh)
         case Extend(variable=variable):
             return (variable.name,)
+        case Reduce(reduce=reduce):
+            return tuple(variable.name for variable in (*reduce.groups, *reduce.results))
         case _:
             return ()
 
@@ -199,5 +205,7 @@ def _reads(step: Step) -> frozenset[str]:
             return variable_names(condition)
         case Extend(expression=expression):
             return variable_names(expression)
+        case Reduce():
+            return frozenset()
         case _:
             assert_never(step)

@@ -46,6 +46,8 @@ def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Express
             return replace(literal, terms=tuple(_substitute_term(term, values) for term in literal.terms))
         case ir.Constraint():
             return replace(literal, condition=substitute(literal.condition, values))
+        case ir.Reduce():
+            return literal
         case _:
             assert_never(literal)
 
