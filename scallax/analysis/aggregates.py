@@ -96,9 +96,9 @@ class CoreAggregate:
 def expand_aggregates(items: Sequence[ast.Item], names: Names) -> tuple[list[ast.Item], list[CoreAggregate]]:
     """The items with an atom of a hidden relation for each aggregate, rules for their bodies, and the aggregates.
 
-    Without `where`, an aggregate is grouped by the variables that its body binds and the rule's head names. A quantifier
-    is also grouped by those that the rest of the body binds: it holds or fails for each of their values, whether its
-    own body has a tuple for them or not.
+    Without `where`, an aggregate is grouped by the variables that its body binds and the rule's head names. A
+    quantifier is also grouped by those that the rest of the body binds: it holds or fails for each of their values,
+    whether its own body has a tuple for them or not.
     """
     expansion = _Expansion(names)
     for item in items:

@@ -7,6 +7,7 @@ one node.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -208,7 +209,7 @@ def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
     positions = _positions(groups, elements.num_groups)
     # Tuples in turn, those of one turn side by side.
     starts, order = group(positions, int(positions.max(initial=-1)) + 1)
-    for first, end in zip(starts[:-1], starts[1:], strict=True):
+    for first, end in pairwise(starts.tolist()):
         rows = order[first:end]
         chosen = np.full(elements.num_groups, -1)
         chosen[groups[rows]] = rows
@@ -466,7 +467,7 @@ def _best(reducer: _Reducer, elements: _Elements) -> _Results:
     final[elements.groups] = strata
     changes = np.diff(strata, prepend=0) != 0
     starts, order = group(elements.positions, int(elements.positions.max(initial=-1)) + 1)
-    for first, end in zip(starts[:-1], starts[1:], strict=True):
+    for first, end in pairwise(starts.tolist()):
         rows = order[first:end]
         groups = elements.groups[rows]
         fresh = changes[rows]
@@ -515,7 +516,7 @@ def _top(reducer: _Reducer, elements: _Elements) -> _Results:
 
 
 def _sample(reducer: _Reducer, elements: _Elements) -> _Results:
-    """k tuples of each group, all equally likely, the same ones in every run."""
+    """As many tuples of each group as asked for, all equally likely, the same ones in every run."""
     _require_certain(reducer, elements, "the choice would depend on probabilities")
     k = int(dict(reducer.reduce.parameters)["k"])
     draws = np.random.default_rng(_SEED).random(len(elements))

@@ -79,7 +79,7 @@ class DerivationBuilder:
         return np.asarray(literal_operand(np.arange(self._num_literals - len(prior), self._num_literals)))
 
     def add_exclusive(self, prior: np.ndarray, sets: np.ndarray) -> np.ndarray:
-        """Operand codes of fresh literals with the given tags; those with equal numbers in `sets` exclude each other."""
+        """Operand codes of fresh literals with the given tags; those of one number in `sets` exclude each other."""
         operands = self.add_literals(prior)
         self._groups[-1] = self._num_groups + sets
         self._num_groups += int(sets.max(initial=-1)) + 1

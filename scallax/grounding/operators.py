@@ -53,7 +53,8 @@ class Database:
     """The relations grounded so far, and what is shared between rules.
 
     `max_rows` bounds every intermediate table. `certain_is_one` says that tuples which hold whatever the
-    literals have the operand ONE; then a possible tuple is one of another operand. `uses_tags`: tags other than ONE matter.
+    literals have the operand ONE; then a possible tuple is one of another operand. `uses_tags`: tags of rules and of
+    choices count.
     """
 
     relations: dict[str, GroundRelation]
