@@ -1,5 +1,6 @@
 """References to check against: slow, obvious, over Python sets."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,13 @@ class _NoValueError(Exception):
     """An expression has no value for a binding: the row is dropped."""
 
 
-def naive_datalog(program: ir.Program, facts: Mapping[str, Iterable[tuple[Value, ...]]]) -> dict[str, set[tuple]]:
-    """All tuples of every relation: rules are applied to everything, stratum by stratum, until nothing is new."""
+def naive_datalog(
+    program: ir.Program, facts: Mapping[str, Iterable[tuple[Value, ...]]], possible: Database | None = None
+) -> dict[str, set[tuple]]:
+    """All tuples of every relation: rules are applied to everything, stratum by stratum, until nothing is new.
+
+    `possible` are the tuples of other worlds as well: which groups an aggregate has, and what its form with `!` takes.
+    """
     database: dict[str, set[tuple]] = {
         relation.name: set(facts.get(relation.name, ())) for relation in program.relations
     }
@@ -28,7 +34,10 @@ def naive_datalog(program: ir.Program, facts: Mapping[str, Iterable[tuple[Value,
         while size != sum(map(len, database.values())):
             size = sum(map(len, database.values()))
             for rule in rules:
-                heads = {head for head, _, _ in rule_matches(rule, database)}
+                if isinstance(rule.body[0] if rule.body else None, ir.Reduce):
+                    heads = reduce_matches(rule.body[0], database, possible or database)
+                else:
+                    heads = {head for head, _, _ in rule_matches(rule, database)}
                 database[rule.relation] |= heads
     return database
 
@@ -46,15 +55,65 @@ def rule_matches(rule: ir.Rule, database: Database) -> list[tuple[tuple[Value, .
     return matches
 
 
+def reduce_matches(reduce: ir.Reduce, database: Database, possible: Database) -> set[tuple[Value, ...]]:
+    """Groups and results of an aggregate in one world."""
+    end = len(reduce.keys)
+    if reduce.domain is not None:
+        groups = database[reduce.domain]
+    else:
+        groups = {values[:end] for values in possible[reduce.body]} if reduce.keys else {()}
+    names = [variable.name for variable in reduce.groups]
+    body = possible[reduce.body] if reduce.is_discrete else database[reduce.body]
+    found = set()
+    for group in groups:
+        key = tuple(group[names.index(variable.name)] for variable in reduce.keys)
+        elements = sorted(values[end:] for values in body if values[:end] == key)
+        found |= {(*group, *result) for result in _aggregate(reduce, elements)}
+    return found
+
+
+def _aggregate(reduce: ir.Reduce, elements: list[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
+    """What an aggregate gives for the elements, which are arguments and values in order."""
+    end = len(reduce.arguments)
+    values: list[Any] = [element[end:] for element in elements]
+    match reduce.op:
+        case "count":
+            return [(len(elements),)]
+        case "sum":
+            return [(sum(value for (value,) in values),)]
+        case "prod":
+            return [(math.prod(value for (value,) in values),)]
+        case "avg":
+            return [(int(sum(value for (value,) in values) / len(values)),)] if values else []
+        case "string_join":
+            return [(str(dict(reduce.parameters).get("separator", "")).join(value for (value,) in values),)]
+        case "exists":
+            return [(bool(elements),)]
+        case "forall":
+            return [(not elements,)]
+        case "min" | "max" | "argmin" | "argmax":
+            best = (min if "min" in reduce.op else max)(values, default=())
+            chosen = [element for element in elements if element[end:] == best]
+            return [element[:end] for element in chosen] if "arg" in reduce.op else chosen
+    raise AssertionError(f"no reference for {reduce.op}")
+
+
 def _levels(program: ir.Program) -> dict[str, int]:
     """The least stratum number of every relation; programs with negation in a cycle are not admitted."""
     levels = {relation.name: 0 for relation in program.relations}
     for _ in range(len(levels) ** 2 + 1):
         for rule in program.rules:
             for literal in rule.body:
-                if isinstance(literal, ir.Atom | ir.NegatedAtom):
-                    least = levels[literal.relation] + isinstance(literal, ir.NegatedAtom)
-                    levels[rule.relation] = max(levels[rule.relation], least)
+                match literal:
+                    case ir.Atom(relation=relation):
+                        least = levels[relation]
+                    case ir.NegatedAtom(relation=relation):
+                        least = levels[relation] + 1
+                    case ir.Reduce(body=relation, domain=domain):
+                        least = 1 + max(levels[relation], 0 if domain is None else levels[domain])
+                    case _:
+                        least = 0
+                levels[rule.relation] = max(levels[rule.relation], least)
     return levels
 
 

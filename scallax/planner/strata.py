@@ -127,7 +127,7 @@ def _report(blamed: _Dependency, dependencies: Sequence[_Dependency], component:
     kind, place = "", None
     for step in cycle:
         # What is needed through a hidden relation is needed by the relation that uses it, where it does.
-        kind, place = kind or step.kind, place or step.span
+        kind, place = step.kind or kind, place or step.span
         if not _is_hidden(step.relation):
             steps.append(_Dependency(cycle[0].head if not steps else steps[-1].relation, step.relation, kind, place))
             kind, place = "", None
