@@ -1,5 +1,6 @@
 """References to check against: slow, obvious, over Python sets."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -34,10 +35,11 @@ def naive_datalog(
         while size != sum(map(len, database.values())):
             size = sum(map(len, database.values()))
             for rule in rules:
-                if isinstance(rule.body[0] if rule.body else None, ir.Reduce):
-                    heads = reduce_matches(rule.body[0], database, possible or database)
-                else:
-                    heads = {head for head, _, _ in rule_matches(rule, database)}
+                match rule.body:
+                    case (ir.Reduce() as reduce,):
+                        heads = reduce_matches(reduce, database, possible or database)
+                    case _:
+                        heads = {head for head, _, _ in rule_matches(rule, database)}
                 database[rule.relation] |= heads
     return database
 
@@ -68,12 +70,17 @@ def reduce_matches(reduce: ir.Reduce, database: Database, possible: Database) ->
     for group in groups:
         key = tuple(group[names.index(variable.name)] for variable in reduce.keys)
         elements = sorted(values[end:] for values in body if values[:end] == key)
-        found |= {(*group, *result) for result in _aggregate(reduce, elements)}
+        slots = sorted(
+            {values[end:][: len(reduce.arguments)] for values in possible[reduce.body] if values[:end] == key}
+        )
+        found |= {(*group, *result) for result in _aggregate(reduce, elements, slots)}
     return found
 
 
-def _aggregate(reduce: ir.Reduce, elements: list[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
-    """What an aggregate gives for the elements, which are arguments and values in order."""
+def _aggregate(
+    reduce: ir.Reduce, elements: list[tuple[Value, ...]], slots: list[tuple[Value, ...]]
+) -> list[tuple[Value, ...]]:
+    """What an aggregate gives for the elements, arguments and values in order; `slots` are the possible arguments."""
     end = len(reduce.arguments)
     values: list[Any] = [element[end:] for element in elements]
     match reduce.op:
@@ -85,6 +92,10 @@ def _aggregate(reduce: ir.Reduce, elements: list[tuple[Value, ...]]) -> list[tup
             return [(math.prod(value for (value,) in values),)]
         case "avg":
             return [(int(sum(value for (value,) in values) / len(values)),)] if values else []
+        case "string_join" if dict(reduce.parameters).get("all"):
+            choices = [[str(element[end]) for element in elements if element[:end] == slot] for slot in slots]
+            separator = str(dict(reduce.parameters).get("separator", ""))
+            return [(separator.join(choice),) for choice in itertools.product(*choices)]
         case "string_join":
             return [(str(dict(reduce.parameters).get("separator", "")).join(value for (value,) in values),)]
         case "exists":
@@ -163,6 +174,7 @@ def _holds(literals: Sequence[ir.BodyLiteral], binding: Binding, database: Datab
 def _is_ready(literal: ir.BodyLiteral, binding: Binding) -> bool:
     if isinstance(literal, ir.Constraint):
         return _names(literal.condition) <= set(binding) or ir.solve_equality(literal.condition, binding) is not None
+    assert not isinstance(literal, ir.Reduce), "it is alone in its rule"
     return all(not isinstance(term, ir.Variable) or term.name in binding for term in literal.terms)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ PROGRAMS = {
     "prod": "rel out(x, s) = s := prod(y: f(x, y))",
     "avg": "rel out(s) = s := avg[x](y: f(x, y))",
     "string_join": 'rel out(x, t) = t := string_join<"-">[y](w: f(x, y) and w == y as String)',
+    "string_join_all": 'rel out(t) = t := string_join<"-", all>[x](w: f(x, y) and w == y as String)',
     "exists": "rel out(x, b) = b := exists(y: f(x, y))",
     "exists_mixed": "rel out(b) = b := exists(y: f(1, y) and g(y))",
     "forall": "rel out(b) = b := forall(x, y: f(x, y) implies x < y)",
@@ -121,7 +123,7 @@ def test_values_and_gradients_are_those_of_the_worlds(name: str, provenance: str
         # One tuple for each value: ties are alternatives that do not exclude each other.
         facts = [(i, (5 * i) % 12) for i in range(size)]
     with jax.enable_x64(True):
-        options = {} if k is None else {"k": k}
+        options: dict[str, Any] = {} if k is None else {"k": k}
         text = f"type f(i32, i32)\n{DISJOINT[name]}"
         reasoner = Reasoner(
             text, input_mappings={"f": facts}, output_mapping=("out", None), provenance=provenance, **options
@@ -195,6 +197,9 @@ def unit(text: str, relation: str = "out") -> list[tuple]:
         ("rel out = rank(x: g(x))", [(0, 0), (1, 1), (2, 2)]),
         ("rel out = top<2>(x: g(x))", [(0,), (1,)]),
         ("rel out = unique(x: g(x))", [(0,)]),
+        ('rel out = string_join<", ">(x: x == y as String and g(y))', [("0, 1, 2",)]),
+        ("rel out = string_join<all>(x: x == y as String and g(y))", [("012",)]),
+        ("type n(String)\nrel out = string_join(x: n(x))", [("",)]),
         ("rel out = uniform<5>(x: g(x))", [(0,), (1,), (2,)]),
         ("rel out = categorical<k=3>(x: g(x))", [(0,), (1,), (2,)]),
         ("rel out = normalize(x: g(x))", [(0,), (1,), (2,)]),

@@ -179,33 +179,32 @@ def _positions(groups: np.ndarray, num_groups: int) -> np.ndarray:
 class _Fold:
     """A value that grows tuple by tuple; `state` are columns of native values of the given types.
 
-    `start` are those of no tuple, `add` a state and tuples' values, and `finish` gives results and where there are any.
+    `start` are those of no tuple. `bulk` adds, to the states of all groups, tuples with the groups they are of; `add`
+    one tuple to each state. `finish` gives results, and where there are any.
     """
 
     types: tuple[ValueType, ...]
     start: tuple[object, ...]
-    add: Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]]
+    bulk: Callable[[list[np.ndarray], np.ndarray, np.ndarray], list[np.ndarray]]
+    add: Callable[[list[np.ndarray], np.ndarray], list[np.ndarray]]
     finish: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]
 
 
 def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
     """The states that each group can reach, and the nodes that say it does.
 
-    Certain tuples are added first, all groups at once; `string_join`, which depends on their order, takes all in turn.
+    Certain tuples are added first, all at once; where their order matters, only those of groups without any other.
     """
     fold = _FOLDS[reducer.reduce.op](reducer)
-    native = [
-        decode(codes, variable.type, reducer.symbols)
-        for codes, variable in zip(elements.values, reducer.reduce.values, strict=True)
-    ]
-    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
-    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
-    turns = np.argsort(elements.operands != ONE, kind="stable")
+    first = elements.operands == ONE
     if reducer.reduce.op == "string_join":
-        turns = np.arange(len(elements))
-    turns = turns[np.argsort(elements.groups[turns], kind="stable")]
-    groups, operands = elements.groups[turns], elements.operands[turns]
-    native = [column[turns] for column in native]
+        first = ~np.isin(elements.groups, elements.groups[~first])
+    # Of a count of several columns, any will do.
+    native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
+    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
+    state = fold.bulk(state, native[first], elements.groups[first])
+    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
+    groups, operands, native = elements.groups[~first], elements.operands[~first], native[~first]
     positions = _positions(groups, elements.num_groups)
     # Tuples in turn, those of one turn side by side.
     starts, order = group(positions, int(positions.max(initial=-1)) + 1)
@@ -236,14 +235,14 @@ def _add_in_turn(
     fold: _Fold,
     states: _States,
     tuples: np.ndarray,
-    native: Sequence[np.ndarray],
+    native: np.ndarray,
     operands: np.ndarray,
 ) -> _States:
     """The states after one more tuple of each group: `tuples` int64 `[states]`, -1 for none."""
     builder = reducer.builder
     taken = np.flatnonzero(tuples >= 0)
     rows = tuples[taken]
-    grown = fold.add([column[taken] for column in states.columns], [column[rows] for column in native])
+    grown = fold.add([column[taken] for column in states.columns], native[rows])
     uncertain = operands[rows] != ONE
     if not np.any(uncertain):
         columns = [column.copy() for column in states.columns]
@@ -318,29 +317,45 @@ def _wrapped(values: np.ndarray, type: ValueType) -> np.ndarray:
 
 def _count(reducer: _Reducer) -> _Fold:
     one = np.uint64(1)
-    return _Fold((ValueType.USIZE,), (0,), lambda state, _: [state[0] + one], lambda state: (state[0], None))
+
+    def bulk(state: list[np.ndarray], _: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        return [state[0] + np.bincount(groups, minlength=len(state[0])).astype(np.uint64)]
+
+    return _Fold((ValueType.USIZE,), (0,), bulk, lambda state, _: [state[0] + one], lambda state: (state[0], None))
 
 
 def _sum(reducer: _Reducer) -> _Fold:
-    type = reducer.reduce.values[0].type
-    return _Fold(
-        (type,), (0,), lambda state, values: [_wrapped(state[0] + values[0], type)], lambda state: (state[0], None)
-    )
+    return _arithmetic(reducer, np.add, 0)
 
 
 def _product(reducer: _Reducer) -> _Fold:
+    return _arithmetic(reducer, np.multiply, 1)
+
+
+def _arithmetic(reducer: _Reducer, operation: np.ufunc, start: int) -> _Fold:
     type = reducer.reduce.values[0].type
-    return _Fold(
-        (type,), (1,), lambda state, values: [_wrapped(state[0] * values[0], type)], lambda state: (state[0], None)
-    )
+
+    def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        total = state[0].copy()
+        operation.at(total, groups, values)
+        return [_wrapped(total, type)]
+
+    def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        return [_wrapped(operation(state[0], values), type)]
+
+    return _Fold((type,), (start,), bulk, add, lambda state: (state[0], None))
 
 
 def _average(reducer: _Reducer) -> _Fold:
     """No tuple has no average."""
     type = reducer.reduce.values[0].type
+    total = _sum(reducer)
 
-    def add(state: list[np.ndarray], values: list[np.ndarray]) -> list[np.ndarray]:
-        return [_wrapped(state[0] + values[0], type), state[1] + 1]
+    def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        return [*total.bulk(state[:1], values, groups), state[1] + np.bincount(groups, minlength=len(state[1]))]
+
+    def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        return [*total.add(state[:1], values), state[1] + 1]
 
     def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         there = state[1] > 0
@@ -349,7 +364,7 @@ def _average(reducer: _Reducer) -> _Fold:
             return (state[0] / number).astype(state[0].dtype), there
         return truncated_quotient(state[0], number.astype(state[0].dtype), type), there
 
-    return _Fold((type, ValueType.I64), (0, 0), add, finish)
+    return _Fold((type, ValueType.I64), (0, 0), bulk, add, finish)
 
 
 def _join_strings(reducer: _Reducer) -> _Fold:
@@ -358,15 +373,69 @@ def _join_strings(reducer: _Reducer) -> _Fold:
     separator = str(dict(reducer.reduce.parameters).get("separator", ""))
     (empty,) = symbols.intern([""])
 
-    def add(state: list[np.ndarray], values: list[np.ndarray]) -> list[np.ndarray]:
-        before, texts = symbols.values(state[0]), symbols.values(values[0])
+    def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        starts, order = group(groups, len(state[0]))
+        texts = symbols.values(values[order])
+        joined = [separator.join(texts[first:end]) for first, end in pairwise(starts.tolist())]
+        return [symbols.intern(joined), np.diff(starts) > 0]
+
+    def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        before, texts = symbols.values(state[0]), symbols.values(values)
         joined = [
             f"{left}{separator}{right}" if started else right
             for left, right, started in zip(before, texts, state[1].tolist(), strict=True)
         ]
         return [symbols.intern(joined), np.ones(len(joined), np.bool_)]
 
-    return _Fold((ValueType.STRING, ValueType.BOOL), (int(empty), False), add, lambda state: (state[0], None))
+    return _Fold((ValueType.STRING, ValueType.BOOL), (int(empty), False), bulk, add, lambda state: (state[0], None))
+
+
+def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
+    """One text for each world; with `all`, one for each choice of a tuple for every argument, or of all without any."""
+    if not dict(reducer.reduce.parameters).get("all", False):
+        return _fold(reducer, elements)
+    fold = _join_strings(reducer)
+    slots = elements.positions
+    if elements.arguments:
+        columns = (elements.groups, *elements.ranks[: len(elements.arguments)])
+        changes = np.ones(len(elements), np.bool_)
+        changes[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+        # The place of each argument among those of its group.
+        slots = np.cumsum(changes) - 1
+        first = np.zeros(elements.num_groups, np.int64)
+        first[elements.groups[::-1]] = slots[::-1]
+        slots = slots - first[elements.groups]
+    (texts,) = elements.values
+    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
+    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
+    for slot in range(int(slots.max(initial=-1)) + 1):
+        rows = np.flatnonzero(slots == slot)
+        counts = np.bincount(elements.groups[rows], minlength=elements.num_groups)
+        offsets = np.cumsum(counts) - counts
+        done = states[counts[states.groups] == 0]
+        states = states[counts[states.groups] > 0]
+        sources, places = expand_ranges(offsets[states.groups], counts[states.groups])
+        states, chosen = states[sources], rows[places]
+        factors = [Factor(states.operands), Factor(elements.operands[chosen])]
+        operands = _conjunctions(reducer, factors)
+        columns = fold.add(states.columns, texts[chosen])
+        states = _States(
+            np.concatenate([states.groups, done.groups]),
+            [np.concatenate(pair) for pair in zip(columns, done.columns, strict=True)],
+            np.concatenate([operands, done.operands]),
+        )
+        _check_size(reducer, states.groups)
+    return _Results(states.groups, [states.columns[0]], [states.operands])
+
+
+def _conjunctions(reducer: _Reducer, factors: Sequence[Factor]) -> np.ndarray:
+    """Operands that hold where both do: a node only where neither is certain."""
+    first, second = (factor.operands for factor in factors)
+    operands = np.where(first == ONE, second, first)
+    rows = np.flatnonzero((first != ONE) & (second != ONE))
+    pair = conjoin(reducer.builder, [Factor(f.operands[rows]) for f in factors], len(rows), reducer.rule)
+    operands[rows] = reducer.builder.conjunction(pair, reducer.rule)
+    return operands
 
 
 _FOLDS = {
@@ -552,7 +621,7 @@ _OPERATORS: dict[str, Callable[[_Reducer, _Elements], _Results]] = {
     "sum": _fold,
     "prod": _fold,
     "avg": _fold,
-    "string_join": _fold,
+    "string_join": _string_join,
     "weighted_sum": _weighted,
     "weighted_avg": _weighted,
     "exists": _exists,
