@@ -429,12 +429,11 @@ def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
 
 
 def _conjunctions(reducer: _Reducer, factors: Sequence[Factor]) -> np.ndarray:
-    """Operands that hold where both do: a node only where neither is certain."""
-    first, second = (factor.operands for factor in factors)
-    operands = np.where(first == ONE, second, first)
-    rows = np.flatnonzero((first != ONE) & (second != ONE))
-    pair = conjoin(reducer.builder, [Factor(f.operands[rows]) for f in factors], len(rows), reducer.rule)
-    operands[rows] = reducer.builder.conjunction(pair, reducer.rule)
+    """Operands that hold where all factors do: a node only where no single operand says it."""
+    pair = conjoin(reducer.builder, factors, len(factors[0].operands), reducer.rule)
+    operands = pair.left.copy()
+    rows = np.flatnonzero((pair.right != ONE) | pair.left_negated)
+    operands[rows] = reducer.builder.conjunction(pair[rows], reducer.rule)
     return operands
 
 
@@ -483,25 +482,18 @@ def _exists(reducer: _Reducer, elements: _Elements) -> _Results:
 
 def _conjoin_negations(reducer: _Reducer, elements: _Elements, nodes: np.ndarray) -> None:
     """Puts "none of its uncertain tuples" in the place of each group that has any, as a balanced tree."""
-    builder, rule = reducer.builder, reducer.rule
     groups, operands, negated = elements.groups, elements.operands, True
     while len(groups):
         positions = _positions(groups, elements.num_groups)
         left = np.flatnonzero(positions % 2 == 0)
         right = np.full(len(left), ONE)
-        paired = np.zeros(len(left), np.bool_)
-        paired[:-1] = groups[left[:-1]] == groups[np.minimum(left[:-1] + 1, len(groups) - 1)]
-        if len(left):
-            paired[-1] = left[-1] + 1 < len(groups) and groups[left[-1]] == groups[left[-1] + 1]
-        right[paired] = operands[left[paired] + 1]
-        factors = [Factor(operands[left], negated), Factor(right, negated)]
-        if not negated and not np.any(paired):
+        places = np.cumsum(positions % 2 == 0) - 1
+        odd = np.flatnonzero(positions % 2 == 1)
+        right[places[odd]] = operands[odd]
+        operands = _conjunctions(reducer, [Factor(operands[left], negated), Factor(right, negated)])
+        groups, negated = groups[left], False
+        if not len(odd):
             break
-        rows = np.flatnonzero(paired | negated)
-        result = operands[left]
-        pair = conjoin(builder, [Factor(f.operands[rows], f.negated) for f in factors], len(rows), rule)
-        result[rows] = builder.conjunction(pair, rule)
-        groups, operands, negated = groups[left], result, False
     nodes[groups] = operands
 
 
@@ -513,7 +505,6 @@ def _best(reducer: _Reducer, elements: _Elements) -> _Results:
 
     What is worse than a certain tuple is never the best.
     """
-    builder, rule = reducer.builder, reducer.rule
     sign = -1 if reducer.reduce.op in ("max", "argmax") else 1
     ranks = [sign * rank for rank in elements.value_ranks]
     elements = elements[np.lexsort((*ranks[::-1], elements.groups))]
@@ -529,28 +520,36 @@ def _best(reducer: _Reducer, elements: _Elements) -> _Results:
     last[elements.groups[certain]] = strata[certain]
     kept = strata <= last[elements.groups]
     elements, strata = elements[kept], strata[kept]
-    prefix = np.full(elements.num_groups, ONE)
-    of_stratum = np.full(elements.num_groups, ONE)
-    before = np.full(len(elements), ONE)
-    final = np.zeros(elements.num_groups, np.int64)
-    final[elements.groups] = strata
     changes = np.diff(strata, prepend=0) != 0
-    starts, order = group(elements.positions, int(elements.positions.max(initial=-1)) + 1)
-    for first, end in pairwise(starts.tolist()):
-        rows = order[first:end]
-        groups = elements.groups[rows]
-        fresh = changes[rows]
-        of_stratum[groups[fresh]] = prefix[groups[fresh]]
-        before[rows] = of_stratum[groups]
-        followed = strata[rows] < final[groups]
-        rows, groups = rows[followed], groups[followed]
-        if len(rows):
-            factors = [Factor(prefix[groups]), Factor(elements.operands[rows], negated=True)]
-            prefix[groups] = builder.conjunction(conjoin(builder, factors, len(rows), rule), rule)
+    starts = np.flatnonzero(changes)[np.cumsum(changes) - 1]
+    before = _prefixes(reducer, elements.groups, elements.operands, elements.num_groups, negated=True)[starts]
     columns = elements.arguments
     if reducer.reduce.op in ("min", "max"):
         columns = elements.arguments + elements.values
     return _Results(elements.groups, columns, [before, elements.operands])
+
+
+def _prefixes(
+    reducer: _Reducer, groups: np.ndarray, operands: np.ndarray, num_groups: int, negated: bool
+) -> np.ndarray:
+    """For each row the conjunction of those before it in its group, or of their complements.
+
+    Of pairs first, then of single rows: at most two nodes for each row, at a depth of twice the logarithm.
+    """
+    result = np.full(len(groups), ONE)
+    right = np.flatnonzero(_positions(groups, num_groups) % 2 == 1)
+    if not len(right):
+        return result
+    left = np.flatnonzero(_positions(groups, num_groups) % 2 == 0)
+    pairs = np.full(len(groups), ONE)
+    # Nothing comes after a group's last pair.
+    inner = right[:-1][groups[right[:-1]] == groups[np.minimum(right[:-1] + 1, len(groups) - 1)]]
+    if right[-1] + 1 < len(groups) and groups[right[-1]] == groups[right[-1] + 1]:
+        inner = np.append(inner, right[-1])
+    pairs[inner - 1] = _conjunctions(reducer, [Factor(operands[inner - 1], negated), Factor(operands[inner], negated)])
+    result[left] = _prefixes(reducer, groups[left], pairs[left], num_groups, negated=False)
+    result[right] = _conjunctions(reducer, [Factor(result[right - 1]), Factor(operands[right - 1], negated)])
+    return result
 
 
 # Orders and choices ---------------------------------------------------------------------------------------------------
