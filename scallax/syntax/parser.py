@@ -1,5 +1,6 @@
 """From text to syntax tree: tokens, items, and errors with their place."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
@@ -28,6 +29,7 @@ _WORDS = {
     "MULTIPLICATIVE": "`*`",
     "QUANTIFIER": "a quantifier",
 }
+_WORD_LIST = re.compile(r"([a-z]+|\([a-z|]+\))\(\?!.*\)")
 # Never what is expected: it is a comparison's sign until a whole list of parameters was seen.
 _RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
 # A list of what could follow helps only while it is short.
@@ -47,6 +49,37 @@ def parse(source: Source) -> ast.Program:
     if problems:
         raise ParseError(*problems)
     return ast.Program(tuple(items))
+
+
+def lex(text: str) -> Iterator[Token]:
+    """All tokens of a text, blanks and comments among them: joined they are the text."""
+    return _lark().lex(text, dont_ignore=True)
+
+
+def keywords() -> list[str]:
+    """The words of the language that are no names, those of types aside."""
+    patterns = [terminal.pattern for terminal in _lark().terminals if terminal.name != "PRIMITIVE"]
+    texts = [pattern.value for pattern in patterns if pattern.type == "str"]
+    # Words that would be names otherwise are written as `(one|two)(?!…)`.
+    for pattern in patterns:
+        if pattern.type == "re" and (match := _WORD_LIST.fullmatch(pattern.value)):
+            texts += match.group(1).strip("()").split("|")
+    return sorted(text for text in texts if text.isalpha())
+
+
+def is_unfinished(source: Source) -> bool:
+    """Whether more text could complete the last item: it ends too early, or within a string or a comment."""
+    items = list(_split_items(_lark().lex(source.text)))
+    if not items:
+        return False
+    parser = _lark().parse_interactive()
+    try:
+        for token in items[-1]:
+            parser.feed_token(token)
+        parser.feed_eof(items[-1][-1])
+    except UnexpectedToken as error:  # lark's way to report it
+        return error.token.type in ("$END", "UNCLOSED_STRING", "UNCLOSED_COMMENT")
+    return False
 
 
 class _ParameterLists:
