@@ -41,13 +41,16 @@ def interact(options: Options, report: Callable[[ScallaxError], None]) -> None:
     Without a terminal, entries are read from the standard input, and nothing but answers is printed.
     """
     session = Session(options)
-    for text in _prompted(session) if sys.stdin.isatty() else _piped():
+    is_prompted = sys.stdin.isatty()
+    for text in _prompted(session) if is_prompted else _piped():
         try:
             if not session.enter(text):
                 return
         except ScallaxError as error:
             report(error)
-        except KeyboardInterrupt:  # Ctrl-C ends a long computation, not the session
+        except KeyboardInterrupt:  # at the prompt, Ctrl-C ends a long computation and not the session
+            if not is_prompted:
+                raise
             print(file=sys.stderr)
 
 
@@ -134,7 +137,7 @@ def _prompted(session: Session) -> Iterator[str]:
         prompt_continuation=lambda width, number, wrapped: "." * (width - 1) + " ",
         history=FileHistory(str(_history_file())),
         lexer=PygmentsLexer(ScallopLexer),
-        completer=_Completer(session),
+        completer=EntryCompleter(session),
         complete_while_typing=False,
         key_bindings=_keys(),
     )
@@ -169,7 +172,7 @@ def _is_complete(entry: str) -> bool:
 
 
 @final
-class _Completer(Completer):
+class EntryCompleter(Completer):
     """Completes relations, keywords and commands."""
 
     def __init__(self, session: Session):
