@@ -98,10 +98,30 @@ def test_most_written_programs_are_accepted():
     assert accepted >= 20, f"{accepted} of 200"
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["rel p(" + "(" * 5_000, "rel p(x) = " + "not " * 5_000 + "q(x)", "rel p(" + "-" * 5_000 + "1)"],
-    ids=["parentheses", "negations", "signs"],
-)
-def test_deep_nesting_is_an_error_or_a_program(text: str):
-    run(text)
+NESTED = {
+    "parentheses": ("rel q(1) rel p(x) = q(x), x == ", "(", "x", ")", ""),
+    "negations": ("rel q(1) rel p(x) = q(x), ", "not ", "q(x)", "", ""),
+    "signs": ("rel p(", "-", "1", "", ")"),
+    "sums": ("rel q(1) rel p(x", " + x", "", "", ") = q(x)"),
+    "equalities": ("rel q(1) rel p(x) = q(y), y == x", " + 1", "", "", ""),
+    "conditionals": ("rel q(1) rel p(", "if x == 1 then 1 else ", "x", "", ") = q(x)"),
+    "casts": ("rel q(1) rel p(x", " as i64 as i32", "", "", ") = q(x)"),
+    "conjunctions": ("rel q(1) rel p(x) = ", "(q(x) and ", "q(x)", ")", ""),
+    "aggregates": ("rel q(1) rel p(x) = ", "x := count(x: ", "q(x)", ")", ""),
+    "functions": ("rel q(1) rel p(", "$abs(", "x", ")", ") = q(x)"),
+    "constructors": ("rel q(1) rel p(", "f(", "x", ")", ") = q(x)"),
+    "lists": ("@a(", "[", "", "]", ") rel q(1)"),
+}
+
+
+@pytest.mark.parametrize("depth", [30, 90, 150, 190, 5_000])
+@pytest.mark.parametrize("name", NESTED)
+def test_deep_nesting_is_an_error_or_a_program(name: str, depth: int):
+    start, opening, middle, closing, end = NESTED[name]
+    run(start + opening * depth + middle + closing * depth + end)
+
+
+@pytest.mark.parametrize("depth", [50, 180])
+def test_long_sums_are_computed(depth: int):
+    text = f"rel q(1) rel p(x{' + x' * (depth - 1)}) = q(x)"
+    assert ground_program(analyse_program([Source(text)]), Tagged(), [], ["p"]).tuples("p") == [(depth,)]

@@ -32,6 +32,9 @@ _WORDS = {
 _WORD_LIST = re.compile(r"([a-z]+|\([a-z|]+\))\(\?!.*\)")
 # Never what is expected: it is a comparison's sign until a whole list of parameters was seen.
 _RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
+# Levels of a tree that may lie in each other: the passes over it recurse, and Python's stack is not endless. A sum has
+# a level for each term, parentheses have two.
+_MAX_DEPTH = 200
 # A list of what could follow helps only while it is short.
 _LONGEST_HINT = 5
 
@@ -43,7 +46,9 @@ def parse(source: Source) -> ast.Program:
     for tokens in _split_items(_lark().lex(source.text)):
         # Items are independent: one that is no item says nothing about the next.
         try:
-            items.append(build_item(source, _parse_item(source, tokens)))
+            tree = _parse_item(source, tokens)
+            _check_depth(source, tree)
+            items.append(build_item(source, tree))
         except ParseError as error:
             problems.extend(error.diagnostics)
     if problems:
@@ -160,6 +165,18 @@ def _parse_item(source: Source, tokens: Sequence[Token]) -> Tree:
     except UnexpectedToken as error:
         # A user's mistake, and lark's way to report it.
         raise ParseError(_explain(source, error, tokens)) from None
+
+
+def _check_depth(source: Source, tree: Tree) -> None:
+    """Raises `ParseError` for a tree that is too deep; without recursion."""
+    level: list[Tree] = [tree]
+    for _ in range(_MAX_DEPTH):
+        level = [child for parent in level for child in parent.children if isinstance(child, Tree)]
+        if not level:
+            return
+    place = next((tree.meta for tree in level if not tree.meta.empty), tree.meta)
+    hint = "split it: name parts by variables, `y == x + 1`, or by relations of their own"
+    raise ParseError(Diagnostic("this is nested too deep", Span(source, place.start_pos, place.end_pos), hint))
 
 
 def _explain(source: Source, error: UnexpectedToken, tokens: Sequence[Token]) -> Diagnostic:
