@@ -89,7 +89,7 @@ class Evaluation:
     def _arithmetic(self, expression: ir.Binary) -> np.ndarray:
         left, right = self.native(expression.left), self.native(expression.right)
         if expression.type is ValueType.STRING:
-            return self._concatenate(left, right)
+            return self._concatenate(expression, left, right)
         if expression.type.is_float:
             return self._float_arithmetic(expression.op, left, right)
         if expression.op in "+-*":
@@ -125,9 +125,18 @@ class Evaluation:
         self._drop(np.isnan(values))
         return values
 
-    def _concatenate(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    def _concatenate(self, expression: ir.Binary, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         pairs, inverse = np.unique(np.stack([left, right], axis=1), axis=0, return_inverse=True)
         first, second = self._symbols.values(pairs[:, 0]), self._symbols.values(pairs[:, 1])
+        if sum(map(len, first)) + sum(map(len, second)) > self._symbols.max_characters:
+            raise GroundingError(
+                Diagnostic(
+                    f"the texts `{print_expression(expression)}` pass the limit of"
+                    f" {self._symbols.max_characters:,} characters",
+                    expression.span or self._rule,
+                    "if the recursion does not end, bound it with a constraint, or give `iter_limit`",
+                )
+            )
         return self._symbols.intern(a + b for a, b in zip(first, second, strict=True))[inverse.reshape(-1)]
 
     def _choose(self, expression: ir.Conditional) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Columns of values as int64 codes and back: equal values have equal codes."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,11 +12,16 @@ _UNSIGNED_64 = (ValueType.U64, ValueType.USIZE)
 
 
 class Symbols:
-    """Numbers for the values that do not fit 64 bits: texts and 128-bit integers."""
+    """Numbers for the values that do not fit 64 bits: texts and 128-bit integers.
 
-    __slots__ = ("_ids", "_values")
+    `num_characters` are those of all texts so far; who makes texts makes at most `max_characters` at once.
+    """
 
-    def __init__(self):
+    __slots__ = ("_ids", "_values", "max_characters", "num_characters")
+
+    def __init__(self, max_characters: int = sys.maxsize):
+        self.max_characters = max_characters
+        self.num_characters = 0
         self._ids: dict[Value, int] = {}
         self._values: list[Value] = []
 
@@ -27,6 +33,8 @@ class Symbols:
             number = ids.setdefault(value, len(self._values))
             if number == len(self._values):
                 self._values.append(value)
+                if isinstance(value, str):
+                    self.num_characters += len(value)
             numbers.append(number)
         return np.array(numbers, np.int64)
 
