@@ -60,7 +60,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`op` is one of `+ - * / % == != < <= > >= && || ^`; both operands have one type."""
+    """`op` is one of `+ - * / % == != < <= > >= && || ^`; both operands have one type, durations beside dates aside."""
 
     op: str
     left: "Expression"
@@ -85,7 +85,17 @@ class Cast:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-Expression = Variable | Constant | Unary | Binary | Conditional | Cast
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`$function(arguments)` of a built-in function."""
+
+    function: str
+    arguments: tuple["Expression", ...]
+    type: ValueType
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Expression = Variable | Constant | Unary | Binary | Conditional | Cast | Call
 Term = Variable | Constant | Wildcard
 
 
@@ -227,6 +237,8 @@ def is_bound(expression: Expression, bound: Collection[str]) -> bool:
             return is_bound(left, bound) and is_bound(right, bound)
         case Conditional(condition=condition, then=then, otherwise=otherwise):
             return all(is_bound(part, bound) for part in (condition, then, otherwise))
+        case Call(arguments=arguments):
+            return all(is_bound(argument, bound) for argument in arguments)
 
 
 def print_expression(expression: Expression | Wildcard) -> str:
@@ -246,11 +258,13 @@ def print_expression(expression: Expression | Wildcard) -> str:
             return f"if {_operand(condition)} then {_operand(then)} else {_operand(otherwise)}"
         case Cast(operand=operand, type=type):
             return f"{_operand(operand)} as {type}"
+        case Call(function=function, arguments=arguments):
+            return f"${function}({', '.join(map(print_expression, arguments))})"
 
 
 def _operand(expression: Expression) -> str:
     text = print_expression(expression)
-    return text if isinstance(expression, Variable | Constant) else f"({text})"
+    return text if isinstance(expression, Variable | Constant | Call) else f"({text})"
 
 
 def _print_value(value: Value, type: ValueType) -> str:
@@ -259,9 +273,13 @@ def _print_value(value: Value, type: ValueType) -> str:
             return "true" if value else "false"
         case str():
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f"'{value}'" if type is ValueType.CHAR else f'"{escaped}"'
+            return f"'{value}'" if type is ValueType.CHAR else f'{_PREFIXES.get(type, "")}"{escaped}"'
         case _:
             return str(value)
+
+
+# What stands before the quotes of a text.
+_PREFIXES = {ValueType.SYMBOL: "s", ValueType.DATETIME: "t", ValueType.DURATION: "d"}
 
 
 def _print_literal(literal: BodyLiteral) -> str:

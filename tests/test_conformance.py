@@ -294,8 +294,8 @@ def read_value(value: object):
     match value:
         case {"float": number}:
             return float(number)
-        case {"char": character}:
-            return character
+        case {"char": text} | {"datetime": text} | {"duration": text}:
+            return text
         case dict():
             raise UnsupportedError(f"no value of the kind {next(iter(value))}")
         case _:

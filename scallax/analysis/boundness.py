@@ -87,6 +87,8 @@ def _variables(expressions: Sequence[ir.Expression]) -> Iterator[ir.Variable]:
                 yield from _variables((left, right))
             case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
                 yield from _variables((condition, then, otherwise))
+            case ir.Call(arguments=arguments):
+                yield from _variables(arguments)
             case _:
                 assert_never(expression)
 

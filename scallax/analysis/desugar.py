@@ -229,6 +229,8 @@ class _Constants:
             case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
                 condition, then, otherwise = map(self.put_in, (condition, then, otherwise))
                 return replace(expression, condition=condition, then=then, otherwise=otherwise)
+            case ast.Call(arguments=arguments):
+                return replace(expression, arguments=tuple(map(self.put_in, arguments)))
             case ast.Wildcard(span=span):
                 hint = "give the value a name"
                 self.desugarer.report(

@@ -7,6 +7,8 @@ from typing import assert_never
 from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram
 from scallax.analysis.names import Names
 from scallax.errors import Diagnostic, TypeInferenceError
+from scallax.functions import FUNCTIONS, num_placeholders
+from scallax.signatures import FLOATS, INTEGERS, Signature
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -15,14 +17,17 @@ from scallax.values import Value, ValueType
 TypeSet = frozenset[ValueType]
 
 _ANY = TypeSet(ValueType)
-_INTEGERS = TypeSet(type for type in ValueType if type.is_integer)
 _SIGNED = TypeSet(type for type in ValueType if type.is_signed)
-_FLOATS = TypeSet({ValueType.F32, ValueType.F64})
-_NUMBERS = _INTEGERS | _FLOATS
+_NUMBERS = INTEGERS | FLOATS
 _BOOL = TypeSet({ValueType.BOOL})
 _STRING = TypeSet({ValueType.STRING})
 _CHAR = TypeSet({ValueType.CHAR})
+_SYMBOL = TypeSet({ValueType.SYMBOL})
 _USIZE = TypeSet({ValueType.USIZE})
+_I32 = TypeSet({ValueType.I32})
+_DATETIME = TypeSet({ValueType.DATETIME})
+_DURATION = TypeSet({ValueType.DURATION})
+_TIMES = _DATETIME | _DURATION
 _ADDABLE = _NUMBERS | _STRING
 _TAGS = _NUMBERS | _BOOL
 
@@ -30,9 +35,9 @@ _TAGS = _NUMBERS | _BOOL
 _DEFAULTS = (ValueType.I32, ValueType.U32, ValueType.F32, ValueType.STRING, ValueType.BOOL)
 
 _SET_NAMES = {
-    _INTEGERS: "an integer",
+    INTEGERS: "an integer",
     _SIGNED: "a negative number",
-    _FLOATS: "a float",
+    FLOATS: "a float",
     _NUMBERS: "a number",
     _ADDABLE: "a number or a String",
     _TAGS: "a number or a bool",
@@ -88,6 +93,7 @@ def infer_types(program: CoreProgram, names: Names, given: Mapping[str, Sequence
         if relation in inference.columns:
             for values in tuples:
                 inference.add_given(relation, values)
+    inference.settle_all()
     inference.check_casts()
     if inference.problems:
         raise TypeInferenceError(*inference.problems)
@@ -104,6 +110,16 @@ class _Columns:
     span: Span | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Arithmetic:
+    """A `+ - * / %` with the types of its operands and its result."""
+
+    expression: ast.Binary
+    left: _TypeVariable
+    right: _TypeVariable
+    result: _TypeVariable
+
+
 @dataclass(slots=True)
 class _Inference:
     names: Names
@@ -111,6 +127,7 @@ class _Inference:
     variables: dict[tuple[int, str], _TypeVariable] = field(default_factory=dict)
     expressions: dict[int, _TypeVariable] = field(default_factory=dict)
     casts: list[tuple[ast.Cast, _TypeVariable]] = field(default_factory=list)
+    unsettled: list["_Arithmetic"] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
 
     def add_fact(self, fact: CoreFact) -> None:
@@ -190,25 +207,112 @@ class _Inference:
             case ast.Cast(operand=operand, type=type, span=span):
                 self.casts.append((expression, self.infer(operand, scope)))
                 return _TypeVariable(TypeSet({self.names.type(type)}), span)
-            case ast.Wildcard() | ast.Application() | ast.Call() | ast.New():
+            case ast.Call(function=function, arguments=arguments, span=span):
+                inferred = [self.infer(argument, scope) for argument in arguments]
+                if function == "format":
+                    self.check_format(expression)
+                signature = FUNCTIONS[function].signature
+                return self.apply(signature, f"${signature.text}", arguments, inferred, span)
+            case ast.Wildcard() | ast.Application() | ast.New():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)
+
+    def apply(
+        self,
+        signature: Signature,
+        shown: str,
+        arguments: Sequence[ast.Expression],
+        inferred: Sequence[_TypeVariable | None],
+        span: Span,
+    ) -> _TypeVariable:
+        """The type of the result; None stands for an argument of any type. `shown` is the signature in errors."""
+        generic = _TypeVariable(signature.generic)
+        parameters = signature.parameters_of(len(arguments))
+        if parameters is None:
+            message = f"`{_bare(span).partition('(')[0]}` does not take {_arguments(len(arguments))}"
+            self.report(message, span, f"it is `{shown}`")
+            parameters = ()
+        for argument, variable, family in zip(arguments, inferred, parameters, strict=False):
+            if variable is None:
+                continue
+            if family is not None:
+                self.narrow(variable, family, argument.span)
+            elif self.narrow(variable, signature.generic, argument.span):
+                self.unify(variable, generic, argument.span)
+        return generic if signature.result is None else _TypeVariable(signature.result, span)
+
+    def check_format(self, call: ast.Call) -> None:
+        """Reports a template that takes another number of values than are given."""
+        template = call.arguments[0] if call.arguments else None
+        if isinstance(template, ast.Literal) and isinstance(template.value, str):
+            places, given = num_placeholders(template.value), len(call.arguments) - 1
+            if places != given:
+                values = f"{given} value{'' if given == 1 else 's'}"
+                message = f"the template has {places} `{{}}`, but {values} {'is' if given == 1 else 'are'} given"
+                self.report(message, call.span, "give one value for each `{}`")
 
     def infer_binary(self, expression: ast.Binary, scope: int) -> _TypeVariable:
         left, right = self.infer(expression.left, scope), self.infer(expression.right, scope)
         match expression.op:
             case "+" | "-" | "*" | "/" | "%":
-                allowed = _ADDABLE if expression.op == "+" else _NUMBERS
-                if self.narrow(left, allowed, expression.left.span):
-                    self.unify(right, left, expression.right.span)
-                return left
+                arithmetic = _Arithmetic(expression, left, right, _TypeVariable(_ANY, None))
+                if not self.settle(arithmetic):
+                    self.unsettled.append(arithmetic)
+                return arithmetic.result
             case "&&" | "||" | "^":
                 self.narrow(left, _BOOL, expression.left.span)
                 self.narrow(right, _BOOL, expression.right.span)
             case _:
                 self.unify(right, left, expression.right.span)
         return _TypeVariable(_BOOL, expression.span)
+
+    def settle(self, arithmetic: "_Arithmetic", *, is_last: bool = False) -> bool:
+        """Infers arithmetic once it is known whether it is of times; False if that is still open.
+
+        All operations of times have a time on the left and give one. What stays open is none, `is_last`.
+        """
+        expression, left, right, result = arithmetic.expression, arithmetic.left, arithmetic.right, arithmetic.result
+        sets = [_find(variable).types for variable in (left, right, result)]
+        if is_last or expression.op == "%" or not sets[0] & _TIMES or not sets[2] & _TIMES:
+            allowed = _ADDABLE if expression.op == "+" else _NUMBERS
+            if self.narrow(left, allowed, expression.left.span):
+                self.unify(right, left, expression.right.span)
+                self.unify(left, result, expression.span)
+            return True
+        if not (sets[0] <= _TIMES or sets[2] <= _TIMES):
+            return False
+        if not self.narrow(left, _TIMES, expression.left.span):
+            return True
+        right_span = expression.right.span
+        match expression.op:
+            case "*" | "/":
+                self.narrow(left, _DURATION, expression.left.span)
+                self.narrow(right, _I32, right_span)
+                self.unify(left, result, expression.span)
+            case "+":
+                self.narrow(right, _DURATION, right_span)
+                self.unify(left, result, expression.span)
+            case "-" if sets[0] == _DATETIME and sets[1] & _DATETIME and sets[2] & _DURATION:
+                if sets[1] & _DURATION and sets[2] & _DATETIME:
+                    return False
+                self.narrow(right, _DATETIME, right_span)
+                self.narrow(result, _DURATION, expression.span)
+            case "-" if sets[0] == _DURATION or sets[0] == _DATETIME:
+                self.narrow(right, _DURATION, right_span)
+                self.unify(left, result, expression.span)
+            case _:
+                return False
+        return True
+
+    def settle_all(self) -> None:
+        """Settles what arithmetic was left open: as long as that tells of more, then as numbers or texts."""
+        while self.unsettled:
+            waiting = [arithmetic for arithmetic in self.unsettled if not self.settle(arithmetic)]
+            if len(waiting) == len(self.unsettled):
+                first, *waiting = waiting
+                self.settle(first, is_last=True)
+            self.unsettled = waiting
 
     def narrow(self, variable: _TypeVariable, types: TypeSet, span: Span) -> bool:
         """Intersects the types of what stands at `span` with `types`; a conflict is reported, and changes nothing."""
@@ -220,7 +324,7 @@ class _Inference:
             self.report(
                 f"{_text(span)} is {_describe(target.types)}, but {_describe(types)} is needed here",
                 span,
-                _because(target.reason),
+                None if target.reason == span else _because(target.reason),
             )
             return False
         target.types, target.reason = common, span
@@ -280,13 +384,19 @@ def _literal_types(literal: ast.Literal) -> TypeSet:
         case LiteralKind.INTEGER:
             return _NUMBERS if int(literal.value) >= 0 else _SIGNED
         case LiteralKind.FLOAT:
-            return _FLOATS
+            return FLOATS
         case LiteralKind.BOOL:
             return _BOOL
         case LiteralKind.CHAR:
             return _CHAR
-        case _:
+        case LiteralKind.STRING:
             return _STRING
+        case LiteralKind.SYMBOL:
+            return _SYMBOL
+        case LiteralKind.DATETIME:
+            return _DATETIME
+        case LiteralKind.DURATION:
+            return _DURATION
 
 
 def _value_types(value: Value) -> TypeSet:
@@ -296,9 +406,9 @@ def _value_types(value: Value) -> TypeSet:
         case int():
             return _NUMBERS if value >= 0 else _SIGNED
         case float():
-            return _FLOATS
+            return FLOATS
         case _:
-            return _STRING | _CHAR if len(value) == 1 else _STRING
+            return TypeSet(type for type in ValueType if type.admits(value))
 
 
 def _can_cast(source: ValueType, target: ValueType) -> bool:

@@ -8,13 +8,13 @@ from scallax import ir
 from scallax.analysis.boundness import bind_variables
 from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram, FactValue, desugar, is_literal
 from scallax.analysis.inference import Types, infer_types
-from scallax.analysis.names import Names, literal_fits, near_name, reject_unsupported, resolve_names
-from scallax.errors import Diagnostic, ParseError, TypeInferenceError
+from scallax.analysis.names import Names, literal_fits, reject_unsupported, resolve_names
+from scallax.errors import Diagnostic, ParseError, TypeInferenceError, near_name
 from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.syntax.parser import parse
-from scallax.values import Value, ValueType
+from scallax.values import Value, ValueType, canonical_time
 
 # What a literal that does not fit its type is given instead: the first that holds it.
 _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
@@ -102,6 +102,8 @@ def _value(value: FactValue, type: ValueType, problems: list[Diagnostic]) -> Val
         problems.append(Diagnostic(f"{literal.value} does not fit `{type}`", literal.span, hint))
     if type.is_float and literal.kind is LiteralKind.INTEGER:
         return float(literal.value)
+    if type.is_time:
+        return canonical_time(str(literal.value), type) or literal.value
     return literal.value
 
 
@@ -164,7 +166,9 @@ class _RuleLowering:
                 return ir.Constant(_value(expression, type, self.problems), type, span)
             case ast.Cast(operand=operand):
                 return ir.Cast(self.expression(operand), type, span)
-            case ast.Wildcard() | ast.Application() | ast.Call() | ast.New():
+            case ast.Call(function=function, arguments=arguments):
+                return ir.Call(function, tuple(map(self.expression, arguments)), type, span)
+            case ast.Wildcard() | ast.Application() | ast.New():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)

@@ -1,18 +1,19 @@
 """Name resolution: what each declared name stands for, and which constructs are still to come."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError
+from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError, near_name
+from scallax.functions import FUNCTIONS
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.values import ValueType
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
-_LATER_TYPES = frozenset({"Symbol", "DateTime", "Duration", "Entity", "Tensor"})
+_LATER_TYPES = frozenset({"Entity", "Tensor"})
 _LATER_ATTRIBUTES = frozenset({"file", "demand", "goal", "scheduler", "storage", "tagged", "no_temp_relation"})
+_LATER_FUNCTIONS = frozenset({"parse_entity", "dim", "dot"})
 _FOREIGN_PREDICATES = frozenset(
     {
         "range",
@@ -86,8 +87,6 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
             yield f"`{adornment}` columns are", span
         case ast.TypeName(name=name, span=span) if name in _LATER_TYPES:
             yield f"the type `{name}` is", span
-        case ast.Literal(kind=LiteralKind.SYMBOL | LiteralKind.DATETIME | LiteralKind.DURATION as kind, span=span):
-            yield f"a {kind.value} is", span
         case ast.Attribute(name=name, span=span) if name in _LATER_ATTRIBUTES:
             yield f"the attribute `@{name}` is", span
         case ast.Reduce(aggregate=aggregate) | ast.ReduceRule(aggregate=aggregate):
@@ -98,7 +97,7 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
             yield "ranges are", span
         case ast.Case(span=span):
             yield "`case … is` is", span
-        case ast.Call(function=function, span=span):
+        case ast.Call(function=function, span=span) if function in _LATER_FUNCTIONS:
             yield f"the function `${function}` is", span
         case ast.New(span=span):
             yield "`new` is", span
@@ -155,6 +154,8 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
     for node in ast.walk(tuple(items)):
         if isinstance(node, ast.Cast):
             resolver.type(node.type)
+        elif isinstance(node, ast.Call) and node.function not in FUNCTIONS:
+            resolver.report(f"unknown function `${node.function}`", node.span, near_name(node.function, FUNCTIONS, "$"))
     resolver.check_queries(items)
     if resolver.problems:
         raise NameResolutionError(*resolver.problems)
@@ -306,12 +307,6 @@ class _Resolver:
             self.problems.append(diagnostic)
 
 
-def near_name(name: str, known: Iterable[str]) -> str | None:
-    """A hint at the nearest of the known names, if one is near."""
-    near = get_close_matches(name, known, 1)
-    return f"did you mean `{near[0]}`?" if near else None
-
-
 def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
     """Whether a literal can stand in a column of a type: numbers by kind and range, the rest by kind."""
     match literal.kind:
@@ -323,5 +318,11 @@ def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
             return type.is_float
         case LiteralKind.CHAR:
             return type is ValueType.CHAR
-        case _:
+        case LiteralKind.STRING:
             return type is ValueType.STRING
+        case LiteralKind.SYMBOL:
+            return type is ValueType.SYMBOL
+        case LiteralKind.DATETIME:
+            return type is ValueType.DATETIME
+        case LiteralKind.DURATION:
+            return type is ValueType.DURATION

@@ -144,6 +144,9 @@ def _parts(expression: ir.Expression) -> Iterator[ir.Expression]:
             yield from _parts(condition)
             yield from _parts(then)
             yield from _parts(otherwise)
+        case ir.Call(arguments=arguments):
+            for argument in arguments:
+                yield from _parts(argument)
         case _:
             assert_never(expression)
 

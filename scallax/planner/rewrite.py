@@ -78,5 +78,9 @@ def substitute(expression: ir.Expression, values: Mapping[str, ir.Expression]) -
                 then=substitute(expression.then, values),
                 otherwise=substitute(expression.otherwise, values),
             )
+        case ir.Call():
+            return replace(
+                expression, arguments=tuple(substitute(argument, values) for argument in expression.arguments)
+            )
         case _:
             assert_never(expression)
