@@ -125,7 +125,23 @@ class Constraint:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-BodyLiteral = Atom | NegatedAtom | Constraint
+@dataclass(frozen=True, slots=True)
+class ForeignAtom:
+    """A built-in predicate that computes its outputs from its inputs, which the rest of the body binds."""
+
+    predicate: str
+    inputs: tuple[Term, ...]
+    outputs: tuple[Term, ...]
+    is_negated: bool
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """All arguments."""
+        return self.inputs + self.outputs
+
+
+BodyLiteral = Atom | NegatedAtom | ForeignAtom | Constraint
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,3 +305,7 @@ def _print_literal(literal: BodyLiteral) -> str:
         case Atom(relation=relation, terms=terms) | NegatedAtom(relation=relation, terms=terms):
             negation = "not " if isinstance(literal, NegatedAtom) else ""
             return f"{negation}{relation}({', '.join(map(print_expression, terms))})"
+        case ForeignAtom(predicate=predicate, terms=terms, is_negated=is_negated):
+            parameter = f"<{terms[0].type}>" if terms else ""
+            shown = f"{predicate}{parameter}({', '.join(map(print_expression, terms))})"
+            return f"not {shown}" if is_negated else shown

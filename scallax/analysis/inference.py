@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram
+from scallax.analysis.desugar import BodyAtom, BodyForeign, Clause, CoreFact, CoreProgram
 from scallax.analysis.names import Names
 from scallax.errors import Diagnostic, TypeInferenceError
 from scallax.functions import FUNCTIONS, num_placeholders
+from scallax.predicates import PREDICATES
 from scallax.signatures import FLOATS, INTEGERS, Signature
 from scallax.source import Span
 from scallax.syntax import ast
@@ -141,6 +142,8 @@ class _Inference:
         for literal in clause.body:
             if isinstance(literal, BodyAtom):
                 self.add_atom(literal.atom.name, literal.atom.arguments, clause.scope, literal.atom.span)
+            elif isinstance(literal, BodyForeign):
+                self.add_foreign(literal, clause.scope)
             else:
                 self.narrow(self.infer(literal, clause.scope), _BOOL, literal.span)
         self.add_atom(clause.relation, clause.head, clause.scope, clause.span)
@@ -168,6 +171,25 @@ class _Inference:
         for argument, column in zip(arguments, columns, strict=False):
             if not isinstance(argument, ast.Wildcard):
                 self.unify(self.infer(argument, scope), column, argument.span)
+
+    def add_foreign(self, literal: BodyForeign, scope: int) -> None:
+        signature = PREDICATES[literal.predicate].signature
+        inferred = []
+        for argument in literal.arguments:
+            if isinstance(argument, ast.Wildcard):
+                self.expressions[id(argument)] = _TypeVariable(_ANY)
+            inferred.append(self.infer(argument, scope))
+        generic = _TypeVariable(signature.generic)
+        if literal.type is not None:
+            if not signature.is_generic:
+                self.report(f"`{signature.name}` has no type parameter", literal.type.span, f"it is `{signature.text}`")
+            elif self.names.type(literal.type) not in signature.generic:
+                message = f"`{signature.name}` is of {_describe(signature.generic)}, not of `{literal.type.name}`"
+                self.report(message, literal.type.span, f"it is `{signature.text}`")
+                return
+            else:
+                self.narrow(generic, TypeSet({self.names.type(literal.type)}), literal.type.span)
+        self.apply(signature, signature.text, literal.arguments, inferred, generic, literal.span)
 
     def columns_of(self, relation: str, arity: int, span: Span) -> list[_TypeVariable]:
         """The columns of a relation; empty, with an error reported, if it has another number of them."""
@@ -212,7 +234,8 @@ class _Inference:
                 if function == "format":
                     self.check_format(expression)
                 signature = FUNCTIONS[function].signature
-                return self.apply(signature, f"${signature.text}", arguments, inferred, span)
+                generic = _TypeVariable(signature.generic)
+                return self.apply(signature, f"${signature.text}", arguments, inferred, generic, span)
             case ast.Wildcard() | ast.Application() | ast.New():
                 raise AssertionError("refused before")
             case _:
@@ -223,19 +246,17 @@ class _Inference:
         signature: Signature,
         shown: str,
         arguments: Sequence[ast.Expression],
-        inferred: Sequence[_TypeVariable | None],
+        inferred: Sequence[_TypeVariable],
+        generic: _TypeVariable,
         span: Span,
     ) -> _TypeVariable:
-        """The type of the result; None stands for an argument of any type. `shown` is the signature in errors."""
-        generic = _TypeVariable(signature.generic)
+        """The type of the result, `generic` being the generic type. `shown` is the signature in errors."""
         parameters = signature.parameters_of(len(arguments))
         if parameters is None:
-            message = f"`{_bare(span).partition('(')[0]}` does not take {_arguments(len(arguments))}"
+            message = f"`{shown.partition('(')[0].partition('<')[0]}` does not take {_arguments(len(arguments))}"
             self.report(message, span, f"it is `{shown}`")
             parameters = ()
         for argument, variable, family in zip(arguments, inferred, parameters, strict=False):
-            if variable is None:
-                continue
             if family is not None:
                 self.narrow(variable, family, argument.span)
             elif self.narrow(variable, signature.generic, argument.span):

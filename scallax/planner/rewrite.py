@@ -44,6 +44,12 @@ def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Express
     match literal:
         case ir.Atom() | ir.NegatedAtom():
             return replace(literal, terms=tuple(_substitute_term(term, values) for term in literal.terms))
+        case ir.ForeignAtom(inputs=inputs, outputs=outputs):
+            return replace(
+                literal,
+                inputs=tuple(_substitute_term(term, values) for term in inputs),
+                outputs=tuple(_substitute_term(term, values) for term in outputs),
+            )
         case ir.Constraint():
             return replace(literal, condition=substitute(literal.condition, values))
         case _:
