@@ -119,12 +119,9 @@ def _substring(text: str, first: int, end: int | None = None) -> str | None:
     """The bytes from `first` to `end`, None if they are not there or cut a character in two."""
     encoded = text.encode()
     end = len(encoded) if end is None else end
-    if not first <= end <= len(encoded):
-        return None
-    try:
-        return encoded[first:end].decode()
-    except UnicodeDecodeError:  # a character was cut
-        return None
+    # The bytes of a character after its first are 10xxxxxx.
+    cuts = any(encoded[place : place + 1] and encoded[place] & 0xC0 == 0x80 for place in (first, end))
+    return encoded[first:end].decode() if first <= end <= len(encoded) and not cuts else None
 
 
 def _index_of(text: str, part: str) -> int | None:

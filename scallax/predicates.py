@@ -44,8 +44,8 @@ def _range_count(end_offset: int) -> Callable[..., np.ndarray]:
 def _range(end_offset: int) -> Callable[..., Matches]:
     def columns(first: np.ndarray, end: np.ndarray) -> Matches:
         is_filled = (first < end) if end_offset == 0 else (first <= end)
-        # Signed differences may wrap around where the range is empty, and are small elsewhere.
-        counts = np.where(is_filled, (end - first).astype(np.int64) + end_offset, 0).astype(np.int64)
+        # Differences may wrap around where the range is empty, and are small elsewhere.
+        counts = np.where(is_filled, end - first, 0).astype(np.int64) + end_offset * is_filled.astype(np.int64)
         rows, offsets = expand_ranges(np.zeros(len(counts), np.int64), counts)
         return Matches(rows, (first[rows] + offsets.astype(first.dtype),))
 

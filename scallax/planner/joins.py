@@ -55,7 +55,7 @@ class _JoinPlanner:
                 literal.predicate, [term.value if isinstance(term, ir.Constant) else None for term in literal.inputs]
             )
             for position, literal in self.others.items()
-            if isinstance(literal, ir.ForeignAtom) and self._has_inputs(literal)
+            if isinstance(literal, ir.ForeignAtom) and not literal.is_negated and self._has_inputs(literal)
         }
         position = min(
             [*self.atoms, *ready], key=lambda i: ready[i] if i in ready else self._expected_matches(i), default=None
