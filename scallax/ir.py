@@ -214,8 +214,8 @@ class Program:
 def solve_equality(condition: Expression, bound: Collection[str]) -> tuple[Variable, Expression] | None:
     """The one variable of an `==` that is not bound, and the expression over bound variables that gives it.
 
-    Solves through numeric `+` and `-`; None if the condition is no such equality. Integer sums saturate, so that the
-    value found may fail the equality.
+    Solves through `+` and `-` of numbers and times; None if the condition is no such equality. Integer sums saturate,
+    and months differ in length, so that the value found may fail the equality.
     """
     if not isinstance(condition, Binary) or condition.op != "==":
         return None
@@ -231,12 +231,16 @@ def _solve(unknown: Expression, known: Expression, bound: Collection[str]) -> tu
     match unknown:
         case Variable(name=name) if name not in bound:
             return unknown, known
-        case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number:
+        case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number or type.is_time:
             if is_bound(right, bound):
-                return _solve(left, Binary("-" if op == "+" else "+", known, right, type), bound)
+                inverse, first, second = ("-", known, right) if op == "+" else ("+", known, right)
+                if left.type is not known.type and left.type.is_time:
+                    # A date less a date: the first is the second and the duration.
+                    first, second = right, known
+                return _solve(left, Binary(inverse, first, second, left.type), bound)
             if is_bound(left, bound):
                 first, second = (known, left) if op == "+" else (left, known)
-                return _solve(right, Binary("-", first, second, type), bound)
+                return _solve(right, Binary("-", first, second, right.type), bound)
     return None
 
 

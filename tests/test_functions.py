@@ -3,6 +3,7 @@
 import itertools
 import math
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ _DATES = ["0001-01-01 00:00:00 UTC", "1969-12-31 23:59:59.999999 UTC", "2024-02-
 _DATES += ["9999-12-31 23:59:59 UTC", "1900-03-01 00:00:00 UTC"]
 
 
-def interesting(type: ValueType) -> list[Value]:
+def interesting(type: ValueType) -> list[Any]:
     if type.is_float:
         values = [0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -2.5, 2.5, 1e-3, 7.25, 1e30, math.inf, -math.inf]
         return [float(np.float32(value)) for value in values] if type is ValueType.F32 else values
@@ -291,6 +292,24 @@ def test_durations_are_read_by_their_units(text: str, canonical: str | None):
 def test_times_and_symbols_in_programs(expression: str, expected: Value | None):
     reasoner = Reasoner(f"rel r({expression})", provenance="unit", output_mappings={"r": None})
     assert reasoner.outputs[0].tuples == (() if expected is None else ((expected,),))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('t"2020-01-02" == x + d"1d"', "2020-01-01 00:00:00 UTC"),
+        ('t"2020-01-02" == x - d"1d"', "2020-01-03 00:00:00 UTC"),
+        ('d"1d" == x - t"2020-01-01"', "2020-01-02 00:00:00 UTC"),
+        ('d"1d" == t"2020-01-01" - x', "2019-12-31 00:00:00 UTC"),
+        ('t"2020-01-02" == t"2020-01-01" + x', "PT86400S"),
+        ('t"2020-01-01" == t"2020-01-02" - x', "PT86400S"),
+        ('d"3d" == x + d"1d"', "PT172800S"),
+        ('d"3d" == d"4d" - x', "PT86400S"),
+    ],
+)
+def test_equalities_of_times_are_solved(body: str, expected: str):
+    reasoner = Reasoner(f"rel r(x) = {body}", provenance="unit", output_mappings={"r": None})
+    assert reasoner.outputs[0].tuples == ((expected,),)
 
 
 def test_dates_of_python_are_values():

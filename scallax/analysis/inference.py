@@ -29,6 +29,13 @@ _I32 = TypeSet({ValueType.I32})
 _DATETIME = TypeSet({ValueType.DATETIME})
 _DURATION = TypeSet({ValueType.DURATION})
 _TIMES = _DATETIME | _DURATION
+# The types of the operands and of the result.
+_TIME_OPERATIONS = {
+    "+": [(_DATETIME, _DURATION, _DATETIME), (_DURATION, _DURATION, _DURATION)],
+    "-": [(_DATETIME, _DURATION, _DATETIME), (_DATETIME, _DATETIME, _DURATION), (_DURATION, _DURATION, _DURATION)],
+    "*": [(_DURATION, _I32, _DURATION)],
+    "/": [(_DURATION, _I32, _DURATION)],
+}
 _ADDABLE = _NUMBERS | _STRING
 _TAGS = _NUMBERS | _BOOL
 
@@ -295,35 +302,25 @@ class _Inference:
         """
         expression, left, right, result = arithmetic.expression, arithmetic.left, arithmetic.right, arithmetic.result
         sets = [_find(variable).types for variable in (left, right, result)]
-        if is_last or expression.op == "%" or not sets[0] & _TIMES or not sets[2] & _TIMES:
+        decided = sets[0] <= _TIMES or sets[2] <= _TIMES
+        if expression.op == "%" or not sets[0] & _TIMES or not sets[2] & _TIMES or (is_last and not decided):
             allowed = _ADDABLE if expression.op == "+" else _NUMBERS
             if self.narrow(left, allowed, expression.left.span):
                 self.unify(right, left, expression.right.span)
                 self.unify(left, result, expression.span)
             return True
-        if not (sets[0] <= _TIMES or sets[2] <= _TIMES):
+        if not decided:
             return False
-        if not self.narrow(left, _TIMES, expression.left.span):
-            return True
-        right_span = expression.right.span
-        match expression.op:
-            case "*" | "/":
-                self.narrow(left, _DURATION, expression.left.span)
-                self.narrow(right, _I32, right_span)
-                self.unify(left, result, expression.span)
-            case "+":
-                self.narrow(right, _DURATION, right_span)
-                self.unify(left, result, expression.span)
-            case "-" if sets[0] == _DATETIME and sets[1] & _DATETIME and sets[2] & _DURATION:
-                if sets[1] & _DURATION and sets[2] & _DATETIME:
-                    return False
-                self.narrow(right, _DATETIME, right_span)
-                self.narrow(result, _DURATION, expression.span)
-            case "-" if sets[0] == _DURATION or sets[0] == _DATETIME:
-                self.narrow(right, _DURATION, right_span)
-                self.unify(left, result, expression.span)
-            case _:
-                return False
+        spans = (expression.left.span, expression.right.span, expression.span)
+        possible = _TIME_OPERATIONS[expression.op]
+        for i, (variable, span) in enumerate(zip((left, right, result), spans, strict=True)):
+            if not self.narrow(variable, TypeSet().union(*(types[i] for types in possible)), span):
+                return True
+            possible = [types for types in possible if types[i] & _find(variable).types]
+        if len(possible) > 1 and not is_last:
+            return False
+        for variable, types, span in zip((left, right, result), possible[0], spans, strict=True):
+            self.narrow(variable, types, span)
         return True
 
     def settle_all(self) -> None:
