@@ -177,7 +177,9 @@ def variable_names(expression: ir.Expression) -> frozenset[str]:
 
 
 def _can_fail(expression: ir.Expression) -> bool:
-    return any(isinstance(part, ir.Binary) and part.op in "/%" and part.type.is_integer for part in _parts(expression))
+    return any(
+        isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float for part in _parts(expression)
+    )
 
 
 def _parts(expression: ir.Expression) -> Iterator[ir.Expression]:
