@@ -31,24 +31,26 @@ AREAS = sorted(path.relative_to(CASES).as_posix() for path in CASES.rglob("*.jso
 # How many cases of each area are answered as recorded. A change may raise these, never lower them.
 LEAST_PASSING = {
     "casts.json": 17,
-    "disputed/cases.json": 20,
-    "errors.json": 46,
+    "disputed/cases.json": 22,
+    "errors.json": 47,
     "exclusive.json": 10,
-    "expressions.json": 32,
-    "facts.json": 18,
+    "expressions.json": 34,
+    "facts.json": 19,
     "forward.json": 33,
+    "functions.json": 18,
     "heads.json": 4,
     "negation.json": 11,
+    "predicates.json": 10,
     "prob_negation.json": 30,
     "probability.json": 51,
     "queries.json": 5,
-    "recursion.json": 16,
+    "recursion.json": 18,
     "rule_tags.json": 11,
     "rules.json": 20,
     "semirings.json": 5,
-    "tasks.json": 8,
+    "tasks.json": 9,
     "types.json": 11,
-    "values.json": 23,
+    "values.json": 29,
 }
 
 # Answered differently on purpose: see `docs/differences.md`.
@@ -294,8 +296,8 @@ def read_value(value: object):
     match value:
         case {"float": number}:
             return float(number)
-        case {"char": character}:
-            return character
+        case {"char": text} | {"datetime": text} | {"duration": text}:
+            return text
         case dict():
             raise UnsupportedError(f"no value of the kind {next(iter(value))}")
         case _:

@@ -149,7 +149,7 @@ def check_renamed_relations(case: Case, expected: Tuples, seed: int) -> None:
     names = {relation.name: f"z{9 - i}" for i, relation in enumerate(case.program.relations)}
 
     def literal(old: ir.BodyLiteral) -> ir.BodyLiteral:
-        return old if isinstance(old, ir.Constraint) else replace(old, relation=names[old.relation])
+        return replace(old, relation=names[old.relation]) if isinstance(old, ir.Atom | ir.NegatedAtom) else old
 
     rules = [
         replace(rule, relation=names[rule.relation], body=tuple(map(literal, rule.body))) for rule in case.program.rules

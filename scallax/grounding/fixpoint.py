@@ -22,7 +22,7 @@ from scallax.grounding.symbols import (
     find_values,
     sort_keys,
 )
-from scallax.planner.algebra import DeltaRule, Join, Pipeline, Plan, Stratum
+from scallax.planner.algebra import DeltaRule, Generate, Join, Pipeline, Plan, Stratum
 from scallax.planner.joins import plan_joins
 from scallax.values import Value
 
@@ -184,6 +184,7 @@ class _Grounder:
             symbols=Symbols(limits.characters),
             builder=DerivationBuilder(literals),
             certain_is_one=collapse_certain,
+            has_tags=rule_tags,
             max_rows=limits.derivations,
         )
         self.rule_rows: dict[int, int] = {}
@@ -290,9 +291,11 @@ class _Grounder:
             num_rows = len(prior)
             parameter = self._rule_parameters.get(version.index, -1)
             factors.append(Factor(self.database.builder.add_literals(prior, parameter)))
-        # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE.
+        # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE,
         positive = [factor for factor in factors if not factor.negated]
-        repeatable = np.full(num_rows, len(positive) < len(joins))
+        # and where a foreign predicate has several tuples.
+        expands = any(isinstance(step, Generate) for step in pipeline.steps)
+        repeatable = np.full(num_rows, expands or len(positive) < len(joins))
         for factor in positive[: len(joins)]:
             repeatable |= factor.operands == ONE
         if prior is not None:
