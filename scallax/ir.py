@@ -60,7 +60,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`op` is one of `+ - * / % == != < <= > >= && || ^`; both operands have one type."""
+    """`op` is one of `+ - * / % == != < <= > >= && || ^`; both operands have one type, durations beside dates aside."""
 
     op: str
     left: "Expression"
@@ -85,7 +85,17 @@ class Cast:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-Expression = Variable | Constant | Unary | Binary | Conditional | Cast
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`$function(arguments)` of a built-in function."""
+
+    function: str
+    arguments: tuple["Expression", ...]
+    type: ValueType
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Expression = Variable | Constant | Unary | Binary | Conditional | Cast | Call
 Term = Variable | Constant | Wildcard
 
 
@@ -137,7 +147,23 @@ class Reduce:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-BodyLiteral = Atom | NegatedAtom | Constraint | Reduce
+@dataclass(frozen=True, slots=True)
+class ForeignAtom:
+    """A built-in predicate that computes its outputs from its inputs, which the rest of the body binds."""
+
+    predicate: str
+    inputs: tuple[Term, ...]
+    outputs: tuple[Term, ...]
+    is_negated: bool
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """All arguments."""
+        return self.inputs + self.outputs
+
+
+BodyLiteral = Atom | NegatedAtom | ForeignAtom | Constraint | Reduce
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +236,8 @@ class Program:
 def solve_equality(condition: Expression, bound: Collection[str]) -> tuple[Variable, Expression] | None:
     """The one variable of an `==` that is not bound, and the expression over bound variables that gives it.
 
-    Solves through numeric `+` and `-`; None if the condition is no such equality. Integer sums saturate, so that the
-    value found may fail the equality.
+    Solves through `+` and `-` of numbers and times; None if the condition is no such equality. Integer sums saturate,
+    and months differ in length, so that the value found may fail the equality.
     """
     if not isinstance(condition, Binary) or condition.op != "==":
         return None
@@ -227,12 +253,16 @@ def _solve(unknown: Expression, known: Expression, bound: Collection[str]) -> tu
     match unknown:
         case Variable(name=name) if name not in bound:
             return unknown, known
-        case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number:
+        case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number or type.is_time:
             if is_bound(right, bound):
-                return _solve(left, Binary("-" if op == "+" else "+", known, right, type), bound)
+                inverse, first, second = ("-", known, right) if op == "+" else ("+", known, right)
+                if left.type is not known.type and left.type.is_time:
+                    # A date less a date: the first is the second and the duration.
+                    first, second = right, known
+                return _solve(left, Binary(inverse, first, second, left.type), bound)
             if is_bound(left, bound):
                 first, second = (known, left) if op == "+" else (left, known)
-                return _solve(right, Binary("-", first, second, type), bound)
+                return _solve(right, Binary("-", first, second, right.type), bound)
     return None
 
 
@@ -249,6 +279,8 @@ def is_bound(expression: Expression, bound: Collection[str]) -> bool:
             return is_bound(left, bound) and is_bound(right, bound)
         case Conditional(condition=condition, then=then, otherwise=otherwise):
             return all(is_bound(part, bound) for part in (condition, then, otherwise))
+        case Call(arguments=arguments):
+            return all(is_bound(argument, bound) for argument in arguments)
 
 
 def print_expression(expression: Expression | Wildcard) -> str:
@@ -268,11 +300,13 @@ def print_expression(expression: Expression | Wildcard) -> str:
             return f"if {_operand(condition)} then {_operand(then)} else {_operand(otherwise)}"
         case Cast(operand=operand, type=type):
             return f"{_operand(operand)} as {type}"
+        case Call(function=function, arguments=arguments):
+            return f"${function}({', '.join(map(print_expression, arguments))})"
 
 
 def _operand(expression: Expression) -> str:
     text = print_expression(expression)
-    return text if isinstance(expression, Variable | Constant) else f"({text})"
+    return text if isinstance(expression, Variable | Constant | Call) else f"({text})"
 
 
 def _print_value(value: Value, type: ValueType) -> str:
@@ -281,9 +315,13 @@ def _print_value(value: Value, type: ValueType) -> str:
             return "true" if value else "false"
         case str():
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f"'{value}'" if type is ValueType.CHAR else f'"{escaped}"'
+            return f"'{value}'" if type is ValueType.CHAR else f'{_PREFIXES.get(type, "")}"{escaped}"'
         case _:
             return str(value)
+
+
+# What stands before the quotes of a text.
+_PREFIXES = {ValueType.SYMBOL: "s", ValueType.DATETIME: "t", ValueType.DURATION: "d"}
 
 
 def _print_literal(literal: BodyLiteral) -> str:
@@ -293,6 +331,10 @@ def _print_literal(literal: BodyLiteral) -> str:
         case Atom(relation=relation, terms=terms) | NegatedAtom(relation=relation, terms=terms):
             negation = "not " if isinstance(literal, NegatedAtom) else ""
             return f"{negation}{relation}({', '.join(map(print_expression, terms))})"
+        case ForeignAtom(predicate=predicate, terms=terms, is_negated=is_negated):
+            parameter = f"<{terms[0].type}>" if terms else ""
+            shown = f"{predicate}{parameter}({', '.join(map(print_expression, terms))})"
+            return f"not {shown}" if is_negated else shown
         case Reduce():
             return print_reduce(literal)
 

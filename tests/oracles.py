@@ -1,5 +1,6 @@
 """References to check against: slow, obvious, over Python sets."""
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ import numpy as np
 
 from scallax import ir
 from scallax.values import Value, ValueType
+from tests.references import PREDICATES, call
 
 Database = Mapping[str, set[tuple[Value, ...]]]
 Binding = dict[str, Value]
@@ -49,11 +51,9 @@ def rule_matches(rule: ir.Rule, database: Database) -> list[tuple[tuple[Value, .
     matches = []
     for binding, tuples in _atom_matches([a for a in rule.body if isinstance(a, ir.Atom)], {}, (), database):
         rest = [literal for literal in rule.body if not isinstance(literal, ir.Atom)]
-        try:
-            if _holds(rest, binding, database):
-                matches.append((tuple(evaluate(e, binding) for e in rule.head), tuples, binding))
-        except _NoValueError:
-            pass
+        for solution in _solutions(rest, binding, database):
+            with contextlib.suppress(_NoValueError):
+                matches.append((tuple(evaluate(e, solution) for e in rule.head), tuples, solution))
     return matches
 
 
@@ -151,36 +151,59 @@ def _match(terms: tuple[ir.Term, ...], values: tuple[Value, ...], binding: Bindi
     return extended
 
 
-def _holds(literals: Sequence[ir.BodyLiteral], binding: Binding, database: Database) -> bool:
-    """Whether negated atoms and constraints hold; equalities extend the binding."""
-    pending = list(literals)
-    while pending:
-        literal = next(literal for literal in pending if _is_ready(literal, binding))
-        pending.remove(literal)
-        match literal:
-            case ir.NegatedAtom(relation=relation, terms=terms):
-                if any(_match(terms, values, binding) is not None for values in database[relation]):
-                    return False
-            case ir.Constraint(condition=condition):
-                solution = ir.solve_equality(condition, binding)
-                if solution is not None:
-                    variable, expression = solution
-                    binding[variable.name] = evaluate(expression, binding)
-                if (solution is None or not solution[0].type.is_float) and not evaluate(condition, binding):
-                    return False
-    return True
+def _solutions(literals: Sequence[ir.BodyLiteral], binding: Binding, database: Database) -> Iterator[Binding]:
+    """The bindings under which the literals hold; foreign predicates and equalities extend the given one."""
+    if not literals:
+        yield binding
+        return
+    literal = min((literal for literal in literals if _is_ready(literal, binding)), key=_binds_by_solving)
+    rest = [other for other in literals if other is not literal]
+    try:
+        extended = list(_extensions(literal, binding, database))
+    except _NoValueError:
+        return
+    for solution in extended:
+        yield from _solutions(rest, solution, database)
+
+
+def _extensions(literal: ir.BodyLiteral, binding: Binding, database: Database) -> Iterator[Binding]:
+    match literal:
+        case ir.NegatedAtom(relation=relation, terms=terms):
+            if not any(_match(terms, values, binding) is not None for values in database[relation]):
+                yield binding
+        case ir.ForeignAtom(predicate=predicate, inputs=inputs, outputs=outputs, is_negated=is_negated):
+            values = [evaluate(term, binding) for term in inputs if not isinstance(term, ir.Wildcard)]
+            found = [_match(outputs, match, binding) for match in PREDICATES[predicate](*values)]
+            matches = [match for match in found if match is not None]
+            yield from [binding] * (not matches) if is_negated else matches
+        case ir.Constraint(condition=condition):
+            solution = ir.solve_equality(condition, binding)
+            if solution is not None:
+                variable, expression = solution
+                binding = {**binding, variable.name: evaluate(expression, binding)}
+            if (solution is not None and solution[0].type.is_float) or evaluate(condition, binding):
+                yield binding
+
+
+def _binds_by_solving(literal: ir.BodyLiteral) -> bool:
+    """Saturating sums have several solutions: what may bind a variable in another way comes first."""
+    return isinstance(literal, ir.Constraint)
 
 
 def _is_ready(literal: ir.BodyLiteral, binding: Binding) -> bool:
     if isinstance(literal, ir.Constraint):
         return _names(literal.condition) <= set(binding) or ir.solve_equality(literal.condition, binding) is not None
     assert not isinstance(literal, ir.Reduce), "it is alone in its rule"
+    if isinstance(literal, ir.ForeignAtom) and not literal.is_negated:
+        return all(not isinstance(term, ir.Variable) or term.name in binding for term in literal.inputs)
     return all(not isinstance(term, ir.Variable) or term.name in binding for term in literal.terms)
 
 
 def _names(expression: ir.Expression) -> set[str]:
     if isinstance(expression, ir.Variable):
         return {expression.name}
+    if isinstance(expression, ir.Call):
+        return {name for argument in expression.arguments for name in _names(argument)}
     parts = (getattr(expression, field, None) for field in expression.__dataclass_fields__)
     return {name for part in parts if isinstance(part, ir.Expression) for name in _names(part)}
 
@@ -202,6 +225,12 @@ def evaluate(expression: ir.Expression, binding: Binding) -> Any:
             return evaluate(then if evaluate(condition, binding) else otherwise, binding)
         case ir.Cast(operand=operand, type=type):
             return _cast(evaluate(operand, binding), operand.type, type)
+        case ir.Call(function=function, arguments=arguments, type=type):
+            values = tuple(evaluate(argument, binding) for argument in arguments)
+            value = call(function, values, tuple(argument.type for argument in arguments), type)
+            if value is None:
+                raise _NoValueError
+            return value
     raise AssertionError(expression)
 
 

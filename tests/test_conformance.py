@@ -32,25 +32,27 @@ AREAS = sorted(path.relative_to(CASES).as_posix() for path in CASES.rglob("*.jso
 LEAST_PASSING = {
     "aggregation.json": 56,
     "casts.json": 18,
-    "disputed/cases.json": 26,
-    "errors.json": 57,
+    "disputed/cases.json": 28,
+    "errors.json": 58,
     "exclusive.json": 10,
-    "expressions.json": 32,
-    "facts.json": 18,
+    "expressions.json": 34,
+    "facts.json": 19,
     "forward.json": 36,
+    "functions.json": 19,
     "heads.json": 4,
     "negation.json": 12,
+    "predicates.json": 11,
     "prob_aggregation.json": 63,
     "prob_negation.json": 30,
     "probability.json": 51,
     "queries.json": 5,
-    "recursion.json": 16,
+    "recursion.json": 18,
     "rule_tags.json": 11,
     "rules.json": 22,
     "semirings.json": 6,
-    "tasks.json": 12,
+    "tasks.json": 13,
     "types.json": 11,
-    "values.json": 23,
+    "values.json": 29,
 }
 
 # Answered differently on purpose: see `docs/differences.md`.
@@ -296,8 +298,8 @@ def read_value(value: object):
     match value:
         case {"float": number}:
             return float(number)
-        case {"char": character}:
-            return character
+        case {"char": text} | {"datetime": text} | {"duration": text}:
+            return text
         case dict():
             raise UnsupportedError(f"no value of the kind {next(iter(value))}")
         case _:

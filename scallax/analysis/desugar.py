@@ -6,6 +6,7 @@ from itertools import product
 
 from scallax.analysis.names import Names
 from scallax.errors import Diagnostic, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
+from scallax.predicates import INCLUSIVE_RANGE, PREDICATES
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -27,8 +28,19 @@ class BodyAtom:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class BodyForeign:
+    """An atom of a built-in predicate or its negation; `type` is its parameter, if given."""
+
+    predicate: str
+    type: ast.TypeName | None
+    arguments: tuple[ast.Expression, ...]
+    is_negated: bool
+    span: Span
+
+
 # A constraint is an expression that is true.
-BodyLiteral = BodyAtom | ast.Expression
+BodyLiteral = BodyAtom | BodyForeign | ast.Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,16 +191,27 @@ class _Desugarer:
                 return self.conjunctions(parts, span)
             case ast.Application(span=span):
                 return [(self.atom(formula, negated, span),)]
-            case ast.Reduce() | ast.Quantified() | ast.RangeOver() | ast.Case():
+            case ast.RangeOver(name=name, start=start, stop=stop, is_inclusive=is_inclusive, span=span):
+                bounds = (self.expression(start), self.expression(stop))
+                variable = self.expression(ast.Name(name, Span(span.source, span.start, span.start + len(name))))
+                predicate = INCLUSIVE_RANGE if is_inclusive else "range"
+                return [(BodyForeign(predicate, None, (*bounds, variable), negated, span),)]
+            case ast.Reduce() | ast.Quantified() | ast.Case():
                 raise AssertionError("rejected as unsupported before")
             case _:
                 condition = self.expression(formula)
                 return [(_complement(condition) if negated else condition,)]
 
-    def atom(self, atom: ast.Application, negated: bool, span: Span) -> BodyAtom:
+    def atom(self, atom: ast.Application, negated: bool, span: Span) -> BodyAtom | BodyForeign:
         arguments = tuple(
             argument if isinstance(argument, ast.Wildcard) else self.expression(argument) for argument in atom.arguments
         )
+        if atom.name in PREDICATES:
+            types = [parameter.value for parameter in atom.parameters]
+            type = (
+                ast.TypeName(types[0].name, types[0].span) if types and not isinstance(types[0], ast.Literal) else None
+            )
+            return BodyForeign(atom.name, type, arguments, negated, span)
         return BodyAtom(replace(atom, arguments=arguments), negated, span)
 
     def conjunctions(
@@ -229,6 +252,8 @@ class _Constants:
             case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
                 condition, then, otherwise = map(self.put_in, (condition, then, otherwise))
                 return replace(expression, condition=condition, then=then, otherwise=otherwise)
+            case ast.Call(arguments=arguments):
+                return replace(expression, arguments=tuple(map(self.put_in, arguments)))
             case ast.Wildcard(span=span):
                 hint = "give the value a name"
                 self.desugarer.report(

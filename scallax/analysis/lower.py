@@ -7,15 +7,25 @@ from typing import assert_never
 from scallax import ir
 from scallax.analysis.aggregates import HIDDEN, CoreAggregate, expand_aggregates
 from scallax.analysis.boundness import bind_variables
-from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram, FactValue, desugar, is_literal
+from scallax.analysis.desugar import (
+    BodyAtom,
+    BodyForeign,
+    Clause,
+    CoreFact,
+    CoreProgram,
+    FactValue,
+    desugar,
+    is_literal,
+)
 from scallax.analysis.inference import Types, infer_types
-from scallax.analysis.names import Names, literal_fits, near_name, reject_unsupported, resolve_names
-from scallax.errors import Diagnostic, ParseError, TypeInferenceError
+from scallax.analysis.names import Names, literal_fits, reject_unsupported, resolve_names
+from scallax.errors import Diagnostic, ParseError, TypeInferenceError, near_name
+from scallax.predicates import PREDICATES
 from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.syntax.parser import parse
-from scallax.values import Value, ValueType
+from scallax.values import Value, ValueType, canonical_time
 
 # What a literal that does not fit its type is given instead: the first that holds it.
 _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
@@ -141,6 +151,8 @@ def _value(value: FactValue, type: ValueType, problems: list[Diagnostic]) -> Val
         problems.append(Diagnostic(f"{literal.value} does not fit `{type}`", literal.span, hint))
     if type.is_float and literal.kind is LiteralKind.INTEGER:
         return float(literal.value)
+    if type.is_time:
+        return canonical_time(str(literal.value), type) or literal.value
     return literal.value
 
 
@@ -158,6 +170,8 @@ class _RuleLowering:
             match literal:
                 case BodyAtom(atom=atom, is_negated=is_negated, span=span):
                     self.atom(atom, ir.NegatedAtom if is_negated else ir.Atom, span)
+                case BodyForeign():
+                    self.foreign(literal)
                 case _:
                     self.body.append(ir.Constraint(self.expression(literal), literal.span))
         head = tuple(map(self.expression, clause.head))
@@ -166,21 +180,35 @@ class _RuleLowering:
 
     def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:
         columns = self.types.relations[atom.name].columns
+        terms, equalities = self.terms(atom.name, atom.arguments, columns)
+        self.body.append(kind(atom.name, terms, span))
+        self.body.extend(equalities)
+
+    def foreign(self, literal: BodyForeign) -> None:
+        name, num_inputs = literal.predicate, PREDICATES[literal.predicate].num_inputs
+        columns = [self.types.of(argument) for argument in literal.arguments]
+        terms, equalities = self.terms(name, literal.arguments, columns)
+        self.body.append(ir.ForeignAtom(name, terms[:num_inputs], terms[num_inputs:], literal.is_negated, literal.span))
+        self.body.extend(equalities)
+
+    def terms(
+        self, name: str, arguments: Sequence[ast.Expression], types: Sequence[ValueType]
+    ) -> tuple[tuple[ir.Term, ...], list[ir.BodyLiteral]]:
+        """The arguments of an atom of a relation, and what variables equal that stand for expressions."""
         equalities: list[ir.BodyLiteral] = []
         terms: list[ir.Term] = []
-        for argument, type in zip(atom.arguments, columns, strict=True):
+        for argument, type in zip(arguments, types, strict=True):
             term = ir.Wildcard(type, argument.span)
             if not isinstance(argument, ast.Wildcard):
                 term = self.expression(argument)
             if not isinstance(term, ir.Term):
-                variable = ir.Variable(f"{atom.name}#{self.num_fresh}", type, argument.span)
+                variable = ir.Variable(f"{name}#{self.num_fresh}", type, argument.span)
                 self.num_fresh += 1
                 equality = ir.Binary("==", variable, term, ValueType.BOOL, argument.span)
                 equalities.append(ir.Constraint(equality, argument.span))
                 term = variable
             terms.append(term)
-        self.body.append(kind(atom.name, tuple(terms), span))
-        self.body.extend(equalities)
+        return tuple(terms), equalities
 
     def expression(self, expression: ast.Expression) -> ir.Expression:
         type = self.types.of(expression)
@@ -203,7 +231,9 @@ class _RuleLowering:
                 return ir.Constant(_value(expression, type, self.problems), type, span)
             case ast.Cast(operand=operand):
                 return ir.Cast(self.expression(operand), type, span)
-            case ast.Wildcard() | ast.Application() | ast.Call() | ast.New():
+            case ast.Call(function=function, arguments=arguments):
+                return ir.Call(function, tuple(map(self.expression, arguments)), type, span)
+            case ast.Wildcard() | ast.Application() | ast.New():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)

@@ -44,6 +44,12 @@ def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Express
     match literal:
         case ir.Atom() | ir.NegatedAtom():
             return replace(literal, terms=tuple(_substitute_term(term, values) for term in literal.terms))
+        case ir.ForeignAtom(inputs=inputs, outputs=outputs):
+            return replace(
+                literal,
+                inputs=tuple(_substitute_term(term, values) for term in inputs),
+                outputs=tuple(_substitute_term(term, values) for term in outputs),
+            )
         case ir.Constraint():
             return replace(literal, condition=substitute(literal.condition, values))
         case ir.Reduce():
@@ -79,6 +85,10 @@ def substitute(expression: ir.Expression, values: Mapping[str, ir.Expression]) -
                 condition=substitute(expression.condition, values),
                 then=substitute(expression.then, values),
                 otherwise=substitute(expression.otherwise, values),
+            )
+        case ir.Call():
+            return replace(
+                expression, arguments=tuple(substitute(argument, values) for argument in expression.arguments)
             )
         case _:
             assert_never(expression)

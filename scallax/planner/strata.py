@@ -79,7 +79,7 @@ def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
         case ir.Reduce(op=op, body=body, domain=domain):
             for relation in (body,) if domain is None else (body, domain):
                 yield relation, f"`{op}` of "
-        case ir.Constraint():
+        case ir.Constraint() | ir.ForeignAtom():
             pass
         case _:
             assert_never(literal)
