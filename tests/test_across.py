@@ -14,6 +14,8 @@ import scallax
 import torch_bridge
 from scallax import CheckpointError, InputError, checkpoint, nn
 
+GOLDEN = Path(__file__).with_name("golden")
+
 PROGRAM = """
 rel edge = {0.3::(0, 1), 0.6::(1, 2)}
 rel color = {0.2::(0, "r"); 0.35::(0, "g")}
@@ -206,3 +208,23 @@ def test_a_meta_device_and_a_device_are_taken(tmp_path):
     assert_same(torch_bridge.load(tmp_path / "model.safetensors", map_location="cpu"), module)
     on_meta = torch_bridge.load(tmp_path / "model.safetensors", map_location="meta")
     assert all(parameter.device.type == "meta" for parameter in on_meta.parameters())
+
+
+def test_the_golden_checkpoints_of_torch_load():
+    """Files of format version 1, written once: every later version reads them."""
+    modules = [torch_bridge.load(GOLDEN / name) for name in ("v1.pt", "v1.safetensors", "v1_orbax")]
+    modules.append(torch.load(GOLDEN / "v1.pt"))
+    modules.append(torch_bridge.Module.from_reasoner(checkpoint.load(GOLDEN / "v1.safetensors")))
+    state = torch_bridge.load(GOLDEN / "v1_state_dict.pt")
+    assert state["epoch"] == 3
+    with torch.no_grad():
+        for parameter in modules[-1].parameters():
+            parameter.zero_()
+    modules[-1].load_state_dict(state["model"])
+    for module in modules:
+        assert module.get_parameter("edge.facts").tolist() == [0.5, -1.25]
+        assert module.get_parameter("path.rules.0").item() == 2.0
+        tuples, values = module()
+        assert tuples == [(0, 1), (1, 2)]
+        expected = torch.tensor([0.5, -1.25]).sigmoid() * torch.tensor(2.0).sigmoid()
+        torch.testing.assert_close(values[0].detach(), expected)
