@@ -64,6 +64,6 @@ def pytest_terminal_summary(terminalreporter) -> None:
     columns = ("pass", "fail", "wait", "differ")
     terminalreporter.write_line(f"{'area':<28}" + "".join(f"{name:>8}" for name in columns))
     for area, outcomes in sorted(rows):
-        terminalreporter.write_line(f"{area:<28}" + "".join(f"{outcomes[name]:>8}" for name in columns))
-    totals = [sum(outcomes[name] for _, outcomes in rows) for name in columns]
+        terminalreporter.write_line(f"{area:<28}" + "".join(f"{outcomes.get(name, 0):>8}" for name in columns))
+    totals = [sum(outcomes.get(name, 0) for _, outcomes in rows) for name in columns]
     terminalreporter.write_line(f"{'total':<28}" + "".join(f"{total:>8}" for total in totals))

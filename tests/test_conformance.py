@@ -110,7 +110,7 @@ def test_area(area: str, record_property):
             outcome = "fail"
             failures.append(f"{case['name']} ({case['provenance']}): {type(error).__name__}: {error}")
         outcomes[outcome] += 1
-    record_property("conformance", (area, outcomes))
+    record_property("conformance", (area, dict(outcomes)))
     assert not failures, "\n\n".join(failures)
     assert outcomes["pass"] >= LEAST_PASSING.get(area, 0), f"{outcomes['pass']} pass"
 
