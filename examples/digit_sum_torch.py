@@ -31,7 +31,6 @@ class DigitAdder(nn.Module):
         )
 
     def forward(self, img_a, img_b):
-        """Images `[batch, 1, 8, 8]` in [0, 1] to probabilities `[batch, 19]`."""
         return self.adder(digit_a=self.encoder(img_a).softmax(1), digit_b=self.encoder(img_b).softmax(1))
 
 
@@ -89,8 +88,7 @@ def train(folder, epochs, resume):
                 progress.update(task, advance=1, figures=f"loss {loss.item():.3f}")
             progress.update(task, figures=f"loss {loss:.3f}  {read_sums(model, test_pairs)[1]:.1%} of unseen sums")
             states = {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
-            checkpoint = {"epoch": epoch, "loss": loss.item(), **states}
-            torch_bridge.save(folder / f"checkpoint_epoch_{epoch}.pth", checkpoint, overwrite=True)
+            torch_bridge.save(folder / f"checkpoint_epoch_{epoch}.pth", {"epoch": epoch, **states}, overwrite=True)
     torch.save(model, folder / "digit_adder_final.pt")
     torch.save(read_sums(model, test_pairs)[0], folder / "answers.pth")
 
