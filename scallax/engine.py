@@ -1,7 +1,7 @@
 """From sources to a ground program: the stages in order."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,10 +11,11 @@ from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.parameters import NO_PARAMETERS, Parameters
+from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
 from scallax.provenance.base import AbstractProvenance
 from scallax.source import Source
-from scallax.values import Value
+from scallax.values import Value, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,25 @@ def ground_program(
             operands = np.concatenate([facts[relation].operands, operands])
         facts[relation] = FactSet(tuples, operands)
     return ground(
-        plan(program, outputs),
+        _with_terms(plan(program, outputs), program, facts),
         facts,
         table.literals(),
         rule_tags=provenance.uses_tags,
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
     )
+
+
+def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:
+    """The plan with the terms of all facts, in relations it leaves out as well, if it lists terms."""
+    if all(relation.constructor is None for relation in plan.relations):
+        return plan
+    terms = dict.fromkeys(plan.terms)
+    for relation in program.relations:
+        places = [i for i, type in enumerate(relation.columns) if type is ValueType.ENTITY]
+        if places and relation.name in facts:
+            terms.update((str(values[place]), None) for values in facts[relation.name].tuples for place in places)
+    return replace(plan, terms=tuple(terms))
 
 
 def compile_outputs(

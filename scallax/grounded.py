@@ -174,7 +174,7 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
     """
     program = _analyse(specification, program_sources(specification) if sources is None else sources)
     columns = {relation.name: relation.columns for relation in program.relations}
-    specification = _fit(_with_outputs(specification, program), columns)
+    specification = _fit(_with_outputs(specification, program), columns, program.variants)
     provenance = provenance_of(specification)
     parameters = _find_parameters(specification, program, columns, provenance)
     names = [name for name, _ in specification.outputs]
@@ -205,7 +205,7 @@ def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Prog
     except TypeInferenceError:
         # If the program is right by itself, the mappings and facts are to blame: say which entry.
         alone = analyse_program(sources, {})
-        _fit(specification, {relation.name: relation.columns for relation in alone.relations})
+        _fit(specification, {relation.name: relation.columns for relation in alone.relations}, alone.variants)
         raise
 
 
@@ -222,23 +222,25 @@ def _with_outputs(specification: Specification, program: ir.Program) -> Specific
     return replace(specification, outputs=queries, keyed=len(queries) > 1)
 
 
-def _fit(specification: Specification, columns: Columns) -> Specification:
+def _fit(specification: Specification, columns: Columns, variants: Sequence[ir.Variant]) -> Specification:
     """The specification with mappings and facts as values of the column types."""
     mappings = []
     for relation, mapping in specification.input_mappings:
         what = f"input mapping of `{relation}`"
         types = _columns_of(relation, columns, what)
-        mappings.append((relation, InputMapping(fit_entries(mapping.entries, types, what), **mapping.options)))
+        mappings.append(
+            (relation, InputMapping(fit_entries(mapping.entries, types, what, variants), **mapping.options))
+        )
     facts = []
     for relation, given in specification.facts:
         what = f"facts of `{relation}`"
-        tuples = fit_tuples([values for _, values in given], _columns_of(relation, columns, what), what)
+        tuples = fit_tuples([values for _, values in given], _columns_of(relation, columns, what), what, variants)
         facts.append((relation, tuple((tag, values) for (tag, _), values in zip(given, tuples, strict=True))))
     outputs = []
     for relation, entries in specification.outputs:
         what = f"output mapping of `{relation}`"
         types = _columns_of(relation, columns, what)
-        outputs.append((relation, None if entries is None else fit_entries(entries, types, what)))
+        outputs.append((relation, None if entries is None else fit_entries(entries, types, what, variants)))
     for relation in specification.non_probabilistic:
         _columns_of(relation, columns, "`non_probabilistic`")
     doors = dict.fromkeys(name for name, _ in [*mappings, *facts, *outputs])

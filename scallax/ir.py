@@ -1,6 +1,6 @@
 """Programs in core form: typed relations, rules as conjunctions of literals, facts and queries."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from scallax.errors import Diagnostic
@@ -16,6 +16,8 @@ class Relation:
     columns: tuple[ValueType, ...]
     names: tuple[str | None, ...]
     hidden: bool = False
+    # The constructor whose terms the relation lists, with the term itself in front of its arguments.
+    constructor: str | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -85,7 +87,17 @@ class Cast:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-Expression = Variable | Constant | Unary | Binary | Conditional | Cast
+@dataclass(frozen=True, slots=True)
+class New:
+    """The term of a constructor and its arguments."""
+
+    constructor: str
+    arguments: tuple["Expression", ...]
+    type: ValueType = ValueType.ENTITY
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Expression = Variable | Constant | Unary | Binary | Conditional | Cast | New
 Term = Variable | Constant | Wildcard
 
 
@@ -115,7 +127,17 @@ class Constraint:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-BodyLiteral = Atom | NegatedAtom | Constraint
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`subject` is a term of the constructor, with these arguments. Binds both; an unbound subject is any known term."""
+
+    subject: Variable | Constant
+    constructor: str
+    terms: tuple[Term, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+BodyLiteral = Atom | NegatedAtom | Constraint | Case
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,23 +183,36 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """A constructor of an algebraic data type and the types of its arguments."""
+
+    name: str
+    columns: tuple[ValueType, ...]
+
+    def __str__(self) -> str:
+        return f"constructor {self.name}({', '.join(map(str, self.columns))})"
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A checked program: every name resolved, every column typed, every variable bound.
 
-    `warnings` are what the language allows and is hardly meant.
+    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant.
     """
 
     relations: tuple[Relation, ...]
     rules: tuple[Rule, ...]
     facts: tuple[Fact, ...]
     queries: tuple[Query, ...]
+    variants: tuple[Variant, ...] = ()
+    terms: tuple[str, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = {relation.name: relation.columns for relation in self.relations}
-        lines = [str(relation) for relation in self.relations]
+        lines = [*map(str, self.variants), *map(str, self.relations)]
         for fact in self.facts:
-            values = ", ".join(map(_print_value, fact.values, columns[fact.relation]))
+            values = ", ".join(map(print_value, fact.values, columns[fact.relation]))
             group = "" if fact.group is None else f" in group {fact.group}"
             lines.append(f"{'' if fact.tag is None else f'{fact.tag}::'}{fact.relation}({values}){group}")
         lines += map(str, self.rules)
@@ -227,6 +262,26 @@ def is_bound(expression: Expression, bound: Collection[str]) -> bool:
             return is_bound(left, bound) and is_bound(right, bound)
         case Conditional(condition=condition, then=then, otherwise=otherwise):
             return all(is_bound(part, bound) for part in (condition, then, otherwise))
+        case New(arguments=arguments):
+            return all(is_bound(part, bound) for part in arguments)
+
+
+def parts(expression: Expression) -> Iterator[Expression]:
+    """The expression and all expressions in it."""
+    yield expression
+    match expression:
+        case Unary(operand=operand) | Cast(operand=operand):
+            yield from parts(operand)
+        case Binary(left=left, right=right):
+            yield from parts(left)
+            yield from parts(right)
+        case Conditional(condition=condition, then=then, otherwise=otherwise):
+            yield from parts(condition)
+            yield from parts(then)
+            yield from parts(otherwise)
+        case New(arguments=arguments):
+            for argument in arguments:
+                yield from parts(argument)
 
 
 def print_expression(expression: Expression | Wildcard) -> str:
@@ -235,7 +290,7 @@ def print_expression(expression: Expression | Wildcard) -> str:
         case Variable(name=name):
             return name
         case Constant(value=value, type=type):
-            return _print_value(value, type)
+            return print_value(value, type)
         case Wildcard():
             return "_"
         case Unary(op=op, operand=operand):
@@ -246,6 +301,8 @@ def print_expression(expression: Expression | Wildcard) -> str:
             return f"if {_operand(condition)} then {_operand(then)} else {_operand(otherwise)}"
         case Cast(operand=operand, type=type):
             return f"{_operand(operand)} as {type}"
+        case New(constructor=constructor, arguments=arguments):
+            return f"new {constructor}({', '.join(map(print_expression, arguments))})"
 
 
 def _operand(expression: Expression) -> str:
@@ -253,8 +310,11 @@ def _operand(expression: Expression) -> str:
     return text if isinstance(expression, Variable | Constant) else f"({text})"
 
 
-def _print_value(value: Value, type: ValueType) -> str:
+def print_value(value: Value, type: ValueType) -> str:
+    """A value as program text."""
     match value:
+        case str() if type is ValueType.ENTITY:
+            return value
         case bool():
             return "true" if value else "false"
         case str():
@@ -268,6 +328,8 @@ def _print_literal(literal: BodyLiteral) -> str:
     match literal:
         case Constraint(condition=condition):
             return print_expression(condition)
+        case Case(subject=subject, constructor=constructor, terms=terms):
+            return f"case {print_expression(subject)} is {constructor}({', '.join(map(print_expression, terms))})"
         case Atom(relation=relation, terms=terms) | NegatedAtom(relation=relation, terms=terms):
             negation = "not " if isinstance(literal, NegatedAtom) else ""
             return f"{negation}{relation}({', '.join(map(print_expression, terms))})"

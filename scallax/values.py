@@ -24,6 +24,7 @@ class ValueType(enum.Enum):
     BOOL = "bool"
     CHAR = "char"
     STRING = "String"
+    ENTITY = "Entity"
 
     def __str__(self) -> str:
         return self.value
@@ -63,7 +64,7 @@ class ValueType(enum.Enum):
             case float():
                 return self.is_float and not math.isnan(value)
             case str():
-                return self is ValueType.STRING or (self is ValueType.CHAR and len(value) == 1)
+                return self in (ValueType.STRING, ValueType.ENTITY) or (self is ValueType.CHAR and len(value) == 1)
             case _:
                 return False
 

@@ -294,6 +294,8 @@ def read_value(value: object):
     match value:
         case {"float": number}:
             return float(number)
+        case {"entity": text}:
+            return text
         case {"char": character}:
             return character
         case dict():

@@ -36,6 +36,10 @@ def _bound_names(rule: ir.Rule) -> set[str]:
         for term in literal.terms
         if isinstance(term, ir.Variable)
     }
+    for literal in rule.body:
+        if isinstance(literal, ir.Case):
+            parts = (literal.subject, *literal.terms)
+            bound.update(part.name for part in parts if isinstance(part, ir.Variable))
     conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
     grows = True
     while grows:
@@ -87,6 +91,8 @@ def _variables(expressions: Sequence[ir.Expression]) -> Iterator[ir.Variable]:
                 yield from _variables((left, right))
             case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
                 yield from _variables((condition, then, otherwise))
+            case ir.New(arguments=arguments):
+                yield from _variables(arguments)
             case _:
                 assert_never(expression)
 

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram
 from scallax.analysis.names import Names
+from scallax.analysis.patterns import BodyCase
 from scallax.errors import Diagnostic, TypeInferenceError
 from scallax.source import Span
 from scallax.syntax import ast
@@ -22,9 +23,13 @@ _NUMBERS = _INTEGERS | _FLOATS
 _BOOL = TypeSet({ValueType.BOOL})
 _STRING = TypeSet({ValueType.STRING})
 _CHAR = TypeSet({ValueType.CHAR})
+_ENTITY = TypeSet({ValueType.ENTITY})
 _USIZE = TypeSet({ValueType.USIZE})
 _ADDABLE = _NUMBERS | _STRING
 _TAGS = _NUMBERS | _BOOL
+
+# The scope of expressions without variables.
+_NO_SCOPE = -1
 
 # Where several types remain, the first of these.
 _DEFAULTS = (ValueType.I32, ValueType.U32, ValueType.F32, ValueType.STRING, ValueType.BOOL)
@@ -37,6 +42,8 @@ _SET_NAMES = {
     _ADDABLE: "a number or a String",
     _TAGS: "a number or a bool",
     _STRING | _CHAR: "a String or a char",
+    _STRING | _ENTITY: "a String or a term",
+    _STRING | _CHAR | _ENTITY: "a String, a char or a term",
 }
 
 
@@ -80,6 +87,9 @@ def infer_types(program: CoreProgram, names: Names, given: Mapping[str, Sequence
     for relation in names.relations.values():
         columns = [_TypeVariable(TypeSet({type}), relation.span) for type in relation.columns]
         inference.columns[relation.name] = _Columns(columns, relation.span)
+    for value in names.constants.values():
+        if isinstance(value, ast.Application):
+            inference.infer(value, _NO_SCOPE)
     for fact in program.facts:
         inference.add_fact(fact)
     for clause in program.clauses:
@@ -116,6 +126,9 @@ class _Inference:
     def add_fact(self, fact: CoreFact) -> None:
         columns = self.columns_of(fact.relation, len(fact.values), fact.span)
         for value, column in zip(fact.values, columns, strict=False):
+            if isinstance(value, ast.Application):
+                self.unify(self.infer(value, _NO_SCOPE), column, value.span)
+                continue
             types = _USIZE if isinstance(value, ast.Cast) else _literal_types(value)
             if not _find(column).types <= types:
                 self.unify(_TypeVariable(types, value.span), column, value.span)
@@ -124,6 +137,9 @@ class _Inference:
         for literal in clause.body:
             if isinstance(literal, BodyAtom):
                 self.add_atom(literal.atom.name, literal.atom.arguments, clause.scope, literal.atom.span)
+            elif isinstance(literal, BodyCase):
+                self.narrow(self.infer(literal.subject, clause.scope), _ENTITY, literal.subject.span)
+                self.add_arguments(literal.constructor, literal.arguments, clause.scope)
             else:
                 self.narrow(self.infer(literal, clause.scope), _BOOL, literal.span)
         self.add_atom(clause.relation, clause.head, clause.scope, clause.span)
@@ -151,6 +167,13 @@ class _Inference:
         for argument, column in zip(arguments, columns, strict=False):
             if not isinstance(argument, ast.Wildcard):
                 self.unify(self.infer(argument, scope), column, argument.span)
+
+    def add_arguments(self, constructor: str, arguments: Sequence[ast.Expression], scope: int) -> None:
+        """The arguments of a constructor have the types that it declares."""
+        variant = self.names.variants[constructor]
+        for argument, type in zip(arguments, variant.columns, strict=True):
+            if not isinstance(argument, ast.Wildcard):
+                self.unify(self.infer(argument, scope), _TypeVariable(TypeSet({type}), variant.span), argument.span)
 
     def columns_of(self, relation: str, arity: int, span: Span) -> list[_TypeVariable]:
         """The columns of a relation; empty, with an error reported, if it has another number of them."""
@@ -190,7 +213,13 @@ class _Inference:
             case ast.Cast(operand=operand, type=type, span=span):
                 self.casts.append((expression, self.infer(operand, scope)))
                 return _TypeVariable(TypeSet({self.names.type(type)}), span)
-            case ast.Wildcard() | ast.Application() | ast.Call() | ast.New():
+            case ast.Application(name=name, arguments=arguments, span=span):
+                self.add_arguments(name, arguments, scope)
+                return _TypeVariable(_ENTITY, span)
+            case ast.New(constructor=name, arguments=arguments, span=span):
+                self.add_arguments(name, arguments, scope)
+                return _TypeVariable(_ENTITY, span)
+            case ast.Wildcard() | ast.Call():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)
@@ -298,7 +327,7 @@ def _value_types(value: Value) -> TypeSet:
         case float():
             return _FLOATS
         case _:
-            return _STRING | _CHAR if len(value) == 1 else _STRING
+            return _STRING | _CHAR | _ENTITY if len(value) == 1 else _STRING | _ENTITY
 
 
 def _can_cast(source: ValueType, target: ValueType) -> bool:

@@ -8,7 +8,8 @@ from scallax import ir
 from scallax.analysis.boundness import bind_variables
 from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram, FactValue, desugar, is_literal
 from scallax.analysis.inference import Types, infer_types
-from scallax.analysis.names import Names, literal_fits, near_name, reject_unsupported, resolve_names
+from scallax.analysis.names import DeclaredVariant, Names, literal_fits, near_name, reject_unsupported, resolve_names
+from scallax.analysis.patterns import BodyCase
 from scallax.errors import Diagnostic, ParseError, TypeInferenceError
 from scallax.source import Source, Span
 from scallax.syntax import ast
@@ -73,26 +74,41 @@ def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> tu
 def _lower(core: CoreProgram, types: Types, names: Names, warnings: tuple[Diagnostic, ...]) -> ir.Program:
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
-    rules = tuple(_RuleLowering(types, problems).rule(clause) for clause in core.clauses)
+    rules = tuple(_RuleLowering(types, names.variants, problems).rule(clause) for clause in core.clauses)
+    constants = [value for value in names.constants.values() if isinstance(value, ast.Application)]
+    terms = tuple(dict.fromkeys(_term_text(constant, types, problems) for constant in constants))
     if problems:
         raise TypeInferenceError(*dict.fromkeys(problems))
     relations = []
     for name, relation in types.relations.items():
         declared = names.relations.get(name)
         column_names = (None,) * len(relation.columns) if declared is None else declared.names
-        relations.append(ir.Relation(name, relation.columns, column_names, name in names.hidden, relation.span))
+        hidden = name in names.hidden or name in core.hidden
+        relations.append(ir.Relation(name, relation.columns, column_names, hidden, span=relation.span))
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
-    return ir.Program(tuple(relations), bind_variables(rules), facts, queries, warnings)
+    variants = tuple(ir.Variant(variant.name, variant.columns) for variant in names.variants.values())
+    return ir.Program(tuple(relations), bind_variables(rules), facts, queries, variants, terms, warnings)
 
 
 def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:
     columns = types.relations[fact.relation].columns
-    values = tuple(_value(value, type, problems) for value, type in zip(fact.values, columns, strict=True))
+    values = tuple(_value(value, type, types, problems) for value, type in zip(fact.values, columns, strict=True))
     return ir.Fact(fact.relation, values, fact.tag, fact.group, fact.span)
 
 
-def _value(value: FactValue, type: ValueType, problems: list[Diagnostic]) -> Value:
-    """A literal as a value of its type; one that does not fit is reported."""
+def _term_text(term: ast.Application, types: Types, problems: list[Diagnostic]) -> str:
+    arguments = []
+    for argument in term.arguments:
+        assert isinstance(argument, FactValue)
+        type = types.of(argument)
+        arguments.append(ir.print_value(_value(argument, type, types, problems), type))
+    return f"{term.name}({', '.join(arguments)})"
+
+
+def _value(value: FactValue, type: ValueType, types: Types, problems: list[Diagnostic]) -> Value:
+    """A literal as a value of its type, a term as its text; a literal that does not fit is reported."""
+    if isinstance(value, ast.Application):
+        return _term_text(value, types, problems)
     literal = value.operand if isinstance(value, ast.Cast) else value
     assert isinstance(literal, ast.Literal)
     if not literal_fits(literal, type):
@@ -110,6 +126,7 @@ class _RuleLowering:
     """One clause on its way; arguments that are expressions become variables of the rule's own."""
 
     types: Types
+    variants: Mapping[str, DeclaredVariant]
     problems: list[Diagnostic]
     num_fresh: int = 0
     body: list[ir.BodyLiteral] = field(default_factory=list)
@@ -119,6 +136,8 @@ class _RuleLowering:
             match literal:
                 case BodyAtom(atom=atom, is_negated=is_negated, span=span):
                     self.atom(atom, ir.NegatedAtom if is_negated else ir.Atom, span)
+                case BodyCase():
+                    self.case(literal)
                 case _:
                     self.body.append(ir.Constraint(self.expression(literal), literal.span))
         head = tuple(map(self.expression, clause.head))
@@ -127,28 +146,42 @@ class _RuleLowering:
 
     def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:
         columns = self.types.relations[atom.name].columns
+        terms, equalities = self.terms(atom.name, atom.arguments, columns)
+        self.body.append(kind(atom.name, terms, span))
+        self.body.extend(equalities)
+
+    def case(self, case: BodyCase) -> None:
+        subject = self.expression(case.subject)
+        assert isinstance(subject, ir.Variable | ir.Constant)
+        terms, equalities = self.terms(case.constructor, case.arguments, self.variants[case.constructor].columns)
+        self.body.append(ir.Case(subject, case.constructor, terms, case.span))
+        self.body.extend(equalities)
+
+    def terms(
+        self, name: str, arguments: Sequence[ast.Expression], columns: Sequence[ValueType]
+    ) -> tuple[tuple[ir.Term, ...], list[ir.BodyLiteral]]:
+        """Arguments as terms; those that are expressions are variables with an equality."""
         equalities: list[ir.BodyLiteral] = []
         terms: list[ir.Term] = []
-        for argument, type in zip(atom.arguments, columns, strict=True):
+        for argument, type in zip(arguments, columns, strict=True):
             term = ir.Wildcard(type, argument.span)
             if not isinstance(argument, ast.Wildcard):
                 term = self.expression(argument)
             if not isinstance(term, ir.Term):
-                variable = ir.Variable(f"{atom.name}#{self.num_fresh}", type, argument.span)
+                variable = ir.Variable(f"{name}#{self.num_fresh}", type, argument.span)
                 self.num_fresh += 1
                 equality = ir.Binary("==", variable, term, ValueType.BOOL, argument.span)
                 equalities.append(ir.Constraint(equality, argument.span))
                 term = variable
             terms.append(term)
-        self.body.append(kind(atom.name, tuple(terms), span))
-        self.body.extend(equalities)
+        return tuple(terms), equalities
 
     def expression(self, expression: ast.Expression) -> ir.Expression:
         type = self.types.of(expression)
         span = expression.span
         match expression:
             case ast.Literal():
-                return ir.Constant(_value(expression, type, self.problems), type, span)
+                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
             case ast.Name(name=name):
                 return ir.Variable(name, type, span)
             case ast.Unary(op="+", operand=operand):
@@ -160,11 +193,15 @@ class _RuleLowering:
             case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
                 first, second, third = map(self.expression, (condition, then, otherwise))
                 return ir.Conditional(first, second, third, type, span)
+            case ast.Application():
+                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
+            case ast.New(constructor=constructor, arguments=arguments):
+                return ir.New(constructor, tuple(map(self.expression, arguments)), type, span)
             case ast.Cast() if is_literal(expression):
-                return ir.Constant(_value(expression, type, self.problems), type, span)
+                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
             case ast.Cast(operand=operand):
                 return ir.Cast(self.expression(operand), type, span)
-            case ast.Wildcard() | ast.Application() | ast.Call() | ast.New():
+            case ast.Wildcard() | ast.Call():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)

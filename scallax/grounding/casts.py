@@ -23,6 +23,8 @@ def cast(native: np.ndarray, source: ValueType, target: ValueType, symbols: Symb
     """
     if source is target:
         return native, None
+    if source is ValueType.ENTITY:
+        return symbols.intern(symbols.term_texts(native)), None
     if target is ValueType.STRING:
         return _by_distinct(native, lambda value: _text(value, source), target, symbols)
     if source is ValueType.STRING:

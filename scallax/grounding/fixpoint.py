@@ -169,7 +169,7 @@ class _Grounder:
     ):
         self.database = Database(
             relations={schema.name: GroundRelation(schema) for schema in plan.relations},
-            symbols=Symbols(),
+            symbols=Symbols(plan.variants),
             builder=DerivationBuilder(literals),
             certain_is_one=collapse_certain,
             max_rows=limits.derivations,
@@ -185,6 +185,7 @@ class _Grounder:
         self._num_tuples = 0
         # Nodes of this stratum found to be certain after they were made, in batches.
         self._late_certain: list[np.ndarray] = []
+        self.database.symbols.intern_terms(plan.terms)
         # Tuples and derivations that each rule found in this round.
         self._growth: dict[int, int] = {}
 
@@ -238,6 +239,7 @@ class _Grounder:
         }
         once = [(version, plan_joins(version, sizes)) for version in stratum.once]
         each_round = [(version, plan_joins(version, sizes)) for version in stratum.each_round]
+        self._list_terms(relations)
         for relation in relations:
             relation.advance()
         versions = once + each_round
@@ -247,6 +249,7 @@ class _Grounder:
             for version, pipeline in versions:
                 self._derive(version, pipeline)
                 self._check_limits()
+            self._list_terms(relations)
             grown = sum([relation.advance() for relation in relations])
             versions = each_round
             if grown == 0:
@@ -258,6 +261,13 @@ class _Grounder:
                 raise self._exceeded(f"{num_rounds:,} rounds")
         self._settle(relations, first_node, first_part)
         return num_rounds
+
+    def _list_terms(self, relations: Sequence[GroundRelation]) -> None:
+        """Adds the terms made since to the relations that list them; a term is certain, whatever made it."""
+        for relation in relations:
+            if relation.schema.constructor is not None:
+                terms = self.database.symbols.terms
+                relation.insert(*terms.listed(relation.schema.constructor, relation.size))
 
     def _derive(self, version: DeltaRule, pipeline: Pipeline) -> None:
         """Adds what one version of a rule derives from the visible tuples."""

@@ -1,14 +1,16 @@
 """Join planning: the order of a body's literals, everything but atoms as early as its variables are bound."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
 from scallax import ir
-from scallax.planner.algebra import AntiJoin, Argument, DeltaRule, Extend, Join, Pipeline, Select, Step
+from scallax.planner.algebra import AntiJoin, Argument, DeltaRule, Destructure, Extend, Join, Pipeline, Select, Step
 
 # What the size of a relation without one is at least taken to be.
 _UNKNOWN_SIZE = 1000
+
+_Key = tuple[tuple[int, Argument], ...]
 
 
 def plan_joins(version: DeltaRule, sizes: Mapping[str, int]) -> Pipeline:
@@ -56,10 +58,16 @@ class _JoinPlanner:
 
     def join(self, position: int) -> None:
         atom = self.atoms.pop(position)
+        key, fresh, same = self._match(atom.terms)
+        version = self.version.versions[position]
+        self.steps.append(Join(position, atom.relation, version, key, fresh, same, False, ()))
+
+    def _match(self, terms: Sequence[ir.Term]) -> tuple[_Key, tuple[tuple[int, str], ...], tuple[tuple[int, int], ...]]:
+        """What is looked up, what is bound, which columns are equal; the variables become bound."""
         key: list[tuple[int, Argument]] = []
         same: list[tuple[int, int]] = []
         fresh: dict[str, int] = {}
-        for column, term in enumerate(atom.terms):
+        for column, term in enumerate(terms):
             match term:
                 case ir.Constant():
                     key.append((column, term))
@@ -74,9 +82,7 @@ class _JoinPlanner:
                 case _:
                     assert_never(term)
         self.bound.update(fresh)
-        columns = tuple((column, name) for name, column in fresh.items())
-        version = self.version.versions[position]
-        self.steps.append(Join(position, atom.relation, version, tuple(key), columns, tuple(same), False, ()))
+        return tuple(key), tuple((column, name) for name, column in fresh.items()), tuple(same)
 
     def settle(self) -> None:
         """Adds a step for every literal whose variables are bound; what may fail comes after what may filter."""
@@ -84,13 +90,18 @@ class _JoinPlanner:
             self.steps.append(step)
 
     def _ready_step(self, risky: bool) -> Step | None:
-        for position, literal in self.others.items():
+        # The arguments of a term are bound by the term first: equalities then filter them.
+        for position, literal in sorted(self.others.items(), key=lambda item: not isinstance(item[1], ir.Case)):
             match literal:
                 case ir.NegatedAtom(relation=relation, terms=terms):
                     if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):
                         del self.others[position]
                         key = tuple((i, term) for i, term in enumerate(terms) if not isinstance(term, ir.Wildcard))
                         return AntiJoin(position, relation, key, ())
+                case ir.Case(subject=subject, constructor=constructor, terms=terms):
+                    if isinstance(subject, ir.Constant) or subject.name in self.bound:
+                        del self.others[position]
+                        return Destructure(subject, constructor, *self._match(terms), ())
                 case ir.Constraint(condition=condition):
                     if _can_fail(condition) and not risky:
                         continue
@@ -123,29 +134,13 @@ class _JoinPlanner:
 
 def variable_names(expression: ir.Expression) -> frozenset[str]:
     """The names of the variables in an expression."""
-    return frozenset(part.name for part in _parts(expression) if isinstance(part, ir.Variable))
+    return frozenset(part.name for part in ir.parts(expression) if isinstance(part, ir.Variable))
 
 
 def _can_fail(expression: ir.Expression) -> bool:
-    return any(isinstance(part, ir.Binary) and part.op in "/%" and part.type.is_integer for part in _parts(expression))
-
-
-def _parts(expression: ir.Expression) -> Iterator[ir.Expression]:
-    yield expression
-    match expression:
-        case ir.Variable() | ir.Constant():
-            pass
-        case ir.Unary(operand=operand) | ir.Cast(operand=operand):
-            yield from _parts(operand)
-        case ir.Binary(left=left, right=right):
-            yield from _parts(left)
-            yield from _parts(right)
-        case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
-            yield from _parts(condition)
-            yield from _parts(then)
-            yield from _parts(otherwise)
-        case _:
-            assert_never(expression)
+    return any(
+        isinstance(part, ir.Binary) and part.op in "/%" and part.type.is_integer for part in ir.parts(expression)
+    )
 
 
 def _is_bound(term: ir.Term, bound: set[str]) -> bool:
@@ -183,7 +178,7 @@ def _drops_columns(rule: ir.Rule, join: Join) -> bool:
 
 def _binds(step: Step) -> tuple[str, ...]:
     match step:
-        case Join(fresh=fresh):
+        case Join(fresh=fresh) | Destructure(fresh=fresh):
             return tuple(name for _, name in fresh)
         case Extend(variable=variable):
             return (variable.name,)
@@ -195,6 +190,10 @@ def _reads(step: Step) -> frozenset[str]:
     match step:
         case Join(key=key) | AntiJoin(key=key):
             return frozenset(term.name for _, term in key if isinstance(term, ir.Variable))
+        case Destructure(subject=subject, key=key):
+            return frozenset(
+                part.name for part in (subject, *(term for _, term in key)) if isinstance(part, ir.Variable)
+            )
         case Select(condition=condition):
             return variable_names(condition)
         case Extend(expression=expression):

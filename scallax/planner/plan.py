@@ -6,6 +6,7 @@ from operator import itemgetter
 from scallax import ir
 from scallax.planner.algebra import DeltaRule, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
+from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.rewrite import propagate_equalities
 from scallax.planner.strata import needed_relations, stratify
 
@@ -15,6 +16,8 @@ def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
 
     The whole program is stratified: raises `StratificationError` even for relations that no output needs.
     """
+    stratify(program)
+    program = enumerate_terms(program)
     components = stratify(program)
     needed = needed_relations(program, outputs)
     rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}
@@ -25,6 +28,8 @@ def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
         relations=tuple(relation for relation in program.relations if relation.name in needed),
         strata=tuple(_plan_stratum(component, rules) for component in components if needed.issuperset(component)),
         derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
+        variants=program.variants,
+        terms=program.terms,
     )
 
 

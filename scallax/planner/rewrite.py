@@ -46,6 +46,11 @@ def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Express
             return replace(literal, terms=tuple(_substitute_term(term, values) for term in literal.terms))
         case ir.Constraint():
             return replace(literal, condition=substitute(literal.condition, values))
+        case ir.Case():
+            subject = _substitute_term(literal.subject, values)
+            assert not isinstance(subject, ir.Wildcard)
+            terms = tuple(_substitute_term(term, values) for term in literal.terms)
+            return replace(literal, subject=subject, terms=terms)
         case _:
             assert_never(literal)
 
@@ -78,5 +83,7 @@ def substitute(expression: ir.Expression, values: Mapping[str, ir.Expression]) -
                 then=substitute(expression.then, values),
                 otherwise=substitute(expression.otherwise, values),
             )
+        case ir.New():
+            return replace(expression, arguments=tuple(substitute(part, values) for part in expression.arguments))
         case _:
             assert_never(expression)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from scallax import ir
 from scallax.errors import Diagnostic, StratificationError
+from scallax.planner.enumeration import creates_terms
 from scallax.source import Span
 
 
@@ -59,12 +60,19 @@ def needed_relations(program: ir.Program, outputs: Sequence[str]) -> frozenset[s
 
 
 def _dependencies(program: ir.Program) -> list[_Dependency]:
-    return [
+    dependencies = [
         _Dependency(rule.relation, literal.relation, isinstance(literal, ir.NegatedAtom), literal.span or rule.span)
         for rule in program.rules
         for literal in rule.body
         if isinstance(literal, ir.Atom | ir.NegatedAtom)
     ]
+    listings = [relation.name for relation in program.relations if relation.constructor is not None]
+    if listings:
+        creators = {rule.relation: rule.span for rule in program.rules if creates_terms(rule)}
+        dependencies += [
+            _Dependency(name, relation, False, span) for name in listings for relation, span in creators.items()
+        ]
+    return dependencies
 
 
 def _components(graph: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
