@@ -16,14 +16,16 @@ class Relation:
     columns: tuple[ValueType, ...]
     names: tuple[str | None, ...]
     hidden: bool = False
+    # A letter for each column, `b` or `f`: tuples are computed for given values of the `b` columns only.
+    demand: str = ""
     # The constructor whose terms the relation lists, with the term itself in front of its arguments.
     constructor: str | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = (
-            str(type) if name is None else f"{name}: {type}"
-            for name, type in zip(self.names, self.columns, strict=True)
+            ("bound " if letter == "b" else "") + (str(type) if name is None else f"{name}: {type}")
+            for name, type, letter in zip(self.names, self.columns, self.demand.ljust(len(self.columns)), strict=True)
         )
         return f"{'hidden ' if self.hidden else ''}type {self.name}({', '.join(columns)})"
 
@@ -129,7 +131,10 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`subject` is a term of the constructor, with these arguments. Binds both; an unbound subject is any known term."""
+    """`subject` is a term of the constructor, with these arguments.
+
+    Binds all of them; a subject that nothing else binds is any known term.
+    """
 
     subject: Variable | Constant
     constructor: str
@@ -144,13 +149,15 @@ BodyLiteral = Atom | NegatedAtom | Constraint | Case
 class Rule:
     """`tag :: relation(head) = body`.
 
-    An empty body holds once. `tag` is an f32/f64, bool or integer expression over body variables.
+    An empty body holds once. `tag` is an f32/f64, bool or integer expression over body variables. The tuples of a rule
+    that `is_certain` are certain, whatever its body's tags.
     """
 
     relation: str
     head: tuple[Expression, ...]
     body: tuple[BodyLiteral, ...]
     tag: Expression | None = None
+    is_certain: bool = False
     span: Span | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -218,6 +225,26 @@ class Program:
         lines += map(str, self.rules)
         lines += [f"query {query.name}" for query in self.queries]
         return "\n".join(lines)
+
+
+def demand_name(relation: str) -> str:
+    """The relation of the values that the bound columns of a demanded one are asked for."""
+    return f"d#{relation}"
+
+
+def demand_premise(rule: Rule, pattern: str) -> tuple[BodyLiteral, ...]:
+    """That the values of the bound columns in a rule's head are asked for: binds what they determine."""
+    terms: list[Term] = []
+    equalities: list[Constraint] = []
+    for column, (expression, letter) in enumerate(zip(rule.head, pattern, strict=True)):
+        if letter == "b":
+            term = expression
+            if not isinstance(term, Variable | Constant):
+                term = Variable(f"d#{column}", expression.type, rule.span)
+                equality = Binary("==", term, expression, ValueType.BOOL, rule.span)
+                equalities.append(Constraint(equality, rule.span))
+            terms.append(term)
+    return Atom(demand_name(rule.relation), tuple(terms), rule.span), *equalities
 
 
 def solve_equality(condition: Expression, bound: Collection[str]) -> tuple[Variable, Expression] | None:

@@ -77,17 +77,24 @@ def _lower(core: CoreProgram, types: Types, names: Names, warnings: tuple[Diagno
     rules = tuple(_RuleLowering(types, names.variants, problems).rule(clause) for clause in core.clauses)
     constants = [value for value in names.constants.values() if isinstance(value, ast.Application)]
     terms = tuple(dict.fromkeys(_term_text(constant, types, problems) for constant in constants))
-    if problems:
-        raise TypeInferenceError(*dict.fromkeys(problems))
     relations = []
     for name, relation in types.relations.items():
         declared = names.relations.get(name)
         column_names = (None,) * len(relation.columns) if declared is None else declared.names
         hidden = name in names.hidden or name in core.hidden
-        relations.append(ir.Relation(name, relation.columns, column_names, hidden, span=relation.span))
+        demand = names.demands.get(name)
+        if demand is not None and len(demand.pattern) != len(relation.columns):
+            message = f"the pattern `{demand.pattern}` of `{name}` has {len(demand.pattern)} letters"
+            hint = f"`{name}` has {len(relation.columns)} columns: write a letter for each"
+            problems.append(Diagnostic(message, demand.span, hint))
+        pattern = "" if demand is None else demand.pattern
+        relations.append(ir.Relation(name, relation.columns, column_names, hidden, pattern, span=relation.span))
+    if problems:
+        raise TypeInferenceError(*dict.fromkeys(problems))
+    demands = {relation.name: relation.demand for relation in relations if relation.demand}
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
     variants = tuple(ir.Variant(variant.name, variant.columns) for variant in names.variants.values())
-    return ir.Program(tuple(relations), bind_variables(rules), facts, queries, variants, terms, warnings)
+    return ir.Program(tuple(relations), bind_variables(rules, demands), facts, queries, variants, terms, warnings)
 
 
 def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+from scallax.analysis.attributes import Demand, read_attributes
 from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError
 from scallax.source import Span
 from scallax.syntax import ast
@@ -12,7 +13,7 @@ from scallax.values import ValueType
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
 _LATER_TYPES = frozenset({"Symbol", "DateTime", "Duration", "Tensor"})
-_LATER_ATTRIBUTES = frozenset({"file", "demand", "goal", "scheduler", "storage", "tagged", "no_temp_relation"})
+_LATER_ATTRIBUTES = frozenset({"file"})
 _FOREIGN_PREDICATES = frozenset(
     {
         "range",
@@ -68,6 +69,7 @@ class Names:
     relations: dict[str, DeclaredRelation]
     variants: dict[str, DeclaredVariant]
     hidden: frozenset[str]
+    demands: dict[str, Demand]
 
     def type(self, name: ast.TypeName) -> ValueType:
         """The type that a name stands for; that it is one was checked."""
@@ -95,8 +97,6 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
             yield f"function types such as `${name}` are", span
         case ast.RelationTypes(is_extern=True, span=span):
             yield "`extern` types are", span
-        case ast.Column(adornment="bound" | "free" as adornment, span=span):
-            yield f"`{adornment}` columns are", span
         case ast.TypeName(name=name, span=span) if name in _LATER_TYPES:
             yield f"the type `{name}` is", span
         case ast.Literal(kind=LiteralKind.SYMBOL | LiteralKind.DATETIME | LiteralKind.DURATION as kind, span=span):
@@ -147,6 +147,8 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
     nothing else mentions it.
     """
     resolver = _Resolver()
+    attributes = read_attributes(items)
+    resolver.problems += attributes.problems
     for item in items:
         resolver.declare(item)
     resolver.resolve()
@@ -156,7 +158,14 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
     resolver.check_queries(items)
     if resolver.problems:
         raise NameResolutionError(*resolver.problems)
-    return Names(resolver.types, resolver.constants, resolver.relations, resolver.variants, frozenset(resolver.hidden))
+    return Names(
+        resolver.types,
+        resolver.constants,
+        resolver.relations,
+        resolver.variants,
+        frozenset(attributes.hidden),
+        attributes.demands,
+    )
 
 
 class _Resolver:
@@ -174,14 +183,8 @@ class _Resolver:
         self.variant_types: dict[str, ast.Variant] = {}
         self.variants: dict[str, DeclaredVariant] = {}
         self.relations: dict[str, DeclaredRelation] = {}
-        self.hidden: set[str] = set()
 
     def declare(self, item: ast.Item) -> None:
-        for attribute in item.attributes:
-            if attribute.name == "hidden":
-                self.hidden.update(_written_relations(item.declaration))
-            else:
-                self.report(f"unknown attribute `@{attribute.name}`", attribute.span)
         match item.declaration:
             case ast.TypeAlias(name=name, type=type, span=span):
                 if self.is_first("type", name, span):

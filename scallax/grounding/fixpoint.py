@@ -315,7 +315,7 @@ class _Grounder:
         kept = None if evaluation.missing is None else ~evaluation.missing
         if prior is not None and np.any(np.isnan(prior)):
             kept = ~np.isnan(prior) if kept is None else kept & ~np.isnan(prior)
-        factors = [table.factors[position] for position in sorted(table.factors)]
+        factors = [] if rule.is_certain else [table.factors[position] for position in sorted(table.factors)]
         if kept is not None:
             heads = [column[kept] for column in heads]
             prior = None if prior is None else prior[kept]
