@@ -157,8 +157,8 @@ class Rule:
     head: tuple[Expression, ...]
     body: tuple[BodyLiteral, ...]
     tag: Expression | None = None
-    is_certain: bool = False
     span: Span | None = field(default=None, compare=False, repr=False)
+    is_certain: bool = False
 
     def __str__(self) -> str:
         tag = "" if self.tag is None else f"{print_expression(self.tag)} :: "

@@ -149,7 +149,7 @@ class _RuleLowering:
                     self.body.append(ir.Constraint(self.expression(literal), literal.span))
         head = tuple(map(self.expression, clause.head))
         tag = None if clause.tag is None else self.expression(clause.tag)
-        return ir.Rule(clause.relation, head, tuple(self.body), tag, clause.span)
+        return ir.Rule(clause.relation, head, tuple(self.body), tag, span=clause.span)
 
     def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:
         columns = self.types.relations[atom.name].columns
