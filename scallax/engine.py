@@ -7,6 +7,7 @@ import numpy as np
 
 from scallax import ir
 from scallax.analysis.lower import analyse
+from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.layout import GroundProgram, lay_out
@@ -51,11 +52,13 @@ def ground_program(
     outputs: Sequence[str],
     *,
     parameters: Parameters = NO_PARAMETERS,
+    uniform_choices: bool = False,
     iter_limit: int | None = None,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
-    `parameters` are those that `find_parameters` found for the same program and given facts. Raises
+    `parameters` are those that `find_parameters` found for the same program and given facts. With `uniform_choices`
+    each of n alternatives of a head has the probability 1/n, without it they only exclude each other. Raises
     `StratificationError` and `GroundingError`.
     """
     table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
@@ -70,6 +73,7 @@ def ground_program(
         facts,
         table.literals(),
         rule_tags=provenance.uses_tags,
+        choices=Choices(uniform_choices) if provenance.respects_groups else None,
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
     )

@@ -180,7 +180,13 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
     names = [name for name, _ in specification.outputs]
     given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
     grounding = ground_program(
-        program, provenance, given, names, parameters=parameters, iter_limit=specification.iter_limit
+        program,
+        provenance,
+        given,
+        names,
+        parameters=parameters,
+        uniform_choices=specification.wmc_with_disjunctions,
+        iter_limit=specification.iter_limit,
     )
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0

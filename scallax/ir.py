@@ -146,6 +146,20 @@ BodyLiteral = Atom | NegatedAtom | Constraint | Case
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One of `count` alternatives of a disjunctive head, numbered from 0.
+
+    The rules of one `number` are those alternatives: of equal `bindings`, the values of the body's variables, one of
+    them holds.
+    """
+
+    number: int
+    alternative: int
+    count: int
+    bindings: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """`tag :: relation(head) = body`.
 
@@ -159,9 +173,12 @@ class Rule:
     tag: Expression | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
     is_certain: bool = False
+    choice: Choice | None = None
 
     def __str__(self) -> str:
         tag = "" if self.tag is None else f"{print_expression(self.tag)} :: "
+        if self.choice is not None:
+            tag += f"[{self.choice.alternative + 1} of {self.choice.count} in choice {self.choice.number}] "
         head = f"{tag}{self.relation}({', '.join(map(print_expression, self.head))})"
         return f"{head} :- {', '.join(map(_print_literal, self.body))}"
 

@@ -33,6 +33,16 @@ BodyLiteral = BodyAtom | BodyCase | ast.Expression
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of `count` alternatives of a disjunctive head a clause is: one holds for each binding of the variables."""
+
+    number: int
+    alternative: int
+    count: int
+    bindings: tuple[ast.Name, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Clause:
     """One rule in core form. Clauses with one `scope` come from one written rule and share its variables' types."""
 
@@ -42,6 +52,7 @@ class Clause:
     tag: ast.Expression | None
     scope: int
     span: Span
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,7 @@ class _Desugarer:
     num_groups: int = 0
     num_scopes: int = 0
     num_patterns: int = 0
+    num_choices: int = 0
 
     def add(self, declaration: ast.Declaration) -> None:
         match declaration:
@@ -110,8 +122,42 @@ class _Desugarer:
         if facts.is_exclusive:
             group = self.num_groups
             self.num_groups += 1
+            if not all(self.is_literal_element(element) for element in facts.elements):
+                self.add_computed_alternatives(facts, group)
+                return
         for element in facts.elements:
             self.add_fact(facts.relation, element.values, element.tag, group, element.span)
+
+    def is_literal_element(self, element: ast.Element) -> bool:
+        """Whether an element's values are constants."""
+        return all(is_ground(value, self.names) for value in element.values)
+
+    def add_computed_alternatives(self, facts: ast.FactSet, group: int) -> None:
+        """Exclusive elements some of which have to be computed: numbers that exclude each other stand for them."""
+        relation = self.fresh_name().replace("#", "alternative#")
+        self.program.hidden.add(relation)
+        for number, element in enumerate(facts.elements):
+            span = element.span
+            literal = ast.Literal(number, LiteralKind.INTEGER, span)
+            self.add_fact(relation, (literal,), element.tag, group, span)
+            self.num_scopes += 1
+            cases: list[BodyLiteral] = []
+            values = tuple(
+                self.expression(value if is_ground(value, self.names) else self.match_pattern(value, cases))
+                for value in element.values
+            )
+            self.check_no_variables(values, cases)
+            atom = BodyAtom(ast.Application(relation, (literal,), (), span), False, span)
+            clause = Clause(facts.relation, values, (atom, *cases), None, self.num_scopes, span)
+            self.program.clauses.append(clause)
+
+    def check_no_variables(self, values: Sequence[ast.Expression | None], cases: Sequence[BodyLiteral]) -> None:
+        bound = {name.name for case in cases for name in _names(_case_parts(case))}
+        for name in _names(values):
+            if name.name not in bound:
+                hint = f"declare `const {name.name} = …`, or give the rule a body that binds `{name.name}`"
+                message = f"`{name.name}` is no constant: a fact has no variables"
+                self.report(UnboundVariableError, message, name.span, hint)
 
     def add_fact(
         self,
@@ -131,16 +177,12 @@ class _Desugarer:
         values = tuple(self.expression(argument) for argument in arguments)
         tag = None if tag is None else self.expression(tag)
         literals = tuple(value for value in values if isinstance(value, FactValue) and is_literal(value))
-        bound = {name.name for case in cases for name in _names(_case_parts(case))}
-        for name in _names((*values, tag)):
-            if name.name in bound:
-                continue
-            hint = f"declare `const {name.name} = …`, or give the rule a body that binds `{name.name}`"
-            self.report(UnboundVariableError, f"`{name.name}` is no constant: a fact has no variables", name.span, hint)
+        self.check_no_variables((*values, tag), cases)
         if len(literals) == len(values) and not cases and (tag is None or isinstance(tag, ast.Literal)):
             self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
         elif group is not None:
-            self.report(UnsupportedError, "alternatives that are not literals are not supported yet", span)
+            hint = "write the number out"
+            self.report(UnsupportedError, "the tag of an alternative is no literal", span, hint)
         else:
             self.num_scopes += 1
             self.program.clauses.append(Clause(relation, values, tuple(cases), tag, self.num_scopes, span))
@@ -162,9 +204,29 @@ class _Desugarer:
             arguments = tuple(self.expression(self.match_pattern(argument, cases)) for argument in head.arguments)
             heads.append((head.name, arguments, tuple(cases)))
         bodies = self.alternatives(rule.body)
-        for relation, head, cases in heads:
-            for body in bodies:
-                self.program.clauses.append(Clause(relation, head, (*body, *cases), tag, self.num_scopes, rule.span))
+        if tag is not None and len(heads) > 1:
+            bodies, tag = self.tagged_body(bodies, tag, rule.span), None
+        for number, body in enumerate(bodies, start=self.num_choices):
+            bindings = tuple(ast.Name(name, span) for name, span in _bound_names(body).items())
+            for alternative, (relation, head, cases) in enumerate(heads):
+                choice = Choice(number, alternative, len(heads), bindings) if rule.is_disjunctive else None
+                clause = Clause(relation, head, (*body, *cases), tag, self.num_scopes, rule.span, choice)
+                self.program.clauses.append(clause)
+        self.num_choices += len(bodies)
+
+    def tagged_body(
+        self, bodies: Sequence[tuple[BodyLiteral, ...]], tag: ast.Expression, span: Span
+    ) -> list[tuple[BodyLiteral, ...]]:
+        """A relation of its own for a tagged body, in its place: the heads share the event that the tag stands for."""
+        bound = [_bound_names(body) for body in bodies]
+        first = bound[0] if bound else {}
+        shared = {name: span for name, span in first.items() if all(name in names for names in bound)}
+        relation = self.fresh_name().replace("#", "body#")
+        self.program.hidden.add(relation)
+        arguments = tuple(ast.Name(name, span) for name, span in shared.items())
+        for body in bodies:
+            self.program.clauses.append(Clause(relation, arguments, body, tag, self.num_scopes, span))
+        return [(BodyAtom(ast.Application(relation, arguments, (), span), False, span),)] if bodies else []
 
     def add_query(self, target: ast.Name | ast.Application, span: Span) -> None:
         """A query of an atom is a relation named by the atom as printed, which holds the tuples that match it."""
@@ -380,6 +442,12 @@ def _case_parts(literal: BodyLiteral) -> tuple[ast.Expression, ...]:
             return subject, *arguments
         case _:
             return (literal,)
+
+
+def _bound_names(body: Sequence[BodyLiteral]) -> dict[str, Span]:
+    """The variables of a body, other than those only under negation, with the place of each."""
+    positive = [part for part in body if not (isinstance(part, BodyAtom) and part.is_negated)]
+    return {name.name: name.span for name in _names([part for literal in positive for part in _case_parts(literal)])}
 
 
 def _names(expressions: Sequence[ast.Expression | None]) -> Iterator[ast.Name]:

@@ -143,6 +143,8 @@ class _Inference:
             else:
                 self.narrow(self.infer(literal, clause.scope), _BOOL, literal.span)
         self.add_atom(clause.relation, clause.head, clause.scope, clause.span)
+        for name in () if clause.choice is None else clause.choice.bindings:
+            self.infer(name, clause.scope)
         if clause.tag is not None:
             self.narrow(self.infer(clause.tag, clause.scope), _TAGS, clause.tag.span)
 

@@ -22,7 +22,7 @@ _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
 
 
 def analyse(sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None) -> ir.Program:
-    """The checked program of all sources together.
+    """The checked program of all sources together, those that they import (`scallax.imports`) among them.
 
     `given` are example tuples of relations whose facts come from Python: they count in type inference like facts
     written with these values; relations that the program never mentions are ignored. Raises the error of the first
@@ -149,7 +149,11 @@ class _RuleLowering:
                     self.body.append(ir.Constraint(self.expression(literal), literal.span))
         head = tuple(map(self.expression, clause.head))
         tag = None if clause.tag is None else self.expression(clause.tag)
-        return ir.Rule(clause.relation, head, tuple(self.body), tag, span=clause.span)
+        choice = None
+        if clause.choice is not None:
+            bindings = tuple(map(self.expression, clause.choice.bindings))
+            choice = ir.Choice(clause.choice.number, clause.choice.alternative, clause.choice.count, bindings)
+        return ir.Rule(clause.relation, head, tuple(self.body), tag, span=clause.span, choice=choice)
 
     def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:
         columns = self.types.relations[atom.name].columns

@@ -91,8 +91,6 @@ def reject_unsupported(items: Sequence[ast.Item]) -> None:
 
 def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
     match node:
-        case ast.Import(span=span):
-            yield "imports are", span
         case ast.FunctionType(name=name, span=span):
             yield f"function types such as `${name}` are", span
         case ast.RelationTypes(is_extern=True, span=span):
@@ -111,10 +109,6 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
             yield "ranges are", span
         case ast.Call(function=function, span=span):
             yield f"the function `${function}` is", span
-        case ast.Rule(is_disjunctive=True, heads=heads):
-            yield "alternatives in a head are", heads[0].span.to(heads[-1].span)
-        case ast.Rule(tag=tag, heads=heads) if tag is not None and len(heads) > 1:
-            yield "a tag on several heads is", tag.span
         case ast.Application(name=name, parameters=parameters, span=span) if parameters or (
             name in _FOREIGN_PREDICATES and name not in written
         ):

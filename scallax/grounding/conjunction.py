@@ -58,6 +58,8 @@ class DerivationBuilder:
         self._literals = literals
         self._tags: list[np.ndarray] = []
         self._parameters: list[np.ndarray] = []
+        self._groups: list[np.ndarray] = []
+        self._num_groups = 1 + int(literals.group.max(initial=-1))
         self._num_literals = len(literals)
         self._parts: list[Rows] = []
         self._conjunctions = RowTable(3)
@@ -72,8 +74,16 @@ class DerivationBuilder:
         """Operand codes of fresh independent literals with the given constant tags, or with one parameter for all."""
         self._tags.append(prior if parameter < 0 else np.full(len(prior), np.nan))
         self._parameters.append(np.full(len(prior), parameter, np.int64))
+        self._groups.append(np.full(len(prior), -1, np.int64))
         self._num_literals += len(prior)
         return np.asarray(literal_operand(np.arange(self._num_literals - len(prior), self._num_literals)))
+
+    def add_choices(self, num_groups: int, count: int, prior: float) -> np.ndarray:
+        """The operand code of the first of `count` literals in each of fresh groups; the others follow it."""
+        operands = self.add_literals(np.full(num_groups * count, prior))
+        self._groups[-1] = np.repeat(np.arange(self._num_groups, self._num_groups + num_groups), count)
+        self._num_groups += num_groups
+        return operands[::count]
 
     def add(self, head: np.ndarray, pair: Pair, repeatable: np.ndarray, rule: int) -> None:
         """Derivations `head <- left, right`."""
@@ -121,7 +131,7 @@ class DerivationBuilder:
         return Literals(
             prior,
             np.concatenate([self._literals.source, none]),
-            np.concatenate([self._literals.group, none]),
+            np.concatenate([self._literals.group, *self._groups]),
             np.concatenate([self._literals.parameter, *self._parameters]),
         )
 

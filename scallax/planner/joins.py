@@ -153,7 +153,8 @@ def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
     Each row of a tagged rule is a literal of its own: there nothing is merged.
     """
     needed: set[str] = set()
-    for expression in (*rule.head, *(() if rule.tag is None else (rule.tag,))):
+    bindings = () if rule.choice is None else rule.choice.bindings
+    for expression in (*rule.head, *bindings, *(() if rule.tag is None else (rule.tag,))):
         needed |= variable_names(expression)
     pruned: list[Step] = []
     bound = [_binds(step) for step in steps]

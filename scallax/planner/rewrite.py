@@ -37,6 +37,9 @@ def _substitute_rule(rule: ir.Rule, values: Mapping[str, ir.Expression]) -> ir.R
         head=tuple(substitute(expression, values) for expression in rule.head),
         body=tuple(_substitute_literal(literal, values) for literal in rule.body),
         tag=None if rule.tag is None else substitute(rule.tag, values),
+        choice=None
+        if rule.choice is None
+        else replace(rule.choice, bindings=tuple(substitute(part, values) for part in rule.choice.bindings)),
     )
 
 
