@@ -10,6 +10,7 @@ from scallax.arguments import program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program
 from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
+from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
@@ -170,10 +171,13 @@ def provenance_of(specification: Specification) -> AbstractProvenance:
 def ground(specification: Specification, sources: Sequence[Source] | None = None) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
-    `sources` are those of the specification, with the names that errors show.
+    `sources` are those of the specification, with the names that errors show. If they are given, files of facts are read.
     """
     program = _analyse(specification, program_sources(specification) if sources is None else sources)
     columns = {relation.name: relation.columns for relation in program.relations}
+    if sources is not None:
+        # What a specification alone is grounded from was read when it was made.
+        specification = _with_files(specification, program)
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
     provenance = provenance_of(specification)
     parameters = _find_parameters(specification, program, columns, provenance)
@@ -213,6 +217,19 @@ def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Prog
         alone = analyse_program(sources, {})
         _fit(specification, {relation.name: relation.columns for relation in alone.relations}, alone.variants)
         raise
+
+
+def _with_files(specification: Specification, program: ir.Program) -> Specification:
+    """The specification with the facts of the program's files, in front of those that it has."""
+    relations = {relation.name: relation for relation in program.relations}
+    facts: dict[str, list] = {}
+    for file in program.files:
+        facts.setdefault(file.relation, []).extend(read_facts(file, relations[file.relation]))
+    if not facts:
+        return specification
+    for relation, given in specification.facts:
+        facts.setdefault(relation, []).extend(given)
+    return replace(specification, facts=tuple((name, tuple(found)) for name, found in sorted(facts.items())))
 
 
 def _with_outputs(specification: Specification, program: ir.Program) -> Specification:

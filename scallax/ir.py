@@ -195,6 +195,26 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class FactsFile:
+    """A CSV file of a relation's facts.
+
+    `fields` are the columns to read, all if empty. With `keys` a row gives a fact for each other column.
+    """
+
+    relation: str
+    path: str
+    delimiter: str
+    has_header: bool
+    has_probability: bool
+    keys: tuple[str, ...]
+    fields: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.relation} from {self.path!r}"
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What to compute.
 
@@ -230,11 +250,12 @@ class Program:
     queries: tuple[Query, ...]
     variants: tuple[Variant, ...] = ()
     terms: tuple[str, ...] = ()
+    files: tuple[FactsFile, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = {relation.name: relation.columns for relation in self.relations}
-        lines = [*map(str, self.variants), *map(str, self.relations)]
+        lines = [*map(str, self.variants), *map(str, self.relations), *map(str, self.files)]
         for fact in self.facts:
             values = ", ".join(map(print_value, fact.values, columns[fact.relation]))
             group = "" if fact.group is None else f" in group {fact.group}"

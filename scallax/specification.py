@@ -244,9 +244,7 @@ def _sha256(text: str) -> str:
 
 
 def _program_sha256(specification: Specification) -> str:
-    imported = [text for _, text in specification.imports]
-    texts = [text for text in (specification.file, specification.program) if text is not None]
-    return _sha256("\n".join([*imported, *texts]))
+    return _sha256("\n".join(text for text in (specification.file, specification.program) if text is not None))
 
 
 def _first_difference(ours: str | None, theirs: str | None) -> str:

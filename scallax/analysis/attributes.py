@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from scallax import ir
 from scallax.errors import Diagnostic
 from scallax.source import Span
 from scallax.syntax import ast
@@ -53,19 +54,6 @@ _FORMS = {
 
 
 @dataclass(frozen=True, slots=True)
-class FactsFile:
-    """`@file`: where a relation's facts are read from, and how."""
-
-    path: str
-    delimiter: str
-    has_header: bool
-    has_probability: bool
-    keys: tuple[str, ...]
-    fields: tuple[str, ...]
-    span: Span
-
-
-@dataclass(frozen=True, slots=True)
 class Demand:
     """A pattern of `b` and `f`, a letter for each column, and where it is declared."""
 
@@ -79,7 +67,7 @@ class Attributes:
 
     hidden: set[str] = field(default_factory=set)
     demands: dict[str, Demand] = field(default_factory=dict)
-    files: dict[str, list[FactsFile]] = field(default_factory=dict)
+    files: list[ir.FactsFile] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
 
 
@@ -134,7 +122,7 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
                 _add_demand(relation, Demand(pattern, attribute.span), found)
         case "file":
             for relation in relations:
-                found.files.setdefault(relation, []).append(_facts_file(arguments, attribute.span))
+                found.files.append(_facts_file(relation, arguments, attribute.span))
 
 
 def _add_demand(relation: str, demand: Demand, found: Attributes) -> None:
@@ -146,13 +134,13 @@ def _add_demand(relation: str, demand: Demand, found: Attributes) -> None:
         found.problems.append(Diagnostic(message, demand.span, hint))
 
 
-def _facts_file(arguments: Mapping[str, "Value | tuple"], span: Span) -> FactsFile:
+def _facts_file(relation: str, arguments: Mapping[str, "Value | tuple"], span: Span) -> ir.FactsFile:
     fields = _texts(arguments.get("fields", ()))
     keys = _texts(arguments.get("keys", ()))
     has_header = bool(arguments.get("header", arguments.get("has_header", bool(fields or keys))))
     has_probability = bool(arguments.get("has_probability", False))
     delimiter = str(arguments.get("deliminator", ","))
-    return FactsFile(str(arguments["path"]), delimiter, has_header, has_probability, keys, fields, span)
+    return ir.FactsFile(relation, str(arguments["path"]), delimiter, has_header, has_probability, keys, fields, span)
 
 
 def _texts(value: "Value | tuple") -> tuple[str, ...]:

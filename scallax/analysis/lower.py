@@ -94,7 +94,9 @@ def _lower(core: CoreProgram, types: Types, names: Names, warnings: tuple[Diagno
     demands = {relation.name: relation.demand for relation in relations if relation.demand}
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
     variants = tuple(ir.Variant(variant.name, variant.columns) for variant in names.variants.values())
-    return ir.Program(tuple(relations), bind_variables(rules, demands), facts, queries, variants, terms, warnings)
+    return ir.Program(
+        tuple(relations), bind_variables(rules, demands), facts, queries, variants, terms, names.files, warnings
+    )
 
 
 def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:

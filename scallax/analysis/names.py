@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+from scallax import ir
 from scallax.analysis.attributes import Demand, read_attributes
 from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError
 from scallax.source import Span
@@ -13,7 +14,6 @@ from scallax.values import ValueType
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
 _LATER_TYPES = frozenset({"Symbol", "DateTime", "Duration", "Tensor"})
-_LATER_ATTRIBUTES = frozenset({"file"})
 _FOREIGN_PREDICATES = frozenset(
     {
         "range",
@@ -70,6 +70,7 @@ class Names:
     variants: dict[str, DeclaredVariant]
     hidden: frozenset[str]
     demands: dict[str, Demand]
+    files: tuple[ir.FactsFile, ...]
 
     def type(self, name: ast.TypeName) -> ValueType:
         """The type that a name stands for; that it is one was checked."""
@@ -99,8 +100,10 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
             yield f"the type `{name}` is", span
         case ast.Literal(kind=LiteralKind.SYMBOL | LiteralKind.DATETIME | LiteralKind.DURATION as kind, span=span):
             yield f"a {kind.value} is", span
-        case ast.Attribute(name=name, span=span) if name in _LATER_ATTRIBUTES:
-            yield f"the attribute `@{name}` is", span
+        case ast.Item(declaration=ast.Query(), attributes=attributes):
+            for attribute in attributes:
+                if attribute.name == "file":
+                    yield "`@file` before a query is", attribute.span
         case ast.Reduce(aggregate=aggregate) | ast.ReduceRule(aggregate=aggregate):
             yield f"the aggregate `{aggregate.op}` is", aggregate.span
         case ast.Quantified(aggregate=aggregate):
@@ -159,6 +162,7 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
         resolver.variants,
         frozenset(attributes.hidden),
         attributes.demands,
+        tuple(attributes.files),
     )
 
 
@@ -303,9 +307,7 @@ class _Resolver:
             if value.name not in self.constant_values:
                 self.unknown("constant", value.name, value.span, [*self.constant_values, *self.constants])
                 return None
-            value = self.constant(self.constant_values[value.name], (*above, declaration.name))
-            if value is None:
-                return None
+            return self.constant(self.constant_values[value.name], (*above, declaration.name))
         if not isinstance(value, ConstantValue):
             self.report("a constant is a literal, or a constructor of constants", value.span, "write it out")
             return None
