@@ -171,7 +171,7 @@ def provenance_of(specification: Specification) -> AbstractProvenance:
 def ground(specification: Specification, sources: Sequence[Source] | None = None) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
-    `sources` are those of the specification, with the names that errors show. If they are given, files of facts are read.
+    `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
     """
     program = _analyse(specification, program_sources(specification) if sources is None else sources)
     columns = {relation.name: relation.columns for relation in program.relations}

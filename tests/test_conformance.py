@@ -30,10 +30,12 @@ AREAS = sorted(path.relative_to(CASES).as_posix() for path in CASES.rglob("*.jso
 
 # How many cases of each area are answered as recorded. A change may raise these, never lower them.
 LEAST_PASSING = {
+    "adt.json": 10,
     "casts.json": 17,
-    "disputed/cases.json": 20,
-    "errors.json": 46,
-    "exclusive.json": 10,
+    "demand.json": 7,
+    "disputed/cases.json": 25,
+    "errors.json": 50,
+    "exclusive.json": 13,
     "expressions.json": 32,
     "facts.json": 18,
     "forward.json": 33,
