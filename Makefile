@@ -16,7 +16,7 @@ demo: .venv/.examples
 	$(BIN)/python examples/digit_sum_torch.py
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/.dev
 	$(BIN)/ruff check .
@@ -25,7 +25,7 @@ check: .venv/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 nightly: .venv/.dev
-	$(BIN)/python -m pytest -m nightly --timeout 3600
+	$(BIN)/python -m pytest -m nightly --timeout 7200
 
 bench: .venv/.examples
 	$(BIN)/python -m benchmarks.steps

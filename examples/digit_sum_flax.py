@@ -1,9 +1,7 @@
-"""Learns to read handwritten digits from nothing but the sums of pairs of them, in JAX alone; Ctrl-C ends it early."""
+"""Learns to read handwritten digits from nothing but the sums of pairs of them, in JAX alone."""
 
 import argparse
-import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -16,6 +14,11 @@ import scallax.nn
 BATCH, PAIRS_PER_EPOCH, TEST_PAIRS = 32, 6400, 5000
 
 
+def pool(images):
+    """The largest value of each 2 x 2 places, in one axis."""
+    return nnx.max_pool(images, (2, 2), strides=(2, 2)).reshape(len(images), -1)
+
+
 class DigitAdder(nnx.Module):
     """Images of two digits to probabilities of their sum; the rule is all it is told about digits."""
 
@@ -24,7 +27,7 @@ class DigitAdder(nnx.Module):
             nnx.Conv(1, 32, (3, 3), rngs=rngs),
             nnx.BatchNorm(32, momentum=0.9, rngs=rngs),
             nnx.relu,
-            lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2)).reshape(len(x), -1),
+            pool,
             nnx.Linear(512, 128, rngs=rngs),
             nnx.relu,
             nnx.Linear(128, 10, rngs=rngs),
@@ -70,44 +73,37 @@ def train_step(model, optimizer, img_a, img_b, sums):
 
 @nnx.jit
 def predict(model, img_a, img_b):
-    """The likeliest sums of the pairs."""
-    return model(img_a, img_b).argmax(1)
+    """Probabilities of the sums of a batch of pairs."""
+    return model(img_a, img_b)
 
 
-def train_epoch(model, optimizer, pairs, report):
-    """One pass over the pairs; `report` is called with the loss of each batch."""
-    model.train()
-    for start in range(0, len(pairs[0]), BATCH):
-        report(float(train_step(model, optimizer, *(part[start : start + BATCH] for part in pairs))))
-
-
-def accuracy(model, pairs):
-    """The share of the pairs whose sum is read right."""
+def read_sums(model, pairs):
+    """Probabilities of the sums of the pairs, and the share of the pairs whose sum is read right."""
     model.eval()
-    return float((predict(model, *pairs[:2]) == pairs[2]).mean())
+    probabilities = predict(model, *pairs[:2])
+    return probabilities, float((probabilities.argmax(1) == pairs[2]).mean())
 
 
 def train(epochs):
-    """Trains a model; the model and its accuracy on pairs of unseen images."""
+    """The trained model, and its accuracy on pairs of unseen images."""
     train_images, test_images = load_images()
     test_pairs = make_pairs(*test_images, TEST_PAIRS, seed=0)
     model = DigitAdder(nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(3e-3), wrt=nnx.Param)
+    start, accuracy = 1, 0.0
     columns = [BarColumn(16), MofNCompleteColumn(), "{task.fields[figures]}", TimeElapsedColumn()]
     with Progress("{task.description}", *columns) as progress:
-        for epoch in range(1, epochs + 1):
+        for epoch in range(start, epochs + 1):
             pairs = make_pairs(*train_images, PAIRS_PER_EPOCH, seed=epoch)
             task = progress.add_task(f"epoch {epoch}", total=PAIRS_PER_EPOCH // BATCH, figures="")
-            losses = []
-
-            def report(loss, task=task, losses=losses):
-                losses.append(loss)
+            model.train()
+            loss = 0.0
+            for first in range(0, PAIRS_PER_EPOCH, BATCH):
+                loss = float(train_step(model, optimizer, *(part[first : first + BATCH] for part in pairs)))
                 progress.update(task, advance=1, figures=f"loss {loss:.3f}")
-
-            train_epoch(model, optimizer, pairs, report)
-            score = accuracy(model, test_pairs)
-            progress.update(task, figures=f"loss {losses[-1]:.3f}  {score:.1%} of unseen sums")
-    return model, accuracy(model, test_pairs)
+            accuracy = read_sums(model, test_pairs)[1]
+            progress.update(task, figures=f"loss {loss:.3f}  {accuracy:.1%} of unseen sums")
+    return model, accuracy
 
 
 if __name__ == "__main__":

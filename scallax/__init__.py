@@ -14,6 +14,7 @@ from scallax.errors import UnboundVariableError as UnboundVariableError
 from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
+    from scallax.explanation import explain_plan as explain_plan
     from scallax.mappings import InputMapping as InputMapping
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.specification import Specification as Specification
@@ -23,6 +24,7 @@ _HOMES = {
     "InputMapping": "scallax.mappings",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
+    "explain_plan": "scallax.explanation",
 }
 
 

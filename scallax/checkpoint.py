@@ -68,7 +68,7 @@ def save(
     loading does not ground again. `form` is chosen by the name if it is not given.
 
     What is at `path` stays whole until the new checkpoint is on the disk. CheckpointError if there is something and not
-    `overwrite`, or it cannot be written. Runs of several processes call this in one.
+    `overwrite`, or it cannot be written. Runs of several processes call this in the first one.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -90,9 +90,9 @@ def read(path: str | Path) -> Artifact:
     """
     path = Path(path)
     with _located(path):
-        if recover(path).is_dir():
-            return read_directory(path, _read_orbax)
-        return _read_file(path.read_bytes())
+        if recover(path).is_file():
+            return _read_file(path.read_bytes())
+        return read_directory(path, _read_orbax)
 
 
 def load(path: str | Path) -> Any:
@@ -231,17 +231,20 @@ class Manager:
         self.wait()
         if step is not None:
             return read(self._path(step))
-        problems: list[Diagnostic] = []
-        for candidate in reversed(self.steps()):
+        damaged: dict[int, CheckpointError] = {}
+        while candidates := [candidate for candidate in self.steps() if candidate not in damaged]:
+            newest = candidates[-1]
             try:
-                artifact = read(self._folder / str(candidate))
-            except CheckpointError as error:  # damaged; or removed by another manager a moment ago
-                problems.extend(error.diagnostics)
+                artifact = read(self._folder / str(newest))
+            except CheckpointError as error:  # damaged, unless another manager has removed it a moment ago
+                if newest in self.steps():
+                    damaged[newest] = error
                 continue
-            if problems:
-                skipped = "\n".join(map(str, problems))
-                warnings.warn(f"step {candidate} is read, since newer ones are damaged:\n{skipped}", stacklevel=2)
+            if damaged:
+                reasons = "\n".join(map(str, damaged.values()))
+                warnings.warn(f"step {newest} is read, since newer ones are damaged:\n{reasons}", stacklevel=2)
             return artifact
+        problems = [diagnostic for error in damaged.values() for diagnostic in error.diagnostics]
         raise CheckpointError(f"`{self._folder}` holds no undamaged checkpoint", *problems)
 
     def restore(self, model: Any, *, optimizer: Any = None, step: int | None = None) -> Artifact:
@@ -426,10 +429,18 @@ def _missing(name: str, extra: str) -> UnsupportedError:
 
 def _check_replaceable(path: Path) -> None:
     """Whatever else a directory holds, it is not replaced by a checkpoint."""
-    with _located(path):
-        if path.is_dir() and any(path.iterdir()) and not (path / _HEADER_FILE).exists():
+
+    def check(directory: Path) -> None:
+        try:
+            names = os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):  # nothing is there, or a file, which is not replaced either
+            return
+        if names and not (directory / _HEADER_FILE).exists():
             hint = "remove it first, or choose another name"
             raise CheckpointError(Diagnostic("this directory is no checkpoint of scallax; it is kept", hint=hint))
+
+    with _located(path):
+        read_directory(path, check)
 
 
 def _write_orbax(directory: Path, header: str, arrays: dict[str, np.ndarray]) -> None:
@@ -439,11 +450,12 @@ def _write_orbax(directory: Path, header: str, arrays: dict[str, np.ndarray]) ->
     stored = {name: array for name, array in arrays.items() if array.size}
     stored[HEADER_NAME] = np.frombuffer(header.encode(), np.uint8)
     items = {_ARRAYS: ocp.args.StandardSave(stored), _HEADER: ocp.args.JsonSave(json.loads(header))}
-    # For this process alone: Orbax would else wait for the others of a distributed run.
-    process = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"scallax{process}"
-    )
+    if jax.process_index():
+        # Orbax would leave out all arrays without a word.
+        hint = "call this where jax.process_index() == 0, or save a safetensors file"
+        raise CheckpointError(Diagnostic("Orbax writes in the first process of a distributed run only", hint=hint))
+    # For this process alone: Orbax would else wait for the others.
+    options = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="scallax")
     handlers = {
         _ARRAYS: ocp.StandardCheckpointHandler(multiprocessing_options=options),
         _HEADER: ocp.JsonCheckpointHandler(multiprocessing_options=options),
@@ -508,7 +520,7 @@ def _read_header_item(directory: Path) -> object:
 
 def _no_checkpoint(directory: Path) -> CheckpointError:
     if not directory.exists():
-        return CheckpointError("there is nothing")
+        return CheckpointError("there is no such file or directory")
     if _step_numbers(directory):
         hint = "scallax.checkpoint.Manager(folder).read() reads its newest step"
         return CheckpointError(Diagnostic("this is a folder of checkpoints", hint=hint))

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,7 +42,7 @@ def write_file(path: str | Path, write: Callable[[BinaryIO], None], *, overwrite
     """
     target = _resolve(path)
     with _reported(path):
-        _check_free(path, target, overwrite=overwrite, is_right_kind=os.path.isfile, kind="file")
+        _check_free(path, target, overwrite=overwrite, is_right_kind=stat.S_ISREG, kind="file")
         with _staging(target) as staging:
             with (staging / _NEW).open("x+b") as file:
                 write(file)
@@ -63,7 +64,7 @@ def write_directory(path: str | Path, write: Callable[[Path], None], *, overwrit
     """
     target = _resolve(path)
     with _reported(path):
-        _check_free(path, target, overwrite=overwrite, is_right_kind=os.path.isdir, kind="directory")
+        _check_free(path, target, overwrite=overwrite, is_right_kind=stat.S_ISDIR, kind="directory")
         with _staging(target) as staging:
             write(staging / _NEW)
             _sync_tree(staging / _NEW)
@@ -83,26 +84,33 @@ def remove_directory(path: Path) -> None:
 def recover(path: str | Path) -> Path:
     """The path, or, if a crash interrupted its replacement, where the directory is that was there."""
     target = _resolve(path)
-    if target.exists():
-        return target
-    found = {}
-    for staging in _stagings(target.parent, target.name):
-        with suppress(FileNotFoundError):  # not interrupted there, or finished just now
-            found[staging / _PREVIOUS] = (staging / _PREVIOUS).stat().st_mtime_ns
-    return max(found, key=found.__getitem__, default=target)
+    for _ in range(_MAX_CHECKS):
+        if target.exists():
+            break
+        stagings = _stagings(target.parent, target.name)
+        found = {}
+        for staging in stagings:
+            with suppress(FileNotFoundError):  # not interrupted there, or finished just now
+                found[staging / _PREVIOUS] = (staging / _PREVIOUS).stat().st_mtime_ns
+        if found:
+            return max(found, key=found.__getitem__)
+        # Writers at work may each have moved it between these two looks.
+        if not stagings and not target.exists():
+            break
+    return target
 
 
 def read_directory(path: str | Path, read: Callable[[Path], T]) -> T:
     """What `read` makes of the directory; if another takes its place while it is read, of that one.
 
-    `read` must raise CheckpointError for a directory of which some files are missing, or are another's.
+    `read` must raise CheckpointError or OSError for a directory of which some files are missing, or are another's.
     """
     while True:
         place = recover(path)
         before = _identity(place)
         try:
             return read(place)
-        except CheckpointError:
+        except (CheckpointError, OSError):
             now = recover(path)
             if (place, before) == (now, _identity(now)):
                 raise
@@ -156,16 +164,18 @@ def _refusal(error: BaseException | None) -> OSError | None:
 
 
 def _check_free(
-    path: str | Path, target: Path, *, overwrite: bool, is_right_kind: Callable[[Path], bool], kind: str
+    path: str | Path, target: Path, *, overwrite: bool, is_right_kind: Callable[[int], bool], kind: str
 ) -> None:
     if not target.parent.is_dir():
         message = f"`{path}` was not saved: there is no directory `{target.parent}`"
         raise CheckpointError(Diagnostic(message, hint="create it first"))
-    if not os.path.lexists(recover(target)):
+    try:
+        mode = recover(target).stat().st_mode
+    except FileNotFoundError:  # it is free
         return
     if not overwrite:
         raise _exists(path)
-    if target.exists() and not is_right_kind(target):
+    if not is_right_kind(mode):
         message = f"`{path}` was not saved: it exists and is no {kind}"
         raise CheckpointError(Diagnostic(message, hint="remove it first, or choose another name"))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -9,14 +10,31 @@ from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactSet, Grounding, ground
+from scallax.grounding.fixpoint import FactSet, Grounding, Limits, ground
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
-from scallax.provenance.base import AbstractProvenance
 from scallax.source import Source
 from scallax.values import Value, ValueType
+
+if TYPE_CHECKING:  # grounding does not wait for JAX
+    from scallax.provenance.base import AbstractProvenance
+
+
+class TagReading(Protocol):
+    """What grounding asks of a provenance: how it reads the tags of facts and rules."""
+
+    @property
+    def uses_tags(self) -> bool: ...
+
+    @property
+    def respects_groups(self) -> bool: ...
+
+    def prior(self, tag: float | bool) -> float | None: ...
+
+
+_DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +65,14 @@ def analyse_program(
 
 def ground_program(
     program: ir.Program,
-    provenance: AbstractProvenance,
+    provenance: TagReading,
     given: Sequence[GivenFacts],
     outputs: Sequence[str],
     *,
     parameters: Parameters = NO_PARAMETERS,
     uniform_choices: bool = False,
     iter_limit: int | None = None,
+    limits: Limits = _DEFAULT_LIMITS,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
@@ -76,6 +95,7 @@ def ground_program(
         choices=Choices(uniform_choices) if provenance.respects_groups else None,
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
+        limits=limits,
     )
 
 
@@ -93,7 +113,7 @@ def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -
 
 def compile_outputs(
     grounding: Grounding,
-    provenance: AbstractProvenance,
+    provenance: "AbstractProvenance",
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
@@ -116,7 +136,7 @@ def compile_outputs(
 class _LiteralBuilder:
     """Gives facts their operands: ONE, or a literal of their own."""
 
-    provenance: AbstractProvenance
+    provenance: TagReading
     # For each trainable relation the parameters of its facts that are still to come.
     trained: dict[str, Iterator[int]]
     prior: list[float] = field(default_factory=list)

@@ -1,6 +1,8 @@
 """Errors that say what is wrong, where, and what to do."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from scallax.source import Span
 
@@ -29,6 +31,12 @@ class Diagnostic:
         if self.hint is not None:
             lines.append(f"hint: {self.hint}")
         return "\n".join(lines)
+
+
+def near_name(name: str, known: Iterable[str], prefix: str = "") -> str | None:
+    """A hint at the nearest of the known names, if one is near; `prefix` is what programs write before it."""
+    near = get_close_matches(name, known, 1)
+    return f"did you mean `{prefix}{near[0]}`?" if near else None
 
 
 class ScallaxError(Exception):

@@ -64,7 +64,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`op` is one of `+ - * / % == != < <= > >= && || ^`; both operands have one type."""
+    """`op` is one of `+ - * / % == != < <= > >= && || ^`; both operands have one type, durations beside dates aside."""
 
     op: str
     left: "Expression"
@@ -99,7 +99,17 @@ class New:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-Expression = Variable | Constant | Unary | Binary | Conditional | Cast | New
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`$function(arguments)` of a built-in function."""
+
+    function: str
+    arguments: tuple["Expression", ...]
+    type: ValueType
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Expression = Variable | Constant | Unary | Binary | Conditional | Cast | New | Call
 Term = Variable | Constant | Wildcard
 
 
@@ -142,7 +152,45 @@ class Case:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-BodyLiteral = Atom | NegatedAtom | Constraint | Case
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """The results of an aggregate for each group; the only literal of its rule.
+
+    The columns of `body`, the aggregated relation, are `keys`, `arguments` and `values`. Those of `domain` are
+    `groups`, among them the keys: each of its tuples is a group. Without a domain the groups are the keys of the body.
+    `is_discrete`: every possible tuple is taken, and the result is certain.
+    """
+
+    op: str
+    body: str
+    keys: tuple[Variable, ...]
+    arguments: tuple[Variable, ...]
+    values: tuple[Variable, ...]
+    domain: str | None
+    groups: tuple[Variable, ...]
+    results: tuple[Variable, ...]
+    parameters: tuple[tuple[str, Value], ...]
+    is_discrete: bool
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignAtom:
+    """A built-in predicate that computes its outputs from its inputs, which the rest of the body binds."""
+
+    predicate: str
+    inputs: tuple[Term, ...]
+    outputs: tuple[Term, ...]
+    is_negated: bool
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """All arguments."""
+        return self.inputs + self.outputs
+
+
+BodyLiteral = Atom | NegatedAtom | ForeignAtom | Constraint | Reduce | Case
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +336,8 @@ def demand_premise(rule: Rule, pattern: str) -> tuple[BodyLiteral, ...]:
 def solve_equality(condition: Expression, bound: Collection[str]) -> tuple[Variable, Expression] | None:
     """The one variable of an `==` that is not bound, and the expression over bound variables that gives it.
 
-    Solves through numeric `+` and `-`; None if the condition is no such equality. Integer sums saturate, so that the
-    value found may fail the equality.
+    Solves through `+` and `-` of numbers and times; None if the condition is no such equality. Integer sums saturate,
+    and months differ in length, so that the value found may fail the equality.
     """
     if not isinstance(condition, Binary) or condition.op != "==":
         return None
@@ -305,12 +353,16 @@ def _solve(unknown: Expression, known: Expression, bound: Collection[str]) -> tu
     match unknown:
         case Variable(name=name) if name not in bound:
             return unknown, known
-        case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number:
+        case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number or type.is_time:
             if is_bound(right, bound):
-                return _solve(left, Binary("-" if op == "+" else "+", known, right, type), bound)
+                inverse, first, second = ("-", known, right) if op == "+" else ("+", known, right)
+                if left.type is not known.type and left.type.is_time:
+                    # A date less a date: the first is the second and the duration.
+                    first, second = right, known
+                return _solve(left, Binary(inverse, first, second, left.type), bound)
             if is_bound(left, bound):
                 first, second = (known, left) if op == "+" else (left, known)
-                return _solve(right, Binary("-", first, second, type), bound)
+                return _solve(right, Binary("-", first, second, right.type), bound)
     return None
 
 
@@ -327,7 +379,7 @@ def is_bound(expression: Expression, bound: Collection[str]) -> bool:
             return is_bound(left, bound) and is_bound(right, bound)
         case Conditional(condition=condition, then=then, otherwise=otherwise):
             return all(is_bound(part, bound) for part in (condition, then, otherwise))
-        case New(arguments=arguments):
+        case New(arguments=arguments) | Call(arguments=arguments):
             return all(is_bound(part, bound) for part in arguments)
 
 
@@ -344,7 +396,7 @@ def parts(expression: Expression) -> Iterator[Expression]:
             yield from parts(condition)
             yield from parts(then)
             yield from parts(otherwise)
-        case New(arguments=arguments):
+        case New(arguments=arguments) | Call(arguments=arguments):
             for argument in arguments:
                 yield from parts(argument)
 
@@ -368,11 +420,13 @@ def print_expression(expression: Expression | Wildcard) -> str:
             return f"{_operand(operand)} as {type}"
         case New(constructor=constructor, arguments=arguments):
             return f"new {constructor}({', '.join(map(print_expression, arguments))})"
+        case Call(function=function, arguments=arguments):
+            return f"${function}({', '.join(map(print_expression, arguments))})"
 
 
 def _operand(expression: Expression) -> str:
     text = print_expression(expression)
-    return text if isinstance(expression, Variable | Constant) else f"({text})"
+    return text if isinstance(expression, Variable | Constant | Call) else f"({text})"
 
 
 def print_value(value: Value, type: ValueType) -> str:
@@ -384,9 +438,13 @@ def print_value(value: Value, type: ValueType) -> str:
             return "true" if value else "false"
         case str():
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f"'{value}'" if type is ValueType.CHAR else f'"{escaped}"'
+            return f"'{value}'" if type is ValueType.CHAR else f'{_PREFIXES.get(type, "")}"{escaped}"'
         case _:
             return str(value)
+
+
+# What stands before the quotes of a text.
+_PREFIXES = {ValueType.SYMBOL: "s", ValueType.DATETIME: "t", ValueType.DURATION: "d"}
 
 
 def _print_literal(literal: BodyLiteral) -> str:
@@ -398,3 +456,24 @@ def _print_literal(literal: BodyLiteral) -> str:
         case Atom(relation=relation, terms=terms) | NegatedAtom(relation=relation, terms=terms):
             negation = "not " if isinstance(literal, NegatedAtom) else ""
             return f"{negation}{relation}({', '.join(map(print_expression, terms))})"
+        case ForeignAtom(predicate=predicate, terms=terms, is_negated=is_negated):
+            parameter = f"<{terms[0].type}>" if terms else ""
+            shown = f"{predicate}{parameter}({', '.join(map(print_expression, terms))})"
+            return f"not {shown}" if is_negated else shown
+        case Reduce():
+            return print_reduce(literal)
+
+
+def print_reduce(reduce: Reduce) -> str:
+    """An aggregate as program text, with the relations that stand for its parts."""
+
+    def names(variables: tuple[Variable, ...]) -> str:
+        return ", ".join(variable.name for variable in variables)
+
+    parameters = ", ".join(f"{name}={_print_value(value, ValueType.STRING)}" for name, value in reduce.parameters)
+    where = "" if reduce.domain is None else f" where {names(reduce.groups)}: {reduce.domain}({names(reduce.groups)})"
+    return (
+        f"({names(reduce.results)}) := {reduce.op}{'!' if reduce.is_discrete else ''}"
+        f"{f'<{parameters}>' if parameters else ''}{f'[{names(reduce.arguments)}]' if reduce.arguments else ''}"
+        f"({names(reduce.values)}: {reduce.body}({names(reduce.keys + reduce.arguments + reduce.values)}){where})"
+    )

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scallax.errors import InputError, UnsupportedError
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
-from scallax.values import Value, ValueType
+from scallax.values import Value, ValueType, canonical_time, plain_value
 
 Tuples = tuple[tuple[Value, ...], ...]
 
@@ -196,6 +197,10 @@ def fit_value(value: Value, kind: ValueType) -> Value:
             return float(np.float32(value))
         case ValueType.F64:
             return float(value)
+        case ValueType.DATETIME | ValueType.DURATION:
+            canonical = canonical_time(str(value), kind)
+            assert canonical is not None
+            return canonical
         case _:
             return value
 
@@ -270,11 +275,11 @@ def _read_nested(mapping: list | range, what: str) -> Entries:
 
 def is_value(value: object) -> bool:
     """Whether a Python object can stand in a tuple."""
-    return isinstance(value, bool | int | float | str | np.bool_ | np.integer | np.floating)
+    return isinstance(value, bool | int | float | str | date | timedelta | np.bool_ | np.integer | np.floating)
 
 
 def _plain(value) -> Value:
-    return value.item() if isinstance(value, np.generic) else value
+    return value.item() if isinstance(value, np.generic) else plain_value(value)
 
 
 def _kind(value: Value) -> tuple:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
+from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from scallax.artifact import OPTIMIZER, Artifact, differences
@@ -80,11 +81,12 @@ class Reasoner(nnx.Module):
             if relation in dir(self):
                 message = f"`trainable`: a Flax module has an attribute `{relation}`, which the relation would hide"
                 raise InputError(Diagnostic(message, hint="rename the relation"))
-            facts = parameters.get(f"{relation}.facts")
-            rules = [logits for name, logits in parameters.items() if name.startswith(f"{relation}.rules.")]
-            parts: dict[str, Any] = {} if facts is None else {"facts": _parameter(facts)}
-            if rules:
-                parts["rules"] = nnx.List([_parameter(logits) for logits in rules])
+            parts: dict[str, Any] = {}
+            if f"{relation}.facts" in parameters:
+                parts["facts"] = _parameter(parameters[f"{relation}.facts"])
+            tags = [logits for name, logits in parameters.items() if name.startswith(f"{relation}.rules.")]
+            if tags:
+                parts["rules"] = nnx.List([_parameter(logits) for logits in tags])
             setattr(self, relation, nnx.Dict(parts))
 
     @property
@@ -181,9 +183,9 @@ def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, gr
 
     Random keys are stored as their data. Values are copied to the host. `ground`: with the reasoners' groundings.
     """
-    tensors = {name: _to_numpy(variable[...]) for name, variable in _variables(model).items()}
+    tensors = {name: _to_numpy(value) for name, value in _values(model).items()}
     if optimizer is not None:
-        tensors |= {OPTIMIZER + name: _to_numpy(variable[...]) for name, variable in _variables(optimizer).items()}
+        tensors |= {OPTIMIZER + name: _to_numpy(value) for name, value in _values(optimizer).items()}
     reasoners = _reasoners(model)
     specifications = {path: reasoner.specification for path, reasoner in reasoners.items()}
     grounds = {path: reasoner.stored_ground() for path, reasoner in reasoners.items()} if ground else {}
@@ -196,16 +198,33 @@ def restore(artifact: Artifact, model: nnx.Module, optimizer: nnx.Optimizer | No
     CheckpointError, with every difference and before anything is changed, if programs, names, shapes or dtypes differ.
     An optimizer's values are left out if no optimizer is given.
     """
-    targets = _variables(model)
-    if optimizer is not None:
-        targets |= {OPTIMIZER + name: variable for name, variable in _variables(optimizer).items()}
     tensors = {n: a for n, a in artifact.tensors.items() if optimizer is not None or not n.startswith(OPTIMIZER)}
     found = dataclasses.replace(artifact, tensors=tensors)
     problems = differences(artifact_of(model, optimizer), found)
     if problems:
         raise CheckpointError(*problems)
-    for name, variable in targets.items():
-        variable[...] = _like(variable[...], tensors[name])
+    targets: list[tuple[str, nnx.Module | nnx.Optimizer]] = [("", model)]
+    if optimizer is not None:
+        targets.append((OPTIMIZER, optimizer))
+    states = [_state_like(target, tensors, prefix) for prefix, target in targets]
+    for (_, target), state in zip(targets, states, strict=True):
+        nnx.update(target, state)
+
+
+def _state_like(target: nnx.Module | nnx.Optimizer, tensors: Mapping[str, np.ndarray], prefix: str) -> nnx.State:
+    """The target's state with other values: variables, and arrays that are attributes."""
+    leaves = []
+    for path, leaf in nnx.to_flat_state(nnx.state(target)):
+        array = tensors[prefix + ".".join(map(str, path))]
+        is_variable = isinstance(leaf, nnx.Variable)
+        leaves.append((path, leaf.replace(_like(leaf[...], array)) if is_variable else _like(leaf, array)))
+    return nnx.from_flat_state(leaves)
+
+
+def _values(target: nnx.Module | nnx.Optimizer) -> dict[str, Array]:
+    """Variables' values, and arrays that are attributes, by dotted path."""
+    flat = nnx.to_flat_state(nnx.state(target))
+    return {".".join(map(str, path)): leaf[...] if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
 
 
 def _reasoners(model: nnx.Module) -> dict[str, _Reasoner]:
@@ -231,7 +250,9 @@ def _to_numpy(value: Array) -> np.ndarray:
 def _like(value: Array, array: np.ndarray) -> Array:
     """The array as a value of the same kind and in the same place."""
     if _is_key(value):
-        return jax.device_put(jax.random.wrap_key_data(array, impl=jax.random.key_impl(value)), value.sharding)
+        return jax.device_put(
+            jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(value)), value.sharding
+        )
     return jax.device_put(array, value.sharding)
 
 
@@ -272,19 +293,24 @@ def layers(model: nnx.Module) -> list[Layer]:
     """All parts of a model that have variables, in the order of their paths: a shared one under each of its paths.
 
     Variables that are no weights (those of random streams and metrics, caches, intermediate values) are left out.
+    InputError if variables have no values, as within `nnx.eval_shape` and `nnx.jit`.
     """
     if not isinstance(model, nnx.Module):
         raise InputError(Diagnostic(f"a {type(model).__name__} is no NNX module", hint="give a flax.nnx.Module"))
-    return list(_walk(model, (), (), frozenset()))
+    found = list(_walk(model, (), (), frozenset()))
+    if not all(_has_value(variable) for layer in found for variable in layer.variables.values()):
+        hint = "build it outside of nnx.eval_shape, and leave nnx.jit first"
+        raise InputError(Diagnostic("the variables of the Flax model have no values", hint=hint))
+    return found
 
 
 def assign(values: Iterable[tuple[nnx.Variable, np.ndarray]]) -> None:
     """Gives variables values of their shapes and dtypes, bit for bit, on the devices where theirs were: all or none."""
     # A float64 variable may have been made while JAX had them on.
     with jax.enable_x64(True):
-        placed = [(variable, _like(variable[...], array)) for variable, array in values]
+        placed = [(variable, _like(jnp.asarray(variable[...]), array)) for variable, array in values]
         for variable, value in placed:
-            variable[...] = value
+            variable.set_value(value)
 
 
 def _walk(node: object, path: tuple[str, ...], name: tuple[str, ...], above: frozenset[int]) -> Iterator[Layer]:
@@ -314,6 +340,11 @@ def _children(node: object) -> list[tuple[str, object]]:
 
 def _is_weight(node: object) -> TypeGuard[nnx.Variable]:
     return isinstance(node, nnx.Variable) and not isinstance(node, _NO_WEIGHTS)
+
+
+def _has_value(variable: nnx.Variable) -> bool:
+    value = variable.get_value()
+    return isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer)
 
 
 def _kind(module: object, variables: Mapping[str, nnx.Variable]) -> LayerKind | None:

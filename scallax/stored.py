@@ -54,7 +54,8 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgr
         use_rows=tuple(data["use_rows"]),
         num_heads=data["num_heads"],
         num_sums=data["num_sums"],
-        **{name: Schedule(*(arrays[f"{name}.{part}"] for part in Schedule._fields)) for name in _SCHEDULES},
+        tiles=Schedule(*(arrays[f"tiles.{part}"] for part in Schedule._fields)),
+        transpose=Schedule(*(arrays[f"transpose.{part}"] for part in Schedule._fields)),
         **{name: arrays[name] for name in _ARRAYS},
     )
     _check_indices(program)

@@ -2,6 +2,9 @@
 
 import enum
 import math
+from datetime import date, timedelta
+
+from scallax.times import parse_datetime, parse_duration, show_datetime, show_time
 
 
 class ValueType(enum.Enum):
@@ -24,6 +27,9 @@ class ValueType(enum.Enum):
     BOOL = "bool"
     CHAR = "char"
     STRING = "String"
+    SYMBOL = "Symbol"
+    DATETIME = "DateTime"
+    DURATION = "Duration"
     ENTITY = "Entity"
 
     def __str__(self) -> str:
@@ -46,6 +52,15 @@ class ValueType(enum.Enum):
         return self.is_integer or self.is_float
 
     @property
+    def is_time(self) -> bool:
+        return self in (ValueType.DATETIME, ValueType.DURATION)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the values are texts, told apart by number: durations are kept as their canonical text."""
+        return self in (ValueType.STRING, ValueType.SYMBOL, ValueType.DURATION)
+
+    @property
     def bounds(self) -> tuple[int, int]:
         """Smallest and largest value of an integer type, both inclusive."""
         bits = _INTEGER_BITS[self]
@@ -63,8 +78,10 @@ class ValueType(enum.Enum):
                 return self.is_float
             case float():
                 return self.is_float and not math.isnan(value)
+            case str() if self.is_time:
+                return canonical_time(value, self) is not None
             case str():
-                return self in (ValueType.STRING, ValueType.ENTITY) or (self is ValueType.CHAR and len(value) == 1)
+                return self.is_text or self is ValueType.ENTITY or (self is ValueType.CHAR and len(value) == 1)
             case _:
                 return False
 
@@ -84,5 +101,19 @@ _INTEGER_BITS = {
     ValueType.USIZE: 64,
 }
 
-# What a Python value is called in errors and in programs.
+# What a Python value is called in errors and in programs. Dates and durations are their canonical texts.
 Value = bool | int | float | str
+
+
+def canonical_time(text: str, type: ValueType) -> str | None:
+    """The canonical text of a date or a duration, None for a text that is none."""
+    if type is ValueType.DURATION:
+        duration = parse_duration(text)
+        return None if duration is None else str(duration)
+    instant = parse_datetime(text)
+    return None if instant is None else show_datetime(instant)
+
+
+def plain_value(value: Value | date | timedelta) -> Value:
+    """A value, with Python's own dates and durations as canonical texts."""
+    return show_time(value) if isinstance(value, date | timedelta) else value

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import cast
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compilations are counted by some tests, and timed by others.
 jax.config.update("jax_enable_compilation_cache", False)
+
+# No test depends on how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Shapes and dtypes of annotated functions are checked at every call (at every trace, for compiled ones).
 install_import_hook(["scallax.evaluate", "scallax.batch", "scallax.kernels", "scallax.provenance"], "beartype.beartype")

@@ -1,5 +1,8 @@
 """References to check against: slow, obvious, over Python sets."""
 
+import contextlib
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +10,7 @@ import numpy as np
 
 from scallax import ir
 from scallax.values import Value, ValueType
+from tests.references import PREDICATES, call
 
 Database = Mapping[str, set[tuple[Value, ...]]]
 Binding = dict[str, Value]
@@ -16,8 +20,13 @@ class _NoValueError(Exception):
     """An expression has no value for a binding: the row is dropped."""
 
 
-def naive_datalog(program: ir.Program, facts: Mapping[str, Iterable[tuple[Value, ...]]]) -> dict[str, set[tuple]]:
-    """All tuples of every relation: rules are applied to everything, stratum by stratum, until nothing is new."""
+def naive_datalog(
+    program: ir.Program, facts: Mapping[str, Iterable[tuple[Value, ...]]], possible: Database | None = None
+) -> dict[str, set[tuple]]:
+    """All tuples of every relation: rules are applied to everything, stratum by stratum, until nothing is new.
+
+    `possible` are the tuples of other worlds as well: which groups an aggregate has, and what its form with `!` takes.
+    """
     database: dict[str, set[tuple]] = {
         relation.name: set(facts.get(relation.name, ())) for relation in program.relations
     }
@@ -28,7 +37,11 @@ def naive_datalog(program: ir.Program, facts: Mapping[str, Iterable[tuple[Value,
         while size != sum(map(len, database.values())):
             size = sum(map(len, database.values()))
             for rule in rules:
-                heads = {head for head, _, _ in rule_matches(rule, database)}
+                match rule.body:
+                    case (ir.Reduce() as reduce,):
+                        heads = reduce_matches(reduce, database, possible or database)
+                    case _:
+                        heads = {head for head, _, _ in rule_matches(rule, database)}
                 database[rule.relation] |= heads
     return database
 
@@ -38,12 +51,62 @@ def rule_matches(rule: ir.Rule, database: Database) -> list[tuple[tuple[Value, .
     matches = []
     for binding, tuples in _atom_matches([a for a in rule.body if isinstance(a, ir.Atom)], {}, (), database):
         rest = [literal for literal in rule.body if not isinstance(literal, ir.Atom)]
-        try:
-            if _holds(rest, binding, database):
-                matches.append((tuple(evaluate(e, binding) for e in rule.head), tuples, binding))
-        except _NoValueError:
-            pass
+        for solution in _solutions(rest, binding, database):
+            with contextlib.suppress(_NoValueError):
+                matches.append((tuple(evaluate(e, solution) for e in rule.head), tuples, solution))
     return matches
+
+
+def reduce_matches(reduce: ir.Reduce, database: Database, possible: Database) -> set[tuple[Value, ...]]:
+    """Groups and results of an aggregate in one world."""
+    end = len(reduce.keys)
+    if reduce.domain is not None:
+        groups = database[reduce.domain]
+    else:
+        groups = {values[:end] for values in possible[reduce.body]} if reduce.keys else {()}
+    names = [variable.name for variable in reduce.groups]
+    body = possible[reduce.body] if reduce.is_discrete else database[reduce.body]
+    found = set()
+    for group in groups:
+        key = tuple(group[names.index(variable.name)] for variable in reduce.keys)
+        elements = sorted(values[end:] for values in body if values[:end] == key)
+        slots = sorted(
+            {values[end:][: len(reduce.arguments)] for values in possible[reduce.body] if values[:end] == key}
+        )
+        found |= {(*group, *result) for result in _aggregate(reduce, elements, slots)}
+    return found
+
+
+def _aggregate(
+    reduce: ir.Reduce, elements: list[tuple[Value, ...]], slots: list[tuple[Value, ...]]
+) -> list[tuple[Value, ...]]:
+    """What an aggregate gives for the elements, arguments and values in order; `slots` are the possible arguments."""
+    end = len(reduce.arguments)
+    values: list[Any] = [element[end:] for element in elements]
+    match reduce.op:
+        case "count":
+            return [(len(elements),)]
+        case "sum":
+            return [(sum(value for (value,) in values),)]
+        case "prod":
+            return [(math.prod(value for (value,) in values),)]
+        case "avg":
+            return [(int(sum(value for (value,) in values) / len(values)),)] if values else []
+        case "string_join" if dict(reduce.parameters).get("all"):
+            choices = [[str(element[end]) for element in elements if element[:end] == slot] for slot in slots]
+            separator = str(dict(reduce.parameters).get("separator", ""))
+            return [(separator.join(choice),) for choice in itertools.product(*choices)]
+        case "string_join":
+            return [(str(dict(reduce.parameters).get("separator", "")).join(value for (value,) in values),)]
+        case "exists":
+            return [(bool(elements),)]
+        case "forall":
+            return [(not elements,)]
+        case "min" | "max" | "argmin" | "argmax":
+            best = (min if "min" in reduce.op else max)(values, default=())
+            chosen = [element for element in elements if element[end:] == best]
+            return [element[:end] for element in chosen] if "arg" in reduce.op else chosen
+    raise AssertionError(f"no reference for {reduce.op}")
 
 
 def _levels(program: ir.Program) -> dict[str, int]:
@@ -52,9 +115,16 @@ def _levels(program: ir.Program) -> dict[str, int]:
     for _ in range(len(levels) ** 2 + 1):
         for rule in program.rules:
             for literal in rule.body:
-                if isinstance(literal, ir.Atom | ir.NegatedAtom):
-                    least = levels[literal.relation] + isinstance(literal, ir.NegatedAtom)
-                    levels[rule.relation] = max(levels[rule.relation], least)
+                match literal:
+                    case ir.Atom(relation=relation):
+                        least = levels[relation]
+                    case ir.NegatedAtom(relation=relation):
+                        least = levels[relation] + 1
+                    case ir.Reduce(body=relation, domain=domain):
+                        least = 1 + max(levels[relation], 0 if domain is None else levels[domain])
+                    case _:
+                        least = 0
+                levels[rule.relation] = max(levels[rule.relation], least)
     return levels
 
 
@@ -81,35 +151,59 @@ def _match(terms: tuple[ir.Term, ...], values: tuple[Value, ...], binding: Bindi
     return extended
 
 
-def _holds(literals: Sequence[ir.BodyLiteral], binding: Binding, database: Database) -> bool:
-    """Whether negated atoms and constraints hold; equalities extend the binding."""
-    pending = list(literals)
-    while pending:
-        literal = next(literal for literal in pending if _is_ready(literal, binding))
-        pending.remove(literal)
-        match literal:
-            case ir.NegatedAtom(relation=relation, terms=terms):
-                if any(_match(terms, values, binding) is not None for values in database[relation]):
-                    return False
-            case ir.Constraint(condition=condition):
-                solution = ir.solve_equality(condition, binding)
-                if solution is not None:
-                    variable, expression = solution
-                    binding[variable.name] = evaluate(expression, binding)
-                if (solution is None or not solution[0].type.is_float) and not evaluate(condition, binding):
-                    return False
-    return True
+def _solutions(literals: Sequence[ir.BodyLiteral], binding: Binding, database: Database) -> Iterator[Binding]:
+    """The bindings under which the literals hold; foreign predicates and equalities extend the given one."""
+    if not literals:
+        yield binding
+        return
+    literal = min((literal for literal in literals if _is_ready(literal, binding)), key=_binds_by_solving)
+    rest = [other for other in literals if other is not literal]
+    try:
+        extended = list(_extensions(literal, binding, database))
+    except _NoValueError:
+        return
+    for solution in extended:
+        yield from _solutions(rest, solution, database)
+
+
+def _extensions(literal: ir.BodyLiteral, binding: Binding, database: Database) -> Iterator[Binding]:
+    match literal:
+        case ir.NegatedAtom(relation=relation, terms=terms):
+            if not any(_match(terms, values, binding) is not None for values in database[relation]):
+                yield binding
+        case ir.ForeignAtom(predicate=predicate, inputs=inputs, outputs=outputs, is_negated=is_negated):
+            values = [evaluate(term, binding) for term in inputs if not isinstance(term, ir.Wildcard)]
+            found = [_match(outputs, match, binding) for match in PREDICATES[predicate](*values)]
+            matches = [match for match in found if match is not None]
+            yield from [binding] * (not matches) if is_negated else matches
+        case ir.Constraint(condition=condition):
+            solution = ir.solve_equality(condition, binding)
+            if solution is not None:
+                variable, expression = solution
+                binding = {**binding, variable.name: evaluate(expression, binding)}
+            if (solution is not None and solution[0].type.is_float) or evaluate(condition, binding):
+                yield binding
+
+
+def _binds_by_solving(literal: ir.BodyLiteral) -> bool:
+    """Saturating sums have several solutions: what may bind a variable in another way comes first."""
+    return isinstance(literal, ir.Constraint)
 
 
 def _is_ready(literal: ir.BodyLiteral, binding: Binding) -> bool:
     if isinstance(literal, ir.Constraint):
         return _names(literal.condition) <= set(binding) or ir.solve_equality(literal.condition, binding) is not None
+    assert not isinstance(literal, ir.Reduce), "it is alone in its rule"
+    if isinstance(literal, ir.ForeignAtom) and not literal.is_negated:
+        return all(not isinstance(term, ir.Variable) or term.name in binding for term in literal.inputs)
     return all(not isinstance(term, ir.Variable) or term.name in binding for term in literal.terms)
 
 
 def _names(expression: ir.Expression) -> set[str]:
     if isinstance(expression, ir.Variable):
         return {expression.name}
+    if isinstance(expression, ir.Call):
+        return {name for argument in expression.arguments for name in _names(argument)}
     parts = (getattr(expression, field, None) for field in expression.__dataclass_fields__)
     return {name for part in parts if isinstance(part, ir.Expression) for name in _names(part)}
 
@@ -131,6 +225,12 @@ def evaluate(expression: ir.Expression, binding: Binding) -> Any:
             return evaluate(then if evaluate(condition, binding) else otherwise, binding)
         case ir.Cast(operand=operand, type=type):
             return _cast(evaluate(operand, binding), operand.type, type)
+        case ir.Call(function=function, arguments=arguments, type=type):
+            values = tuple(evaluate(argument, binding) for argument in arguments)
+            value = call(function, values, tuple(argument.type for argument in arguments), type)
+            if value is None:
+                raise _NoValueError
+            return value
     raise AssertionError(expression)
 
 

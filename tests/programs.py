@@ -54,8 +54,11 @@ def independent_literals(count: int) -> Literals:
     return Literals(np.full(count, 0.5), *(np.full(count, -1) for _ in range(3)))
 
 
-def random_case(seed: int, *, negation: bool, num_literals: int, values: int = 4) -> Case:
-    """Layers of relations over few values: joins, constants, repeated variables, arithmetic, any recursion."""
+def random_case(seed: int, *, negation: bool, num_literals: int, values: int = 4, with_builtins: bool = False) -> Case:
+    """Layers of relations over few values: joins, constants, repeated variables, arithmetic, any recursion.
+
+    `with_builtins`: ranges and calls of functions as well.
+    """
     rng = np.random.default_rng(seed)
     arities = {"e": 2, "f": 1, "g": 3, "p": 2, "q": 1, "r": 2, "s": 1}
     layers = (("e", "f", "g"), ("p", "q"), ("r", "s"))
@@ -64,7 +67,7 @@ def random_case(seed: int, *, negation: bool, num_literals: int, values: int = 4
         below = [name for names in layers[:number] for name in names]
         for head in layer:
             for _ in range(rng.integers(1, 4)):
-                rules.append(_random_rule(rng, head, arities, below, layer, negation))
+                rules.append(_random_rule(rng, head, arities, below, layer, negation, with_builtins))
     facts: dict[str, list[tuple[Value, ...]]] = {
         name: [tuple(map(int, row)) for row in rng.integers(0, values, (rng.integers(1, 6), arities[name]))]
         for name in ("e", "f", "g", *(("p",) if rng.random() < 0.5 else ()))
@@ -76,7 +79,15 @@ def random_case(seed: int, *, negation: bool, num_literals: int, values: int = 4
     return Case(ir.Program(relations, tuple(rules), (), ()), facts, uncertain)
 
 
-def _random_rule(rng, head: str, arities: dict[str, int], below: list[str], layer: tuple[str, ...], negation: bool):
+def _random_rule(
+    rng,
+    head: str,
+    arities: dict[str, int],
+    below: list[str],
+    layer: tuple[str, ...],
+    negation: bool,
+    with_builtins: bool,
+) -> ir.Rule:
     atoms: list[ir.Atom] = []
     for _ in range(rng.integers(1, 4)):
         relation = str(rng.choice(layer if rng.random() < 0.4 else below))
@@ -92,13 +103,34 @@ def _random_rule(rng, head: str, arities: dict[str, int], below: list[str], laye
         )
         body.append(ir.Constraint(solved))
         bound.append("v")
+    if with_builtins:
+        for name in "tu":
+            if rng.random() < 0.5:
+                literal = _random_range(rng, [*bound, name], is_negated=False)
+                body.append(literal)
+                if _variable(name) in literal.outputs:
+                    bound.append(name)
+        if rng.random() < 0.5:
+            body.append(_random_range(rng, [*bound, "n"], is_negated=True))
     if negation and rng.random() < 0.7:
         relation = str(rng.choice(below))
         terms = tuple(_random_term(rng, bound) if bound else ir.Wildcard(_TYPE) for _ in range(arities[relation]))
         body.append(ir.NegatedAtom(relation, terms))
     rng.shuffle(body)
     head_terms = tuple(_binary("%", _random_sum(rng, bound), _constant(4)) for _ in range(arities[head]))
+    if with_builtins:
+        head_terms = tuple(ir.Call("abs", (term,), _TYPE) for term in head_terms)
     return ir.Rule(head, head_terms, tuple(body))
+
+
+def _random_range(rng, names: list[str], *, is_negated: bool) -> ir.ForeignAtom:
+    """A range whose inputs are bound by the rest of the body: all names but the last are."""
+    inputs = [_random_term(rng, names[:-1]) if len(names) > 1 else _constant(0) for _ in range(2)]
+    inputs = tuple(_constant(3) if isinstance(term, ir.Wildcard) else term for term in inputs)
+    output = ir.Wildcard(_TYPE) if rng.random() < 0.1 else _variable(str(rng.choice(names)))
+    if is_negated and output == _variable(names[-1]):
+        output = ir.Wildcard(_TYPE)
+    return ir.ForeignAtom(str(rng.choice(["range", "range="])), inputs, (output,), is_negated)
 
 
 def _random_term(rng, names) -> ir.Term:

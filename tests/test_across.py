@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 
 import scallax
 import torch_bridge
@@ -118,7 +119,7 @@ def test_what_torch_wrote_is_a_flax_module_and_back(tmp_path):
     flax_module = checkpoint.load(tmp_path / "model")
     assert isinstance(flax_module, nn.Reasoner)
     np.testing.assert_array_equal(flax_module(back=back.numpy()), module(back=back).detach().numpy())
-    flax_module.edge["facts"][...] = flax_module.edge["facts"][...] + 1
+    nnx.update(flax_module, jax.tree.map(lambda logits: logits + 1, nnx.state(flax_module)))
     checkpoint.save(tmp_path / "trained.safetensors", flax_module)
     again = torch_bridge.load(tmp_path / "trained.safetensors")
     np.testing.assert_array_equal(flax_module(back=back.numpy()), again(back=back).detach().numpy())

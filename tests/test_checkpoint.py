@@ -1,17 +1,25 @@
-"""Checkpoints come back to the bit or are refused with a reason, whatever happens to them or to who writes them."""
+"""Checkpoints come back to the bit or are refused with a reason, whatever happens to them or to who writes them.
+
+`tests/golden` holds a checkpoint of each form and format version, which every later version of scallax must load:
+`v1.safetensors` and `v1_orbax`. `python -m tests.test_checkpoint` writes those of the current version, unless they are
+there. They are never written again once a version is released.
+"""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
 import pickle
 import random
+import socket
 import subprocess
 import sys
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -20,6 +28,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import safetensors.numpy
+import tensorstore
 
 import scallax
 from scallax import checkpoint
@@ -40,6 +49,7 @@ from tests.writers import (
     leftovers,
 )
 
+GOLDEN = Path(__file__).with_name("golden")
 FILES = {"safetensors": "model.safetensors", "orbax": "model"}
 
 
@@ -174,6 +184,53 @@ def test_orbax_and_safetensors_read_the_tensors(tmp_path):
         assert set(file.keys()) == set(artifact.tensors)
 
 
+def golden_artifact() -> Artifact:
+    tensors = {"edge.facts": np.array([0.5, -1.25], np.float32), "path.rules.0": np.array(2.0, np.float32)}
+    every = every_kind()
+    extra = {"tensors": {name: every.tensors[name] for name in sorted(every.tensors)}, "values": every.extra}
+    return Artifact({"": trainable_reasoner().specification}, tensors, extra=extra, metrics={"loss": 0.125})
+
+
+def write_golden() -> None:
+    for name in ("v1.safetensors", "v1_orbax"):
+        checkpoint.save(GOLDEN / name, golden_artifact())
+
+
+@pytest.mark.parametrize("name", ["v1.safetensors", "v1_orbax"])
+def test_the_checkpoints_of_every_version_load(name):
+    artifact = checkpoint.read(GOLDEN / name)
+    expected = golden_artifact()
+    assert_same_values(artifact.extra, expected.extra)
+    assert_same_values(artifact.metrics, expected.metrics)
+    loaded = checkpoint.load(GOLDEN / name)
+    assert_same_values({name: np.asarray(value) for name, value in loaded.parameters.items()}, expected.tensors)
+    tuples, values = loaded()
+    assert tuples == [(0, 1), (1, 2)]
+    facts, rule = expected.tensors.values()
+    np.testing.assert_allclose(np.asarray(values)[0], 1 / (1 + np.exp(-facts)) / (1 + np.exp(-rule)), rtol=1e-6)
+
+
+def test_a_reader_written_from_the_documentation_reads_the_tensors():
+    data = (GOLDEN / "v1.safetensors").read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8:start])
+    header = json.loads(entries["__metadata__"]["scallax"])
+    base = {"driver": "file", "path": f"{GOLDEN}/v1_orbax/arrays/"}
+    for tensor in header["tensors"]:
+        first, last = entries[tensor["name"]]["data_offsets"]
+        stored = data[start + first : start + last]
+        assert hashlib.sha256(stored).hexdigest() == tensor["sha256"]
+        store = {"driver": "ocdbt", "base": base, "path": f"{tensor['name']}/"}
+        array = tensorstore.open({"driver": "auto", "kvstore": store}).result().read().result()
+        assert array.tobytes() == stored
+        assert [array.dtype.name, list(array.shape)] == [tensor["dtype"], tensor["shape"]]
+    body = {name: value for name, value in header.items() if name != "digest"}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    assert hashlib.sha256(text.encode()).hexdigest() == header["digest"]
+    item = json.loads((GOLDEN / "v1_orbax" / "scallax" / "metadata").read_text())
+    assert json.dumps(item, sort_keys=True) == json.dumps(header, sort_keys=True)
+
+
 # What cannot be saved or is no checkpoint is told.
 
 
@@ -236,9 +293,9 @@ def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch):
     with checkpoint.Manager("run") as manager:
         manager.save(1, SMALL)
     expected = {
-        "none": "`none` cannot be read: No such file or directory",
-        "none/none": "`none/none` cannot be read: No such file or directory",
-        "empty/none": "`empty/none` cannot be read: Not a directory",
+        "none": "`none`: there is no such file or directory",
+        "none/none": "`none/none`: there is no such file or directory",
+        "empty/none": "`empty/none`: there is no such file or directory",
         "torch.pt": "`torch.pt`: this is a file of torch\nhint: torch_bridge.load reads it, and torch_bridge.convert",
         "pickle0": "`pickle0`: this file is no checkpoint, or is damaged",
         "pickle1": "`pickle1`: this file is no checkpoint, or is damaged",
@@ -541,6 +598,34 @@ def run_python(code: str, *arguments: object, **environment: str) -> str:
     return done.stderr
 
 
+DISTRIBUTED = """
+import sys, jax
+address, folder, process = sys.argv[1], sys.argv[2], int(sys.argv[3])
+jax.distributed.initialize(address, 2, process)
+from scallax import CheckpointError, checkpoint
+from tests.artifacts import numbered
+assert jax.process_count() == 2
+try:
+    checkpoint.save(f"{folder}/process{process}", numbered(process))
+except CheckpointError as error:
+    print(error, file=sys.stderr)
+checkpoint.save(f"{folder}/process{process}.safetensors", numbered(process))
+"""
+
+
+def test_a_distributed_run_saves_in_its_first_process_without_the_others(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with ThreadPoolExecutor(2) as executor:
+        runs = [executor.submit(run_python, DISTRIBUTED, address, tmp_path, process) for process in (0, 1)]
+        messages = [done.result() for done in runs]
+    assert "Orbax writes in the first process of a distributed run only" in messages[1]
+    assert sorted(os.listdir(tmp_path)) == ["process0", "process0.safetensors", "process1.safetensors"]
+    assert number_of(checkpoint.read(tmp_path / "process0")) == 0
+    assert number_of(checkpoint.read(tmp_path / "process1.safetensors")) == 1
+
+
 def test_a_checkpoint_of_eight_devices_loads_on_one(tmp_path):
     run_python(EIGHT_DEVICES, tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=8", JAX_PLATFORMS="cpu")
     reasoner = trainable_reasoner()
@@ -680,6 +765,18 @@ def test_a_damaged_step_is_passed_over_with_a_warning_or_refused(tmp_path):
     assert message.startswith(f"`{tmp_path}` holds no undamaged checkpoint\n\n`{tmp_path}/3`: ")
 
 
+def test_a_run_is_read_while_it_is_saved(tmp_path):
+    RUN.open(tmp_path, False)(0)
+    writer = Writer(RUN, tmp_path, Options(first=1, count=30))
+    found = []
+    while writer.is_alive:
+        found.append(number_of(checkpoint.Manager(tmp_path).read()))
+    writer.join()
+    assert found == sorted(found)
+    assert len(set(found)) > 2
+    assert RUN.read(tmp_path) == 30
+
+
 def test_orbax_reads_a_run(tmp_path):
     save_steps(tmp_path, {1: 0.5, 20: 0.4})
     with ocp.CheckpointManager(tmp_path) as manager:
@@ -734,3 +831,7 @@ def test_a_run_is_saved_and_read_without_a_warning(tmp_path):
         warnings.simplefilter("error")
         manager = save_steps(tmp_path, {1: 0.5, 2: 0.4}, keep_last=1, asynchronous=True)
         manager.read()
+
+
+if __name__ == "__main__":
+    write_golden()

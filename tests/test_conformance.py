@@ -30,27 +30,31 @@ AREAS = sorted(path.relative_to(CASES).as_posix() for path in CASES.rglob("*.jso
 
 # How many cases of each area are answered as recorded. A change may raise these, never lower them.
 LEAST_PASSING = {
-    "adt.json": 10,
-    "casts.json": 17,
+    "adt.json": 13,
+    "aggregation.json": 56,
+    "casts.json": 18,
     "demand.json": 7,
-    "disputed/cases.json": 25,
-    "errors.json": 50,
+    "disputed/cases.json": 34,
+    "errors.json": 62,
     "exclusive.json": 13,
-    "expressions.json": 32,
-    "facts.json": 18,
-    "forward.json": 33,
+    "expressions.json": 34,
+    "facts.json": 19,
+    "forward.json": 36,
+    "functions.json": 19,
     "heads.json": 4,
-    "negation.json": 11,
+    "negation.json": 12,
+    "predicates.json": 11,
+    "prob_aggregation.json": 63,
     "prob_negation.json": 30,
     "probability.json": 51,
     "queries.json": 5,
-    "recursion.json": 16,
+    "recursion.json": 18,
     "rule_tags.json": 11,
-    "rules.json": 20,
-    "semirings.json": 5,
-    "tasks.json": 8,
+    "rules.json": 22,
+    "semirings.json": 6,
+    "tasks.json": 13,
     "types.json": 11,
-    "values.json": 23,
+    "values.json": 29,
 }
 
 # Answered differently on purpose: see `docs/differences.md`.
@@ -296,10 +300,8 @@ def read_value(value: object):
     match value:
         case {"float": number}:
             return float(number)
-        case {"entity": text}:
+        case {"entity": text} | {"char": text} | {"datetime": text} | {"duration": text}:
             return text
-        case {"char": character}:
-            return character
         case dict():
             raise UnsupportedError(f"no value of the kind {next(iter(value))}")
         case _:

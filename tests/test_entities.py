@@ -137,3 +137,45 @@ def test_listing_terms_with_many_rules_in_one_stratum():
         rel r(n) = gen(4, l), size(l, n)
     """
     assert answers(program, "r") == [(4,)]
+
+
+def test_texts_are_read_as_terms_by_a_function():
+    program = """
+        rel text = {"Cons(3, Nil)", "Cons(", "Other()"}
+        rel read(x, v) = text(x), v == $parse_entity(x)
+        rel first(x) = read(_, Cons(x, _))
+    """
+    assert answers(program, "read") == [("Cons(3, Nil)", "Cons(3, Nil())")]
+    assert answers(program, "first") == [(3,)]
+
+
+def test_terms_of_dates_and_durations():
+    program = """
+        type T = At(DateTime, Symbol) | For(Duration)
+        rel t = {At(t"2020-01-01", s"a"), For(d"90s")}
+        rel same(v) = t(v), v == $parse_entity(v as String)
+    """
+    texts = [('At(t"2020-01-01 00:00:00 UTC", s"a")',), ('For(d"PT90S")',)]
+    assert answers(program, "same") == texts
+    given = [('At("2020-01-01", "a")',), ('For("90s")',)]
+    assert answers("type T = At(DateTime, Symbol) | For(Duration)\ntype u(T)", "u", facts={"u": given}) == texts
+
+
+def test_aggregates_over_the_parts_of_terms():
+    program = """
+        rel p = {Cons(1, Cons(7, Nil())), Cons(7, Nil()), Nil()}
+        rel number(n) = n := count(x: p(Cons(x, _)))
+        rel each(v, n) = n := count(x: p(v) and case v is Cons(x, _))
+        rel large(v) = p(v), exists(x: case v is Cons(x, _) and x > 5)
+        rel other(v) = p(v), not exists(x: case v is Cons(x, _) and x > 5)
+    """
+    assert answers(program, "number") == [(2,)]
+    assert answers(program, "each") == [("Cons(1, Cons(7, Nil()))", 1), ("Cons(7, Nil())", 1)]
+    assert answers(program, "large") == [("Cons(7, Nil())",)]
+    assert answers(program, "other") == [("Cons(1, Cons(7, Nil()))",), ("Nil()",)]
+
+
+def test_a_query_of_wildcards_and_patterns():
+    program = "rel q = {(1, 2, Cons(3, Nil()))}\nquery q(_, _, Cons(x, _))"
+    (output,) = Reasoner(LISTS + program, provenance="unit").outputs
+    assert list(output.tuples) == [(1, 2, "Cons(3, Nil())")]

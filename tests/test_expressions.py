@@ -161,8 +161,12 @@ def test_codes_keep_values_and_their_order(type: ValueType):
             values = ['Cons("(", Nil())', 'Cons("a", Cons("b", Nil()))', "Nil()"]
         case ValueType.BOOL:
             values = [False, True]
-        case ValueType.CHAR | ValueType.STRING:
+        case ValueType.CHAR | ValueType.STRING | ValueType.SYMBOL:
             values = ["Z", "a", "b", "é"]
+        case ValueType.DATETIME:
+            values = ["0001-01-01 00:00:00 UTC", "1969-12-31 23:59:59.999999 UTC", "9999-12-31 00:00:00 UTC"]
+        case ValueType.DURATION:
+            values = ["R-1MO PT5S", "-PT0.000000001S", "P0D", "PT90S", "PT100S", "R2MO P0D"]
         case _ if type.is_float:
             values = [float("-inf"), -1.5, 0.0, 0.25, float("inf")]
         case _:

@@ -68,6 +68,19 @@ def test_every_world_of_a_random_program_has_its_tuples(seed: int, collapse: boo
             assert actual == tuples, name
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_every_world_of_a_random_program_with_ranges_and_calls_has_its_tuples(seed: int):
+    case = random_case(seed, negation=seed % 2 == 0, num_literals=3, with_builtins=True)
+    grounding = ground_case(case)
+    for bits in itertools.product([False, True], repeat=case.num_literals):
+        expected = naive_datalog(case.program, case.world(list(bits)))
+        values = node_values(grounding, list(bits))
+        for name, tuples in expected.items():
+            possible = grounding.tuples(name)
+            actual = {t for t, code in zip(possible, grounding.operands(name).tolist(), strict=True) if values[code]}
+            assert actual == tuples, name
+
+
 @pytest.mark.parametrize("seed", range(1, 80, 2))
 def test_a_tuple_is_certain_iff_it_holds_without_any_literal(seed: int):
     case = random_case(seed, negation=False, num_literals=5)

@@ -257,6 +257,26 @@ def test_limits_on_derivations_and_on_joins():
         ground_text(product, limits=Limits(derivations=20))
 
 
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ('s(x + "a") = s(x)', "limit of 10,000 characters of text: this rule for `s` grew by 1"),
+        ("s(x + x) = s(x)", "limit of 10,000 characters of text: this rule for `s` grew by 1"),
+        ("s(x + y) = s(x), s(y)", "the texts `x + y` pass the limit of 10,000 characters"),
+    ],
+)
+def test_texts_that_grow_for_ever_are_an_error(rule: str, message: str):
+    with pytest.raises(GroundingError) as caught:
+        ground_text(f'rel s("a")\nrel {rule}\n', limits=Limits(characters=10_000))
+    assert message in str(caught.value)
+    assert "<program>:2:" in str(caught.value)
+
+
+def test_rows_are_counted_by_rule():
+    grounding = ground_text(CLOSURE + _edges([(1, 2), (2, 3), (1, 3)]))
+    assert grounding.rule_rows == {0: 3, 1: 1}
+
+
 def test_negation_without_any_binding():
     grounding = ground_text(
         "rel 0.3::a()\nrel 0.4::b(1, 2)\nrel c(1) = not a()\nrel d(1) = not b(_, _)\nrel e(1) = not b(2, _)\n"

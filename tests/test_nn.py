@@ -123,12 +123,11 @@ def test_equal_modules_share_a_compilation(back):
 def test_every_transformation_agrees(back):
     module = nn.Reasoner(PROGRAM, **{**OPTIONS, "provenance": "diffaddmultprob"})
     expected = module(back=back)
-    close = {"rtol": 1e-6}
     np.testing.assert_allclose(
-        nnx.vmap(lambda m, p: m(back=p[None])[0], in_axes=(None, 0))(module, back), expected, **close
+        nnx.vmap(lambda m, p: m(back=p[None])[0], in_axes=(None, 0))(module, back), expected, rtol=1e-6
     )
-    np.testing.assert_allclose(jax.vmap(lambda p: module(back=p[None])[0])(back), expected, **close)
-    np.testing.assert_allclose(jax.jit(lambda p: module(back=p))(back), expected, **close)
+    np.testing.assert_allclose(jax.vmap(lambda p: module(back=p[None])[0])(back), expected, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(lambda p: module(back=p))(back), expected, rtol=1e-6)
 
     def total(back):
         return module(back=back).sum()
@@ -137,9 +136,9 @@ def test_every_transformation_agrees(back):
         return jax.lax.scan(lambda sum, p: (sum + module(back=p[None]).sum(), None), 0.0, back)[0]
 
     gradient = jax.grad(total)(back)
-    np.testing.assert_allclose(jax.grad(jax.checkpoint(total))(back), gradient, **close)
-    np.testing.assert_allclose(jax.grad(by_scan)(back), gradient, **close)
-    np.testing.assert_allclose(by_scan(back), total(back), **close)
+    np.testing.assert_allclose(jax.grad(jax.checkpoint(total))(back), gradient, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(by_scan)(back), gradient, rtol=1e-6)
+    np.testing.assert_allclose(by_scan(back), total(back), rtol=1e-6)
 
 
 def test_copies_and_pickles(module, back):
@@ -174,7 +173,8 @@ def test_the_linen_twin_stands_in_a_model_and_chooses_k(back):
     assert list(variables["params"]["reasoner"]) == NAMES
     gradients = jax.grad(lambda v: jax.jit(Model().apply)(v, back).sum())(variables)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
-    assert not np.allclose(Model().apply(variables, back), Model(deterministic=True).apply(variables, back))
+    training, testing = (np.asarray(Model(mode).apply(variables, back)) for mode in (False, True))
+    assert not np.allclose(training, testing)
 
 
 def test_a_relation_named_like_an_attribute_is_one_error():
@@ -194,9 +194,10 @@ class Model(nnx.Module):
             nnx.Linear(4, 3, rngs=rngs),
         )
         self.reasoner = nn.Reasoner(PROGRAM, **{**OPTIONS, **options})
+        self.offset = jnp.full(3, float(seed))
 
     def __call__(self, x):
-        return self.reasoner(back=nnx.sigmoid(self.encoder(x)))
+        return self.reasoner(back=nnx.sigmoid(self.encoder(x) + self.offset))
 
 
 @nnx.jit
@@ -249,6 +250,7 @@ def test_float64_parameters_are_not_cut(reasoner):
             np.testing.assert_array_equal(value, wide[name])
 
 
+@pytest.mark.timeout(600)
 def test_eight_devices_answer_like_one():
     code = """
         import jax, numpy as np, scallax
@@ -262,11 +264,10 @@ def test_eight_devices_answer_like_one():
         '''
         EDGES = [(0, 1), (1, 2), (2, 0), (2, 3), (3, 1)]
         p = np.random.default_rng(0).random((16, 5)).astype(np.float32)
-        kinds = {
-            "diffminmaxprob": AxisType.Auto, "diffaddmultprob": AxisType.Explicit, "difftopkproofs": AxisType.Explicit}
+        kinds = {"diffaddmultprob": AxisType.Explicit, "difftopkproofs": AxisType.Auto}
         for provenance, kind in kinds.items():
             reasoner = scallax.Reasoner(
-                PROGRAM, provenance=provenance, k=2, trainable=["weight", "path"],
+                PROGRAM, provenance=provenance, k=1, trainable=["weight", "path"],
                 input_mappings={"edge": EDGES}, output_mapping=("safe", range(4)))
 
             def loss(parameters, p):

@@ -438,6 +438,22 @@ def test_float64_needs_a_jax_that_has_it():
     assert bits(weights.to_torch(wide, model)) == bits(model.state_dict())
 
 
+def test_other_dtypes_are_not_carried():
+    twin = nnx.Embed(2, 3, param_dtype=jnp.complex64, rngs=nnx.Rngs(0))
+    with pytest.raises(CheckpointError) as caught:
+        weights.to_flax({"weight": torch.zeros(2, 3, dtype=torch.complex64)}, twin)
+    assert str(caught.value) == (
+        "torch `weight`: complex64 [2, 3]; Flax `embedding`: only float16, bfloat16, float32, float64 are carried"
+    )
+
+
+def test_a_flax_model_of_numpy_arrays_is_given_weights_too():
+    layer, twin = torch.nn.Linear(2, 3), nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    nnx.update(twin, jax.tree.map(np.asarray, nnx.state(twin)))
+    weights.to_flax(layer, twin)
+    assert bits(weights.to_torch(twin, layer)) == bits(layer.state_dict())
+
+
 def test_statistics_that_flax_made_float32_are_explained():
     layer = nnx.BatchNorm(2, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     with pytest.raises(CheckpointError) as caught:
@@ -476,6 +492,11 @@ def test_what_is_no_model_is_one_error():
         weights.to_flax([], twin)  # pyright: ignore[reportArgumentType]: that is the test
     with pytest.raises(InputError, match=r"^a Linear is no NNX module\nhint: give a flax.nnx.Module"):
         weights.to_flax({}, torch.nn.Linear(2, 2))  # pyright: ignore[reportArgumentType]: that is the test
+    abstract = nnx.eval_shape(lambda: nnx.Linear(2, 2, rngs=nnx.Rngs(0)))
+    with pytest.raises(InputError, match=r"^the variables of the Flax model have no values\nhint: build it outside of"):
+        weights.to_flax(torch.nn.Linear(2, 2), abstract)
+    with pytest.raises(InputError, match=r"^the variables of the Flax model have no values"):
+        nnx.jit(lambda twin: weights.to_flax(torch.nn.Linear(2, 2), twin))(twin)
     source = {
         "epoch": 3,
         "weight": torch.nn.Linear(2, 2, device="meta").weight,

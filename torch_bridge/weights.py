@@ -19,6 +19,8 @@ Weights are not all of a model. These are for the caller to see to:
 - Torch's LayerNorm is `nnx.LayerNorm(n, epsilon=1e-5)`, not Flax's default of 1e-6.
 - Torch's BatchNorm of momentum 0.1 is `nnx.BatchNorm(n, momentum=0.9)`: Flax counts the share that stays, and its
   default is 0.99. In training, torch's running variance takes in that of a batch times n / (n - 1), Flax's does not.
+- Both norms compute a variance in Flax as a difference of means, which loses digits where the mean is large;
+  `use_fast_variance=False` computes it as torch does.
 - Torch's Conv has `padding=0`, Flax's "SAME" (`padding="VALID"` is torch's). Strides, dilation and groups
   (`feature_group_count`) are arguments on both sides. Flax's images are `[batch, height, width, channels]`.
 - What torch's `Flatten` makes of the output of a convolution is, in Flax, `x.transpose(0, 3, 1, 2).reshape(len(x), -1)`
@@ -221,7 +223,12 @@ class _Pairing:
                 continue
             if tensor is None:
                 self.problems.append(f"torch `{torch_name}`: none; Flax `{flax_name}`: {_show(variable)}")
-            elif tuple(tensor.shape) != shape or _dtype(tensor) != str(variable.dtype) or tensor.dtype not in _DTYPES:
+            elif tensor.dtype not in _DTYPES:
+                carried = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+                self.problems.append(
+                    f"torch `{torch_name}`: {_show(tensor)}; Flax `{flax_name}`: only {carried} are carried"
+                )
+            elif tuple(tensor.shape) != shape or _dtype(tensor) != str(variable.dtype):
                 as_torch = f", in torch's order {list(shape)}" if is_kernel else ""
                 self.problems.append(
                     f"torch `{torch_name}`: {_show(tensor)}; Flax `{flax_name}`: {_show(variable)}{as_torch}"
@@ -247,8 +254,8 @@ class _Pairing:
         self.programs.append((layer.name, layer.path, program, layer.specification))
 
     def _note_reason(self, tensor: torch.Tensor, variable: Any, layer: "Layer", name: str) -> None:
-        is_cut = tensor.dtype is torch.float64 and not jax.config.read("jax_enable_x64")
-        self._has_cut_float64 |= is_cut
+        is_off = not jax.config.read("jax_enable_x64")
+        self._has_cut_float64 |= is_off and (_dtype(tensor), str(variable.dtype)) == ("float64", "float32")
         is_statistic = layer.kind == "batch_norm" and name in _STATISTICS
         self._has_float32_statistics |= is_statistic and _dtype(tensor) != str(variable.dtype)
 

@@ -43,11 +43,21 @@ def _bound_names(rule: ir.Rule) -> set[str]:
         if isinstance(literal, ir.Case):
             parts = (literal.subject, *literal.terms)
             bound.update(part.name for part in parts if isinstance(part, ir.Variable))
+    bound |= {
+        variable.name
+        for literal in rule.body
+        if isinstance(literal, ir.Reduce)
+        for variable in (*literal.groups, *literal.results)
+    }
     conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
+    foreign = [literal for literal in rule.body if isinstance(literal, ir.ForeignAtom) and not literal.is_negated]
     grows = True
     while grows:
         solved = (ir.solve_equality(condition, bound) for condition in conditions)
         names = {solution[0].name for solution in solved if solution is not None}
+        for literal in foreign:
+            if all(isinstance(term, ir.Constant) or _is_among(term, bound) for term in literal.inputs):
+                names |= {term.name for term in literal.outputs if isinstance(term, ir.Variable)}
         grows = not names <= bound
         bound |= names
     return bound
@@ -56,14 +66,23 @@ def _bound_names(rule: ir.Rule) -> set[str]:
 def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:
     """A diagnostic for each unbound variable, at its first place."""
     seen = set(bound)
+    for literal in rule.body:
+        if isinstance(literal, ir.ForeignAtom) and not literal.is_negated:
+            # Outputs of a predicate that lacks an input: the input is reported.
+            seen |= {term.name for term in literal.outputs if isinstance(term, ir.Variable)}
     for variable in _variables(rule.head):
         if variable.name not in seen:
             seen.add(variable.name)
+            # Relations with a `#` hold the body of an aggregate.
+            place = "is used by an aggregate" if "#" in rule.relation else f"appears in the head of `{rule.relation}`"
             yield Diagnostic(
-                f"`{variable.name}` appears in the head of `{rule.relation}` but no positive atom in the body binds it",
+                f"`{variable.name}` {place} but no positive atom in the body binds it",
                 _shown(variable, rule.span),
                 f"add an atom that mentions `{variable.name}` to the body",
             )
+    for literal in rule.body:
+        if isinstance(literal, ir.ForeignAtom):
+            yield from _unbound_inputs(literal, seen)
     conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
     for expressions, where in ((() if rule.tag is None else (rule.tag,), "the tag"), (conditions, "a condition")):
         for variable in _variables(expressions):
@@ -75,6 +94,24 @@ def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:
                     _shown(variable, rule.span),
                     f"add an atom that mentions `{variable.name}`, or an equality that can be solved for it",
                 )
+
+
+def _unbound_inputs(literal: ir.ForeignAtom, seen: set[str]) -> Iterator[Diagnostic]:
+    name = literal.predicate.rstrip("=")
+    for term in literal.inputs:
+        if isinstance(term, ir.Wildcard):
+            yield Diagnostic(f"`_` is an input of `{name}`, which needs a value", term.span, "bind a variable for it")
+        elif isinstance(term, ir.Variable) and term.name not in seen and "#" not in term.name:
+            seen.add(term.name)
+            yield Diagnostic(
+                f"`{term.name}` is an input of `{name}` but nothing else in the body binds it",
+                _shown(term, literal.span),
+                f"add an atom that mentions `{term.name}`, or an equality that can be solved for it",
+            )
+
+
+def _is_among(term: ir.Term, names: set[str]) -> bool:
+    return isinstance(term, ir.Variable) and term.name in names
 
 
 def _shown(variable: ir.Variable, otherwise: Span | None) -> Span | None:
@@ -94,7 +131,7 @@ def _variables(expressions: Sequence[ir.Expression]) -> Iterator[ir.Variable]:
                 yield from _variables((left, right))
             case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
                 yield from _variables((condition, then, otherwise))
-            case ir.New(arguments=arguments):
+            case ir.New(arguments=arguments) | ir.Call(arguments=arguments):
                 yield from _variables(arguments)
             case _:
                 assert_never(expression)
@@ -102,10 +139,17 @@ def _variables(expressions: Sequence[ir.Expression]) -> Iterator[ir.Variable]:
 
 def _close(literal: ir.BodyLiteral, bound: set[str]) -> ir.BodyLiteral:
     """A negated atom with a wildcard for each variable that nothing binds."""
-    if not isinstance(literal, ir.NegatedAtom):
-        return literal
-    terms = tuple(
+    match literal:
+        case ir.NegatedAtom(terms=terms):
+            return replace(literal, terms=_close_terms(terms, bound))
+        case ir.ForeignAtom(is_negated=True, outputs=outputs):
+            return replace(literal, outputs=_close_terms(outputs, bound))
+        case _:
+            return literal
+
+
+def _close_terms(terms: Sequence[ir.Term], bound: set[str]) -> tuple[ir.Term, ...]:
+    return tuple(
         ir.Wildcard(term.type, term.span) if isinstance(term, ir.Variable) and term.name not in bound else term
-        for term in literal.terms
+        for term in terms
     )
-    return replace(literal, terms=terms)

@@ -7,6 +7,7 @@ from itertools import product
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase, check_constructor, is_ground, read_pattern
 from scallax.errors import Diagnostic, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
+from scallax.predicates import INCLUSIVE_RANGE, PREDICATES
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -28,8 +29,19 @@ class BodyAtom:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class BodyForeign:
+    """An atom of a built-in predicate or its negation; `type` is its parameter, if given."""
+
+    predicate: str
+    type: ast.TypeName | None
+    arguments: tuple[ast.Expression, ...]
+    is_negated: bool
+    span: Span
+
+
 # A constraint is an expression that is true.
-BodyLiteral = BodyAtom | BodyCase | ast.Expression
+BodyLiteral = BodyAtom | BodyCase | BodyForeign | ast.Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +278,12 @@ class _Desugarer:
                 return [self.atom(formula, negated, span)]
             case ast.Case(span=span):
                 return [self.case(formula, negated, span)]
-            case ast.Reduce() | ast.Quantified() | ast.RangeOver():
+            case ast.RangeOver(name=name, start=start, stop=stop, is_inclusive=is_inclusive, span=span):
+                bounds = (self.expression(start), self.expression(stop))
+                variable = self.expression(ast.Name(name, Span(span.source, span.start, span.start + len(name))))
+                predicate = INCLUSIVE_RANGE if is_inclusive else "range"
+                return [(BodyForeign(predicate, None, (*bounds, variable), negated, span),)]
+            case ast.Reduce() | ast.Quantified():
                 raise AssertionError("rejected as unsupported before")
             case _:
                 condition = self.expression(formula)
@@ -280,6 +297,12 @@ class _Desugarer:
             for argument in atom.arguments
         )
         body = BodyAtom(replace(atom, arguments=arguments), False, span)
+        if atom.name in PREDICATES:
+            types = [parameter.value for parameter in atom.parameters]
+            type = (
+                ast.TypeName(types[0].name, types[0].span) if types and not isinstance(types[0], ast.Literal) else None
+            )
+            body = BodyForeign(atom.name, type, arguments, False, span)
         if not negated:
             return body, *cases
         return self.negation((body, *cases), span) if cases else (replace(body, is_negated=True),)
@@ -326,7 +349,8 @@ class _Desugarer:
 
     def fresh_name(self) -> str:
         self.num_patterns += 1
-        return f"#{self.num_patterns}"
+        # The wildcards of a query are `#0`, `#1` and so on.
+        return f"#p{self.num_patterns}"
 
     def check_constructors(self, expression: ast.Expression) -> bool:
         """Whether every constructor in an expression is known and has all its arguments; reports those that do not."""
@@ -380,6 +404,8 @@ class _Constants:
             case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
                 condition, then, otherwise = map(self.put_in, (condition, then, otherwise))
                 return replace(expression, condition=condition, then=then, otherwise=otherwise)
+            case ast.Call(arguments=arguments):
+                return replace(expression, arguments=tuple(map(self.put_in, arguments)))
             case ast.Wildcard(span=span):
                 hint = "give the value a name"
                 self.desugarer.report(
@@ -438,6 +464,8 @@ def _case_parts(literal: BodyLiteral) -> tuple[ast.Expression, ...]:
     match literal:
         case BodyAtom(atom=atom):
             return atom.arguments
+        case BodyForeign(arguments=arguments):
+            return arguments
         case BodyCase(subject=subject, arguments=arguments):
             return subject, *arguments
         case _:
@@ -446,7 +474,7 @@ def _case_parts(literal: BodyLiteral) -> tuple[ast.Expression, ...]:
 
 def _bound_names(body: Sequence[BodyLiteral]) -> dict[str, Span]:
     """The variables of a body, other than those only under negation, with the place of each."""
-    positive = [part for part in body if not (isinstance(part, BodyAtom) and part.is_negated)]
+    positive = [part for part in body if not (isinstance(part, BodyAtom | BodyForeign) and part.is_negated)]
     return {name.name: name.span for name in _names([part for literal in positive for part in _case_parts(literal)])}
 
 

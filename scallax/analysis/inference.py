@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram
+from scallax.analysis.aggregates import AGGREGATORS, CoreAggregate
+from scallax.analysis.desugar import BodyAtom, BodyForeign, Clause, CoreFact, CoreProgram
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase
 from scallax.errors import Diagnostic, TypeInferenceError
+from scallax.functions import FUNCTIONS, num_placeholders
+from scallax.predicates import PREDICATES
+from scallax.signatures import FLOATS, INTEGERS, Signature
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -16,15 +20,25 @@ from scallax.values import Value, ValueType
 TypeSet = frozenset[ValueType]
 
 _ANY = TypeSet(ValueType)
-_INTEGERS = TypeSet(type for type in ValueType if type.is_integer)
 _SIGNED = TypeSet(type for type in ValueType if type.is_signed)
-_FLOATS = TypeSet({ValueType.F32, ValueType.F64})
-_NUMBERS = _INTEGERS | _FLOATS
+_NUMBERS = INTEGERS | FLOATS
 _BOOL = TypeSet({ValueType.BOOL})
 _STRING = TypeSet({ValueType.STRING})
 _CHAR = TypeSet({ValueType.CHAR})
 _ENTITY = TypeSet({ValueType.ENTITY})
+_SYMBOL = TypeSet({ValueType.SYMBOL})
 _USIZE = TypeSet({ValueType.USIZE})
+_I32 = TypeSet({ValueType.I32})
+_DATETIME = TypeSet({ValueType.DATETIME})
+_DURATION = TypeSet({ValueType.DURATION})
+_TIMES = _DATETIME | _DURATION
+# The types of the operands and of the result.
+_TIME_OPERATIONS = {
+    "+": [(_DATETIME, _DURATION, _DATETIME), (_DURATION, _DURATION, _DURATION)],
+    "-": [(_DATETIME, _DURATION, _DATETIME), (_DATETIME, _DATETIME, _DURATION), (_DURATION, _DURATION, _DURATION)],
+    "*": [(_DURATION, _I32, _DURATION)],
+    "/": [(_DURATION, _I32, _DURATION)],
+}
 _ADDABLE = _NUMBERS | _STRING
 _TAGS = _NUMBERS | _BOOL
 
@@ -34,10 +48,13 @@ _NO_SCOPE = -1
 # Where several types remain, the first of these.
 _DEFAULTS = (ValueType.I32, ValueType.U32, ValueType.F32, ValueType.STRING, ValueType.BOOL)
 
+# What an aggregator may ask of the values it aggregates.
+_AGGREGATED = {"any": _ANY, "number": _NUMBERS, "float": FLOATS, "String": _STRING}
+
 _SET_NAMES = {
-    _INTEGERS: "an integer",
+    INTEGERS: "an integer",
     _SIGNED: "a negative number",
-    _FLOATS: "a float",
+    FLOATS: "a float",
     _NUMBERS: "a number",
     _ADDABLE: "a number or a String",
     _TAGS: "a number or a bool",
@@ -76,7 +93,12 @@ class Types:
         return _choose(_find(self._expressions[id(expression)]).types)
 
 
-def infer_types(program: CoreProgram, names: Names, given: Mapping[str, Sequence[tuple[Value, ...]]]) -> Types:
+def infer_types(
+    program: CoreProgram,
+    names: Names,
+    given: Mapping[str, Sequence[tuple[Value, ...]]],
+    aggregates: Sequence[CoreAggregate] = (),
+) -> Types:
     """Types for all columns and expressions; `given` are example tuples of relations, which count like facts.
 
     A set of possible types is narrowed by every use, as the reference does it; where several remain the default is
@@ -94,10 +116,13 @@ def infer_types(program: CoreProgram, names: Names, given: Mapping[str, Sequence
         inference.add_fact(fact)
     for clause in program.clauses:
         inference.add_clause(clause)
+    for aggregate in aggregates:
+        inference.add_aggregate(aggregate)
     for relation, tuples in given.items():
         if relation in inference.columns:
             for values in tuples:
                 inference.add_given(relation, values)
+    inference.settle_all()
     inference.check_casts()
     if inference.problems:
         raise TypeInferenceError(*inference.problems)
@@ -114,6 +139,16 @@ class _Columns:
     span: Span | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Arithmetic:
+    """A `+ - * / %` with the types of its operands and its result."""
+
+    expression: ast.Binary
+    left: _TypeVariable
+    right: _TypeVariable
+    result: _TypeVariable
+
+
 @dataclass(slots=True)
 class _Inference:
     names: Names
@@ -121,6 +156,7 @@ class _Inference:
     variables: dict[tuple[int, str], _TypeVariable] = field(default_factory=dict)
     expressions: dict[int, _TypeVariable] = field(default_factory=dict)
     casts: list[tuple[ast.Cast, _TypeVariable]] = field(default_factory=list)
+    unsettled: list["_Arithmetic"] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
 
     def add_fact(self, fact: CoreFact) -> None:
@@ -140,6 +176,8 @@ class _Inference:
             elif isinstance(literal, BodyCase):
                 self.narrow(self.infer(literal.subject, clause.scope), _ENTITY, literal.subject.span)
                 self.add_arguments(literal.constructor, literal.arguments, clause.scope)
+            elif isinstance(literal, BodyForeign):
+                self.add_foreign(literal, clause.scope)
             else:
                 self.narrow(self.infer(literal, clause.scope), _BOOL, literal.span)
         self.add_atom(clause.relation, clause.head, clause.scope, clause.span)
@@ -147,6 +185,37 @@ class _Inference:
             self.infer(name, clause.scope)
         if clause.tag is not None:
             self.narrow(self.infer(clause.tag, clause.scope), _TAGS, clause.tag.span)
+
+    def add_aggregate(self, aggregate: CoreAggregate) -> None:
+        """The types that an aggregate gives its groups and results, and asks of its bindings."""
+        span = aggregate.span
+        num_keys, num_arguments = len(aggregate.keys), len(aggregate.arguments)
+        body = self.columns[aggregate.body].types
+        keys, arguments, values = (
+            body[:num_keys],
+            body[num_keys : num_keys + num_arguments],
+            body[num_keys + num_arguments :],
+        )
+        groups = keys if aggregate.domain is None else self.columns[aggregate.domain].types
+        for name, key in zip(aggregate.keys, keys, strict=True):
+            self.unify(key, groups[aggregate.groups.index(name)], span)
+        aggregator = AGGREGATORS[aggregate.op]
+        for binding, value in zip(aggregate.bindings, values, strict=True):
+            if binding.type is not None:
+                self.narrow(value, TypeSet({self.names.type(binding.type)}), binding.span)
+            self.narrow(value, _AGGREGATED[aggregator.values], binding.span)
+        results: list[_TypeVariable] = []
+        for kind in aggregator.results:
+            match kind:
+                case "arguments":
+                    results += arguments
+                case "values":
+                    results += values
+                case _:
+                    results.append(_TypeVariable(_USIZE if kind == "usize" else _BOOL, span))
+        columns = self.columns_of(aggregate.relation, len(groups) + len(results), span)
+        for given, column in zip([*groups, *results], columns, strict=True):
+            self.unify(given, column, span)
 
     def add_given(self, relation: str, values: tuple[Value, ...]) -> None:
         columns = self.columns[relation].types
@@ -176,6 +245,25 @@ class _Inference:
         for argument, type in zip(arguments, variant.columns, strict=True):
             if not isinstance(argument, ast.Wildcard):
                 self.unify(self.infer(argument, scope), _TypeVariable(TypeSet({type}), variant.span), argument.span)
+
+    def add_foreign(self, literal: BodyForeign, scope: int) -> None:
+        signature = PREDICATES[literal.predicate].signature
+        inferred = []
+        for argument in literal.arguments:
+            if isinstance(argument, ast.Wildcard):
+                self.expressions[id(argument)] = _TypeVariable(_ANY)
+            inferred.append(self.infer(argument, scope))
+        generic = _TypeVariable(signature.generic)
+        if literal.type is not None:
+            if not signature.is_generic:
+                self.report(f"`{signature.name}` has no type parameter", literal.type.span, f"it is `{signature.text}`")
+            elif self.names.type(literal.type) not in signature.generic:
+                message = f"`{signature.name}` is of {_describe(signature.generic)}, not of `{literal.type.name}`"
+                self.report(message, literal.type.span, f"it is `{signature.text}`")
+                return
+            else:
+                self.narrow(generic, TypeSet({self.names.type(literal.type)}), literal.type.span)
+        self.apply(signature, signature.text, literal.arguments, inferred, generic, literal.span)
 
     def columns_of(self, relation: str, arity: int, span: Span) -> list[_TypeVariable]:
         """The columns of a relation; empty, with an error reported, if it has another number of them."""
@@ -221,25 +309,101 @@ class _Inference:
             case ast.New(constructor=name, arguments=arguments, span=span):
                 self.add_arguments(name, arguments, scope)
                 return _TypeVariable(_ENTITY, span)
-            case ast.Wildcard() | ast.Call():
+            case ast.Call(function=function, arguments=arguments, span=span):
+                inferred = [self.infer(argument, scope) for argument in arguments]
+                if function == "format":
+                    self.check_format(expression)
+                signature = FUNCTIONS[function].signature
+                generic = _TypeVariable(signature.generic)
+                return self.apply(signature, f"${signature.text}", arguments, inferred, generic, span)
+            case ast.Wildcard():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)
+
+    def apply(
+        self,
+        signature: Signature,
+        shown: str,
+        arguments: Sequence[ast.Expression],
+        inferred: Sequence[_TypeVariable],
+        generic: _TypeVariable,
+        span: Span,
+    ) -> _TypeVariable:
+        """The type of the result, `generic` being the generic type. `shown` is the signature in errors."""
+        parameters = signature.parameters_of(len(arguments))
+        if parameters is None:
+            message = f"`{shown.partition('(')[0].partition('<')[0]}` does not take {_arguments(len(arguments))}"
+            self.report(message, span, f"it is `{shown}`")
+            parameters = ()
+        for argument, variable, family in zip(arguments, inferred, parameters, strict=False):
+            if family is not None:
+                self.narrow(variable, family, argument.span)
+            elif self.narrow(variable, signature.generic, argument.span):
+                self.unify(variable, generic, argument.span)
+        return generic if signature.result is None else _TypeVariable(signature.result, span)
+
+    def check_format(self, call: ast.Call) -> None:
+        """Reports a template that takes another number of values than are given."""
+        template = call.arguments[0] if call.arguments else None
+        if isinstance(template, ast.Literal) and isinstance(template.value, str):
+            places, given = num_placeholders(template.value), len(call.arguments) - 1
+            if places != given:
+                values = f"{given} value{'' if given == 1 else 's'}"
+                message = f"the template has {places} `{{}}`, but {values} {'is' if given == 1 else 'are'} given"
+                self.report(message, call.span, "give one value for each `{}`")
 
     def infer_binary(self, expression: ast.Binary, scope: int) -> _TypeVariable:
         left, right = self.infer(expression.left, scope), self.infer(expression.right, scope)
         match expression.op:
             case "+" | "-" | "*" | "/" | "%":
-                allowed = _ADDABLE if expression.op == "+" else _NUMBERS
-                if self.narrow(left, allowed, expression.left.span):
-                    self.unify(right, left, expression.right.span)
-                return left
+                arithmetic = _Arithmetic(expression, left, right, _TypeVariable(_ANY, None))
+                if not self.settle(arithmetic):
+                    self.unsettled.append(arithmetic)
+                return arithmetic.result
             case "&&" | "||" | "^":
                 self.narrow(left, _BOOL, expression.left.span)
                 self.narrow(right, _BOOL, expression.right.span)
             case _:
                 self.unify(right, left, expression.right.span)
         return _TypeVariable(_BOOL, expression.span)
+
+    def settle(self, arithmetic: "_Arithmetic", *, is_last: bool = False) -> bool:
+        """Infers arithmetic once it is known whether it is of times; False if that is still open.
+
+        All operations of times have a time on the left and give one. What stays open is none, `is_last`.
+        """
+        expression, left, right, result = arithmetic.expression, arithmetic.left, arithmetic.right, arithmetic.result
+        sets = [_find(variable).types for variable in (left, right, result)]
+        decided = sets[0] <= _TIMES or sets[2] <= _TIMES
+        if expression.op == "%" or not sets[0] & _TIMES or not sets[2] & _TIMES or (is_last and not decided):
+            allowed = _ADDABLE if expression.op == "+" else _NUMBERS
+            if self.narrow(left, allowed, expression.left.span):
+                self.unify(right, left, expression.right.span)
+                self.unify(left, result, expression.span)
+            return True
+        if not decided:
+            return False
+        spans = (expression.left.span, expression.right.span, expression.span)
+        possible = _TIME_OPERATIONS[expression.op]
+        for i, (variable, span) in enumerate(zip((left, right, result), spans, strict=True)):
+            if not self.narrow(variable, TypeSet().union(*(types[i] for types in possible)), span):
+                return True
+            possible = [types for types in possible if types[i] & _find(variable).types]
+        if len(possible) > 1 and not is_last:
+            return False
+        for variable, types, span in zip((left, right, result), possible[0], spans, strict=True):
+            self.narrow(variable, types, span)
+        return True
+
+    def settle_all(self) -> None:
+        """Settles what arithmetic was left open: as long as that tells of more, then as numbers or texts."""
+        while self.unsettled:
+            waiting = [arithmetic for arithmetic in self.unsettled if not self.settle(arithmetic)]
+            if len(waiting) == len(self.unsettled):
+                first, *waiting = waiting
+                self.settle(first, is_last=True)
+            self.unsettled = waiting
 
     def narrow(self, variable: _TypeVariable, types: TypeSet, span: Span) -> bool:
         """Intersects the types of what stands at `span` with `types`; a conflict is reported, and changes nothing."""
@@ -251,7 +415,7 @@ class _Inference:
             self.report(
                 f"{_text(span)} is {_describe(target.types)}, but {_describe(types)} is needed here",
                 span,
-                _because(target.reason),
+                None if target.reason == span else _because(target.reason),
             )
             return False
         target.types, target.reason = common, span
@@ -311,13 +475,19 @@ def _literal_types(literal: ast.Literal) -> TypeSet:
         case LiteralKind.INTEGER:
             return _NUMBERS if int(literal.value) >= 0 else _SIGNED
         case LiteralKind.FLOAT:
-            return _FLOATS
+            return FLOATS
         case LiteralKind.BOOL:
             return _BOOL
         case LiteralKind.CHAR:
             return _CHAR
-        case _:
+        case LiteralKind.STRING:
             return _STRING
+        case LiteralKind.SYMBOL:
+            return _SYMBOL
+        case LiteralKind.DATETIME:
+            return _DATETIME
+        case LiteralKind.DURATION:
+            return _DURATION
 
 
 def _value_types(value: Value) -> TypeSet:
@@ -327,9 +497,9 @@ def _value_types(value: Value) -> TypeSet:
         case int():
             return _NUMBERS if value >= 0 else _SIGNED
         case float():
-            return _FLOATS
+            return FLOATS
         case _:
-            return _STRING | _CHAR | _ENTITY if len(value) == 1 else _STRING | _ENTITY
+            return TypeSet(type for type in ValueType if type.admits(value))
 
 
 def _can_cast(source: ValueType, target: ValueType) -> bool:

@@ -5,17 +5,28 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from scallax import ir
+from scallax.analysis.aggregates import HIDDEN, CoreAggregate, expand_aggregates
 from scallax.analysis.boundness import bind_variables
-from scallax.analysis.desugar import BodyAtom, Clause, CoreFact, CoreProgram, FactValue, desugar, is_literal
+from scallax.analysis.desugar import (
+    BodyAtom,
+    BodyForeign,
+    Clause,
+    CoreFact,
+    CoreProgram,
+    FactValue,
+    desugar,
+    is_literal,
+)
 from scallax.analysis.inference import Types, infer_types
-from scallax.analysis.names import DeclaredVariant, Names, literal_fits, near_name, reject_unsupported, resolve_names
+from scallax.analysis.names import DeclaredVariant, Names, literal_fits, reject_unsupported, resolve_names
 from scallax.analysis.patterns import BodyCase
-from scallax.errors import Diagnostic, ParseError, TypeInferenceError
+from scallax.errors import Diagnostic, ParseError, TypeInferenceError, near_name
+from scallax.predicates import PREDICATES
 from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.syntax.parser import parse
-from scallax.values import Value, ValueType
+from scallax.values import Value, ValueType, canonical_time
 
 # What a literal that does not fit its type is given instead: the first that holds it.
 _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
@@ -32,9 +43,11 @@ def analyse(sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value,
     items = _parse_all(sources)
     reject_unsupported(items)
     names = resolve_names(items)
+    items, aggregates = expand_aggregates(items, names)
     core = desugar(items, names)
-    types = infer_types(core, names, given or {})
-    return _lower(core, types, names, _find_undefined(core, names, given or {}))
+    types = infer_types(core, names, given or {}, aggregates)
+    defined = [*(given or {}), *(aggregate.relation for aggregate in aggregates)]
+    return _lower(core, aggregates, types, names, _find_undefined(core, names, defined))
 
 
 def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
@@ -71,17 +84,24 @@ def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> tu
     )
 
 
-def _lower(core: CoreProgram, types: Types, names: Names, warnings: tuple[Diagnostic, ...]) -> ir.Program:
+def _lower(
+    core: CoreProgram,
+    aggregates: Sequence[CoreAggregate],
+    types: Types,
+    names: Names,
+    warnings: tuple[Diagnostic, ...],
+) -> ir.Program:
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
     rules = tuple(_RuleLowering(types, names.variants, problems).rule(clause) for clause in core.clauses)
+    rules += tuple(_lower_aggregate(aggregate, types) for aggregate in aggregates)
     constants = [value for value in names.constants.values() if isinstance(value, ast.Application)]
     terms = tuple(dict.fromkeys(_term_text(constant, types, problems) for constant in constants))
     relations = []
     for name, relation in types.relations.items():
         declared = names.relations.get(name)
         column_names = (None,) * len(relation.columns) if declared is None else declared.names
-        hidden = name in names.hidden or name in core.hidden
+        hidden = name in names.hidden or name in core.hidden or name.startswith(HIDDEN)
         demand = names.demands.get(name)
         if demand is not None and len(demand.pattern) != len(relation.columns):
             message = f"the pattern `{demand.pattern}` of `{name}` has {len(demand.pattern)} letters"
@@ -97,6 +117,34 @@ def _lower(core: CoreProgram, types: Types, names: Names, warnings: tuple[Diagno
     return ir.Program(
         tuple(relations), bind_variables(rules, demands), facts, queries, variants, terms, names.files, warnings
     )
+
+
+def _lower_aggregate(aggregate: CoreAggregate, types: Types) -> ir.Rule:
+    """The rule for an aggregate's relation: its one literal gives groups and results."""
+    span = aggregate.span
+    names = (*aggregate.keys, *aggregate.arguments, *(binding.name for binding in aggregate.bindings))
+    columns = types.relations[aggregate.body].columns
+    variables = [ir.Variable(name, type, span) for name, type in zip(names, columns, strict=True)]
+    end = len(aggregate.keys) + len(aggregate.arguments)
+    keys, arguments, values = variables[: len(aggregate.keys)], variables[len(aggregate.keys) : end], variables[end:]
+    columns = types.relations[aggregate.relation].columns
+    names = (*aggregate.groups, *(f"{HIDDEN}{i}" for i in range(len(columns) - len(aggregate.groups))))
+    head = tuple(ir.Variable(name, type, span) for name, type in zip(names, columns, strict=True))
+    groups, results = head[: len(aggregate.groups)], head[len(aggregate.groups) :]
+    reduce = ir.Reduce(
+        aggregate.op,
+        aggregate.body,
+        tuple(keys),
+        tuple(arguments),
+        tuple(values),
+        aggregate.domain,
+        groups,
+        results,
+        aggregate.parameters,
+        aggregate.is_discrete,
+        span,
+    )
+    return ir.Rule(aggregate.relation, head, (reduce,), None, span=span)
 
 
 def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:
@@ -127,6 +175,8 @@ def _value(value: FactValue, type: ValueType, types: Types, problems: list[Diagn
         problems.append(Diagnostic(f"{literal.value} does not fit `{type}`", literal.span, hint))
     if type.is_float and literal.kind is LiteralKind.INTEGER:
         return float(literal.value)
+    if type.is_time:
+        return canonical_time(str(literal.value), type) or literal.value
     return literal.value
 
 
@@ -147,6 +197,8 @@ class _RuleLowering:
                     self.atom(atom, ir.NegatedAtom if is_negated else ir.Atom, span)
                 case BodyCase():
                     self.case(literal)
+                case BodyForeign():
+                    self.foreign(literal)
                 case _:
                     self.body.append(ir.Constraint(self.expression(literal), literal.span))
         head = tuple(map(self.expression, clause.head))
@@ -170,10 +222,17 @@ class _RuleLowering:
         self.body.append(ir.Case(subject, case.constructor, terms, case.span))
         self.body.extend(equalities)
 
+    def foreign(self, literal: BodyForeign) -> None:
+        name, num_inputs = literal.predicate, PREDICATES[literal.predicate].num_inputs
+        columns = [self.types.of(argument) for argument in literal.arguments]
+        terms, equalities = self.terms(name, literal.arguments, columns)
+        self.body.append(ir.ForeignAtom(name, terms[:num_inputs], terms[num_inputs:], literal.is_negated, literal.span))
+        self.body.extend(equalities)
+
     def terms(
         self, name: str, arguments: Sequence[ast.Expression], columns: Sequence[ValueType]
     ) -> tuple[tuple[ir.Term, ...], list[ir.BodyLiteral]]:
-        """Arguments as terms; those that are expressions are variables with an equality."""
+        """The arguments of an atom of a relation, and what variables equal that stand for expressions."""
         equalities: list[ir.BodyLiteral] = []
         terms: list[ir.Term] = []
         for argument, type in zip(arguments, columns, strict=True):
@@ -214,7 +273,9 @@ class _RuleLowering:
                 return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
             case ast.Cast(operand=operand):
                 return ir.Cast(self.expression(operand), type, span)
-            case ast.Wildcard() | ast.Call():
+            case ast.Call(function=function, arguments=arguments):
+                return ir.Call(function, tuple(map(self.expression, arguments)), type, span)
+            case ast.Wildcard():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)

@@ -1,36 +1,22 @@
 """Name resolution: what each declared name stands for, and which constructs are still to come."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from scallax import ir
 from scallax.analysis.attributes import Demand, read_attributes
-from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError
+from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError, near_name
+from scallax.functions import FUNCTIONS
+from scallax.predicates import PREDICATES
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.values import ValueType
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
-_LATER_TYPES = frozenset({"Symbol", "DateTime", "Duration", "Tensor"})
-_FOREIGN_PREDICATES = frozenset(
-    {
-        "range",
-        "float_eq",
-        "soft_eq",
-        "soft_neq",
-        "soft_gt",
-        "soft_lt",
-        "string_chars",
-        "string_index",
-        "string_find",
-        "string_split",
-        "datetime_ymd",
-        "tensor_shape",
-        "new_tag_variable",
-    }
-)
+_LATER_TYPES = frozenset({"Tensor"})
+_LATER_FUNCTIONS = frozenset({"dim", "dot"})
+_LATER_PREDICATES = frozenset({"tensor_shape"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +80,15 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
     match node:
         case ast.FunctionType(name=name, span=span):
             yield f"function types such as `${name}` are", span
-        case ast.RelationTypes(is_extern=True, span=span):
-            yield "`extern` types are", span
         case ast.TypeName(name=name, span=span) if name in _LATER_TYPES:
             yield f"the type `{name}` is", span
-        case ast.Literal(kind=LiteralKind.SYMBOL | LiteralKind.DATETIME | LiteralKind.DURATION as kind, span=span):
-            yield f"a {kind.value} is", span
         case ast.Item(declaration=ast.Query(), attributes=attributes):
             for attribute in attributes:
                 if attribute.name == "file":
                     yield "`@file` before a query is", attribute.span
-        case ast.Reduce(aggregate=aggregate) | ast.ReduceRule(aggregate=aggregate):
-            yield f"the aggregate `{aggregate.op}` is", aggregate.span
-        case ast.Quantified(aggregate=aggregate):
-            yield f"the quantifier `{aggregate.op}` is", aggregate.span
-        case ast.RangeOver(span=span):
-            yield "ranges are", span
-        case ast.Call(function=function, span=span):
+        case ast.Call(function=function, span=span) if function in _LATER_FUNCTIONS:
             yield f"the function `${function}` is", span
-        case ast.Application(name=name, parameters=parameters, span=span) if parameters or (
-            name in _FOREIGN_PREDICATES and name not in written
-        ):
+        case ast.Application(name=name, span=span) if name in _LATER_PREDICATES and name not in written:
             yield f"the predicate `{name}` is", span
 
 
@@ -133,8 +107,10 @@ def _written_relations(declaration: ast.Declaration) -> Iterator[str]:
 def _mentioned_relations(declaration: ast.Declaration) -> Iterator[str]:
     """The relations that a declaration writes or reads, a query aside."""
     yield from _written_relations(declaration)
-    if isinstance(declaration, ast.Rule):
-        yield from (node.name for node in ast.walk(declaration.body) if isinstance(node, ast.Application))
+    if isinstance(declaration, ast.Rule | ast.ReduceRule):
+        body = declaration.body if isinstance(declaration, ast.Rule) else declaration.aggregate
+        names = (node.name for node in ast.walk(body) if isinstance(node, ast.Application))
+        yield from (name for name in names if name not in PREDICATES)
 
 
 def resolve_names(items: Sequence[ast.Item]) -> Names:
@@ -150,8 +126,12 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
         resolver.declare(item)
     resolver.resolve()
     for node in ast.walk(tuple(items)):
-        if isinstance(node, ast.Cast):
+        if isinstance(node, ast.Cast | ast.Binding) and node.type is not None:
             resolver.type(node.type)
+        elif isinstance(node, ast.Call) and node.function not in FUNCTIONS:
+            resolver.report(f"unknown function `${node.function}`", node.span, near_name(node.function, FUNCTIONS, "$"))
+        elif isinstance(node, ast.Application):
+            resolver.check_parameters(node)
     resolver.check_queries(items)
     if resolver.problems:
         raise NameResolutionError(*resolver.problems)
@@ -201,10 +181,42 @@ class _Resolver:
                 for declaration in declarations:
                     if self.is_first("constant", declaration.name, declaration.span):
                         self.constant_values[declaration.name] = declaration
+            case ast.RelationTypes(relations=relations, is_extern=True):
+                for relation in relations:
+                    self.check_extern(relation)
             case ast.RelationTypes(relations=relations):
                 for relation in relations:
                     if self.is_first("relation type", relation.name, relation.span):
                         self.relation_types[relation.name] = relation
+
+        for name in dict.fromkeys(_written_relations(item.declaration)):
+            if name in PREDICATES:
+                message = f"`{name}` is a built-in predicate and cannot be declared, or given facts or rules"
+                self.report(message, item.declaration.span, "give the relation another name")
+
+    def check_extern(self, relation: ast.RelationType) -> None:
+        """Reports an `extern` type of no built-in predicate, or of one with another number of arguments."""
+        if relation.name not in PREDICATES:
+            hint = near_name(relation.name, PREDICATES) or "without `extern` it is a relation of the program"
+            self.report(f"there is no built-in predicate `{relation.name}`", relation.span, hint)
+        elif len(PREDICATES[relation.name].signature.parameters) != len(relation.columns):
+            hint = f"it is `{PREDICATES[relation.name].signature.text}`"
+            self.report(f"`{relation.name}` has another number of arguments", relation.span, hint)
+
+    def check_parameters(self, atom: ast.Application) -> None:
+        """Reports parameters `<…>` of what takes none, or other ones than one type."""
+        if not atom.parameters:
+            return
+        if atom.name not in PREDICATES:
+            self.unknown("predicate", atom.name, atom.span, list(PREDICATES))
+            return
+        match [parameter.value for parameter in atom.parameters]:
+            case [ast.TypeName(name=name, span=span) | ast.Name(name=name, span=span)]:
+                self.type(ast.TypeName(name, span))
+            case _:
+                self.report(
+                    f"the parameter of `{atom.name}` is one type", atom.parameters[0].span, "as in `range<i32>`"
+                )
 
     def number_members(self, members: Sequence[ast.EnumMember]) -> None:
         """Members count up from 0, or from the last number that was given."""
@@ -331,12 +343,6 @@ class _Resolver:
             self.problems.append(diagnostic)
 
 
-def near_name(name: str, known: Iterable[str]) -> str | None:
-    """A hint at the nearest of the known names, if one is near."""
-    near = get_close_matches(name, known, 1)
-    return f"did you mean `{near[0]}`?" if near else None
-
-
 def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
     """Whether a literal can stand in a column of a type: numbers by kind and range, the rest by kind."""
     match literal.kind:
@@ -348,5 +354,11 @@ def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
             return type.is_float
         case LiteralKind.CHAR:
             return type is ValueType.CHAR
-        case _:
+        case LiteralKind.STRING:
             return type is ValueType.STRING
+        case LiteralKind.SYMBOL:
+            return type is ValueType.SYMBOL
+        case LiteralKind.DATETIME:
+            return type is ValueType.DATETIME
+        case LiteralKind.DURATION:
+            return type is ValueType.DURATION

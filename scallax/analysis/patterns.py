@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from scallax.analysis.names import Names, near_name
-from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeInferenceError
+from scallax.analysis.names import Names
+from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeInferenceError, near_name
 from scallax.source import Span
 from scallax.syntax import ast
 

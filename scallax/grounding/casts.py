@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scallax.grounding.symbols import Symbols, as_objects, native_dtype
+from scallax.functions import display
+from scallax.grounding.symbols import Symbols, as_objects, decode_values, encode, native_dtype
 from scallax.values import ValueType
 
 # What a cast yields: values, and which of them exist (None: all).
@@ -25,11 +26,15 @@ def cast(native: np.ndarray, source: ValueType, target: ValueType, symbols: Symb
         return native, None
     if source is ValueType.ENTITY:
         return symbols.intern(symbols.term_texts(native)), None
+    if target is ValueType.STRING and source.is_text:
+        return native, None
     if target is ValueType.STRING:
-        return _by_distinct(native, lambda value: _text(value, source), target, symbols)
+        distinct, inverse = np.unique(native, return_inverse=True)
+        values = decode_values(encode(distinct, source, symbols), source, symbols)
+        return symbols.intern(display(value, source) for value in values)[inverse.reshape(-1)], None
     if source is ValueType.STRING:
         texts = as_objects(symbols.values(native))
-        return _by_distinct(texts, lambda text: _parse(text, target), target, symbols)
+        return _by_distinct(texts, lambda text: _parse(text, target), target)
     if source is ValueType.CHAR:
         digits = native - ord("0")
         values, _ = cast(np.clip(digits, 0, 9), ValueType.I64, target, symbols)
@@ -65,30 +70,14 @@ def _truncate(native: np.ndarray, target: ValueType) -> np.ndarray:
     return as_objects(exact).astype(native_dtype(target))
 
 
-def _by_distinct(native: np.ndarray, convert: Callable, target: ValueType, symbols: Symbols) -> Cast:
+def _by_distinct(native: np.ndarray, convert: Callable, target: ValueType) -> Cast:
     """Converts every distinct value once; None is a value without an image."""
     distinct, inverse = np.unique(native, return_inverse=True)
-    # The dtype is kept: an f32 prints with fewer digits than an f64.
     images = [convert(value) for value in distinct]
     exists = np.array([image is not None for image in images], np.bool_)
-    if target is ValueType.STRING:
-        values = symbols.intern(images)
-    else:
-        values = as_objects([0 if image is None else image for image in images]).astype(native_dtype(target))
+    values = as_objects([0 if image is None else image for image in images]).astype(native_dtype(target))
     inverse = inverse.reshape(-1)
     return values[inverse], exists[inverse]
-
-
-def _text(value, source: ValueType) -> str:
-    if source.is_float:
-        if np.isfinite(value):
-            return np.format_float_positional(value, unique=True, trim="-")
-        return "NaN" if np.isnan(value) else "inf" if value > 0 else "-inf"
-    if source is ValueType.BOOL:
-        return "true" if value else "false"
-    if source is ValueType.CHAR:
-        return chr(int(value))
-    return str(value)
 
 
 def _parse(text: str, target: ValueType) -> int | float | None:

@@ -59,7 +59,7 @@ class DerivationBuilder:
         self._tags: list[np.ndarray] = []
         self._parameters: list[np.ndarray] = []
         self._groups: list[np.ndarray] = []
-        self._num_groups = 1 + int(literals.group.max(initial=-1))
+        self._num_groups = int(literals.group.max(initial=-1)) + 1
         self._num_literals = len(literals)
         self._parts: list[Rows] = []
         self._conjunctions = RowTable(3)
@@ -84,6 +84,13 @@ class DerivationBuilder:
         self._groups[-1] = np.repeat(np.arange(self._num_groups, self._num_groups + num_groups), count)
         self._num_groups += num_groups
         return operands[::count]
+
+    def add_exclusive(self, prior: np.ndarray, sets: np.ndarray) -> np.ndarray:
+        """Operand codes of fresh literals with the given tags; those of one number in `sets` exclude each other."""
+        operands = self.add_literals(prior)
+        self._groups[-1] = self._num_groups + sets
+        self._num_groups += int(sets.max(initial=-1)) + 1
+        return operands
 
     def add(self, head: np.ndarray, pair: Pair, repeatable: np.ndarray, rule: int) -> None:
         """Derivations `head <- left, right`."""

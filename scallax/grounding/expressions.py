@@ -8,6 +8,7 @@ import numpy as np
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.arithmetic import saturating, truncated_quotient, truncated_remainder
+from scallax.grounding.calls import call, combine_times
 from scallax.grounding.casts import cast
 from scallax.grounding.symbols import Symbols, decode, encode, encode_values, native_dtype, sort_keys
 from scallax.ir import print_expression
@@ -73,6 +74,13 @@ class Evaluation:
                 rows = np.flatnonzero(~self.missing)
                 codes[rows] = self._symbols.terms.intern(constructor, [column[rows] for column in columns], len(rows))
                 return codes
+            case ir.Call(function=function, arguments=arguments, type=type):
+                types = [argument.type for argument in arguments]
+                natives = [self.native(argument) for argument in arguments]
+                values, exists = call(function, natives, types, type, self.num_rows, self._symbols)
+                if exists is not None:
+                    self._drop(~exists)
+                return values
             case _:
                 assert_never(expression)
 
@@ -90,7 +98,7 @@ class Evaluation:
 
     def _compare(self, op: str, left: ir.Expression, right: ir.Expression) -> np.ndarray:
         values = self.native(left), self.native(right)
-        if left.type in (ValueType.STRING, ValueType.ENTITY) and op not in ("==", "!="):
+        if (left.type.is_text or left.type is ValueType.ENTITY) and op not in ("==", "!="):
             ranks = sort_keys(np.concatenate(values), left.type, self._symbols)
             values = ranks[: self.num_rows], ranks[self.num_rows :]
         return _COMPARISONS[op](*values).astype(np.bool_, copy=False)
@@ -98,12 +106,25 @@ class Evaluation:
     def _arithmetic(self, expression: ir.Binary) -> np.ndarray:
         left, right = self.native(expression.left), self.native(expression.right)
         if expression.type is ValueType.STRING:
-            return self._concatenate(left, right)
+            return self._concatenate(expression, left, right)
+        if expression.left.type.is_time:
+            if expression.op == "/":
+                self._check_divisor(expression, right)
+            values, exists = combine_times(expression, left, right, self._symbols)
+            if exists is not None:
+                self._drop(~exists)
+            return values
         if expression.type.is_float:
             return self._float_arithmetic(expression.op, left, right)
         if expression.op in "+-*":
             return saturating(expression.op, left, right, expression.type)
-        zero = (right == 0).astype(np.bool_, copy=False)
+        self._check_divisor(expression, right)
+        divisor = np.where(right == 0, right.dtype.type(1) if right.dtype.kind != "O" else 1, right)
+        divide = truncated_quotient if expression.op == "/" else truncated_remainder
+        return divide(left, divisor, expression.type)
+
+    def _check_divisor(self, expression: ir.Binary, divisor: np.ndarray) -> None:
+        zero = (divisor == 0).astype(np.bool_, copy=False)
         if self.missing is not None:
             zero &= ~self.missing
         if np.any(zero):
@@ -114,9 +135,6 @@ class Evaluation:
                     "choose the divisor with `if ... then ... else`, or give the rule a constraint that it is not 0",
                 )
             )
-        divisor = np.where(right == 0, right.dtype.type(1) if right.dtype.kind != "O" else 1, right)
-        divide = truncated_quotient if expression.op == "/" else truncated_remainder
-        return divide(left, divisor, expression.type)
 
     def _float_arithmetic(self, op: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -134,9 +152,18 @@ class Evaluation:
         self._drop(np.isnan(values))
         return values
 
-    def _concatenate(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    def _concatenate(self, expression: ir.Binary, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         pairs, inverse = np.unique(np.stack([left, right], axis=1), axis=0, return_inverse=True)
         first, second = self._symbols.values(pairs[:, 0]), self._symbols.values(pairs[:, 1])
+        if sum(map(len, first)) + sum(map(len, second)) > self._symbols.max_characters:
+            raise GroundingError(
+                Diagnostic(
+                    f"the texts `{print_expression(expression)}` pass the limit of"
+                    f" {self._symbols.max_characters:,} characters",
+                    expression.span or self._rule,
+                    "if the recursion does not end, bound it with a constraint, or give `iter_limit`",
+                )
+            )
         return self._symbols.intern(a + b for a, b in zip(first, second, strict=True))[inverse.reshape(-1)]
 
     def _choose(self, expression: ir.Conditional) -> np.ndarray:

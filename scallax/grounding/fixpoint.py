@@ -23,7 +23,7 @@ from scallax.grounding.symbols import (
     find_values,
     sort_keys,
 )
-from scallax.planner.algebra import DeltaRule, Join, Pipeline, Plan, Stratum
+from scallax.planner.algebra import DeltaRule, Generate, Join, Pipeline, Plan, Stratum
 from scallax.planner.joins import plan_joins
 from scallax.values import Value
 
@@ -41,11 +41,16 @@ class FactSet:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to give up: totals over all relations, rounds of one stratum, and seconds of one grounding."""
+    """When to give up: totals over all relations, rounds of one stratum, and seconds of one grounding.
+
+    `characters` are those of all texts that differ, in facts and made by rules. The defaults end a recursion that
+    would go on for ever in about a minute, and one that makes texts within 1 GB; there is no limit of seconds.
+    """
 
     tuples: int = 50_000_000
     derivations: int = 200_000_000
     rounds: int = 100_000
+    characters: int = 100_000_000
     seconds: float | None = None
 
 
@@ -55,13 +60,14 @@ class Grounding:
 
     `rules` int32 `[derivations]` is the index of the program's rule that made each derivation, -1 for a fact
     and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
-    the most.
+    the most. `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
     """
 
     literals: Literals
     derivations: Derivations
     rules: np.ndarray
     num_rounds: int
+    rule_rows: Mapping[int, int]
     relations: Mapping[str, GroundRelation]
     symbols: Symbols
 
@@ -153,7 +159,13 @@ def ground(
     builder = grounder.database.builder
     derivations, rules = builder.derivations()
     return Grounding(
-        builder.literals(), derivations, rules, num_rounds, grounder.database.relations, grounder.database.symbols
+        builder.literals(),
+        derivations,
+        rules,
+        num_rounds,
+        grounder.rule_rows,
+        grounder.database.relations,
+        grounder.database.symbols,
     )
 
 
@@ -172,11 +184,13 @@ class _Grounder:
     ):
         self.database = Database(
             relations={schema.name: GroundRelation(schema) for schema in plan.relations},
-            symbols=Symbols(plan.variants),
+            symbols=Symbols(plan.variants, limits.characters),
             builder=DerivationBuilder(literals),
             certain_is_one=collapse_certain,
+            has_tags=rule_tags,
             max_rows=limits.derivations,
         )
+        self.rule_rows: dict[int, int] = {}
         self._derived = plan.derived
         self._rules = {
             version.index: version.rule for stratum in plan.strata for version in (*stratum.once, *stratum.each_round)
@@ -281,18 +295,21 @@ class _Grounder:
             first, end = self.database.relations[step.relation].bounds(step.version)
             if first == end:
                 return
-        table = run_pipeline(pipeline, self.database)
+        table = run_pipeline(pipeline, self.database, version.index)
         if table.num_rows == 0:
             return
         heads, prior, factors = self._project(table, version.rule)
         num_rows = table.num_rows if not heads else len(heads[0])
+        self.rule_rows[version.index] = self.rule_rows.get(version.index, 0) + num_rows
         if prior is not None:
             num_rows = len(prior)
             parameter = self._rule_parameters.get(version.index, -1)
             factors.append(Factor(self.database.builder.add_literals(prior, parameter)))
-        # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE.
+        # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE,
         positive = [factor for factor in factors if not factor.negated]
-        repeatable = np.full(num_rows, len(positive) < len(joins))
+        # and where a foreign predicate has several tuples.
+        expands = any(isinstance(step, Generate) for step in pipeline.steps)
+        repeatable = np.full(num_rows, expands or len(positive) < len(joins))
         for factor in positive[: len(joins)]:
             repeatable |= factor.operands == ONE
         if prior is not None:
@@ -396,6 +413,8 @@ class _Grounder:
             raise self._exceeded(f"{self._limits.tuples:,} tuples")
         if self.database.builder.num_derivations > self._limits.derivations:
             raise self._exceeded(f"{self._limits.derivations:,} derivations")
+        if self.database.symbols.num_characters > self._limits.characters:
+            raise self._exceeded(f"{self._limits.characters:,} characters of text")
         if self._limits.seconds is not None and time.monotonic() - self._started > self._limits.seconds:
             raise self._exceeded(f"{self._limits.seconds:g} seconds")
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
@@ -285,6 +283,10 @@ def _levels(graph: _Graph) -> tuple[np.ndarray, np.ndarray]:
     num_nodes = graph.num_nodes
     if not num_nodes:
         return np.zeros(0, np.int64), np.zeros(0, bool)
+    # SciPy takes half a second to import, and discrete programs have no layout.
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     tails = np.concatenate([graph.left, graph.right])
     heads = np.concatenate([graph.head, graph.head])[tails >= 0]
     tails = tails[tails >= 0]

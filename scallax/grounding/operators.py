@@ -8,13 +8,25 @@ import numpy as np
 
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
+from scallax.grounding.aggregates import reduce_groups
 from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.expressions import Evaluation
+from scallax.grounding.generation import generate_rows
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode, encode_values
 from scallax.kernels.rows import RowTable, unique_rows
-from scallax.planner.algebra import AntiJoin, Argument, Destructure, Extend, Join, Pipeline, Select
+from scallax.planner.algebra import (
+    AntiJoin,
+    Argument,
+    Destructure,
+    Extend,
+    Generate,
+    Join,
+    Pipeline,
+    Reduce,
+    Select,
+)
 from scallax.source import Span
 
 
@@ -52,13 +64,15 @@ class Database:
     """The relations grounded so far, and what is shared between rules.
 
     `max_rows` bounds every intermediate table. `certain_is_one` says that tuples which hold whatever the
-    literals have the operand ONE; then a possible tuple is one of another operand.
+    literals have the operand ONE; then a possible tuple is one of another operand. `has_tags`: the tags of rules, of
+    choices and of soft comparisons count.
     """
 
     relations: dict[str, GroundRelation]
     symbols: Symbols
     builder: DerivationBuilder
     certain_is_one: bool
+    has_tags: bool
     max_rows: int
     projections: dict[tuple[str, tuple[int, ...]], Projection] = field(default_factory=dict)
 
@@ -66,7 +80,7 @@ class Database:
         return Evaluation(table.columns, table.num_rows, self.symbols, rule)
 
 
-def run_pipeline(pipeline: Pipeline, database: Database) -> Table:
+def run_pipeline(pipeline: Pipeline, database: Database, rule: int) -> Table:
     """All bindings of a rule's body, a row for each combination of body tuples.
 
     Combinations of certain tuples that no later step tells apart may share a row.
@@ -79,6 +93,8 @@ def run_pipeline(pipeline: Pipeline, database: Database) -> Table:
                 table = _join(table, step, database, span)
             case AntiJoin():
                 table = _antijoin(table, step, database)
+            case Generate():
+                table = _generate(table, step, database, span)
             case Select(condition=condition, keep=keep):
                 evaluation = database.evaluation(table, span)
                 holds = evaluation.native(condition)
@@ -90,11 +106,27 @@ def run_pipeline(pipeline: Pipeline, database: Database) -> Table:
                 table = table.take(None if evaluation.missing is None else ~evaluation.missing, keep)
             case Destructure():
                 table = _destructure(table, step, database)
+            case Reduce(reduce=reduce):
+                table = _reduce(reduce, database, rule)
             case _:
                 assert_never(step)
         if table.num_rows == 0:
             break
     return table
+
+
+def _reduce(reduce: ir.Reduce, database: Database, rule: int) -> Table:
+    domain = None if reduce.domain is None else database.relations[reduce.domain]
+    reduced = reduce_groups(
+        reduce,
+        database.relations[reduce.body],
+        domain,
+        database.symbols,
+        database.builder,
+        rule,
+        database.has_tags,
+    )
+    return Table(reduced.num_rows, reduced.columns, dict(enumerate(reduced.factors)))
 
 
 def _join(table: Table, step: Join, database: Database, span: Span | None) -> Table:
@@ -185,6 +217,31 @@ def _antijoin(table: Table, step: AntiJoin, database: Database) -> Table:
     values[matched] = operands[found[matched]]
     factors = {**table.factors, step.literal: Factor(values, negated=True)}
     return Table(table.num_rows, table.columns, factors).take(~matched | (values != ONE), step.keep)
+
+
+def _generate(table: Table, step: Generate, database: Database, span: Span | None) -> Table:
+    inputs = _key_columns(list(enumerate(step.inputs)), table, database)
+    rows, outputs, probability = generate_rows(
+        step.predicate, inputs, step.types, table.num_rows, database.symbols, database.max_rows, span
+    )
+    for (position, _), values in zip(step.bound, _key_columns(step.bound, table, database), strict=True):
+        equal = outputs[position] == values[rows]
+        rows, outputs = rows[equal], [column[equal] for column in outputs]
+    for left, right in step.same:
+        equal = outputs[left] == outputs[right]
+        rows, outputs = rows[equal], [column[equal] for column in outputs]
+    if probability is not None and database.has_tags:
+        operands = database.builder.add_literals(probability)
+        chosen = table.take(rows, step.keep)
+        factors = {**chosen.factors, step.literal: Factor(operands, step.is_negated)}
+        return Table(chosen.num_rows, chosen.columns, factors)
+    if step.is_negated:
+        unmatched = np.ones(table.num_rows, np.bool_)
+        unmatched[rows] = False
+        return table.take(unmatched, step.keep)
+    joined = table.take(rows, step.keep)
+    columns = {name: outputs[position] for position, name in step.fresh if name in step.keep}
+    return Table(joined.num_rows, {**joined.columns, **columns}, joined.factors)
 
 
 def _project(relation: GroundRelation, columns: tuple[int, ...], database: Database) -> Projection:

@@ -1,11 +1,13 @@
 """Columns of values as int64 codes and back: equal values have equal codes."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from scallax import ir
 from scallax.grounding.terms import Terms
+from scallax.times import NO_DURATION, parse_datetime, parse_duration, show_datetime
 from scallax.values import Value, ValueType
 
 _WIDE_INTEGERS = (ValueType.I128, ValueType.U128)
@@ -13,12 +15,17 @@ _UNSIGNED_64 = (ValueType.U64, ValueType.USIZE)
 
 
 class Symbols:
-    """Numbers for the values that do not fit 64 bits: texts, 128-bit integers, and terms of the `variants`."""
+    """Numbers for the values that do not fit 64 bits: texts, 128-bit integers, and terms of the `variants`.
 
-    __slots__ = ("_ids", "_values", "terms")
+    `num_characters` are those of all texts so far; who makes texts makes at most `max_characters` at once.
+    """
 
-    def __init__(self, variants: Sequence[ir.Variant] = ()):
+    __slots__ = ("_ids", "_values", "max_characters", "num_characters", "terms")
+
+    def __init__(self, variants: Sequence[ir.Variant] = (), max_characters: int = sys.maxsize):
         self.terms = Terms(variants)
+        self.max_characters = max_characters
+        self.num_characters = 0
         self._ids: dict[Value, int] = {}
         self._values: list[Value] = []
 
@@ -30,6 +37,8 @@ class Symbols:
             number = ids.setdefault(value, len(self._values))
             if number == len(self._values):
                 self._values.append(value)
+                if isinstance(value, str):
+                    self.num_characters += len(value)
             numbers.append(number)
         return np.array(numbers, np.int64)
 
@@ -59,7 +68,7 @@ class Symbols:
 
 
 def native_dtype(type: ValueType) -> np.dtype:
-    """The dtype in which values of a type are computed: texts are symbol ids, chars code points."""
+    """The dtype in which values of a type are computed: texts and durations as symbol ids, dates as microseconds."""
     match type:
         case ValueType.F32:
             return np.dtype(np.float32)
@@ -122,28 +131,32 @@ def find_values(values: Sequence[Value], type: ValueType, symbols: Symbols) -> t
         codes[admitted] = symbols.find(present)
     else:
         codes[admitted] = encode(_native(present, type, symbols.find), type, symbols)
-    if type in (ValueType.STRING, ValueType.ENTITY) or type in _WIDE_INTEGERS:
+    if type.is_text or type is ValueType.ENTITY or type in _WIDE_INTEGERS:
         admitted &= codes >= 0
     return codes, admitted
 
 
 def decode_values(codes: np.ndarray, type: ValueType, symbols: Symbols) -> list[Value]:
     """Python values of codes."""
-    if type is ValueType.STRING:
+    if type.is_text:
         return symbols.values(codes)
     if type is ValueType.ENTITY:
         return list(symbols.term_texts(codes))
+    if type is ValueType.DATETIME:
+        return [show_datetime(code) for code in codes.tolist()]
     if type is ValueType.CHAR:
         return [chr(code) for code in codes.tolist()]
     return decode(codes, type, symbols).tolist()
 
 
 def sort_keys(native: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
-    """Keys that order like the values: texts and terms by code point, wide integers by value, the rest as they are."""
-    if type not in (ValueType.STRING, ValueType.ENTITY) and type not in _WIDE_INTEGERS:
+    """Keys that order like the values: texts and terms by code point, the rest by value."""
+    if not (type.is_text or type is ValueType.ENTITY) and type not in _WIDE_INTEGERS:
         return native
     distinct, inverse = np.unique(native, return_inverse=True)
     values = distinct.tolist() if type in _WIDE_INTEGERS else decode_values(distinct, type, symbols)
+    if type is ValueType.DURATION:
+        values = [parse_duration(str(value)) or NO_DURATION for value in values]
     ranks = np.empty(len(values), np.int64)
     ranks[sorted(range(len(values)), key=values.__getitem__)] = np.arange(len(values))
     return ranks[inverse.reshape(-1)]
@@ -157,8 +170,10 @@ def as_objects(values: Sequence[object]) -> np.ndarray:
 
 
 def _native(values: Sequence[Value], type: ValueType, number) -> np.ndarray:
-    if type is ValueType.STRING:
+    if type.is_text:
         return number(values)
+    if type is ValueType.DATETIME:
+        return np.array([parse_datetime(str(value)) for value in values], np.int64)
     if type is ValueType.CHAR:
         return np.array(values, "U1").view(np.uint32).astype(np.int64)
     if type in _WIDE_INTEGERS:

@@ -8,11 +8,11 @@ import numpy as np
 
 from scallax import ir
 from scallax.kernels.rows import Columns, RowTable
-from scallax.values import Value, ValueType
+from scallax.values import Value, ValueType, canonical_time
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<name>[A-Za-z][A-Za-z_0-9]*)|(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?|[+-]?inf|nan)"""
-    r"""|(?P<string>"(?:\\.|[^"\\])*")|(?P<char>'(?:\\.|[^'\\])')|(?P<sign>[(),]))""",
+    r"""\s*(?:(?P<string>[std]?"(?:\\.|[^"\\])*")|(?P<name>[A-Za-z][A-Za-z_0-9]*)|(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?|[+-]?inf|nan)"""
+    r"""|(?P<char>'(?:\\.|[^'\\])')|(?P<sign>[(),]))""",
     re.DOTALL,
 )
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0"}
@@ -94,9 +94,11 @@ def _unreadable(text: str, position: int) -> str:
 
 def _read_value(token: re.Match, type: ValueType) -> Value | None:
     if token["string"] is not None:
-        return (
-            _unquote(token["string"]) if type not in (ValueType.CHAR, ValueType.BOOL) and not type.is_number else None
-        )
+        prefix, quoted = token["string"].split('"', 1)
+        text = _unquote(f'"{quoted}')
+        if not (type.is_text or type.is_time) or prefix not in ("", ir.print_value("", type).rstrip('"')):
+            return None
+        return canonical_time(text, type) if type.is_time else text
     if token["char"] is not None:
         return _unquote(token["char"]) if type is ValueType.CHAR else None
     if type is ValueType.BOOL:
@@ -174,6 +176,10 @@ class Terms:
             if code in known:
                 pending.pop()
                 continue
+            if not self._is_known(code):
+                # A row without a value, which is dropped.
+                known[code] = ""
+                continue
             variant = self._variants[code % len(self._variants)]
             columns = self.arguments(np.array([code]), variant.name)
             inner = [
@@ -191,6 +197,13 @@ class Terms:
             known[code] = f"{variant.name}({', '.join(arguments)})"
             pending.pop()
         return [known[code] for code in codes.tolist()]
+
+    def _is_known(self, code: int) -> bool:
+        return (
+            code >= 0 and code // len(self._tables) < self._tables[code % len(self._tables)].size
+            if self._tables
+            else False
+        )
 
     def codes(
         self,

@@ -4,7 +4,8 @@ import enum
 from dataclasses import dataclass
 
 from scallax import ir
-from scallax.ir import print_expression
+from scallax.ir import print_expression, print_reduce
+from scallax.values import ValueType
 
 
 class Version(enum.Enum):
@@ -107,7 +108,45 @@ class Destructure:
         return f"destructure {print_expression(self.subject)} as {self.constructor}({', '.join(inside)})"
 
 
-Step = Join | AntiJoin | Select | Extend | Destructure
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Groups and results of an aggregate: the only step of its pipeline."""
+
+    reduce: ir.Reduce
+    keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"reduce {print_reduce(self.reduce)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Joins the table with the tuples that a foreign predicate computes from each row's inputs.
+
+    `inputs` are the first arguments, and `types` those of all. Positions count the outputs: `bound` gives those that
+    must equal a bound variable or a constant, `fresh` those that bind a variable, `same` pairs that must be equal.
+    `is_negated`: keeps the rows without such a tuple instead.
+    """
+
+    literal: int
+    predicate: str
+    is_negated: bool
+    types: tuple[ValueType, ...]
+    inputs: tuple[Argument, ...]
+    bound: tuple[tuple[int, Argument], ...]
+    fresh: tuple[tuple[int, str], ...]
+    same: tuple[tuple[int, int], ...]
+    keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        inside = [print_expression(value) for value in self.inputs]
+        inside += [f"{position}={print_expression(value)}" for position, value in self.bound]
+        inside += [f"{position}->{name}" for position, name in self.fresh]
+        inside += [f"{first}={second}" for first, second in self.same]
+        return f"{'generate no' if self.is_negated else 'generate'} {self.predicate}({', '.join(inside)})"
+
+
+Step = Join | AntiJoin | Generate | Select | Extend | Destructure | Reduce
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ tuples of `d#p` are certain, whatever the tags of those that ask.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from scallax import ir
 from scallax.errors import Diagnostic, UnboundVariableError
@@ -85,8 +86,15 @@ class _Asker:
                 return all(_is_bound(term, bound) for term in terms)
             case ir.Case(subject=subject):
                 return _is_bound(subject, bound)
+            case ir.ForeignAtom(inputs=inputs, outputs=outputs, is_negated=is_negated):
+                terms = (*inputs, *outputs) if is_negated else inputs
+                return all(_is_bound(term, bound) for term in terms if not isinstance(term, ir.Wildcard))
+            case ir.Reduce():
+                return True
             case ir.Constraint(condition=condition):
                 return ir.is_bound(condition, bound) or ir.solve_equality(condition, bound) is not None
+            case _:
+                assert_never(literal)
 
     def _next_blocked(self, waiting: Sequence[ir.BodyLiteral]) -> ir.BodyLiteral | None:
         """A case that lists terms; if there is none, an error is reported."""
@@ -125,6 +133,14 @@ def _bind(literal: ir.BodyLiteral, bound: set[str]) -> None:
             solution = ir.solve_equality(condition, bound)
             if solution is not None:
                 bound.add(solution[0].name)
+        case ir.ForeignAtom(outputs=outputs, is_negated=False):
+            bound.update(term.name for term in outputs if isinstance(term, ir.Variable))
+        case ir.Reduce(groups=groups, results=results):
+            bound.update(variable.name for variable in (*groups, *results))
+        case ir.NegatedAtom() | ir.ForeignAtom():
+            pass
+        case _:
+            assert_never(literal)
 
 
 def _is_tautology(demand: ir.Rule) -> bool:

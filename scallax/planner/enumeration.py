@@ -42,7 +42,7 @@ def creates_terms(rule: ir.Rule) -> bool:
 
 
 def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
-    """The positions of the cases whose subject neither an atom nor an equality nor another case binds.
+    """The positions of the cases whose subject neither an atom nor an equality, a predicate or another case binds.
 
     Of cases that bind each other in a circle the first counts as unbound.
     """
@@ -50,6 +50,7 @@ def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
     if not waiting:
         return ()
     conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
+    foreign = [literal for literal in rule.body if isinstance(literal, ir.ForeignAtom) and not literal.is_negated]
     bound = {
         term.name
         for literal in rule.body
@@ -59,7 +60,7 @@ def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
     }
     unbound: list[int] = []
     while True:
-        grown = _close(bound, conditions, waiting)
+        grown = _close(bound, conditions, foreign, waiting)
         if not waiting:
             return unbound
         if not grown:
@@ -68,13 +69,21 @@ def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
             bound |= _case_names(waiting.pop(position))
 
 
-def _close(bound: set[str], conditions: Sequence[ir.Expression], waiting: dict[int, ir.Case]) -> bool:
-    """Adds to `bound` what one round of equalities and cases binds; whether there was anything."""
+def _close(
+    bound: set[str],
+    conditions: Sequence[ir.Expression],
+    foreign: Sequence[ir.ForeignAtom],
+    waiting: dict[int, ir.Case],
+) -> bool:
+    """Adds to `bound` what one round of equalities, predicates and cases binds; whether there was anything."""
     before = len(bound), len(waiting)
     for condition in conditions:
         solution = ir.solve_equality(condition, bound)
         if solution is not None:
             bound.add(solution[0].name)
+    for literal in foreign:
+        if all(term.name in bound for term in literal.inputs if isinstance(term, ir.Variable)):
+            bound |= {term.name for term in literal.outputs if isinstance(term, ir.Variable)}
     for position, case in list(waiting.items()):
         if isinstance(case.subject, ir.Constant) or case.subject.name in bound:
             bound |= _case_names(waiting.pop(position))

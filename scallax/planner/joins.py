@@ -5,7 +5,20 @@ from dataclasses import replace
 from typing import assert_never
 
 from scallax import ir
-from scallax.planner.algebra import AntiJoin, Argument, DeltaRule, Destructure, Extend, Join, Pipeline, Select, Step
+from scallax.planner.algebra import (
+    AntiJoin,
+    Argument,
+    DeltaRule,
+    Destructure,
+    Extend,
+    Generate,
+    Join,
+    Pipeline,
+    Reduce,
+    Select,
+    Step,
+)
+from scallax.predicates import PREDICATES, expected_matches
 
 # What the size of a relation without one is at least taken to be.
 _UNKNOWN_SIZE = 1000
@@ -14,14 +27,13 @@ _Key = tuple[tuple[int, Argument], ...]
 
 
 def plan_joins(version: DeltaRule, sizes: Mapping[str, int]) -> Pipeline:
-    """A left-deep pipeline: the delta first, then always the atom with the fewest expected matches per row.
+    """A left-deep pipeline: the delta first, then always the literal with the fewest expected matches per row.
 
     `sizes` are numbers of tuples; a relation without a size counts as large. Ties go to body order.
     """
     planner = _JoinPlanner(version, sizes)
     planner.settle()
-    while planner.atoms:
-        planner.join(planner.next_atom())
+    while planner.join_next():
         planner.settle()
     assert not planner.others, "analysis lets only rules through whose variables are all bound"
     return Pipeline(version.rule, _prune(version.rule, planner.steps))
@@ -37,16 +49,52 @@ class _JoinPlanner:
         self.largest = max(sizes.values(), default=0)
         self.atoms = {i: literal for i, literal in enumerate(body) if isinstance(literal, ir.Atom)}
         self.others = {i: literal for i, literal in enumerate(body) if not isinstance(literal, ir.Atom)}
+        generators = [literal.outputs for literal in body if isinstance(literal, ir.ForeignAtom)]
         self.generated = {
-            term.name for atom in self.atoms.values() for term in atom.terms if isinstance(term, ir.Variable)
+            term.name
+            for terms in (*(atom.terms for atom in self.atoms.values()), *generators)
+            for term in terms
+            if isinstance(term, ir.Variable)
         }
         self.bound: set[str] = set()
         self.steps: list[Step] = []
 
-    def next_atom(self) -> int:
+    def join_next(self) -> bool:
+        """Joins the next atom, or the next foreign predicate whose inputs are bound; False if none is left."""
         if self.version.delta in self.atoms:
-            return self.version.delta
-        return min(self.atoms, key=self._expected_matches)
+            self.join(self.version.delta)
+            return True
+        ready = {
+            position: expected_matches(
+                literal.predicate, [term.value if isinstance(term, ir.Constant) else None for term in literal.inputs]
+            )
+            for position, literal in self.others.items()
+            if isinstance(literal, ir.ForeignAtom) and not literal.is_negated and self._has_inputs(literal)
+        }
+        position = min(
+            [*self.atoms, *ready], key=lambda i: ready[i] if i in ready else self._expected_matches(i), default=None
+        )
+        if position in ready:
+            literal = self.others.pop(position)
+            assert isinstance(literal, ir.ForeignAtom)
+            self.steps.append(self._generate(position, literal))
+        elif position is not None:
+            self.join(position)
+        elif self.generated:
+            # Only inputs of foreign predicates are left: they are solved for.
+            self.generated.clear()
+        else:
+            return False
+        return True
+
+    def _has_inputs(self, literal: ir.ForeignAtom) -> bool:
+        return all(not isinstance(term, ir.Variable) or term.name in self.bound for term in literal.inputs)
+
+    def _generate(self, position: int, literal: ir.ForeignAtom) -> Generate:
+        bound, fresh, same = self._match(literal.outputs)
+        inputs = tuple(term for term in literal.inputs if not isinstance(term, ir.Wildcard))
+        types = tuple(term.type for term in literal.terms)
+        return Generate(position, literal.predicate, literal.is_negated, types, inputs, bound, fresh, same, ())
 
     def _expected_matches(self, position: int) -> float:
         """Matches per row, taking the columns of a relation as independent and equally selective."""
@@ -102,6 +150,10 @@ class _JoinPlanner:
                     if isinstance(subject, ir.Constant) or subject.name in self.bound:
                         del self.others[position]
                         return Destructure(subject, constructor, *self._match(terms), ())
+                case ir.ForeignAtom(terms=terms):
+                    if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):
+                        del self.others[position]
+                        return self._generate(position, literal)
                 case ir.Constraint(condition=condition):
                     if _can_fail(condition) and not risky:
                         continue
@@ -111,6 +163,10 @@ class _JoinPlanner:
                     step = self._binding_step(position, condition)
                     if step is not None:
                         return step
+                case ir.Reduce():
+                    del self.others[position]
+                    self.bound.update(variable.name for variable in (*literal.groups, *literal.results))
+                    return Reduce(literal, ())
         return None
 
     def _binding_step(self, position: int, condition: ir.Expression) -> Step | None:
@@ -139,7 +195,7 @@ def variable_names(expression: ir.Expression) -> frozenset[str]:
 
 def _can_fail(expression: ir.Expression) -> bool:
     return any(
-        isinstance(part, ir.Binary) and part.op in "/%" and part.type.is_integer for part in ir.parts(expression)
+        isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float for part in ir.parts(expression)
     )
 
 
@@ -150,12 +206,15 @@ def _is_bound(term: ir.Term, bound: set[str]) -> bool:
 def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
     """The steps with `keep` and `project` filled in, walking back from what the head and the tag need.
 
-    Each row of a tagged rule is a literal of its own: there nothing is merged.
+    Each row of a rule with a tag or a soft comparison is a literal of its own: there nothing is merged.
     """
     needed: set[str] = set()
     bindings = () if rule.choice is None else rule.choice.bindings
     for expression in (*rule.head, *bindings, *(() if rule.tag is None else (rule.tag,))):
         needed |= variable_names(expression)
+    has_literals = rule.tag is not None or any(
+        isinstance(step, Generate) and PREDICATES[step.predicate].probability is not None for step in steps
+    )
     pruned: list[Step] = []
     bound = [_binds(step) for step in steps]
     joined_later = False
@@ -163,7 +222,7 @@ def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
         step = replace(steps[i], keep=tuple(sorted(needed & {name for names in bound[: i + 1] for name in names})))
         needed |= _reads(step)
         if isinstance(step, Join):
-            step = replace(step, project=joined_later and rule.tag is None and _drops_columns(rule, step))
+            step = replace(step, project=joined_later and not has_literals and _drops_columns(rule, step))
             joined_later = True
         pruned.append(step)
     return tuple(reversed(pruned))
@@ -179,10 +238,12 @@ def _drops_columns(rule: ir.Rule, join: Join) -> bool:
 
 def _binds(step: Step) -> tuple[str, ...]:
     match step:
-        case Join(fresh=fresh) | Destructure(fresh=fresh):
+        case Join(fresh=fresh) | Generate(fresh=fresh) | Destructure(fresh=fresh):
             return tuple(name for _, name in fresh)
         case Extend(variable=variable):
             return (variable.name,)
+        case Reduce(reduce=reduce):
+            return tuple(variable.name for variable in (*reduce.groups, *reduce.results))
         case _:
             return ()
 
@@ -195,9 +256,14 @@ def _reads(step: Step) -> frozenset[str]:
             return frozenset(
                 part.name for part in (subject, *(term for _, term in key)) if isinstance(part, ir.Variable)
             )
+        case Generate(inputs=inputs, bound=bound):
+            terms = (*inputs, *(term for _, term in bound))
+            return frozenset(term.name for term in terms if isinstance(term, ir.Variable))
         case Select(condition=condition):
             return variable_names(condition)
         case Extend(expression=expression):
             return variable_names(expression)
+        case Reduce():
+            return frozenset()
         case _:
             assert_never(step)

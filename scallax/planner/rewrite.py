@@ -47,6 +47,12 @@ def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Express
     match literal:
         case ir.Atom() | ir.NegatedAtom():
             return replace(literal, terms=tuple(_substitute_term(term, values) for term in literal.terms))
+        case ir.ForeignAtom(inputs=inputs, outputs=outputs):
+            return replace(
+                literal,
+                inputs=tuple(_substitute_term(term, values) for term in inputs),
+                outputs=tuple(_substitute_term(term, values) for term in outputs),
+            )
         case ir.Constraint():
             return replace(literal, condition=substitute(literal.condition, values))
         case ir.Case():
@@ -54,6 +60,8 @@ def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Express
             assert not isinstance(subject, ir.Wildcard)
             terms = tuple(_substitute_term(term, values) for term in literal.terms)
             return replace(literal, subject=subject, terms=terms)
+        case ir.Reduce():
+            return literal
         case _:
             assert_never(literal)
 
@@ -87,6 +95,8 @@ def substitute(expression: ir.Expression, values: Mapping[str, ir.Expression]) -
                 otherwise=substitute(expression.otherwise, values),
             )
         case ir.New():
+            return replace(expression, arguments=tuple(substitute(part, values) for part in expression.arguments))
+        case ir.Call():
             return replace(expression, arguments=tuple(substitute(part, values) for part in expression.arguments))
         case _:
             assert_never(expression)

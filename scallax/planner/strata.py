@@ -1,7 +1,8 @@
-"""Strata: relations in an order in which every negated relation is complete before it is used."""
+"""Strata: relations in an order in which every negated or aggregated relation is complete before it is used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from scallax import ir
 from scallax.errors import Diagnostic, StratificationError
@@ -15,14 +16,15 @@ class _Dependency:
 
     head: str
     relation: str
-    negated: bool
+    # What the head needs of the relation: "" for its tuples, "not " or "`count` of " for all of it.
+    kind: str
     span: Span | None
 
 
 def stratify(program: ir.Program) -> tuple[tuple[str, ...], ...]:
     """The strongly connected components of the program's relations, those they depend on first.
 
-    Raises `StratificationError` for every component in which a relation depends on its own negation.
+    Raises `StratificationError` for every component in which a relation depends on its own negation or aggregate.
     """
     dependencies = _dependencies(program)
     names = [relation.name for relation in program.relations]
@@ -36,7 +38,7 @@ def stratify(program: ir.Program) -> tuple[tuple[str, ...], ...]:
     reported: set[int] = set()
     for dependency in dependencies:
         component = position[dependency.head]
-        if dependency.negated and position[dependency.relation] == component and component not in reported:
+        if dependency.kind and position[dependency.relation] == component and component not in reported:
             reported.add(component)
             problems.append(_report(dependency, dependencies, components[component]))
     if problems:
@@ -61,18 +63,34 @@ def needed_relations(program: ir.Program, outputs: Sequence[str]) -> frozenset[s
 
 def _dependencies(program: ir.Program) -> list[_Dependency]:
     dependencies = [
-        _Dependency(rule.relation, literal.relation, isinstance(literal, ir.NegatedAtom), literal.span or rule.span)
+        _Dependency(rule.relation, relation, kind, literal.span or rule.span)
         for rule in program.rules
         for literal in rule.body
-        if isinstance(literal, ir.Atom | ir.NegatedAtom)
+        for relation, kind in _reads(literal)
     ]
     listings = [relation.name for relation in program.relations if relation.constructor is not None]
     if listings:
         creators = {rule.relation: rule.span for rule in program.rules if creates_terms(rule)}
         dependencies += [
-            _Dependency(name, relation, False, span) for name in listings for relation, span in creators.items()
+            _Dependency(name, relation, "", span) for name in listings for relation, span in creators.items()
         ]
     return dependencies
+
+
+def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
+    """The relations that a literal reads, each with what it needs of them."""
+    match literal:
+        case ir.Atom(relation=relation):
+            yield relation, ""
+        case ir.NegatedAtom(relation=relation):
+            yield relation, "not "
+        case ir.Reduce(op=op, body=body, domain=domain):
+            for relation in (body,) if domain is None else (body, domain):
+                yield relation, f"`{op}` of "
+        case ir.Constraint() | ir.ForeignAtom() | ir.Case():
+            pass
+        case _:
+            assert_never(literal)
 
 
 def _components(graph: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
@@ -108,19 +126,39 @@ def _components(graph: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ..
     return tuple(components)
 
 
-def _report(negation: _Dependency, dependencies: Sequence[_Dependency], component: Sequence[str]) -> Diagnostic:
-    cycle = [negation, *_path(negation.relation, negation.head, dependencies, component)]
-    steps = " ".join(
-        f"needs {'not ' if step.negated else ''}`{step.relation}`{_place(step.span)}"
-        + (", which" if step is not cycle[-1] else "")
-        for step in cycle
+def _report(blamed: _Dependency, dependencies: Sequence[_Dependency], component: Sequence[str]) -> Diagnostic:
+    """The cycle through a negation or an aggregate; hidden relations, which hold parts of aggregates, are left out."""
+    cycle = [blamed, *_path(blamed.relation, blamed.head, dependencies, component)]
+    while _is_hidden(cycle[0].head):
+        cycle = [*cycle[1:], cycle[0]]
+    steps: list[_Dependency] = []
+    kind, place = "", None
+    for step in cycle:
+        # What is needed through a hidden relation is needed by the relation that uses it, where it does.
+        kind, place = step.kind or kind, place or step.span
+        if not _is_hidden(step.relation):
+            steps.append(_Dependency(cycle[0].head if not steps else steps[-1].relation, step.relation, kind, place))
+            kind, place = "", None
+    head = steps[0].head
+    shown = " ".join(
+        f"needs {step.kind}`{step.relation}`{_place(step.span)}" + (", which" if step is not steps[-1] else "")
+        for step in steps
     )
+    if blamed.kind == "not " and not _is_hidden(blamed.relation):
+        what, use = "negation", f"`not {blamed.relation}`"
+        end = blamed.relation
+    else:
+        what, use = "aggregate", "the aggregate"
+        end = next(step.relation for step in steps if step.kind)
     return Diagnostic(
-        f"`{negation.head}` depends on its own negation: `{negation.head}` {steps}",
-        negation.span,
-        f"break the cycle: `not {negation.relation}` may only be used by relations that `{negation.relation}`"
-        " does not depend on",
+        f"`{head}` depends on its own {what}: `{head}` {shown}",
+        blamed.span,
+        f"break the cycle: {use} may only be used by relations that `{end}` does not depend on",
     )
+
+
+def _is_hidden(relation: str) -> bool:
+    return relation.startswith("#")
 
 
 def _path(

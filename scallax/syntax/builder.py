@@ -10,6 +10,7 @@ from scallax.errors import Diagnostic, ParseError
 from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
+from scallax.times import parse_datetime, parse_duration
 
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0", '"': '"', "'": "'", "\\": "\\"}
 _CONJUNCTIVE, _DISJUNCTIVE = False, True
@@ -397,8 +398,15 @@ class _Builder:
                 literal = ast.Literal(_unquote(token[1:]), LiteralKind.SYMBOL, span)
             case "DATETIME":
                 literal = ast.Literal(_unquote(token[1:]), LiteralKind.DATETIME, span)
+                if parse_datetime(str(literal.value)) is None:
+                    raise self.error(
+                        f"`{token}` is no date", token, 'write it as t"2020-01-31" or t"2020-01-31 23:59:00"'
+                    )
             case _:
                 literal = ast.Literal(_unquote(token[1:]), LiteralKind.DURATION, span)
+                if parse_duration(str(literal.value)) is None:
+                    hint = 'write numbers with units, as in d"1y 2M 3w 4d 5h 6m 7s"; `M` is months, `m` minutes'
+                    raise self.error(f"`{token}` is no duration", token, hint)
         if literal.kind is LiteralKind.CHAR and len(str(literal.value)) != 1:
             raise self.error(f"`{token}` is not one character", token, "write a string in double quotes")
         if minus is None:

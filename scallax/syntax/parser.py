@@ -1,5 +1,6 @@
 """From text to syntax tree: tokens, items, and errors with their place."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
@@ -28,8 +29,12 @@ _WORDS = {
     "MULTIPLICATIVE": "`*`",
     "QUANTIFIER": "a quantifier",
 }
+_WORD_LIST = re.compile(r"([a-z]+|\([a-z|]+\))\(\?!.*\)")
 # Never what is expected: it is a comparison's sign until a whole list of parameters was seen.
 _RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
+# Levels of a tree that may lie in each other: the passes over it recurse, and Python's stack is not endless. A sum has
+# a level for each term, parentheses have two.
+_MAX_DEPTH = 200
 # A list of what could follow helps only while it is short.
 _LONGEST_HINT = 5
 
@@ -41,12 +46,45 @@ def parse(source: Source) -> ast.Program:
     for tokens in _split_items(_lark().lex(source.text)):
         # Items are independent: one that is no item says nothing about the next.
         try:
-            items.append(build_item(source, _parse_item(source, tokens)))
+            tree = _parse_item(source, tokens)
+            _check_depth(source, tree)
+            items.append(build_item(source, tree))
         except ParseError as error:
             problems.extend(error.diagnostics)
     if problems:
         raise ParseError(*problems)
     return ast.Program(tuple(items))
+
+
+def lex(text: str) -> Iterator[Token]:
+    """All tokens of a text, blanks and comments among them: joined they are the text."""
+    return _lark().lex(text, dont_ignore=True)
+
+
+def keywords() -> list[str]:
+    """The words of the language that are no names, those of types aside."""
+    patterns = [terminal.pattern for terminal in _lark().terminals if terminal.name != "PRIMITIVE"]
+    texts = [pattern.value for pattern in patterns if pattern.type == "str"]
+    # Words that would be names otherwise are written as `(one|two)(?!…)`.
+    for pattern in patterns:
+        if pattern.type == "re" and (match := _WORD_LIST.fullmatch(pattern.value)):
+            texts += match.group(1).strip("()").split("|")
+    return sorted(text for text in texts if text.isalpha())
+
+
+def is_unfinished(source: Source) -> bool:
+    """Whether more text could complete the last item: it ends too early, or within a string or a comment."""
+    items = list(_split_items(_lark().lex(source.text)))
+    if not items:
+        return False
+    parser = _lark().parse_interactive()
+    try:
+        for token in items[-1]:
+            parser.feed_token(token)
+        parser.feed_eof(items[-1][-1])
+    except UnexpectedToken as error:  # lark's way to report it
+        return error.token.type in ("$END", "UNCLOSED_STRING", "UNCLOSED_COMMENT")
+    return False
 
 
 class _ParameterLists:
@@ -127,6 +165,18 @@ def _parse_item(source: Source, tokens: Sequence[Token]) -> Tree:
     except UnexpectedToken as error:
         # A user's mistake, and lark's way to report it.
         raise ParseError(_explain(source, error, tokens)) from None
+
+
+def _check_depth(source: Source, tree: Tree) -> None:
+    """Raises `ParseError` for a tree that is too deep; without recursion."""
+    level: list[Tree] = [tree]
+    for _ in range(_MAX_DEPTH):
+        level = [child for parent in level for child in parent.children if isinstance(child, Tree)]
+        if not level:
+            return
+    place = next((tree.meta for tree in level if not tree.meta.empty), tree.meta)
+    hint = "split it: name parts by variables, `y == x + 1`, or by relations of their own"
+    raise ParseError(Diagnostic("this is nested too deep", Span(source, place.start_pos, place.end_pos), hint))
 
 
 def _explain(source: Source, error: UnexpectedToken, tokens: Sequence[Token]) -> Diagnostic:

@@ -1,0 +1,200 @@
+"""The command line: `scallax run`, `check`, `plan` and `repl`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from scallax.answers import Options, answer, default_outputs
+from scallax.engine import analyse_program
+from scallax.errors import Diagnostic, InputError, ScallaxError
+from scallax.explanation import explain
+from scallax.grounding.fixpoint import Limits
+from scallax.imports import read_imports
+from scallax.listing import print_csv, print_json, print_table
+from scallax.planner.plan import plan
+from scallax.source import Source
+
+# Exit codes: an error of the program, wrong usage, the end of a pipe's reader, Ctrl-C.
+_FAILED, _USAGE, _CLOSED_PIPE, _INTERRUPTED = 1, 2, 141, 130
+
+_PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit code: 0, 1 for errors of the program, 2 for wrong usage, 130 for Ctrl-C.
+
+    Results go to stdout, diagnostics to stderr.
+    """
+    try:
+        parsed = _parser().parse_args(arguments)
+    except SystemExit as stop:  # `--help`, or wrong usage, which argparse has explained
+        return stop.code if isinstance(stop.code, int) else _USAGE
+    try:
+        code = parsed.command(parsed)
+        sys.stdout.flush()
+        return code
+    except ScallaxError as error:
+        _report(error)
+        return _USAGE if isinstance(error, InputError) else _FAILED
+    except KeyboardInterrupt:  # Ctrl-C
+        return _INTERRUPTED
+    except BrokenPipeError:  # who reads the output has seen enough
+        # What is still buffered must not be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scallax", description="Scallop, a probabilistic Datalog, compiled to JAX.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="print the relations of a program", description="Prints what FILE computes.")
+    run.add_argument("file", metavar="FILE", help="a program; `-` is the standard input")
+    _add_outputs(run)
+    _add_provenance(run)
+    run.add_argument("--format", choices=tuple(_PRINTERS), default="table", help="default: table")
+    _add_limits(run)
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", help="find the errors of programs", description="Finds errors; runs nothing.")
+    check.add_argument("files", metavar="FILE", nargs="+", help="a program; `-` is the standard input")
+    check.set_defaults(command=_check)
+    plan = commands.add_parser("plan", help="print how a program is computed, with row counts")
+    plan.add_argument("file", metavar="FILE", help="a program; `-` is the standard input")
+    _add_outputs(plan)
+    _add_limits(plan)
+    plan.set_defaults(command=_plan)
+    repl = commands.add_parser("repl", help="enter a program item by item", description="`:help` lists the commands.")
+    _add_provenance(repl)
+    _add_limits(repl)
+    repl.set_defaults(command=_repl)
+    return parser
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-q",
+        "--query",
+        metavar="RELATION",
+        action="append",
+        help="only this relation; may be repeated; default: the program's queries, or else all that are not hidden",
+    )
+
+
+def _add_provenance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p", "--provenance", metavar="NAME", default="unit", help="how tags are computed; default: unit"
+    )
+    parser.add_argument("-k", "--k", "--top-k", type=int, default=3, metavar="N", help="proofs kept; default: 3")
+    parser.add_argument(
+        "--wmc-with-disjunctions", action="store_true", help="count an exclusive set as one random variable"
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    limits = Limits()
+    parser.add_argument("--iter-limit", type=_count, metavar="N", help="end a recursion after N + 1 rounds")
+    parser.add_argument("--limit-seconds", type=float, metavar="S", help="give up after S seconds; default: never")
+    parser.add_argument(
+        "--limit-tuples",
+        type=_count,
+        default=limits.tuples,
+        metavar="N",
+        help=f"give up beyond N tuples; default: {limits.tuples:,}",
+    )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _options(parsed: argparse.Namespace) -> Options:
+    limits = Limits(tuples=parsed.limit_tuples, seconds=parsed.limit_seconds)
+    if "provenance" not in parsed:
+        return Options(iter_limit=parsed.iter_limit, limits=limits)
+    return Options(parsed.provenance, parsed.k, parsed.wmc_with_disjunctions, parsed.iter_limit, limits)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    program = analyse_program(_with_imports(_read(parsed.file)))
+    for warning in program.warnings:
+        _print_diagnostic(warning, "warning: ")
+    outputs = parsed.query or default_outputs(program)
+    _PRINTERS[parsed.format](answer(program, outputs, _options(parsed)))
+    return 0
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    code = 0
+    for file in parsed.files:
+        source = _read(file)
+        # Files are independent: what is wrong in each of them is said at once.
+        try:
+            program = analyse_program(_with_imports(source))
+            plan(program, default_outputs(program))
+        except ScallaxError as error:
+            _report(error)
+            code = _FAILED
+        else:
+            for warning in program.warnings:
+                _print_diagnostic(warning, "warning: ")
+    return code
+
+
+def _plan(parsed: argparse.Namespace) -> int:
+    program = analyse_program(_with_imports(_read(parsed.file)))
+    print(explain(program, parsed.query or default_outputs(program), _options(parsed)))
+    return 0
+
+
+def _repl(parsed: argparse.Namespace) -> int:
+    try:
+        from scallax.repl import interact
+    except ImportError as error:  # the extra `cli` is not installed
+        hint = "pip install 'scallax[cli]'"
+        raise InputError(Diagnostic(f"the prompt needs the package `{error.name}`", hint=hint)) from None
+    interact(_options(parsed), _report)
+    return 0
+
+
+def _with_imports(source: Source) -> list[Source]:
+    return [*read_imports([source]), source]
+
+
+def _read(file: str) -> Source:
+    try:
+        if file == "-":
+            return Source(sys.stdin.buffer.read().decode(), "<stdin>")
+        with open(file, encoding="utf-8") as stream:
+            return Source(stream.read(), file)
+    except OSError as error:  # no such file, no permission
+        raise InputError(f"`{file}` cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:  # not a text
+        raise InputError(
+            f"`{file}` is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
+        ) from None
+
+
+def _report(error: ScallaxError) -> None:
+    for i, diagnostic in enumerate(error.diagnostics):
+        if i:
+            print(file=sys.stderr)
+        _print_diagnostic(diagnostic)
+
+
+def _print_diagnostic(diagnostic: Diagnostic, prefix: str = "") -> None:
+    lines = f"{prefix}{diagnostic}".splitlines()
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        # Bold for what is wrong, red for the carets, cyan for the hint.
+        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+        if diagnostic.span is not None and len(lines) > 2:
+            lines[2] = f"\x1b[31m{lines[2]}\x1b[0m"
+        if diagnostic.hint is not None:
+            lines[-1] = f"\x1b[36m{lines[-1]}\x1b[0m"
+    print("\n".join(lines), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The answers of a program: its relations with their tuples and tags."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from scallax import ir
+from scallax.engine import GivenFacts, compile_outputs, ground_program
+from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
+from scallax.files import read_facts
+from scallax.grounding.fixpoint import Grounding, Limits
+from scallax.mappings import fit_tuples
+from scallax.values import Value, ValueType
+
+# The provenances whose tags are no numbers: they are answered without JAX.
+_DISCRETE = ("unit", "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One relation, its tuples in value order, and their tags if the provenance has numbers for tags."""
+
+    relation: ir.Relation
+    tuples: Sequence[tuple[Value, ...]]
+    tags: Sequence[float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a program is answered; the names are those of `Reasoner`'s arguments."""
+
+    provenance: str = "unit"
+    k: int = 3
+    wmc_with_disjunctions: bool = False
+    iter_limit: int | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> list[Answer]:
+    """The answers for `outputs`, in their order; every possible tuple is listed.
+
+    Raises `InputError` for a relation or a provenance that does not exist, `StratificationError`, `GroundingError`, and
+    `UnsupportedError` for proofs that are too many to count. `unit` and `bool` do not import JAX.
+    """
+    relations = {relation.name: relation for relation in program.relations}
+    check_outputs(outputs, relations)
+    if options.provenance not in _DISCRETE:
+        return _answer_numbers(program, [relations[name] for name in outputs], options)
+    if options.provenance == "bool":
+        program = _keep_true(program)
+    given = file_facts(program)
+    if options.provenance == "bool":
+        given = [_drop_false(facts) for facts in given]
+    grounding = ground_program(program, Certain(), given, outputs, iter_limit=options.iter_limit, limits=options.limits)
+    return [Answer(relations[name], grounding.tuples(name), None) for name in outputs]
+
+
+def default_outputs(program: ir.Program) -> list[str]:
+    """The queries of a program in order; without one, all relations that are filled and not hidden, by name."""
+    if program.queries:
+        return [query.name for query in program.queries]
+    filled = {part.relation for part in (*program.facts, *program.rules)}
+    # A `#` is in names that the analysis made.
+    return sorted(r.name for r in program.relations if r.name in filled and not r.hidden and "#" not in r.name)
+
+
+def check_outputs(outputs: Sequence[str], relations: Sequence[str] | dict[str, ir.Relation]) -> None:
+    """Raises `InputError` for the outputs that are no relations."""
+    unknown = [name for name in outputs if name not in relations]
+    if unknown:
+        known = [name for name in relations if "#" not in name]
+        listed = f"the relations are {', '.join(f'`{name}`' for name in sorted(known))}" if known else None
+        raise InputError(
+            *(
+                Diagnostic(f"the program has no relation `{name}`", hint=near_name(name, known) or listed)
+                for name in unknown
+            )
+        )
+
+
+def file_facts(program: ir.Program) -> list[GivenFacts]:
+    """The facts of the program's files. Raises `InputError` for what cannot be read or does not fit."""
+    relations = {relation.name: relation for relation in program.relations}
+    given = []
+    for file in program.files:
+        relation = relations[file.relation]
+        facts = read_facts(file, relation)
+        values = [values for _, values in facts]
+        tuples = fit_tuples(values, relation.columns, f"facts of `{relation.name}`", program.variants)
+        given.append(GivenFacts(relation.name, tuples, tags=[tag for tag, _ in facts]))
+    return given
+
+
+class Certain:
+    """Reads no tags: every fact is certain, and so is every tuple that is possible."""
+
+    uses_tags = False
+    respects_groups = False
+
+    def prior(self, tag: float | bool) -> float | None:
+        return None
+
+
+def _keep_true(program: ir.Program) -> ir.Program:
+    """The program without what is tagged false, as `bool` reads tags: false facts, and rows of rules with tag 0.
+
+    A fact's tag that is a number counts as true.
+    """
+    facts = tuple(fact for fact in program.facts if fact.tag is not False)
+    return replace(program, facts=facts, rules=tuple(map(_constrain_tag, program.rules)))
+
+
+def _drop_false(facts: GivenFacts) -> GivenFacts:
+    assert facts.tags is not None
+    kept = [i for i, tag in enumerate(facts.tags) if tag is not False]
+    return replace(facts, tuples=[facts.tuples[i] for i in kept], tags=[facts.tags[i] for i in kept])
+
+
+def _constrain_tag(rule: ir.Rule) -> ir.Rule:
+    if rule.tag is None:
+        return rule
+    condition = rule.tag
+    if condition.type is not ValueType.BOOL:
+        zero = ir.Constant(0.0 if condition.type.is_float else 0, condition.type)
+        condition = ir.Binary("!=", condition, zero, ValueType.BOOL, condition.span)
+    return replace(rule, tag=None, body=(*rule.body, ir.Constraint(condition, condition.span)))
+
+
+def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options: Options) -> list[Answer]:
+    # JAX takes a second to import, and discrete programs do without.
+    from scallax.batch import Arguments, Signature, evaluate_batch
+    from scallax.provenance import resolve_provenance
+
+    provenance = resolve_provenance(
+        options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions
+    )
+    names = [relation.name for relation in outputs]
+    grounding = ground_program(
+        program,
+        provenance,
+        file_facts(program),
+        names,
+        uniform_choices=options.wmc_with_disjunctions,
+        iter_limit=options.iter_limit,
+        limits=options.limits,
+    )
+    operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in names)])
+    tags = np.zeros(0, np.float32)
+    if len(operands):
+        compiled = compile_outputs(grounding, provenance, operands)
+        signature = Signature(provenance, (), (), len(operands))
+        tags = np.asarray(evaluate_batch(signature, compiled, Arguments(())))[0]
+    if provenance.refusal is not None and np.isnan(tags).any():
+        raise UnsupportedError(provenance.refusal)
+    return _split(outputs, grounding, tags)
+
+
+def _split(outputs: Sequence[ir.Relation], grounding: Grounding, tags: np.ndarray) -> list[Answer]:
+    answers, start = [], 0
+    for relation in outputs:
+        tuples = grounding.tuples(relation.name)
+        # The shortest numbers that are equal to the tags in float32.
+        numbers = [float(str(tag)) for tag in tags[start : start + len(tuples)]]
+        answers.append(Answer(relation, tuples, numbers))
+        start += len(tuples)
+    return answers

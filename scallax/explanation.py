@@ -1,0 +1,62 @@
+"""Plans as text: the strata of a program with the join order of every rule and the rows they gave."""
+
+from collections.abc import Sequence
+
+from scallax import ir
+from scallax.answers import Certain, Options, check_outputs, default_outputs, file_facts
+from scallax.engine import analyse_program, ground_program
+from scallax.grounding.fixpoint import Grounding
+from scallax.imports import read_imports
+from scallax.planner.algebra import DeltaRule, Stratum
+from scallax.planner.joins import plan_joins
+from scallax.planner.plan import plan
+from scallax.source import Source
+
+
+def explain_plan(program: str, outputs: Sequence[str] | None = None) -> str:
+    """The plan that computes `outputs`, with row counts: the program is grounded, tags aside.
+
+    Without outputs, the program's queries are planned for; without these, all relations that are not hidden. Each
+    stratum names its relations with their numbers of tuples, and then every version of its rules: the number of rows
+    that the rule gave in all its versions (bindings of its body, before equal tuples are merged) and the steps. Raises
+    what running the program raises.
+    """
+    source = Source(program)
+    checked = analyse_program([*read_imports([source]), source])
+    return explain(checked, default_outputs(checked) if outputs is None else outputs, Options())
+
+
+def explain(program: ir.Program, outputs: Sequence[str], options: Options) -> str:
+    """`explain_plan` of a checked program; of the options, the limits count."""
+    check_outputs(outputs, [relation.name for relation in program.relations])
+    grounding = ground_program(
+        program, Certain(), file_facts(program), outputs, iter_limit=options.iter_limit, limits=options.limits
+    )
+    lines: list[str] = []
+    for stratum in plan(program, outputs).strata:
+        relations = (f"{name} ({_count(grounding.relations[name].size, 'tuple')})" for name in stratum.relations)
+        lines.append(f"stratum {', '.join(relations)}")
+        for version in (*stratum.once, *stratum.each_round):
+            lines += [f"  {line}" for line in _explain_version(version, stratum, grounding)]
+    return "\n".join(lines)
+
+
+def _explain_version(version: DeltaRule, stratum: Stratum, grounding: Grounding) -> list[str]:
+    # The sizes that grounding had when it planned this stratum.
+    sizes = {
+        literal.relation: grounding.relations[literal.relation].size
+        for literal in version.rule.body
+        if isinstance(literal, ir.Atom) and literal.relation not in stratum.relations
+    }
+    rows = _count(grounding.rule_rows.get(version.index, 0), "row")
+    place = ""
+    if version.rule.span is not None:
+        line, column = version.rule.span.source.position(version.rule.span.start)
+        place = f" at {version.rule.span.source.name}:{line}:{column}"
+    delta = "" if version.delta is None else ", each round"
+    steps = str(plan_joins(version, sizes)).splitlines()
+    return [f"rule for {version.rule.relation}{place}: {rows}{delta}", *(f"  {step}" for step in steps)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,643 @@
+"""Aggregates as derivations: certain tuples are reduced as numbers, uncertain ones one by one into shared nodes.
+
+The value of an aggregate in a world is that over the tuples which hold there. Worlds are not enumerated: tuples are
+taken in value order, and what different choices have in common (a sum reached so far, "none of the better ones") is
+one node.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from scallax import ir
+from scallax.errors import Diagnostic, GroundingError, UnsupportedError
+from scallax.grounding.arithmetic import truncated_quotient
+from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
+from scallax.grounding.derivations import ONE
+from scallax.grounding.relation import GroundRelation
+from scallax.grounding.symbols import Symbols, as_objects, decode, encode, native_dtype, sort_keys
+from scallax.kernels.rows import RowTable, expand_ranges, group
+from scallax.values import ValueType
+
+# A group whose result can take more values than this is refused.
+_MOST_VALUES = 1 << 16
+# Draws of `uniform` and `categorical`.
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """Results of an aggregate: a row for each way in which a group can have one, columns of codes by variable."""
+
+    num_rows: int
+    columns: dict[str, np.ndarray]
+    factors: list[Factor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Elements:
+    """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
+
+    `positions` are counted from 0 in each group. `ranks` number the values of each column in their order.
+    """
+
+    groups: np.ndarray
+    positions: np.ndarray
+    arguments: list[np.ndarray]
+    values: list[np.ndarray]
+    ranks: list[np.ndarray]
+    value_ranks: list[np.ndarray]
+    operands: np.ndarray
+    num_groups: int
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, rows: np.ndarray) -> "_Elements":
+        groups = self.groups[rows]
+        return _Elements(
+            groups,
+            _positions(groups, self.num_groups),
+            [column[rows] for column in self.arguments],
+            [column[rows] for column in self.values],
+            [column[rows] for column in self.ranks],
+            [column[rows] for column in self.value_ranks],
+            self.operands[rows],
+            self.num_groups,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """Groups, columns of result codes, and the operands that are conjoined for each row."""
+
+    groups: np.ndarray
+    columns: list[np.ndarray]
+    factors: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reducer:
+    """One aggregate at work."""
+
+    reduce: ir.Reduce
+    symbols: Symbols
+    builder: DerivationBuilder
+    rule: int
+    uses_tags: bool
+
+
+def reduce_groups(
+    reduce: ir.Reduce,
+    body: GroundRelation,
+    domain: GroundRelation | None,
+    symbols: Symbols,
+    builder: DerivationBuilder,
+    rule: int,
+    uses_tags: bool,
+) -> Reduced:
+    """The results of an aggregate for every group, with the operands under which they hold.
+
+    Raises `GroundingError` for a group with too many possible values, and `UnsupportedError` where an aggregator
+    that weighs tuples meets an uncertain one.
+    """
+    reducer = _Reducer(reduce, symbols, builder, rule, uses_tags)
+    num_keys = len(reduce.keys)
+    keys = body.columns[:num_keys]
+    table = RowTable(num_keys)
+    if domain is None:
+        groups = table.insert(keys, body.size)
+        of_domain = None
+    else:
+        places = {variable.name: i for i, variable in enumerate(reduce.groups)}
+        of_domain = table.insert([domain.columns[places[key.name]] for key in reduce.keys], domain.size)
+        groups = table.find(keys, body.size)
+    # Without a key there is one group, which may be empty.
+    num_groups = table.size if num_keys else 1
+    results = _OPERATORS[reduce.op](reducer, _elements(reducer, body, groups, num_groups))
+    factors = [Factor(operands) for operands in results.factors]
+    if domain is None or of_domain is None:
+        columns = [column[results.groups] for column in table.columns]
+        columns += results.columns
+    else:
+        starts, order = group(results.groups, num_groups)
+        first = starts[of_domain] if domain.size else of_domain
+        count = starts[of_domain + 1] - first if domain.size else of_domain
+        tuples, rows = expand_ranges(first, count)
+        rows = order[rows]
+        columns = [column[tuples] for column in domain.columns]
+        columns += [column[rows] for column in results.columns]
+        factors = [Factor(factor.operands[rows]) for factor in factors]
+        if not domain.certain:
+            factors.insert(0, Factor(domain.operands[tuples]))
+    names = [variable.name for variable in (*reduce.groups, *reduce.results)]
+    num_rows = len(columns[0]) if columns else len(results.groups)
+    return Reduced(num_rows, dict(zip(names, columns, strict=True)), factors)
+
+
+def _elements(reducer: _Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int) -> _Elements:
+    reduce = reducer.reduce
+    variables = (*reduce.arguments, *reduce.values)
+    columns = body.columns[len(reduce.keys) :]
+    ranks = [
+        _dense(sort_keys(decode(codes, variable.type, reducer.symbols), variable.type, reducer.symbols))
+        for codes, variable in zip(columns, variables, strict=True)
+    ]
+    rows = np.lexsort((*ranks[::-1], groups))
+    rows = rows[groups[rows] >= 0]
+    operands = np.full(len(rows), ONE) if reduce.is_discrete else body.operands[rows]
+    end = len(reduce.arguments)
+    return _Elements(
+        groups[rows],
+        _positions(groups[rows], num_groups),
+        [column[rows] for column in columns[:end]],
+        [column[rows] for column in columns[end:]],
+        [rank[rows] for rank in ranks],
+        [rank[rows] for rank in ranks[end:]],
+        operands,
+        num_groups,
+    )
+
+
+def _dense(keys: np.ndarray) -> np.ndarray:
+    """The number of each value in the order of all; equal values have one."""
+    return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _positions(groups: np.ndarray, num_groups: int) -> np.ndarray:
+    """The place of each row in its group; the rows are sorted by group."""
+    counts = np.bincount(groups, minlength=num_groups)
+    return np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+# Folds ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """A value that grows tuple by tuple; `state` are columns of native values of the given types.
+
+    `start` are those of no tuple. `bulk` adds, to the states of all groups, tuples with the groups they are of; `add`
+    one tuple to each state. `finish` gives results, and where there are any.
+    """
+
+    types: tuple[ValueType, ...]
+    start: tuple[object, ...]
+    bulk: Callable[[list[np.ndarray], np.ndarray, np.ndarray], list[np.ndarray]]
+    add: Callable[[list[np.ndarray], np.ndarray], list[np.ndarray]]
+    finish: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]
+
+
+def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
+    """The states that each group can reach, and the nodes that say it does.
+
+    Certain tuples are added first, all at once; where their order matters, only those of groups without any other.
+    """
+    fold = _FOLDS[reducer.reduce.op](reducer)
+    first = elements.operands == ONE
+    if reducer.reduce.op == "string_join":
+        first = ~np.isin(elements.groups, elements.groups[~first])
+    # Of a count of several columns, any will do.
+    native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
+    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
+    state = fold.bulk(state, native[first], elements.groups[first])
+    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
+    groups, operands, native = elements.groups[~first], elements.operands[~first], native[~first]
+    positions = _positions(groups, elements.num_groups)
+    # Tuples in turn, those of one turn side by side.
+    starts, order = group(positions, int(positions.max(initial=-1)) + 1)
+    for first, end in pairwise(starts.tolist()):
+        rows = order[first:end]
+        chosen = np.full(elements.num_groups, -1)
+        chosen[groups[rows]] = rows
+        states = _add_in_turn(reducer, fold, states, chosen[states.groups], native, operands)
+    results, there = fold.finish(states.columns)
+    codes = encode(results, reducer.reduce.results[0].type, reducer.symbols)
+    if there is None:
+        return _Results(states.groups, [codes], [states.operands])
+    return _Results(states.groups[there], [codes[there]], [states.operands[there]])
+
+
+@dataclass(frozen=True, slots=True)
+class _States:
+    groups: np.ndarray
+    columns: list[np.ndarray]
+    operands: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "_States":
+        return _States(self.groups[rows], [column[rows] for column in self.columns], self.operands[rows])
+
+
+def _add_in_turn(
+    reducer: _Reducer,
+    fold: _Fold,
+    states: _States,
+    tuples: np.ndarray,
+    native: np.ndarray,
+    operands: np.ndarray,
+) -> _States:
+    """The states after one more tuple of each group: `tuples` int64 `[states]`, -1 for none."""
+    builder = reducer.builder
+    taken = np.flatnonzero(tuples >= 0)
+    rows = tuples[taken]
+    grown = fold.add([column[taken] for column in states.columns], native[rows])
+    uncertain = operands[rows] != ONE
+    if not np.any(uncertain):
+        columns = [column.copy() for column in states.columns]
+        for column, values in zip(columns, grown, strict=True):
+            column[taken] = values
+        return _States(states.groups, columns, states.operands)
+    # With the tuple, without it, and where the group has no more tuples.
+    left_out = taken[uncertain]
+    kept = np.flatnonzero(tuples < 0)
+    sources = np.concatenate([taken, left_out, kept])
+    groups = states.groups[sources]
+    columns = [
+        np.concatenate([values, column[left_out], column[kept]])
+        for column, values in zip(states.columns, grown, strict=True)
+    ]
+    codes = [encode(column, type, reducer.symbols) for column, type in zip(columns, fold.types, strict=True)]
+    table = RowTable(1 + len(codes))
+    ids = table.insert([groups, *codes], len(groups))
+    first = np.empty(table.size, np.int64)
+    first[ids[::-1]] = np.arange(len(ids))[::-1]
+    _check_size(reducer, groups[first])
+    merged = _States(groups[first], [column[first] for column in columns], np.empty(table.size, np.int64))
+    # Certain steps and finished groups keep their operands: nothing else leads to their states.
+    same = np.concatenate([~uncertain, np.zeros(len(left_out), np.bool_), np.ones(len(kept), np.bool_)])
+    lone = np.bincount(ids, minlength=table.size) == 1
+    plain = same & lone[ids]
+    merged.operands[ids[plain]] = states.operands[sources[plain]]
+    opened = np.ones(table.size, np.bool_)
+    opened[ids[plain]] = False
+    merged.operands[opened] = builder.add_nodes(int(np.count_nonzero(opened)))
+    with_tuple = np.flatnonzero(~plain[: len(taken)])
+    without = np.arange(len(taken), len(taken) + len(left_out))
+    others = np.flatnonzero(~plain[len(taken) + len(left_out) :]) + len(taken) + len(left_out)
+    tuple_operands = operands[rows]
+    for places, factor in (
+        (with_tuple, Factor(tuple_operands[with_tuple])),
+        (without, Factor(tuple_operands[uncertain], negated=True)),
+        (others, Factor(np.full(len(others), ONE))),
+    ):
+        if len(places):
+            pair = conjoin(builder, [Factor(states.operands[sources[places]]), factor], len(places), reducer.rule)
+            builder.add(merged.operands[ids[places]], pair, np.zeros(len(places), np.bool_), reducer.rule)
+    return merged
+
+
+def _check_size(reducer: _Reducer, groups: np.ndarray) -> None:
+    largest = int(np.bincount(groups).max(initial=0))
+    if largest > _MOST_VALUES:
+        reduce = reducer.reduce
+        raise GroundingError(
+            Diagnostic(
+                f"`{reduce.op}` can take more than {_MOST_VALUES:,} values in one group",
+                reduce.span,
+                f"group it by more variables, aggregate fewer uncertain tuples, or take all with `{reduce.op}!`",
+            )
+        )
+
+
+def _repeated(value: object, type: ValueType, count: int) -> np.ndarray:
+    if native_dtype(type) == np.dtype(object):
+        return as_objects([value] * count)
+    return np.full(count, value, native_dtype(type))
+
+
+def _wrapped(values: np.ndarray, type: ValueType) -> np.ndarray:
+    """Integers modulo the size of their type, which sums of 64 bits are by themselves."""
+    if not type.is_integer or (values.dtype != object and type.bounds[1] - type.bounds[0] >= (1 << 64) - 1):
+        return values
+    low, high = type.bounds
+    return (values - low) % (high - low + 1) + low
+
+
+def _count(reducer: _Reducer) -> _Fold:
+    one = np.uint64(1)
+
+    def bulk(state: list[np.ndarray], _: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        return [state[0] + np.bincount(groups, minlength=len(state[0])).astype(np.uint64)]
+
+    return _Fold((ValueType.USIZE,), (0,), bulk, lambda state, _: [state[0] + one], lambda state: (state[0], None))
+
+
+def _sum(reducer: _Reducer) -> _Fold:
+    return _arithmetic(reducer, np.add, 0)
+
+
+def _product(reducer: _Reducer) -> _Fold:
+    return _arithmetic(reducer, np.multiply, 1)
+
+
+def _arithmetic(reducer: _Reducer, operation: np.ufunc, start: int) -> _Fold:
+    type = reducer.reduce.values[0].type
+
+    def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        total = state[0].copy()
+        operation.at(total, groups, values)
+        return [_wrapped(total, type)]
+
+    def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        return [_wrapped(operation(state[0], values), type)]
+
+    return _Fold((type,), (start,), bulk, add, lambda state: (state[0], None))
+
+
+def _average(reducer: _Reducer) -> _Fold:
+    """No tuple has no average."""
+    type = reducer.reduce.values[0].type
+    total = _sum(reducer)
+
+    def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        return [*total.bulk(state[:1], values, groups), state[1] + np.bincount(groups, minlength=len(state[1]))]
+
+    def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        return [*total.add(state[:1], values), state[1] + 1]
+
+    def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        there = state[1] > 0
+        number = np.where(there, state[1], 1)
+        if type.is_float:
+            return (state[0] / number).astype(state[0].dtype), there
+        return truncated_quotient(state[0], number.astype(state[0].dtype), type), there
+
+    return _Fold((type, ValueType.I64), (0, 0), bulk, add, finish)
+
+
+def _join_strings(reducer: _Reducer) -> _Fold:
+    """Texts with the separator between them; whether there is a first one is part of the state."""
+    symbols = reducer.symbols
+    separator = str(dict(reducer.reduce.parameters).get("separator", ""))
+    (empty,) = symbols.intern([""])
+
+    def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        starts, order = group(groups, len(state[0]))
+        texts = symbols.values(values[order])
+        joined = [separator.join(texts[first:end]) for first, end in pairwise(starts.tolist())]
+        return [symbols.intern(joined), np.diff(starts) > 0]
+
+    def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        before, texts = symbols.values(state[0]), symbols.values(values)
+        joined = [
+            f"{left}{separator}{right}" if started else right
+            for left, right, started in zip(before, texts, state[1].tolist(), strict=True)
+        ]
+        return [symbols.intern(joined), np.ones(len(joined), np.bool_)]
+
+    return _Fold((ValueType.STRING, ValueType.BOOL), (int(empty), False), bulk, add, lambda state: (state[0], None))
+
+
+def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
+    """One text for each world; with `all`, one for each choice of a tuple for every argument, or of all without any."""
+    if not dict(reducer.reduce.parameters).get("all", False):
+        return _fold(reducer, elements)
+    fold = _join_strings(reducer)
+    slots = elements.positions
+    if elements.arguments:
+        columns = (elements.groups, *elements.ranks[: len(elements.arguments)])
+        changes = np.ones(len(elements), np.bool_)
+        changes[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+        # The place of each argument among those of its group.
+        slots = np.cumsum(changes) - 1
+        first = np.zeros(elements.num_groups, np.int64)
+        first[elements.groups[::-1]] = slots[::-1]
+        slots = slots - first[elements.groups]
+    (texts,) = elements.values
+    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
+    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
+    for slot in range(int(slots.max(initial=-1)) + 1):
+        rows = np.flatnonzero(slots == slot)
+        counts = np.bincount(elements.groups[rows], minlength=elements.num_groups)
+        offsets = np.cumsum(counts) - counts
+        done = states[counts[states.groups] == 0]
+        states = states[counts[states.groups] > 0]
+        sources, places = expand_ranges(offsets[states.groups], counts[states.groups])
+        states, chosen = states[sources], rows[places]
+        factors = [Factor(states.operands), Factor(elements.operands[chosen])]
+        operands = _conjunctions(reducer, factors)
+        columns = fold.add(states.columns, texts[chosen])
+        states = _States(
+            np.concatenate([states.groups, done.groups]),
+            [np.concatenate(pair) for pair in zip(columns, done.columns, strict=True)],
+            np.concatenate([operands, done.operands]),
+        )
+        _check_size(reducer, states.groups)
+    return _Results(states.groups, [states.columns[0]], [states.operands])
+
+
+def _conjunctions(reducer: _Reducer, factors: Sequence[Factor]) -> np.ndarray:
+    """Operands that hold where all factors do: a node only where no single operand says it."""
+    pair = conjoin(reducer.builder, factors, len(factors[0].operands), reducer.rule)
+    operands = pair.left.copy()
+    rows = np.flatnonzero((pair.right != ONE) | pair.left_negated)
+    operands[rows] = reducer.builder.conjunction(pair[rows], reducer.rule)
+    return operands
+
+
+_FOLDS = {
+    "count": _count,
+    "sum": _sum,
+    "prod": _product,
+    "avg": _average,
+    "weighted_sum": _sum,
+    "weighted_avg": _average,
+    "string_join": _join_strings,
+}
+
+
+def _weighted(reducer: _Reducer, elements: _Elements) -> _Results:
+    _require_certain(reducer, elements, "its value would depend on probabilities")
+    return _fold(reducer, elements)
+
+
+def _require_certain(reducer: _Reducer, elements: _Elements, why: str) -> None:
+    if np.any(elements.operands != ONE):
+        op = reducer.reduce.op
+        raise UnsupportedError(
+            Diagnostic(f"`{op}` over uncertain tuples is not supported yet: {why}", reducer.reduce.span)
+        )
+
+
+# Truth ----------------------------------------------------------------------------------------------------------------
+
+
+def _exists(reducer: _Reducer, elements: _Elements) -> _Results:
+    """True with each tuple, false where none holds."""
+    certain = np.zeros(elements.num_groups, np.bool_)
+    certain[elements.groups[elements.operands == ONE]] = True
+    open_elements = elements[~certain[elements.groups]]
+    held = np.flatnonzero(certain)
+    none = np.full(elements.num_groups, ONE)
+    _conjoin_negations(reducer, open_elements, none)
+    empty = np.flatnonzero(~certain)
+    value = reducer.reduce.op == "exists"
+    groups = np.concatenate([held, open_elements.groups, empty])
+    truth = np.repeat([value, value, not value], [len(held), len(open_elements), len(empty)])
+    operands = np.concatenate([np.full(len(held), ONE), open_elements.operands, none[empty]])
+    return _Results(groups, [truth.astype(np.int64)], [operands])
+
+
+def _conjoin_negations(reducer: _Reducer, elements: _Elements, nodes: np.ndarray) -> None:
+    """Puts "none of its uncertain tuples" in the place of each group that has any, as a balanced tree."""
+    groups, operands, negated = elements.groups, elements.operands, True
+    while len(groups):
+        positions = _positions(groups, elements.num_groups)
+        left = np.flatnonzero(positions % 2 == 0)
+        right = np.full(len(left), ONE)
+        places = np.cumsum(positions % 2 == 0) - 1
+        odd = np.flatnonzero(positions % 2 == 1)
+        right[places[odd]] = operands[odd]
+        operands = _conjunctions(reducer, [Factor(operands[left], negated), Factor(right, negated)])
+        groups, negated = groups[left], False
+        if not len(odd):
+            break
+    nodes[groups] = operands
+
+
+# The best tuples ------------------------------------------------------------------------------------------------------
+
+
+def _best(reducer: _Reducer, elements: _Elements) -> _Results:
+    """Each tuple with "none of the better ones"; tuples of one value do not exclude each other.
+
+    What is worse than a certain tuple is never the best.
+    """
+    sign = -1 if reducer.reduce.op in ("max", "argmax") else 1
+    ranks = [sign * rank for rank in elements.value_ranks]
+    elements = elements[np.lexsort((*ranks[::-1], elements.groups))]
+    changes = np.ones(len(elements), np.bool_)
+    same = np.ones(max(len(elements) - 1, 0), np.bool_)
+    for column in (elements.groups, *elements.value_ranks):
+        same &= column[1:] == column[:-1]
+    changes[1:] = ~same
+    strata = np.cumsum(changes)
+    # The stratum of each group's first certain tuple.
+    last = np.full(elements.num_groups, len(elements) + 1)
+    certain = np.flatnonzero(elements.operands == ONE)[::-1]
+    last[elements.groups[certain]] = strata[certain]
+    kept = strata <= last[elements.groups]
+    elements, strata = elements[kept], strata[kept]
+    changes = np.diff(strata, prepend=0) != 0
+    starts = np.flatnonzero(changes)[np.cumsum(changes) - 1]
+    before = _prefixes(reducer, elements.groups, elements.operands, elements.num_groups, negated=True)[starts]
+    columns = elements.arguments
+    if reducer.reduce.op in ("min", "max"):
+        columns = elements.arguments + elements.values
+    return _Results(elements.groups, columns, [before, elements.operands])
+
+
+def _prefixes(
+    reducer: _Reducer, groups: np.ndarray, operands: np.ndarray, num_groups: int, negated: bool
+) -> np.ndarray:
+    """For each row the conjunction of those before it in its group, or of their complements.
+
+    Of pairs first, then of single rows: at most two nodes for each row, at a depth of twice the logarithm.
+    """
+    result = np.full(len(groups), ONE)
+    right = np.flatnonzero(_positions(groups, num_groups) % 2 == 1)
+    if not len(right):
+        return result
+    left = np.flatnonzero(_positions(groups, num_groups) % 2 == 0)
+    pairs = np.full(len(groups), ONE)
+    # Nothing comes after a group's last pair.
+    inner = right[:-1][groups[right[:-1]] == groups[np.minimum(right[:-1] + 1, len(groups) - 1)]]
+    if right[-1] + 1 < len(groups) and groups[right[-1]] == groups[right[-1] + 1]:
+        inner = np.append(inner, right[-1])
+    pairs[inner - 1] = _conjunctions(reducer, [Factor(operands[inner - 1], negated), Factor(operands[inner], negated)])
+    result[left] = _prefixes(reducer, groups[left], pairs[left], num_groups, negated=False)
+    result[right] = _conjunctions(reducer, [Factor(result[right - 1]), Factor(operands[right - 1], negated)])
+    return result
+
+
+# Orders and choices ---------------------------------------------------------------------------------------------------
+
+
+def _sort(reducer: _Reducer, elements: _Elements) -> _Results:
+    """Every tuple with its place among all possible ones: the largest value first, unless `asc` is given."""
+    parameters = dict(reducer.reduce.parameters)
+    ascending = parameters.get("asc", not parameters.get("desc", True))
+    sign = 1 if ascending else -1
+    ranks = [sign * rank for rank in elements.value_ranks]
+    elements = elements[np.lexsort((*ranks[::-1], elements.groups))]
+    columns = elements.arguments + (elements.values if reducer.reduce.op == "sort" else [])
+    return _Results(elements.groups, [elements.positions, *columns], [elements.operands])
+
+
+def _enumerate(reducer: _Reducer, elements: _Elements) -> _Results:
+    return _Results(elements.groups, [elements.positions, *elements.values], [elements.operands])
+
+
+def _rank(reducer: _Reducer, elements: _Elements) -> _Results:
+    """Certain tuples weigh the same: the order is that of the values."""
+    _require_certain(reducer, elements, "their order would depend on probabilities")
+    return _enumerate(reducer, elements)
+
+
+def _top(reducer: _Reducer, elements: _Elements) -> _Results:
+    _require_certain(reducer, elements, "the choice would depend on probabilities")
+    k = 1 if reducer.reduce.op == "unique" else int(dict(reducer.reduce.parameters).get("k", 1))
+    elements = elements[elements.positions < k]
+    return _Results(elements.groups, elements.values, [elements.operands])
+
+
+def _sample(reducer: _Reducer, elements: _Elements) -> _Results:
+    """As many tuples of each group as asked for, all equally likely, the same ones in every run."""
+    _require_certain(reducer, elements, "the choice would depend on probabilities")
+    k = int(dict(reducer.reduce.parameters)["k"])
+    draws = np.random.default_rng(_SEED).random(len(elements))
+    drawn = np.lexsort((draws, elements.groups))
+    chosen = np.sort(drawn[elements.positions < k])
+    elements = elements[chosen]
+    return _Results(elements.groups, elements.values, [elements.operands])
+
+
+def _share(reducer: _Reducer, elements: _Elements) -> _Results:
+    """`normalize` and `softmax`: tuples that exclude each other, equally likely as all are certain."""
+    if not reducer.uses_tags:
+        return _Results(elements.groups, elements.values, [elements.operands])
+    _require_certain(reducer, elements, "its tags would depend on probabilities")
+    counts = np.bincount(elements.groups, minlength=elements.num_groups)
+    literals = reducer.builder.add_exclusive(1.0 / counts[elements.groups], elements.groups)
+    return _Results(elements.groups, elements.values, [literals])
+
+
+def _exclude(reducer: _Reducer, elements: _Elements) -> _Results:
+    """`disjunct`: tuples keep their tags, and those of equal arguments exclude each other."""
+    columns = elements.arguments + elements.values
+    if not reducer.uses_tags:
+        return _Results(elements.groups, columns, [elements.operands])
+    table = RowTable(1 + len(elements.arguments))
+    sets = table.insert([elements.groups, *elements.arguments], len(elements))
+    literals = reducer.builder.add_exclusive(np.ones(len(elements)), sets)
+    return _Results(elements.groups, columns, [elements.operands, literals])
+
+
+_OPERATORS: dict[str, Callable[[_Reducer, _Elements], _Results]] = {
+    "count": _fold,
+    "sum": _fold,
+    "prod": _fold,
+    "avg": _fold,
+    "string_join": _string_join,
+    "weighted_sum": _weighted,
+    "weighted_avg": _weighted,
+    "exists": _exists,
+    "forall": _exists,
+    "min": _best,
+    "max": _best,
+    "argmin": _best,
+    "argmax": _best,
+    "sort": _sort,
+    "argsort": _sort,
+    "enumerate": _enumerate,
+    "rank": _rank,
+    "unique": _top,
+    "top": _top,
+    "uniform": _sample,
+    "categorical": _sample,
+    "normalize": _share,
+    "softmax": _share,
+    "disjunct": _exclude,
+}

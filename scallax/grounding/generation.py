@@ -1,0 +1,71 @@
+"""Foreign predicates over tables: the tuples that each row of inputs matches."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scallax.errors import Diagnostic, GroundingError
+from scallax.grounding.calls import distinct_rows
+from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values
+from scallax.kernels.rows import expand_ranges
+from scallax.predicates import PREDICATES
+from scallax.source import Span
+from scallax.values import ValueType
+
+
+def generate_rows(
+    name: str,
+    inputs: Sequence[np.ndarray],
+    types: Sequence[ValueType],
+    num_rows: int,
+    symbols: Symbols,
+    max_rows: int,
+    span: Span | None,
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray | None]:
+    """The row of each match, ascending, the columns of outputs as codes, and the probabilities if it has any.
+
+    `inputs` are codes; `types` are those of all arguments. Predicates over single values are called once for every
+    distinct row. GroundingError beyond `max_rows`.
+    """
+    predicate = PREDICATES[name]
+    if predicate.values is not None:
+        rows, outputs = _expand_values(name, inputs, types, num_rows, symbols)
+        return rows, outputs, None
+    natives = [decode(column, type, symbols) for column, type in zip(inputs, types, strict=False)]
+    if predicate.probability is not None:
+        # Infinite differences are certain or impossible, and NaN is left out below.
+        with np.errstate(all="ignore"):
+            probability = np.broadcast_to(predicate.probability(*natives), num_rows)
+        rows = np.flatnonzero(~np.isnan(probability))
+        # Tags are f32 numbers in the language.
+        return rows, [], probability[rows].astype(np.float32).astype(np.float64)
+    assert predicate.columns is not None
+    if predicate.count is not None and predicate.count(*natives).sum() > max_rows:
+        message = f"`{name.rstrip('=')}` in this rule gives over {max_rows:,} rows"
+        raise GroundingError(Diagnostic(message, span, "narrow its bounds"))
+    with np.errstate(invalid="ignore"):
+        matches = predicate.columns(*natives)
+    output_types = types[len(inputs) :]
+    return (
+        matches.rows,
+        [encode(column, type, symbols) for column, type in zip(matches.outputs, output_types, strict=True)],
+        None,
+    )
+
+
+def _expand_values(
+    name: str, inputs: Sequence[np.ndarray], types: Sequence[ValueType], num_rows: int, symbols: Symbols
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    function = PREDICATES[name].values
+    assert function is not None
+    distinct, inverse = distinct_rows(inputs, num_rows)
+    columns = [decode_values(column, type, symbols) for column, type in zip(distinct, types, strict=False)]
+    images = [list(function(*values)) for values in zip(*columns, strict=True)]
+    counts = np.array([len(image) for image in images], np.int64)
+    starts = np.cumsum(counts) - counts
+    rows, positions = expand_ranges(starts[inverse], counts[inverse])
+    outputs = []
+    for i, type in enumerate(types[len(inputs) :]):
+        values = [match[i] for image in images for match in image]
+        outputs.append(encode_values(values, type, symbols)[positions])
+    return rows, outputs

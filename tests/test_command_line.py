@@ -1,0 +1,316 @@
+"""The command line: what it prints, its exit codes, and what it does not import."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+import scallax
+from scallax.__main__ import main
+from scallax.answers import Options
+from scallax.repl import EntryCompleter, Session, interact
+from scallax.source import Source
+from scallax.syntax.parser import is_unfinished
+
+PROGRAM = """type edge(from: i32, to: i32)
+rel edge = {0.5::(0, 1), 0.25::(1, 2), false::(2, 3)}
+rel path(x, z) = edge(x, z) or path(x, y) and edge(y, z)
+@hidden rel secret(1)
+rel always()
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "graph.scl"
+    path.write_text(PROGRAM)
+    return str(path)
+
+
+def output(capsys, *arguments: str) -> str:
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def failure(capsys, *arguments: str) -> tuple[int, str]:
+    code = main(arguments)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return code, captured.err
+
+
+def test_relations_are_printed_by_name_and_tuples_in_order(file: str, capsys):
+    assert output(capsys, "run", file, "--format", "csv") == (
+        "always\nedge,0,1\nedge,1,2\nedge,2,3\npath,0,1\npath,0,2\npath,0,3\npath,1,2\npath,1,3\npath,2,3\n"
+    )
+
+
+def test_imports_and_files_of_facts(tmp_path: Path, capsys):
+    (tmp_path / "lib.scl").write_text("type T = C(i32) | D()\nrel n(new C(x)) = b(x)\n")
+    (tmp_path / "b.csv").write_text("0.5,1\n0.25,2\n")
+    main_file = tmp_path / "main.scl"
+    main_file.write_text('import "lib.scl"\n@file("b.csv", has_probability=true) type b(i32)\nquery n\n')
+    file = str(main_file)
+    assert output(capsys, "run", file, "--format", "csv") == "n,C(1)\nn,C(2)\n"
+    assert output(capsys, "run", file, "--format", "csv", "-p", "topkproofs") == "n,0.5,C(1)\nn,0.25,C(2)\n"
+    assert output(capsys, "check", file) == ""
+    assert "rule for n" in output(capsys, "plan", file)
+
+
+def test_false_facts_do_not_hold_under_bool(file: str, capsys):
+    text = output(capsys, "run", file, "--format", "json", "--provenance", "bool", "--query", "path", "-q", "secret")
+    assert json.loads(text) == {"path": {"tuples": [[0, 1], [0, 2], [1, 2]]}, "secret": {"tuples": [[1]]}}
+
+
+@pytest.mark.parametrize("provenance", ["unit", "bool"])
+def test_answers_without_jax_are_those_of_the_reasoner(provenance: str, tmp_path: Path, capsys):
+    text = """rel a = {true::1, false::2, 0.5::3, 4, 0.0::5}
+rel b = {false::4, 3, 5}
+rel c(x) = a(x), not b(x)
+rel false::d(x) = a(x)
+rel x > 3 :: e(x) = a(x)
+rel x - 3 :: f(x) = a(x), not e(x)
+rel g(x) = a(x), not f(x)
+"""
+    (tmp_path / "a.scl").write_text(text)
+    answers = json.loads(output(capsys, "run", str(tmp_path / "a.scl"), "-p", provenance, "--format", "json"))
+    reasoner = scallax.Reasoner(text, provenance=provenance, output_mappings=dict.fromkeys(answers))
+    for name, (tuples, holds) in reasoner().items():
+        true = [list(values) for values, holds in zip(tuples, holds[0], strict=True) if holds]
+        assert answers[name]["tuples"] == true, name
+
+
+def test_tags_are_numbers(file: str, capsys):
+    text = output(capsys, "run", file, "--format", "json", "-p", "topkproofs", "-k", "2", "--query", "path")
+    assert json.loads(text) == {
+        "path": {
+            "tuples": [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]],
+            "tags": [0.5, 0.125, 0.125, 0.25, 0.25, 1.0],
+        }
+    }
+
+
+def test_tables_have_the_declared_columns(file: str, capsys):
+    lines = output(capsys, "run", file, "--query", "edge", "-p", "minmaxprob").splitlines()
+    assert lines[0] == "edge: 3 tuples"
+    assert [cell.strip() for cell in lines[2].strip("┃").split("┃")] == ["tag", "from", "to"]
+    assert [cell.strip() for cell in lines[4].strip("│").split("│")] == ["0.5", "0", "1"]
+
+
+def test_queries_of_the_program_are_what_is_printed(tmp_path: Path, capsys):
+    path = tmp_path / "a.scl"
+    path.write_text('rel a = {("x, y", true), ("", false)}\nrel b(1)\nquery a(x, true)\n')
+    assert output(capsys, "run", str(path), "--format", "csv") == '"a(x, true)","x, y",true\n'
+
+
+def test_infinite_values_are_texts_in_json(tmp_path: Path, capsys):
+    path = tmp_path / "a.scl"
+    path.write_text("type a(f64)\nrel a(1.0)\nrel b(x / 0.0, -x / 0.0) = a(x)\nquery b\n")
+    assert output(capsys, "run", str(path), "--format", "json") == '{"b": {"tuples": [["inf", "-inf"]]}}\n'
+
+
+def test_a_plan_has_the_rows(file: str, capsys):
+    text = output(capsys, "plan", file, "--query", "path")
+    assert text.rstrip("\n") == scallax.explain_plan(PROGRAM, ["path"]).replace("<program>", file)
+    assert (
+        scallax.explain_plan(PROGRAM, ["path"])
+        == """stratum edge (3 tuples)
+stratum path (6 tuples)
+  rule for path at <program>:3:1: 3 rows
+    join total edge(0->x, 1->z) keep (x, z)
+    project path(x, z)
+  rule for path at <program>:3:1: 3 rows, each round
+    join delta path(0->x, 1->y) keep (x, y)
+    join total edge(0=y, 1->z) keep (x, z)
+    project path(x, z)"""
+    )
+
+
+def test_errors_of_all_files_are_reported(file: str, tmp_path: Path, capsys):
+    (tmp_path / "a.scl").write_text("rel a(x) = b(y)\n")
+    (tmp_path / "b.scl").write_text("rel a(x) = b(x), not a(x)\nrel b(1)\n")
+    code, text = failure(capsys, "check", str(tmp_path / "a.scl"), file, str(tmp_path / "b.scl"))
+    assert code == 1
+    assert f"{tmp_path / 'a.scl'}:1:7: `x` appears in the head" in text
+    assert f"{tmp_path / 'b.scl'}:1:18: `a` depends on its own negation" in text
+    assert output(capsys, "check", file) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "{}", "--query", "pth"], "did you mean `path`?"),
+        (["run", "{}", "--provenance", "topkprofs"], "did you mean `topkproofs`?"),
+        (["run", "{}", "--provenance", "topkproofs", "--k", "0"], "`k` is 0"),
+        (["run", "{}.missing"], "cannot be read: No such file or directory"),
+        (["run", "{}", "--format", "xml"], "invalid choice: 'xml'"),
+        (["run", "{}", "--iter-limit", "-1"], "invalid"),
+        (["rum", "{}"], "invalid choice: 'rum'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_wrong_usage_is_code_2(arguments: list[str], message: str, file: str, capsys):
+    code, text = failure(capsys, *(argument.format(file) for argument in arguments))
+    assert code == 2
+    assert message in text
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys):
+    (tmp_path / "a.scl").write_bytes(b"rel a(\xff)")
+    assert failure(capsys, "run", str(tmp_path / "a.scl"))[1].startswith(f"`{tmp_path / 'a.scl'}` is not UTF-8 text")
+
+
+@pytest.mark.parametrize(
+    ("option", "limit"),
+    [("--limit-tuples=40", "40 tuples"), ("--limit-seconds=0.05", "0.05 seconds"), ("--iter-limit=9", None)],
+)
+def test_limits_end_a_recursion(option: str, limit: str | None, tmp_path: Path, capsys):
+    path = tmp_path / "a.scl"
+    path.write_text("type n(i64)\nrel n(0)\nrel n(x + 1) = n(x)\n")
+    if limit is None:
+        assert output(capsys, "run", str(path), "--format", "csv", option).split() == [f"n,{i}" for i in range(11)]
+        return
+    code, text = failure(capsys, "run", str(path), option)
+    assert code == 1
+    assert f"{path}:3:1: grounding passed its limit of {limit}: this rule for `n` grew by 1" in text
+
+
+def test_warnings_do_not_fail(tmp_path: Path, capsys):
+    (tmp_path / "a.scl").write_text("rel a(x) = bb(x)\nrel b(1)\n")
+    assert main(["run", str(tmp_path / "a.scl"), "--format", "csv"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "b,1\n"
+    assert captured.err.startswith("warning: ")
+    assert "`bb` is empty" in captured.err
+
+
+def command(*arguments: str, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_a_discrete_program_runs_without_jax_and_scipy():
+    script = """
+import sys
+from scallax.__main__ import main
+code = main(["run", "-", "--format", "csv", "--provenance", sys.argv[1]])
+print([name for name in ("jax", "jaxlib", "scipy", "rich", "prompt_toolkit", "torch") if name in sys.modules], code)
+"""
+    for provenance in ("unit", "bool"):
+        out, err = command("-c", script, provenance).communicate("rel a = {1, true::2}\nrel b(x) = a(x), not a(x + 1)")
+        assert (out, err) == ("a,1\na,2\nb,2\n[] 0\n", "")
+
+
+def test_a_closed_pipe_and_an_interrupt_leave_no_traceback():
+    closed = command("-m", "scallax", "run", "-", "--format", "csv")
+    assert closed.stdin is not None
+    assert closed.stdout is not None
+    assert closed.stderr is not None
+    closed.stdout.close()
+    closed.stdin.write("rel a(0)\nrel a(x + 1) = a(x), x < 5000\n")
+    closed.stdin.close()
+    assert closed.wait() == 141
+    assert closed.stderr.read() == ""
+    closed.stderr.close()
+    with command("-u", "-m", "scallax", "repl") as interrupted:
+        assert interrupted.stdin is not None
+        assert interrupted.stdout is not None
+        assert interrupted.stderr is not None
+        interrupted.stdin.write("rel a(1)\n:relations\n")
+        interrupted.stdin.flush()
+        assert interrupted.stdout.readline() == "type a(i32)\n"
+        interrupted.send_signal(signal.SIGINT)
+        assert interrupted.wait(30) == 130
+        assert interrupted.stderr.read() == ""
+
+
+ENTRIES = """rel edge(1, 2)
+rel edge(2, 3)
+rel path(x, z) = edge(x, z) or
+  path(x, y) and edge(y, z)
+query path(1, x)
+rel bad(x) = edge(x, y), nope(
+
+rel path("a", 1)
+:relations
+query path
+:nothing
+:plan path
+:quit
+query edge
+"""
+
+
+def test_the_prompt_answers_queries_and_survives_errors():
+    out, err = command("-m", "scallax", "repl").communicate(ENTRIES)
+    assert "path(1, x): 2 tuples" in out
+    assert "type edge(i32, i32)\ntype path(i32, i32)\n" in out
+    assert "path: 3 tuples" in out
+    assert "stratum path (3 tuples)" in out
+    assert "edge: " not in out
+    assert "<entry 5>:1:30: the item ends too early" in err
+    assert 'from `"a"` at <entry 6>:1:10' in err
+    assert "there is no command `:nothing`" in err
+
+
+class Terminal(io.StringIO):
+    """A standard input that says it is a terminal; the prompt reads from elsewhere."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_prompt_reads_over_lines_and_remembers(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", Terminal())
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        typed.send_text("rel distance(1,\r 2)\rquery distance\r:quit\r")
+        interact(Options(), lambda error: pytest.fail(str(error)))
+    assert "distance: 1 tuple\n" in capsys.readouterr().out
+    assert "+query distance" in (tmp_path / "scallax" / "history").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("que", ["query"]), ("query dis", ["distance"]), (":q", [":quit"]), (":plan d", ["distance"]), ("rel ", [])],
+)
+def test_words_are_completed(text: str, words: list[str]):
+    session = Session(Options())
+    session.enter("rel distance(1, 2)")
+    found = EntryCompleter(session).get_completions(Document(text), CompleteEvent())
+    assert [completion.text for completion in found] == words
+
+
+@pytest.mark.parametrize(
+    ("text", "unfinished"),
+    [
+        ("", False),
+        ("rel a(1)", False),
+        ("rel a(1) rel b(", True),
+        ("rel a(1)\n@hidden", True),
+        ('rel a("x', True),
+        ("rel a(1) /* x", True),
+        ("rel a(x) =", True),
+        ("rel a(x) b(", False),
+        ("rel a = {1,", True),
+    ],
+)
+def test_unfinished_items(text: str, unfinished: bool):
+    assert is_unfinished(Source(text)) is unfinished
