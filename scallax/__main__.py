@@ -10,6 +10,7 @@ from scallax.engine import analyse_program
 from scallax.errors import Diagnostic, InputError, ScallaxError
 from scallax.explanation import explain
 from scallax.grounding.fixpoint import Limits
+from scallax.imports import read_imports
 from scallax.listing import print_csv, print_json, print_table
 from scallax.planner.plan import plan
 from scallax.source import Source
@@ -117,7 +118,7 @@ def _options(parsed: argparse.Namespace) -> Options:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    program = analyse_program([_read(parsed.file)])
+    program = analyse_program(_with_imports(_read(parsed.file)))
     for warning in program.warnings:
         _print_diagnostic(warning, "warning: ")
     outputs = parsed.query or default_outputs(program)
@@ -131,7 +132,7 @@ def _check(parsed: argparse.Namespace) -> int:
         source = _read(file)
         # Files are independent: what is wrong in each of them is said at once.
         try:
-            program = analyse_program([source])
+            program = analyse_program(_with_imports(source))
             plan(program, default_outputs(program))
         except ScallaxError as error:
             _report(error)
@@ -143,7 +144,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _plan(parsed: argparse.Namespace) -> int:
-    program = analyse_program([_read(parsed.file)])
+    program = analyse_program(_with_imports(_read(parsed.file)))
     print(explain(program, parsed.query or default_outputs(program), _options(parsed)))
     return 0
 
@@ -156,6 +157,10 @@ def _repl(parsed: argparse.Namespace) -> int:
         raise InputError(Diagnostic(f"the prompt needs the package `{error.name}`", hint=hint)) from None
     interact(_options(parsed), _report)
     return 0
+
+
+def _with_imports(source: Source) -> list[Source]:
+    return [*read_imports([source]), source]
 
 
 def _read(file: str) -> Source:

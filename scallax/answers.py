@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from scallax import ir
-from scallax.analysis.names import near_name
-from scallax.engine import compile_outputs, ground_program
-from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.engine import GivenFacts, compile_outputs, ground_program
+from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
+from scallax.files import read_facts
 from scallax.grounding.fixpoint import Grounding, Limits
+from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
 
 # The provenances whose tags are no numbers: they are answered without JAX.
@@ -48,7 +49,10 @@ def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> lis
         return _answer_numbers(program, [relations[name] for name in outputs], options)
     if options.provenance == "bool":
         program = _keep_true(program)
-    grounding = ground_program(program, Certain(), [], outputs, iter_limit=options.iter_limit, limits=options.limits)
+    given = file_facts(program)
+    if options.provenance == "bool":
+        given = [_drop_false(facts) for facts in given]
+    grounding = ground_program(program, Certain(), given, outputs, iter_limit=options.iter_limit, limits=options.limits)
     return [Answer(relations[name], grounding.tuples(name), None) for name in outputs]
 
 
@@ -75,6 +79,19 @@ def check_outputs(outputs: Sequence[str], relations: Sequence[str] | dict[str, i
         )
 
 
+def file_facts(program: ir.Program) -> list[GivenFacts]:
+    """The facts of the program's files. Raises `InputError` for what cannot be read or does not fit."""
+    relations = {relation.name: relation for relation in program.relations}
+    given = []
+    for file in program.files:
+        relation = relations[file.relation]
+        facts = read_facts(file, relation)
+        values = [values for _, values in facts]
+        tuples = fit_tuples(values, relation.columns, f"facts of `{relation.name}`", program.variants)
+        given.append(GivenFacts(relation.name, tuples, tags=[tag for tag, _ in facts]))
+    return given
+
+
 class Certain:
     """Reads no tags: every fact is certain, and so is every tuple that is possible."""
 
@@ -92,6 +109,12 @@ def _keep_true(program: ir.Program) -> ir.Program:
     """
     facts = tuple(fact for fact in program.facts if fact.tag is not False)
     return replace(program, facts=facts, rules=tuple(map(_constrain_tag, program.rules)))
+
+
+def _drop_false(facts: GivenFacts) -> GivenFacts:
+    assert facts.tags is not None
+    kept = [i for i, tag in enumerate(facts.tags) if tag is not False]
+    return replace(facts, tuples=[facts.tuples[i] for i in kept], tags=[facts.tags[i] for i in kept])
 
 
 def _constrain_tag(rule: ir.Rule) -> ir.Rule:
@@ -113,7 +136,15 @@ def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options
         options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions
     )
     names = [relation.name for relation in outputs]
-    grounding = ground_program(program, provenance, [], names, iter_limit=options.iter_limit, limits=options.limits)
+    grounding = ground_program(
+        program,
+        provenance,
+        file_facts(program),
+        names,
+        uniform_choices=options.wmc_with_disjunctions,
+        iter_limit=options.iter_limit,
+        limits=options.limits,
+    )
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in names)])
     tags = np.zeros(0, np.float32)
     if len(operands):

@@ -92,8 +92,8 @@ def specify(
 
 
 def program_sources(specification: Specification, file_name: str = "<file>") -> list[Source]:
-    """The program as texts to parse: the file, the program, then declarations and rules given apart."""
-    sources = []
+    """The program as texts to parse: imported files, the file, the program, then declarations and rules given apart."""
+    sources = [Source(text, name) for name, text in specification.imports]
     if specification.file is not None:
         sources.append(Source(specification.file, file_name))
     if specification.program is not None:

@@ -1,20 +1,22 @@
 """From sources to a ground program: the stages in order."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from scallax import ir
 from scallax.analysis.lower import analyse
+from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, Limits, ground
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.parameters import NO_PARAMETERS, Parameters
+from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
 from scallax.source import Source
-from scallax.values import Value
+from scallax.values import Value, ValueType
 
 if TYPE_CHECKING:  # grounding does not wait for JAX
     from scallax.provenance.base import AbstractProvenance
@@ -68,12 +70,14 @@ def ground_program(
     outputs: Sequence[str],
     *,
     parameters: Parameters = NO_PARAMETERS,
+    uniform_choices: bool = False,
     iter_limit: int | None = None,
     limits: Limits = _DEFAULT_LIMITS,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
-    `parameters` are those that `find_parameters` found for the same program and given facts. Raises
+    `parameters` are those that `find_parameters` found for the same program and given facts. With `uniform_choices`
+    each of n alternatives of a head has the probability 1/n, without it they only exclude each other. Raises
     `StratificationError` and `GroundingError`.
     """
     table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
@@ -84,14 +88,27 @@ def ground_program(
             operands = np.concatenate([facts[relation].operands, operands])
         facts[relation] = FactSet(tuples, operands)
     return ground(
-        plan(program, outputs),
+        _with_terms(plan(program, outputs), program, facts),
         facts,
         table.literals(),
         rule_tags=provenance.uses_tags,
+        choices=Choices(uniform_choices) if provenance.respects_groups else None,
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
     )
+
+
+def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:
+    """The plan with the terms of all facts, in relations it leaves out as well, if it lists terms."""
+    if all(relation.constructor is None for relation in plan.relations):
+        return plan
+    terms = dict.fromkeys(plan.terms)
+    for relation in program.relations:
+        places = [i for i, type in enumerate(relation.columns) if type is ValueType.ENTITY]
+        if places and relation.name in facts:
+            terms.update((str(values[place]), None) for values in facts[relation.name].tuples for place in places)
+    return replace(plan, terms=tuple(terms))
 
 
 def compile_outputs(

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from scallax import ir
-from scallax.answers import Certain, Options, check_outputs, default_outputs
+from scallax.answers import Certain, Options, check_outputs, default_outputs, file_facts
 from scallax.engine import analyse_program, ground_program
 from scallax.grounding.fixpoint import Grounding
+from scallax.imports import read_imports
 from scallax.planner.algebra import DeltaRule, Stratum
 from scallax.planner.joins import plan_joins
 from scallax.planner.plan import plan
@@ -20,14 +21,17 @@ def explain_plan(program: str, outputs: Sequence[str] | None = None) -> str:
     that the rule gave in all its versions (bindings of its body, before equal tuples are merged) and the steps. Raises
     what running the program raises.
     """
-    checked = analyse_program([Source(program)])
+    source = Source(program)
+    checked = analyse_program([*read_imports([source]), source])
     return explain(checked, default_outputs(checked) if outputs is None else outputs, Options())
 
 
 def explain(program: ir.Program, outputs: Sequence[str], options: Options) -> str:
     """`explain_plan` of a checked program; of the options, the limits count."""
     check_outputs(outputs, [relation.name for relation in program.relations])
-    grounding = ground_program(program, Certain(), [], outputs, iter_limit=options.iter_limit, limits=options.limits)
+    grounding = ground_program(
+        program, Certain(), file_facts(program), outputs, iter_limit=options.iter_limit, limits=options.limits
+    )
     lines: list[str] = []
     for stratum in plan(program, outputs).strata:
         relations = (f"{name} ({_count(grounding.relations[name].size, 'tuple')})" for name in stratum.relations)

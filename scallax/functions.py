@@ -222,6 +222,8 @@ FUNCTIONS = {
         _columns("datetime_month(DateTime) -> u32", _elementwise(month_of)),
         _columns("datetime_month0(DateTime) -> u32", _elementwise(lambda instants: month_of(instants) - 1)),
         _columns("datetime_day(DateTime) -> u32", _elementwise(day_of)),
+        # A text that writes no term has none: texts of terms are read where they are numbered.
+        _values("parse_entity(String) -> Entity", lambda text: text),
         _typed("hash(Any...) -> u64", hash_values),
     )
 }

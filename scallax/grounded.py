@@ -10,6 +10,7 @@ from scallax.arguments import program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program
 from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
+from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
@@ -170,17 +171,26 @@ def provenance_of(specification: Specification) -> AbstractProvenance:
 def ground(specification: Specification, sources: Sequence[Source] | None = None) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
-    `sources` are those of the specification, with the names that errors show.
+    `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
     """
     program = _analyse(specification, program_sources(specification) if sources is None else sources)
     columns = {relation.name: relation.columns for relation in program.relations}
-    specification = _fit(_with_outputs(specification, program), columns)
+    if sources is not None:
+        # What a specification alone is grounded from was read when it was made.
+        specification = _with_files(specification, program)
+    specification = _fit(_with_outputs(specification, program), columns, program.variants)
     provenance = provenance_of(specification)
     parameters = _find_parameters(specification, program, columns, provenance)
     names = [name for name, _ in specification.outputs]
     given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
     grounding = ground_program(
-        program, provenance, given, names, parameters=parameters, iter_limit=specification.iter_limit
+        program,
+        provenance,
+        given,
+        names,
+        parameters=parameters,
+        uniform_choices=specification.wmc_with_disjunctions,
+        iter_limit=specification.iter_limit,
     )
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0
@@ -205,8 +215,21 @@ def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Prog
     except TypeInferenceError:
         # If the program is right by itself, the mappings and facts are to blame: say which entry.
         alone = analyse_program(sources, {})
-        _fit(specification, {relation.name: relation.columns for relation in alone.relations})
+        _fit(specification, {relation.name: relation.columns for relation in alone.relations}, alone.variants)
         raise
+
+
+def _with_files(specification: Specification, program: ir.Program) -> Specification:
+    """The specification with the facts of the program's files, in front of those that it has."""
+    relations = {relation.name: relation for relation in program.relations}
+    facts: dict[str, list] = {}
+    for file in program.files:
+        facts.setdefault(file.relation, []).extend(read_facts(file, relations[file.relation]))
+    if not facts:
+        return specification
+    for relation, given in specification.facts:
+        facts.setdefault(relation, []).extend(given)
+    return replace(specification, facts=tuple((name, tuple(found)) for name, found in sorted(facts.items())))
 
 
 def _with_outputs(specification: Specification, program: ir.Program) -> Specification:
@@ -222,23 +245,25 @@ def _with_outputs(specification: Specification, program: ir.Program) -> Specific
     return replace(specification, outputs=queries, keyed=len(queries) > 1)
 
 
-def _fit(specification: Specification, columns: Columns) -> Specification:
+def _fit(specification: Specification, columns: Columns, variants: Sequence[ir.Variant]) -> Specification:
     """The specification with mappings and facts as values of the column types."""
     mappings = []
     for relation, mapping in specification.input_mappings:
         what = f"input mapping of `{relation}`"
         types = _columns_of(relation, columns, what)
-        mappings.append((relation, InputMapping(fit_entries(mapping.entries, types, what), **mapping.options)))
+        mappings.append(
+            (relation, InputMapping(fit_entries(mapping.entries, types, what, variants), **mapping.options))
+        )
     facts = []
     for relation, given in specification.facts:
         what = f"facts of `{relation}`"
-        tuples = fit_tuples([values for _, values in given], _columns_of(relation, columns, what), what)
+        tuples = fit_tuples([values for _, values in given], _columns_of(relation, columns, what), what, variants)
         facts.append((relation, tuple((tag, values) for (tag, _), values in zip(given, tuples, strict=True))))
     outputs = []
     for relation, entries in specification.outputs:
         what = f"output mapping of `{relation}`"
         types = _columns_of(relation, columns, what)
-        outputs.append((relation, None if entries is None else fit_entries(entries, types, what)))
+        outputs.append((relation, None if entries is None else fit_entries(entries, types, what, variants)))
     for relation in specification.non_probabilistic:
         _columns_of(relation, columns, "`non_probabilistic`")
     doors = dict.fromkeys(name for name, _ in [*mappings, *facts, *outputs])

@@ -1,6 +1,6 @@
 """Programs in core form: typed relations, rules as conjunctions of literals, facts and queries."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from scallax.errors import Diagnostic
@@ -16,12 +16,16 @@ class Relation:
     columns: tuple[ValueType, ...]
     names: tuple[str | None, ...]
     hidden: bool = False
+    # A letter for each column, `b` or `f`: tuples are computed for given values of the `b` columns only.
+    demand: str = ""
+    # The constructor whose terms the relation lists, with the term itself in front of its arguments.
+    constructor: str | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = (
-            str(type) if name is None else f"{name}: {type}"
-            for name, type in zip(self.names, self.columns, strict=True)
+            ("bound " if letter == "b" else "") + (str(type) if name is None else f"{name}: {type}")
+            for name, type, letter in zip(self.names, self.columns, self.demand.ljust(len(self.columns)), strict=True)
         )
         return f"{'hidden ' if self.hidden else ''}type {self.name}({', '.join(columns)})"
 
@@ -86,6 +90,16 @@ class Cast:
 
 
 @dataclass(frozen=True, slots=True)
+class New:
+    """The term of a constructor and its arguments."""
+
+    constructor: str
+    arguments: tuple["Expression", ...]
+    type: ValueType = ValueType.ENTITY
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """`$function(arguments)` of a built-in function."""
 
@@ -95,7 +109,7 @@ class Call:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-Expression = Variable | Constant | Unary | Binary | Conditional | Cast | Call
+Expression = Variable | Constant | Unary | Binary | Conditional | Cast | New | Call
 Term = Variable | Constant | Wildcard
 
 
@@ -122,6 +136,19 @@ class Constraint:
     """A boolean expression that holds. An `==` may also bind a variable: see `solve_equality`."""
 
     condition: Expression
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`subject` is a term of the constructor, with these arguments.
+
+    Binds all of them; a subject that nothing else binds is any known term.
+    """
+
+    subject: Variable | Constant
+    constructor: str
+    terms: tuple[Term, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -163,14 +190,29 @@ class ForeignAtom:
         return self.inputs + self.outputs
 
 
-BodyLiteral = Atom | NegatedAtom | ForeignAtom | Constraint | Reduce
+BodyLiteral = Atom | NegatedAtom | ForeignAtom | Constraint | Reduce | Case
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of `count` alternatives of a disjunctive head, numbered from 0.
+
+    The rules of one `number` are those alternatives: of equal `bindings`, the values of the body's variables, one of
+    them holds.
+    """
+
+    number: int
+    alternative: int
+    count: int
+    bindings: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`tag :: relation(head) = body`.
 
-    An empty body holds once. `tag` is an f32/f64, bool or integer expression over body variables.
+    An empty body holds once. `tag` is an f32/f64, bool or integer expression over body variables. The tuples of a rule
+    that `is_certain` are certain, whatever its body's tags.
     """
 
     relation: str
@@ -178,9 +220,13 @@ class Rule:
     body: tuple[BodyLiteral, ...]
     tag: Expression | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
+    is_certain: bool = False
+    choice: Choice | None = None
 
     def __str__(self) -> str:
         tag = "" if self.tag is None else f"{print_expression(self.tag)} :: "
+        if self.choice is not None:
+            tag += f"[{self.choice.alternative + 1} of {self.choice.count} in choice {self.choice.number}] "
         head = f"{tag}{self.relation}({', '.join(map(print_expression, self.head))})"
         return f"{head} :- {', '.join(map(_print_literal, self.body))}"
 
@@ -197,6 +243,26 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class FactsFile:
+    """A CSV file of a relation's facts.
+
+    `fields` are the columns to read, all if empty. With `keys` a row gives a fact for each other column.
+    """
+
+    relation: str
+    path: str
+    delimiter: str
+    has_header: bool
+    has_probability: bool
+    keys: tuple[str, ...]
+    fields: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.relation} from {self.path!r}"
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What to compute.
 
@@ -209,28 +275,62 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """A constructor of an algebraic data type and the types of its arguments."""
+
+    name: str
+    columns: tuple[ValueType, ...]
+
+    def __str__(self) -> str:
+        return f"constructor {self.name}({', '.join(map(str, self.columns))})"
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A checked program: every name resolved, every column typed, every variable bound.
 
-    `warnings` are what the language allows and is hardly meant.
+    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant.
     """
 
     relations: tuple[Relation, ...]
     rules: tuple[Rule, ...]
     facts: tuple[Fact, ...]
     queries: tuple[Query, ...]
+    variants: tuple[Variant, ...] = ()
+    terms: tuple[str, ...] = ()
+    files: tuple[FactsFile, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = {relation.name: relation.columns for relation in self.relations}
-        lines = [str(relation) for relation in self.relations]
+        lines = [*map(str, self.variants), *map(str, self.relations), *map(str, self.files)]
         for fact in self.facts:
-            values = ", ".join(map(_print_value, fact.values, columns[fact.relation]))
+            values = ", ".join(map(print_value, fact.values, columns[fact.relation]))
             group = "" if fact.group is None else f" in group {fact.group}"
             lines.append(f"{'' if fact.tag is None else f'{fact.tag}::'}{fact.relation}({values}){group}")
         lines += map(str, self.rules)
         lines += [f"query {query.name}" for query in self.queries]
         return "\n".join(lines)
+
+
+def demand_name(relation: str) -> str:
+    """The relation of the values that the bound columns of a demanded one are asked for."""
+    return f"d#{relation}"
+
+
+def demand_premise(rule: Rule, pattern: str) -> tuple[BodyLiteral, ...]:
+    """That the values of the bound columns in a rule's head are asked for: binds what they determine."""
+    terms: list[Term] = []
+    equalities: list[Constraint] = []
+    for column, (expression, letter) in enumerate(zip(rule.head, pattern, strict=True)):
+        if letter == "b":
+            term = expression
+            if not isinstance(term, Variable | Constant):
+                term = Variable(f"d#{column}", expression.type, rule.span)
+                equality = Binary("==", term, expression, ValueType.BOOL, rule.span)
+                equalities.append(Constraint(equality, rule.span))
+            terms.append(term)
+    return Atom(demand_name(rule.relation), tuple(terms), rule.span), *equalities
 
 
 def solve_equality(condition: Expression, bound: Collection[str]) -> tuple[Variable, Expression] | None:
@@ -279,8 +379,26 @@ def is_bound(expression: Expression, bound: Collection[str]) -> bool:
             return is_bound(left, bound) and is_bound(right, bound)
         case Conditional(condition=condition, then=then, otherwise=otherwise):
             return all(is_bound(part, bound) for part in (condition, then, otherwise))
-        case Call(arguments=arguments):
-            return all(is_bound(argument, bound) for argument in arguments)
+        case New(arguments=arguments) | Call(arguments=arguments):
+            return all(is_bound(part, bound) for part in arguments)
+
+
+def parts(expression: Expression) -> Iterator[Expression]:
+    """The expression and all expressions in it."""
+    yield expression
+    match expression:
+        case Unary(operand=operand) | Cast(operand=operand):
+            yield from parts(operand)
+        case Binary(left=left, right=right):
+            yield from parts(left)
+            yield from parts(right)
+        case Conditional(condition=condition, then=then, otherwise=otherwise):
+            yield from parts(condition)
+            yield from parts(then)
+            yield from parts(otherwise)
+        case New(arguments=arguments) | Call(arguments=arguments):
+            for argument in arguments:
+                yield from parts(argument)
 
 
 def print_expression(expression: Expression | Wildcard) -> str:
@@ -289,7 +407,7 @@ def print_expression(expression: Expression | Wildcard) -> str:
         case Variable(name=name):
             return name
         case Constant(value=value, type=type):
-            return _print_value(value, type)
+            return print_value(value, type)
         case Wildcard():
             return "_"
         case Unary(op=op, operand=operand):
@@ -300,6 +418,8 @@ def print_expression(expression: Expression | Wildcard) -> str:
             return f"if {_operand(condition)} then {_operand(then)} else {_operand(otherwise)}"
         case Cast(operand=operand, type=type):
             return f"{_operand(operand)} as {type}"
+        case New(constructor=constructor, arguments=arguments):
+            return f"new {constructor}({', '.join(map(print_expression, arguments))})"
         case Call(function=function, arguments=arguments):
             return f"${function}({', '.join(map(print_expression, arguments))})"
 
@@ -309,8 +429,11 @@ def _operand(expression: Expression) -> str:
     return text if isinstance(expression, Variable | Constant | Call) else f"({text})"
 
 
-def _print_value(value: Value, type: ValueType) -> str:
+def print_value(value: Value, type: ValueType) -> str:
+    """A value as program text."""
     match value:
+        case str() if type is ValueType.ENTITY:
+            return value
         case bool():
             return "true" if value else "false"
         case str():
@@ -328,6 +451,8 @@ def _print_literal(literal: BodyLiteral) -> str:
     match literal:
         case Constraint(condition=condition):
             return print_expression(condition)
+        case Case(subject=subject, constructor=constructor, terms=terms):
+            return f"case {print_expression(subject)} is {constructor}({', '.join(map(print_expression, terms))})"
         case Atom(relation=relation, terms=terms) | NegatedAtom(relation=relation, terms=terms):
             negation = "not " if isinstance(literal, NegatedAtom) else ""
             return f"{negation}{relation}({', '.join(map(print_expression, terms))})"

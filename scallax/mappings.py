@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from scallax.errors import InputError, UnsupportedError
+from scallax.grounding.symbols import Symbols
+from scallax.grounding.terms import parse_term
+from scallax.ir import Variant
 from scallax.values import Value, ValueType, canonical_time, plain_value
 
 Tuples = tuple[tuple[Value, ...], ...]
@@ -149,11 +152,15 @@ def read_entries(mapping: object, what: str) -> Entries:
             )
 
 
-def fit_tuples(tuples: Iterable[tuple[Value, ...]], columns: Sequence[ValueType], what: str) -> Tuples:
+def fit_tuples(
+    tuples: Iterable[tuple[Value, ...]], columns: Sequence[ValueType], what: str, variants: Sequence[Variant] = ()
+) -> Tuples:
     """The tuples as values of the column types: integers become floats in float columns, and `f32` values are rounded.
 
-    InputError if a tuple has another length than `columns`, or a value that its column's type does not admit.
+    Texts in columns of type Entity are terms of the `variants`, and become the one text of the term. InputError if a
+    tuple has another length than `columns`, or a value that its column's type does not admit.
     """
+    symbols = Symbols(variants)
     fitted = []
     for position, values in enumerate(tuples):
         entry = f"{what}: entry {position}, {show_tuple(values)},"
@@ -162,13 +169,20 @@ def fit_tuples(tuples: Iterable[tuple[Value, ...]], columns: Sequence[ValueType]
         for column, (value, kind) in enumerate(zip(values, columns, strict=True)):
             if not kind.admits(value):
                 raise InputError(f"{entry} does not fit: {show_value(value)} is no {kind} (column {column + 1})")
+            if kind is ValueType.ENTITY and isinstance(term := parse_term(str(value), variants), str):
+                raise InputError(f"{entry} does not fit: {term} (column {column + 1})")
+        if ValueType.ENTITY in columns:
+            values = tuple(
+                symbols.term_texts(symbols.intern_terms([str(value)]))[0] if kind is ValueType.ENTITY else value
+                for value, kind in zip(values, columns, strict=True)
+            )
         fitted.append(tuple(fit_value(value, kind) for value, kind in zip(values, columns, strict=True)))
     return tuple(fitted)
 
 
-def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str) -> Entries:
+def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str, variants: Sequence[Variant] = ()) -> Entries:
     """The entries with tuples that fit the columns; InputError if two are equal (`f32` values after rounding)."""
-    tuples = fit_tuples(entries.tuples, columns, what)
+    tuples = fit_tuples(entries.tuples, columns, what, variants)
     first: dict[tuple[Value, ...], int] = {}
     for position, values in enumerate(tuples):
         if first.setdefault(values, position) != position:

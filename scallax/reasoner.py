@@ -28,6 +28,7 @@ from scallax.batch import (
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
+from scallax.imports import read_imports
 from scallax.mappings import show_tuple
 from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
@@ -109,7 +110,10 @@ class Reasoner:
             early_discard=early_discard,
             uses_tags=resolve_provenance(provenance).uses_tags,
         )
-        self._start(ground(specification, program_sources(specification, "" if source is None else source.name)))
+        file_name = "" if source is None else source.name
+        imported = read_imports(program_sources(specification, file_name))
+        specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
+        self._start(ground(specification, program_sources(specification, file_name)))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 

@@ -19,6 +19,7 @@ from scallax.engine import analyse_program
 from scallax.errors import Diagnostic, InputError, ScallaxError
 from scallax.explanation import explain
 from scallax.highlighting import ScallopLexer
+from scallax.imports import read_imports
 from scallax.listing import print_table
 from scallax.planner.plan import plan
 from scallax.source import Source
@@ -76,7 +77,7 @@ class Session:
         self._num_entries += 1
         source = Source(text, f"<entry {self._num_entries}>")
         items = parse(source).items
-        program = analyse_program([*self._sources, source])
+        program = self._analyse([*self._sources, source])
         queries = [query.name for query in program.queries]
         plan(program, queries)
         for warning in program.warnings:
@@ -94,6 +95,9 @@ class Session:
         self.program = program
         return True
 
+    def _analyse(self, sources: Sequence[Source]) -> ir.Program:
+        return analyse_program([*read_imports(sources), *sources])
+
     def relations(self) -> list[ir.Relation]:
         """The relations that the user wrote, by name."""
         written = [relation for relation in self.program.relations if relation.name.isidentifier()]
@@ -109,7 +113,7 @@ class Session:
             case [":relations"]:
                 print("".join(f"{relation}\n" for relation in self.relations()), end="")
             case [":plan", *names]:
-                program = analyse_program(self._sources)
+                program = self._analyse(self._sources)
                 print(explain(program, names or default_outputs(program), self._options))
             case _:
                 hint = f"the commands are {', '.join(_COMMANDS)}"

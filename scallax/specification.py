@@ -23,7 +23,8 @@ U = TypeVar("U")
 class Specification:
     """The arguments of a reasoner in normal form: hashable, comparable, without file names.
 
-    `file` is the text of the program's file. `facts` are relations with pairs of tag and tuple. `outputs` are relations
+    `file` is the text of the program's file; `imports` are the names and texts of all files that it and the program
+    import. `facts` are relations with pairs of tag and tuple. `outputs` are relations
     with what to return of each (None: every tuple that is possible), `keyed` whether they are returned as a dictionary.
     `column_types` are those of the input and output relations, as inferred.
     """
@@ -46,6 +47,7 @@ class Specification:
     iter_limit: int | None
     early_discard: bool | None
     column_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    imports: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> str:
         """Canonical JSON text: equal specifications give equal texts. It holds its own SHA-256 and the program's."""
@@ -66,7 +68,7 @@ class Specification:
             match field.name:
                 case "program" | "file":
                     found.append(f"{field.name}: {_first_difference(ours, theirs)}")
-                case "input_mappings" | "outputs" | "facts" | "relations" | "column_types":
+                case "input_mappings" | "outputs" | "facts" | "relations" | "column_types" | "imports":
                     items = _item_differences(field.name, dict(ours), dict(theirs))
                     found.extend(items or [f"{field.name}: in another order"])
                 case _:
@@ -80,6 +82,9 @@ class Specification:
             for relation, mapping in self.input_mappings
         ]
         data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
+        if not self.imports:
+            # Left out, so that a program without imports has the text that it had before there were any.
+            del data["imports"]
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
 
 
@@ -101,6 +106,7 @@ def from_json(text: str) -> Specification:
             f"this version of scallax reads version {FORMAT}"
         )
     names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
+    data.setdefault("imports", [])
     wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]
     wrong += [f"the saved specification has the unknown field `{name}`" for name in sorted(set(data) - names)]
     if wrong:
@@ -139,6 +145,7 @@ def _read(data: dict) -> Specification:
         iter_limit=read("iter_limit", _optional(integer)),
         early_discard=read("early_discard", _optional(flag)),
         column_types=read("column_types", _sequence(_pair(text, _sequence(_column_type)))),
+        imports=read("imports", _sequence(_pair(text, text))),
     )
 
 
@@ -251,8 +258,14 @@ def _first_difference(ours: str | None, theirs: str | None) -> str:
 
 
 def _item_differences(name: str, ours: dict, theirs: dict) -> list[str]:
-    label = {"input_mappings": "input mapping of", "outputs": "output mapping of", "facts": "facts of"}.get(name)
-    label = label or {"relations": "columns given for", "column_types": "column types of"}[name]
+    label = {
+        "input_mappings": "input mapping of",
+        "outputs": "output mapping of",
+        "facts": "facts of",
+        "imports": "text of the import",
+        "relations": "columns given for",
+        "column_types": "column types of",
+    }[name]
     found = []
     for relation in [*ours, *(r for r in theirs if r not in ours)]:
         old = _show_item(ours[relation]) if relation in ours else "none"

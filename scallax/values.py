@@ -30,6 +30,7 @@ class ValueType(enum.Enum):
     SYMBOL = "Symbol"
     DATETIME = "DateTime"
     DURATION = "Duration"
+    ENTITY = "Entity"
 
     def __str__(self) -> str:
         return self.value
@@ -80,7 +81,7 @@ class ValueType(enum.Enum):
             case str() if self.is_time:
                 return canonical_time(value, self) is not None
             case str():
-                return self.is_text or (self is ValueType.CHAR and len(value) == 1)
+                return self.is_text or self is ValueType.ENTITY or (self is ValueType.CHAR and len(value) == 1)
             case _:
                 return False
 

@@ -84,6 +84,8 @@ def _ascii(text: str, change: Callable[[str], str]) -> str:
 
 
 _TEXTS: dict[str, Callable] = {
+    # Without constructors no text writes a term.
+    "parse_entity": lambda text: None,
     "string_concat": lambda *texts: "".join(texts),
     "string_length": lambda text: sum(len(character.encode()) for character in text),
     "string_char_at": lambda text, index: dict(enumerate(text)).get(index),

@@ -56,6 +56,18 @@ def test_relations_are_printed_by_name_and_tuples_in_order(file: str, capsys):
     )
 
 
+def test_imports_and_files_of_facts(tmp_path: Path, capsys):
+    (tmp_path / "lib.scl").write_text("type T = C(i32) | D()\nrel n(new C(x)) = b(x)\n")
+    (tmp_path / "b.csv").write_text("0.5,1\n0.25,2\n")
+    main_file = tmp_path / "main.scl"
+    main_file.write_text('import "lib.scl"\n@file("b.csv", has_probability=true) type b(i32)\nquery n\n')
+    file = str(main_file)
+    assert output(capsys, "run", file, "--format", "csv") == "n,C(1)\nn,C(2)\n"
+    assert output(capsys, "run", file, "--format", "csv", "-p", "topkproofs") == "n,0.5,C(1)\nn,0.25,C(2)\n"
+    assert output(capsys, "check", file) == ""
+    assert "rule for n" in output(capsys, "plan", file)
+
+
 def test_false_facts_do_not_hold_under_bool(file: str, capsys):
     text = output(capsys, "run", file, "--format", "json", "--provenance", "bool", "--query", "path", "-q", "secret")
     assert json.loads(text) == {"path": {"tuples": [[0, 1], [0, 2], [1, 2]]}, "secret": {"tuples": [[1]]}}

@@ -30,11 +30,13 @@ AREAS = sorted(path.relative_to(CASES).as_posix() for path in CASES.rglob("*.jso
 
 # How many cases of each area are answered as recorded. A change may raise these, never lower them.
 LEAST_PASSING = {
+    "adt.json": 13,
     "aggregation.json": 56,
     "casts.json": 18,
-    "disputed/cases.json": 28,
-    "errors.json": 58,
-    "exclusive.json": 10,
+    "demand.json": 7,
+    "disputed/cases.json": 34,
+    "errors.json": 62,
+    "exclusive.json": 13,
     "expressions.json": 34,
     "facts.json": 19,
     "forward.json": 36,
@@ -298,7 +300,7 @@ def read_value(value: object):
     match value:
         case {"float": number}:
             return float(number)
-        case {"char": text} | {"datetime": text} | {"duration": text}:
+        case {"entity": text} | {"char": text} | {"datetime": text} | {"duration": text}:
             return text
         case dict():
             raise UnsupportedError(f"no value of the kind {next(iter(value))}")

@@ -10,6 +10,7 @@ from scallax.errors import GroundingError
 from scallax.grounding.casts import cast
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values, sort_keys
+from scallax.ir import Variant
 from scallax.values import Value, ValueType
 from tests.oracles import evaluate
 
@@ -154,8 +155,10 @@ def test_casts(source: ValueType, target: ValueType, value: Value, expected: Val
 
 @pytest.mark.parametrize("type", list(ValueType), ids=str)
 def test_codes_keep_values_and_their_order(type: ValueType):
-    symbols = Symbols()
+    symbols = Symbols([Variant("Nil", ()), Variant("Cons", (ValueType.STRING, ValueType.ENTITY))])
     match type:
+        case ValueType.ENTITY:
+            values = ['Cons("(", Nil())', 'Cons("a", Cons("b", Nil()))', "Nil()"]
         case ValueType.BOOL:
             values = [False, True]
         case ValueType.CHAR | ValueType.STRING | ValueType.SYMBOL:

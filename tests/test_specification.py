@@ -29,6 +29,7 @@ EXAMPLE = Specification(
     iter_limit=4,
     early_discard=None,
     column_types=(("sum", ("f32",)),),
+    imports=(("lib.scl", "type seen(i32)"),),
 )
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from scallax.analysis.names import Names, near_name
-from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeInferenceError
+from scallax.analysis.names import Names
+from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeInferenceError, near_name
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -245,7 +245,7 @@ class _Expansion:
         self, aggregate: ast.Aggregate, body: ast.Formula, names: Collection[str], source: tuple[ast.Formula, ...]
     ) -> ast.Formula:
         """The body with an atom for those of `names` that it uses and does not bind: of their possible values."""
-        used = set(self.variables(body)) - self.bound(body) - set(_own_names(aggregate))
+        used = set(self.variables(body)) - self.bound(body, lists_terms=False) - set(_own_names(aggregate))
         lacking = tuple(name for name in names if name in used)
         if not lacking:
             return body
@@ -427,14 +427,20 @@ class _Expansion:
     def variables(self, node: object) -> Iterator[str]:
         """The variables that occur in a node, in the order of the text."""
         for part in ast.walk(node):
-            if isinstance(part, ast.Name) and part.name not in self.names.constants:
+            if isinstance(part, ast.Name | ast.Case | ast.RangeOver) and part.name not in self.names.constants:
                 yield part.name
 
-    def bound(self, formula: ast.Formula) -> frozenset[str]:
-        """The variables that a formula without aggregates binds in some way of making it true."""
+    def bound(self, formula: ast.Formula, *, lists_terms: bool = True) -> frozenset[str]:
+        """The variables that a formula without aggregates binds in some way of making it true.
+
+        `lists_terms`: the subject of a `case` counts, which ranges over all terms if nothing else binds it.
+        """
         atoms: set[str] = set()
         equalities: list[ast.Binary] = []
         self._collect(formula, False, atoms, equalities)
+        if lists_terms:
+            atoms.update(node.name for node in ast.walk(formula) if isinstance(node, ast.Case))
+            atoms.difference_update(self.names.constants)
         grows = True
         while grows:
             grows = False
@@ -451,7 +457,7 @@ class _Expansion:
         match formula:
             case ast.Application(arguments=arguments) if not negated:
                 for argument in arguments:
-                    if isinstance(argument, ast.Name):
+                    if isinstance(argument, ast.Name | ast.Application):
                         atoms.update(self.variables(argument))
                     else:
                         equalities.append(ast.Binary("==", argument, ast.Wildcard(formula.span), formula.span))

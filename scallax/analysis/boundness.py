@@ -1,6 +1,6 @@
 """Range restriction: every variable of a rule is bound by a positive atom or an equality."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -9,8 +9,10 @@ from scallax.errors import Diagnostic, UnboundVariableError
 from scallax.source import Span
 
 
-def bind_variables(rules: Sequence[ir.Rule]) -> tuple[ir.Rule, ...]:
+def bind_variables(rules: Sequence[ir.Rule], demands: Mapping[str, str]) -> tuple[ir.Rule, ...]:
     """The rules, with variables that occur under negation only as wildcards.
+
+    The rules of a relation in `demands`, by its pattern, are given the values of the bound columns of their heads.
 
     Raises `UnboundVariableError` with every variable that nothing binds (Ullman 1988, section 3.2, with equalities
     solved as `ir.solve_equality` does).
@@ -18,7 +20,8 @@ def bind_variables(rules: Sequence[ir.Rule]) -> tuple[ir.Rule, ...]:
     problems: list[Diagnostic] = []
     bound_rules = []
     for rule in rules:
-        bound = _bound_names(rule)
+        premise = ir.demand_premise(rule, demands[rule.relation]) if rule.relation in demands else ()
+        bound = _bound_names(replace(rule, body=(*premise, *rule.body)))
         for problem in _unbound(rule, bound):
             if problem not in problems:
                 problems.append(problem)
@@ -36,6 +39,10 @@ def _bound_names(rule: ir.Rule) -> set[str]:
         for term in literal.terms
         if isinstance(term, ir.Variable)
     }
+    for literal in rule.body:
+        if isinstance(literal, ir.Case):
+            parts = (literal.subject, *literal.terms)
+            bound.update(part.name for part in parts if isinstance(part, ir.Variable))
     bound |= {
         variable.name
         for literal in rule.body
@@ -124,7 +131,7 @@ def _variables(expressions: Sequence[ir.Expression]) -> Iterator[ir.Variable]:
                 yield from _variables((left, right))
             case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
                 yield from _variables((condition, then, otherwise))
-            case ir.Call(arguments=arguments):
+            case ir.New(arguments=arguments) | ir.Call(arguments=arguments):
                 yield from _variables(arguments)
             case _:
                 assert_never(expression)

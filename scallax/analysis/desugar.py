@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from scallax.analysis.names import Names
+from scallax.analysis.patterns import BodyCase, check_constructor, is_ground, read_pattern
 from scallax.errors import Diagnostic, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
 from scallax.predicates import INCLUSIVE_RANGE, PREDICATES
 from scallax.source import Span
@@ -15,8 +16,8 @@ from scallax.syntax.printer import print_expression
 # A body of more alternatives is refused: each becomes a rule.
 _MOST_ALTERNATIVES = 4096
 
-# A value of a fact: a literal, or a member of an enum, which is a literal cast to `usize`.
-FactValue = ast.Literal | ast.Cast
+# A value of a fact: a literal, a member of an enum, which is a literal cast to `usize`, or a term of such values.
+FactValue = ast.Literal | ast.Cast | ast.Application
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,17 @@ class BodyForeign:
 
 
 # A constraint is an expression that is true.
-BodyLiteral = BodyAtom | BodyForeign | ast.Expression
+BodyLiteral = BodyAtom | BodyCase | BodyForeign | ast.Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of `count` alternatives of a disjunctive head a clause is: one holds for each binding of the variables."""
+
+    number: int
+    alternative: int
+    count: int
+    bindings: tuple[ast.Name, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,7 @@ class Clause:
     tag: ast.Expression | None
     scope: int
     span: Span
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +80,19 @@ class CoreFact:
 
 @dataclass(frozen=True, slots=True)
 class CoreProgram:
-    """Facts and clauses in the order of the text, and the queries by name."""
+    """Facts and clauses in the order of the text, the queries by name, and relations that are made here."""
 
     facts: list[CoreFact]
     clauses: list[Clause]
     queries: dict[str, Span]
+    hidden: set[str] = field(default_factory=set)
 
 
 def desugar(items: Sequence[ast.Item], names: Names) -> CoreProgram:
     """The program in core form. Raises the errors of facts and bodies that have none, all of one kind together."""
     desugarer = _Desugarer(names)
+    for value in names.constants.values():
+        desugarer.check_constructors(value)
     for item in items:
         desugarer.add(item.declaration)
     desugarer.raise_problems()
@@ -91,6 +106,8 @@ class _Desugarer:
     problems: list[tuple[type[ScallaxError], Diagnostic]] = field(default_factory=list)
     num_groups: int = 0
     num_scopes: int = 0
+    num_patterns: int = 0
+    num_choices: int = 0
 
     def add(self, declaration: ast.Declaration) -> None:
         match declaration:
@@ -107,7 +124,7 @@ class _Desugarer:
         """Raises the problems of the kind that was found first."""
         if self.problems:
             kind = self.problems[0][0]
-            raise kind(*(problem for other, problem in self.problems if other is kind))
+            raise kind(*dict.fromkeys(problem for other, problem in self.problems if other is kind))
 
     def report(self, kind: type[ScallaxError], message: str, span: Span, hint: str | None = None) -> None:
         self.problems.append((kind, Diagnostic(message, span, hint)))
@@ -117,8 +134,42 @@ class _Desugarer:
         if facts.is_exclusive:
             group = self.num_groups
             self.num_groups += 1
+            if not all(self.is_literal_element(element) for element in facts.elements):
+                self.add_computed_alternatives(facts, group)
+                return
         for element in facts.elements:
             self.add_fact(facts.relation, element.values, element.tag, group, element.span)
+
+    def is_literal_element(self, element: ast.Element) -> bool:
+        """Whether an element's values are constants."""
+        return all(is_ground(value, self.names) for value in element.values)
+
+    def add_computed_alternatives(self, facts: ast.FactSet, group: int) -> None:
+        """Exclusive elements some of which have to be computed: numbers that exclude each other stand for them."""
+        relation = self.fresh_name().replace("#", "alternative#")
+        self.program.hidden.add(relation)
+        for number, element in enumerate(facts.elements):
+            span = element.span
+            literal = ast.Literal(number, LiteralKind.INTEGER, span)
+            self.add_fact(relation, (literal,), element.tag, group, span)
+            self.num_scopes += 1
+            cases: list[BodyLiteral] = []
+            values = tuple(
+                self.expression(value if is_ground(value, self.names) else self.match_pattern(value, cases))
+                for value in element.values
+            )
+            self.check_no_variables(values, cases)
+            atom = BodyAtom(ast.Application(relation, (literal,), (), span), False, span)
+            clause = Clause(facts.relation, values, (atom, *cases), None, self.num_scopes, span)
+            self.program.clauses.append(clause)
+
+    def check_no_variables(self, values: Sequence[ast.Expression | None], cases: Sequence[BodyLiteral]) -> None:
+        bound = {name.name for case in cases for name in _names(_case_parts(case))}
+        for name in _names(values):
+            if name.name not in bound:
+                hint = f"declare `const {name.name} = …`, or give the rule a body that binds `{name.name}`"
+                message = f"`{name.name}` is no constant: a fact has no variables"
+                self.report(UnboundVariableError, message, name.span, hint)
 
     def add_fact(
         self,
@@ -129,19 +180,24 @@ class _Desugarer:
         span: Span,
     ) -> None:
         """A fact of literals as such; one that has to be computed is a rule with an empty body."""
+        cases: list[BodyLiteral] = []
+        if group is None:
+            arguments = [
+                argument if is_ground(argument, self.names) else self.match_pattern(argument, cases)
+                for argument in arguments
+            ]
         values = tuple(self.expression(argument) for argument in arguments)
         tag = None if tag is None else self.expression(tag)
         literals = tuple(value for value in values if isinstance(value, FactValue) and is_literal(value))
-        for name in _names((*values, tag)):
-            hint = f"declare `const {name.name} = …`, or give the rule a body that binds `{name.name}`"
-            self.report(UnboundVariableError, f"`{name.name}` is no constant: a fact has no variables", name.span, hint)
-        if len(literals) == len(values) and (tag is None or isinstance(tag, ast.Literal)):
+        self.check_no_variables((*values, tag), cases)
+        if len(literals) == len(values) and not cases and (tag is None or isinstance(tag, ast.Literal)):
             self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
         elif group is not None:
-            self.report(UnsupportedError, "alternatives that are not literals are not supported yet", span)
+            hint = "write the number out"
+            self.report(UnsupportedError, "the tag of an alternative is no literal", span, hint)
         else:
             self.num_scopes += 1
-            self.program.clauses.append(Clause(relation, values, (), tag, self.num_scopes, span))
+            self.program.clauses.append(Clause(relation, values, tuple(cases), tag, self.num_scopes, span))
 
     def tag(self, literal: ast.Literal | None) -> float | bool | None:
         if literal is None or isinstance(literal.value, bool):
@@ -154,11 +210,35 @@ class _Desugarer:
     def add_rule(self, rule: ast.Rule) -> None:
         self.num_scopes += 1
         tag = None if rule.tag is None else self.expression(rule.tag)
-        heads = [(head.name, tuple(map(self.expression, head.arguments))) for head in rule.heads]
+        heads = []
+        for head in rule.heads:
+            cases: list[BodyLiteral] = []
+            arguments = tuple(self.expression(self.match_pattern(argument, cases)) for argument in head.arguments)
+            heads.append((head.name, arguments, tuple(cases)))
         bodies = self.alternatives(rule.body)
-        for relation, head in heads:
-            for body in bodies:
-                self.program.clauses.append(Clause(relation, head, body, tag, self.num_scopes, rule.span))
+        if tag is not None and len(heads) > 1:
+            bodies, tag = self.tagged_body(bodies, tag, rule.span), None
+        for number, body in enumerate(bodies, start=self.num_choices):
+            bindings = tuple(ast.Name(name, span) for name, span in _bound_names(body).items())
+            for alternative, (relation, head, cases) in enumerate(heads):
+                choice = Choice(number, alternative, len(heads), bindings) if rule.is_disjunctive else None
+                clause = Clause(relation, head, (*body, *cases), tag, self.num_scopes, rule.span, choice)
+                self.program.clauses.append(clause)
+        self.num_choices += len(bodies)
+
+    def tagged_body(
+        self, bodies: Sequence[tuple[BodyLiteral, ...]], tag: ast.Expression, span: Span
+    ) -> list[tuple[BodyLiteral, ...]]:
+        """A relation of its own for a tagged body, in its place: the heads share the event that the tag stands for."""
+        bound = [_bound_names(body) for body in bodies]
+        first = bound[0] if bound else {}
+        shared = {name: span for name, span in first.items() if all(name in names for names in bound)}
+        relation = self.fresh_name().replace("#", "body#")
+        self.program.hidden.add(relation)
+        arguments = tuple(ast.Name(name, span) for name, span in shared.items())
+        for body in bodies:
+            self.program.clauses.append(Clause(relation, arguments, body, tag, self.num_scopes, span))
+        return [(BodyAtom(ast.Application(relation, arguments, (), span), False, span),)] if bodies else []
 
     def add_query(self, target: ast.Name | ast.Application, span: Span) -> None:
         """A query of an atom is a relation named by the atom as printed, which holds the tuples that match it."""
@@ -168,18 +248,23 @@ class _Desugarer:
         self.program.queries[name] = target.span
         if isinstance(target, ast.Application):
             self.num_scopes += 1
+            cases: list[BodyLiteral] = []
             arguments = tuple(
-                ast.Name(f"#{i}", argument.span) if isinstance(argument, ast.Wildcard) else self.expression(argument)
+                ast.Name(f"#{i}", argument.span)
+                if isinstance(argument, ast.Wildcard)
+                else self.expression(
+                    argument if is_ground(argument, self.names) else self.match_pattern(argument, cases)
+                )
                 for i, argument in enumerate(target.arguments)
             )
-            body = (BodyAtom(replace(target, arguments=arguments), False, target.span),)
+            body = (BodyAtom(replace(target, arguments=arguments), False, target.span), *cases)
             self.program.clauses.append(Clause(name, arguments, body, None, self.num_scopes, span))
 
     def alternatives(self, formula: ast.Formula, negated: bool = False) -> list[tuple[BodyLiteral, ...]]:
         """The disjunctive normal form of a formula, or of its negation: negation is pushed down to atoms."""
         match formula:
             case ast.Not(operand=ast.Application() as atom, span=span):
-                return [(self.atom(atom, not negated, span),)]
+                return [self.atom(atom, not negated, span)]
             case ast.Not(operand=operand):
                 return self.alternatives(operand, not negated)
             case ast.Implies(condition=condition, conclusion=conclusion, span=span):
@@ -190,29 +275,94 @@ class _Desugarer:
                     return [alternative for part in parts for alternative in part]
                 return self.conjunctions(parts, span)
             case ast.Application(span=span):
-                return [(self.atom(formula, negated, span),)]
+                return [self.atom(formula, negated, span)]
+            case ast.Case(span=span):
+                return [self.case(formula, negated, span)]
             case ast.RangeOver(name=name, start=start, stop=stop, is_inclusive=is_inclusive, span=span):
                 bounds = (self.expression(start), self.expression(stop))
                 variable = self.expression(ast.Name(name, Span(span.source, span.start, span.start + len(name))))
                 predicate = INCLUSIVE_RANGE if is_inclusive else "range"
                 return [(BodyForeign(predicate, None, (*bounds, variable), negated, span),)]
-            case ast.Reduce() | ast.Quantified() | ast.Case():
+            case ast.Reduce() | ast.Quantified():
                 raise AssertionError("rejected as unsupported before")
             case _:
                 condition = self.expression(formula)
                 return [(_complement(condition) if negated else condition,)]
 
-    def atom(self, atom: ast.Application, negated: bool, span: Span) -> BodyAtom | BodyForeign:
+    def atom(self, atom: ast.Application, negated: bool, span: Span) -> tuple[BodyLiteral, ...]:
+        """The atom, with a case for each pattern in it."""
+        cases: list[BodyLiteral] = []
         arguments = tuple(
-            argument if isinstance(argument, ast.Wildcard) else self.expression(argument) for argument in atom.arguments
+            argument if isinstance(argument, ast.Wildcard) else self.expression(self.match_pattern(argument, cases))
+            for argument in atom.arguments
         )
+        body = BodyAtom(replace(atom, arguments=arguments), False, span)
         if atom.name in PREDICATES:
             types = [parameter.value for parameter in atom.parameters]
             type = (
                 ast.TypeName(types[0].name, types[0].span) if types and not isinstance(types[0], ast.Literal) else None
             )
-            return BodyForeign(atom.name, type, arguments, negated, span)
-        return BodyAtom(replace(atom, arguments=arguments), negated, span)
+            body = BodyForeign(atom.name, type, arguments, False, span)
+        if not negated:
+            return body, *cases
+        return self.negation((body, *cases), span) if cases else (replace(body, is_negated=True),)
+
+    def case(self, case: ast.Case, negated: bool, span: Span) -> tuple[BodyLiteral, ...]:
+        """A case as cases of one constructor each; of a constant, an equality."""
+        subject = self.expression(ast.Name(case.name, span))
+        if not isinstance(case.pattern, ast.Application):
+            equality = ast.Binary("==", subject, self.expression(case.pattern), span)
+            return (_complement(equality) if negated else equality,)
+        literals: list[BodyLiteral] = []
+        variable = self.match_pattern(case.pattern, literals, subject)
+        if isinstance(subject, ast.Application):
+            literals.append(ast.Binary("==", variable, subject, span))
+        return self.negation(tuple(literals), span) if negated else tuple(literals)
+
+    def match_pattern(
+        self, argument: ast.Expression, cases: list[BodyLiteral], subject: ast.Expression | None = None
+    ) -> ast.Expression:
+        """A variable in the place of a pattern, which `cases` then match; what is no pattern stays as it is."""
+        if not isinstance(argument, ast.Application):
+            return argument
+        if not isinstance(subject, ast.Name):
+            subject = ast.Name(self.fresh_name(), argument.span)
+        if not self.check_constructors(argument):
+            return subject
+        for case in read_pattern(subject, argument, iter(self.fresh_name, None)):
+            arguments = tuple(
+                part if isinstance(part, ast.Wildcard) else self.expression(part) for part in case.arguments
+            )
+            cases.append(replace(case, arguments=arguments))
+        return subject
+
+    def negation(self, body: tuple[BodyLiteral, ...], span: Span) -> tuple[BodyLiteral, ...]:
+        """That a conjunction holds for no values of the variables that only it has: a relation of its own, negated."""
+        parts = [part for literal in body for part in _case_parts(literal)]
+        names = {name.name: name for name in _names(parts) if not name.name.startswith("#")}
+        relation = self.fresh_name().replace("#", "not#")
+        self.program.hidden.add(relation)
+        head = tuple(names.values())
+        self.program.clauses.append(Clause(relation, head, body, None, self.num_scopes, span))
+        arguments = tuple(ast.Name(name.name, name.span) for name in head)
+        return (BodyAtom(ast.Application(relation, arguments, (), span), True, span),)
+
+    def fresh_name(self) -> str:
+        self.num_patterns += 1
+        # The wildcards of a query are `#0`, `#1` and so on.
+        return f"#p{self.num_patterns}"
+
+    def check_constructors(self, expression: ast.Expression) -> bool:
+        """Whether every constructor in an expression is known and has all its arguments; reports those that do not."""
+        is_right = True
+        for node in ast.walk(expression):
+            match node:
+                case ast.Application(name=name) | ast.New(constructor=name):
+                    problem = check_constructor(name, len(node.arguments), node.span, self.names)
+                    if problem is not None:
+                        is_right = False
+                        self.problems.append(problem)
+        return is_right
 
     def conjunctions(
         self, parts: Sequence[Sequence[tuple[BodyLiteral, ...]]], span: Span
@@ -242,6 +392,8 @@ class _Constants:
             case ast.Name(name=name, span=span) if name in self.values:
                 # A literal of its own at every use: it takes the type that the use asks for.
                 value = self.values[name]
+                if isinstance(value, ast.Application):
+                    return replace(value, span=span)
                 if isinstance(value, ast.Cast):
                     return ast.Cast(replace(value.operand, span=span), replace(value.type, span=span), span)
                 return replace(value, span=span)
@@ -260,6 +412,22 @@ class _Constants:
                     UnboundVariableError, "`_` stands for no value: it is an argument of a body's atom only", span, hint
                 )
                 return expression
+            case ast.Application(name=name, arguments=arguments) if name in self.desugarer.names.variants:
+                if not is_ground(expression, self.desugarer.names):
+                    hint = f"write `new {name}(…)` to make a term in a head, or `case … is {name}(…)` to match one"
+                    self.desugarer.report(
+                        TypeInferenceError, f"the arguments of `{name}` are not constants here", expression.span, hint
+                    )
+                elif self.desugarer.check_constructors(expression):
+                    return replace(expression, arguments=tuple(map(self.put_in, arguments)))
+                return ast.Wildcard(expression.span)
+            case ast.New(arguments=arguments, span=span):
+                if not self.desugarer.check_constructors(expression):
+                    return ast.Wildcard(span)
+                return replace(expression, arguments=tuple(self.put_in(_as_new(part)) for part in arguments))
+            case ast.Application(name=name, span=span) if name[:1].isupper():
+                self.desugarer.check_constructors(expression)
+                return ast.Wildcard(span)
             case ast.Application(name=name, span=span):
                 hint = f"bind its values in the body: `{name}(x)`, then use `x`"
                 self.desugarer.report(
@@ -271,8 +439,8 @@ class _Constants:
 
 
 def is_literal(value: FactValue) -> bool:
-    """Whether a value is a literal, or a member of an enum."""
-    return isinstance(value, ast.Literal) or (
+    """Whether a value is a literal, a member of an enum, or a term."""
+    return isinstance(value, ast.Literal | ast.Application) or (
         isinstance(value.operand, ast.Literal)
         and value.operand.kind is LiteralKind.INTEGER
         and value.type.name == "usize"
@@ -283,6 +451,31 @@ def _complement(condition: ast.Expression) -> ast.Expression:
     if isinstance(condition, ast.Binary) and condition.op in ("==", "!="):
         return replace(condition, op="!=" if condition.op == "==" else "==")
     return ast.Unary("!", condition, condition.span)
+
+
+def _as_new(expression: ast.Expression) -> ast.Expression:
+    """A constructor inside of `new` makes a term as well."""
+    if isinstance(expression, ast.Application):
+        return ast.New(expression.name, expression.arguments, expression.span)
+    return expression
+
+
+def _case_parts(literal: BodyLiteral) -> tuple[ast.Expression, ...]:
+    match literal:
+        case BodyAtom(atom=atom):
+            return atom.arguments
+        case BodyForeign(arguments=arguments):
+            return arguments
+        case BodyCase(subject=subject, arguments=arguments):
+            return subject, *arguments
+        case _:
+            return (literal,)
+
+
+def _bound_names(body: Sequence[BodyLiteral]) -> dict[str, Span]:
+    """The variables of a body, other than those only under negation, with the place of each."""
+    positive = [part for part in body if not (isinstance(part, BodyAtom | BodyForeign) and part.is_negated)]
+    return {name.name: name.span for name in _names([part for literal in positive for part in _case_parts(literal)])}
 
 
 def _names(expressions: Sequence[ast.Expression | None]) -> Iterator[ast.Name]:

@@ -7,6 +7,7 @@ from typing import assert_never
 from scallax.analysis.aggregates import AGGREGATORS, CoreAggregate
 from scallax.analysis.desugar import BodyAtom, BodyForeign, Clause, CoreFact, CoreProgram
 from scallax.analysis.names import Names
+from scallax.analysis.patterns import BodyCase
 from scallax.errors import Diagnostic, TypeInferenceError
 from scallax.functions import FUNCTIONS, num_placeholders
 from scallax.predicates import PREDICATES
@@ -24,6 +25,7 @@ _NUMBERS = INTEGERS | FLOATS
 _BOOL = TypeSet({ValueType.BOOL})
 _STRING = TypeSet({ValueType.STRING})
 _CHAR = TypeSet({ValueType.CHAR})
+_ENTITY = TypeSet({ValueType.ENTITY})
 _SYMBOL = TypeSet({ValueType.SYMBOL})
 _USIZE = TypeSet({ValueType.USIZE})
 _I32 = TypeSet({ValueType.I32})
@@ -40,6 +42,9 @@ _TIME_OPERATIONS = {
 _ADDABLE = _NUMBERS | _STRING
 _TAGS = _NUMBERS | _BOOL
 
+# The scope of expressions without variables.
+_NO_SCOPE = -1
+
 # Where several types remain, the first of these.
 _DEFAULTS = (ValueType.I32, ValueType.U32, ValueType.F32, ValueType.STRING, ValueType.BOOL)
 
@@ -54,6 +59,8 @@ _SET_NAMES = {
     _ADDABLE: "a number or a String",
     _TAGS: "a number or a bool",
     _STRING | _CHAR: "a String or a char",
+    _STRING | _ENTITY: "a String or a term",
+    _STRING | _CHAR | _ENTITY: "a String, a char or a term",
 }
 
 
@@ -102,6 +109,9 @@ def infer_types(
     for relation in names.relations.values():
         columns = [_TypeVariable(TypeSet({type}), relation.span) for type in relation.columns]
         inference.columns[relation.name] = _Columns(columns, relation.span)
+    for value in names.constants.values():
+        if isinstance(value, ast.Application):
+            inference.infer(value, _NO_SCOPE)
     for fact in program.facts:
         inference.add_fact(fact)
     for clause in program.clauses:
@@ -152,6 +162,9 @@ class _Inference:
     def add_fact(self, fact: CoreFact) -> None:
         columns = self.columns_of(fact.relation, len(fact.values), fact.span)
         for value, column in zip(fact.values, columns, strict=False):
+            if isinstance(value, ast.Application):
+                self.unify(self.infer(value, _NO_SCOPE), column, value.span)
+                continue
             types = _USIZE if isinstance(value, ast.Cast) else _literal_types(value)
             if not _find(column).types <= types:
                 self.unify(_TypeVariable(types, value.span), column, value.span)
@@ -160,11 +173,16 @@ class _Inference:
         for literal in clause.body:
             if isinstance(literal, BodyAtom):
                 self.add_atom(literal.atom.name, literal.atom.arguments, clause.scope, literal.atom.span)
+            elif isinstance(literal, BodyCase):
+                self.narrow(self.infer(literal.subject, clause.scope), _ENTITY, literal.subject.span)
+                self.add_arguments(literal.constructor, literal.arguments, clause.scope)
             elif isinstance(literal, BodyForeign):
                 self.add_foreign(literal, clause.scope)
             else:
                 self.narrow(self.infer(literal, clause.scope), _BOOL, literal.span)
         self.add_atom(clause.relation, clause.head, clause.scope, clause.span)
+        for name in () if clause.choice is None else clause.choice.bindings:
+            self.infer(name, clause.scope)
         if clause.tag is not None:
             self.narrow(self.infer(clause.tag, clause.scope), _TAGS, clause.tag.span)
 
@@ -220,6 +238,13 @@ class _Inference:
         for argument, column in zip(arguments, columns, strict=False):
             if not isinstance(argument, ast.Wildcard):
                 self.unify(self.infer(argument, scope), column, argument.span)
+
+    def add_arguments(self, constructor: str, arguments: Sequence[ast.Expression], scope: int) -> None:
+        """The arguments of a constructor have the types that it declares."""
+        variant = self.names.variants[constructor]
+        for argument, type in zip(arguments, variant.columns, strict=True):
+            if not isinstance(argument, ast.Wildcard):
+                self.unify(self.infer(argument, scope), _TypeVariable(TypeSet({type}), variant.span), argument.span)
 
     def add_foreign(self, literal: BodyForeign, scope: int) -> None:
         signature = PREDICATES[literal.predicate].signature
@@ -278,6 +303,12 @@ class _Inference:
             case ast.Cast(operand=operand, type=type, span=span):
                 self.casts.append((expression, self.infer(operand, scope)))
                 return _TypeVariable(TypeSet({self.names.type(type)}), span)
+            case ast.Application(name=name, arguments=arguments, span=span):
+                self.add_arguments(name, arguments, scope)
+                return _TypeVariable(_ENTITY, span)
+            case ast.New(constructor=name, arguments=arguments, span=span):
+                self.add_arguments(name, arguments, scope)
+                return _TypeVariable(_ENTITY, span)
             case ast.Call(function=function, arguments=arguments, span=span):
                 inferred = [self.infer(argument, scope) for argument in arguments]
                 if function == "format":
@@ -285,7 +316,7 @@ class _Inference:
                 signature = FUNCTIONS[function].signature
                 generic = _TypeVariable(signature.generic)
                 return self.apply(signature, f"${signature.text}", arguments, inferred, generic, span)
-            case ast.Wildcard() | ast.Application() | ast.New():
+            case ast.Wildcard():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)

@@ -18,7 +18,8 @@ from scallax.analysis.desugar import (
     is_literal,
 )
 from scallax.analysis.inference import Types, infer_types
-from scallax.analysis.names import Names, literal_fits, reject_unsupported, resolve_names
+from scallax.analysis.names import DeclaredVariant, Names, literal_fits, reject_unsupported, resolve_names
+from scallax.analysis.patterns import BodyCase
 from scallax.errors import Diagnostic, ParseError, TypeInferenceError, near_name
 from scallax.predicates import PREDICATES
 from scallax.source import Source, Span
@@ -32,7 +33,7 @@ _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
 
 
 def analyse(sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None) -> ir.Program:
-    """The checked program of all sources together.
+    """The checked program of all sources together, those that they import (`scallax.imports`) among them.
 
     `given` are example tuples of relations whose facts come from Python: they count in type inference like facts
     written with these values; relations that the program never mentions are ignored. Raises the error of the first
@@ -92,18 +93,30 @@ def _lower(
 ) -> ir.Program:
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
-    rules = tuple(_RuleLowering(types, problems).rule(clause) for clause in core.clauses)
+    rules = tuple(_RuleLowering(types, names.variants, problems).rule(clause) for clause in core.clauses)
     rules += tuple(_lower_aggregate(aggregate, types) for aggregate in aggregates)
-    if problems:
-        raise TypeInferenceError(*dict.fromkeys(problems))
+    constants = [value for value in names.constants.values() if isinstance(value, ast.Application)]
+    terms = tuple(dict.fromkeys(_term_text(constant, types, problems) for constant in constants))
     relations = []
     for name, relation in types.relations.items():
         declared = names.relations.get(name)
         column_names = (None,) * len(relation.columns) if declared is None else declared.names
-        hidden = name in names.hidden or name.startswith(HIDDEN)
-        relations.append(ir.Relation(name, relation.columns, column_names, hidden, relation.span))
+        hidden = name in names.hidden or name in core.hidden or name.startswith(HIDDEN)
+        demand = names.demands.get(name)
+        if demand is not None and len(demand.pattern) != len(relation.columns):
+            message = f"the pattern `{demand.pattern}` of `{name}` has {len(demand.pattern)} letters"
+            hint = f"`{name}` has {len(relation.columns)} columns: write a letter for each"
+            problems.append(Diagnostic(message, demand.span, hint))
+        pattern = "" if demand is None else demand.pattern
+        relations.append(ir.Relation(name, relation.columns, column_names, hidden, pattern, span=relation.span))
+    if problems:
+        raise TypeInferenceError(*dict.fromkeys(problems))
+    demands = {relation.name: relation.demand for relation in relations if relation.demand}
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
-    return ir.Program(tuple(relations), bind_variables(rules), facts, queries, warnings)
+    variants = tuple(ir.Variant(variant.name, variant.columns) for variant in names.variants.values())
+    return ir.Program(
+        tuple(relations), bind_variables(rules, demands), facts, queries, variants, terms, names.files, warnings
+    )
 
 
 def _lower_aggregate(aggregate: CoreAggregate, types: Types) -> ir.Rule:
@@ -131,17 +144,28 @@ def _lower_aggregate(aggregate: CoreAggregate, types: Types) -> ir.Rule:
         aggregate.is_discrete,
         span,
     )
-    return ir.Rule(aggregate.relation, head, (reduce,), None, span)
+    return ir.Rule(aggregate.relation, head, (reduce,), None, span=span)
 
 
 def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:
     columns = types.relations[fact.relation].columns
-    values = tuple(_value(value, type, problems) for value, type in zip(fact.values, columns, strict=True))
+    values = tuple(_value(value, type, types, problems) for value, type in zip(fact.values, columns, strict=True))
     return ir.Fact(fact.relation, values, fact.tag, fact.group, fact.span)
 
 
-def _value(value: FactValue, type: ValueType, problems: list[Diagnostic]) -> Value:
-    """A literal as a value of its type; one that does not fit is reported."""
+def _term_text(term: ast.Application, types: Types, problems: list[Diagnostic]) -> str:
+    arguments = []
+    for argument in term.arguments:
+        assert isinstance(argument, FactValue)
+        type = types.of(argument)
+        arguments.append(ir.print_value(_value(argument, type, types, problems), type))
+    return f"{term.name}({', '.join(arguments)})"
+
+
+def _value(value: FactValue, type: ValueType, types: Types, problems: list[Diagnostic]) -> Value:
+    """A literal as a value of its type, a term as its text; a literal that does not fit is reported."""
+    if isinstance(value, ast.Application):
+        return _term_text(value, types, problems)
     literal = value.operand if isinstance(value, ast.Cast) else value
     assert isinstance(literal, ast.Literal)
     if not literal_fits(literal, type):
@@ -161,6 +185,7 @@ class _RuleLowering:
     """One clause on its way; arguments that are expressions become variables of the rule's own."""
 
     types: Types
+    variants: Mapping[str, DeclaredVariant]
     problems: list[Diagnostic]
     num_fresh: int = 0
     body: list[ir.BodyLiteral] = field(default_factory=list)
@@ -170,18 +195,31 @@ class _RuleLowering:
             match literal:
                 case BodyAtom(atom=atom, is_negated=is_negated, span=span):
                     self.atom(atom, ir.NegatedAtom if is_negated else ir.Atom, span)
+                case BodyCase():
+                    self.case(literal)
                 case BodyForeign():
                     self.foreign(literal)
                 case _:
                     self.body.append(ir.Constraint(self.expression(literal), literal.span))
         head = tuple(map(self.expression, clause.head))
         tag = None if clause.tag is None else self.expression(clause.tag)
-        return ir.Rule(clause.relation, head, tuple(self.body), tag, clause.span)
+        choice = None
+        if clause.choice is not None:
+            bindings = tuple(map(self.expression, clause.choice.bindings))
+            choice = ir.Choice(clause.choice.number, clause.choice.alternative, clause.choice.count, bindings)
+        return ir.Rule(clause.relation, head, tuple(self.body), tag, span=clause.span, choice=choice)
 
     def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:
         columns = self.types.relations[atom.name].columns
         terms, equalities = self.terms(atom.name, atom.arguments, columns)
         self.body.append(kind(atom.name, terms, span))
+        self.body.extend(equalities)
+
+    def case(self, case: BodyCase) -> None:
+        subject = self.expression(case.subject)
+        assert isinstance(subject, ir.Variable | ir.Constant)
+        terms, equalities = self.terms(case.constructor, case.arguments, self.variants[case.constructor].columns)
+        self.body.append(ir.Case(subject, case.constructor, terms, case.span))
         self.body.extend(equalities)
 
     def foreign(self, literal: BodyForeign) -> None:
@@ -192,12 +230,12 @@ class _RuleLowering:
         self.body.extend(equalities)
 
     def terms(
-        self, name: str, arguments: Sequence[ast.Expression], types: Sequence[ValueType]
+        self, name: str, arguments: Sequence[ast.Expression], columns: Sequence[ValueType]
     ) -> tuple[tuple[ir.Term, ...], list[ir.BodyLiteral]]:
         """The arguments of an atom of a relation, and what variables equal that stand for expressions."""
         equalities: list[ir.BodyLiteral] = []
         terms: list[ir.Term] = []
-        for argument, type in zip(arguments, types, strict=True):
+        for argument, type in zip(arguments, columns, strict=True):
             term = ir.Wildcard(type, argument.span)
             if not isinstance(argument, ast.Wildcard):
                 term = self.expression(argument)
@@ -215,7 +253,7 @@ class _RuleLowering:
         span = expression.span
         match expression:
             case ast.Literal():
-                return ir.Constant(_value(expression, type, self.problems), type, span)
+                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
             case ast.Name(name=name):
                 return ir.Variable(name, type, span)
             case ast.Unary(op="+", operand=operand):
@@ -227,13 +265,17 @@ class _RuleLowering:
             case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
                 first, second, third = map(self.expression, (condition, then, otherwise))
                 return ir.Conditional(first, second, third, type, span)
+            case ast.Application():
+                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
+            case ast.New(constructor=constructor, arguments=arguments):
+                return ir.New(constructor, tuple(map(self.expression, arguments)), type, span)
             case ast.Cast() if is_literal(expression):
-                return ir.Constant(_value(expression, type, self.problems), type, span)
+                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
             case ast.Cast(operand=operand):
                 return ir.Cast(self.expression(operand), type, span)
             case ast.Call(function=function, arguments=arguments):
                 return ir.Call(function, tuple(map(self.expression, arguments)), type, span)
-            case ast.Wildcard() | ast.Application() | ast.New():
+            case ast.Wildcard():
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)

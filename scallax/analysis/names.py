@@ -1,8 +1,10 @@
 """Name resolution: what each declared name stands for, and which constructs are still to come."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from scallax import ir
+from scallax.analysis.attributes import Demand, read_attributes
 from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError, near_name
 from scallax.functions import FUNCTIONS
 from scallax.predicates import PREDICATES
@@ -12,9 +14,8 @@ from scallax.syntax.ast import LiteralKind
 from scallax.values import ValueType
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
-_LATER_TYPES = frozenset({"Entity", "Tensor"})
-_LATER_ATTRIBUTES = frozenset({"file", "demand", "goal", "scheduler", "storage", "tagged", "no_temp_relation"})
-_LATER_FUNCTIONS = frozenset({"parse_entity", "dim", "dot"})
+_LATER_TYPES = frozenset({"Tensor"})
+_LATER_FUNCTIONS = frozenset({"dim", "dot"})
 _LATER_PREDICATES = frozenset({"tensor_shape"})
 
 
@@ -29,16 +30,33 @@ class DeclaredRelation:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredVariant:
+    """A constructor of a data type with its argument types resolved."""
+
+    name: str
+    columns: tuple[ValueType, ...]
+    span: Span
+
+
+# What a constant stands for: a literal, a member of an enum, or a term.
+ConstantValue = ast.Literal | ast.Cast | ast.Application
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """What the declared names of a program stand for.
 
-    `constants` are literals that adapt to their use; members of enums are literals cast to `usize`.
+    `constants` are literals that adapt to their use; members of enums are literals cast to `usize`, and terms
+    applications of constructors to constants.
     """
 
     types: dict[str, ValueType]
-    constants: dict[str, ast.Literal | ast.Cast]
+    constants: dict[str, ConstantValue]
     relations: dict[str, DeclaredRelation]
+    variants: dict[str, DeclaredVariant]
     hidden: frozenset[str]
+    demands: dict[str, Demand]
+    files: tuple[ir.FactsFile, ...]
 
     def type(self, name: ast.TypeName) -> ValueType:
         """The type that a name stands for; that it is one was checked."""
@@ -60,41 +78,18 @@ def reject_unsupported(items: Sequence[ast.Item]) -> None:
 
 def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
     match node:
-        case ast.Import(span=span):
-            yield "imports are", span
-        case ast.DataType(name=name, span=span):
-            yield f"algebraic data types such as `{name}` are", span
         case ast.FunctionType(name=name, span=span):
             yield f"function types such as `${name}` are", span
-        case ast.Column(adornment="bound" | "free" as adornment, span=span):
-            yield f"`{adornment}` columns are", span
         case ast.TypeName(name=name, span=span) if name in _LATER_TYPES:
             yield f"the type `{name}` is", span
-        case ast.Attribute(name=name, span=span) if name in _LATER_ATTRIBUTES:
-            yield f"the attribute `@{name}` is", span
-        case ast.Case(span=span):
-            yield "`case … is` is", span
+        case ast.Item(declaration=ast.Query(), attributes=attributes):
+            for attribute in attributes:
+                if attribute.name == "file":
+                    yield "`@file` before a query is", attribute.span
         case ast.Call(function=function, span=span) if function in _LATER_FUNCTIONS:
             yield f"the function `${function}` is", span
-        case ast.New(span=span):
-            yield "`new` is", span
-        case ast.Rule(is_disjunctive=True, heads=heads):
-            yield "alternatives in a head are", heads[0].span.to(heads[-1].span)
-        case ast.Rule(tag=tag, heads=heads) if tag is not None and len(heads) > 1:
-            yield "a tag on several heads is", tag.span
         case ast.Application(name=name, span=span) if name in _LATER_PREDICATES and name not in written:
             yield f"the predicate `{name}` is", span
-        case ast.Application(arguments=arguments):
-            for argument in arguments:
-                yield from _constructors(argument)
-        case ast.Constants(declarations=declarations):
-            for declaration in declarations:
-                yield from _constructors(declaration.value)
-
-
-def _constructors(argument: ast.Expression) -> Iterator[tuple[str, Span]]:
-    if isinstance(argument, ast.Application):
-        yield f"the constructor `{argument.name}` is", argument.span
 
 
 def _written_relations(declaration: ast.Declaration) -> Iterator[str]:
@@ -125,6 +120,8 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
     nothing else mentions it.
     """
     resolver = _Resolver()
+    attributes = read_attributes(items)
+    resolver.problems += attributes.problems
     for item in items:
         resolver.declare(item)
     resolver.resolve()
@@ -138,7 +135,15 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
     resolver.check_queries(items)
     if resolver.problems:
         raise NameResolutionError(*resolver.problems)
-    return Names(resolver.types, resolver.constants, resolver.relations, frozenset(resolver.hidden))
+    return Names(
+        resolver.types,
+        resolver.constants,
+        resolver.relations,
+        resolver.variants,
+        frozenset(attributes.hidden),
+        attributes.demands,
+        tuple(attributes.files),
+    )
 
 
 class _Resolver:
@@ -146,29 +151,32 @@ class _Resolver:
 
     def __init__(self):
         self.problems: list[Diagnostic] = []
-        self.type_names: dict[str, ast.TypeName | None] = {}
+        # The name that a type is declared as, or the type itself for enums and data types.
+        self.type_names: dict[str, ast.TypeName | ValueType] = {}
         self.constant_values: dict[str, ast.ConstantDeclaration] = {}
         self.relation_types: dict[str, ast.RelationType] = {}
         self.first: dict[tuple[str, str], Span] = {}
         self.types: dict[str, ValueType] = {}
-        self.constants: dict[str, ast.Literal | ast.Cast] = {}
+        self.constants: dict[str, ConstantValue] = {}
+        self.variant_types: dict[str, ast.Variant] = {}
+        self.variants: dict[str, DeclaredVariant] = {}
         self.relations: dict[str, DeclaredRelation] = {}
-        self.hidden: set[str] = set()
 
     def declare(self, item: ast.Item) -> None:
-        for attribute in item.attributes:
-            if attribute.name == "hidden":
-                self.hidden.update(_written_relations(item.declaration))
-            else:
-                self.report(f"unknown attribute `@{attribute.name}`", attribute.span)
         match item.declaration:
             case ast.TypeAlias(name=name, type=type, span=span):
                 if self.is_first("type", name, span):
                     self.type_names[name] = type
             case ast.EnumType(name=name, members=members, span=span):
                 if self.is_first("type", name, span):
-                    self.type_names[name] = None
+                    self.type_names[name] = ValueType.USIZE
                 self.number_members(members)
+            case ast.DataType(name=name, variants=variants, span=span):
+                if self.is_first("type", name, span):
+                    self.type_names[name] = ValueType.ENTITY
+                for variant in variants:
+                    if self.is_first("constructor", variant.name, variant.span):
+                        self.variant_types[variant.name] = variant
             case ast.Constants(declarations=declarations):
                 for declaration in declarations:
                     if self.is_first("constant", declaration.name, declaration.span):
@@ -247,6 +255,8 @@ class _Resolver:
     def resolve(self) -> None:
         for name in self.type_names:
             self.types[name] = self.alias(name)
+        for name, variant in self.variant_types.items():
+            self.variants[name] = DeclaredVariant(name, tuple(map(self.type, variant.columns)), variant.span)
         for name, declaration in self.constant_values.items():
             literal = self.constant(declaration, ())
             if literal is not None:
@@ -261,8 +271,8 @@ class _Resolver:
         seen = [name]
         while True:
             target = self.type_names[seen[-1]]
-            if target is None:
-                return ValueType.USIZE
+            if isinstance(target, ValueType):
+                return target
             if target.name in seen:
                 self.report(f"type `{name}` is declared by itself", target.span)
                 return ValueType.I32
@@ -276,9 +286,30 @@ class _Resolver:
             self.unknown("type", name.name, name.span, [*self.type_names, *_PRIMITIVES])
         return found or ValueType.I32
 
-    def constant(self, declaration: ast.ConstantDeclaration, above: tuple[str, ...]) -> ast.Literal | ast.Cast | None:
-        """The literal of a constant, through the names of other constants."""
-        value = declaration.value
+    def constant(self, declaration: ast.ConstantDeclaration, above: tuple[str, ...]) -> ConstantValue | None:
+        """The value of a constant, through the names of other constants."""
+        value = self.constant_value(declaration.value, declaration, above)
+        if value is None:
+            return None
+        if declaration.type is not None and not isinstance(value, ast.Cast):
+            type = self.type(declaration.type)
+            fits = type is ValueType.ENTITY if isinstance(value, ast.Application) else literal_fits(value, type)
+            if not fits:
+                kind = "entity" if isinstance(value, ast.Application) else value.kind.value
+                self.report(f"{kind} constant `{declaration.name}` does not fit `{type}`", declaration.span)
+        return value
+
+    def constant_value(
+        self, value: ast.Expression, declaration: ast.ConstantDeclaration, above: tuple[str, ...]
+    ) -> ConstantValue | None:
+        """What an expression in a constant's declaration stands for; None, with an error reported, if nothing."""
+        if isinstance(value, ast.Application):
+            if value.name not in self.variants:
+                self.unknown("constructor", value.name, value.span, [*self.variants])
+                return None
+            arguments = [self.constant_value(argument, declaration, above) for argument in value.arguments]
+            known = tuple(argument for argument in arguments if argument is not None)
+            return replace(value, arguments=known) if len(known) == len(arguments) else None
         if isinstance(value, ast.Name):
             if value.name in (*above, declaration.name):
                 self.report(f"constant `{declaration.name}` is declared by itself", value.span)
@@ -288,16 +319,10 @@ class _Resolver:
             if value.name not in self.constant_values:
                 self.unknown("constant", value.name, value.span, [*self.constant_values, *self.constants])
                 return None
-            value = self.constant(self.constant_values[value.name], (*above, declaration.name))
-            if value is None:
-                return None
-        if not isinstance(value, ast.Literal | ast.Cast):
-            self.report("the value of a constant is a literal", value.span, "write it out")
+            return self.constant(self.constant_values[value.name], (*above, declaration.name))
+        if not isinstance(value, ConstantValue):
+            self.report("a constant is a literal, or a constructor of constants", value.span, "write it out")
             return None
-        if declaration.type is not None and isinstance(value, ast.Literal):
-            type = self.type(declaration.type)
-            if not literal_fits(value, type):
-                self.report(f"{value.kind.value} constant `{declaration.name}` does not fit `{type}`", declaration.span)
         return value
 
     def check_queries(self, items: Sequence[ast.Item]) -> None:

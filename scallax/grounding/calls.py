@@ -57,9 +57,11 @@ def distinct_rows(columns: Sequence[np.ndarray], num_rows: int) -> tuple[list[np
 def spread(images: Sequence[Value | None], inverse: np.ndarray, type: ValueType, symbols: Symbols) -> Image:
     """Values of distinct rows as native values of all rows; None is no value."""
     exists = np.array([image is not None for image in images], np.bool_)
-    fill = " " if type is ValueType.CHAR else _TEXT_FILL if type.is_text else _NUMBER_FILL
+    fill = " " if type is ValueType.CHAR else _TEXT_FILL if type.is_text or type is ValueType.ENTITY else _NUMBER_FILL
     values = [fill if image is None else image for image in images]
     native = decode(encode_values(values, type, symbols), type, symbols)
+    if type is ValueType.ENTITY:
+        exists &= native >= 0
     return native[inverse], exists[inverse]
 
 

@@ -24,6 +24,8 @@ def cast(native: np.ndarray, source: ValueType, target: ValueType, symbols: Symb
     """
     if source is target:
         return native, None
+    if source is ValueType.ENTITY:
+        return symbols.intern(symbols.term_texts(native)), None
     if target is ValueType.STRING and source.is_text:
         return native, None
     if target is ValueType.STRING:

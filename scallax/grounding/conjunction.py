@@ -78,6 +78,13 @@ class DerivationBuilder:
         self._num_literals += len(prior)
         return np.asarray(literal_operand(np.arange(self._num_literals - len(prior), self._num_literals)))
 
+    def add_choices(self, num_groups: int, count: int, prior: float) -> np.ndarray:
+        """The operand code of the first of `count` literals in each of fresh groups; the others follow it."""
+        operands = self.add_literals(np.full(num_groups * count, prior))
+        self._groups[-1] = np.repeat(np.arange(self._num_groups, self._num_groups + num_groups), count)
+        self._num_groups += num_groups
+        return operands[::count]
+
     def add_exclusive(self, prior: np.ndarray, sets: np.ndarray) -> np.ndarray:
         """Operand codes of fresh literals with the given tags; those of one number in `sets` exclude each other."""
         operands = self.add_literals(prior)

@@ -10,7 +10,7 @@ from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.arithmetic import saturating, truncated_quotient, truncated_remainder
 from scallax.grounding.calls import call, combine_times
 from scallax.grounding.casts import cast
-from scallax.grounding.symbols import Symbols, decode, encode_values, native_dtype, sort_keys
+from scallax.grounding.symbols import Symbols, decode, encode, encode_values, native_dtype, sort_keys
 from scallax.ir import print_expression
 from scallax.source import Span
 from scallax.values import ValueType
@@ -65,6 +65,15 @@ class Evaluation:
                 if exists is not None:
                     self._drop(~exists)
                 return values
+            case ir.New(constructor=constructor, arguments=arguments):
+                columns = [encode(self.native(part), part.type, self._symbols) for part in arguments]
+                if self.missing is None:
+                    return self._symbols.terms.intern(constructor, columns, self.num_rows)
+                # A term of an argument without a value is not made.
+                codes = np.zeros(self.num_rows, np.int64)
+                rows = np.flatnonzero(~self.missing)
+                codes[rows] = self._symbols.terms.intern(constructor, [column[rows] for column in columns], len(rows))
+                return codes
             case ir.Call(function=function, arguments=arguments, type=type):
                 types = [argument.type for argument in arguments]
                 natives = [self.native(argument) for argument in arguments]
@@ -89,7 +98,7 @@ class Evaluation:
 
     def _compare(self, op: str, left: ir.Expression, right: ir.Expression) -> np.ndarray:
         values = self.native(left), self.native(right)
-        if left.type.is_text and op not in ("==", "!="):
+        if (left.type.is_text or left.type is ValueType.ENTITY) and op not in ("==", "!="):
             ranks = sort_keys(np.concatenate(values), left.type, self._symbols)
             values = ranks[: self.num_rows], ranks[self.num_rows :]
         return _COMPARISONS[op](*values).astype(np.bool_, copy=False)

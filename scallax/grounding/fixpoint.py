@@ -9,6 +9,7 @@ import numpy as np
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError, InputError
 from scallax.grounding.certainty import propagate_certainty
+from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
 from scallax.grounding.operators import Database, Table, run_pipeline
@@ -133,6 +134,7 @@ def ground(
     *,
     collapse_certain: bool = True,
     rule_tags: bool = True,
+    choices: Choices | None = None,
     rule_parameters: Mapping[int, int] | None = None,
     iter_limit: int | None = None,
     limits: Limits = Limits(),
@@ -142,13 +144,13 @@ def ground(
     With `collapse_certain`, tuples that hold whatever the literals have the operand ONE and no derivation;
     without, every tuple but a lone uncertain fact is a node. With `iter_limit` n, a stratum ends after n + 1
     rounds. Facts of relations outside the plan are ignored. `rule_parameters` gives, by index in the program, the rules
-    whose tag is a trainable parameter. The operands of a body are conjoined in body order,
-    whatever the order of joins; equal derivations by different rules stay apart. Nodes, literals and tuples are
-    numbered in order of discovery.
+    whose tag is a trainable parameter. Without `choices` the alternatives of a head do not exclude each
+    other. The operands of a body are conjoined in body order, whatever the order of joins; equal derivations by
+    different rules stay apart. Nodes, literals and tuples are numbered in order of discovery.
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
-    grounder = _Grounder(plan, literals, collapse_certain, rule_tags, rule_parameters or {}, limits)
+    grounder = _Grounder(plan, literals, collapse_certain, rule_tags, choices, rule_parameters or {}, limits)
     num_rounds = 0
     for stratum in plan.strata:
         num_rounds = max(num_rounds, grounder.ground_stratum(stratum, facts, iter_limit))
@@ -176,12 +178,13 @@ class _Grounder:
         literals: Literals,
         collapse_certain: bool,
         rule_tags: bool,
+        choices: Choices | None,
         rule_parameters: Mapping[int, int],
         limits: Limits,
     ):
         self.database = Database(
             relations={schema.name: GroundRelation(schema) for schema in plan.relations},
-            symbols=Symbols(limits.characters),
+            symbols=Symbols(plan.variants, limits.characters),
             builder=DerivationBuilder(literals),
             certain_is_one=collapse_certain,
             has_tags=rule_tags,
@@ -193,12 +196,14 @@ class _Grounder:
             version.index: version.rule for stratum in plan.strata for version in (*stratum.once, *stratum.each_round)
         }
         self._rule_tags = rule_tags
+        self._choices = choices
         self._rule_parameters = rule_parameters
         self._limits = limits
         self._started = time.monotonic()
         self._num_tuples = 0
         # Nodes of this stratum found to be certain after they were made, in batches.
         self._late_certain: list[np.ndarray] = []
+        self.database.symbols.intern_terms(plan.terms)
         # Tuples and derivations that each rule found in this round.
         self._growth: dict[int, int] = {}
 
@@ -252,6 +257,7 @@ class _Grounder:
         }
         once = [(version, plan_joins(version, sizes)) for version in stratum.once]
         each_round = [(version, plan_joins(version, sizes)) for version in stratum.each_round]
+        self._list_terms(relations)
         for relation in relations:
             relation.advance()
         versions = once + each_round
@@ -261,6 +267,7 @@ class _Grounder:
             for version, pipeline in versions:
                 self._derive(version, pipeline)
                 self._check_limits()
+            self._list_terms(relations)
             grown = sum([relation.advance() for relation in relations])
             versions = each_round
             if grown == 0:
@@ -272,6 +279,13 @@ class _Grounder:
                 raise self._exceeded(f"{num_rounds:,} rounds")
         self._settle(relations, first_node, first_part)
         return num_rounds
+
+    def _list_terms(self, relations: Sequence[GroundRelation]) -> None:
+        """Adds the terms made since to the relations that list them; a term is certain, whatever made it."""
+        for relation in relations:
+            if relation.schema.constructor is not None:
+                terms = self.database.symbols.terms
+                relation.insert(*terms.listed(relation.schema.constructor, relation.size))
 
     def _derive(self, version: DeltaRule, pipeline: Pipeline) -> None:
         """Adds what one version of a rule derives from the visible tuples."""
@@ -300,6 +314,9 @@ class _Grounder:
             repeatable |= factor.operands == ONE
         if prior is not None:
             repeatable[:] = False
+        elif version.rule.choice is not None:
+            # Bindings that differ in a wildcard only share their literals.
+            repeatable[:] = True
         relation = self.database.relations[version.rule.relation]
         known = relation.size
         before = self.database.builder.num_derivations
@@ -322,7 +339,14 @@ class _Grounder:
         kept = None if evaluation.missing is None else ~evaluation.missing
         if prior is not None and np.any(np.isnan(prior)):
             kept = ~np.isnan(prior) if kept is None else kept & ~np.isnan(prior)
-        factors = [table.factors[position] for position in sorted(table.factors)]
+        factors = [] if rule.is_certain else [table.factors[position] for position in sorted(table.factors)]
+        if rule.choice is not None and self._choices is not None:
+            choice = rule.choice
+            bindings = [encode(evaluation.native(part), part.type, self.database.symbols) for part in choice.bindings]
+            operands = self._choices.operands(
+                self.database.builder, choice.number, choice.alternative, choice.count, bindings, table.num_rows
+            )
+            factors.append(Factor(operands))
         if kept is not None:
             heads = [column[kept] for column in heads]
             prior = None if prior is None else prior[kept]

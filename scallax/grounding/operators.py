@@ -16,7 +16,17 @@ from scallax.grounding.generation import generate_rows
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode, encode_values
 from scallax.kernels.rows import RowTable, unique_rows
-from scallax.planner.algebra import AntiJoin, Argument, Extend, Generate, Join, Pipeline, Reduce, Select
+from scallax.planner.algebra import (
+    AntiJoin,
+    Argument,
+    Destructure,
+    Extend,
+    Generate,
+    Join,
+    Pipeline,
+    Reduce,
+    Select,
+)
 from scallax.source import Span
 
 
@@ -94,6 +104,8 @@ def run_pipeline(pipeline: Pipeline, database: Database, rule: int) -> Table:
                 codes = encode(evaluation.native(expression), variable.type, database.symbols)
                 table = Table(table.num_rows, {**table.columns, variable.name: codes}, table.factors)
                 table = table.take(None if evaluation.missing is None else ~evaluation.missing, keep)
+            case Destructure():
+                table = _destructure(table, step, database)
             case Reduce(reduce=reduce):
                 table = _reduce(reduce, database, rule)
             case _:
@@ -173,6 +185,21 @@ def _probe(
         parts.append(index.expand(groups, counts))
     rows, ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return rows, ids
+
+
+def _destructure(table: Table, step: Destructure, database: Database) -> Table:
+    terms = database.symbols.terms
+    (codes,) = _key_columns([(0, step.subject)], table, database)
+    rows = np.flatnonzero(terms.is_of(codes, step.constructor))
+    arguments = terms.arguments(codes[rows], step.constructor)
+    holds = np.ones(len(rows), np.bool_)
+    for (column, _), key in zip(step.key, _key_columns(step.key, table, database), strict=True):
+        holds &= arguments[column] == key[rows]
+    for left, right in step.same:
+        holds &= arguments[left] == arguments[right]
+    taken = table.take(rows[holds], step.keep)
+    fresh = {name: arguments[column][holds] for column, name in step.fresh if name in step.keep}
+    return Table(taken.num_rows, {**taken.columns, **fresh}, taken.factors)
 
 
 def _antijoin(table: Table, step: AntiJoin, database: Database) -> Table:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from scallax import ir
+from scallax.grounding.terms import Terms
 from scallax.times import NO_DURATION, parse_datetime, parse_duration, show_datetime
 from scallax.values import Value, ValueType
 
@@ -13,14 +15,15 @@ _UNSIGNED_64 = (ValueType.U64, ValueType.USIZE)
 
 
 class Symbols:
-    """Numbers for the values that do not fit 64 bits: texts and 128-bit integers.
+    """Numbers for the values that do not fit 64 bits: texts, 128-bit integers, and terms of the `variants`.
 
     `num_characters` are those of all texts so far; who makes texts makes at most `max_characters` at once.
     """
 
-    __slots__ = ("_ids", "_values", "max_characters", "num_characters")
+    __slots__ = ("_ids", "_values", "max_characters", "num_characters", "terms")
 
-    def __init__(self, max_characters: int = sys.maxsize):
+    def __init__(self, variants: Sequence[ir.Variant] = (), max_characters: int = sys.maxsize):
+        self.terms = Terms(variants)
         self.max_characters = max_characters
         self.num_characters = 0
         self._ids: dict[Value, int] = {}
@@ -42,6 +45,22 @@ class Symbols:
     def find(self, values: Iterable[Value]) -> np.ndarray:
         """Ids int64 `[values]`, -1 for values never interned."""
         return np.array([self._ids.get(value, -1) for value in values], np.int64)
+
+    def intern_terms(self, texts: Sequence[str]) -> np.ndarray:
+        """Codes int64 `[texts]` of terms, which are known from now on; -1 for a text that writes none."""
+
+        def encode(values: list[Value], type: ValueType) -> tuple[np.ndarray, np.ndarray]:
+            return encode_values(values, type, self), np.ones(len(values), np.bool_)
+
+        return self.terms.codes(texts, encode, self.terms.intern)
+
+    def find_terms(self, texts: Sequence[str]) -> np.ndarray:
+        """Codes int64 `[texts]`, -1 for texts that write no known term."""
+        return self.terms.codes(texts, lambda values, type: find_values(values, type, self), self.terms.find)
+
+    def term_texts(self, codes: np.ndarray) -> list[str]:
+        """The texts of terms."""
+        return self.terms.texts(codes, lambda codes, type: decode_values(codes, type, self))
 
     def values(self, ids: np.ndarray) -> list:
         """The values of ids."""
@@ -96,6 +115,8 @@ def decode(codes: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
 
 def encode_values(values: Sequence[Value], type: ValueType, symbols: Symbols) -> np.ndarray:
     """Codes int64 `[values]` of Python values that the type admits; f32 values are rounded."""
+    if type is ValueType.ENTITY:
+        return symbols.intern_terms([str(value) for value in values])
     return encode(_native(values, type, symbols.intern), type, symbols)
 
 
@@ -104,11 +125,13 @@ def find_values(values: Sequence[Value], type: ValueType, symbols: Symbols) -> t
     admitted = np.array([type.admits(value) for value in values], np.bool_)
     codes = np.zeros(len(values), np.int64)
     present = [value for value, fits in zip(values, admitted, strict=True) if fits]
-    if type in _WIDE_INTEGERS:
+    if type is ValueType.ENTITY:
+        codes[admitted] = symbols.find_terms([str(value) for value in present])
+    elif type in _WIDE_INTEGERS:
         codes[admitted] = symbols.find(present)
     else:
         codes[admitted] = encode(_native(present, type, symbols.find), type, symbols)
-    if type.is_text or type in _WIDE_INTEGERS:
+    if type.is_text or type is ValueType.ENTITY or type in _WIDE_INTEGERS:
         admitted &= codes >= 0
     return codes, admitted
 
@@ -117,6 +140,8 @@ def decode_values(codes: np.ndarray, type: ValueType, symbols: Symbols) -> list[
     """Python values of codes."""
     if type.is_text:
         return symbols.values(codes)
+    if type is ValueType.ENTITY:
+        return list(symbols.term_texts(codes))
     if type is ValueType.DATETIME:
         return [show_datetime(code) for code in codes.tolist()]
     if type is ValueType.CHAR:
@@ -125,13 +150,13 @@ def decode_values(codes: np.ndarray, type: ValueType, symbols: Symbols) -> list[
 
 
 def sort_keys(native: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
-    """Keys that order like the values: texts by code point, the rest by value."""
-    if not type.is_text and type not in _WIDE_INTEGERS:
+    """Keys that order like the values: texts and terms by code point, the rest by value."""
+    if not (type.is_text or type is ValueType.ENTITY) and type not in _WIDE_INTEGERS:
         return native
     distinct, inverse = np.unique(native, return_inverse=True)
-    values = symbols.values(distinct) if type.is_text else distinct.tolist()
+    values = distinct.tolist() if type in _WIDE_INTEGERS else decode_values(distinct, type, symbols)
     if type is ValueType.DURATION:
-        values = [parse_duration(value) or NO_DURATION for value in values]
+        values = [parse_duration(str(value)) or NO_DURATION for value in values]
     ranks = np.empty(len(values), np.int64)
     ranks[sorted(range(len(values)), key=values.__getitem__)] = np.arange(len(values))
     return ranks[inverse.reshape(-1)]

@@ -88,6 +88,27 @@ class Extend:
 
 
 @dataclass(frozen=True, slots=True)
+class Destructure:
+    """Keeps the rows whose `subject` is a term of the constructor, and binds the term's arguments.
+
+    `key`, `fresh` and `same` are as in a `Join`, over the arguments.
+    """
+
+    subject: Argument
+    constructor: str
+    key: tuple[tuple[int, Argument], ...]
+    fresh: tuple[tuple[int, str], ...]
+    same: tuple[tuple[int, int], ...]
+    keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        inside = [f"{column}={print_expression(value)}" for column, value in self.key]
+        inside += [f"{column}->{name}" for column, name in self.fresh]
+        inside += [f"{first}={second}" for first, second in self.same]
+        return f"destructure {print_expression(self.subject)} as {self.constructor}({', '.join(inside)})"
+
+
+@dataclass(frozen=True, slots=True)
 class Reduce:
     """Groups and results of an aggregate: the only step of its pipeline."""
 
@@ -125,7 +146,7 @@ class Generate:
         return f"{'generate no' if self.is_negated else 'generate'} {self.predicate}({', '.join(inside)})"
 
 
-Step = Join | AntiJoin | Generate | Select | Extend | Reduce
+Step = Join | AntiJoin | Generate | Select | Extend | Destructure | Reduce
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +202,6 @@ class Plan:
     relations: tuple[ir.Relation, ...]
     strata: tuple[Stratum, ...]
     derived: frozenset[str]
+    variants: tuple[ir.Variant, ...] = ()
+    # Terms that exist before anything is derived.
+    terms: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Join planning: the order of a body's literals, everything but atoms as early as its variables are bound."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -9,6 +9,7 @@ from scallax.planner.algebra import (
     AntiJoin,
     Argument,
     DeltaRule,
+    Destructure,
     Extend,
     Generate,
     Join,
@@ -21,6 +22,8 @@ from scallax.predicates import PREDICATES, expected_matches
 
 # What the size of a relation without one is at least taken to be.
 _UNKNOWN_SIZE = 1000
+
+_Key = tuple[tuple[int, Argument], ...]
 
 
 def plan_joins(version: DeltaRule, sizes: Mapping[str, int]) -> Pipeline:
@@ -91,10 +94,7 @@ class _JoinPlanner:
         bound, fresh, same = self._match(literal.outputs)
         inputs = tuple(term for term in literal.inputs if not isinstance(term, ir.Wildcard))
         types = tuple(term.type for term in literal.terms)
-        columns = tuple((column, name) for name, column in fresh.items())
-        return Generate(
-            position, literal.predicate, literal.is_negated, types, inputs, tuple(bound), columns, tuple(same), ()
-        )
+        return Generate(position, literal.predicate, literal.is_negated, types, inputs, bound, fresh, same, ())
 
     def _expected_matches(self, position: int) -> float:
         """Matches per row, taking the columns of a relation as independent and equally selective."""
@@ -107,14 +107,11 @@ class _JoinPlanner:
     def join(self, position: int) -> None:
         atom = self.atoms.pop(position)
         key, fresh, same = self._match(atom.terms)
-        columns = tuple((column, name) for name, column in fresh.items())
         version = self.version.versions[position]
-        self.steps.append(Join(position, atom.relation, version, tuple(key), columns, tuple(same), False, ()))
+        self.steps.append(Join(position, atom.relation, version, key, fresh, same, False, ()))
 
-    def _match(
-        self, terms: Sequence[ir.Term]
-    ) -> tuple[list[tuple[int, Argument]], dict[str, int], list[tuple[int, int]]]:
-        """The columns that must equal what is bound, those that bind a variable, and pairs that must be equal."""
+    def _match(self, terms: Sequence[ir.Term]) -> tuple[_Key, tuple[tuple[int, str], ...], tuple[tuple[int, int], ...]]:
+        """What is looked up, what is bound, which columns are equal; the variables become bound."""
         key: list[tuple[int, Argument]] = []
         same: list[tuple[int, int]] = []
         fresh: dict[str, int] = {}
@@ -133,7 +130,7 @@ class _JoinPlanner:
                 case _:
                     assert_never(term)
         self.bound.update(fresh)
-        return key, fresh, same
+        return tuple(key), tuple((column, name) for name, column in fresh.items()), tuple(same)
 
     def settle(self) -> None:
         """Adds a step for every literal whose variables are bound; what may fail comes after what may filter."""
@@ -141,13 +138,18 @@ class _JoinPlanner:
             self.steps.append(step)
 
     def _ready_step(self, risky: bool) -> Step | None:
-        for position, literal in self.others.items():
+        # The arguments of a term are bound by the term first: equalities then filter them.
+        for position, literal in sorted(self.others.items(), key=lambda item: not isinstance(item[1], ir.Case)):
             match literal:
                 case ir.NegatedAtom(relation=relation, terms=terms):
                     if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):
                         del self.others[position]
                         key = tuple((i, term) for i, term in enumerate(terms) if not isinstance(term, ir.Wildcard))
                         return AntiJoin(position, relation, key, ())
+                case ir.Case(subject=subject, constructor=constructor, terms=terms):
+                    if isinstance(subject, ir.Constant) or subject.name in self.bound:
+                        del self.others[position]
+                        return Destructure(subject, constructor, *self._match(terms), ())
                 case ir.ForeignAtom(terms=terms):
                     if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):
                         del self.others[position]
@@ -188,34 +190,13 @@ class _JoinPlanner:
 
 def variable_names(expression: ir.Expression) -> frozenset[str]:
     """The names of the variables in an expression."""
-    return frozenset(part.name for part in _parts(expression) if isinstance(part, ir.Variable))
+    return frozenset(part.name for part in ir.parts(expression) if isinstance(part, ir.Variable))
 
 
 def _can_fail(expression: ir.Expression) -> bool:
     return any(
-        isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float for part in _parts(expression)
+        isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float for part in ir.parts(expression)
     )
-
-
-def _parts(expression: ir.Expression) -> Iterator[ir.Expression]:
-    yield expression
-    match expression:
-        case ir.Variable() | ir.Constant():
-            pass
-        case ir.Unary(operand=operand) | ir.Cast(operand=operand):
-            yield from _parts(operand)
-        case ir.Binary(left=left, right=right):
-            yield from _parts(left)
-            yield from _parts(right)
-        case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
-            yield from _parts(condition)
-            yield from _parts(then)
-            yield from _parts(otherwise)
-        case ir.Call(arguments=arguments):
-            for argument in arguments:
-                yield from _parts(argument)
-        case _:
-            assert_never(expression)
 
 
 def _is_bound(term: ir.Term, bound: set[str]) -> bool:
@@ -228,7 +209,8 @@ def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
     Each row of a rule with a tag or a soft comparison is a literal of its own: there nothing is merged.
     """
     needed: set[str] = set()
-    for expression in (*rule.head, *(() if rule.tag is None else (rule.tag,))):
+    bindings = () if rule.choice is None else rule.choice.bindings
+    for expression in (*rule.head, *bindings, *(() if rule.tag is None else (rule.tag,))):
         needed |= variable_names(expression)
     has_literals = rule.tag is not None or any(
         isinstance(step, Generate) and PREDICATES[step.predicate].probability is not None for step in steps
@@ -256,7 +238,7 @@ def _drops_columns(rule: ir.Rule, join: Join) -> bool:
 
 def _binds(step: Step) -> tuple[str, ...]:
     match step:
-        case Join(fresh=fresh) | Generate(fresh=fresh):
+        case Join(fresh=fresh) | Generate(fresh=fresh) | Destructure(fresh=fresh):
             return tuple(name for _, name in fresh)
         case Extend(variable=variable):
             return (variable.name,)
@@ -270,6 +252,10 @@ def _reads(step: Step) -> frozenset[str]:
     match step:
         case Join(key=key) | AntiJoin(key=key):
             return frozenset(term.name for _, term in key if isinstance(term, ir.Variable))
+        case Destructure(subject=subject, key=key):
+            return frozenset(
+                part.name for part in (subject, *(term for _, term in key)) if isinstance(part, ir.Variable)
+            )
         case Generate(inputs=inputs, bound=bound):
             terms = (*inputs, *(term for _, term in bound))
             return frozenset(term.name for term in terms if isinstance(term, ir.Variable))

@@ -1,11 +1,14 @@
 """From a checked program to strata of semi-naive rules."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 
 from scallax import ir
 from scallax.planner.algebra import DeltaRule, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
+from scallax.planner.demand import ask_for_bindings
+from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.rewrite import propagate_equalities
 from scallax.planner.strata import needed_relations, stratify
 
@@ -15,6 +18,8 @@ def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
 
     The whole program is stratified: raises `StratificationError` even for relations that no output needs.
     """
+    stratify(program)
+    program = enumerate_terms(ask_for_bindings(_restrict(program, outputs)))
     components = stratify(program)
     needed = needed_relations(program, outputs)
     rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}
@@ -25,7 +30,18 @@ def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
         relations=tuple(relation for relation in program.relations if relation.name in needed),
         strata=tuple(_plan_stratum(component, rules) for component in components if needed.issuperset(component)),
         derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
+        variants=program.variants,
+        terms=program.terms,
     )
+
+
+def _restrict(program: ir.Program, outputs: Sequence[str]) -> ir.Program:
+    """The program in which a rule that no output needs asks for nothing."""
+    if not any(relation.demand for relation in program.relations):
+        return program
+    needed = needed_relations(program, outputs)
+    rules = tuple(rule if rule.relation in needed else replace(rule, body=()) for rule in program.rules)
+    return replace(program, rules=rules)
 
 
 def _plan_stratum(relations: tuple[str, ...], rules: Mapping[str, Sequence[tuple[int, ir.Rule]]]) -> Stratum:

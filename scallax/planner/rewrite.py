@@ -37,6 +37,9 @@ def _substitute_rule(rule: ir.Rule, values: Mapping[str, ir.Expression]) -> ir.R
         head=tuple(substitute(expression, values) for expression in rule.head),
         body=tuple(_substitute_literal(literal, values) for literal in rule.body),
         tag=None if rule.tag is None else substitute(rule.tag, values),
+        choice=None
+        if rule.choice is None
+        else replace(rule.choice, bindings=tuple(substitute(part, values) for part in rule.choice.bindings)),
     )
 
 
@@ -52,6 +55,11 @@ def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Express
             )
         case ir.Constraint():
             return replace(literal, condition=substitute(literal.condition, values))
+        case ir.Case():
+            subject = _substitute_term(literal.subject, values)
+            assert not isinstance(subject, ir.Wildcard)
+            terms = tuple(_substitute_term(term, values) for term in literal.terms)
+            return replace(literal, subject=subject, terms=terms)
         case ir.Reduce():
             return literal
         case _:
@@ -86,9 +94,9 @@ def substitute(expression: ir.Expression, values: Mapping[str, ir.Expression]) -
                 then=substitute(expression.then, values),
                 otherwise=substitute(expression.otherwise, values),
             )
+        case ir.New():
+            return replace(expression, arguments=tuple(substitute(part, values) for part in expression.arguments))
         case ir.Call():
-            return replace(
-                expression, arguments=tuple(substitute(argument, values) for argument in expression.arguments)
-            )
+            return replace(expression, arguments=tuple(substitute(part, values) for part in expression.arguments))
         case _:
             assert_never(expression)

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from scallax import ir
 from scallax.errors import Diagnostic, StratificationError
+from scallax.planner.enumeration import creates_terms
 from scallax.source import Span
 
 
@@ -61,12 +62,19 @@ def needed_relations(program: ir.Program, outputs: Sequence[str]) -> frozenset[s
 
 
 def _dependencies(program: ir.Program) -> list[_Dependency]:
-    return [
+    dependencies = [
         _Dependency(rule.relation, relation, kind, literal.span or rule.span)
         for rule in program.rules
         for literal in rule.body
         for relation, kind in _reads(literal)
     ]
+    listings = [relation.name for relation in program.relations if relation.constructor is not None]
+    if listings:
+        creators = {rule.relation: rule.span for rule in program.rules if creates_terms(rule)}
+        dependencies += [
+            _Dependency(name, relation, "", span) for name in listings for relation, span in creators.items()
+        ]
+    return dependencies
 
 
 def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
@@ -79,7 +87,7 @@ def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
         case ir.Reduce(op=op, body=body, domain=domain):
             for relation in (body,) if domain is None else (body, domain):
                 yield relation, f"`{op}` of "
-        case ir.Constraint() | ir.ForeignAtom():
+        case ir.Constraint() | ir.ForeignAtom() | ir.Case():
             pass
         case _:
             assert_never(literal)

@@ -1,0 +1,70 @@
+"""Terms of algebraic data types in rules: patterns as cases of one constructor each, and the checks of constructors."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from scallax.analysis.names import Names
+from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeInferenceError, near_name
+from scallax.source import Span
+from scallax.syntax import ast
+
+
+@dataclass(frozen=True, slots=True)
+class BodyCase:
+    """`case subject is constructor(arguments)`; arguments are expressions or wildcards, and no patterns."""
+
+    subject: ast.Expression
+    constructor: str
+    arguments: tuple[ast.Expression, ...]
+    span: Span
+
+
+def check_constructor(
+    name: str, num_arguments: int, span: Span, names: Names
+) -> tuple[type[ScallaxError], Diagnostic] | None:
+    """What is wrong with a constructor of so many arguments, and the kind of error it is."""
+    variant = names.variants.get(name)
+    if variant is None:
+        hint = near_name(name, names.variants) or "declare it: `type T = A(i32) | B()`"
+        return NameResolutionError, Diagnostic(f"unknown constructor `{name}`", span, hint)
+    if len(variant.columns) != num_arguments:
+        line, column = variant.span.source.position(variant.span.start)
+        count = len(variant.columns)
+        message = f"`{name}` takes {count} argument{'' if count == 1 else 's'}, found {num_arguments}"
+        hint = f"it is declared at {variant.span.source.name}:{line}:{column}"
+        return TypeInferenceError, Diagnostic(message, span, hint)
+    return None
+
+
+def is_ground(expression: ast.Expression, names: Names) -> bool:
+    """Whether a constructor's application holds constants only."""
+    match expression:
+        case ast.Application(name=name, arguments=arguments):
+            return name in names.variants and all(is_ground(argument, names) for argument in arguments)
+        case ast.Name(name=name):
+            return name in names.constants
+        case _:
+            return isinstance(expression, ast.Literal)
+
+
+def constructors(expression: ast.Expression) -> Iterator[ast.Application | ast.New]:
+    """The applications of constructors in an expression."""
+    for node in ast.walk(expression):
+        if isinstance(node, ast.Application | ast.New):
+            yield node
+
+
+def read_pattern(subject: ast.Expression, pattern: ast.Application, fresh: Iterable[str]) -> Iterator[BodyCase]:
+    """The cases, outermost first, that a subject passes if it matches a pattern; `fresh` gives names of variables."""
+    names = iter(fresh)
+    pending: list[tuple[ast.Expression, ast.Application]] = [(subject, pattern)]
+    while pending:
+        subject, pattern = pending.pop(0)
+        arguments: list[ast.Expression] = []
+        for argument in pattern.arguments:
+            if isinstance(argument, ast.Application):
+                name = ast.Name(next(names), argument.span)
+                pending.append((name, argument))
+                argument = name
+            arguments.append(argument)
+        yield BodyCase(subject, pattern.name, tuple(arguments), pattern.span)

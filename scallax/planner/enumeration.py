@@ -1,0 +1,94 @@
+"""Enumeration of terms: a `case` whose subject nothing binds ranges over all known terms of its constructor."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from scallax import ir
+from scallax.values import ValueType
+
+
+def enumerate_terms(program: ir.Program) -> ir.Program:
+    """The program with an atom of a relation that lists terms in the place of each `case` of an unbound subject.
+
+    The relation of constructor C is `adt#C`, the term in front of its arguments; grounding fills it with every term
+    that the program knows.
+    """
+    variants = {variant.name: variant for variant in program.variants}
+    used: dict[str, ir.Relation] = {}
+    rules = []
+    for rule in program.rules:
+        positions = _unbound_cases(rule)
+        body = list(rule.body)
+        for position in positions:
+            case = body[position]
+            assert isinstance(case, ir.Case)
+            name = f"adt#{case.constructor}"
+            columns = (ValueType.ENTITY, *variants[case.constructor].columns)
+            used[name] = ir.Relation(name, columns, (None,) * len(columns), hidden=True, constructor=case.constructor)
+            body[position] = ir.Atom(name, (case.subject, *case.terms), case.span)
+        rules.append(replace(rule, body=tuple(body)) if positions else rule)
+    return replace(program, relations=(*program.relations, *used.values()), rules=tuple(rules)) if used else program
+
+
+def creates_terms(rule: ir.Rule) -> bool:
+    """Whether a rule computes terms: by `new`, or by a function."""
+    expressions = [*rule.head]
+    expressions += [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
+    return any(
+        part.type is ValueType.ENTITY and not isinstance(part, ir.Variable | ir.Constant)
+        for expression in expressions
+        for part in ir.parts(expression)
+    )
+
+
+def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
+    """The positions of the cases whose subject neither an atom nor an equality, a predicate or another case binds.
+
+    Of cases that bind each other in a circle the first counts as unbound.
+    """
+    waiting = {i: literal for i, literal in enumerate(rule.body) if isinstance(literal, ir.Case)}
+    if not waiting:
+        return ()
+    conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
+    foreign = [literal for literal in rule.body if isinstance(literal, ir.ForeignAtom) and not literal.is_negated]
+    bound = {
+        term.name
+        for literal in rule.body
+        if isinstance(literal, ir.Atom)
+        for term in literal.terms
+        if isinstance(term, ir.Variable)
+    }
+    unbound: list[int] = []
+    while True:
+        grown = _close(bound, conditions, foreign, waiting)
+        if not waiting:
+            return unbound
+        if not grown:
+            position = min(waiting)
+            unbound.append(position)
+            bound |= _case_names(waiting.pop(position))
+
+
+def _close(
+    bound: set[str],
+    conditions: Sequence[ir.Expression],
+    foreign: Sequence[ir.ForeignAtom],
+    waiting: dict[int, ir.Case],
+) -> bool:
+    """Adds to `bound` what one round of equalities, predicates and cases binds; whether there was anything."""
+    before = len(bound), len(waiting)
+    for condition in conditions:
+        solution = ir.solve_equality(condition, bound)
+        if solution is not None:
+            bound.add(solution[0].name)
+    for literal in foreign:
+        if all(term.name in bound for term in literal.inputs if isinstance(term, ir.Variable)):
+            bound |= {term.name for term in literal.outputs if isinstance(term, ir.Variable)}
+    for position, case in list(waiting.items()):
+        if isinstance(case.subject, ir.Constant) or case.subject.name in bound:
+            bound |= _case_names(waiting.pop(position))
+    return before != (len(bound), len(waiting))
+
+
+def _case_names(case: ir.Case) -> set[str]:
+    return {part.name for part in (case.subject, *case.terms) if isinstance(part, ir.Variable)}
