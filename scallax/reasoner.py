@@ -199,7 +199,16 @@ class Reasoner:
         InputError, with every problem, for names, shapes and dtypes other than those of `parameters`.
         """
         reasoner = Reasoner.__new__(Reasoner)
-        logits = self.order_parameters(parameters)
+        shapes = dict(zip(self.parameter_names, self._signature.logit_shapes, strict=True))
+        wrong = [
+            f"the parameter `{name}` has shape {array.shape}; its logits have shape {shapes[name]}"
+            for name, array in parameters.items()
+            if name in shapes and isinstance(array, jax.Array | np.ndarray) and array.shape != shapes[name]
+        ]
+        try:
+            logits = self.order_parameters(parameters)
+        except InputError as error:  # names differ: the shapes of the others are told with them
+            raise InputError(*error.diagnostics, *wrong) from None
         self._check_logits(logits)
         reasoner._start(self._grounded, self._specification, logits)
         return reasoner
@@ -344,14 +353,19 @@ class Reasoner:
         check_process()
         device = None
         if jax.device_count() > 1:
-            arrays = [*arguments.arrays, *arguments.logits]
-            devices = {d for a in arrays if isinstance(a, jax.Array) and _is_concrete(a) for d in a.devices()}
+            arrays = [a for a in (*arguments.arrays, *arguments.logits) if isinstance(a, jax.Array) and _is_concrete(a)]
+            devices = {d for array in arrays if array.committed for d in array.devices()}
             device = devices.pop() if len(devices) == 1 else None
-        key = device or get_default_device()
-        if key not in self._programs:
-            with jax.ensure_compile_time_eval():
-                self._programs[key] = jax.device_put(self._grounded.program(self._provenance), device)
-        return self._programs[key]
+        # Where inputs are bound to no device, nor is the program: it goes where they go.
+        key = (device, get_default_device())
+        if key in self._programs:
+            return self._programs[key]
+        with jax.ensure_compile_time_eval():
+            program = jax.device_put(self._grounded.program(self._provenance), device)
+        # Inside an eager `shard_map` even a copy to the device is traced.
+        if all(_is_concrete(leaf) for leaf in jax.tree.leaves(program)):
+            self._programs[key] = program
+        return program
 
     def _check(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Arguments:
         """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""

@@ -273,6 +273,12 @@ def test_eight_devices_answer_like_one():
             def loss(parameters, p):
                 return (reasoner.apply(parameters, edge=p) ** 2).sum()
 
+            mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+            shards = jax.device_put(p, NamedSharding(mesh, P("data")))
+            eager = jax.shard_map(lambda p: reasoner(edge=p), mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+            if provenance == "diffaddmultprob":
+                first = eager(shards)
+            on_one = reasoner(edge=jax.numpy.asarray(p))
             values = reasoner(edge=p)
             gradients = jax.grad(loss, argnums=(0, 1))(reasoner.parameters, p)
 
@@ -281,8 +287,9 @@ def test_eight_devices_answer_like_one():
                     # Sums over samples are added up in another order.
                     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
-            mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
-            shards = jax.device_put(p, NamedSharding(mesh, P("data")))
+            check(on_one, values)
+            if provenance == "diffaddmultprob":
+                check(first, values)
             check(reasoner(edge=shards), values)
             compiled = jax.jit(lambda p: reasoner(edge=p))(shards)
             assert compiled.sharding.spec[0] == "data", compiled.sharding

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import torch_bridge
-from scallax import InputError, Reasoner
+from scallax import CheckpointError, InputError, Reasoner
 from tests.compilations import counted_compilations
 
 PROGRAM = """
@@ -341,3 +341,34 @@ def test_a_relation_may_be_named_like_a_method_of_modules():
     assert [name for name, _ in module.named_parameters()] == ["forward.facts"]
     assert module().item() == 0.5
     module.load_state_dict(module.state_dict())
+
+
+@pytest.mark.parametrize("change", ["more", "fewer", "no program"])
+def test_a_state_dict_with_other_names_changes_nothing(change):
+    module = torch_bridge.Module(PROGRAM, trainable=TRAINABLE, **OPTIONS)
+    state = {name: value + 1 if value.is_floating_point() else value for name, value in module.state_dict().items()}
+    if change == "more":
+        state["zz"] = torch.zeros(1)
+    else:
+        del state["color.facts" if change == "fewer" else "_extra_state"]
+    state["edge.facts"] = torch.zeros(3)
+    before = [p.clone() for p in module.parameters()]
+    with pytest.raises(RuntimeError) as caught:
+        module.load_state_dict(state)
+    named = {"more": 'Unexpected key(s) in state_dict: "zz"', "fewer": '"color.facts"', "no program": "(no program:"}
+    assert named[change] in str(caught.value)
+    assert "the parameter `edge.facts` was of shape (3,), is (2,)" in str(caught.value)
+    assert all(torch.equal(p, q) for p, q in zip(module.parameters(), before, strict=True))
+
+
+def test_a_larger_model_takes_all_of_a_state_dict_or_nothing():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch_bridge.Module(PROGRAM, trainable=TRAINABLE, **OPTIONS))
+    other = torch.nn.Sequential(
+        torch.nn.Linear(2, 2), torch_bridge.Module(PROGRAM, trainable=TRAINABLE, **{**OPTIONS, "k": 4})
+    )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match="k: was 4, is 5"):
+        torch_bridge.load_state_dict(model, other.state_dict())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    torch_bridge.load_state_dict(model, {**before, "0.bias": torch.ones(2)})
+    assert torch.equal(model[0].bias, torch.ones(2))

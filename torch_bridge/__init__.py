@@ -5,5 +5,6 @@ from scallax.mappings import InputMapping as InputMapping
 from torch_bridge import weights as weights
 from torch_bridge.checkpoint import convert as convert
 from torch_bridge.checkpoint import load as load
+from torch_bridge.checkpoint import load_state_dict as load_state_dict
 from torch_bridge.checkpoint import save as save
 from torch_bridge.module import Module as Module

@@ -1,9 +1,11 @@
 """Checkpoints in and out of torch: our files are written whole or not at all, and checked before they are used."""
 
+import copy
 import hashlib
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,9 +15,10 @@ from typing import Any, BinaryIO, Literal
 import torch
 
 from scallax import checkpoint
-from scallax.artifact import Artifact
+from scallax.artifact import OPTIMIZER, Artifact
 from scallax.durable import write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.reasoner import Reasoner
 from torch_bridge.module import EXTRA_STATE, Module, pack_specification, read_specification
 from torch_bridge.tensors import from_numpy, to_numpy
 
@@ -26,6 +29,10 @@ Form = Literal["torch", "safetensors", "orbax"]
 _MANIFEST = "scallax.json"
 _SAFETENSORS = ".safetensors"
 _TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+
+
+# What reading a damaged archive raises: Python's reader checks little of the structure.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
 def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
@@ -58,9 +65,24 @@ def load(path: str | Path, map_location=None) -> Any:
         return _load_torch(path, map_location)
     artifact = checkpoint.read(path)
     if set(artifact.specifications) == {""}:
-        module = Module.from_reasoner(checkpoint.reasoner_of(artifact))
-        return module if map_location is None else module.to(torch.device(map_location))
+        module = Module.from_reasoner(_reasoner_of(artifact, path))
+        return module if map_location is None else module.to(_device(map_location))
     return _state_dict(artifact, map_location)
+
+
+def load_state_dict(
+    model: torch.nn.Module, state_dict: Mapping[str, Any], *, strict: bool = True, assign: bool = False
+) -> Any:
+    """`model.load_state_dict(...)`, all or nothing, for a model around a `Module`; needs room for a copy of the model.
+
+    CheckpointError, with all that torch says, if the state dict is refused: then no tensor has changed. (Torch itself
+    loads one part of a model after the other.)
+    """
+    try:
+        copy.deepcopy(model).load_state_dict(state_dict, strict=strict, assign=assign)
+    except RuntimeError as error:  # torch's report
+        raise CheckpointError(str(error)) from None
+    return model.load_state_dict(state_dict, strict=strict, assign=assign)
 
 
 def convert(source: str | Path, target: str | Path, *, form: Form | None = None, overwrite: bool = False) -> None:
@@ -114,12 +136,28 @@ def _read(path: Path) -> Artifact:
 def _torch_object(artifact: Artifact, source: str | Path) -> object:
     """What a file of torch holds for an artifact: the module, or a state dict."""
     lost = [name for name in ("extra", "grounds", "metrics") if getattr(artifact, name)]
+    lost += ["an optimizer"] if any(name.startswith(OPTIMIZER) for name in artifact.tensors) else []
     if lost:
         hint = f"read them with scallax.checkpoint.read; a converted file has no place for `{'`, `'.join(lost)}`"
         raise CheckpointError(Diagnostic(f"`{source}` has {', '.join(lost)} beside the model", hint=hint))
     if set(artifact.specifications) == {""}:
-        return Module.from_reasoner(checkpoint.reasoner_of(artifact))
+        return Module.from_reasoner(_reasoner_of(artifact, source))
     return _state_dict(artifact, None)
+
+
+def _reasoner_of(artifact: Artifact, path: str | Path) -> Reasoner:
+    try:
+        return checkpoint.reasoner_of(artifact)
+    except CheckpointError as error:
+        located = [replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics]
+        raise CheckpointError(*located) from None
+
+
+def _device(map_location: object) -> torch.device:
+    if isinstance(map_location, str | torch.device):
+        return torch.device(map_location)
+    hint = "the forms of torch.load with a dictionary or a function are for files of torch"
+    raise InputError(Diagnostic(f"`map_location` is {map_location!r}; give a device", hint=hint))
 
 
 def _state_dict(artifact: Artifact, map_location) -> dict[str, torch.Tensor]:
@@ -128,7 +166,7 @@ def _state_dict(artifact: Artifact, map_location) -> dict[str, torch.Tensor]:
         for path, specification in artifact.specifications.items()
     }
     states |= {name: from_numpy(array) for name, array in artifact.tensors.items()}
-    return states if map_location is None else {n: t.to(torch.device(map_location)) for n, t in states.items()}
+    return states if map_location is None else {n: t.to(_device(map_location)) for n, t in states.items()}
 
 
 def _is_torch_file(path: Path) -> bool:
@@ -147,6 +185,12 @@ def _is_torch_file(path: Path) -> bool:
 def _load_torch(path: Path, map_location) -> Any:
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
+    except (
+        RuntimeError,
+        EOFError,
+        UnicodeDecodeError,
+    ) as error:  # the archive is damaged where zip files have no checks
+        raise CheckpointError(f"`{path}` is damaged: {str(error).splitlines()[0]}") from None
     except pickle.UnpicklingError as error:  # a class that is not allowed, or no data
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         if not names:
@@ -183,7 +227,7 @@ def _verify(path: Path) -> None:
             for name in sorted(names & set(digests)):
                 if not _matches(archive, name, digests[name]):
                     problems.append(f"`{path}` is damaged: the record `{name}` does not match its SHA-256")
-    except zipfile.BadZipFile as error:  # cut off, or another kind of file
+    except _DAMAGE as error:  # cut off, or another kind of file
         raise CheckpointError(f"`{path}` is no checkpoint file, or is damaged: {error}") from None
     if problems:
         raise CheckpointError(*problems)
@@ -198,7 +242,7 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile) -> dict[str, str] | Non
         raise CheckpointError(f"`{path}` is damaged: it has checksums twice")
     try:
         manifest = json.loads(archive.read(names[0]))
-    except (ValueError, zipfile.BadZipFile):  # damaged text
+    except _DAMAGE:  # damaged text
         raise CheckpointError(f"`{path}` is damaged: its checksums are unreadable") from None
     if (
         not isinstance(manifest, dict)
@@ -213,7 +257,7 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile) -> dict[str, str] | Non
 def _matches(archive: zipfile.ZipFile, name: str, digest: str) -> bool:
     try:
         return _sha256(archive, name) == digest
-    except zipfile.BadZipFile:  # the archive's own check of the record fails
+    except _DAMAGE:  # the archive's own check of the record fails
         return False
 
 

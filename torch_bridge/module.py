@@ -1,5 +1,6 @@
 """A Scallop program as a layer of a torch model."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,33 +159,46 @@ class Module(torch.nn.Module):
         self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
     ):
         problems = self._compare(prefix, state_dict, local_metadata)
+        own = {prefix + name for name, _ in self.named_parameters()}
+        unexpected = [name for name in state_dict if name.startswith(prefix) and name not in own]
+        has_program = prefix + EXTRA_STATE in state_dict
+        if has_program:
+            unexpected.remove(prefix + EXTRA_STATE)
+        else:
+            missing_keys.append(_MissingProgram(prefix + EXTRA_STATE))
+        missing_keys.extend(name for name in own if name not in state_dict)
+        unexpected_keys.extend(unexpected)
         if problems:
             error_msgs.extend(problems)
             return
-        if prefix + EXTRA_STATE not in state_dict:
-            missing_keys.append(_MissingProgram(prefix + EXTRA_STATE))
-            strict = False
         for path, module in self.named_modules(prefix=prefix.removesuffix(".")):
             load = module.load_logits if isinstance(module, _Logits) else super()._load_from_state_dict
-            at = f"{path}." if path else ""
-            load(state_dict, at, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+            # The names were compared above.
+            load(state_dict, f"{path}." if path else "", local_metadata, False, [], [], error_msgs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's, but all or nothing: what is refused changes nothing."""
+        torch.nn.Module.load_state_dict(copy.deepcopy(self), state_dict, strict, assign)
+        return super().load_state_dict(state_dict, strict, assign)
 
     def _compare(self, prefix: str, state_dict: Mapping, local_metadata: Mapping) -> list[str]:
         """Why the state dict is none of this module's; empty if it is."""
         name = f"module `{prefix.removesuffix('.')}`" if prefix else "the module"
         state = state_dict.get(prefix + EXTRA_STATE)
         if state is None or (isinstance(state, torch.Tensor) and state.device.type == "meta"):
-            return []
+            is_copied = not local_metadata.get("assign_to_params_buffers", False)
+            return [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict, is_copied)]
         try:
             differences = read_specification(state).differences(self.specification)
         except CheckpointError as error:  # damaged data: reported with torch's other messages
             return [f"{name}: {error}"]
+        is_copied = not local_metadata.get("assign_to_params_buffers", False)
+        unfit = [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict, is_copied)]
         if not differences:
-            is_copied = not local_metadata.get("assign_to_params_buffers", False)
-            return [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict, is_copied)]
+            return unfit
         lines = "".join(f"\n\t\t{line}" for line in differences)
         advice = "build the module with the saved arguments, or train it anew"
-        return [f"{name}: the state dict was saved from another program ({advice}):{lines}"]
+        return [f"{name}: the state dict was saved from another program ({advice}):{lines}", *unfit]
 
     def _parameter_differences(self, prefix: str, state_dict: Mapping, is_copied: bool) -> list[str]:
         """Parameters of another shape or, if they are to be copied, of another dtype."""
@@ -198,6 +212,13 @@ class Module(torch.nn.Module):
             elif saved.dtype != parameter.dtype and is_copied:
                 found.append(f"the parameter `{name}` was of dtype {saved.dtype}, is {parameter.dtype}")
         return found
+
+    def __deepcopy__(self, memo: dict) -> "Module":
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        # The reasoner does not change, and is shared.
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
