@@ -81,7 +81,7 @@ class Grounded:
         provenance = provenance_of(self.specification)
         if not provenance.is_discrete:
             found = [find_tag_outside(derived.program, _given_tags(self.specification))]
-            if self.specification.wmc_with_disjunctions and provenance.respects_groups:
+            if provenance.counts_groups:
                 found.append(find_overfull_set(derived.program, provenance.prior))
             texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
@@ -189,7 +189,7 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         given,
         names,
         parameters=parameters,
-        uniform_choices=specification.wmc_with_disjunctions,
+        uniform_choices=provenance.counts_groups,
         iter_limit=specification.iter_limit,
     )
     outputs, operands = [], [np.zeros(0, np.int64)]
