@@ -9,12 +9,14 @@ variable tree to themselves: a diagram over bits of one group alone is a set of 
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from functools import reduce
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -27,6 +29,11 @@ if TYPE_CHECKING:  # an extra, and not loaded for other provenances
 
 # Steps of one call of the library, by its bound: it cannot be interrupted, so larger ones are cut up.
 _MOST_STEPS = 1 << 24
+# Elements of the first attempt, and how many times more each next one has.
+_FEWEST_ELEMENTS = 1 << 14
+_GROWTH = 8
+# The library descends a line of variables by recursion.
+_LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,11 @@ def compile_circuit(
 
     Folded with sum and product, and `1 - p` for a negated operand, they give each output's exact probability: facts are
     independent, those of one group exclude each other, and none of a group has what its members leave of 1. A cycle is
-    the least fixpoint of its diagrams. Raises `InputError` without the library, `UnsupportedError` over the limits.
+    the least fixpoint of its diagrams.
+
+    How large diagrams are depends on their variable tree. Several are tried with few elements, with more if that is
+    too little for all of them, and so on; of those that fit, the one whose circuit is evaluated fastest is taken.
+    Raises `InputError` without the library, `UnsupportedError` over the limits.
     """
     used, _ = needed_derivations(derivations, outputs)
     program = Derivations(
@@ -74,50 +85,101 @@ def compile_circuit(
         derivations.left_negated[used],
         derivations.right_negated[used],
     )
-    variables = _variables(program, literals, outputs)
-    if not variables:
-        # Without a fact every node is certain or false; a diagram needs a variable.
-        variables = [_Variable((), (1,))]
-    compiler = _Compiler(variables, limits)
-    roots = compiler.compile(program, outputs)
-    circuit = _Circuit(compiler.manager, variables)
-    operands = np.array([circuit.output(root) for root in roots], np.int64)
-    return circuit.derivations(), operands
+    deadline = time.monotonic() + limits.seconds
+    elements = min(_FEWEST_ELEMENTS, limits.elements)
+    while True:
+        found, refusals = [], []
+        for variables, shape in _candidates(program, literals, outputs):
+            compiler = _Compiler(variables, shape, CompilationLimits(elements, deadline - time.monotonic()))
+            try:
+                roots = compiler.compile(program, outputs)
+            except _LimitError as refusal:
+                refusals.append(refusal)
+            else:
+                circuit = _Circuit(compiler.manager, variables)
+                found.append((circuit, np.array([circuit.output(root) for root in roots], np.int64)))
+        if found:
+            circuit, operands = min(found, key=lambda pair: pair[0].cost)
+            return circuit.derivations(), operands
+        if elements == limits.elements or time.monotonic() > deadline:
+            raise _refuse(max(refusals, key=lambda refusal: refusal.num_done), limits, time.monotonic() > deadline)
+        elements = min(_GROWTH * elements, limits.elements)
 
 
-def _variables(program: Derivations, literals: Literals, outputs: np.ndarray) -> list[_Variable]:
-    """The variables in the order in which a search from the outputs, depth first, meets them."""
-    order = list(dict.fromkeys(_search(program, outputs)))
+class _LimitError(Exception):
+    """A compilation passed its limits, after `num_done` of `num_nodes` nodes."""
+
+    def __init__(self, num_done: int, num_nodes: int):
+        super().__init__(num_done, num_nodes)
+        self.num_done = num_done
+        self.num_nodes = num_nodes
+
+
+def _refuse(furthest: _LimitError, limits: CompilationLimits, is_late: bool) -> UnsupportedError:
+    what = f"{limits.seconds:g} seconds" if is_late else f"{limits.elements:,} elements of decision diagrams"
+    return UnsupportedError(
+        Diagnostic(
+            f"the provenance `exact` takes more than {what} to compile this program: "
+            f"{furthest.num_done:,} of {furthest.num_nodes:,} nodes were done",
+            hint="use `topkproofs`, which keeps the k most probable proofs, or ask for fewer outputs",
+        )
+    )
+
+
+class _Shape(Enum):
+    """Of a variable tree: counts and other results of many facts are small over a balanced one, paths over a line."""
+
+    BALANCED = auto()
+    LINE = auto()
+
+
+def _candidates(
+    program: Derivations, literals: Literals, outputs: np.ndarray
+) -> Iterator[tuple[list["_Variable"], _Shape]]:
+    """Orders of variables, and the shapes of trees over them."""
+    for depth_first in (True, False):
+        variables = _variables(_search(program, outputs, depth_first), literals)
+        for shape in _Shape:
+            if shape is _Shape.BALANCED or len(variables) <= _LONGEST_LINE:
+                yield variables, shape
+
+
+def _variables(order: Iterable[int], literals: Literals) -> list[_Variable]:
+    """The variables of literals, which may repeat, in their order; at least one, as a diagram needs."""
     members: dict[int, list[int]] = {}
-    for literal in order:
+    for literal in dict.fromkeys(order):
         # Groups by their number, independent literals by one of their own.
         group = int(literals.group[literal])
         members.setdefault(group if group >= 0 else -1 - literal, []).append(literal)
     bits = count(1)
     return [
         _Variable(tuple(found), tuple(next(bits) for _ in range(max(1, len(found).bit_length()))))
-        for found in members.values()
+        for found in (members or {0: []}).values()
     ]
 
 
-def _search(program: Derivations, outputs: np.ndarray) -> Iterator[int]:
-    """Literals as a search from the outputs meets them."""
+def _search(program: Derivations, outputs: np.ndarray, depth_first: bool) -> Iterator[int]:
+    """Literals as a search from the outputs meets them, depth first or breadth first."""
     first = np.searchsorted(program.head, np.arange(program.num_nodes + 1)).tolist()
     left, right = program.left.tolist(), program.right.tolist()
     seen: set[int] = set()
-    waiting = outputs[::-1].tolist()
+    waiting = deque(outputs.tolist())
     while waiting:
-        operand = waiting.pop()
+        operand = waiting.popleft()
         if operand <= literal_operand(0):
             yield operand_literal(operand)
         elif operand >= 0 and operand not in seen:
             seen.add(operand)
-            for index in range(first[operand + 1] - 1, first[operand] - 1, -1):
-                waiting += (right[index], left[index])
+            rows = range(first[operand], first[operand + 1])
+            operands = [code for row in rows for code in (left[row], right[row])]
+            if depth_first:
+                waiting.extendleft(reversed(operands))
+            else:
+                waiting.extend(operands)
 
 
-def _new_manager(variables: Sequence[_Variable]) -> "SddManager":
-    """A manager over a balanced tree of the variables, each with a subtree for its bits."""
+def _new_manager(variables: Sequence[_Variable], shape: _Shape) -> "SddManager":
+    """A manager over a tree of the variables, each with a subtree for its bits."""
     try:
         from pysdd.sdd import SddManager, Vtree
     except ImportError as error:  # an extra that is not installed
@@ -127,17 +189,23 @@ def _new_manager(variables: Sequence[_Variable]) -> "SddManager":
     lines: list[str] = []
 
     def add(line: str) -> int:
-        lines.append(line.format(len(lines)))
+        lines.append(f"{line[0]} {len(lines)}{line[1:]}")
         return len(lines) - 1
 
-    def join(parts: list[int]) -> int:
+    def balance(parts: list[int]) -> int:
         if len(parts) == 1:
             return parts[0]
         middle = len(parts) // 2
-        left, right = join(parts[:middle]), join(parts[middle:])
-        return add(f"I {{}} {left} {right}")
+        return add(f"I {balance(parts[:middle])} {balance(parts[middle:])}")
 
-    join([join([add(f"L {{}} {bit}") for bit in variable.bits]) for variable in variables])
+    parts = [balance([add(f"L {bit}") for bit in variable.bits]) for variable in variables]
+    match shape:
+        case _Shape.BALANCED:
+            balance(parts)
+        case _Shape.LINE:
+            reduce(lambda rest, part: add(f"I {part} {rest}"), reversed(parts))
+        case _:
+            assert_never(shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "variables.vtree"
         path.write_text("\n".join([f"vtree {len(lines)}", *lines, ""]))
@@ -147,8 +215,8 @@ def _new_manager(variables: Sequence[_Variable]) -> "SddManager":
 class _Compiler:
     """Diagrams of nodes, from the lowest up."""
 
-    def __init__(self, variables: Sequence[_Variable], limits: CompilationLimits):
-        self.manager = _new_manager(variables)
+    def __init__(self, variables: Sequence[_Variable], shape: _Shape, limits: CompilationLimits):
+        self.manager = _new_manager(variables, shape)
         self._limits = limits
         self._deadline = time.monotonic() + limits.seconds
         self._sizes: dict[int, int] = {}
@@ -237,39 +305,63 @@ class _Compiler:
         return self._conjoin(self._read(left, left_negated, nodes), self._read(right, right_negated, nodes))
 
     def _any(self, diagrams: list["SddNode"]) -> "SddNode":
+        return self._fold(diagrams, self._disjoin)
+
+    def _fold(
+        self, diagrams: list["SddNode"], join: Callable[["SddNode", "SddNode"], "SddNode"]
+    ) -> "SddNode":
         """The disjunction, of pairs first: what is joined stays small for long."""
         while len(diagrams) > 1:
-            pairs = zip(diagrams[::2], diagrams[1::2], strict=False)
+            self._check()
             rest = diagrams[len(diagrams) & ~1 :]
-            diagrams = [self._disjoin(a, b) for a, b in pairs] + rest
-        return diagrams[0]
+            diagrams = [join(a, b) for a, b in zip(diagrams[::2], diagrams[1::2], strict=False)] + rest
+        return diagrams[0] if diagrams else self._constants[ZERO]
 
     def _disjoin(self, a: "SddNode", b: "SddNode") -> "SddNode":
         negate = self.manager.negate
         return negate(self._conjoin(negate(a), negate(b)))
 
     def _conjoin(self, a: "SddNode", b: "SddNode") -> "SddNode":
+        """The conjunction. One call of the library cannot be interrupted: what may be long is cut into elements."""
         self._check()
-        return self.manager.conjoin(a, b)
+        if self._size(a) * self._size(b) <= _MOST_STEPS:
+            return self.manager.conjoin(a, b)
+        upper, lower = a.vtree(), b.vtree()
+        if upper == lower:
+            pairs = [(p, s, q, r) for p, s in a.elements() for q, r in b.elements()]
+            parts = [(self._conjoin(p, q), s, r) for p, s, q, r in pairs]
+            return self._join([(p, self._conjoin(s, r)) for p, s, r in parts if not p.is_false()])
+        if _is_below(upper, lower):
+            a, b, upper, lower = b, a, lower, upper
+        if not _is_below(lower, upper):
+            # Of different variables.
+            return self.manager.conjoin(a, b)
+        if _is_below(lower, upper.left()):
+            return self._join([(self._conjoin(prime, b), sub) for prime, sub in a.elements()])
+        return self._join([(prime, self._conjoin(sub, b)) for prime, sub in a.elements()])
+
+    def _join(self, elements: list[tuple["SddNode", "SddNode"]]) -> "SddNode":
+        """The decision of elements whose primes exclude each other."""
+        products = [self.manager.conjoin(prime, sub) for prime, sub in elements]
+        return self._fold(products, self.manager.disjoin)
+
+    def _size(self, diagram: "SddNode") -> int:
+        if diagram.id not in self._sizes:
+            self._sizes[diagram.id] = diagram.size()
+        return self._sizes[diagram.id]
 
     def _check(self) -> None:
         elements = self.manager.live_size()
         if elements + self.manager.dead_size() > 2 * self._limits.elements:
             self.manager.garbage_collect()
+            self._sizes.clear()
             elements = self.manager.live_size()
-        if elements > self._limits.elements:
-            self._refuse(f"more than {self._limits.elements:,} elements")
-        if time.monotonic() > self._deadline:
-            self._refuse(f"more than {self._limits.seconds:g} seconds")
+        if elements > self._limits.elements or time.monotonic() > self._deadline:
+            raise _LimitError(self._num_done, self._num_nodes)
 
-    def _refuse(self, what: str) -> None:
-        raise UnsupportedError(
-            Diagnostic(
-                f"the provenance `exact` takes {what} to compile this program: {self._num_done:,} of "
-                f"{self._num_nodes:,} nodes were done",
-                hint="use `topkproofs`, which keeps the k most probable proofs, or ask for fewer outputs",
-            )
-        )
+
+def _is_below(lower: "Vtree", upper: "Vtree") -> bool:
+    return type(lower).is_sub(lower, upper)
 
 
 class _Circuit:
@@ -277,7 +369,7 @@ class _Circuit:
 
     def __init__(self, manager: "SddManager", variables: Sequence[_Variable]):
         self._rows: list[tuple[int, int, int, bool, bool]] = []
-        self._num_nodes = 0
+        self._depths: list[int] = []
         self._found: dict[int, tuple[int, bool]] = {}
         self._masks: dict[int, int] = {}
         self._sets: dict[tuple[_Variable, int], tuple[int, bool]] = {}
@@ -294,33 +386,46 @@ class _Circuit:
         operand, negated = self._operand(diagram)
         return self._add([((operand, negated), (ONE, False))]) if negated else operand
 
+    @property
+    def cost(self) -> float:
+        """Estimated microseconds of an evaluation: of its levels and of its derivations."""
+        return 20.0 * max(self._depths, default=0) + 0.25 * len(self._rows)
+
     def derivations(self) -> Derivations:
         head, left, right, left_negated, right_negated = zip(*self._rows, strict=True) if self._rows else ((),) * 5
         return Derivations(
-            self._num_nodes,
+            len(self._depths),
             *(np.array(column, np.int64) for column in (head, left, right)),
             *(np.array(column, bool) for column in (left_negated, right_negated)),
         )
 
     def _add(self, products: Sequence[tuple[tuple[int, bool], tuple[int, bool]]]) -> int:
-        node = self._num_nodes
-        self._num_nodes += 1
+        node = len(self._depths)
+        operands = [operand for pair in products for operand, _ in pair if operand >= 0]
+        self._depths.append(1 + max((self._depths[operand] for operand in operands), default=0))
         self._rows += [(node, left, right, a, b) for (left, a), (right, b) in products]
         return node
 
     def _operand(self, diagram: "SddNode") -> tuple[int, bool]:
-        """An operand code, and whether its complement is meant."""
-        if diagram.is_true() or diagram.is_false():
-            return ONE if diagram.is_true() else ZERO, False
-        if diagram.id not in self._found:
-            place = diagram.vtree().position()
-            if place in self._variables:
-                variable = self._variables[place]
-                found = self._outcomes(variable, self._mask(variable, diagram))
+        """An operand code, and whether its complement is meant; of what is below first."""
+        waiting = [diagram]
+        while waiting:
+            top = waiting[-1]
+            if top.id in self._found:
+                waiting.pop()
+                continue
+            variable = None if top.is_true() or top.is_false() else self._variables.get(top.vtree().position())
+            if top.is_true() or top.is_false():
+                self._found[top.id] = (ONE if top.is_true() else ZERO, False)
+            elif variable is not None:
+                self._found[top.id] = self._outcomes(variable, self._mask(variable, top))
             else:
-                elements = [(prime, sub) for prime, sub in diagram.elements() if not sub.is_false()]
-                found = self._add([(self._operand(prime), self._operand(sub)) for prime, sub in elements]), False
-            self._found[diagram.id] = found
+                elements = [(prime, sub) for prime, sub in top.elements() if not sub.is_false()]
+                missing = [part for pair in elements for part in pair if part.id not in self._found]
+                if not missing:
+                    products = [(self._found[prime.id], self._found[sub.id]) for prime, sub in elements]
+                    self._found[top.id] = self._add(products), False
+                waiting += missing
         return self._found[diagram.id]
 
     def _mask(self, variable: _Variable, diagram: "SddNode") -> int:
