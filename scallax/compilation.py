@@ -28,9 +28,9 @@ if TYPE_CHECKING:  # an extra, and not loaded for other provenances
     from pysdd.sdd import SddManager, SddNode, Vtree
 
 # Steps of one call of the library, by its bound: it cannot be interrupted, so larger ones are cut up.
-_MOST_STEPS = 1 << 24
+_MOST_STEPS = 1 << 28
 # Elements of the first attempt, and how many times more each next one has.
-_FEWEST_ELEMENTS = 1 << 14
+_FEWEST_ELEMENTS = 1 << 13
 _GROWTH = 8
 # The library descends a line of variables by recursion.
 _LONGEST_LINE = 1000
@@ -88,9 +88,9 @@ def compile_circuit(
     deadline = time.monotonic() + limits.seconds
     elements = min(_FEWEST_ELEMENTS, limits.elements)
     while True:
-        found, refusals = [], []
+        found, refusals, most = [], [], elements
         for variables, shape in _candidates(program, literals, outputs):
-            compiler = _Compiler(variables, shape, CompilationLimits(elements, deadline - time.monotonic()))
+            compiler = _Compiler(variables, shape, CompilationLimits(most, deadline - time.monotonic()))
             try:
                 roots = compiler.compile(program, outputs)
             except _LimitError as refusal:
@@ -98,6 +98,8 @@ def compile_circuit(
             else:
                 circuit = _Circuit(compiler.manager, variables)
                 found.append((circuit, np.array([circuit.output(root) for root in roots], np.int64)))
+                # What needs more elements on its way is hardly better.
+                most = max(compiler.most_elements, _FEWEST_ELEMENTS)
         if found:
             circuit, operands = min(found, key=lambda pair: pair[0].cost)
             return circuit.derivations(), operands
@@ -129,16 +131,16 @@ def _refuse(furthest: _LimitError, limits: CompilationLimits, is_late: bool) -> 
 class _Shape(Enum):
     """Of a variable tree: counts and other results of many facts are small over a balanced one, paths over a line."""
 
-    BALANCED = auto()
     LINE = auto()
+    BALANCED = auto()
 
 
 def _candidates(
     program: Derivations, literals: Literals, outputs: np.ndarray
 ) -> Iterator[tuple[list["_Variable"], _Shape]]:
     """Orders of variables, and the shapes of trees over them."""
-    for depth_first in (True, False):
-        variables = _variables(_search(program, outputs, depth_first), literals)
+    orders = [_variables(_search(program, outputs, depth_first), literals) for depth_first in (True, False)]
+    for variables in orders[: 1 if orders[0] == orders[1] else 2]:
         for shape in _Shape:
             if shape is _Shape.BALANCED or len(variables) <= _LONGEST_LINE:
                 yield variables, shape
@@ -219,6 +221,7 @@ class _Compiler:
         self.manager = _new_manager(variables, shape)
         self._limits = limits
         self._deadline = time.monotonic() + limits.seconds
+        self.most_elements = 0
         self._sizes: dict[int, int] = {}
         self._num_done = self._num_nodes = 0
         self._constants = {ONE: self.manager.true(), ZERO: self.manager.false()}
@@ -356,6 +359,7 @@ class _Compiler:
             self.manager.garbage_collect()
             self._sizes.clear()
             elements = self.manager.live_size()
+        self.most_elements = max(self.most_elements, elements)
         if elements > self._limits.elements or time.monotonic() > self._deadline:
             raise _LimitError(self._num_done, self._num_nodes)
 
