@@ -124,7 +124,9 @@ def random_program(rng: np.random.Generator, number: int) -> UncertainProgram:
     writer.arity |= dict.fromkeys(exclusive, 1)
     for index in range(int(rng.integers(2, 5))):
         writer.relation(index)
-    given = {name: writer.arity[name] for name in (*facts, *exclusive)} | {c.relation: len(c.variables) for c in writer.coins}
+    given = {name: writer.arity[name] for name in (*facts, *exclusive)} | {
+        c.relation: len(c.variables) for c in writer.coins
+    }
     types = {name: f"type {_atom(name, ['i32'] * size)}\n" for name, size in given.items()}
     coins = {coin.relation for coin in writer.coins}
     return UncertainProgram(
@@ -163,7 +165,11 @@ def known_program(rng: np.random.Generator, number: int, dtype: type) -> KnownPr
         parsed = analyse_program([Source(program.explicit)])
         if program.coins:
             bindings = _bindings(program, parsed, choices)
-            choices += [Choice(((coin.relation, t),), (float(np.float32(coin.tag)),)) for coin in program.coins for t in bindings[coin.relation]]
+            choices += [
+                Choice(((coin.relation, t),), (float(np.float32(coin.tag)),))
+                for coin in program.coins
+                for t in bindings[coin.relation]
+            ]
         if sum(len(choice.facts) for choice in choices) <= MOST_FACTS:
             worlds = PossibleWorlds(choices)
             return KnownProgram(program, worlds, datalog_in_worlds(parsed, worlds.facts(), worlds.everywhere), inputs)

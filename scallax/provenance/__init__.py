@@ -35,7 +35,8 @@ def resolve_provenance(name: str, *, k: int = 3, wmc_with_disjunctions: bool = F
     """The provenance of a name, equal by value for equal arguments.
 
     `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable.
-    Both matter to proofs only (`exact` keeps all proofs and always counts groups so). Raises `InputError` for a name that is not in the table or a `k` out of range.
+    Both matter to proofs only: `exact` keeps all proofs and always counts groups so. Raises `InputError` for a name
+    that is not in the table or a `k` out of range.
     """
     if name not in _PROVENANCES:
         near = difflib.get_close_matches(str(name), _PROVENANCES, n=1)
