@@ -37,7 +37,7 @@ def compile_circuit(
     tried with few elements, with more if that is too little for all of them, and so on; of those that fit, the first
     that is small, or the one whose circuit is evaluated fastest, is taken.
 
-    Raises `InputError` without the library, `UnsupportedError` over the limits.
+    Raises `UnsupportedError` without the library, and over the limits.
     """
     deadline = time.monotonic() + limits.seconds
     operands = outputs.copy()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.dependencies import component_depths
 from scallax.grounding.derivations import ONE, ZERO, Derivations, literal_operand, operand_literal
 
@@ -74,8 +74,8 @@ def _new_manager(variables: Sequence[Variable], shape: Shape) -> "SddManager":
     try:
         from pysdd.sdd import SddManager, Vtree
     except ImportError as error:  # an extra that is not installed
-        raise InputError(
-            Diagnostic("the provenance `exact` needs a knowledge compiler", hint="pip install scallax[exact]")
+        raise UnsupportedError(
+            Diagnostic("the provenance `exact` needs PySDD, which is not installed", hint="pip install scallax[exact]")
         ) from error
     lines: list[str] = []
 
