@@ -152,13 +152,12 @@ class Compiler:
                 if node not in nodes:
                     nodes[node] = self._any([self._conjunction(row, nodes) for row in derivations])
                 self._num_done += 1
-            for node in run.tolist():
-                for _, *operands, _, _ in rows[first[node] : first[node + 1]]:
-                    for operand in operands:
-                        if operand >= 0:
-                            uses[operand] -= 1
-                            if not uses[operand]:
-                                nodes.pop(operand, None)
+            for _, *operands, _, _ in (row for node in run.tolist() for row in rows[first[node] : first[node + 1]]):
+                for operand in operands:
+                    if operand >= 0:
+                        uses[operand] -= 1
+                        if not uses[operand]:
+                            nodes.pop(operand, None)
         return [self._read(operand, False, nodes) for operand in outputs.tolist()]
 
     def _iterate(self, heads: list[int], rows: list[tuple], nodes: dict[int, "SddNode"]) -> None:

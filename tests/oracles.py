@@ -135,12 +135,12 @@ def _atom_matches(
         yield dict(binding), tuples
         return
     for values in database[atoms[0].relation]:
-        extended = match(atoms[0].terms, values, binding)
+        extended = match_terms(atoms[0].terms, values, binding)
         if extended is not None:
             yield from _atom_matches(atoms[1:], extended, (*tuples, values), database)
 
 
-def match(terms: tuple[ir.Term, ...], values: tuple[Value, ...], binding: Binding) -> Binding | None:
+def match_terms(terms: tuple[ir.Term, ...], values: tuple[Value, ...], binding: Binding) -> Binding | None:
     extended = dict(binding)
     for term, value in zip(terms, values, strict=True):
         match term:
@@ -169,11 +169,11 @@ def _solutions(literals: Sequence[ir.BodyLiteral], binding: Binding, database: D
 def _extensions(literal: ir.BodyLiteral, binding: Binding, database: Database) -> Iterator[Binding]:
     match literal:
         case ir.NegatedAtom(relation=relation, terms=terms):
-            if not any(match(terms, values, binding) is not None for values in database[relation]):
+            if not any(match_terms(terms, values, binding) is not None for values in database[relation]):
                 yield binding
         case ir.ForeignAtom(predicate=predicate, inputs=inputs, outputs=outputs, is_negated=is_negated):
             values = [evaluate(term, binding) for term in inputs if not isinstance(term, ir.Wildcard)]
-            found = [match(outputs, match, binding) for match in PREDICATES[predicate](*values)]
+            found = [match_terms(outputs, match, binding) for match in PREDICATES[predicate](*values)]
             matches = [match for match in found if match is not None]
             yield from [binding] * (not matches) if is_negated else matches
         case ir.Constraint(condition=condition):

@@ -13,7 +13,7 @@ from functools import reduce
 import numpy as np
 
 from scallax import ir
-from tests.oracles import aggregate, levels, match, rule_matches
+from tests.oracles import aggregate, levels, match_terms, rule_matches
 
 Worlds = int
 Tagged = dict[str, dict[tuple, Worlds]]
@@ -107,7 +107,7 @@ def _derived(rule: ir.Rule, found: Mapping, everywhere: Worlds) -> list[tuple[tu
             worlds &= found[atom.relation][values]
         for atom in negated:
             for values, where in found[atom.relation].items():
-                if match(atom.terms, values, binding) is not None:
+                if match_terms(atom.terms, values, binding) is not None:
                     worlds &= ~where
         results.append((head, worlds))
     return results
