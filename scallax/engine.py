@@ -88,7 +88,7 @@ def ground_program(
             operands = np.concatenate([facts[relation].operands, operands])
         facts[relation] = FactSet(tuples, operands)
     return ground(
-        _with_terms(plan(program, outputs), program, facts),
+        _with_terms(compile_plan(program, provenance, outputs, iter_limit), program, facts),
         facts,
         table.literals(),
         rule_tags=provenance.uses_tags,
@@ -97,6 +97,11 @@ def ground_program(
         iter_limit=iter_limit,
         limits=limits,
     )
+
+
+def compile_plan(program: ir.Program, provenance: TagReading, outputs: Sequence[str], iter_limit: int | None) -> Plan:
+    """The plan that `ground_program` follows. Demand would change the rounds that `iter_limit` counts."""
+    return plan(program, outputs, uses_tags=provenance.uses_tags, demand=iter_limit is None)
 
 
 def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:

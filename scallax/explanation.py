@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from scallax import ir
 from scallax.answers import Certain, Options, check_outputs, default_outputs, file_facts
-from scallax.engine import analyse_program, ground_program
+from scallax.engine import analyse_program, compile_plan, ground_program
 from scallax.grounding.fixpoint import Grounding
 from scallax.imports import read_imports
 from scallax.planner.algebra import DeltaRule, Stratum
 from scallax.planner.joins import plan_joins
-from scallax.planner.plan import plan
 from scallax.source import Source
 
 
@@ -33,7 +32,7 @@ def explain(program: ir.Program, outputs: Sequence[str], options: Options) -> st
         program, Certain(), file_facts(program), outputs, iter_limit=options.iter_limit, limits=options.limits
     )
     lines: list[str] = []
-    for stratum in plan(program, outputs).strata:
+    for stratum in compile_plan(program, Certain(), outputs, options.iter_limit).strata:
         relations = (f"{name} ({_count(grounding.relations[name].size, 'tuple')})" for name in stratum.relations)
         lines.append(f"stratum {', '.join(relations)}")
         for version in (*stratum.once, *stratum.each_round):

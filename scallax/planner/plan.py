@@ -7,25 +7,31 @@ from operator import itemgetter
 from scallax import ir
 from scallax.planner.algebra import DeltaRule, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
-from scallax.planner.demand import ask_for_bindings
+from scallax.planner.demand import automatic_demand, declared_demand
 from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.rewrite import propagate_equalities
 from scallax.planner.strata import needed_relations, stratify
 
 
-def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
+def plan(program: ir.Program, outputs: Sequence[str], *, uses_tags: bool = True, demand: bool = True) -> Plan:
     """The plan that computes `outputs` and what they depend on, and no other relation.
 
-    The whole program is stratified: raises `StratificationError` even for relations that no output needs.
+    Of the relations that are no outputs only the tuples are computed that outputs can depend on, as far as constants
+    and declarations tell them; without `demand`, as far as declarations do. With `uses_tags` rules have tags, choices
+    and soft comparisons, and demand leaves their numbering alone. The whole program is stratified: raises
+    `StratificationError` even for relations that no output needs.
     """
     stratify(program)
-    program = enumerate_terms(ask_for_bindings(_restrict(program, outputs)))
+    program = declared_demand(_restrict(program, outputs))
+    program = enumerate_terms(replace(program, rules=tuple(map(propagate_equalities, program.rules))))
+    if demand:
+        program = automatic_demand(program, outputs, uses_tags)
     components = stratify(program)
     needed = needed_relations(program, outputs)
     rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}
     for index, rule in enumerate(program.rules):
         if rule.relation in needed:
-            rules[rule.relation].append((index, propagate_equalities(rule)))
+            rules[rule.relation].append((index, rule))
     return Plan(
         relations=tuple(relation for relation in program.relations if relation.name in needed),
         strata=tuple(_plan_stratum(component, rules) for component in components if needed.issuperset(component)),
