@@ -10,7 +10,8 @@ from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactSet, Grounding, Limits, ground
+from scallax.grounding.fixpoint import FactSet, Grounding, ground
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
@@ -32,9 +33,6 @@ class TagReading(Protocol):
     def respects_groups(self) -> bool: ...
 
     def prior(self, tag: float | bool) -> float | None: ...
-
-
-_DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def ground_program(
     parameters: Parameters = NO_PARAMETERS,
     uniform_choices: bool = False,
     iter_limit: int | None = None,
-    limits: Limits = _DEFAULT_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 

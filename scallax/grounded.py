@@ -14,6 +14,7 @@ from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
 from scallax.plausibility import find_overfull_set, find_tag_outside
@@ -54,6 +55,7 @@ class Grounded:
     parameters: tuple[Parameter, ...]
     logit_groups: np.ndarray
     programs: dict[AbstractProvenance, GroundProgram] = field(default_factory=dict)
+    limits: Limits = DEFAULT_LIMITS
     _derived: "_Derived | None" = None
 
     @property
@@ -64,7 +66,7 @@ class Grounded:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance not in self.programs:
             if self._derived is None:
-                self._derived = ground(self.specification)._derived
+                self._derived = ground(self.specification, limits=self.limits)._derived
             derived = self._derived
             assert derived is not None
             self.programs[provenance] = compile_outputs(
@@ -168,7 +170,9 @@ def provenance_of(specification: Specification) -> AbstractProvenance:
     )
 
 
-def ground(specification: Specification, sources: Sequence[Source] | None = None) -> Grounded:
+def ground(
+    specification: Specification, sources: Sequence[Source] | None = None, *, limits: Limits = DEFAULT_LIMITS
+) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
     `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
@@ -191,6 +195,7 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         parameters=parameters,
         uniform_choices=specification.wmc_with_disjunctions,
         iter_limit=specification.iter_limit,
+        limits=limits,
     )
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0
@@ -201,7 +206,9 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
-    return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, _derived=derived)
+    return Grounded(
+        specification, tuple(outputs), parameters.arrays, parameters.groups, limits=limits, _derived=derived
+    )
 
 
 def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:

@@ -129,9 +129,7 @@ def _random_rule(
     if computes:
         head_terms = tuple(_binary("%", _random_sum(rng, bound), _constant(4)) for _ in range(arities[head]))
     else:
-        head_terms = tuple(
-            _variable(str(rng.choice(bound))) if bound else _constant(0) for _ in range(arities[head])
-        )
+        head_terms = tuple(_variable(str(rng.choice(bound))) if bound else _constant(0) for _ in range(arities[head]))
     if with_builtins:
         head_terms = tuple(ir.Call("abs", (term,), _TYPE) for term in head_terms)
     return ir.Rule(head, head_terms, tuple(body))

@@ -12,6 +12,7 @@ from scallax.grounding.certainty import propagate_certainty
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits, raise_limit
 from scallax.grounding.operators import Database, Table, run_pipeline
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import (
@@ -37,21 +38,6 @@ class FactSet:
 
     tuples: Sequence[tuple[Value, ...]]
     operands: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When to give up: totals over all relations, rounds of one stratum, and seconds of one grounding.
-
-    `characters` are those of all texts that differ, in facts and made by rules. The defaults end a recursion that
-    would go on for ever in about a minute, and one that makes texts within 1 GB; there is no limit of seconds.
-    """
-
-    tuples: int = 50_000_000
-    derivations: int = 200_000_000
-    rounds: int = 100_000
-    characters: int = 100_000_000
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +123,7 @@ def ground(
     choices: Choices | None = None,
     rule_parameters: Mapping[int, int] | None = None,
     iter_limit: int | None = None,
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Grounding:
     """All tuples of the plan's relations that hold for some values of the literals, with all their derivations.
 
@@ -276,7 +262,7 @@ class _Grounder:
             if iter_limit is not None and num_rounds > iter_limit:
                 break
             if versions and num_rounds >= self._limits.rounds:
-                raise self._exceeded(f"{num_rounds:,} rounds")
+                raise self._exceeded("rounds", f"{num_rounds:,} rounds")
         self._settle(relations, first_node, first_part)
         return num_rounds
 
@@ -410,15 +396,15 @@ class _Grounder:
 
     def _check_limits(self) -> None:
         if self._num_tuples > self._limits.tuples:
-            raise self._exceeded(f"{self._limits.tuples:,} tuples")
+            raise self._exceeded("tuples", f"{self._limits.tuples:,} tuples")
         if self.database.builder.num_derivations > self._limits.derivations:
-            raise self._exceeded(f"{self._limits.derivations:,} derivations")
+            raise self._exceeded("derivations", f"{self._limits.derivations:,} derivations")
         if self.database.symbols.num_characters > self._limits.characters:
-            raise self._exceeded(f"{self._limits.characters:,} characters of text")
+            raise self._exceeded("characters", f"{self._limits.characters:,} characters of text")
         if self._limits.seconds is not None and time.monotonic() - self._started > self._limits.seconds:
-            raise self._exceeded(f"{self._limits.seconds:g} seconds")
+            raise self._exceeded("seconds", f"{self._limits.seconds:g} seconds")
 
-    def _exceeded(self, limit: str) -> GroundingError:
+    def _exceeded(self, name: str, limit: str) -> GroundingError:
         """Blames the rule that found most in this round."""
         index = max(self._growth, key=lambda rule: self._growth[rule])
         rule = self._rules[index]
@@ -431,6 +417,6 @@ class _Grounder:
                 f" {self.database.builder.num_derivations:,} derivations in all",
                 rule.span,
                 "if the recursion does not end, bound it with a constraint, or give `iter_limit`; if it does, bind more"
-                " variables of the rule, or give fewer facts",
+                f" variables of the rule, give fewer facts, or {raise_limit(name)}",
             )
         )

@@ -13,6 +13,7 @@ from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.generation import generate_rows
+from scallax.grounding.limits import raise_limit
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode, encode_values
 from scallax.kernels.rows import RowTable, unique_rows
@@ -179,7 +180,7 @@ def _probe(
                 Diagnostic(
                     f"joining `{step.relation}` in this rule gives over {max_rows:,} rows",
                     span,
-                    "join on more columns, or constrain the variables further",
+                    f"join on more columns, constrain the variables further, or {raise_limit('derivations')}",
                 )
             )
         parts.append(index.expand(groups, counts))

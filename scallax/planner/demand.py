@@ -132,15 +132,14 @@ def _demand_relations(program: ir.Program, patterns: Patterns) -> Iterator[ir.Re
 
 def _demanded(components: Sequence[Sequence[str]]) -> set[str]:
     """The relations that the demand relations among some are for."""
-    return {
-        ir.demanded_relation(name) for component in components for name in component if ir.is_demand(name)
-    }
+    return {ir.demanded_relation(name) for component in components for name in component if ir.is_demand(name)}
 
 
 def ask_for_bindings(program: ir.Program, short: Collection[str] = ()) -> ir.Program:
     """The program with demand relations, premises and rules; rules keep their places, those of demand come last.
 
-    The relations in `short` are asked for by as few literals as bind the values. Raises `UnboundVariableError` for every use of a demanded relation that leaves a bound column open.
+    The relations in `short` are asked for by as few literals as bind the values. Raises `UnboundVariableError` for
+    every use of a demanded relation that leaves a bound column open.
     """
     patterns = {relation.name: relation.demand for relation in program.relations if relation.demand}
     if not patterns:

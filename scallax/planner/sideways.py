@@ -130,9 +130,7 @@ def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str]) -> ir.BodyLiteral 
 
 def _given(terms: Sequence[ir.Term], bound: set[str]) -> tuple[ir.Variable | ir.Constant | None, ...]:
     return tuple(
-        term
-        if isinstance(term, ir.Constant) or (isinstance(term, ir.Variable) and term.name in bound)
-        else None
+        term if isinstance(term, ir.Constant) or (isinstance(term, ir.Variable) and term.name in bound) else None
         for term in terms
     )
 
