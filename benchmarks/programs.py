@@ -40,7 +40,7 @@ def large(lines: int) -> str:
             f"rel {b}_sum(x, a + b * 2) = {b}(x, a), {b}(x, b), (a < b or a == {block})",
             f"rel {b}_far(x) = {b}(x, _) and not {b}_edge(x, 2)",
             f"rel {b}_count(n) = n := count(x: {b}_far(x))",
-            f"rel 0.9::{b}_good(x, s) = {b}_far(x), {b}_name(x, s), s != \"a\" + s",
+            f'rel 0.9::{b}_good(x, s) = {b}_far(x), {b}_name(x, s), s != "a" + s',
         ]
         block += 1
     return "\n".join(["type seed(i32, i32)", *text[: lines - 1]])

@@ -11,8 +11,8 @@ from scallax.analysis.lower import analyse
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
-from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.grounding.layout import GroundProgram, lay_out
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan

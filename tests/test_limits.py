@@ -28,8 +28,8 @@ def test_every_door_takes_limits(door: str):
     with pytest.raises(GroundingError) as caught:
         DOORS[door](CHAIN, facts=FACTS, limits=Limits(tuples=40))
     assert str(caught.value) == (
-        "<program>:3:1: grounding passed its limit of 40 tuples: this rule for `path` grew by 5 in the last round; there"
-        " are 35 tuples of `path`, 44 tuples and 0 derivations in all\n"
+        "<program>:3:1: grounding passed its limit of 40 tuples: this rule for `path` grew by 5 in the last round;"
+        " there are 35 tuples of `path`, 44 tuples and 0 derivations in all\n"
         "  rel path(x, z) = path(x, y), edge(y, z)\n"
         "  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
         "hint: if the recursion does not end, bound it with a constraint, or give `iter_limit`; if it does, bind more"
