@@ -13,7 +13,7 @@ from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, raise_limit
-from scallax.grounding.operators import Database, Table, run_pipeline
+from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import (
     Symbols,
@@ -26,6 +26,7 @@ from scallax.grounding.symbols import (
 )
 from scallax.planner.algebra import DeltaRule, Generate, Join, Pipeline, Plan, Stratum
 from scallax.planner.joins import plan_joins
+from scallax.planner.sharing import Beginning, find_beginnings
 from scallax.values import Value
 
 
@@ -190,6 +191,8 @@ class _Grounder:
         # Nodes of this stratum found to be certain after they were made, in batches.
         self._late_certain: list[np.ndarray] = []
         self.database.symbols.intern_terms(plan.terms)
+        # The tables of beginnings that several rules have, in this round.
+        self._shared: dict[tuple, tuple[Beginning, Table]] = {}
         # Tuples and derivations that each rule found in this round.
         self._growth: dict[int, int] = {}
 
@@ -241,18 +244,19 @@ class _Grounder:
             for literal in version.rule.body
             if isinstance(literal, ir.Atom) and literal.relation not in stratum.relations
         }
-        once = [(version, plan_joins(version, sizes)) for version in stratum.once]
-        each_round = [(version, plan_joins(version, sizes)) for version in stratum.each_round]
+        planned = [(version, plan_joins(version, sizes)) for version in (*stratum.once, *stratum.each_round)]
+        each_round = _with_beginnings(planned[len(stratum.once) :])
         self._list_terms(relations)
         for relation in relations:
             relation.advance()
-        versions = once + each_round
+        versions = _with_beginnings(planned)
         num_rounds = 0
         while versions:
             self._growth.clear()
-            for version, pipeline in versions:
-                self._derive(version, pipeline)
+            for version, pipeline, beginning in versions:
+                self._derive(version, pipeline, beginning)
                 self._check_limits()
+            self._shared.clear()
             self._list_terms(relations)
             grown = sum([relation.advance() for relation in relations])
             versions = each_round
@@ -273,7 +277,7 @@ class _Grounder:
                 terms = self.database.symbols.terms
                 relation.insert(*terms.listed(relation.schema.constructor, relation.size))
 
-    def _derive(self, version: DeltaRule, pipeline: Pipeline) -> None:
+    def _derive(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> None:
         """Adds what one version of a rule derives from the visible tuples."""
         self._growth.setdefault(version.index, 0)
         joins = [step for step in pipeline.steps if isinstance(step, Join)]
@@ -281,7 +285,7 @@ class _Grounder:
             first, end = self.database.relations[step.relation].bounds(step.version)
             if first == end:
                 return
-        table = run_pipeline(pipeline, self.database, version.index)
+        table = self._run(version, pipeline, beginning)
         if table.num_rows == 0:
             return
         heads, prior, factors = self._project(table, version.rule)
@@ -311,6 +315,19 @@ class _Grounder:
         self._num_tuples += relation.size - known
         grown = relation.size - known + self.database.builder.num_derivations - before
         self._growth[version.index] += grown
+
+    def _run(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> Table:
+        """All bindings of a rule's body; the beginning that other rules of this round have too is run once."""
+        table, steps, span = UNIT, pipeline.steps, pipeline.rule.span
+        if beginning is not None:
+            if beginning.key not in self._shared:
+                begun = run_steps(steps[: beginning.num_steps], table, self.database, version.index, span)
+                self._shared[beginning.key] = beginning, begun
+            first, begun = self._shared[beginning.key]
+            names = dict(zip(first.names, beginning.names, strict=True))
+            table = begun.rename(names, dict(zip(first.literals, beginning.literals, strict=True)))
+            steps = steps[beginning.num_steps :]
+        return run_steps(steps, table, self.database, version.index, span) if table.num_rows else table
 
     def _project(self, table: Table, rule: ir.Rule) -> tuple[list[np.ndarray], np.ndarray | None, list[Factor]]:
         """The head's columns, the tag of each row if the rule is tagged, and the factors in body order."""
@@ -420,3 +437,10 @@ class _Grounder:
                 f" variables of the rule, give fewer facts, or {raise_limit(name)}",
             )
         )
+
+
+def _with_beginnings(
+    planned: Sequence[tuple[DeltaRule, Pipeline]],
+) -> list[tuple[DeltaRule, Pipeline, Beginning | None]]:
+    beginnings = find_beginnings([pipeline for _, pipeline in planned]) if len(planned) > 1 else [None] * len(planned)
+    return [(*version, beginning) for version, beginning in zip(planned, beginnings, strict=True)]

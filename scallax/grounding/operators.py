@@ -24,9 +24,9 @@ from scallax.planner.algebra import (
     Extend,
     Generate,
     Join,
-    Pipeline,
     Reduce,
     Select,
+    Step,
 )
 from scallax.source import Span
 
@@ -49,6 +49,14 @@ class Table:
             count,
             {name: self.columns[name][rows] for name in names},
             {position: Factor(f.operands[rows], f.negated) for position, f in self.factors.items()},
+        )
+
+    def rename(self, names: Mapping[str, str], literals: Mapping[int, int]) -> "Table":
+        """The same rows for another body, whose variables and literals are given by those of this one."""
+        return Table(
+            self.num_rows,
+            {names[name]: column for name, column in self.columns.items()},
+            {literals[position]: factor for position, factor in self.factors.items()},
         )
 
 
@@ -81,14 +89,16 @@ class Database:
         return Evaluation(table.columns, table.num_rows, self.symbols, rule)
 
 
-def run_pipeline(pipeline: Pipeline, database: Database, rule: int) -> Table:
-    """All bindings of a rule's body, a row for each combination of body tuples.
+# The table that pipelines start from.
+UNIT = Table(1, {}, {})
+
+
+def run_steps(steps: Sequence[Step], table: Table, database: Database, rule: int, span: Span | None) -> Table:
+    """The table after some steps of a pipeline; after all, a row for each combination of a rule's body tuples.
 
     Combinations of certain tuples that no later step tells apart may share a row.
     """
-    table = Table(1, {}, {})
-    span = pipeline.rule.span
-    for step in pipeline.steps:
+    for step in steps:
         match step:
             case Join():
                 table = _join(table, step, database, span)

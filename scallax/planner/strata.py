@@ -90,6 +90,11 @@ def _dependencies(program: ir.Program) -> list[_Dependency]:
     return dependencies
 
 
+def read_relations(rule: ir.Rule) -> Iterator[str]:
+    """The relations that a rule reads."""
+    return (relation for literal in rule.body for relation, _ in _reads(literal))
+
+
 def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
     """The relations that a literal reads, each with what it needs of them."""
     match literal:
