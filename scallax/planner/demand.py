@@ -29,10 +29,10 @@ def declared_demand(program: ir.Program) -> ir.Program:
     `UnboundVariableError` for every use of a demanded relation that leaves a bound column open.
     """
     asked = ask_for_bindings(program)
-    cyclic = _demanded(find_negative_cycles(asked))
-    if not cyclic:
+    cycles = find_negative_cycles(asked)
+    if not cycles:
         return asked
-    asked = ask_for_bindings(program, short=cyclic)
+    asked = ask_for_bindings(program, avoid={name for component in cycles for name in component})
     cyclic = _demanded(find_negative_cycles(asked))
     whole = {name for name in cyclic if all(_is_safe(rule) for rule in program.rules if rule.relation == name)}
     if not whole:
@@ -59,15 +59,23 @@ def automatic_demand(program: ir.Program, outputs: Sequence[str], uses_tags: boo
     if uses_tags and any(rule.tag is not None or rule.choice is not None for rule in rules):
         return program
     patterns = {name: pattern for name, pattern in _widest(program, rules).items() if name not in outputs}
+    avoid: set[str] = set()
     while True:
-        patterns = {name: found for name, found in meet_patterns(rules, patterns).items() if "b" in found}
-        if not patterns:
+        met = {name: found for name, found in meet_patterns(rules, patterns, avoid).items() if "b" in found}
+        if not met:
             return program
-        asked = _ask(program, needed, patterns)
-        cyclic = _demanded(find_negative_cycles(asked)).intersection(patterns)
-        if not cyclic:
+        asked = _ask(program, needed, met, avoid)
+        cycles = find_negative_cycles(asked)
+        if not cycles:
             return asked
-        patterns = {name: pattern for name, pattern in patterns.items() if name not in cyclic}
+        cyclic = {name for component in cycles for name in component if not ir.is_demand(name)}
+        if cyclic <= avoid:
+            # Without values from these, it is their own bindings that close the cycle.
+            whole = _demanded(cycles).intersection(met)
+            if not whole:
+                return program
+            patterns = {name: pattern for name, pattern in patterns.items() if name not in whole}
+        avoid |= cyclic
 
 
 def _is_numbered(literal: ir.BodyLiteral, uses_tags: bool) -> bool:
@@ -102,7 +110,7 @@ def _widest(program: ir.Program, rules: Sequence[ir.Rule]) -> dict[str, str]:
     }
 
 
-def _ask(program: ir.Program, needed: Collection[str], patterns: Patterns) -> ir.Program:
+def _ask(program: ir.Program, needed: Collection[str], patterns: Patterns, avoid: Collection[str]) -> ir.Program:
     """The program with premises, and with demand relations and rules behind the others."""
     rules: list[ir.Rule] = []
     demands: dict[ir.Rule, None] = {}
@@ -110,7 +118,7 @@ def _ask(program: ir.Program, needed: Collection[str], patterns: Patterns) -> ir
         if rule.relation not in needed:
             rules.append(rule)
             continue
-        for use in find_uses(rule, patterns):
+        for use in find_uses(rule, patterns, avoid):
             if use.relation in patterns:
                 demand = use.demand(patterns[use.relation], rule)
                 if not _is_tautology(demand):
@@ -135,11 +143,12 @@ def _demanded(components: Sequence[Sequence[str]]) -> set[str]:
     return {ir.demanded_relation(name) for component in components for name in component if ir.is_demand(name)}
 
 
-def ask_for_bindings(program: ir.Program, short: Collection[str] = ()) -> ir.Program:
+def ask_for_bindings(program: ir.Program, avoid: Collection[str] = ()) -> ir.Program:
     """The program with demand relations, premises and rules; rules keep their places, those of demand come last.
 
-    The relations in `short` are asked for by as few literals as bind the values. Raises `UnboundVariableError` for
-    every use of a demanded relation that leaves a bound column open.
+    Demand relations in `avoid` get their tuples by as few literals as bind the values, none of those that read a
+    relation in `avoid` if others do. Raises `UnboundVariableError` for every use of a demanded relation that leaves a
+    bound column open.
     """
     patterns = {relation.name: relation.demand for relation in program.relations if relation.demand}
     if not patterns:
@@ -153,7 +162,7 @@ def ask_for_bindings(program: ir.Program, short: Collection[str] = ()) -> ir.Pro
         if pattern is not None:
             rule = replace(rule, body=(*ir.demand_premise(rule, pattern), *rule.body))
         rules.append(rule)
-        demands += _Asker(rule, patterns, short, problems).demands()
+        demands += _Asker(rule, patterns, avoid, problems).demands()
     if problems:
         raise UnboundVariableError(*dict.fromkeys(problems))
     return replace(program, relations=(*program.relations, *asking), rules=(*rules, *dict.fromkeys(demands)))
@@ -165,7 +174,7 @@ class _Asker:
 
     rule: ir.Rule
     patterns: Mapping[str, str]
-    short: Collection[str]
+    avoid: Collection[str]
     problems: list[Diagnostic]
     # Negated atoms, left out but where a condition after them may fail.
     negated: list[ir.BodyLiteral] = field(default_factory=list)
@@ -207,8 +216,8 @@ class _Asker:
     def _premises(
         self, relation: str, terms: Sequence[ir.Term], before: Sequence[ir.BodyLiteral]
     ) -> tuple[ir.BodyLiteral, ...]:
-        if relation in self.short:
-            return _shortest(before, {term.name for term in terms if isinstance(term, ir.Variable)})
+        if ir.demand_name(relation) in self.avoid:
+            return _shortest(before, {term.name for term in terms if isinstance(term, ir.Variable)}, self.avoid)
         return (*before, *self.negated) if any(map(_may_fail, before)) else tuple(before)
 
     def _next_blocked(self, waiting: Sequence[ir.BodyLiteral]) -> ir.BodyLiteral | None:
@@ -255,10 +264,11 @@ def _may_fail(literal: ir.BodyLiteral) -> bool:
     return isinstance(literal, ir.Constraint) and can_fail(literal.condition)
 
 
-def _shortest(before: Sequence[ir.BodyLiteral], names: set[str]) -> tuple[ir.BodyLiteral, ...]:
-    """The literals that first bind some variables, and what these need: the last ones go where nothing needs them."""
+def _shortest(before: Sequence[ir.BodyLiteral], names: set[str], avoid: Collection[str]) -> tuple[ir.BodyLiteral, ...]:
+    """Literals that bind some variables, none too many: what reads a relation in `avoid` goes first, then the last."""
     kept = list(before)
-    for literal in reversed(before):
+    last_first = before[::-1]
+    for literal in sorted(last_first, key=lambda part: not (isinstance(part, ir.Atom) and part.relation in avoid)):
         rest = [part for part in kept if part is not literal]
         waiting, bound = _join(rest)
         if not waiting and names <= bound:

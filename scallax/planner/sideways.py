@@ -4,7 +4,7 @@ Beeri and Ramakrishnan (1991), "On the power of magic", with one pattern for eac
 use binds it. So a relation has one copy of its rules, and each of their derivations is found once, as without demand.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -36,10 +36,11 @@ class Use:
         )
 
 
-def meet_patterns(rules: Sequence[ir.Rule], patterns: Patterns) -> dict[str, str]:
+def meet_patterns(rules: Sequence[ir.Rule], patterns: Patterns, avoid: Collection[str]) -> dict[str, str]:
     """The largest patterns of the relations in `patterns`, within these, that every use in `rules` binds.
 
-    Values come from constants, from demand, and from what these are joined with; other uses bind nothing.
+    Values come from constants, from demand, and from what these are joined with, the relations in `avoid` aside; other
+    uses bind nothing.
     """
     met = dict(patterns)
     readers: dict[str, list[ir.Rule]] = {}
@@ -49,7 +50,7 @@ def meet_patterns(rules: Sequence[ir.Rule], patterns: Patterns) -> dict[str, str
     while pending:
         name = pending.pop()
         for rule in readers[name]:
-            for use in find_uses(rule, met):
+            for use in find_uses(rule, met, avoid):
                 least = _meet(met[use.relation], use.pattern)
                 if least != met[use.relation]:
                     met[use.relation] = least
@@ -59,12 +60,12 @@ def meet_patterns(rules: Sequence[ir.Rule], patterns: Patterns) -> dict[str, str
     return met
 
 
-def find_uses(rule: ir.Rule, patterns: Patterns) -> list[Use]:
+def find_uses(rule: ir.Rule, patterns: Patterns, avoid: Collection[str]) -> list[Use]:
     """The uses of the relations in `patterns` in a rule, whose own head is given the bound columns of its pattern.
 
     Atoms are joined from the values on, those with the most bound columns first. Values are columns of tuples, parts
     of terms and constants only: what is asked for is then finite wherever the program is, while computed values need
-    not be. Conditions that may fail and negated atoms filter nothing.
+    not be. Conditions that may fail, negated atoms and atoms of relations in `avoid` give nothing and filter nothing.
     """
     pattern = patterns.get(rule.relation, "")
     premise = ir.demand_premise(rule, pattern) if "b" in pattern else ()
@@ -74,7 +75,7 @@ def find_uses(rule: ir.Rule, patterns: Patterns) -> list[Use]:
     before: list[ir.BodyLiteral] = []
     waiting = [*premise, *rule.body]
     uses: list[Use] = []
-    while (literal := _next(waiting, bound)) is not None:
+    while (literal := _next(waiting, bound, avoid)) is not None:
         waiting.remove(literal)
         if isinstance(literal, ir.Atom):
             if literal.relation in patterns:
@@ -104,7 +105,7 @@ def _reduced(reduce: ir.Reduce, premise: Sequence[ir.BodyLiteral]) -> Iterator[U
         yield Use(reduce.domain, _given(reduce.groups, bound), tuple(premise))
 
 
-def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str]) -> ir.BodyLiteral | None:
+def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str], avoid: Collection[str]) -> ir.BodyLiteral | None:
     """What filters or takes apart first, then the atom with the largest share of given columns."""
     best, share = None, 0.0
     for literal in waiting:
@@ -115,13 +116,13 @@ def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str]) -> ir.BodyLiteral 
             case ir.Case(subject=subject):
                 if isinstance(subject, ir.Constant) or subject.name in bound:
                     return literal
-            case ir.Atom(relation=relation, terms=terms):
+            case ir.Atom(relation=relation, terms=terms) if relation not in avoid:
                 given = sum(term is not None for term in _given(terms, bound))
                 # What is asked for comes first: it starts the chain.
                 portion = 2.0 if ir.is_demand(relation) else given / max(len(terms), 1)
                 if portion > share:
                     best, share = literal, portion
-            case ir.NegatedAtom() | ir.ForeignAtom() | ir.Reduce():
+            case ir.Atom() | ir.NegatedAtom() | ir.ForeignAtom() | ir.Reduce():
                 pass
             case _:
                 assert_never(literal)
