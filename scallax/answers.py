@@ -98,6 +98,7 @@ class Certain:
 
     uses_tags = False
     respects_groups = False
+    is_ordered = False
 
     def prior(self, tag: float | bool) -> float | None:
         return None

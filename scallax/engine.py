@@ -32,6 +32,9 @@ class TagReading(Protocol):
     @property
     def respects_groups(self) -> bool: ...
 
+    @property
+    def is_ordered(self) -> bool: ...
+
     def prior(self, tag: float | bool) -> float | None: ...
 
 
@@ -99,7 +102,13 @@ def ground_program(
 
 def compile_plan(program: ir.Program, provenance: TagReading, outputs: Sequence[str], iter_limit: int | None) -> Plan:
     """The plan that `ground_program` follows. Demand would change the rounds that `iter_limit` counts."""
-    return plan(program, outputs, uses_tags=provenance.uses_tags, demand=iter_limit is None)
+    return plan(
+        program,
+        outputs,
+        uses_tags=provenance.uses_tags,
+        is_ordered=provenance.is_ordered,
+        demand=iter_limit is None,
+    )
 
 
 def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:

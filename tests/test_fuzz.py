@@ -33,6 +33,7 @@ class Tagged:
 
     uses_tags = True
     respects_groups = True
+    is_ordered = False
 
     def prior(self, tag: float | bool) -> float:
         return float(tag)

@@ -7,14 +7,14 @@ where constants give them (`automatic_demand`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from scallax import ir
 from scallax.errors import Diagnostic, UnboundVariableError
 from scallax.planner.joins import can_fail, variable_names
 from scallax.planner.sideways import Patterns, find_uses, meet_patterns
-from scallax.planner.strata import find_negative_cycles, needed_relations
+from scallax.planner.strata import find_negative_cycles, is_recursive, needed_relations
 from scallax.predicates import PREDICATES
 
 # Aggregates that draw, or whose results are literals: these depend on the groups beside them.
@@ -43,12 +43,13 @@ def declared_demand(program: ir.Program) -> ir.Program:
     return declared_demand(replace(program, relations=relations))
 
 
-def automatic_demand(program: ir.Program, outputs: Sequence[str], uses_tags: bool) -> ir.Program:
+def automatic_demand(program: ir.Program, outputs: Sequence[str], *, uses_tags: bool, is_ordered: bool) -> ir.Program:
     """The program that computes only what the constants in rules ask for; `outputs` are computed whole.
 
     Tuples that outputs depend on keep all their derivations, others may be gone. The program is as it was where that
-    could change an answer: if it lists terms or draws, if rules make literals, which are numbered as they are found,
-    and for relations that would come to depend on their own negation or aggregate. Equalities are propagated before.
+    could change an answer: if it lists terms or draws, if rules make literals, which are numbered as they are found, if
+    it is recursive and tags on cycles depend on the order (`is_ordered`), and for relations that would come to depend
+    on their own negation or aggregate. Equalities are propagated before.
     """
     needed = needed_relations(program, outputs)
     rules = [rule for rule in program.rules if rule.relation in needed]
@@ -57,6 +58,8 @@ def automatic_demand(program: ir.Program, outputs: Sequence[str], uses_tags: boo
     if any(_is_numbered(literal, uses_tags) for rule in rules for literal in rule.body):
         return program
     if uses_tags and any(rule.tag is not None or rule.choice is not None for rule in rules):
+        return program
+    if uses_tags and is_ordered and is_recursive(replace(program, rules=tuple(rules))):
         return program
     patterns = {name: pattern for name, pattern in _widest(program, rules).items() if name not in outputs}
     avoid: set[str] = set()
@@ -176,21 +179,18 @@ class _Asker:
     patterns: Mapping[str, str]
     avoid: Collection[str]
     problems: list[Diagnostic]
-    # Negated atoms, left out but where a condition after them may fail.
-    negated: list[ir.BodyLiteral] = field(default_factory=list)
 
     def demands(self) -> Iterator[ir.Rule]:
         """A rule for each use of a demanded relation: what comes before it gives the bindings.
 
-        Negated atoms are left out of these rules: asking for more is no mistake, and a relation that is asked for must
-        not depend on a negation of its own.
+        Negated atoms are left out of these rules, but where they may keep a condition from failing: asking for more is
+        no mistake, and a relation that is asked for must not depend on a negation of its own.
         """
         waiting = list(self.rule.body)
         before: list[ir.BodyLiteral] = []
         bound: set[str] = set()
         while waiting:
-            ready = [part for part in waiting if _is_ready(part, self.patterns, bound)]
-            literal = min(ready, key=_may_fail, default=None)
+            literal = next((part for part in waiting if _is_ready(part, self.patterns, bound)), None)
             if literal is None:
                 literal = self._next_blocked(waiting)
                 if literal is None:
@@ -201,24 +201,25 @@ class _Asker:
                 demand = ir.Rule(
                     ir.demand_name(literal.relation),
                     tuple(term for term in terms if not isinstance(term, ir.Wildcard)),
-                    self._premises(literal.relation, terms, before),
+                    self._premises(literal.relation, terms, before, bound),
                     span=self.rule.span,
                     is_certain=True,
                 )
                 if not _is_tautology(demand):
                     yield demand
-            if isinstance(literal, ir.NegatedAtom):
-                self.negated.append(literal)
-            else:
+            if not isinstance(literal, ir.NegatedAtom):
                 before.append(literal)
             _bind(literal, bound)
 
     def _premises(
-        self, relation: str, terms: Sequence[ir.Term], before: Sequence[ir.BodyLiteral]
+        self, relation: str, terms: Sequence[ir.Term], before: Sequence[ir.BodyLiteral], bound: set[str]
     ) -> tuple[ir.BodyLiteral, ...]:
         if ir.demand_name(relation) in self.avoid:
             return _shortest(before, {term.name for term in terms if isinstance(term, ir.Variable)}, self.avoid)
-        return (*before, *self.negated) if any(map(_may_fail, before)) else tuple(before)
+        if not any(map(_may_fail, before)):
+            return tuple(before)
+        negated = (part for part in self.rule.body if isinstance(part, ir.NegatedAtom))
+        return (*before, *(part for part in negated if _is_ready(part, self.patterns, bound)))
 
     def _next_blocked(self, waiting: Sequence[ir.BodyLiteral]) -> ir.BodyLiteral | None:
         """A case that lists terms; if there is none, an error is reported."""

@@ -14,19 +14,27 @@ from scallax.planner.rewrite import propagate_equalities
 from scallax.planner.strata import needed_relations, read_relations, stratify
 
 
-def plan(program: ir.Program, outputs: Sequence[str], *, uses_tags: bool = True, demand: bool = True) -> Plan:
+def plan(
+    program: ir.Program,
+    outputs: Sequence[str],
+    *,
+    uses_tags: bool = True,
+    is_ordered: bool = False,
+    demand: bool = True,
+) -> Plan:
     """The plan that computes `outputs` and what they depend on, and no other relation.
 
     Of the relations that are no outputs only the tuples are computed that outputs can depend on, as far as constants
     and declarations tell them; without `demand`, as far as declarations do. With `uses_tags` rules have tags, choices
-    and soft comparisons, and demand leaves their numbering alone. The whole program is stratified: raises
+    and soft comparisons, and demand leaves their numbering alone; if `is_ordered`, tags on cycles depend on the order
+    in which tuples are found, and it leaves recursive programs alone. The whole program is stratified: raises
     `StratificationError` even for relations that no output needs.
     """
     stratify(program)
     program = declared_demand(_restrict(program, outputs))
     program = enumerate_terms(replace(program, rules=tuple(map(propagate_equalities, program.rules))))
     if demand:
-        program = automatic_demand(program, outputs, uses_tags)
+        program = automatic_demand(program, outputs, uses_tags=uses_tags, is_ordered=is_ordered)
     components = stratify(program)
     needed = needed_relations(program, outputs)
     rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}

@@ -59,6 +59,15 @@ def _negative_cycles(
     return components, blamed
 
 
+def is_recursive(program: ir.Program) -> bool:
+    """Whether a relation depends on itself."""
+    dependencies = _dependencies(program)
+    components, _ = _negative_cycles(program, dependencies)
+    return any(len(component) > 1 for component in components) or any(
+        dependency.head == dependency.relation for dependency in dependencies
+    )
+
+
 def needed_relations(program: ir.Program, outputs: Sequence[str]) -> frozenset[str]:
     """The outputs and every relation that a rule for a needed relation reads."""
     bodies: dict[str, set[str]] = {}
