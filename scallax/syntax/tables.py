@@ -20,7 +20,7 @@ class Tables:
     the places of each, which takes three times as long.
     """
 
-    __slots__ = ("_end", "_start", "_states")
+    __slots__ = ("_climbs", "_end", "_start", "_states")
 
     def __init__(self, lark: Lark):
         configuration = lark.parse_interactive().parser_state.parse_conf
@@ -40,9 +40,23 @@ class Tables:
             for state, actions in configuration.states.items()
         }
 
+        # By the state below a value, its state and the next token: its state after all rules of one symbol.
+        self._climbs: dict[tuple[int, int, str], int] = {}
+
+    def _climb(self, below: int, name: str, kind: str) -> int:
+        """The state of a value that has become one of rule `name`, after the rules of one symbol that follow."""
+        table = self._states
+        while True:
+            state = table[below][name]
+            assert isinstance(state, int)
+            action = table[state].get(kind)
+            if action is None or isinstance(action, int) or action[2] is not None:
+                return state
+            name = action[1]
+
     def parse(self, tokens: Sequence[Token]) -> Tree | None:
         """The tree of the tokens, of which there is at least one; None if they are none of the grammar's."""
-        table, states, values = self._states, [self._start], []
+        table, climbs, states, values = self._states, self._climbs, [self._start], []
         # Where the text of each value starts and ends.
         starts: list[int] = []
         ends: list[int] = []
@@ -60,16 +74,21 @@ class Tables:
                     return None
                 size, name, build = action
                 if build is None:
-                    states[-1] = table[states[-2]][name]
+                    below = states[-2]
+                    key = below, states[-1], kind
+                    if key not in climbs:
+                        climbs[key] = self._climb(below, name, kind)
+                    states[-1] = climbs[key]
                     continue
                 first = len(values) - size
                 tree = build(values[first:])
-                if tree.meta.empty:
-                    tree.meta.empty = False
-                    tree.meta.start_pos, tree.meta.end_pos = starts[first], ends[-1]
+                meta = tree.meta
+                if meta.empty:
+                    meta.empty = False
+                    meta.start_pos, meta.end_pos = starts[first], ends[-1]
                 del values[first + 1 :], starts[first + 1 :], ends[first:], states[first + 1 :]
                 values[first] = tree
-                ends.append(tree.meta.end_pos)
+                ends.append(meta.end_pos)
                 states.append(table[states[-1]][name])
                 if kind == _END and states[-1] == self._end:
                     return tree
