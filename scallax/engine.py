@@ -91,7 +91,7 @@ def ground_program(
             operands = np.concatenate([facts[relation].operands, operands])
         facts[relation] = FactSet(tuples, operands)
     return ground(
-        _with_terms(compile_plan(program, provenance, outputs, iter_limit), program, facts),
+        _with_terms(compile_plan(program, provenance, outputs, iter_limit, collapse_certain), program, facts),
         facts,
         table.literals(),
         collapse_certain=collapse_certain,
@@ -103,14 +103,23 @@ def ground_program(
     )
 
 
-def compile_plan(program: ir.Program, provenance: TagReading, outputs: Sequence[str], iter_limit: int | None) -> Plan:
-    """The plan that `ground_program` follows. Demand would change the rounds that `iter_limit` counts."""
+def compile_plan(
+    program: ir.Program,
+    provenance: TagReading,
+    outputs: Sequence[str],
+    iter_limit: int | None,
+    collapse_certain: bool = True,
+) -> Plan:
+    """The plan that `ground_program` follows.
+
+    Demand would change the rounds that `iter_limit` counts; who keeps certain tuples apart wants all of them.
+    """
     return plan(
         program,
         outputs,
         uses_tags=provenance.uses_tags,
         is_ordered=provenance.is_ordered,
-        demand=iter_limit is None,
+        demand=iter_limit is None and collapse_certain,
     )
 
 

@@ -12,6 +12,7 @@ from scallax.answers import Certain
 from scallax.batch import Arguments, Signature, evaluate_batch
 from scallax.engine import compile_outputs, ground_program
 from scallax.errors import TypeInferenceError, UnboundVariableError
+from scallax.grounding.derivations import ONE
 from scallax.grounding.fixpoint import ground
 from scallax.planner.plan import plan
 from scallax.provenance import resolve_provenance
@@ -239,3 +240,10 @@ def test_proofs_on_cycles_are_found_in_the_order_of_the_whole(provenance: str, s
     algebra = resolve_provenance(provenance, k=2, wmc_with_disjunctions=False)
     program = analyse([Source(f"{CLOSURE}rel path(x, z) = edge(x, y), path(y, z)\nquery path(4, x)")])
     assert ground_program(program, algebra, [], ["path(4, x)"]).relations["path"].size == size
+
+
+def test_what_is_asked_for_is_no_node():
+    program = analyse([Source("type p(bound x: i32, y: i32)\nrel p(x, y) = e(x, y)\nrel q(y) = p(0, y)\n" + EDGES)])
+    grounding = ground_program(program, Certain(), [], ["q"], collapse_certain=False)
+    assert grounding.operands("d#p").tolist() == [ONE]
+    assert len(grounding.derivations) == len(grounding.tuples("e")) + 2

@@ -367,7 +367,8 @@ class _Grounder:
     ) -> None:
         """Gives the tuples of `ids` operands (those from `known` on are new) and records the derivations."""
         open_tuples = np.ones(relation.size - known, np.bool_)
-        if self.database.certain_is_one:
+        # What is asked for is certain even where certain tuples are nodes.
+        if self.database.certain_is_one or self._rules[rule].is_certain:
             held = np.ones(len(ids), np.bool_)
             for factor in factors:
                 held &= factor.operands == ONE
