@@ -173,10 +173,9 @@ def test_logits_of_facts_sets_and_rules_have_the_gradients_of_the_worlds():
     np.testing.assert_allclose(value, worlds.probability(reached), rtol=1e-6)
     *independent, coin0, coin1, coin2 = worlds.derivatives(reached)
     # The derivatives of a sigmoid, and of a softmax with what is left to none of the set.
-    expected: dict[str, object] = {
-        "f.facts": [d.item() * p * (1 - p) for d, p in zip(independent[:3], (0.5, 0.25, 0.75), strict=True)]
-    }
-    expected["reached.rules.0"] = (coin0 + coin1 + coin2).item() * 0.375 * 0.625
+    sigmoids = [d.item() * p * (1 - p) for d, p in zip(independent[:3], (0.5, 0.25, 0.75), strict=True)]
+    expected = {"f.facts": np.array(sigmoids)}
+    expected["reached.rules.0"] = np.array((coin0 + coin1 + coin2).item() * 0.375 * 0.625)
     shares, slopes = np.array([0.25, 0.5, 0.125, 0.125]), np.append(independent[3], 0)
     expected["c.facts"] = shares * (slopes - shares @ slopes)
     for name, actual in gradient.items():
