@@ -1,9 +1,11 @@
 """From syntax tree to core form: constants put in, bodies as alternatives of conjunctions, queries as rules."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+from scallax.analysis.constants import fold
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase, check_constructor, is_ground, read_pattern
 from scallax.errors import Diagnostic, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
@@ -188,16 +190,27 @@ class _Desugarer:
             ]
         values = tuple(self.expression(argument) for argument in arguments)
         tag = None if tag is None else self.expression(tag)
+        if group is not None and tag is not None:
+            tag = self.constant_tag(tag)
         literals = tuple(value for value in values if isinstance(value, FactValue) and is_literal(value))
         self.check_no_variables((*values, tag), cases)
         if len(literals) == len(values) and not cases and (tag is None or isinstance(tag, ast.Literal)):
             self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
-        elif group is not None:
-            hint = "write the number out"
-            self.report(UnsupportedError, "the tag of an alternative is no literal", span, hint)
         else:
             self.num_scopes += 1
             self.program.clauses.append(Clause(relation, values, tuple(cases), tag, self.num_scopes, span))
+
+    def constant_tag(self, tag: ast.Expression) -> ast.Literal:
+        """The tag of an alternative, which is computed from numbers and constants here."""
+        if isinstance(tag, ast.Literal):
+            return tag
+        value = fold(tag)
+        if value is None or not math.isfinite(value):
+            hint = "compute it from numbers and constants by `+ - * /`, comparisons and `if`"
+            self.report(UnsupportedError, "the tag of an alternative is no constant number", tag.span, hint)
+            value = 1.0
+        kind = LiteralKind.BOOL if isinstance(value, bool) else LiteralKind.FLOAT
+        return ast.Literal(value if isinstance(value, bool) else float(value), kind, tag.span)
 
     def tag(self, literal: ast.Literal | None) -> float | bool | None:
         if literal is None or isinstance(literal.value, bool):

@@ -115,7 +115,15 @@ def _lower(
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
     variants = tuple(ir.Variant(variant.name, variant.columns) for variant in names.variants.values())
     return ir.Program(
-        tuple(relations), bind_variables(rules, demands), facts, queries, variants, terms, names.files, warnings
+        tuple(relations),
+        bind_variables(rules, demands),
+        facts,
+        queries,
+        variants,
+        terms,
+        names.files,
+        names.answer_files,
+        warnings,
     )
 
 

@@ -57,6 +57,7 @@ class Names:
     hidden: frozenset[str]
     demands: dict[str, Demand]
     files: tuple[ir.FactsFile, ...]
+    answer_files: tuple[ir.AnswerFile, ...]
 
     def type(self, name: ast.TypeName) -> ValueType:
         """The type that a name stands for; that it is one was checked."""
@@ -82,10 +83,6 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
             yield f"function types such as `${name}` are", span
         case ast.TypeName(name=name, span=span) if name in _LATER_TYPES:
             yield f"the type `{name}` is", span
-        case ast.Item(declaration=ast.Query(), attributes=attributes):
-            for attribute in attributes:
-                if attribute.name == "file":
-                    yield "`@file` before a query is", attribute.span
         case ast.Call(function=function, span=span) if function in _LATER_FUNCTIONS:
             yield f"the function `${function}` is", span
         case ast.Application(name=name, span=span) if name in _LATER_PREDICATES and name not in written:
@@ -143,6 +140,7 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
         frozenset(attributes.hidden),
         attributes.demands,
         tuple(attributes.files),
+        tuple(attributes.answer_files),
     )
 
 

@@ -190,10 +190,14 @@ class _Builder:
         return tuple(heads), _DISJUNCTIVE if braces.data == "exclusive_braces" else _CONJUNCTIVE
 
     def atom(self, tree: _Node, what: str) -> ast.Application:
-        atom = self.expression(tree)
-        if isinstance(atom, ast.Application):
-            return atom
-        raise self.error(f"{what} is a relation with arguments", tree, "write `p(1, 2)`")
+        if tree.data in _EXPRESSIONS or tree.data == "application":
+            atom = self.expression(tree)
+            if isinstance(atom, ast.Application):
+                return atom
+        hint = "write `p(1, 2)`"
+        if tree.data == "binary":
+            hint = "write `=` or `:-` between the head of a rule and its body"
+        raise self.error(f"{what} is a relation with arguments", tree, hint)
 
     def element(self, tree: _Node) -> ast.Element:
         tag, values = tree.children
@@ -366,6 +370,8 @@ class _Builder:
                 return (ast.Call if tree.data == "call" else ast.New)(str(parts[0]), arguments, span)
             case _:
                 hint = "formulas stand in the body of a rule, not inside expressions or arguments"
+                if tree.data == "application":
+                    hint = f"bind the result of `{parts[0]}` to a variable, `n := {parts[0]}(…)`, and use that"
                 raise self.error("expected an expression, found a formula", tree, hint)
 
     def unary(self, tree: _Node) -> ast.Expression:
