@@ -15,7 +15,8 @@ from scallax.values import Value
 _RELATIONS = (ast.RelationTypes, ast.FactSet, ast.Fact, ast.Rule, ast.ReduceRule)
 
 # Parameters by name with what they take, in the order of positional arguments.
-_TEXT, _TEXTS, _FLAG, _COUNT, _CHARACTER = "a string", "a string or a list of strings", "a bool", "an integer", "a char"
+_TEXT, _TEXTS, _FLAG, _COUNT = "a string", "a string or a list of strings", "a bool", "an integer"
+_CHARACTER = "one character, no quote and no line break"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,8 @@ def _check_arguments(attribute: ast.Attribute, form: _Form) -> Iterator[Diagnost
     names = list(form.parameters)
     positional = [argument for argument in attribute.arguments if argument.keyword is None]
     if len(positional) > len(names):
-        yield Diagnostic(f"`@{attribute.name}` takes at most {len(names)} arguments", span)
+        most = f"takes at most {len(names)} arguments" if names else "takes no arguments"
+        yield Diagnostic(f"`@{attribute.name}` {most}", span)
         return
     given = dict(zip(names, positional, strict=False))
     for argument in attribute.arguments:
@@ -266,7 +268,7 @@ def _is_of(value: "ast.Literal | tuple", kind: str) -> bool:
             return value.kind is LiteralKind.BOOL
         case "an integer":
             return value.kind is LiteralKind.INTEGER
-        case "a char":
+        case "one character, no quote and no line break":
             text = str(value.value)
             return value.kind in (LiteralKind.CHAR, LiteralKind.STRING) and len(text) == 1 and text not in _NO_DELIMITERS
         case _:

@@ -22,23 +22,25 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def fold(expression: ast.Expression) -> float | bool | None:
-    """The value of an expression of number and bool literals; None if it has none, or holds anything else.
+def fold(expression: ast.Expression, value_of: Callable[[str], float | bool | None]) -> float | bool | None:
+    """The value of an expression of numbers and bools; None if it has none, or holds anything else.
 
-    Two integers give an integer, `/` and `%` of which round toward zero, as everywhere in the language.
+    `value_of` gives the values of names. Two integers give an integer, `/` and `%` of which round toward zero, as everywhere in the language.
     """
     match expression:
         case ast.Literal(value=value):
             return value if isinstance(value, int | float) else None
+        case ast.Name(name=name):
+            return value_of(name)
         case ast.Unary(op=op, operand=operand):
-            return _unary(op, fold(operand))
+            return _unary(op, fold(operand, value_of))
         case ast.Binary(op=op, left=left, right=right):
-            return _binary(op, fold(left), fold(right))
+            return _binary(op, fold(left, value_of), fold(right, value_of))
         case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
-            holds = fold(condition)
-            return fold(then if holds else otherwise) if isinstance(holds, bool) else None
+            holds = fold(condition, value_of)
+            return fold(then if holds else otherwise, value_of) if isinstance(holds, bool) else None
         case ast.Cast(operand=operand, type=type) if type.name in ("f32", "f64"):
-            value = fold(operand)
+            value = fold(operand, value_of)
             return None if value is None or isinstance(value, bool) else float(value)
         case _:
             return None

@@ -204,7 +204,7 @@ class _Desugarer:
         """The tag of an alternative, which is computed from numbers and constants here."""
         if isinstance(tag, ast.Literal):
             return tag
-        value = fold(tag)
+        value = fold(tag, lambda name: None)  # constants are put in before
         if value is None or not math.isfinite(value):
             hint = "compute it from numbers and constants by `+ - * /`, comparisons and `if`"
             self.report(UnsupportedError, "the tag of an alternative is no constant number", tag.span, hint)

@@ -1,10 +1,12 @@
 """Name resolution: what each declared name stands for, and which constructs are still to come."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scallax import ir
 from scallax.analysis.attributes import Demand, read_attributes
+from scallax.analysis.constants import fold
 from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError, near_name
 from scallax.functions import FUNCTIONS
 from scallax.predicates import PREDICATES
@@ -294,7 +296,10 @@ class _Resolver:
             fits = type is ValueType.ENTITY if isinstance(value, ast.Application) else literal_fits(value, type)
             if not fits:
                 kind = "entity" if isinstance(value, ast.Application) else value.kind.value
-                self.report(f"{kind} constant `{declaration.name}` does not fit `{type}`", declaration.span)
+                low, high = type.bounds if type.is_integer else (0, 0)
+                hint = f"values of `{type}` go from {low} to {high}" if type.is_integer else None
+                message = f"{kind} constant `{declaration.name}` does not fit `{type}`"
+                self.report(message, declaration.span, hint or "leave the type out, or declare another one")
         return value
 
     def constant_value(
@@ -310,18 +315,36 @@ class _Resolver:
             return replace(value, arguments=known) if len(known) == len(arguments) else None
         if isinstance(value, ast.Name):
             if value.name in (*above, declaration.name):
-                self.report(f"constant `{declaration.name}` is declared by itself", value.span)
+                message = f"constant `{declaration.name}` is declared by itself"
+                self.report(message, value.span, "give one of the constants a value of its own")
                 return None
             if value.name in self.constants:
                 return self.constants[value.name]
             if value.name not in self.constant_values:
-                self.unknown("constant", value.name, value.span, [*self.constant_values, *self.constants])
+                known = [*self.constant_values, *self.constants]
+                hint = near_name(value.name, known) or f"declare it: `const {value.name} = …`"
+                self.report(f"unknown constant `{value.name}`", value.span, hint)
                 return None
             return self.constant(self.constant_values[value.name], (*above, declaration.name))
-        if not isinstance(value, ConstantValue):
-            self.report("a constant is a literal, or a constructor of constants", value.span, "write it out")
+        if isinstance(value, ConstantValue) and not isinstance(value, ast.Cast):
+            return value
+
+        def value_of(name: str) -> float | bool | None:
+            found = self.constant_value(ast.Name(name, value.span), declaration, above)
+            found = found.operand if isinstance(found, ast.Cast) else found  # a member of an enum
+            number = found.value if isinstance(found, ast.Literal) else None
+            return number if isinstance(number, int | float) else None
+
+        num_problems = len(self.problems)
+        number = fold(value, value_of)
+        if len(self.problems) > num_problems:
             return None
-        return value
+        if number is None or not math.isfinite(number):
+            hint = "write its value, or compute it from numbers and constants by `+ - * /`, comparisons and `if`"
+            self.report("a constant is a value, or a constructor of constants", value.span, hint)
+            return None
+        kind = LiteralKind.FLOAT if isinstance(number, float) else LiteralKind.INTEGER
+        return ast.Literal(number, LiteralKind.BOOL if isinstance(number, bool) else kind, value.span)
 
     def check_queries(self, items: Sequence[ast.Item]) -> None:
         declarations = [item.declaration for item in items]

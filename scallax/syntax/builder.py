@@ -180,12 +180,13 @@ class _Builder:
         (braces,) = tree.children if tree.data == "head" else (tree,)
         parts = _parts(braces)
         if not parts:
-            raise self.error("a rule without a head", tree)
+            raise self.error("a rule without a head", tree, "write `rel p(x) = …`")
         heads = []
         for part in parts:
             tag, head = part.children
             if tag is not None:
-                raise self.error("an alternative of a head has no tag of its own", tag)
+                hint = "the tag of a rule stands before its heads: `rel 0.5::{…} = …`"
+                raise self.error("an alternative of a head has no tag of its own", tag, hint)
             heads.append(self.atom(head, "a head"))
         return tuple(heads), _DISJUNCTIVE if braces.data == "exclusive_braces" else _CONJUNCTIVE
 
@@ -241,7 +242,7 @@ class _Builder:
             case "application" if parts[0] in ("exists", "forall"):
                 aggregate = self.aggregate(tree)
                 if aggregate is None:
-                    raise self.error(f"`{parts[0]}` of nothing", tree)
+                    raise self.error(f"`{parts[0]}` of nothing", tree, f"write `{parts[0]}(x: …)`")
                 return ast.Quantified(aggregate, span)
             case "range":
                 name, start, dots, stop = parts
@@ -274,7 +275,7 @@ class _Builder:
 
     def variable_name(self, tree: _Node, what: str) -> str:
         if tree.data != "name":
-            raise self.error(f"{what} is a name", tree)
+            raise self.error(f"{what} is a name", tree, "name it, and say in an equality what it shall be")
         return str(tree.children[0])
 
     def aggregate(self, tree: _Node) -> ast.Aggregate | None:

@@ -250,6 +250,8 @@ def _hint(before: Token | None, token: Token, expected: Collection[str]) -> str 
             return "write `!=`"
         case "COMPARISON":
             return "comparisons do not chain: join two of them by `and`"
+        case "COMMA" if "$END" in expected:
+            return "join several heads by `and`; write `rel` before each fact"
         case "IF":
             return "put the `if … then … else …` in parentheses"
         case "VBAR":
