@@ -9,7 +9,7 @@ from scallax.errors import Diagnostic
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.syntax.printer import print_expression
+from scallax.syntax.naming import name_query
 from scallax.values import Value
 
 _RELATIONS = (ast.RelationTypes, ast.FactSet, ast.Fact, ast.Rule, ast.ReduceRule)
@@ -149,7 +149,7 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
                     message = f"`{name}` of `@file` says how to read facts: a query's answer is written in full"
                     hint = "write a rule that gives the columns to write, and query it"
                     found.problems.append(Diagnostic(message, attribute.span, hint))
-            query = print_expression(declaration.target)
+            query = name_query(declaration.target)
             found.answer_files.append(_answer_file(query, arguments, attribute.span))
         case "file":
             for relation in relations:

@@ -13,7 +13,7 @@ from scallax.predicates import INCLUSIVE_RANGE, PREDICATES
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.syntax.printer import print_expression
+from scallax.syntax.naming import name_query
 
 # A body of more alternatives is refused: each becomes a rule.
 _MOST_ALTERNATIVES = 4096
@@ -170,6 +170,8 @@ class _Desugarer:
         for name in _names(values):
             if name.name not in bound:
                 hint = f"declare `const {name.name} = …`, or give the rule a body that binds `{name.name}`"
+                if name.name in ("True", "False"):
+                    hint = f"write `{name.name.lower()}`"
                 message = f"`{name.name}` is no constant: a fact has no variables"
                 self.report(UnboundVariableError, message, name.span, hint)
 
@@ -255,7 +257,7 @@ class _Desugarer:
 
     def add_query(self, target: ast.Name | ast.Application, span: Span) -> None:
         """A query of an atom is a relation named by the atom as printed, which holds the tuples that match it."""
-        name = print_expression(target)
+        name = name_query(target)
         if name in self.program.queries:
             return
         self.program.queries[name] = target.span

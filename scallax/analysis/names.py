@@ -16,6 +16,9 @@ from scallax.syntax.ast import LiteralKind
 from scallax.values import ValueType
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
+# What other languages call these types.
+_TYPES_ELSEWHERE = {"int": "i32", "integer": "i32", "long": "i64", "uint": "u32", "float": "f32", "double": "f64"}
+_TYPES_ELSEWHERE |= {"str": "String", "text": "String", "boolean": "bool", "date": "DateTime", "time": "DateTime"}
 _LATER_TYPES = frozenset({"Tensor"})
 _LATER_FUNCTIONS = frozenset({"dim", "dot"})
 _LATER_PREDICATES = frozenset({"tensor_shape"})
@@ -208,7 +211,8 @@ class _Resolver:
         if not atom.parameters:
             return
         if atom.name not in PREDICATES:
-            self.unknown("predicate", atom.name, atom.span, list(PREDICATES))
+            hint = near_name(atom.name, PREDICATES) or "relations have no parameters `<…>`"
+            self.report(f"unknown predicate `{atom.name}`", atom.span, hint)
             return
         match [parameter.value for parameter in atom.parameters]:
             case [ast.TypeName(name=name, span=span) | ast.Name(name=name, span=span)]:
@@ -283,7 +287,10 @@ class _Resolver:
     def type(self, name: ast.TypeName) -> ValueType:
         found = _PRIMITIVES.get(name.name) or self.types.get(name.name)
         if found is None:
-            self.unknown("type", name.name, name.span, [*self.type_names, *_PRIMITIVES])
+            known = [*self.type_names, *_PRIMITIVES]
+            elsewhere = _TYPES_ELSEWHERE.get(name.name.lower())
+            hint = f"did you mean `{elsewhere}`?" if elsewhere else near_name(name.name, known)
+            self.report(f"unknown type `{name.name}`", name.span, hint or f"declare it: `type {name.name} = …`")
         return found or ValueType.I32
 
     def constant(self, declaration: ast.ConstantDeclaration, above: tuple[str, ...]) -> ConstantValue | None:
@@ -308,7 +315,8 @@ class _Resolver:
         """What an expression in a constant's declaration stands for; None, with an error reported, if nothing."""
         if isinstance(value, ast.Application):
             if value.name not in self.variants:
-                self.unknown("constructor", value.name, value.span, [*self.variants])
+                hint = near_name(value.name, self.variants) or "declare it: `type T = A(i32) | B()`"
+                self.report(f"unknown constructor `{value.name}`", value.span, hint)
                 return None
             arguments = [self.constant_value(argument, declaration, above) for argument in value.arguments]
             known = tuple(argument for argument in arguments if argument is not None)
@@ -353,10 +361,11 @@ class _Resolver:
             if isinstance(declaration, ast.Query) and declaration.target.name not in known:
                 name = declaration.target.name
                 hint = near_name(name, known) or "declare it, or give it facts or rules"
-                self.report(f"the query is of an unknown relation `{name}`", declaration.target.span, hint)
-
-    def unknown(self, kind: str, name: str, span: Span, known: Sequence[str]) -> None:
-        self.report(f"unknown {kind} `{name}`", span, near_name(name, known))
+                message = f"the query is of an unknown relation `{name}`"
+                if name in PREDICATES:
+                    message = f"the query is of the built-in predicate `{name}`"
+                    hint = f"query a relation: `rel r(…) = {name}(…)`, `query r`"
+                self.report(message, declaration.target.span, hint)
 
     def report(self, message: str, span: Span, hint: str | None = None) -> None:
         diagnostic = Diagnostic(message, span, hint)

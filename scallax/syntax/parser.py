@@ -32,6 +32,8 @@ _WORDS = {
 _WORD_LIST = re.compile(r"([a-z]+|\([a-z|]+\))\(\?!.*\)")
 # Never what is expected: it is a comparison's sign until a whole list of parameters was seen.
 _RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
+# Halves of UTF-16 pairs, which Python's texts may hold alone, and UTF-8 may not.
+_SURROGATES = re.compile("[\ud800-\udfff]+")
 # Levels of a tree that may lie in each other: the passes over it recurse, and Python's stack is not endless. A sum has
 # a level for each term, parentheses have two.
 _MAX_DEPTH = 200
@@ -43,6 +45,11 @@ def parse(source: Source) -> ast.Program:
     """The items of a source in order. Raises `ParseError` with the first problem of every item that has one."""
     items: list[ast.Item] = []
     problems: list[Diagnostic] = []
+    for found in _SURROGATES.finditer(source.text):
+        span = Span(source, found.start(), found.end())
+        problems.append(Diagnostic("half of a surrogate pair is no character", span, "decode the text as UTF-8"))
+    if problems:
+        raise ParseError(*problems)
     for tokens in _split_items(_lark().lex(source.text)):
         # Items are independent: one that is no item says nothing about the next.
         try:
