@@ -334,11 +334,13 @@ def _arithmetic(reducer: _Reducer, native: np.ndarray, operation: np.ufunc, star
 
     def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
         total = state[0].copy()
-        operation.at(total, groups, values.astype(dtype))
+        with np.errstate(all="ignore"):  # infinite floats
+            operation.at(total, groups, values.astype(dtype))
         return [total]
 
     def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
-        return [operation(state[0], values.astype(dtype))]
+        with np.errstate(all="ignore"):
+            return [operation(state[0], values.astype(dtype))]
 
     def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
         return (_cut(state[0], state_type, type) if type.is_integer else state[0]), None
