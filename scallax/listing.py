@@ -48,7 +48,9 @@ def print_json(answers: Sequence[Answer]) -> None:
     """
     data = {}
     for answer in answers:
-        data[answer.relation.name] = {"tuples": [list(map(_plain, values, answer.relation.columns)) for values in answer.tuples]}
+        data[answer.relation.name] = {
+            "tuples": [list(map(_plain, values, answer.relation.columns)) for values in answer.tuples]
+        }
         if answer.tags is not None:
             data[answer.relation.name]["tags"] = [_plain(tag) for tag in answer.tags]
     json.dump(data, sys.stdout, ensure_ascii=False, allow_nan=False)

@@ -270,7 +270,9 @@ def _is_of(value: "ast.Literal | tuple", kind: str) -> bool:
             return value.kind is LiteralKind.INTEGER
         case "one character, no quote and no line break":
             text = str(value.value)
-            return value.kind in (LiteralKind.CHAR, LiteralKind.STRING) and len(text) == 1 and text not in _NO_DELIMITERS
+            return (
+                value.kind in (LiteralKind.CHAR, LiteralKind.STRING) and len(text) == 1 and text not in _NO_DELIMITERS
+            )
         case _:
             return value.kind is LiteralKind.STRING
 

@@ -215,7 +215,9 @@ def _explain(source: Source, token: Token, expected: Collection[str], tokens: Se
     hint = _hint(before, token, expected)
     if hint is None and place == 0:
         hint = "an item starts with `rel`, `type`, `const`, `query`, `import` or an attribute"
-    return Diagnostic(f"unexpected `{token}`", span, hint or _expectation(expected) or _separator(before, token, expected))
+    return Diagnostic(
+        f"unexpected `{token}`", span, hint or _expectation(expected) or _separator(before, token, expected)
+    )
 
 
 _NUMBERS = ("INTEGER", "FLOAT")
