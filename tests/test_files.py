@@ -106,10 +106,10 @@ def test_what_was_written_is_read_back(tmp_path: Path):
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path):
-    with pytest.raises(InputError, match="`none/a.csv` cannot be written: No such file or directory"):
+    with pytest.raises(InputError, match=r"`none/a\.csv` cannot be written: No such file or directory"):
         write_answers(tmp_path, f'{ANSWERS}@file("none/a.csv") query e')
     (tmp_path / "a.csv").mkdir()
-    with pytest.raises(InputError, match="`a.csv` cannot be written: Is a directory"):
+    with pytest.raises(InputError, match=r"`a\.csv` cannot be written: Is a directory"):
         write_answers(tmp_path, f'{ANSWERS}@file("a.csv") query e')
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 

@@ -285,10 +285,14 @@ LIMITS = Limits(tuples=1_000, derivations=5_000, rounds=20, characters=5_000)
 COMPUTATIONS = sorted((Path(__file__).parent / "fixtures" / "computation").glob("*.scl"))
 
 
+def run(text: str) -> None:
+    program = analyse_program([Source(text)])
+    write_answer_files(program, answer(program, default_outputs(program), Options(limits=LIMITS)))
+
+
 @pytest.mark.parametrize("path", COMPUTATIONS, ids=lambda path: path.stem)
 def test_errors_of_computations_are_as_written(path: Path):
     with pytest.raises(ScallaxError) as caught:
-        program = analyse_program([Source(path.read_text(), "<program>")])
-        write_answer_files(program, answer(program, default_outputs(program), Options(limits=LIMITS)))
+        run(path.read_text())
     report = str(caught.value).replace(str(Path.cwd()), "DIRECTORY")
     assert f"{type(caught.value).__name__}\n{report}\n" == path.with_suffix(".txt").read_text()

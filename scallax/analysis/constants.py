@@ -22,10 +22,14 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def fold(expression: ast.Expression, value_of: Callable[[str], float | bool | None]) -> float | bool | None:
+ValueOf = Callable[[str], float | bool | None]
+
+
+def fold(expression: ast.Expression, value_of: ValueOf) -> float | bool | None:
     """The value of an expression of numbers and bools; None if it has none, or holds anything else.
 
-    `value_of` gives the values of names. Two integers give an integer, `/` and `%` of which round toward zero, as everywhere in the language.
+    `value_of` gives the values of names. Two integers give an integer; `/` and `%` of them truncate, as everywhere
+    in the language.
     """
     match expression:
         case ast.Literal(value=value):

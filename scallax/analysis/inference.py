@@ -302,10 +302,10 @@ class _Inference:
                 return variable
             case ast.Cast(operand=operand, type=type, span=span):
                 inferred, target = self.infer(operand, scope), self.names.type(type)
-                if isinstance(operand, ast.Literal) and operand.kind is LiteralKind.INTEGER:
+                is_integer = isinstance(operand, ast.Literal) and operand.kind is LiteralKind.INTEGER
+                if is_integer and not ValueType.I32.admits(operand.value) and target.is_number:
                     # A number that is too large for the default type is one of the type it is cast to.
-                    if not ValueType.I32.admits(operand.value) and target.is_number:
-                        self.narrow(inferred, TypeSet({target}), operand.span)
+                    self.narrow(inferred, TypeSet({target}), operand.span)
                 self.casts.append((expression, inferred))
                 return _TypeVariable(TypeSet({target}), span)
             case ast.Application(name=name, arguments=arguments, span=span):
@@ -516,7 +516,8 @@ def _cast_hint(source: ValueType, target: ValueType) -> str:
         case ValueType.STRING, ValueType.CHAR:
             return "take one of its characters: `$string_char_at(s, 0)`"
         case _:
-            return f"values of `{source}` convert to {_listed([t for t in ValueType if t is not source and _can_cast(source, t)])}"
+            targets = [type for type in ValueType if type is not source and _can_cast(source, type)]
+            return f"values of `{source}` convert to {_listed(targets)}"
 
 
 def _listed(types: Sequence[ValueType]) -> str:
