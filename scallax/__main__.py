@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from scallax import ir
 from scallax.answer_files import write_answer_files
@@ -43,13 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # Ctrl-C
         return _INTERRUPTED
     except BrokenPipeError:  # who reads the output has seen enough
-        # What is still buffered must not be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return _CLOSED_PIPE
+    except OSError as error:  # files are read and written under errors of their own: the output's disk is full
+        _drop_output()
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        return _FAILED
+
+
+def _drop_output() -> None:
+    """What is still buffered must not be written at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scallax", description="Scallop, a probabilistic Datalog, compiled to JAX.")
+    parser.add_argument("--version", action="version", version=f"scallax {version('scallax')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="print the relations of a program", description="Prints what FILE computes.")
     run.add_argument("file", metavar="FILE", help="a program; `-` is the standard input")

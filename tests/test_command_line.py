@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,7 @@ def test_a_program_on_the_standard_input():
     for arguments, text, expected in (
         (["run", "-", "--format", "csv"], "rel a(1)", (0, "a,1\n", "")),
         (["check", "-"], "rel a(1)", (0, "", "")),
+        (["run", "-", "--format", "csv"], "\ufeffrel a(1)\r\nrel b(2)\r\n", (0, "a,1\nb,2\n", "")),
         (["run", "-"], "rel a(", (1, "", "<stdin>:1:6: the item ends too early\n  rel a(\n       ^\n")),
     ):
         process = command("-m", "scallax", *arguments)
@@ -267,6 +269,20 @@ print([name for name in ("jax", "jaxlib", "scipy", "rich", "prompt_toolkit", "to
     for provenance in ("unit", "bool"):
         out, err = command("-c", script, provenance).communicate("rel a = {1, true::2}\nrel b(x) = a(x), not a(x + 1)")
         assert (out, err) == ("a,1\na,2\nb,2\n[] 0\n", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_full_disk_is_one_error(form: str, file: str):
+    arguments = [sys.executable, "-m", "scallax", "run", file, "--format", form]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "the output cannot be written: No space left on device\n"
+
+
+def test_the_version_is_printed(capsys):
+    assert output(capsys, "--version") == f"scallax {version('scallax')}\n"
 
 
 def test_a_closed_pipe_and_an_interrupt_leave_no_traceback():
