@@ -162,7 +162,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 def _warn(program: ir.Program, has_numbers: bool, has_exclusive_sets: bool) -> None:
     """Prints what is allowed and hardly meant: of tags if they count, of sets if each counts as one variable."""
-    found = [*program.warnings]
+    found: list[Diagnostic | None] = [*program.warnings]
     if has_numbers:
         found.append(find_tag_outside(program, ()))
     if has_exclusive_sets:

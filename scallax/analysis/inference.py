@@ -302,8 +302,7 @@ class _Inference:
                 return variable
             case ast.Cast(operand=operand, type=type, span=span):
                 inferred, target = self.infer(operand, scope), self.names.type(type)
-                is_integer = isinstance(operand, ast.Literal) and operand.kind is LiteralKind.INTEGER
-                if is_integer and not ValueType.I32.admits(operand.value) and target.is_number:
+                if _is_large(operand) and target.is_number:
                     # A number that is too large for the default type is one of the type it is cast to.
                     self.narrow(inferred, TypeSet({target}), operand.span)
                 self.casts.append((expression, inferred))
@@ -505,6 +504,15 @@ def _value_types(value: Value) -> TypeSet:
             return FLOATS
         case _:
             return TypeSet(type for type in ValueType if type.admits(value))
+
+
+def _is_large(expression: ast.Expression) -> bool:
+    """Whether an expression is an integer that is beyond the default type."""
+    match expression:
+        case ast.Literal(value=value, kind=LiteralKind.INTEGER):
+            return not ValueType.I32.admits(value)
+        case _:
+            return False
 
 
 def _cast_hint(source: ValueType, target: ValueType) -> str:

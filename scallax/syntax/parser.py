@@ -207,7 +207,7 @@ def _explain(source: Source, token: Token, expected: Collection[str], tokens: Se
             return Diagnostic("unexpected `;`", span, _NO_END)
     if _is_number_part(before, token, after):
         is_number = before is not None and before.type in _NUMBERS and before.end_pos == start
-        found = _NUMBER_LIKE.match(source.text, before.start_pos if is_number and before is not None else start)
+        found = _NUMBER_LIKE.match(source.text, start - len(before) if is_number and before is not None else start)
         assert found is not None
         span = Span(source, found.start(), found.end())
         hint = "integers are digits, floats are written `0.5` or `1.5e-3`"
