@@ -387,7 +387,9 @@ def _average(reducer: _Reducer, native: np.ndarray) -> _Fold:
         number = np.where(there, state[1], 1).astype(state[0].dtype)
         if type.is_float:
             return state[0] / number, there
-        return truncated_quotient(state[0], number, type).astype(native_dtype(type)), there
+        # An average is within the bounds of its type, whatever the sum.
+        exact = type if native_dtype(type).kind == "O" else total.types[0]
+        return truncated_quotient(state[0], number, exact).astype(native_dtype(type)), there
 
     return _Fold((*total.types, ValueType.I64), (0, 0), bulk, add, finish)
 
