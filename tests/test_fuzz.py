@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scallax.answers import file_facts
 from scallax.engine import analyse_program, ground_program
 from scallax.errors import ScallaxError
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.limits import Limits
 from scallax.imports import read_imports
 from scallax.source import Source
 from tests.texts import ProgramWriter, mutate
@@ -35,6 +35,7 @@ class Tagged:
 
     uses_tags = True
     respects_groups = True
+    is_ordered = False
 
     def prior(self, tag: float | bool) -> float:
         return float(tag)

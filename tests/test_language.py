@@ -8,7 +8,7 @@ from scallax.answer_files import write_answer_files
 from scallax.answers import Options, answer, default_outputs
 from scallax.engine import analyse_program
 from scallax.errors import ScallaxError
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.limits import Limits
 from scallax.source import Source
 
 PROGRAMS = [
