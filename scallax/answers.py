@@ -143,7 +143,7 @@ def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options
         provenance,
         file_facts(program),
         names,
-        uniform_choices=options.wmc_with_disjunctions,
+        uniform_choices=provenance.counts_groups,
         iter_limit=options.iter_limit,
         limits=options.limits,
     )
