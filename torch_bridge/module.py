@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from scallax.errors import CheckpointError, InputError
+from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
 from scallax.grounding.limits import Limits
 from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from torch_bridge.autograd import apply
+from torch_bridge.operator import Registered, register
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 EXTRA_STATE = "_extra_state"
@@ -36,6 +37,9 @@ class Module(torch.nn.Module):
     """
 
     reasoner: Reasoner
+    # What stands for the reasoner in graphs, in evaluation and in training mode.
+    _digests: tuple[str, str]
+    _registered: tuple[Registered, Registered]
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class Module(torch.nn.Module):
             retain_topk=retain_topk,
             limits=limits,
         )
+        self._register()
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
             self._add_parameter(name, torch.nn.Parameter(torch.tensor(logits.tolist(), dtype=torch.float32)))
@@ -94,9 +99,15 @@ class Module(torch.nn.Module):
         module = cls.__new__(cls)
         torch.nn.Module.__init__(module)
         module.reasoner = reasoner
+        module._register()
         for name, logits in reasoner.parameters.items():
             module._add_parameter(name, torch.nn.Parameter(from_numpy(np.asarray(logits))))
         return module
+
+    def _register(self) -> None:
+        """Names the reasoner for graphs that operators are in; torch compares the plain strings before each call."""
+        self._registered = register(self.reasoner.for_testing), register(self.reasoner.for_training)
+        self._digests = self._registered[0].digest, self._registered[1].digest
 
     def _add_parameter(self, name: str, parameter: torch.nn.Parameter) -> None:
         """Registers a parameter whose name has dots: each part but the last is a module without a function."""
@@ -118,6 +129,11 @@ class Module(torch.nn.Module):
 
     def forward(self, /, **inputs: torch.Tensor) -> Any:
         """The outputs for one tensor for each input relation; see the class. Values are ready when it returns."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            # Loads torch's compiler, which others need not wait for.
+            from torch_bridge.graphs import apply_operator
+
+            return apply_operator(self._digests[self.training], inputs, self._logits())
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
@@ -164,6 +180,12 @@ class Module(torch.nn.Module):
                 module = module._modules[part]  # pyright: ignore[reportAssignmentType]
             logits.append(getattr(module, last))
         return tuple(logits)
+
+    def __prepare_scriptable__(self):
+        """Torch asks for it what to script instead."""
+        raise UnsupportedError(
+            Diagnostic("torch.jit.script cannot compile a reasoner", hint="use torch.export.export, or torch.jit.trace")
+        )
 
     def extra_repr(self) -> str:
         specification = self.specification
@@ -246,6 +268,7 @@ class Module(torch.nn.Module):
     def __getstate__(self) -> dict:
         state = super().__getstate__()
         reasoner = state.pop("reasoner")
+        del state["_registered"], state["_digests"]
         state["specification"] = reasoner.specification.to_json()
         if reasoner.limits != Limits():
             # As plain data, which torch's safe default loads.
@@ -263,6 +286,7 @@ class Module(torch.nn.Module):
             raise CheckpointError(f"the saved module's limits are damaged: {error}") from None
         super().__setstate__(state)
         self.reasoner = Reasoner.from_json(text, limits=limits)
+        self._register()
         saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:

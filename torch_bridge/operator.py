@@ -1,0 +1,136 @@
+"""A reasoner as a torch operator, which `torch.compile`, `torch.export` and `torch.jit.trace` keep in their graphs."""
+
+import functools
+import weakref
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import torch
+
+from scallax.errors import Diagnostic, UnsupportedError
+from scallax.reasoner import Reasoner
+from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_torch
+
+# Operators take plain arguments only. A reasoner is named by its digest, and is here as long as a module holds it.
+_REASONERS: weakref.WeakValueDictionary[str, Reasoner] = weakref.WeakValueDictionary()
+
+
+class Registered(NamedTuple):
+    """The name of a reasoner in graphs, and the reasoner of that name, which must be kept for as long as the name."""
+
+    digest: str
+    reasoner: Reasoner
+
+
+def register(reasoner: Reasoner) -> Registered:
+    """The reasoner's name; of equal ones, whichever has been registered before stands for all."""
+    digest = reasoner.specification.digest
+    return Registered(digest, _REASONERS.setdefault(digest, reasoner))
+
+
+def find_reasoner(name: str) -> Reasoner:
+    """The reasoner of a digest, or of a specification as JSON."""
+    reasoner = _REASONERS.get(name)
+    if reasoner is not None:
+        return reasoner
+    if not name.startswith("{"):
+        raise UnsupportedError(
+            Diagnostic(
+                f"the module of this compiled graph is gone (its reasoner was {name[:12]}...)",
+                hint="keep the module as long as what was compiled from it, or save it by torch.export",
+            )
+        )
+    return _read(name)
+
+
+@functools.lru_cache(maxsize=16)
+def _read(text: str) -> Reasoner:
+    """The reasoner of a graph that was saved; the last few are kept, for they have no module that would keep them."""
+    reasoner = Reasoner.from_json(text)
+    return _REASONERS.get(reasoner.specification.digest, reasoner)
+
+
+@torch.library.custom_op("scallax::evaluate", mutates_args=())
+def evaluate(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Values `[batch, outputs]` for the inputs' tensors and the logits, in order."""
+    known = find_reasoner(reasoner)
+    device = common_device(dict(zip((*known.input_relations, *known.parameter_names), tensors, strict=True)))
+    with precision_and_place(tuple(tensors)):
+        values = jax.block_until_ready(known.evaluate(*_arrays(known, tensors)))
+        return to_torch(values, device)
+
+
+@torch.library.custom_op("scallax::pull_back", mutates_args=())
+def pull_back(reasoner: str, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Gradients of the tensors; evaluates again, as a graph's operators pass nothing but tensors to each other."""
+    known = find_reasoner(reasoner)
+    with precision_and_place(tuple(tensors)):
+        arrays, logits = _arrays(known, tensors)
+        _, residuals = known.forward(arrays, logits)
+        of_arrays, of_logits = known.pull_back(arrays, residuals, to_jax(cotangent), logits)
+        gradients = jax.block_until_ready([*of_arrays, *of_logits])
+        return [to_torch(gradient, cotangent.device) for gradient in gradients]
+
+
+@evaluate.register_fake
+def _(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    known = find_reasoner(reasoner)
+    shapes = [mapping.shape for _, mapping in known.specification.input_mappings]
+    inputs, logits = tensors[: len(shapes)], tensors[len(shapes) :]
+    batch = inputs[0].shape[0] if inputs and inputs[0].ndim else 1
+    for tensor, shape in zip(inputs, shapes, strict=True):
+        # Sizes may be symbols, which must not be compared without need.
+        if tensor.ndim != 1 + len(shape) or tuple(tensor.shape[1:]) != shape or tensor.shape[0] != batch:
+            known.check_shapes([tuple(map(int, tensor.shape)) for tensor in inputs])
+    num_outputs = max(output.start + len(output.tuples) for output in known.outputs)
+    return tensors[0].new_empty((batch, num_outputs), dtype=_output_dtype(known, inputs or logits, tensors))
+
+
+def _output_dtype(reasoner: Reasoner, named: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor]) -> torch.dtype:
+    """The dtype of the values: see `scallax.batch.output_dtype`."""
+    if reasoner.is_discrete:
+        return torch.bool
+    dtypes = {tensor.dtype for tensor in named if tensor.dtype.is_floating_point}
+    if len(dtypes) == 1:
+        return dtypes.pop()
+    return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
+
+
+@pull_back.register_fake
+def _(reasoner: str, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
+
+
+def _save(ctx, inputs, output) -> None:
+    ctx.reasoner, tensors = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx, cotangent):
+    return None, torch.ops.scallax.pull_back(ctx.reasoner, cotangent, list(ctx.saved_tensors))
+
+
+def _refuse_derivative(ctx, *cotangents):
+    raise UnsupportedError("second derivatives of a reasoner are not supported")
+
+
+def _refuse_vmap(info, in_dims, *arguments):
+    raise UnsupportedError(
+        Diagnostic(
+            "torch.func.vmap of a reasoner is not supported inside torch.compile",
+            hint="give the reasoner the whole batch, which it maps over itself, or use vmap outside torch.compile",
+        )
+    )
+
+
+evaluate.register_autograd(_differentiate, setup_context=_save)
+pull_back.register_autograd(_refuse_derivative)
+evaluate.register_vmap(_refuse_vmap)
+
+
+def _arrays(reasoner: Reasoner, tensors: Sequence[torch.Tensor]) -> tuple[list, list]:
+    """Inputs and logits."""
+    arrays = [to_jax(tensor) for tensor in tensors]
+    num_inputs = len(reasoner.input_relations)
+    return arrays[:num_inputs], arrays[num_inputs:]
