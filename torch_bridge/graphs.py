@@ -3,39 +3,39 @@
 Imported by the first call of a module that makes such a graph: it loads torch's compiler, which takes a second.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from scallax.errors import Diagnostic, InputError, ScallaxError, UnsupportedError
+from scallax.errors import UnsupportedError
 from torch_bridge.operator import find_reasoner
 
 
-def apply_operator(digest: str, inputs: Mapping[str, Any], logits: Sequence[torch.Tensor]) -> Any:
-    """What the module of the reasoner returns, by one operator. Torch traces this function, once for each digest."""
+def apply_operator(
+    digest: str, inputs: Mapping[str, Any], logits: Sequence[torch.Tensor], call: Callable[[Mapping[str, Any]], Any]
+) -> Any:
+    """What the module of the reasoner returns, by one operator. Torch traces this function, once for each digest.
+
+    `call` is what the module does outside of graphs, with anything but one tensor for each input relation as well.
+    """
     names, results = _interface(digest)
-    if len(names) != len(inputs) or any(name not in inputs for name in names):
-        raise InputError(_problem(digest, tuple(inputs)))
-    for name in names:
-        if not isinstance(inputs[name], torch.Tensor):
-            raise InputError(f"`{name}` is a {type(inputs[name]).__name__}; give a tensor")
-    tensors = [*(inputs[name] for name in names), *logits]
-    if not tensors:
-        raise UnsupportedError(
-            Diagnostic(
-                "a program without inputs and parameters is a constant, which graphs do not evaluate",
-                hint="call the module outside, and give its result to what is compiled",
-            )
-        )
+    fits = len(names) == len(inputs) and all(isinstance(inputs.get(name), torch.Tensor) for name in names)
+    tensors = [*inputs.values(), *logits]
+    if not fits or not tensors:
+        return _call_outside(digest, inputs, call)
     # What is saved is evaluated in other processes, where no module has registered the reasoner.
-    is_saved = torch.compiler.is_exporting() or torch.jit.is_tracing()
-    reasoner = _portable_name(digest) if is_saved else digest
-    values = torch.ops.scallax.evaluate(reasoner, tensors)
+    reasoner = _portable_name(digest) if _is_saved() else digest
+    values = torch.ops.scallax.evaluate(reasoner, [*(inputs[name] for name in names), *logits])
     unpacked = [_unpack(result, values) for result in results]
     if results[0].key is None:
         return unpacked[0]
     return {result.key: value for result, value in zip(results, unpacked, strict=True)}
+
+
+def _is_saved() -> bool:
+    """Whether the graph that is being made is one to save."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
 
 
 class _Result(NamedTuple):
@@ -75,14 +75,13 @@ def _portable_name(digest: str) -> str:
     return find_reasoner(digest).specification.to_json()
 
 
-@torch.compiler.assume_constant_result
-def _problem(digest: str, names: tuple[str, ...]) -> str:
-    """What is wrong with the names of inputs."""
-    try:
-        find_reasoner(digest).order(dict.fromkeys(names))
-    except ScallaxError as error:  # told by whoever asks
-        return str(error)
-    raise AssertionError(f"{names} are the inputs")
+@torch.compiler.disable(reason="in a graph a reasoner takes one tensor for each of its input relations, and nothing else")
+def _call_outside(digest: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """The module's result, outside of the graph."""
+    if _is_saved():
+        find_reasoner(digest).order(inputs)
+        raise UnsupportedError("a saved graph evaluates a reasoner of one tensor or more, and of nothing but tensors")
+    return call(inputs)
 
 
 def _unpack(result: _Result, values: torch.Tensor) -> Any:

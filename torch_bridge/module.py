@@ -133,7 +133,11 @@ class Module(torch.nn.Module):
             # Loads torch's compiler, which others need not wait for.
             from torch_bridge.graphs import apply_operator
 
-            return apply_operator(self._digests[self.training], inputs, self._logits())
+            return apply_operator(self._digests[self.training], inputs, self._logits(), self._evaluate)
+        return self._evaluate(inputs)
+
+    def _evaluate(self, inputs: Mapping[str, Any]) -> Any:
+        """The outputs, outside of graphs."""
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
