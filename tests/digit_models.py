@@ -1,5 +1,7 @@
 """Small torch models with a reasoner in them."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -36,7 +38,7 @@ class Adder(nn.Module):
         return self.reason(digit_a=digits[:, 0], digit_b=digits[:, 1])
 
 
-def loss_of(model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+def loss_of(model: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor) -> torch.Tensor:
     """The mean over samples, so that the mean over equal parts is that over the whole."""
     return -torch.log(model(features)[:, 2].float() + 1e-6).mean()
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from scallax.errors import UnsupportedError
-from torch_bridge.operator import find_reasoner
+from torch_bridge.operator import find_reasoner, is_saved
 
 
 def apply_operator(
@@ -25,17 +25,12 @@ def apply_operator(
     if not fits or not tensors:
         return _call_outside(digest, inputs, call)
     # What is saved is evaluated in other processes, where no module has registered the reasoner.
-    reasoner = _portable_name(digest) if _is_saved() else digest
+    reasoner = _portable_name(digest) if is_saved() else digest
     values = torch.ops.scallax.evaluate(reasoner, [*(inputs[name] for name in names), *logits])
     unpacked = [_unpack(result, values) for result in results]
     if results[0].key is None:
         return unpacked[0]
     return {result.key: value for result, value in zip(results, unpacked, strict=True)}
-
-
-def _is_saved() -> bool:
-    """Whether the graph that is being made is one to save."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()
 
 
 class _Result(NamedTuple):
@@ -75,10 +70,12 @@ def _portable_name(digest: str) -> str:
     return find_reasoner(digest).specification.to_json()
 
 
-@torch.compiler.disable(reason="in a graph a reasoner takes one tensor for each of its input relations, and nothing else")
+@torch.compiler.disable(
+    reason="in a graph a reasoner takes one tensor for each of its input relations, and nothing else"
+)
 def _call_outside(digest: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
     """The module's result, outside of the graph."""
-    if _is_saved():
+    if is_saved():
         find_reasoner(digest).order(inputs)
         raise UnsupportedError("a saved graph evaluates a reasoner of one tensor or more, and of nothing but tensors")
     return call(inputs)

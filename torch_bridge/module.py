@@ -15,7 +15,7 @@ from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from torch_bridge.autograd import apply
-from torch_bridge.operator import Registered, register
+from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 EXTRA_STATE = "_extra_state"
@@ -34,6 +34,8 @@ class Module(torch.nn.Module):
     `scallax.Reasoner.parameters` are; `.to()` and `.half()` change these alone, for all else the inputs decide.
     `state_dict()` carries the program, and `load_state_dict()` refuses another one. The module can be pickled, and
     loaded by `torch.load` with its safe default.
+
+    `torch.compile`, `torch.export` and `torch.jit.trace` keep the module in their graphs as one operator.
     """
 
     reasoner: Reasoner
@@ -129,7 +131,7 @@ class Module(torch.nn.Module):
 
     def forward(self, /, **inputs: torch.Tensor) -> Any:
         """The outputs for one tensor for each input relation; see the class. Values are ready when it returns."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or is_saved():
             # Loads torch's compiler, which others need not wait for.
             from torch_bridge.graphs import apply_operator
 

@@ -29,6 +29,11 @@ def register(reasoner: Reasoner) -> Registered:
     return Registered(digest, _REASONERS.setdefault(digest, reasoner))
 
 
+def is_saved() -> bool:
+    """Whether a graph is being made that is to be saved: by `torch.export` or `torch.jit.trace`."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+
+
 def find_reasoner(name: str) -> Reasoner:
     """The reasoner of a digest, or of a specification as JSON."""
     reasoner = _REASONERS.get(name)
