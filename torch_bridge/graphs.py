@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from scallax.errors import UnsupportedError
-from torch_bridge.operator import find_reasoner, is_saved
+from torch_bridge.operator import find_reasoner, is_saved, portable_name
 
 
 def apply_operator(
@@ -66,8 +66,7 @@ def _interface(digest: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
 
 @torch.compiler.assume_constant_result
 def _portable_name(digest: str) -> str:
-    """The specification as JSON."""
-    return find_reasoner(digest).specification.to_json()
+    return portable_name(digest)
 
 
 @torch.compiler.disable(

@@ -14,6 +14,7 @@ from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_
 
 # Operators take plain arguments only. A reasoner is named by its digest, and is here as long as a module holds it.
 _REASONERS: weakref.WeakValueDictionary[str, Reasoner] = weakref.WeakValueDictionary()
+_DIGEST_LENGTH = 64
 
 
 class Registered(NamedTuple):
@@ -35,25 +36,28 @@ def is_saved() -> bool:
 
 
 def find_reasoner(name: str) -> Reasoner:
-    """The reasoner of a digest, or of a specification as JSON."""
-    reasoner = _REASONERS.get(name)
+    """The reasoner of a digest, or of a digest with the specification as JSON after it, as `portable_name` gives."""
+    digest, text = name[:_DIGEST_LENGTH], name[_DIGEST_LENGTH:]
+    reasoner = _REASONERS.get(digest)
     if reasoner is not None:
         return reasoner
-    if not name.startswith("{"):
+    if not text:
         raise UnsupportedError(
             Diagnostic(
-                f"the module of this compiled graph is gone (its reasoner was {name[:12]}...)",
+                f"the module of this compiled graph is gone (its reasoner was {digest[:12]}...)",
                 hint="keep the module as long as what was compiled from it, or save it by torch.export",
             )
         )
-    return _read(name)
+    return _read(text)
 
 
-@functools.lru_cache(maxsize=16)
-def _read(text: str) -> Reasoner:
-    """The reasoner of a graph that was saved; the last few are kept, for they have no module that would keep them."""
-    reasoner = Reasoner.from_json(text)
-    return _REASONERS.get(reasoner.specification.digest, reasoner)
+def portable_name(digest: str) -> str:
+    """A name by which the reasoner is found in any process: the digest with the specification after it."""
+    return digest + find_reasoner(digest).specification.to_json()
+
+
+# A graph that was saved has no module that keeps its reasoner: the last few are kept.
+_read = functools.lru_cache(maxsize=16)(Reasoner.from_json)
 
 
 @torch.library.custom_op("scallax::evaluate", mutates_args=())
