@@ -8,6 +8,7 @@ import numpy as np
 
 from scallax.hashing import hash_values
 from scallax.signatures import Signature
+from scallax.tensors import TensorValue
 from scallax.values import Value, ValueType
 
 # Values `[rows]`, and which of them exist (None: all).
@@ -158,6 +159,13 @@ def day_of(instants: np.ndarray) -> np.ndarray:
     return (days - days.astype("datetime64[M]")).astype(np.int64) + 1
 
 
+def _dot(left: TensorValue, right: TensorValue) -> TensorValue | None:
+    """The inner product of two vectors of one length, as a tensor without axes."""
+    if left.array.ndim != 1 or left.array.shape != right.array.shape:
+        return None
+    return TensorValue(np.dot(left.array, right.array))
+
+
 def _has_unit_size(values: np.ndarray) -> np.ndarray:
     return np.abs(values) <= 1
 
@@ -224,6 +232,8 @@ FUNCTIONS = {
         _columns("datetime_day(DateTime) -> u32", _elementwise(day_of)),
         # A text that writes no term has none: texts of terms are read where they are numbered.
         _values("parse_entity(String) -> Entity", lambda text: text),
+        _values("dim(Tensor) -> usize", lambda tensor: tensor.array.ndim),
+        _values("dot(Tensor, Tensor) -> Tensor", _dot),
         _typed("hash(Any...) -> u64", hash_values),
     )
 }

@@ -7,17 +7,20 @@ one node.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError, UnsupportedError
+from scallax.foreign import ForeignAggregate, options_of
 from scallax.grounding.arithmetic import truncated_quotient
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE
+from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.relation import GroundRelation
-from scallax.grounding.symbols import Symbols, as_objects, decode, encode, native_dtype, sort_keys
+from scallax.grounding.symbols import Symbols, as_objects, decode, decode_values, encode, native_dtype, sort_keys
 from scallax.kernels.rows import RowTable, expand_ranges, group
 from scallax.values import ValueType
 
@@ -87,6 +90,12 @@ class _Reducer:
     builder: DerivationBuilder
     rule: int
     uses_tags: bool
+    calls: ForeignCalls
+
+    @property
+    def foreign(self) -> ForeignAggregate | None:
+        """The foreign aggregate; None for a built-in one."""
+        return self.calls.library.aggregates.get(self.reduce.op)
 
 
 def reduce_groups(
@@ -97,13 +106,14 @@ def reduce_groups(
     builder: DerivationBuilder,
     rule: int,
     uses_tags: bool,
+    calls: ForeignCalls,
 ) -> Reduced:
     """The results of an aggregate for every group, with the operands under which they hold.
 
     Raises `GroundingError` for a group with too many possible values, and `UnsupportedError` where an aggregator
     that weighs tuples meets an uncertain one.
     """
-    reducer = _Reducer(reduce, symbols, builder, rule, uses_tags)
+    reducer = _Reducer(reduce, symbols, builder, rule, uses_tags, calls)
     num_keys = len(reduce.keys)
     keys = body.columns[:num_keys]
     table = RowTable(num_keys)
@@ -116,7 +126,11 @@ def reduce_groups(
         groups = table.find(keys, body.size)
     # Without a key there is one group, which may be empty.
     num_groups = table.size if num_keys else 1
-    results = _OPERATORS[reduce.op](reducer, _elements(reducer, body, groups, num_groups))
+    elements = _elements(reducer, body, groups, num_groups)
+    if reducer.foreign is not None:
+        results = _foreign(reducer, reducer.foreign, elements)
+    else:
+        results = _OPERATORS[reduce.op](reducer, elements)
     factors = [Factor(operands) for operands in results.factors]
     if domain is None or of_domain is None:
         columns = [column[results.groups] for column in table.columns]
@@ -193,14 +207,25 @@ class _Fold:
 def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
     """The states that each group can reach, and the nodes that say it does.
 
-    Certain tuples are added first, all at once; where their order matters, only those of groups without any other.
+    Certain tuples are added first, all at once; where their order matters (`is_ordered`), only those of groups without
+    any other.
     """
     fold = _FOLDS[reducer.reduce.op](reducer)
-    first = elements.operands == ONE
-    if reducer.reduce.op == "string_join":
-        first = ~np.isin(elements.groups, elements.groups[~first])
     # Of a count of several columns, any will do.
     native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
+    states = _reach(reducer, fold, elements, native, is_ordered=reducer.reduce.op == "string_join")
+    results, there = fold.finish(states.columns)
+    codes = encode(results, reducer.reduce.results[0].type, reducer.symbols)
+    if there is None:
+        return _Results(states.groups, [codes], [states.operands])
+    return _Results(states.groups[there], [codes[there]], [states.operands[there]])
+
+
+def _reach(reducer: _Reducer, fold: _Fold, elements: _Elements, native: np.ndarray, *, is_ordered: bool) -> "_States":
+    """The states of all groups once all their tuples are added, `native` being what is added of each."""
+    first = elements.operands == ONE
+    if is_ordered:
+        first = ~np.isin(elements.groups, elements.groups[~first])
     state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
     state = fold.bulk(state, native[first], elements.groups[first])
     states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
@@ -213,11 +238,7 @@ def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
         chosen = np.full(elements.num_groups, -1)
         chosen[groups[rows]] = rows
         states = _add_in_turn(reducer, fold, states, chosen[states.groups], native, operands)
-    results, there = fold.finish(states.columns)
-    codes = encode(results, reducer.reduce.results[0].type, reducer.symbols)
-    if there is None:
-        return _Results(states.groups, [codes], [states.operands])
-    return _Results(states.groups[there], [codes[there]], [states.operands[there]])
+    return states
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +467,70 @@ _FOLDS = {
     "weighted_avg": _average,
     "string_join": _join_strings,
 }
+
+
+def _foreign(reducer: _Reducer, aggregate: ForeignAggregate, elements: _Elements) -> _Results:
+    """A state for each set of tuples that may hold; of a fold, for each state that is reached in value order."""
+    reduce, symbols = reducer.reduce, reducer.symbols
+    options = options_of(aggregate, dict(reduce.parameters))
+    columns = [
+        reducer.calls.given(decode_values(codes, variable.type, symbols))
+        for codes, variable in zip(elements.values, reduce.values, strict=True)
+    ]
+    rows = list(zip(*columns, strict=True))
+    # States in the order in which they are met.
+    initial = () if aggregate.fold is None else aggregate.fold.initial
+    states: list = [initial]
+    numbers = {initial: 0}
+    steps: dict[tuple[int, int], int] = {}
+
+    def step(state: int, row: int) -> int:
+        if (state, row) not in steps:
+            if aggregate.fold is None:
+                reached = (*states[state], row)
+            else:
+                reached = reducer.calls.stepped(aggregate, (states[state], *rows[row]), options, reduce.span)
+            number = numbers.setdefault(reached, len(states))
+            if number == len(states):
+                states.append(reached)
+            steps[state, row] = number
+        return steps[state, row]
+
+    def bulk(state: list[np.ndarray], added: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        total = state[0].copy()
+        for place, row in zip(groups.tolist(), added.tolist(), strict=True):
+            total[place] = step(int(total[place]), row)
+        return [total]
+
+    def add(state: list[np.ndarray], added: np.ndarray) -> list[np.ndarray]:
+        pairs = zip(state[0].tolist(), added.tolist(), strict=True)
+        return [np.array([step(before, row) for before, row in pairs], np.int64)]
+
+    types = [variable.type for variable in reduce.results]
+
+    def finish(state: int) -> tuple[int, ...] | None:
+        reached = states[state]
+        if aggregate.fold is None:
+            values = [rows[row][0] if len(rows[row]) == 1 else rows[row] for row in reached]
+            call, argument = partial(aggregate.function, **options), values
+        else:
+            call, argument = aggregate.fold.finish or _same, reached
+        return reducer.calls.aggregated(aggregate, call, (argument,), types, symbols, reduce.span)
+
+    fold = _Fold((ValueType.I64,), (0,), bulk, add, lambda state: (state[0], None))
+    found = _reach(reducer, fold, elements, np.arange(len(elements)), is_ordered=True)
+    distinct, inverse = np.unique(found.columns[0], return_inverse=True)
+    images = [finish(state) for state in distinct.tolist()]
+    there = np.array([image is not None for image in images], np.bool_)[inverse]
+    codes = [
+        np.array([0 if image is None else image[i] for image in images], np.int64)[inverse][there]
+        for i in range(len(types))
+    ]
+    return _Results(found.groups[there], codes, [found.operands[there]])
+
+
+def _same(state: object) -> object:
+    return state
 
 
 def _weighted(reducer: _Reducer, elements: _Elements) -> _Results:
