@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import islice
 from numbers import Real
 
 import numpy as np
@@ -57,23 +58,12 @@ class ForeignCalls:
         keys = _row_keys(rows, num_rows)
         unknown = [i for i, key in enumerate(keys) if key not in known]
         arguments = self._arguments(rows, unknown, types, symbols)
-        caller = _Caller(f"${function.signature.name}", function.on_error, span)
-        for i, values in zip(unknown, arguments, strict=True):
-            known[keys[i]] = self._image(function, caller, values, result, symbols)
+        caller = _Caller(f"${function.signature.name}", function.on_error, span, symbols)
+        values = [_call_function(function, caller, row, result) for row in arguments]
+        codes = iter(encode_values([value for value in values if value is not None], result, symbols).tolist())
+        for i, value in zip(unknown, values, strict=True):
+            known[keys[i]] = None if value is None else next(codes)
         return [known[key] for key in keys]
-
-    def _image(
-        self,
-        function: ForeignFunction,
-        caller: "_Caller",
-        values: tuple[Value, ...],
-        result: ValueType,
-        symbols: Symbols,
-    ) -> int | None:
-        returned = caller.call(function, values, *map(_given, values))
-        if returned is None:
-            return None
-        return caller.encode(returned, result, symbols, values, "returned")
 
     def matches(
         self,
@@ -93,34 +83,15 @@ class ForeignCalls:
         keys = _row_keys(rows, num_rows)
         unknown = [i for i, key in enumerate(keys) if key not in known]
         arguments = self._arguments(rows, unknown, types, symbols)
-        caller = _Caller(predicate.signature.name, predicate.on_error, span)
-        for i, values in zip(unknown, arguments, strict=True):
-            tuples = self._tuples(predicate, caller, values, types[predicate.num_inputs :], symbols)
-            known[keys[i]] = _tag(tuples, builder)
+        caller = _Caller(predicate.signature.name, predicate.on_error, span, symbols)
+        output_types = types[predicate.num_inputs :]
+        for i, row in zip(unknown, arguments, strict=True):
+            tuples = _call_predicate(predicate, caller, row, output_types)
+            columns = zip(*(t.outputs for t in tuples), strict=True)
+            codes = [encode_values(c, type, symbols).tolist() for c, type in zip(columns, output_types, strict=False)]
+            outputs = tuple(zip(*codes, strict=True)) if codes else ((),) * len(tuples)
+            known[keys[i]] = Found(outputs, _operands(tuples, builder))
         return [known[key] for key in keys]
-
-    def _tuples(
-        self,
-        predicate: ForeignPredicate,
-        caller: "_Caller",
-        values: tuple[Value, ...],
-        types: Sequence[ValueType],
-        symbols: Symbols,
-    ) -> list["_Tagged"]:
-        """What a predicate yields for one row; equal tuples without a tag once. Nothing if it raises and may drop."""
-        found: dict[object, _Tagged] = {}
-        elements = caller.iterate(predicate, values, *map(_given, values))
-        for number, element in enumerate(elements):
-            if number >= MOST_TUPLES:
-                shown = caller.shown(values)
-                message = f"`{shown}` yielded over {MOST_TUPLES:,} tuples"
-                raise ForeignError(Diagnostic(message, caller.span, "end it, or take a bound as another input"))
-            tagged = _read_element(predicate, caller, values, element, types, symbols)
-            if tagged is not None:
-                found.setdefault(tagged.outputs if tagged.tag is None else number, tagged)
-        if caller.has_failed:
-            return []
-        return list(found.values())
 
     def aggregated(
         self,
@@ -132,7 +103,7 @@ class ForeignCalls:
         span: Span | None,
     ) -> Codes | None:
         """The codes of an aggregate's results, from a call of `function`; None for no result. ForeignError."""
-        caller = _Caller(aggregate.signature.name, aggregate.on_error, span)
+        caller = _Caller(aggregate.signature.name, aggregate.on_error, span, symbols)
         returned = caller.call(function, (), *arguments)
         if returned is None:
             return None
@@ -142,14 +113,22 @@ class ForeignCalls:
         if len(parts) != len(types):
             caller.fail(f"`{aggregate.signature.name}` returned {returned!r}, not {len(types)} values")
             return None
-        codes = [caller.encode(part, type, symbols, (), "returned") for part, type in zip(parts, types, strict=True)]
-        return None if None in codes else tuple(code for code in codes if code is not None)
+        found = [caller.read(part, type, (), "returned") for part, type in zip(parts, types, strict=True)]
+        values = [value for value in found if value is not None]
+        if len(values) < len(found):
+            return None
+        return tuple(int(encode_values([v], type, symbols)[0]) for v, type in zip(values, types, strict=True))
 
     def stepped(
-        self, aggregate: ForeignAggregate, arguments: Sequence[object], options: dict[str, Value], span: Span | None
+        self,
+        aggregate: ForeignAggregate,
+        arguments: Sequence[object],
+        options: dict[str, Value],
+        symbols: Symbols,
+        span: Span | None,
     ) -> object:
         """The state after one step of a fold. ForeignError, also for a state that is not hashable."""
-        caller = _Caller(aggregate.signature.name, "raise", span)
+        caller = _Caller(aggregate.signature.name, "raise", span, symbols)
 
         def step(*arguments):
             state = aggregate.function(*arguments, **options)
@@ -185,6 +164,7 @@ class _Caller:
     name: str
     on_error: OnError
     span: Span | None
+    symbols: Symbols
     has_failed: bool = False
 
     def call(self, function: Callable, values: Sequence[Value], *arguments: object) -> object:
@@ -205,20 +185,14 @@ class _Caller:
             return
         try:
             yield from returned
-        except ForeignError:  # of what it yielded
-            raise
         except Exception as error:  # the user's code may raise anything
             self._raised(error, values)
 
-    def encode(
-        self, value: object, type: ValueType, symbols: Symbols, arguments: Sequence[Value], verb: str
-    ) -> int | None:
-        """The code of a value that Python gave; None if it is none of the type, and is to be dropped."""
+    def read(self, value: object, type: ValueType, arguments: Sequence[Value], verb: str) -> Value | None:
+        """A value that Python gave, as one of the type; None if it is none, and is to be dropped."""
         found = read_value(value, type)
-        if found is not None:
-            code = int(encode_values([found], type, symbols)[0])
-            if type is not ValueType.ENTITY or code >= 0:
-                return code
+        if found is not None and (type is not ValueType.ENTITY or self.symbols.intern_terms([str(found)])[0] >= 0):
+            return found
         shown = f"`{self.shown(arguments)}`" if arguments or self.name.startswith("$") else f"`{self.name}`"
         hint = None
         if type is ValueType.TENSOR and isinstance(value, SupportsArray):
@@ -286,9 +260,35 @@ def _short(value: object) -> str:
 class _Tagged:
     """A tuple with its probability, None if it is certain, and its exclusive group."""
 
-    outputs: Codes
+    outputs: tuple[Value, ...]
     tag: float | None
     group: int | None
+
+
+def _call_function(
+    function: ForeignFunction, caller: _Caller, values: tuple[Value, ...], result: ValueType
+) -> Value | None:
+    returned = caller.call(function, values, *map(_given, values))
+    return None if returned is None else caller.read(returned, result, values, "returned")
+
+
+def _call_predicate(
+    predicate: ForeignPredicate, caller: _Caller, values: tuple[Value, ...], types: Sequence[ValueType]
+) -> list[_Tagged]:
+    """What a predicate yields for one row; equal tuples without a tag once. Nothing if it raises and may drop."""
+    caller.has_failed = False
+    elements = list(islice(caller.iterate(predicate, values, *map(_given, values)), MOST_TUPLES + 1))
+    if caller.has_failed:
+        return []
+    if len(elements) > MOST_TUPLES:
+        message = f"`{caller.shown(values)}` yielded over {MOST_TUPLES:,} tuples"
+        raise ForeignError(Diagnostic(message, caller.span, "end it, or take a bound as another input"))
+    found: dict[object, _Tagged] = {}
+    for number, element in enumerate(elements):
+        tagged = _read_element(predicate, caller, values, element, types)
+        if tagged is not None:
+            found.setdefault(tagged.outputs if tagged.tag is None and tagged.group is None else number, tagged)
+    return list(found.values())
 
 
 def _read_element(
@@ -297,7 +297,6 @@ def _read_element(
     values: tuple[Value, ...],
     element: object,
     types: Sequence[ValueType],
-    symbols: Symbols,
 ) -> _Tagged | None:
     """A tuple that a predicate yielded; None if it is false, or is to be dropped."""
     tag, outputs = None, element
@@ -334,14 +333,13 @@ def _read_element(
             caller.fail(f"`{caller.shown(values)}` yielded the tag {kind}", hint)
             return None
         tag = float(tag)
-    codes = [caller.encode(value, type, symbols, values, "yielded") for value, type in zip(outputs, types, strict=True)]
-    if None in codes:
-        return None
-    return _Tagged(tuple(code for code in codes if code is not None), tag, group)
+    found = [caller.read(value, type, values, "yielded") for value, type in zip(outputs, types, strict=True)]
+    known = tuple(value for value in found if value is not None)
+    return _Tagged(known, tag, group) if len(known) == len(found) else None
 
 
-def _tag(tuples: Sequence[_Tagged], builder: DerivationBuilder | None) -> Found:
-    """The tuples with operands: ONE for those without a tag, else literals."""
+def _operands(tuples: Sequence[_Tagged], builder: DerivationBuilder | None) -> np.ndarray:
+    """Operands of tuples: ONE for those without a tag, else literals."""
     operands = np.full(len(tuples), ONE)
     if builder is not None:
         # Tags are f32 numbers in the language.
@@ -356,4 +354,4 @@ def _tag(tuples: Sequence[_Tagged], builder: DerivationBuilder | None) -> Found:
             # A certain member of a group still excludes the others.
             priors = np.nan_to_num(tags[grouped], nan=1.0)
             operands[grouped] = builder.add_exclusive(priors, sets)
-    return Found(tuple(t.outputs for t in tuples), operands)
+    return operands
