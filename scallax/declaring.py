@@ -261,8 +261,8 @@ class _Annotations:
         self._what = what
         try:
             self._signature = inspect.signature(function)
-        except (TypeError, ValueError) as error:  # some functions of C have none
-            raise InputError(f"{what}: Python does not tell its parameters: {error}") from None
+        except (TypeError, ValueError):  # some functions of C have none
+            self._signature = None
         try:
             self._hints = typing.get_type_hints(function, include_extras=True)
         except (NameError, TypeError, AttributeError, SyntaxError) as error:  # an annotation names what is not there
@@ -272,7 +272,7 @@ class _Annotations:
     def parameters(self, reader: TypeReader) -> tuple[list[Parameter], list[Parameter], list[Parameter]]:
         """The required, optional and variadic parameters."""
         required, optional, variadic = [], [], []
-        for parameter in self._signature.parameters.values():
+        for parameter in self._parameters():
             kinds = required if parameter.default is parameter.empty else optional
             match parameter.kind:
                 case inspect.Parameter.VAR_POSITIONAL:
@@ -285,7 +285,7 @@ class _Annotations:
     def inputs(self, reader: TypeReader) -> list[Parameter]:
         """The parameters of a predicate: all are needed."""
         found = []
-        for parameter in self._signature.parameters.values():
+        for parameter in self._parameters():
             if parameter.kind not in _POSITIONAL or parameter.default is not parameter.empty:
                 hint = "the inputs of a predicate are arguments without defaults"
                 raise InputError(Diagnostic(f"{self._what}: `{parameter.name}` is no such input", hint=hint))
@@ -294,7 +294,7 @@ class _Annotations:
 
     def listed(self, reader: TypeReader) -> list[Parameter]:
         """The types of the tuples in the list that is an aggregate's one argument."""
-        parameters = [p for p in self._signature.parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        parameters = [p for p in self._parameters() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         if len(parameters) != 1 or parameters[0].kind not in _POSITIONAL:
             message = f"{self._what}: an aggregate takes one argument, the list of values"
             raise InputError(Diagnostic(message, hint="with `initial` it is a fold of a state and values"))
@@ -308,7 +308,7 @@ class _Annotations:
 
     def folded(self, reader: TypeReader) -> list[Parameter]:
         """The types of a fold's values, behind its state."""
-        positional = [p for p in self._signature.parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        positional = [p for p in self._parameters() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         if len(positional) < 2 or any(parameter.kind not in _POSITIONAL for parameter in positional):
             raise InputError(f"{self._what}: a fold takes a state and the values of the bindings")
         return [reader.parameter(self._annotation(p), f"`{p.name}`") for p in positional[1:]]
@@ -316,7 +316,9 @@ class _Annotations:
     def options(self) -> tuple[tuple[str, bool | int | float | str], ...]:
         """The keyword-only parameters with their defaults."""
         found = []
-        for parameter in self._signature.parameters.values():
+        if self._signature is None:
+            return ()
+        for parameter in self._parameters():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 raise InputError(f"{self._what}: `**{parameter.name}` has no names that programs could give")
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -347,6 +349,8 @@ class _Annotations:
 
     def check_count(self, num_required: int, num_optional: int, is_variadic: bool) -> None:
         """InputError if the function cannot be called with as many arguments as are declared."""
+        if self._signature is None:
+            return
         arguments = [None] * (num_required + num_optional + is_variadic)
         try:
             self._signature.bind(*arguments)
@@ -354,6 +358,12 @@ class _Annotations:
         except TypeError as error:  # it takes another number
             declared = f"{num_required} to {len(arguments)}" if len(arguments) > num_required else str(num_required)
             raise InputError(f"{self._what}: {declared} arguments are declared: {error}") from None
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        if self._signature is None:
+            hint = "give the types as arguments of the decorator"
+            raise InputError(Diagnostic(f"{self._what}: Python does not tell its parameters", hint=hint))
+        return list(self._signature.parameters.values())
 
     def _annotation(self, parameter: inspect.Parameter) -> object:
         if parameter.name not in self._hints:

@@ -111,7 +111,7 @@ class ForeignCalls:
         if len(types) == 1 and isinstance(returned, tuple) and len(returned) == 1:
             parts = returned
         if len(parts) != len(types):
-            caller.fail(f"`{aggregate.signature.name}` returned {returned!r}, not {len(types)} values")
+            caller.fail(f"`{aggregate.signature.name}` returned {_short(returned)}, not {_values(len(types))}")
             return None
         found = [caller.read(part, type, (), "returned") for part, type in zip(parts, types, strict=True)]
         values = [value for value in found if value is not None]
@@ -245,6 +245,10 @@ def read_value(value: object, type: ValueType) -> Value | None:
     return float(value) if type.is_float else value  # pyright: ignore[reportArgumentType, reportReturnType]
 
 
+def _values(count: int) -> str:
+    return f"{count} value{'' if count == 1 else 's'}"
+
+
 def _short(value: object) -> str:
     match value:
         case bool() | int() | float():
@@ -308,7 +312,7 @@ def _read_element(
                 return None
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     if len(outputs) != len(types):
-        caller.fail(f"`{caller.shown(values)}` yielded {_short(element)}, not {len(types)} values")
+        caller.fail(f"`{caller.shown(values)}` yielded {_short(element)}, not {_values(len(types))}")
         return None
     group = None
     if predicate.tags == "exclusive" and isinstance(tag, tuple):
