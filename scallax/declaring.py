@@ -4,7 +4,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import TypeVar, overload
 
 from scallax.errors import Diagnostic, InputError
 from scallax.foreign import (
@@ -55,8 +55,8 @@ def foreign_function(
     """The function `$name(…)` of programs that get it as `foreign=[…]`, by default under its name in Python.
 
     Types are those of the annotations: value types such as `scallax.i32`, families such as `scallax.Number`, type
-    parameters `scallax.Generic(family)`, or Python's `int` (any integer type), `float` (`f32`, `f64`), `bool` and `str`
-    (`String`); arrays are of type `Tensor`. What has a default is optional, and `*args` is variadic. With `arg_types`,
+    parameters, `scallax.Generic(family)` or `typing.TypeVar`, or Python's `int` (any integer type), `float` (`f32`,
+    `f64`), `bool` and `str` (`String`); arrays are of type `Tensor`. What has a default is optional, and `*args` is variadic. With `arg_types`,
     `opt_arg_types`, `var_arg_type` and `ret_type` they are given instead. The result is of one type, or of a type
     parameter that an argument has.
 
@@ -70,7 +70,7 @@ def foreign_function(
 
     def declare(function: Callable) -> ForeignFunction:
         what, named = _check(function, name, "function")
-        reader = TypeReader(what, [])
+        reader = TypeReader(what)
         annotations = _Annotations(function, what)
         if arg_types is None and opt_arg_types is None and var_arg_type is None:
             required, optional, variadic = annotations.parameters(reader)
@@ -84,7 +84,7 @@ def foreign_function(
         result = reader.result(annotations.result() if ret_type is None else ret_type, "the result")
         signature = signature_of(
             named,
-            tuple(generic.family for generic in reader.generics),
+            tuple(reader.generics),
             (*required, *optional, *variadic),
             len(optional),
             bool(variadic),
@@ -134,7 +134,7 @@ def foreign_predicate(
 
     def declare(function: Callable) -> ForeignPredicate:
         what, named = _check(function, name, "predicate")
-        reader = TypeReader(what, [])
+        reader = TypeReader(what)
         annotations = _Annotations(function, what)
         tag, outputs = tag_type, output_arg_types
         if outputs is None:
@@ -147,7 +147,7 @@ def foreign_predicate(
         columns = []
         for i, type in enumerate(outputs):
             where = f"output {i + 1}"
-            is_generic = isinstance(type, GenericTypeParameter)
+            is_generic = isinstance(type, GenericTypeParameter | TypeVar)
             columns.append(reader.result(type, where) if is_generic else reader.column(type, where))
         types = [value_type(type) for type in type_params or ()]
         if None in types:
@@ -157,7 +157,7 @@ def foreign_predicate(
                 f"{what}: it has `type_params`, and type parameters in its annotations; use one of the two"
             )
         full = f"{named}<{', '.join(map(str, types))}>" if types else named
-        signature = signature_of(full, tuple(generic.family for generic in reader.generics), (*inputs, *columns))
+        signature = signature_of(full, tuple(reader.generics), (*inputs, *columns))
         tags = _read_tags(what, tag)
         return ForeignPredicate(signature, len(inputs), tags, function, _on_error(what, on_error, suppress_warning))
 
@@ -204,7 +204,7 @@ def foreign_aggregate(
 
     def declare(function: Callable) -> ForeignAggregate:
         what, named = _check(function, name, "aggregate")
-        reader = TypeReader(what, [])
+        reader = TypeReader(what)
         annotations = _Annotations(function, what)
         is_fold = initial is not _NO_FOLD
         if finish is not None and not is_fold:
@@ -222,7 +222,7 @@ def foreign_aggregate(
             given = annotations.result() if finish is None else _Annotations(finish, f"`finish` of {what}").result()
         parts = typing.get_args(given) if typing.get_origin(given) is tuple else (given,)
         results = tuple(reader.result(part, "the result") for part in parts)
-        generics = tuple(generic.family for generic in reader.generics)
+        generics = tuple(reader.generics)
         signature = signature_of(named, generics, tuple(values), results=results)
         fold = Fold(initial, finish) if is_fold else None
         options = annotations.options()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from scallax.signatures import BOOL, Parameter, Signature, show_generics, show_parameter
-from scallax.values import Value
+from scallax.values import Scalar
 
 # What becomes of a tuple for which the Python code raises, or gives no value of its type: an error, or nothing.
 OnError = Literal["raise", "drop"]
@@ -72,7 +72,7 @@ class ForeignAggregate:
 
     signature: Signature
     results: tuple[Parameter, ...]
-    options: tuple[tuple[str, Value], ...]
+    options: tuple[tuple[str, Scalar], ...]
     function: Callable = field(compare=False)
     fold: Fold | None = field(default=None, compare=False)
     on_error: OnError = "raise"
@@ -127,7 +127,7 @@ def signature_of(
     return Signature(text, name, generics, parameters, num_optional, is_variadic, BOOL if result is None else result)
 
 
-def options_of(aggregate: ForeignAggregate, given: Mapping[str, Value]) -> dict[str, Value]:
+def options_of(aggregate: ForeignAggregate, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The values of an aggregate's options: those that a program gives, else the defaults."""
     return dict(aggregate.options) | dict(given)
 

@@ -105,7 +105,7 @@ def _mod(type: ValueType, dividend: np.ndarray, divisor: np.ndarray) -> Image:
 
 def _pow(types: Sequence[ValueType], values: Sequence[Value]) -> int:
     """The power, cut to the bounds of the type as sums and products are."""
-    base, exponent = map(int, values)
+    base, exponent = (int(value) for value in values if isinstance(value, int))
     low, high = types[0].bounds
     # Further powers of such a base are out of bounds as well, with the same sign.
     exponent = min(exponent, 128 + exponent % 2) if abs(base) > 1 else exponent

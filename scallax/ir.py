@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from scallax.errors import Diagnostic
 from scallax.library import BUILT_IN, Library
 from scallax.source import Span
-from scallax.values import Value, ValueType
+from scallax.values import Scalar, Value, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Reduce:
     domain: str | None
     groups: tuple[Variable, ...]
     results: tuple[Variable, ...]
-    parameters: tuple[tuple[str, Value], ...]
+    parameters: tuple[tuple[str, Scalar], ...]
     is_discrete: bool
     span: Span | None = field(default=None, compare=False, repr=False)
 

@@ -194,9 +194,9 @@ def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str, varia
 def fit_value(value: Value, kind: ValueType) -> Value:
     """A value that `kind` admits, as a column of that type holds it."""
     match kind:
-        case ValueType.F32:
+        case ValueType.F32 if isinstance(value, int | float):
             return float(np.float32(value))
-        case ValueType.F64:
+        case ValueType.F64 if isinstance(value, int | float):
             return float(value)
         case ValueType.DATETIME | ValueType.DURATION:
             canonical = canonical_time(str(value), kind)

@@ -42,7 +42,7 @@ class TensorValue:
     def of_data(cls, data: object) -> "TensorValue":
         """The tensor of `data()`; ValueError if it is none."""
         match data:
-            case {"dtype": str() as dtype, "shape": list() as shape, "data": str() as text} if len(data) == 3:
+            case {"dtype": str() as dtype, "shape": list() as shape, "data": str() as text, **rest} if not rest:
                 try:
                     array = np.frombuffer(base64.b64decode(text, validate=True), np.dtype(dtype)).reshape(shape)
                     return cls(array)

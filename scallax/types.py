@@ -3,7 +3,7 @@
 import builtins
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol, TypeVar
 
 from scallax import signatures
@@ -50,7 +50,10 @@ _TENSOR_CLASSES = {("numpy", "ndarray"), ("jax", "Array"), ("torch", "Tensor")}
 
 
 class GenericTypeParameter:
-    """A type parameter: annotations with the same one are of one type, any of the `family`."""
+    """A type parameter: annotations with the same one are of one type, any of the `family`.
+
+    Where type checkers read annotations, `typing.TypeVar("T", bound=scallax.Number)` says the same.
+    """
 
     __slots__ = ("family",)
 
@@ -82,7 +85,7 @@ class Facts(Protocol[Tag, Outputs]):
     tuples that one call yields, those of one number exclude each other.
     """
 
-    def __iter__(self) -> Iterator[Outputs | tuple[Tag, Outputs]]: ...
+    def __iter__(self) -> Iterator[Outputs | tuple[Tag | builtins.bool | None, Outputs]]: ...
 
 
 @dataclass(slots=True)
@@ -90,14 +93,17 @@ class TypeReader:
     """Reads annotations; type parameters are numbered as they are met. `what` is the declaration, for errors."""
 
     what: str
-    generics: list[GenericTypeParameter]
+    # Type parameters, and the families that they range over.
+    parameters: list[GenericTypeParameter | TypeVar] = field(default_factory=list)
+    generics: list[Family] = field(default_factory=list)
 
     def parameter(self, annotation: object, where: str) -> Parameter:
         """A family or a type parameter. InputError if the annotation is none."""
-        if isinstance(annotation, GenericTypeParameter):
-            if annotation not in self.generics:
-                self.generics.append(annotation)
-            return self.generics.index(annotation)
+        if isinstance(annotation, GenericTypeParameter | TypeVar):
+            if annotation not in self.parameters:
+                self.generics.append(self._family(annotation, where))
+                self.parameters.append(annotation)
+            return self.parameters.index(annotation)
         found = _known(annotation)
         if found is None:
             raise self.unknown(annotation, where)
@@ -105,11 +111,11 @@ class TypeReader:
 
     def result(self, annotation: object, where: str) -> Parameter:
         """One type, or a type parameter that was met before. InputError for a family: no value tells which is meant."""
-        if isinstance(annotation, GenericTypeParameter):
-            if annotation not in self.generics:
+        if isinstance(annotation, GenericTypeParameter | TypeVar):
+            if annotation not in self.parameters:
                 message = f"{self.what}: {where} is of a type parameter that no parameter has"
                 raise InputError(Diagnostic(message, hint="annotate a parameter with it, or name one type"))
-            return self.generics.index(annotation)
+            return self.parameters.index(annotation)
         found = _known(annotation)
         if found is None:
             raise self.unknown(annotation, where)
@@ -126,6 +132,16 @@ class TypeReader:
         if found is None:
             raise self.unknown(annotation, where)
         return Family({found})
+
+    def _family(self, parameter: GenericTypeParameter | TypeVar, where: str) -> Family:
+        """What a type parameter ranges over: a `TypeVar` over its constraints, its bound, or all types."""
+        if isinstance(parameter, GenericTypeParameter):
+            return parameter.family
+        parts = parameter.__constraints__ or (() if parameter.__bound__ is None else (parameter.__bound__,))
+        families = [_known(part) for part in parts]
+        if None in families:
+            raise self.unknown(parameter, where)
+        return Family().union(*(family for family in families if family is not None)) if parts else signatures.ANY
 
     def unknown(self, annotation: object, where: str) -> InputError:
         """The error that an annotation is no type."""

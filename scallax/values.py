@@ -111,7 +111,8 @@ _INTEGER_BITS = {
 }
 
 # What a Python value is called in errors and in programs. Dates and durations are their canonical texts.
-Value = bool | int | float | str | TensorValue
+Scalar = bool | int | float | str
+Value = Scalar | TensorValue
 
 
 def canonical_time(text: str, type: ValueType) -> str | None:

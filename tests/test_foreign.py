@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,8 +27,8 @@ from scallax.values import ValueType
 
 FIXTURES = Path(__file__).parent / "fixtures" / "foreign"
 
-T = scallax.Generic(scallax.Number)
-U = scallax.Generic()
+T = TypeVar("T", bound=scallax.Number)
+U = TypeVar("U")
 
 
 def tuples(text: str, foreign: Iterable[ForeignItem], relation: str = "out") -> list[tuple]:
@@ -142,8 +142,14 @@ def test_results_are_read_as_values_are_elsewhere():
 
 def test_optional_and_variadic_arguments_and_type_parameters():
     @scallax.foreign_function
-    def pick(first: T, second: T = 10, *others: T) -> T:
+    def pick(first: T, second: T = 10, *others: T) -> T:  # pyright: ignore[reportArgumentType] (a number)
         return max(first, second, *others)
+
+    number = scallax.Generic(scallax.Number)
+    pick_too = scallax.foreign_function(
+        name="pick", arg_types=[number], opt_arg_types=[number], var_arg_type=number, ret_type=number
+    )(max)
+    assert pick_too.signature == pick.signature
 
     @scallax.foreign_function
     def pair(x: U, y: scallax.Any) -> scallax.String:
@@ -277,7 +283,7 @@ def assert_same_answers(rules: str, predicate: ForeignItem, facts: str, a: np.nd
     (one,), _ = reasoner.pull_back((a,), residuals, np.concatenate([weights, zeros])[None])
     (other,), _ = reasoner.pull_back((a,), residuals, np.concatenate([zeros, weights])[None])
     assert np.any(np.asarray(one) != 0)
-    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("counts_groups", [pytest.param(False, marks=pytest.mark.nightly), True])
@@ -372,7 +378,7 @@ def listed(values: list[scallax.i32]) -> scallax.String:
 
 @scallax.foreign_aggregate
 def middle(values: list[T], *, place: float = 0.5, low: bool = False) -> T:
-    return sorted(values)[int(len(values) * (0 if low else place))] if values else None
+    return sorted(values)[int(len(values) * (0 if low else place))] if values else None  # pyright: ignore
 
 
 @scallax.foreign_aggregate(initial=0)
@@ -547,7 +553,7 @@ def of_family(x: int) -> int:
     return x
 
 
-def lone_generic(x: scallax.i32) -> T:
+def lone_generic(x: scallax.i32) -> T:  # pyright: ignore[reportInvalidTypeVarUse]
     return x  # pyright: ignore[reportReturnType]
 
 

@@ -25,7 +25,7 @@ from scallax.source import Source
 @scallax.foreign_attribute
 def python(item: Item, expression: str):
     """Makes a function of a function type and an expression of its parameters."""
-    names = [binding.name for binding in item.function_decl_args()]
+    names = [str(binding.name) for binding in item.function_decl_args()]
     code = compile(expression, "<attribute>", "eval")
 
     def compute(*arguments):

@@ -8,7 +8,7 @@ from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeIn
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.values import Value
+from scallax.values import Scalar
 
 # Names that start with it are of relations and variables that no program can write.
 HIDDEN = "#"
@@ -90,7 +90,7 @@ class CoreAggregate:
     bindings: tuple[ast.Binding, ...]
     domain: str | None
     groups: tuple[str, ...]
-    parameters: tuple[tuple[str, Value], ...]
+    parameters: tuple[tuple[str, Scalar], ...]
     is_discrete: bool
     span: Span
 
@@ -267,7 +267,7 @@ class _Expansion:
         body: ast.Formula,
         keys: tuple[str, ...],
         heads: Collection[str],
-        parameters: tuple[tuple[str, Value], ...],
+        parameters: tuple[tuple[str, Scalar], ...],
     ) -> tuple[str, tuple[str, ...]]:
         """The relation of an aggregate's results, and its group columns: those of `where`, or else the keys."""
         domain, groups = None, keys
@@ -327,7 +327,7 @@ class _Expansion:
         keys: tuple[str, ...],
         domain: str | None,
         groups: tuple[str, ...],
-        parameters: tuple[tuple[str, Value], ...],
+        parameters: tuple[tuple[str, Scalar], ...],
     ) -> str:
         relation = f"{HIDDEN}{aggregate.op}{len(self.aggregates)}{'!' if aggregate.is_discrete else ''}"
         self.aggregates.append(
@@ -352,7 +352,7 @@ class _Expansion:
 
     # Checks ---------------------------------------------------------------------------------------------------------
 
-    def check(self, aggregate: ast.Aggregate) -> tuple[Aggregator, tuple[tuple[str, Value], ...]] | tuple[None, None]:
+    def check(self, aggregate: ast.Aggregate) -> tuple[Aggregator, tuple[tuple[str, Scalar], ...]] | tuple[None, None]:
         """The aggregator and its parameters; None, with the problems reported, if it is none or does not fit."""
         op, span = aggregate.op, aggregate.span
         aggregator = self.aggregator(op)
@@ -402,10 +402,10 @@ class _Expansion:
             parameters=tuple((name, type(default)) for name, default in foreign.options),
         )
 
-    def parameters(self, aggregate: ast.Aggregate, aggregator: Aggregator) -> tuple[tuple[str, Value], ...]:
+    def parameters(self, aggregate: ast.Aggregate, aggregator: Aggregator) -> tuple[tuple[str, Scalar], ...]:
         kinds = dict(aggregator.parameters)
         free = [name for name, kind in aggregator.parameters if kind is not bool]
-        found: dict[str, Value] = {}
+        found: dict[str, Scalar] = {}
         for parameter in aggregate.parameters:
             value, name, span = parameter.value, parameter.keyword, parameter.span
             if name is None and isinstance(value, ast.Name) and value.name not in self.names.constants:

@@ -280,7 +280,7 @@ class _Inference:
         if literal.type is not None:
             if not signature.is_generic:
                 self.report(f"`{signature.name}` has no type parameter", literal.type.span, f"it is `{signature.text}`")
-            elif len(signature.generics) > 1:
+            elif len(signature.generics) != 1:
                 self.report(f"`{signature.name}` has several type parameters", literal.type.span, "leave them out")
             elif self.names.type(literal.type) not in signature.generics[0]:
                 message = f"`{signature.name}` is of {_describe(signature.generics[0])}, not of `{literal.type.name}`"

@@ -300,7 +300,12 @@ class _Resolver:
         for name in self.type_names:
             self.types[name] = self.alias(name)
         for name, variant in self.variant_types.items():
-            self.variants[name] = DeclaredVariant(name, tuple(map(self.type, variant.columns)), variant.span)
+            columns = tuple(map(self.type, variant.columns))
+            if ValueType.TENSOR in columns:
+                span = variant.columns[columns.index(ValueType.TENSOR)].span
+                hint = "give tensors numbers in a relation, and the number to the constructor"
+                self.report(f"the constructor `{name}` cannot take a Tensor: terms are texts", span, hint)
+            self.variants[name] = DeclaredVariant(name, columns, variant.span)
         for name, declaration in self.constant_values.items():
             literal = self.constant(declaration, ())
             if literal is not None:

@@ -17,7 +17,7 @@ from scallax.ir import print_value
 from scallax.library import BUILT_IN, Library
 from scallax.source import Span
 from scallax.tensors import SupportsArray, TensorValue
-from scallax.values import Value, ValueType, canonical_time, plain_value
+from scallax.values import Scalar, Value, ValueType, canonical_time, plain_value
 
 # A predicate that yields more tuples for one row of inputs is refused: it may never end.
 MOST_TUPLES = 1_000_000
@@ -123,7 +123,7 @@ class ForeignCalls:
         self,
         aggregate: ForeignAggregate,
         arguments: Sequence[object],
-        options: dict[str, Value],
+        options: dict[str, Scalar],
         symbols: Symbols,
         span: Span | None,
     ) -> object:
