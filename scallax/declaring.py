@@ -56,9 +56,9 @@ def foreign_function(
 
     Types are those of the annotations: value types such as `scallax.i32`, families such as `scallax.Number`, type
     parameters, `scallax.Generic(family)` or `typing.TypeVar`, or Python's `int` (any integer type), `float` (`f32`,
-    `f64`), `bool` and `str` (`String`); arrays are of type `Tensor`. What has a default is optional, and `*args` is variadic. With `arg_types`,
-    `opt_arg_types`, `var_arg_type` and `ret_type` they are given instead. The result is of one type, or of a type
-    parameter that an argument has.
+    `f64`), `bool` and `str` (`String`); arrays are of type `Tensor`. What has a default is optional, and `*args` is
+    variadic. With `arg_types`, `opt_arg_types`, `var_arg_type` and `ret_type` they are given instead. The result is of
+    one type, or of a type parameter that an argument has.
 
     Values are int, float, bool and str; dates, durations and terms are their texts, tensors NumPy arrays that cannot be
     written to. The function must be pure: it is called once for every distinct tuple of arguments of a grounding. None
