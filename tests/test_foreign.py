@@ -3,6 +3,8 @@
 import itertools
 import math
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -634,6 +636,11 @@ def test_what_is_passed_is_checked(foreign: Any, message: str):
 
 
 # Doors ----------------------------------------------------------------------------------------------------------------
+
+
+def test_declaring_does_not_load_jax():
+    code = "import scallax, sys; scallax.i32, scallax.Facts, scallax.foreign_function; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_door_takes_foreign_items():
