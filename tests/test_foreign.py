@@ -659,6 +659,8 @@ def test_every_door_takes_foreign_items():
     for tuples_of_door, values_of_door in doors:
         assert tuples_of_door == found
         np.testing.assert_array_equal(np.asarray(values_of_door), values)
+    explanation = reasoner.explain("out", found[0], {"a": a})
+    assert explanation.value == pytest.approx(float(np.asarray(values)[0, 0]))
     assert "extend y := $wide(x)" in scallax.explain_plan(
         "rel b(y) = x in 0..2, y == $wide(x)  query b", foreign=[wide]
     )
