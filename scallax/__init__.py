@@ -14,16 +14,22 @@ from scallax.errors import UnboundVariableError as UnboundVariableError
 from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
+    from scallax.context import Context as Context
+    from scallax.context import CsvFile as CsvFile
     from scallax.explanation import explain_plan as explain_plan
     from scallax.mappings import InputMapping as InputMapping
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.specification import Specification as Specification
+    from scallax.tables import Table as Table
 
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
+    "Context": "scallax.context",
+    "CsvFile": "scallax.context",
     "InputMapping": "scallax.mappings",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
+    "Table": "scallax.tables",
     "explain_plan": "scallax.explanation",
 }
 

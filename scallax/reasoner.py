@@ -26,7 +26,7 @@ from scallax.batch import (
     pull_back_batch,
 )
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
-from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
+from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store, with_tables
 from scallax.grounding.layout import GroundProgram
 from scallax.imports import read_imports
 from scallax.mappings import show_tuple
@@ -34,6 +34,7 @@ from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
 from scallax.provenance import resolve_provenance
 from scallax.specification import Specification, from_json
+from scallax.tables import Table
 
 T = TypeVar("T")
 Logits = tuple[ArrayLike, ...]
@@ -57,6 +58,8 @@ class Reasoner:
     With more than 10 proofs, an output whose proofs take too many decisions to count raises UnsupportedError in eager
     calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
 
+    `facts` are lists of facts by relation, or a `scallax.Table` whose rows are the facts: a file or a database.
+
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
     `early_discard` changes no value here and is kept with the specification.
 
@@ -73,7 +76,7 @@ class Reasoner:
         train_k: int | None = None,
         test_k: int | None = None,
         file: str | Path | None = None,
-        facts: Mapping[str, Iterable] | None = None,
+        facts: Mapping[str, Iterable | Table] | None = None,
         rules: Sequence[str] | None = None,
         relations: Sequence[tuple[str, object]] | None = None,
         input_mappings: Mapping[str, object] | None = None,
@@ -88,6 +91,7 @@ class Reasoner:
         wmc_with_disjunctions: bool | None = None,
     ):
         source = read_file(file)
+        tables = {name: given for name, given in (facts or {}).items() if isinstance(given, Table)}
         specification = specify(
             program=program,
             file=None if source is None else source.text,
@@ -96,7 +100,7 @@ class Reasoner:
             train_k=train_k,
             test_k=test_k,
             wmc_with_disjunctions=wmc_with_disjunctions,
-            facts=facts,
+            facts={name: given for name, given in (facts or {}).items() if name not in tables},
             rules=rules,
             relations=relations,
             input_mappings=input_mappings,
@@ -113,7 +117,8 @@ class Reasoner:
         file_name = "" if source is None else source.name
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
-        self._start(ground(specification, program_sources(specification, file_name)))
+        sources = program_sources(specification, file_name)
+        self._start(ground(with_tables(specification, tables, sources), sources))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
