@@ -58,6 +58,8 @@ def specify(
     """
     if program is not None and not isinstance(program, str):
         raise InputError(f"`program` is a {type(program).__name__}; it must be the program's text")
+    if program is not None and program.endswith(".scl") and "\n" not in program:
+        raise InputError(Diagnostic(f"`program` is the name of a file, `{program}`", hint="give it as `file=`"))
     untagged = _read_names(non_probabilistic, "non_probabilistic")
     mappings = _read_input_mappings(input_mappings or {}, retain_topk or {}, untagged)
     outputs, keyed = read_outputs(output_relation, output_mapping, output_mappings)

@@ -2,12 +2,11 @@
 
 import html
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import Any, final, overload
 
 from scallax import ir
-from scallax.errors import Diagnostic, InputError
 from scallax.mappings import show_tuple
+from scallax.tables import optional_package
 from scallax.values import Value
 
 # Rows that are shown of a relation; the rest is counted.
@@ -77,12 +76,12 @@ class Collection(Sequence):
     __hash__ = None  # pyright: ignore[reportAssignmentType]  # equal to lists, which have no hash
 
     def to_pandas(self) -> Any:
-        """A `pandas.DataFrame` of the columns, behind one of the tags: `tag`, or `_tag` where a column has that name."""
-        return _package("pandas").DataFrame(self._columns())
+        """A `pandas.DataFrame` of the columns, behind `tag`, or `_tag` where a column has that name."""
+        return optional_package("pandas").DataFrame(self._columns())
 
     def to_arrow(self) -> Any:
         """A `pyarrow.Table` with the columns of `to_pandas`."""
-        return _package("pyarrow").table(self._columns())
+        return optional_package("pyarrow").table(self._columns())
 
     def _columns(self) -> dict[str, list]:
         columns = {name: [values[i] for values in self._tuples] for i, name in enumerate(self.field_names)}
@@ -107,7 +106,7 @@ class Collection(Sequence):
         return [[tag, *row] for tag, row in zip(shown, rows, strict=True)]
 
     def _numbers(self, tags: Sequence[Any]) -> list:
-        return [float(tag) for tag in tags] if self._arrays else list(tags)
+        return [tag.item() for tag in tags] if self._arrays else list(tags)
 
     def _title(self) -> str:
         return f"{self.name}: {len(self):,} tuple{'' if len(self) == 1 else 's'}"
@@ -118,14 +117,14 @@ class Collection(Sequence):
 
     def __str__(self) -> str:
         """A table of the first tuples."""
-        header, rows = self._header(), self._shown()
+        header, rows, rest = self._header(), self._shown(), self._rest()
         lines = [self._title()]
         if header and rows:
             widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
             for cells in (header, ["─" * width for width in widths], *rows):
                 shown = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
                 lines.append("  ".join(shown).rstrip())
-        return "\n".join([*lines, *([self._rest()] if self._rest() else [])])  # pyright: ignore[reportArgumentType]
+        return "\n".join(lines if rest is None else [*lines, rest])
 
     def __repr__(self) -> str:
         shown = ", ".join(self.name + show_tuple(values) for values in self._tuples[:3])
@@ -140,13 +139,6 @@ class Collection(Sequence):
         rest = "" if self._rest() is None else f"<p>{self._rest()}</p>"
         title = f"<caption>{html.escape(self._title())}</caption>"
         return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
-
-
-def _package(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:  # it is not installed
-        raise InputError(Diagnostic(f"this needs the package `{name}`", hint=f"pip install {name}")) from None
 
 
 def _show(value: object) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -52,9 +51,7 @@ class Computation:
         self.relations: list[tuple[ir.Relation, list[tuple[Value, ...]]]] = [
             (relation, grounding.tuples(relation.name)) for relation in outputs
         ]
-        operands = np.concatenate(
-            [np.zeros(0, np.int64), *(grounding.operands(relation.name) for relation in outputs)]
-        )
+        operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(relation.name) for relation in outputs)])
         counts = [len(tuples) for _, tuples in self.relations]
         self.starts = [0, *np.cumsum(counts).tolist()]
         self.num_outputs = len(operands)
@@ -113,4 +110,3 @@ class Computation:
             relation, tuples = self.relations[number]
             shown = show_tuple(tuples[place - self.starts[number]])
             raise UnsupportedError(replace(refusal, message=f"`{relation.name}{shown}`: {refusal.message}"))
-

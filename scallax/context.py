@@ -120,11 +120,10 @@ class AbstractContext(ABC):
         self,
         name: str,
         types: object,
-        *,
         input_mapping: object = None,
         retain_topk: int | None = None,
         non_probabilistic: bool = False,
-        load_csv: "str | Path | CsvFile | None" = None,
+        load_csv: Any = None,
     ) -> None:
         """Declares a relation: `types` is a tuple of column types, or one type for a relation of one column.
 
@@ -149,9 +148,7 @@ class AbstractContext(ABC):
             self.state.draft = before
             raise
 
-    def add_facts(
-        self, relation: str, elements: Iterable, disjunctions: Iterable[Iterable[int]] | None = None
-    ) -> None:
+    def add_facts(self, relation: str, elements: Iterable, disjunctions: Iterable[Iterable[int]] | None = None) -> None:
         """Adds facts: tuples, or pairs `(tag, tuple)` under a provenance with tags; a value stands for its 1-tuple.
 
         A tag is a number, a bool, a scalar array, or None for a certain fact. Each list of `disjunctions` names
@@ -209,12 +206,7 @@ class AbstractContext(ABC):
 
     def load_csv(self, relation: str, file: "str | Path | CsvFile") -> None:
         """Adds the facts of a CSV file with columns by position; `load` takes columns by name."""
-        file = file if isinstance(file, CsvFile) else CsvFile(file)
-        declared = self.state.draft.relation(relation)
-        span = Span(Source(f"{relation}: {file.path}", f"<file of {relation}>"), 0, len(relation))
-        options = (str(file.path), file.delimiter, file.has_header, file.has_probability)
-        facts = read_facts(ir.FactsFile(relation, *options, tuple(file.keys), tuple(file.fields), span), declared)
-        self.state.draft = self.state.draft.with_facts(relation, [t for t, _ in facts], tuple(v for _, v in facts))
+        self.state.draft = with_csv(self.state.draft, relation, file if isinstance(file, CsvFile) else CsvFile(file))
 
     def set_non_probabilistic(self, relations: str | Iterable[str], non_probabilistic: bool = True) -> None:
         """Whether facts of these relations are given without tags from now on."""
@@ -297,6 +289,7 @@ class AbstractContext(ABC):
         )
         check_options(options)
         twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self))
         twin.state = replace(self.state, options=options, results=dict(self.state.results))
         return twin
 
@@ -449,10 +442,11 @@ class AbstractContext(ABC):
     def __getstate__(self) -> dict:
         """Texts, facts and options: what `run()` computes is computed again."""
         draft = replace(self.state.draft, program=Draft().program)
-        return {"state": replace(self.state, draft=draft, results={}, run_draft=None, run_options=None)}
+        return {**vars(self), "state": replace(self.state, draft=draft, results={}, run_draft=None, run_options=None)}
 
     def __setstate__(self, saved: dict) -> None:
-        self.state = replace(saved["state"], draft=saved["state"].draft.analysed())
+        vars(self).update(saved)
+        self.state.draft = self.state.draft.analysed()
 
     def __repr__(self) -> str:
         count = self.num_relations()
@@ -465,7 +459,7 @@ class AbstractContext(ABC):
         number = 1 + sum(source.name.startswith(f"<{kind} ") for source in self.state.draft.sources)
         return Source(text, f"<{kind} {number}>")
 
-    def _tag(self, tag: object, what: str) -> object:
+    def _tag(self, tag: Any, what: str) -> object:
         if isinstance(tag, np.generic) or (isinstance(tag, np.ndarray) and tag.ndim == 0):
             tag = tag.item()
         if tag is None or isinstance(tag, bool):
@@ -475,14 +469,14 @@ class AbstractContext(ABC):
                 raise InputError(f"{what} has the tag {tag}; it must be finite")
             return tag
         if self.is_array(tag):
-            if math.prod(tag.shape) != 1:  # pyright: ignore[reportAttributeAccessIssue]  # an array has a shape
+            if math.prod(tag.shape) != 1:
                 hint = "give each fact a scalar: `zip(tags, tuples)` pairs them"
                 raise InputError(Diagnostic(f"{what} has an array of shape {tuple(tag.shape)} for a tag", hint=hint))
             return tag
         raise InputError(f"{what} has the tag {tag!r}; it must be a number, a bool, a scalar array or None")
 
     def _number(self, tag: Any) -> float | bool:
-        return float(tag) if self.is_array(tag) else tag
+        return tag.item() if self.is_array(tag) else tag
 
 
 @final
@@ -535,6 +529,15 @@ class Context(AbstractContext):
 
     def scalars(self, values: Any) -> list[Any]:
         return list(values)
+
+
+def with_csv(draft: Draft, relation: str, file: CsvFile) -> Draft:
+    """A draft with the facts of a CSV file."""
+    declared = draft.relation(relation)
+    span = Span(Source(f"{relation}: {file.path}", f"<file of {relation}>"), 0, len(relation))
+    options = (str(file.path), file.delimiter, file.has_header, file.has_probability)
+    facts = read_facts(ir.FactsFile(relation, *options, tuple(file.keys), tuple(file.fields), span), declared)
+    return draft.with_facts(relation, [tag for tag, _ in facts], tuple(values for _, values in facts))
 
 
 def check_options(options: Options) -> None:

@@ -22,6 +22,9 @@ from scallax.values import Value
 _RULE_WORD = re.compile(r"\s*(@|rel\b)")
 
 
+_EMPTY = ir.Program((), (), (), ())
+
+
 @dataclass(frozen=True, slots=True)
 class FactBatch:
     """Facts of one relation that were given at once.
@@ -50,7 +53,7 @@ class Draft:
     batches: tuple[FactBatch, ...] = ()
     mappings: tuple[tuple[str, InputMapping], ...] = ()
     untagged: frozenset[str] = frozenset()
-    program: ir.Program = ir.Program((), (), (), ())
+    program: ir.Program = _EMPTY
 
     def relation(self, name: str) -> ir.Relation:
         """InputError if the program has no such relation."""

@@ -185,5 +185,6 @@ def _float(text: str) -> float | None:
 
 
 def read_tag(text: str) -> float | bool | None:
+    """A text as a tag, None if it is none."""
     found = _TRUTHS.get(text.strip())
     return _float(text) if found is None else found

@@ -220,9 +220,7 @@ def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Prog
         raise
 
 
-def with_tables(
-    specification: Specification, tables: Mapping[str, Table], sources: Sequence[Source]
-) -> Specification:
+def with_tables(specification: Specification, tables: Mapping[str, Table], sources: Sequence[Source]) -> Specification:
     """The specification with the rows of tables, by relation, as further facts. InputError for what does not fit."""
     if not tables:
         return specification

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -76,6 +77,16 @@ def read_table(table: Table, relation: ir.Relation) -> TaggedTuples:
         tags = rows.parsed(tag, "no tag", lambda value: _read_number(value, is_text), may_lack=not is_text)
     rows.raise_problems()
     return list(zip(tags, zip(*values, strict=True) if values else [()] * len(tags), strict=True))
+
+
+def optional_package(name: str) -> Any:
+    """A package of the extra `tables`. InputError if it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError:  # it is not installed
+        raise InputError(
+            Diagnostic(f"this needs the package `{name.partition('.')[0]}`", hint="pip install 'scallax[tables]'")
+        ) from None
 
 
 @dataclass(slots=True)
@@ -217,14 +228,10 @@ def _read_json_lines(path: Path) -> _Rows:
 
 
 def _read_parquet(path: Path) -> _Rows:
+    pyarrow = optional_package("pyarrow")
+    parquet = optional_package("pyarrow.parquet")
     try:
-        import pyarrow.parquet
-    except ImportError:  # the package is not installed
-        raise InputError(
-            Diagnostic("Parquet files need the package `pyarrow`", hint="pip install 'scallax[tables]'")
-        ) from None
-    try:
-        loaded = pyarrow.parquet.read_table(path)
+        loaded = parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:  # no such file, no Parquet
         raise _unreadable(path, error) from None
     columns = [column.to_pylist() for column in loaded.columns]
@@ -240,11 +247,7 @@ def _read_sqlite(path: Path, table: Table, relation: str) -> _Rows:
 
 
 def _read_url(url: str, table: Table, relation: str) -> _Rows:
-    try:
-        import sqlalchemy
-    except ImportError:  # the package is not installed
-        hint = "pip install 'scallax[tables]', or give a connection"
-        raise InputError(Diagnostic("URLs of databases need the package `sqlalchemy`", hint=hint)) from None
+    sqlalchemy = optional_package("sqlalchemy")
     try:
         engine = sqlalchemy.create_engine(url)
         name = f"the database `{engine.url.render_as_string(hide_password=True)}`"
