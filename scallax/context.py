@@ -37,6 +37,7 @@ from scallax.tables import Table, read_table
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
     from scallax.computation import Computation
+    from scallax.proofs import Explanation
     from scallax.reasoner import Reasoner
 
 # Provenances whose facts and tuples have no tags, and those whose tags are computed without JAX.
@@ -339,6 +340,17 @@ class AbstractContext(ABC):
         return draft_reasoner(
             state.draft, state.options, options, self.is_array, output_relation, output_mapping, output_mappings
         )
+
+    def explain(self, relation: str, values: object, k: int | None = None) -> "Explanation":
+        """The `k` likeliest proofs of a tuple, from the facts that there are now; see `scallax.Reasoner.explain`."""
+        from scallax.drafted import CallOptions, draft_reasoner  # as in `reasoner`
+
+        draft = self.state.draft
+        draft.relation(relation)
+        batches = tuple(replace(batch, tags=tuple(map(self._number, batch.tags))) for batch in draft.batches)
+        draft = replace(draft, batches=batches, mappings=())
+        reasoner = draft_reasoner(draft, self.state.options, CallOptions(), lambda tag: False, relation, None, None)
+        return reasoner.explain(relation, values, k=k)
 
     def _outdated(self) -> list[str]:
         state = self.state
