@@ -241,16 +241,12 @@ class AbstractContext(ABC):
             "retain_k": retain_k,
             "sample_dim": sample_dim,
         }
-        given = {name: value for name, value in options.items() if value is not None and value is not False}
         self.state.draft.relation(relation)
         found = dict(self.state.draft.mappings).get(relation) if mapping is None else mapping
         if found is None:
             raise InputError(f"`{relation}` has no input mapping")
-        if isinstance(found, InputMapping):
-            found = InputMapping(found.entries, **{**found.options, **given})
-        else:
-            found = InputMapping(found, **options, sample_strategy=sample_strategy)
-        self.state.draft = self.state.draft.with_mapping(relation, found)
+        mapping = InputMapping(found, **options, sample_strategy=sample_strategy)
+        self.state.draft = self.state.draft.with_mapping(relation, mapping)
 
     # Options ------------------------------------------------------------------------------------------------------
 

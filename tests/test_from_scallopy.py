@@ -2,6 +2,8 @@
 
 import math
 import pickle
+import re
+import textwrap
 from argparse import ArgumentParser
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -270,6 +272,28 @@ def test_input_mappings_of_the_context():
     ctx.set_sample_topk_facts("digit", 1)
     m = ctx.forward_function("digit", range(4))
     assert m(digit=torch.tensor([[0.1, 0.2, 0.4, 0.3]])).tolist() == [[0.0, 0.0, pytest.approx(0.4), 0.0]]
+
+
+def test_input_mappings():
+    mapping = scallopy.InputMapping([[(0, "a"), (0, "b")], [(1, "a"), (1, "b")]], disjunctive_dim=1)
+    assert (mapping.shape, mapping.dimension, mapping.is_singleton) == ((2, 2), 2, False)
+    assert mapping[1, 0] == (1, "a")
+    assert [mapping[index] for index in mapping.all_indices()] == mapping.all_tuples()
+    with pytest.raises(IndexError, match="has no entry"):
+        mapping[2, 0]
+    copy = scallopy.Map(mapping, retain_k=1)
+    assert (copy.disjunctive_dim, copy.retain_k, copy.tuples) == (1, 1, mapping.tuples)
+
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "from_scallopy.md"
+
+
+def test_the_page_on_moving_over_runs_as_it_is():
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", DOCUMENT.read_text(), re.MULTILINE)
+    (program,) = [textwrap.dedent(block) for block in blocks if "ctx.run()" in block]
+    scope: dict = {}
+    exec(program, scope)
+    torch.testing.assert_close(scope["a"].grad, torch.tensor([0.1501, 0.6384, 0.07584]), rtol=0, atol=1e-4)
 
 
 def test_what_a_context_tells_of_its_provenance():
