@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from scallax.errors import Diagnostic
+from scallax.library import BUILT_IN, Library
 from scallax.source import Span
-from scallax.values import Value, ValueType
+from scallax.values import Scalar, Value, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`$function(arguments)` of a built-in function."""
+    """`$function(arguments)` of a built-in or foreign function."""
 
     function: str
     arguments: tuple["Expression", ...]
@@ -169,14 +170,14 @@ class Reduce:
     domain: str | None
     groups: tuple[Variable, ...]
     results: tuple[Variable, ...]
-    parameters: tuple[tuple[str, Value], ...]
+    parameters: tuple[tuple[str, Scalar], ...]
     is_discrete: bool
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignAtom:
-    """A built-in predicate that computes its outputs from its inputs, which the rest of the body binds."""
+    """A built-in or foreign predicate that computes its outputs from its inputs, which the rest of the body binds."""
 
     predicate: str
     inputs: tuple[Term, ...]
@@ -289,7 +290,8 @@ class Variant:
 class Program:
     """A checked program: every name resolved, every column typed, every variable bound.
 
-    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant.
+    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant. `library` is
+    what calls, predicates and aggregates mean.
     """
 
     relations: tuple[Relation, ...]
@@ -300,6 +302,9 @@ class Program:
     terms: tuple[str, ...] = ()
     files: tuple[FactsFile, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+    # The signatures of the foreign functions and the like that it uses, those aside that its attributes make.
+    foreign: tuple[str, ...] = ()
+    library: Library = field(default=BUILT_IN, compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = {relation.name: relation.columns for relation in self.relations}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from scallax.answers import Answer
 from scallax.errors import Diagnostic, InputError
+from scallax.tensors import TensorValue
 from scallax.values import Value
 
 
@@ -71,5 +72,7 @@ def _show(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _plain(value: Value) -> Value:
+def _plain(value: Value) -> object:
+    if isinstance(value, TensorValue):
+        return value.array.tolist()
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

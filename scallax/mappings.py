@@ -13,6 +13,7 @@ from scallax.errors import InputError, UnsupportedError
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
+from scallax.tensors import SupportsArray, TensorValue
 from scallax.values import Value, ValueType, canonical_time, plain_value
 
 Tuples = tuple[tuple[Value, ...], ...]
@@ -229,9 +230,9 @@ def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str, varia
 def fit_value(value: Value, kind: ValueType) -> Value:
     """A value that `kind` admits, as a column of that type holds it."""
     match kind:
-        case ValueType.F32:
+        case ValueType.F32 if isinstance(value, int | float):
             return float(np.float32(value))
-        case ValueType.F64:
+        case ValueType.F64 if isinstance(value, int | float):
             return float(value)
         case ValueType.DATETIME | ValueType.DURATION:
             canonical = canonical_time(str(value), kind)
@@ -274,9 +275,21 @@ def read_tuple(values: tuple, what: str) -> tuple[Value, ...]:
     for value in values:
         if isinstance(value, list | range):
             raise InputError(f"{what}: it is ragged: a list stands beside values")
-        if not is_value(value):
+        if not is_value(value) and not _is_array(value):
             raise InputError(f"{what}: {value!r} is no value; a value is an integer, a float, a bool or a string")
-    return tuple(map(_plain, values))
+    return tuple(_read_tensor(value, what) if _is_array(value) else _plain(value) for value in values)
+
+
+def _is_array(value: object) -> bool:
+    """Whether a Python object is an array, a value of type Tensor."""
+    return isinstance(value, SupportsArray) and not isinstance(value, TensorValue | np.generic | type)
+
+
+def _read_tensor(value, what: str) -> TensorValue:
+    try:
+        return TensorValue(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # no numbers, traced, on an accelerator, or with a gradient
+        raise InputError(f"{what}: it has an array that is no constant tensor on the host: {error}") from None
 
 
 def _read_product(mapping: dict, what: str) -> Entries:
@@ -311,7 +324,9 @@ def _read_nested(mapping: list | range, what: str) -> Entries:
 
 def is_value(value: object) -> bool:
     """Whether a Python object can stand in a tuple."""
-    return isinstance(value, bool | int | float | str | date | timedelta | np.bool_ | np.integer | np.floating)
+    return isinstance(
+        value, bool | int | float | str | date | timedelta | np.bool_ | np.integer | np.floating | TensorValue
+    )
 
 
 def _plain(value) -> Value:
@@ -320,7 +335,7 @@ def _plain(value) -> Value:
 
 def _kind(value: Value) -> tuple:
     match value:
-        case bool() | float():
+        case bool() | float() | TensorValue():
             return (type(value),)
         case int():
             return int, value < 0

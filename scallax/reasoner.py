@@ -26,9 +26,11 @@ from scallax.batch import (
 )
 from scallax.batch import probabilities as _sigmoids
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
-from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store, with_tables
+from scallax.foreign import ForeignItem
+from scallax.grounded import Grounded, Output, check_foreign, ground, provenance_of, restore, store, with_tables
 from scallax.grounding.layout import GroundProgram
 from scallax.imports import read_imports
+from scallax.library import read_foreign
 from scallax.mappings import read_entries, show_tuple
 from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
@@ -61,6 +63,9 @@ class Reasoner:
 
     `facts` are lists of facts by relation, or a `scallax.Table` whose rows are the facts: a file or a database.
 
+    `foreign` are the functions, predicates, aggregates and attributes of Python that the program may use: what
+    `scallax.foreign_function` and its like make. They are called while the program is grounded, and never afterwards.
+
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
     `early_discard` changes no value here and is kept with the specification.
 
@@ -90,7 +95,9 @@ class Reasoner:
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        foreign: Sequence[ForeignItem] = (),
     ):
+        library = read_foreign(foreign)
         source = read_file(file)
         tables = {name: given for name, given in (facts or {}).items() if isinstance(given, Table)}
         specification = specify(
@@ -119,26 +126,33 @@ class Reasoner:
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
         sources = program_sources(specification, file_name)
-        self._start(ground(with_tables(specification, tables, sources), sources))
+        self._start(ground(with_tables(specification, tables, sources, library), library, sources))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
     @classmethod
-    def from_specification(cls, specification: Specification) -> "Reasoner":
-        """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing."""
+    def from_specification(cls, specification: Specification, foreign: Sequence[ForeignItem] = ()) -> "Reasoner":
+        """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing.
+
+        CheckpointError if `foreign` lacks something that the program uses, or has it with another signature.
+        """
+        library = read_foreign(foreign)
+        check_foreign(specification, library)
         reasoner = cls.__new__(cls)
-        reasoner._start(ground(specification))
+        reasoner._start(ground(specification, library))
         return reasoner
 
     @classmethod
-    def from_json(cls, text: str) -> "Reasoner":
-        """The reasoner of `specification.to_json()`.
+    def from_json(cls, text: str, foreign: Sequence[ForeignItem] = ()) -> "Reasoner":
+        """The reasoner of `specification.to_json()`, with the functions of Python that it uses.
 
         CheckpointError if the text is damaged or no longer compiles to the same.
         """
         specification = from_json(text)
         try:
-            reasoner = cls.from_specification(specification)
+            reasoner = cls.from_specification(specification, foreign)
+        except CheckpointError:
+            raise
         except ScallaxError as error:  # a program that this version refuses
             raise CheckpointError(f"the saved program does not compile: {error}") from error
         differences = specification.differences(reasoner.specification)
@@ -147,10 +161,29 @@ class Reasoner:
         return reasoner
 
     @classmethod
-    def from_stored(cls, specification: Specification, stored: StoredGround) -> "Reasoner":
-        """The reasoner that gave `stored_ground`, without grounding. CheckpointError if the data are damaged."""
+    def from_stored(
+        cls, specification: Specification, stored: StoredGround, foreign: Sequence[ForeignItem] | None = None
+    ) -> "Reasoner":
+        """The reasoner that gave `stored_ground`, without grounding. CheckpointError if the data are damaged.
+
+        No function of Python is called. Without `foreign`, a program that uses some answers only what is stored.
+        """
+        library = None if foreign is None and specification.foreign else read_foreign(foreign or ())
+        if library is not None:
+            check_foreign(specification, library)
         reasoner = cls.__new__(cls)
-        reasoner._start(restore(specification, stored))
+        reasoner._start(restore(specification, stored, library))
+        return reasoner
+
+    def with_foreign(self, foreign: Sequence[ForeignItem]) -> "Reasoner":
+        """The same reasoner with the functions of Python that its program uses; shares the grounding.
+
+        CheckpointError if one is missing, or of another signature.
+        """
+        library = read_foreign(foreign)
+        check_foreign(self._specification, library)
+        reasoner = Reasoner.__new__(Reasoner)
+        reasoner._start(replace(self._grounded, library=library), self._specification, self._logits)
         return reasoner
 
     def stored_ground(self) -> StoredGround:
@@ -569,7 +602,10 @@ class Reasoner:
         return self
 
     def __reduce__(self):
-        return _restore, (self.specification.to_json(), {n: np.asarray(a) for n, a in self.parameters.items()})
+        parameters = {n: np.asarray(a) for n, a in self.parameters.items()}
+        # A pickle holds no code: without functions of Python, what was grounded with them must be in it.
+        stored = self.stored_ground() if self.specification.foreign else None
+        return _restore, (self.specification.to_json(), parameters, stored)
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
@@ -577,8 +613,9 @@ class Reasoner:
         return f"Reasoner({self._provenance.name}, inputs {inputs}, outputs {outputs})"
 
 
-def _restore(text: str, parameters: Mapping[str, np.ndarray]) -> Reasoner:
-    return Reasoner.from_json(text).with_parameters(parameters)
+def _restore(text: str, parameters: Mapping[str, np.ndarray], stored: StoredGround | None = None) -> Reasoner:
+    reasoner = Reasoner.from_json(text) if stored is None else Reasoner.from_stored(from_json(text), stored)
+    return reasoner.with_parameters(parameters)
 
 
 def _is_concrete(array: object) -> bool:

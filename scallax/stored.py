@@ -1,5 +1,6 @@
 """Ground programs and listed tuples as data and back: a checkpoint that holds them is ready without grounding."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
@@ -9,7 +10,8 @@ from scallax.errors import CheckpointError
 from scallax.grounding.layout import FIRST_LITERAL_ROW, GroundProgram
 from scallax.kernels.schedule import Schedule
 from scallax.mappings import Tuples
-from scallax.values import ValueType
+from scallax.tensors import TensorValue
+from scallax.values import Value, ValueType
 
 _SCHEDULES = ("tiles", "transpose")
 _STATIC = ("width", "branches", "use_rows", "num_heads", "num_sums")
@@ -63,7 +65,7 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgr
 
 
 def columns_data(tuples: Tuples, types: Sequence[ValueType]) -> tuple[dict, dict[str, np.ndarray]]:
-    """A table of tuples: its length as data, and for each column an array, or two for texts and wide integers."""
+    """A table of tuples: its length as data, and for each column an array, or two for texts, tensors, wide integers."""
     arrays: dict[str, np.ndarray] = {}
     for number, type in enumerate(types):
         values = [row[number] for row in tuples]
@@ -77,7 +79,7 @@ def columns_data(tuples: Tuples, types: Sequence[ValueType]) -> tuple[dict, dict
             case _ if type.is_integer and type not in (ValueType.I128, ValueType.U128):
                 arrays[f"{number}"] = np.array(values, np.int64)
             case _:
-                texts = [str(value).encode() for value in values]
+                texts = [_text(value).encode() for value in values]
                 arrays[f"{number}"] = np.frombuffer(b"".join(texts), np.uint8)
                 arrays[f"{number}.ends"] = np.cumsum([len(text) for text in texts], dtype=np.int64)
     return {"num_tuples": len(tuples)}, arrays
@@ -101,11 +103,17 @@ def read_columns(data: Mapping, arrays: Mapping[str, np.ndarray], types: Sequenc
             try:
                 values = [text[a:b].decode() for a, b in zip([0, *ends.tolist()], ends.tolist(), strict=False)]
                 values = [int(value) for value in values] if type.is_integer else values
+                if type is ValueType.TENSOR:
+                    values = [TensorValue.of_data(json.loads(value)) for value in values]
             except ValueError:  # damaged text
                 raise CheckpointError(_DAMAGED) from None
         _require(len(values) == count)
         columns.append(values)
     return tuple(zip(*columns, strict=True))
+
+
+def _text(value: Value) -> str:
+    return json.dumps(value.data()) if isinstance(value, TensorValue) else str(value)
 
 
 def _check_indices(program: GroundProgram) -> None:

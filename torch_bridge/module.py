@@ -1,6 +1,7 @@
 """A Scallop program as a layer of a torch model."""
 
 import copy
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from scallax.artifact import StoredGround
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
+from scallax.foreign import ForeignItem
 from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from torch_bridge.autograd import apply
-from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
+from torch_bridge.foreign import as_torch
+from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
 
 EXTRA_STATE = "_extra_state"
 # Distributed checkpoints load a tensor only into one of the same length: round it up.
@@ -31,7 +35,8 @@ class Module(torch.nn.Module):
     The tags of the relations in `trainable` are the module's only parameters, logits named and shaped as
     `scallax.Reasoner.parameters` are; `.to()` and `.half()` change these alone, for all else the inputs decide.
     `state_dict()` carries the program, and `load_state_dict()` refuses another one. The module can be pickled, and
-    loaded by `torch.load` with its safe default.
+    loaded by `torch.load` with its safe default: of a program with functions of Python (`foreign`) the file holds what
+    was grounded with them, and `torch_bridge.load` gives them to the module.
     """
 
     reasoner: Reasoner
@@ -64,6 +69,7 @@ class Module(torch.nn.Module):
         dispatch: str = "parallel",
         sparse_jacobian: bool = False,
         monitors: Sequence[str] = (),
+        foreign: Sequence[ForeignItem] = (),
     ):
         super().__init__()
         refuse_monitors(monitors)
@@ -87,6 +93,7 @@ class Module(torch.nn.Module):
             early_discard=early_discard,
             iter_limit=iter_limit,
             retain_topk=retain_topk,
+            foreign=as_torch(foreign),
         )
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
@@ -250,19 +257,38 @@ class Module(torch.nn.Module):
     def __getstate__(self) -> dict:
         state = super().__getstate__()
         del state["reasoner"]
-        return {**state, "specification": self.specification.to_json()}
+        state["specification"] = self.specification.to_json()
+        if self.specification.foreign:
+            # A file holds no code: what was grounded with functions of Python must be in it.
+            stored = self.reasoner.stored_ground()
+            arrays = {name: from_numpy(np.asarray(array)) for name, array in stored.arrays.items()}
+            state["ground"] = {"data": json.dumps(stored.data), "arrays": arrays}
+        return state
 
     def __setstate__(self, state: dict) -> None:
         state = dict(state)
         text = state.pop("specification", None)
         if not isinstance(text, str):
             raise CheckpointError("the saved module holds no specification")
+        ground = state.pop("ground", None)
         super().__setstate__(state)
-        self.reasoner = Reasoner.from_json(text)
+        self.reasoner = Reasoner.from_json(text) if ground is None else _restore(text, ground)
         saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:
             raise CheckpointError(f"the saved module has parameters of shapes {saved}; its program has {expected}")
+
+
+def _restore(text: str, ground: object) -> Reasoner:
+    match ground:
+        case {"data": str() as data, "arrays": dict() as tensors}:
+            try:
+                stored = StoredGround(json.loads(data), {name: to_numpy(tensor) for name, tensor in tensors.items()})
+            except (ValueError, AttributeError) as error:  # damaged or crafted data
+                raise CheckpointError(f"the stored grounding is damaged: {error}") from None
+            return Reasoner.from_stored(from_json(text), stored)
+        case _:
+            raise CheckpointError("the stored grounding is damaged: it has no data and arrays")
 
 
 class _MissingProgram(str):

@@ -1,10 +1,11 @@
 """Relational algebra of rule bodies: left-deep pipelines over tables whose columns are variables."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scallax import ir
 from scallax.ir import print_expression, print_reduce
+from scallax.library import BUILT_IN, Library
 from scallax.values import ValueType
 
 
@@ -205,3 +206,4 @@ class Plan:
     variants: tuple[ir.Variant, ...] = ()
     # Terms that exist before anything is derived.
     terms: tuple[str, ...] = ()
+    library: Library = field(default=BUILT_IN, compare=False, repr=False)

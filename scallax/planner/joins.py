@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from scallax import ir
+from scallax.functions import FUNCTIONS
 from scallax.planner.algebra import (
     AntiJoin,
     Argument,
@@ -66,7 +67,9 @@ class _JoinPlanner:
             return True
         ready = {
             position: expected_matches(
-                literal.predicate, [term.value if isinstance(term, ir.Constant) else None for term in literal.inputs]
+                literal.predicate,
+                [term.value if isinstance(term, ir.Constant) else None for term in literal.inputs],
+                len(literal.outputs),
             )
             for position, literal in self.others.items()
             if isinstance(literal, ir.ForeignAtom) and not literal.is_negated and self._has_inputs(literal)
@@ -194,8 +197,11 @@ def variable_names(expression: ir.Expression) -> frozenset[str]:
 
 
 def _can_fail(expression: ir.Expression) -> bool:
+    """Whether it divides integers, or calls a function of Python."""
     return any(
-        isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float for part in ir.parts(expression)
+        (isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float)
+        or (isinstance(part, ir.Call) and part.function not in FUNCTIONS)
+        for part in ir.parts(expression)
     )
 
 
@@ -213,7 +219,8 @@ def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
     for expression in (*rule.head, *bindings, *(() if rule.tag is None else (rule.tag,))):
         needed |= variable_names(expression)
     has_literals = rule.tag is not None or any(
-        isinstance(step, Generate) and PREDICATES[step.predicate].probability is not None for step in steps
+        isinstance(step, Generate) and step.predicate in PREDICATES and PREDICATES[step.predicate].has_literals
+        for step in steps
     )
     pruned: list[Step] = []
     bound = [_binds(step) for step in steps]

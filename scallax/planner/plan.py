@@ -32,6 +32,7 @@ def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
         derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
         variants=program.variants,
         terms=program.terms,
+        library=program.library,
     )
 
 
