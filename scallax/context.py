@@ -7,6 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -26,6 +27,7 @@ from scallax.draft import (
 )
 from scallax.errors import Diagnostic, InputError
 from scallax.files import read_facts
+from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.grounding.fixpoint import Limits
 from scallax.mappings import InputMapping, read_tuple
 from scallax.planner.plan import plan
@@ -60,7 +62,10 @@ class CsvFile:
 
 @dataclass(slots=True)
 class ContextState:
-    """What a context is made of. `results` are those of the last run, of the draft `run_draft` under `run_options`."""
+    """What a context is made of. `foreign` are foreign items as they were registered.
+
+    `results` are those of the last run, of the draft `run_draft` under `run_options`.
+    """
 
     options: Options
     train_k: int | None = None
@@ -70,6 +75,7 @@ class ContextState:
     results: dict[str, Collection] = field(default_factory=dict)
     run_draft: Draft | None = None
     run_options: Options | None = None
+    foreign: tuple[ForeignItem, ...] = ()
 
 
 class AbstractContext(ABC):
@@ -88,6 +94,10 @@ class AbstractContext(ABC):
     @abstractmethod
     def evaluate(self, computation: "Computation", tags: Sequence[object]) -> Any:
         """The tags of all tuples, an array `[outputs]`, for the computation's inputs: scalars and floats."""
+
+    @abstractmethod
+    def adapted(self, item: ForeignItem) -> ForeignItem:
+        """A foreign item as the context calls it."""
 
     @abstractmethod
     def scalars(self, values: Any) -> list[Any]:
@@ -247,6 +257,22 @@ class AbstractContext(ABC):
             raise InputError(f"`{relation}` has no input mapping")
         mapping = InputMapping(found, **options, sample_strategy=sample_strategy)
         self.state.draft = self.state.draft.with_mapping(relation, mapping)
+
+    def register_foreign_function(self, function: ForeignFunction) -> None:
+        """Adds a function `$name(…)` that `foreign_function` has made of one of Python."""
+        self._register(function, ForeignFunction, "foreign_function")
+
+    def register_foreign_predicate(self, predicate: ForeignPredicate) -> None:
+        """Adds a predicate that `foreign_predicate` has made of a generator."""
+        self._register(predicate, ForeignPredicate, "foreign_predicate")
+
+    def register_foreign_aggregate(self, aggregate: ForeignAggregate) -> None:
+        """Adds an aggregate that `foreign_aggregate` has made of a function."""
+        self._register(aggregate, ForeignAggregate, "foreign_aggregate")
+
+    def register_foreign_attribute(self, attribute: ForeignAttribute) -> None:
+        """Adds an attribute `@name` that `foreign_attribute` has made of a function."""
+        self._register(attribute, ForeignAttribute, "foreign_attribute")
 
     # Options ------------------------------------------------------------------------------------------------------
 
@@ -449,12 +475,22 @@ class AbstractContext(ABC):
 
     def __getstate__(self) -> dict:
         """Texts, facts and options: what `run()` computes is computed again."""
-        draft = replace(self.state.draft, program=Draft().program)
-        return {**vars(self), "state": replace(self.state, draft=draft, results={}, run_draft=None, run_options=None)}
+        state = self.state
+        options = {"train_k": state.train_k, "test_k": state.test_k, "early_discard": state.early_discard}
+        saved = {
+            "options": {"options": state.options, **options},
+            "parts": state.draft.parts,
+            "foreign": tuple(map(_reference, state.foreign)),
+        }
+        return {**{name: value for name, value in vars(self).items() if name != "state"}, "saved": saved}
 
-    def __setstate__(self, saved: dict) -> None:
-        vars(self).update(saved)
-        self.state.draft = self.state.draft.analysed()
+    def __setstate__(self, state: dict) -> None:
+        state = dict(state)
+        saved = state.pop("saved")
+        vars(self).update(state)
+        self.state = ContextState(**saved["options"])
+        self.state.foreign = tuple(reference.item() for reference in saved["foreign"])
+        self.state.draft = Draft(*saved["parts"], foreign=tuple(map(self.adapted, self.state.foreign))).analysed()
 
     def __repr__(self) -> str:
         count = self.num_relations()
@@ -462,6 +498,14 @@ class AbstractContext(ABC):
 
     def _add(self, source: Source) -> None:
         self.state.draft = self.state.draft.with_sources(source)
+
+    def _register(self, item: object, kind: type, decorator: str) -> None:
+        if not isinstance(item, kind):
+            hint = f"decorate it with `{decorator}`"
+            raise InputError(Diagnostic(f"{item!r} is not what `{decorator}` makes", hint=hint))
+        assert isinstance(item, ForeignItem)
+        self.state.draft = self.state.draft.with_foreign(self.adapted(item))
+        self.state.foreign = (*self.state.foreign, item)
 
     def _source(self, text: str, kind: str) -> Source:
         number = 1 + sum(source.name.startswith(f"<{kind} ") for source in self.state.draft.sources)
@@ -501,7 +545,8 @@ class Context(AbstractContext):
     A provenance without tags (`unit`, `proofs`) takes tuples for facts and gives tuples; the others take and give pairs
     `(tag, tuple)`, where None for a tag means certain. Tags may be JAX scalars, traced ones too: then, and under
     `diff…` provenances, the tags of tuples are JAX scalars, and `jax.grad` goes through. `reasoner` makes a compiled
-    function of the context. What raises leaves the context as it was.
+    function of the context. What raises leaves the context as it was. `foreign` are functions of Python and the like,
+    as in `Reasoner`.
     """
 
     def __init__(
@@ -515,11 +560,14 @@ class Context(AbstractContext):
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         limits: Limits | None = None,
+        foreign: Sequence[ForeignItem] = (),
     ):
         options = Options(provenance, k, wmc_with_disjunctions, limits=limits or Limits())
         check_options(options)
         self.state = ContextState(options, train_k, test_k, early_discard)
         self.set_iter_limit(iter_limit)
+        self.state.draft = self.state.draft.with_foreign(*foreign)
+        self.state.foreign = tuple(foreign)
 
     def is_array(self, tag: object) -> bool:
         # Where JAX is not loaded there is none of its arrays.
@@ -537,6 +585,36 @@ class Context(AbstractContext):
 
     def scalars(self, values: Any) -> list[Any]:
         return list(values)
+
+    def adapted(self, item: ForeignItem) -> ForeignItem:
+        return item
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Where a foreign item is found: a pickle holds no code."""
+
+    module: str
+    name: str
+
+    def item(self) -> ForeignItem:
+        found: Any = import_module(self.module)
+        for part in self.name.split("."):
+            found = getattr(found, part)
+        return found
+
+
+def _reference(item: ForeignItem) -> _Reference:
+    """InputError for an item that is not found under the name of its function."""
+    reference = _Reference(item.function.__module__, item.function.__qualname__)
+    try:
+        is_found = reference.item() is item
+    except (ImportError, AttributeError):  # it was defined within a function
+        is_found = False
+    if not is_found:
+        message = f"`{reference.name}` cannot be pickled: it is no attribute of the module `{reference.module}`"
+        raise InputError(Diagnostic(message, hint="define it at the top of a module, under its own name"))
+    return reference
 
 
 def with_csv(draft: Draft, relation: str, file: CsvFile) -> Draft:

@@ -11,7 +11,9 @@ from scallax import ir
 from scallax.arguments import unknown_name
 from scallax.engine import GivenFacts, analyse_program
 from scallax.errors import Diagnostic, InputError, ParseError, TypeInferenceError, UnsupportedError
+from scallax.foreign import ForeignItem
 from scallax.imports import read_imports
+from scallax.library import read_foreign
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.planner.plan import plan
 from scallax.source import Source
@@ -45,7 +47,7 @@ class FactBatch:
 class Draft:
     """What a context holds. `imports` are the files that `sources` import; `program` is what all of it says.
 
-    `untagged` are relations whose facts have no tags.
+    `untagged` are relations whose facts have no tags; `foreign` are functions of Python and the like.
     """
 
     imports: tuple[Source, ...] = ()
@@ -53,7 +55,13 @@ class Draft:
     batches: tuple[FactBatch, ...] = ()
     mappings: tuple[tuple[str, InputMapping], ...] = ()
     untagged: frozenset[str] = frozenset()
+    foreign: tuple[ForeignItem, ...] = ()
     program: ir.Program = _EMPTY
+
+    @property
+    def parts(self) -> tuple:
+        """All but foreign items and the program, in the order of the fields: data only."""
+        return self.imports, self.sources, self.batches, self.mappings, self.untagged
 
     def relation(self, name: str) -> ir.Relation:
         """InputError if the program has no such relation."""
@@ -98,6 +106,10 @@ class Draft:
             found[relation] = InputMapping(entries, **mapping.options)
         return replace(self, mappings=tuple(sorted(found.items(), key=lambda item: item[0])))
 
+    def with_foreign(self, *items: ForeignItem) -> "Draft":
+        """Adds functions of Python and the like. InputError if a name is taken."""
+        return replace(self, foreign=(*self.foreign, *items)).analysed()
+
     def with_rule(self, rule: str, demand: str | None, tag: object) -> "Draft":
         """Adds a rule, given without `rel`; all its derivations share one fact with the tag unless that is None."""
         if not isinstance(rule, str):
@@ -126,7 +138,7 @@ class Draft:
         for relation, mapping in self.mappings:
             examples.setdefault(relation, []).extend(mapping.tuples)
         given = {relation: typical_tuples(tuples) for relation, tuples in examples.items()}
-        program = analyse_program([*self.imports, *self.sources], given)
+        program = analyse_program([*self.imports, *self.sources], given, read_foreign(self.foreign))
         plan(program, computed_relations(program))
         columns = {relation.name: relation.columns for relation in program.relations}
         known = {relation.name: relation.columns for relation in self.program.relations}

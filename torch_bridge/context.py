@@ -12,6 +12,8 @@ from torch.autograd.function import once_differentiable
 from scallax.answers import Options
 from scallax.context import AbstractContext, ContextState, CsvFile, check_options, with_csv
 from scallax.errors import UnsupportedError
+from scallax.foreign import ForeignItem
+from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
 from torch_bridge.module import Module, refuse_monitors
 from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_torch
@@ -68,6 +70,9 @@ class ScallopContext(AbstractContext):
         dtype = torch.float64 if is_double else torch.float32
         stacked = torch.stack([torch.as_tensor(tag, dtype=dtype, device=device).reshape(()) for tag in tags])
         return _EvaluateTags.apply(computation, stacked)
+
+    def adapted(self, item: ForeignItem) -> ForeignItem:
+        return as_torch([item])[0]
 
     def scalars(self, values: torch.Tensor) -> list[torch.Tensor]:
         return list(values.unbind())

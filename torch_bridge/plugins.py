@@ -1,11 +1,15 @@
 """Plugins: packages that add foreign functions, relations and rules to a context."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, final
 
+from scallax.attributes import ErrorAction
+from scallax.declaring import foreign_attribute, foreign_function, foreign_predicate
 from scallax.errors import Diagnostic, InputError
+from scallax.files import text_reader
+from scallax.values import ValueType
 from torch_bridge.context import ScallopContext
 
 GROUP = "scallop.plugin"
@@ -27,6 +31,91 @@ class Plugin:
 
     def load_into_ctx(self, ctx: ScallopContext) -> None:
         """Adds to a context what the plugin provides."""
+
+
+@final
+class CmdArgPlugin(Plugin):
+    """`@cmd_arg("-x", long="--xs", default=0) type x(i32)`: the relation's one fact is an argument of the command line.
+
+    The argument is read from those that no parser knew; without it and without a default the relation is empty.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._arguments: Sequence[str] = ()
+
+    def configure(self, args: Mapping[str, Any], unknown_args: Sequence[str]) -> None:
+        self._arguments = list(unknown_args)
+
+    def load_into_ctx(self, ctx: ScallopContext) -> None:
+        arguments = self._arguments
+
+        @foreign_attribute
+        def cmd_arg(item, short: str, *, long=None, default=None):
+            if len(item.relation_decls()) != 1 or len(item.relation_decl(0).arg_bindings) != 1:
+                return ErrorAction("`@cmd_arg` belongs before the type of one relation of one column")
+            declared = item.relation_decl(0)
+            kind = declared.arg_bindings[0].type
+            parser = ArgumentParser(add_help=False, exit_on_error=False)
+            names = [short] if long is None else [short, long]
+            parser.add_argument(*names, dest="value", default=default, type=_python_type(kind.value_type))
+            try:
+                value = parser.parse_known_args(list(arguments))[0].value
+            except ArgumentError as error:  # what was given is no value of the type
+                return ErrorAction(f"the command line is wrong: {error}")
+
+            @foreign_predicate(name=declared.name, input_arg_types=[], output_arg_types=[kind], tag_type=None)
+            def get_argument():
+                if value is not None:
+                    yield (value,)
+
+            return get_argument
+
+        ctx.register_foreign_attribute(cmd_arg)
+
+
+@final
+class PyEvalPlugin(Plugin):
+    """`@py_eval type $name(text: String) -> i32`: the function evaluates a text as an expression of Python.
+
+    Only for programs whose texts can be trusted with all that Python can do. A text that has no value drops the tuple.
+    """
+
+    def load_into_ctx(self, ctx: ScallopContext) -> None:
+        @foreign_attribute
+        def py_eval(item, *, suppress_warning=True):
+            types = item.function_decl_arg_types() if item.is_function_decl() else []
+            if len(types) != 1 or types[0].value_type is not ValueType.STRING:
+                return ErrorAction("`@py_eval` belongs before the type of a function of one String")
+
+            @foreign_function(
+                name=item.function_decl_name(),
+                arg_types=[types[0]],
+                ret_type=item.function_decl_ret_type(),
+                suppress_warning=suppress_warning,
+            )
+            def evaluate(text):
+                return eval(text)
+
+            return evaluate
+
+        ctx.register_foreign_attribute(py_eval)
+
+
+def _python_type(kind: ValueType | None) -> Callable[[str], Any]:
+    """Reads an argument of the command line as a value of a type."""
+    if kind is None:
+        return str
+    reader = text_reader(kind)
+
+    def read(text: str) -> Any:
+        value = reader(text)
+        if value is None:
+            raise ValueError
+        return value
+
+    read.__name__ = str(kind)
+    return read
 
 
 class PluginRegistry:
