@@ -36,6 +36,8 @@ from scallax.source import Source, Span
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
 from scallax.tables import Table, read_table
+from scallax.tensors import TensorValue
+from scallax.values import ValueType
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
     from scallax.computation import Computation
@@ -102,6 +104,10 @@ class AbstractContext(ABC):
     @abstractmethod
     def scalars(self, values: Any) -> list[Any]:
         """The scalars of an array `[tuples]`."""
+
+    @abstractmethod
+    def tensor(self, value: TensorValue) -> Any:
+        """A value of type Tensor as it stands in the tuples of a relation."""
 
     # Building -----------------------------------------------------------------------------------------------------
 
@@ -403,7 +409,7 @@ class AbstractContext(ABC):
             return [
                 Collection(
                     found.relation,
-                    found.tuples,
+                    self._readable(found.relation, found.tuples),
                     # The tuples that `bool` lists are true.
                     found.tags if tagless or found.tags is not None else [True] * len(found.tuples),
                 )
@@ -412,8 +418,21 @@ class AbstractContext(ABC):
         computation = compute(draft.program, outputs, options, given)
         values = self.evaluate(computation, inputs)
         return [
-            Collection(relation, tuples, self.scalars(values[start : start + len(tuples)]), arrays=True)
+            Collection(
+                relation,
+                self._readable(relation, tuples),
+                self.scalars(values[start : start + len(tuples)]),
+                arrays=True,
+            )
             for (relation, tuples), start in zip(computation.relations, computation.starts, strict=False)
+        ]
+
+    def _readable(self, relation: ir.Relation, tuples: Sequence[tuple]) -> Sequence[tuple]:
+        if ValueType.TENSOR not in relation.columns:
+            return tuples
+        return [
+            tuple(self.tensor(value) if isinstance(value, TensorValue) else value for value in values)
+            for values in tuples
         ]
 
     # Looking ------------------------------------------------------------------------------------------------------
@@ -588,6 +607,9 @@ class Context(AbstractContext):
 
     def adapted(self, item: ForeignItem) -> ForeignItem:
         return item
+
+    def tensor(self, value: TensorValue) -> TensorValue:
+        return value
 
 
 @dataclass(frozen=True, slots=True)

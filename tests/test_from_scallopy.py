@@ -320,6 +320,96 @@ def test_a_fork_is_a_copy():
     assert (len(ctx.relation("p")), list(fork.relation("p"))) == (0, [(0.5, (1,))])
 
 
+@scallopy.ff
+def add_all(*numbers: int) -> scallopy.i32:
+    return sum(numbers)
+
+
+@scallopy.foreign_predicate
+def primes(limit: int) -> scallopy.Facts[float, tuple[int]]:
+    for number in range(2, limit):
+        if all(number % divisor for divisor in range(2, number)):
+            yield 0.5, (number,)
+
+
+def with_functions(provenance: str = "topkproofs") -> scallopy.ScallopContext:
+    ctx = scallopy.ScallopContext(provenance=provenance)
+    ctx.register_foreign_function(add_all)
+    ctx.register_foreign_predicate(primes)
+    ctx.add_relation("limit", scallopy.i32)
+    ctx.add_facts("limit", [(None, (6,))])
+    ctx.add_rule("sum($add_all(n, m, p)) = limit(n), primes(n, m), primes(n, p), m < p")
+    return ctx
+
+
+def test_foreign_functions_and_predicates():
+    ctx = with_functions()
+    ctx.run()
+    assert list(ctx.relation("sum")) == [(0.25, (11,)), (0.25, (13,)), (0.25, (14,))]
+    restored = pickle.loads(pickle.dumps(ctx))
+    restored.run()
+    assert restored.relation("sum") == ctx.relation("sum")
+    assert ctx.forward_function("sum", [11, 12])().tolist() == [[0.25, 0.0]]
+
+
+def test_type_parameters_and_tensors():
+    number = scallopy.Generic(scallopy.Number)
+
+    @scallopy.foreign_function
+    def larger(x: number, y: number) -> number:
+        return max(x, y)
+
+    @scallopy.foreign_function
+    def total(x: scallopy.Tensor) -> scallopy.f32:
+        assert isinstance(x, torch.Tensor)
+        return x.sum().item()
+
+    ctx = scallopy.ScallopContext()
+    ctx.register_foreign_function(larger)
+    ctx.register_foreign_function(total)
+    ctx.add_relation("image", (int, scallopy.Tensor))
+    ctx.add_facts("image", [(0, torch.ones(3)), (1, torch.zeros(2))])
+    ctx.add_rule("best($larger($total(x), $total(y))) = image(0, x), image(1, y)")
+    ctx.run()
+    assert list(ctx.relation("best")) == [(3.0,)]
+    torch.testing.assert_close(ctx.relation("image")[0][1], torch.ones(3))
+    assert scallopy.torch_tensor_enabled()
+    with pytest.raises(scallopy.ScallaxError, match="cannot be pickled: it is no attribute of the module"):
+        pickle.dumps(ctx)
+
+
+def test_foreign_attributes():
+    @scallopy.foreign_attribute
+    def constant(item, value: int):
+        @scallopy.foreign_function(name=item.function_decl_name(), arg_types=[], ret_type=scallopy.i32)
+        def function():
+            return value
+
+        return function
+
+    ctx = scallopy.ScallopContext()
+    ctx.register_foreign_attribute(constant)
+    ctx.add_program("@constant(7) type $seven() -> i32\nrel a($seven())")
+    ctx.run()
+    assert list(ctx.relation("a")) == [(7,)]
+
+
+def test_the_plugins_of_the_reference():
+    registry = scallopy.PluginRegistry(load_stdlib=True)
+    registry.configure({}, ["-n", "5", "--other"])
+    program = '@cmd_arg("-n", long="--number") type number(i32)\n@py_eval type $value(text: String) -> i32'
+    ctx = scallopy.ScallopContext()
+    registry.load_into_ctx(ctx)
+    ctx.add_program(program + '\nrel a(n + $value("2 * 3")) = number(n)')
+    ctx.run()
+    assert list(ctx.relation("a")) == [(11,)]
+    registry.configure({}, ["-n", "five"])
+    ctx = scallopy.ScallopContext()
+    registry.load_into_ctx(ctx)
+    with pytest.raises(scallopy.ScallaxError, match="the command line is wrong: argument -n/--number: invalid i32"):
+        ctx.add_program(program)
+
+
 class Greeting(scallopy.Plugin):
     def __init__(self):
         super().__init__()
@@ -368,6 +458,8 @@ def test_plugins_are_configured_and_loaded(monkeypatch, capsys):
         (lambda: scallopy.ScallopContext(provenance="topkproof"), "did you mean `topkproofs`"),
         (lambda: scallopy.ScallopContext(monitors=["iteration"]), "monitors are not supported"),
         (lambda: scallopy.Module(program="query a", monitors=["iteration"]), "monitors are not supported"),
+        (lambda: scallopy.ScallopContext().register_foreign_function(len), "is not what `foreign_function` makes"),
+        (lambda: with_functions().register_foreign_predicate(primes), "has the predicate `primes` twice"),
         (lambda: scallopy.ScallopContext().relation("x"), "there is no relation `x`"),
         (lambda: scallopy.ScallopContext().set_sample_topk_facts("x", 1), "there is no relation `x`"),
         (lambda: scallopy.ScallopContext().forward_function("x"), "no relation `x`"),

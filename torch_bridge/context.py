@@ -13,10 +13,11 @@ from scallax.answers import Options
 from scallax.context import AbstractContext, ContextState, CsvFile, check_options, with_csv
 from scallax.errors import UnsupportedError
 from scallax.foreign import ForeignItem
+from scallax.tensors import TensorValue
 from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
 from torch_bridge.module import Module, refuse_monitors
-from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_torch
+from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 if TYPE_CHECKING:
     from scallax.computation import Computation
@@ -73,6 +74,9 @@ class ScallopContext(AbstractContext):
 
     def adapted(self, item: ForeignItem) -> ForeignItem:
         return as_torch([item])[0]
+
+    def tensor(self, value: TensorValue) -> torch.Tensor:
+        return from_numpy(value.array)
 
     def scalars(self, values: torch.Tensor) -> list[torch.Tensor]:
         return list(values.unbind())
