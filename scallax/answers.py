@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax import ir
-from scallax.engine import GivenFacts, ground_program
-from scallax.errors import Diagnostic, InputError, near_name
+from scallax.engine import GivenFacts, compile_outputs, ground_program
+from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.files import read_facts
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.fixpoint import Grounding, Limits
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # discrete programs do without JAX
     from scallax.computation import Computation
 
 # The provenances whose tags are no numbers: they are answered without JAX.
@@ -52,7 +52,7 @@ def answer(
     relations = {relation.name: relation for relation in program.relations}
     check_outputs(outputs, relations)
     if options.provenance not in _DISCRETE:
-        return _answer_numbers(program, outputs, options, given)
+        return _answer_numbers(program, [relations[name] for name in outputs], options, given)
     if options.provenance == "bool":
         program = _keep_true(program)
     given = [*file_facts(program), *given]
@@ -134,27 +134,57 @@ def _constrain_tag(rule: ir.Rule) -> ir.Rule:
 
 
 def _answer_numbers(
-    program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[GivenFacts]
+    program: ir.Program, outputs: Sequence[ir.Relation], options: Options, given: Sequence[GivenFacts]
 ) -> list[Answer]:
-    computation = compute(program, outputs, options, given)
-    tags = np.asarray(computation.evaluate(np.zeros(0, np.float32)))
-    answers = []
-    for (relation, tuples), start in zip(computation.relations, computation.starts, strict=False):
+    # JAX takes a second to import, and discrete programs do without.
+    from scallax.batch import Arguments, Signature, evaluate_batch
+    from scallax.provenance import resolve_provenance
+
+    provenance = resolve_provenance(
+        options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions
+    )
+    names = [relation.name for relation in outputs]
+    grounding = ground_program(
+        program,
+        provenance,
+        [*file_facts(program), *given],
+        names,
+        uniform_choices=options.wmc_with_disjunctions,
+        iter_limit=options.iter_limit,
+        limits=options.limits,
+    )
+    operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in names)])
+    tags = np.zeros(0, np.float32)
+    if len(operands):
+        compiled = compile_outputs(grounding, provenance, operands)
+        signature = Signature(provenance, (), (), len(operands))
+        tags = np.asarray(evaluate_batch(signature, compiled, Arguments(())))[0]
+    if provenance.refusal is not None and np.isnan(tags).any():
+        raise UnsupportedError(provenance.refusal)
+    return _split(outputs, grounding, tags)
+
+
+def _split(outputs: Sequence[ir.Relation], grounding: Grounding, tags: np.ndarray) -> list[Answer]:
+    answers, start = [], 0
+    for relation in outputs:
+        tuples = grounding.tuples(relation.name)
         # The shortest numbers that are equal to the tags in float32.
         numbers = [float(str(tag)) for tag in tags[start : start + len(tuples)]]
         answers.append(Answer(relation, tuples, numbers))
+        start += len(tuples)
     return answers
 
 
 def compute(
     program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[GivenFacts]
 ) -> "Computation":
-    """What `answer` evaluates under a provenance of numbers; the tags of `given` facts may be inputs. Imports JAX."""
-    # JAX takes a second to import, and discrete programs do without.
+    """The tags of all tuples of `outputs` as a function of those of the `given` facts that are inputs. Imports JAX."""
+    # As above.
     from scallax.computation import Computation
     from scallax.provenance import resolve_provenance
 
     relations = {relation.name: relation for relation in program.relations}
+    check_outputs(outputs, relations)
     return Computation(
         program,
         [relations[name] for name in outputs],

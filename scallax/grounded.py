@@ -277,7 +277,9 @@ def _analyse(specification: Specification, sources: Sequence[Source], library: L
         raise
 
 
-def with_tables(specification: Specification, tables: Mapping[str, Table], sources: Sequence[Source]) -> Specification:
+def with_tables(
+    specification: Specification, tables: Mapping[str, Table], sources: Sequence[Source], library: Library
+) -> Specification:
     """The specification with the rows of tables, by relation, as further facts. InputError for what does not fit."""
     if not tables:
         return specification
