@@ -120,7 +120,8 @@ def _keep_true(program: ir.Program) -> ir.Program:
 def _drop_false(facts: GivenFacts) -> GivenFacts:
     assert facts.tags is not None
     kept = [i for i, tag in enumerate(facts.tags) if tag is not False]
-    return replace(facts, tuples=[facts.tuples[i] for i in kept], tags=[facts.tags[i] for i in kept])
+    groups = None if facts.groups is None else facts.groups[kept]
+    return replace(facts, tuples=[facts.tuples[i] for i in kept], tags=[facts.tags[i] for i in kept], groups=groups)
 
 
 def _constrain_tag(rule: ir.Rule) -> ir.Rule:

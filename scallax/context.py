@@ -30,6 +30,7 @@ from scallax.files import read_facts
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.grounding.fixpoint import Limits
 from scallax.mappings import InputMapping, read_tuple
+from scallax.parameters import GivenTags
 from scallax.planner.plan import plan
 from scallax.planner.strata import needed_relations
 from scallax.source import Source, Span
@@ -47,6 +48,8 @@ if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
 # Provenances whose facts and tuples have no tags, and those whose tags are computed without JAX.
 _TAGLESS = ("unit", "proofs")
 _DISCRETE = ("unit", "bool")
+# Those whose tags are truth values, numbers or costs.
+_NO_PROBABILITIES = ("bool", "natural", "tropical", "realtropical", "realtropicalproofs", "custom")
 _COLUMN = re.compile(r"(?:([A-Za-z_]\w*)\s*:\s*)?([A-Za-z_&]\w*)\Z")
 
 
@@ -336,8 +339,8 @@ class AbstractContext(ABC):
         state = self.state
         outputs = self._outdated()
         collections = self._collections(outputs) if outputs else []
-        if state.run_draft is None or state.run_draft.program is not state.draft.program:
-            for warning in state.draft.program.warnings:
+        if state.run_draft is not state.draft:
+            for warning in self._warnings():
                 warnings.warn(str(warning), UserWarning, stacklevel=2)
         state.results = {
             name: state.results[name] for name in computed_relations(state.draft.program) if name in state.results
@@ -379,6 +382,33 @@ class AbstractContext(ABC):
         draft = replace(draft, batches=batches, mappings=())
         reasoner = draft_reasoner(draft, self.state.options, CallOptions(), lambda tag: False, relation, None, None)
         return reasoner.explain(relation, values, k=k)
+
+    def _warnings(self) -> list[Diagnostic]:
+        """What is new since the last run, allowed, and hardly meant."""
+        draft, before = self.state.draft, self.state.run_draft
+        found = []
+        if before is None or before.program is not draft.program:
+            found += draft.program.warnings
+        if self.is_probabilistic():
+            # As in `reasoner`.
+            from scallax.plausibility import find_tag_outside
+
+            known = set() if before is None else {id(batch.values) for batch in before.batches}
+            new = [batch for batch in draft.batches if id(batch.values) not in known]
+            given = [
+                GivenTags(batch.relation, batch.tuples, [None if self.is_array(tag) else tag for tag in batch.tags])  # pyright: ignore[reportArgumentType]
+                for batch in new
+            ]
+            program = draft.program
+            if before is not None:
+                facts, rules = set(before.program.facts), set(before.program.rules)
+                program = replace(
+                    program,
+                    facts=tuple(fact for fact in program.facts if fact not in facts),
+                    rules=tuple(rule for rule in program.rules if rule not in rules),
+                )
+            found.append(find_tag_outside(program, given))
+        return [warning for warning in found if warning is not None]
 
     def _outdated(self) -> list[str]:
         state = self.state
@@ -474,8 +504,8 @@ class AbstractContext(ABC):
         return self.provenance not in _TAGLESS
 
     def is_probabilistic(self) -> bool:
-        """Whether tags are numbers."""
-        return self.provenance not in (*_TAGLESS, "bool")
+        """Whether tags are probabilities."""
+        return self.provenance not in (*_TAGLESS, *_NO_PROBABILITIES)
 
     def supports_disjunctions(self) -> bool:
         """Whether facts that exclude each other make a difference."""

@@ -108,7 +108,7 @@ class Reasoner:
             train_k=train_k,
             test_k=test_k,
             wmc_with_disjunctions=wmc_with_disjunctions,
-            facts={name: given for name, given in (facts or {}).items() if name not in tables},
+            facts={name: given for name, given in (facts or {}).items() if not isinstance(given, Table)},
             rules=rules,
             relations=relations,
             input_mappings=input_mappings,

@@ -512,6 +512,28 @@ def test_relations_are_read_after_a_run():
         reachable().relation("path")
 
 
+def test_bool_keeps_what_is_not_false():
+    context = Context("bool")
+    context.add_relation("p", int)
+    context.add_facts("p", [(False, 0), (True, 1), (0.0, 2), (None, 3)], disjunctions=[[0, 1, 2]])
+    context.run()
+    assert list(context.relation("p")) == [(True, (1,)), (True, (2,)), (True, (3,))]
+
+
+def test_tags_outside_of_probabilities_are_warned_of_once():
+    context = Context("minmaxprob")
+    context.add_relation("p", int)
+    context.add_facts("p", [(1.5, 0)])
+    with pytest.warns(UserWarning, match=r"facts of `p`: the tag 1.5 of \(0\) is outside"):
+        context.run()
+    context.add_facts("p", [(0.5, 1)])
+    context.run()
+    assert context.relation("p").tags == [1.5, 0.5]
+    context.add_program("rel 0.5::q(1)\nrel 2.5::p(3)")
+    with pytest.warns(UserWarning, match="the tag 2.5 of"):
+        context.run()
+
+
 def test_what_nothing_fills_is_warned_of():
     context = Context()
     context.add_rule("a(x) = nothing(x)")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scallax.errors import UnsupportedError
+from scallax.tables import Table
 from torch_bridge.module import Module
 
 
@@ -19,7 +20,7 @@ class ScallopForwardFunction(Module):
         program: str | None = None,
         relations: Sequence[tuple[str, object]] | None = None,
         rules: Sequence[str] | None = None,
-        facts: Mapping[str, Iterable] | None = None,
+        facts: Mapping[str, Iterable | Table] | None = None,
         provenance: str = "difftopkproofs",
         custom_provenance: object = None,
         non_probabilistic: Sequence[str] | None = None,

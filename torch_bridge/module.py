@@ -15,6 +15,7 @@ from scallax.foreign import ForeignItem
 from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
+from scallax.tables import Table
 from torch_bridge.autograd import apply
 from torch_bridge.foreign import as_torch
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
@@ -48,7 +49,7 @@ class Module(torch.nn.Module):
         file: str | Path | None = None,
         relations: Sequence[tuple[str, object]] | None = None,
         rules: Sequence[str] | None = None,
-        facts: Mapping[str, Iterable] | None = None,
+        facts: Mapping[str, Iterable | Table] | None = None,
         provenance: str = "difftopkproofs",
         non_probabilistic: Sequence[str] | None = None,
         trainable: Sequence[str] | None = None,
