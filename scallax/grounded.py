@@ -67,7 +67,7 @@ class Grounded:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance not in self.programs:
             if self._derived is None:
-                self._derived = ground(self.specification, self._require_library())._derived
+                self._derived = ground(self.specification, self.require_library())._derived
             derived = self._derived
             assert derived is not None
             self.programs[provenance] = compile_outputs(
@@ -75,7 +75,8 @@ class Grounded:
             )
         return self.programs[provenance]
 
-    def _require_library(self) -> Library:
+    def require_library(self) -> Library:
+        """The library. CheckpointError if its functions of Python are not known."""
         if self.library is None:
             raise CheckpointError(
                 Diagnostic(
@@ -88,7 +89,7 @@ class Grounded:
     def trace(self) -> tuple[ir.Program, Grounding]:
         """The program, and its grounding in which certain tuples keep their derivations."""
         if self._derived is None:
-            self._derived = ground(self.specification, self._require_library())._derived
+            self._derived = ground(self.specification, self.require_library())._derived
         assert self._derived is not None
         program, parameters = self._derived.program, self._derived.parameters
         return program, _ground(self.specification, program, parameters, collapse_certain=False)

@@ -338,7 +338,8 @@ class Reasoner:
         if not 0 <= sample < size:
             raise InputError(f"there is no sample {sample}: the inputs have {size}")
         asked = replace(self.specification, outputs=((relation, entries),), keyed=False)
-        reasoner = Reasoner.from_specification(asked).with_parameters(self.parameters)
+        reasoner = Reasoner.__new__(Reasoner)
+        reasoner._start(ground(asked, self._grounded.require_library()), logits=self._logits)
         arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
         value = np.asarray(reasoner.evaluate(arrays))[0, 0].item()
         program, grounding = reasoner._grounded.trace()

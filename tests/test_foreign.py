@@ -3,6 +3,8 @@
 import itertools
 import math
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -636,6 +638,11 @@ def test_what_is_passed_is_checked(foreign: Any, message: str):
 # Doors ----------------------------------------------------------------------------------------------------------------
 
 
+def test_declaring_does_not_load_jax():
+    code = "import scallax, sys; scallax.i32, scallax.Facts, scallax.foreign_function; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_door_takes_foreign_items():
     program = "rel out(added) = added := added(x: a(x))  query out"
     options: dict[str, Any] = {"input_mappings": {"a": range(3)}, "foreign": [added, wide]}
@@ -652,6 +659,8 @@ def test_every_door_takes_foreign_items():
     for tuples_of_door, values_of_door in doors:
         assert tuples_of_door == found
         np.testing.assert_array_equal(np.asarray(values_of_door), values)
+    explanation = reasoner.explain("out", found[0], {"a": a})
+    assert explanation.value == pytest.approx(float(np.asarray(values)[0, 0]))
     assert "extend y := $wide(x)" in scallax.explain_plan(
         "rel b(y) = x in 0..2, y == $wide(x)  query b", foreign=[wide]
     )
