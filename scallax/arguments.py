@@ -22,6 +22,8 @@ def read_file(path: str | Path | None) -> Source | None:
     """The program's file; InputError if it cannot be read."""
     if path is None:
         return None
+    if not isinstance(path, str | Path):
+        raise InputError(f"the program file is {path!r}; it must be a path")
     try:
         return Source(Path(path).read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:  # no such file, no permission, not text

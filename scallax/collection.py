@@ -40,8 +40,9 @@ class Collection(Sequence):
 
     @property
     def field_names(self) -> tuple[str, ...]:
-        """The names of the columns; one without a name has its number, from 0."""
-        return tuple(name or str(i) for i, name in enumerate(self._relation.names))
+        """The names of the columns; one without a name of its own has its number, from 0."""
+        names = self._relation.names
+        return tuple(str(i) if name is None or names.count(name) > 1 else name for i, name in enumerate(names))
 
     @property
     def tuples(self) -> list[tuple[Value, ...]]:

@@ -29,6 +29,7 @@ from scallax.errors import Diagnostic, InputError
 from scallax.files import read_facts
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.grounding.fixpoint import Limits
+from scallax.library import read_foreign
 from scallax.mappings import InputMapping, read_tuple
 from scallax.parameters import GivenTags
 from scallax.planner.plan import plan
@@ -230,6 +231,8 @@ class AbstractContext(ABC):
 
     def set_non_probabilistic(self, relations: str | Iterable[str], non_probabilistic: bool = True) -> None:
         """Whether facts of these relations are given without tags from now on."""
+        if not isinstance(relations, Iterable):
+            raise InputError(f"{relations!r} is no name of a relation, and no list of names")
         names = [relations] if isinstance(relations, str) else list(relations)
         for name in names:
             self.state.draft.relation(name)
@@ -615,8 +618,8 @@ class Context(AbstractContext):
         check_options(options)
         self.state = ContextState(options, train_k, test_k, early_discard)
         self.set_iter_limit(iter_limit)
-        self.state.draft = self.state.draft.with_foreign(*foreign)
-        self.state.foreign = tuple(foreign)
+        self.state.foreign = read_foreign(foreign).items
+        self.state.draft = self.state.draft.with_foreign(*self.state.foreign)
 
     def is_array(self, tag: object) -> bool:
         # Where JAX is not loaded there is none of its arrays.

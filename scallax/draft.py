@@ -68,7 +68,7 @@ class Draft:
         for relation in self.program.relations:
             if relation.name == name:
                 return relation
-        known = [relation.name for relation in self.program.relations if is_written(relation)]
+        known = [other.name for other in self.program.relations if is_written(other) and not other.hidden]
         raise unknown_name(f"there is no relation `{name}`", str(name), known)
 
     def with_sources(self, *sources: Source) -> "Draft":
@@ -217,6 +217,8 @@ def read_groups(relation: str, disjunctions: Iterable[Iterable[int]] | None, cou
         return None
     groups = np.full(count, -1, np.int64)
     what = f"facts of `{relation}`: `disjunctions`"
+    if isinstance(disjunctions, str) or not isinstance(disjunctions, Iterable):
+        raise InputError(f"{what} is {disjunctions!r}; it is a list of lists of positions")
     for number, members in enumerate(disjunctions):
         if isinstance(members, str) or not isinstance(members, Iterable):
             raise InputError(f"{what} holds {members!r}; it is a list of lists of positions")

@@ -466,7 +466,10 @@ BAD = [
     (lambda c: c.add_relation("fresh", int, retain_topk=3), "has no input mapping"),
     (lambda c: c.set_input_mapping("edge", [1, 2]), "has 1 values, but the relation has 2"),
     (lambda c: c.set_non_probabilistic(["edge", "no"]), "there is no relation `no`"),
+    (lambda c: c.set_non_probabilistic(5), "is no name of a relation"),
+    (lambda c: c.add_facts("edge", [(0.5, (0, 1))], disjunctions=5), "a list of lists of positions"),
     (lambda c: c.import_file("none.scl"), "cannot be read"),
+    (lambda c: c.import_file(5), "it must be a path"),
     (lambda c: c.add_program('import "none.scl"'), "cannot be read"),
     (lambda c: c.clone(provenance="topkproof"), "did you mean `topkproofs`"),
     (lambda c: c.clone(k=0), "it counts proofs"),
@@ -484,6 +487,18 @@ def test_bad_input_is_one_error_and_changes_nothing(change, message):
     with pytest.raises(ScallaxError, match=message):
         change(context)
     assert pickle.dumps(context) == before
+
+
+def test_a_context_is_made_of_known_options():
+    for options, message in [
+        ({"provenance": "topkproof"}, "did you mean `topkproofs`"),
+        ({"provenance": "topkproofs", "k": 0}, "it counts proofs"),
+        ({"wmc_with_disjunctions": 1}, "must be True or False"),
+        ({"iter_limit": "x"}, "at least 0"),
+        ({"foreign": 5}, "must be a list of foreign functions"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Context(**options)
 
 
 def test_relations_without_tags_refuse_them():
