@@ -123,7 +123,14 @@ def test_the_tag_of_a_rule_counts_once():
     assert context.relations() == ["both", "p", "q"]
 
 
-@pytest.mark.parametrize("provenance", provenance_names())
+# Every provenance is a compilation of its own; those that are not tried at once are tried at night.
+QUICK = ("unit", "bool", "minmaxprob", "topkproofs")
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.nightly) for name in provenance_names()],
+)
 def test_rules_take_tags_under_every_provenance(provenance):
     context = Context(provenance)
     context.add_relation("p", int)
