@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scallax.declaring import foreign_function as foreign_function
     from scallax.declaring import foreign_predicate as foreign_predicate
     from scallax.explanation import explain_plan as explain_plan
+    from scallax.grounding.limits import Limits as Limits
     from scallax.mappings import InputMapping as InputMapping
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.specification import Specification as Specification
@@ -65,6 +66,7 @@ _HOMES = {
     "Facts": "scallax.types",
     "GenericTypeParameter": "scallax.types",
     "InputMapping": "scallax.mappings",
+    "Limits": "scallax.grounding.limits",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
     "Table": "scallax.tables",

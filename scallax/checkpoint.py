@@ -32,6 +32,7 @@ from scallax.artifact import (
 from scallax.durable import read_directory, recover, remove_directory, write_directory, write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
 from scallax.foreign import ForeignItem
+from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner
 
 Form = Literal["safetensors", "orbax"]
@@ -120,10 +121,11 @@ def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
     return artifact
 
 
-def reasoner_of(artifact: Artifact, foreign: Sequence[ForeignItem] = ()) -> Reasoner:
+def reasoner_of(artifact: Artifact, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None) -> Reasoner:
     """The reasoner that an artifact is, with its parameters; not grounded again if its grounding is stored.
 
-    `foreign` are the functions of Python and the like that its program uses.
+    `foreign` are the functions of Python and the like that its program uses, `limits` those of grounding again.
+
     CheckpointError if it is of a larger model, or its parameters are not those of its program.
     """
     if set(artifact.specifications) != {""}:
@@ -133,7 +135,7 @@ def reasoner_of(artifact: Artifact, foreign: Sequence[ForeignItem] = ()) -> Reas
     if "" in artifact.grounds:
         reasoner = Reasoner.from_stored(specification, artifact.grounds[""], foreign)
     else:
-        reasoner = Reasoner.from_json(specification.to_json(), foreign)
+        reasoner = Reasoner.from_json(specification.to_json(), foreign, limits=limits)
     tensors = {n: a for n, a in artifact.tensors.items() if not n.startswith(OPTIMIZER)}
     try:
         return reasoner.with_parameters(tensors)

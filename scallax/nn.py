@@ -16,6 +16,7 @@ from scallax.artifact import OPTIMIZER, Artifact, differences
 from scallax.batch import ArrayLike
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.foreign import ForeignItem
+from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner as _Reasoner
 from scallax.specification import Specification
 
@@ -53,6 +54,7 @@ class Reasoner(nnx.Module):
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
         foreign: Sequence[ForeignItem] = (),
+        limits: Limits | None = None,
     ):
         if not isinstance(program, _Reasoner):
             program = _Reasoner(
@@ -76,6 +78,7 @@ class Reasoner(nnx.Module):
                 early_discard=early_discard,
                 wmc_with_disjunctions=wmc_with_disjunctions,
                 foreign=foreign,
+                limits=limits,
             )
         self.reasoner = program
         self.deterministic = False
@@ -148,6 +151,7 @@ class LinenReasoner(linen.Module):
     early_discard: bool | None = None
     wmc_with_disjunctions: bool | None = None
     foreign: Sequence[ForeignItem] = ()
+    limits: Limits | None = None
     deterministic: bool = False
 
     def __post_init__(self):

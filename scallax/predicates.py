@@ -134,6 +134,11 @@ PREDICATES = {
 }
 
 
+def makes_literals(name: str) -> bool:
+    """Whether each row of a predicate has a literal of its own; the tuples of a foreign one share theirs."""
+    return name in PREDICATES and PREDICATES[name].has_literals
+
+
 def expected_matches(name: str, inputs: Sequence[Value | None], num_outputs: int) -> float:
     """How many tuples a row is expected to match, None standing for an input that is no constant."""
     count = PREDICATES[name].count if name in PREDICATES else None

@@ -29,6 +29,7 @@ from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError
 from scallax.foreign import ForeignItem
 from scallax.grounded import Grounded, Output, check_foreign, ground, provenance_of, restore, store, with_tables
 from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
 from scallax.library import read_foreign
 from scallax.mappings import read_entries, show_tuple
@@ -67,7 +68,8 @@ class Reasoner:
     `scallax.foreign_function` and its like make. They are called while the program is grounded, and never afterwards.
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
-    `early_discard` changes no value here and is kept with the specification.
+    `early_discard` changes no value here and is kept with the specification. `limits` says when grounding gives up,
+    with a GroundingError; it is no part of the specification.
 
     `trainable` names relations whose written probabilities, of facts and of rules, are parameters: logits with readable
     names (`parameters`), which `apply` takes. A call uses the reasoner's own, at first the written ones.
@@ -96,7 +98,9 @@ class Reasoner:
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
         foreign: Sequence[ForeignItem] = (),
+        limits: Limits | None = None,
     ):
+        limits = check_limits(limits)
         library = read_foreign(foreign)
         source = read_file(file)
         tables = {name: given for name, given in (facts or {}).items() if isinstance(given, Table)}
@@ -126,12 +130,15 @@ class Reasoner:
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
         sources = program_sources(specification, file_name)
-        self._start(ground(with_tables(specification, tables, sources, library), library, sources))
+        specification = with_tables(specification, tables, sources, library)
+        self._start(ground(specification, library, sources, limits=limits))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
     @classmethod
-    def from_specification(cls, specification: Specification, foreign: Sequence[ForeignItem] = ()) -> "Reasoner":
+    def from_specification(
+        cls, specification: Specification, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None
+    ) -> "Reasoner":
         """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing.
 
         CheckpointError if `foreign` lacks something that the program uses, or has it with another signature.
@@ -139,18 +146,18 @@ class Reasoner:
         library = read_foreign(foreign)
         check_foreign(specification, library)
         reasoner = cls.__new__(cls)
-        reasoner._start(ground(specification, library))
+        reasoner._start(ground(specification, library, limits=check_limits(limits)))
         return reasoner
 
     @classmethod
-    def from_json(cls, text: str, foreign: Sequence[ForeignItem] = ()) -> "Reasoner":
+    def from_json(cls, text: str, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None) -> "Reasoner":
         """The reasoner of `specification.to_json()`, with the functions of Python that it uses.
 
         CheckpointError if the text is damaged or no longer compiles to the same.
         """
         specification = from_json(text)
         try:
-            reasoner = cls.from_specification(specification, foreign)
+            reasoner = cls.from_specification(specification, foreign, limits=limits)
         except CheckpointError:
             raise
         except ScallaxError as error:  # a program that this version refuses
@@ -213,6 +220,11 @@ class Reasoner:
     def specification(self) -> Specification:
         """Everything that defines this reasoner, as plain data."""
         return self._specification
+
+    @property
+    def limits(self) -> Limits:
+        """When grounding gives up."""
+        return self._grounded.limits
 
     @property
     def parameters(self) -> dict[str, ArrayLike]:
@@ -606,7 +618,7 @@ class Reasoner:
         parameters = {n: np.asarray(a) for n, a in self.parameters.items()}
         # A pickle holds no code: without functions of Python, what was grounded with them must be in it.
         stored = self.stored_ground() if self.specification.foreign else None
-        return _restore, (self.specification.to_json(), parameters, stored)
+        return _restore, (self.specification.to_json(), parameters, self.limits, stored)
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
@@ -614,9 +626,15 @@ class Reasoner:
         return f"Reasoner({self._provenance.name}, inputs {inputs}, outputs {outputs})"
 
 
-def _restore(text: str, parameters: Mapping[str, np.ndarray], stored: StoredGround | None = None) -> Reasoner:
-    reasoner = Reasoner.from_json(text) if stored is None else Reasoner.from_stored(from_json(text), stored)
-    return reasoner.with_parameters(parameters)
+def _restore(
+    text: str,
+    parameters: Mapping[str, np.ndarray],
+    limits: Limits | None = None,
+    stored: StoredGround | None = None,
+) -> Reasoner:
+    if stored is None:
+        return Reasoner.from_json(text, limits=limits).with_parameters(parameters)
+    return Reasoner.from_stored(from_json(text), stored).with_parameters(parameters)
 
 
 def _is_concrete(array: object) -> bool:

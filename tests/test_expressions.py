@@ -169,7 +169,7 @@ def test_codes_keep_values_and_their_order(type: ValueType):
         case ValueType.DURATION:
             values = ["R-1MO PT5S", "-PT0.000000001S", "P0D", "PT90S", "PT100S", "R2MO P0D"]
         case ValueType.TENSOR:
-            arrays = [np.zeros(()), np.ones((), np.float32), np.zeros(2), np.ones(2), np.full(2, np.inf), np.eye(2)]
+            arrays = [np.ones((), np.float32), np.zeros(()), np.zeros(2), np.ones(2), np.full(2, np.inf), np.eye(2)]
             values = [TensorValue(array) for array in arrays]
         case _ if type.is_float:
             values = [float("-inf"), -1.5, 0.0, 0.25, float("inf")]

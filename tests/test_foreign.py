@@ -154,7 +154,7 @@ def test_optional_and_variadic_arguments_and_type_parameters():
     assert pick_too.signature == pick.signature
 
     @scallax.foreign_function
-    def pair(x: U, y: scallax.Any) -> scallax.String:
+    def pair(x: scallax.Any, y: scallax.Any) -> scallax.String:
         return f"{x!r}|{y!r}"
 
     program = """

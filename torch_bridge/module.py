@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from scallax.artifact import StoredGround
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
 from scallax.foreign import ForeignItem
+from scallax.grounding.limits import Limits
 from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
@@ -71,6 +73,7 @@ class Module(torch.nn.Module):
         sparse_jacobian: bool = False,
         monitors: Sequence[str] = (),
         foreign: Sequence[ForeignItem] = (),
+        limits: Limits | None = None,
     ):
         super().__init__()
         refuse_monitors(monitors)
@@ -95,6 +98,7 @@ class Module(torch.nn.Module):
             iter_limit=iter_limit,
             retain_topk=retain_topk,
             foreign=as_torch(foreign),
+            limits=limits,
         )
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
@@ -257,8 +261,11 @@ class Module(torch.nn.Module):
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
-        del state["reasoner"]
-        state["specification"] = self.specification.to_json()
+        reasoner = state.pop("reasoner")
+        state["specification"] = reasoner.specification.to_json()
+        if reasoner.limits != Limits():
+            # As plain data, which torch's safe default loads.
+            state["limits"] = asdict(reasoner.limits)
         if self.specification.foreign:
             # A file holds no code: what was grounded with functions of Python must be in it.
             stored = self.reasoner.stored_ground()
@@ -272,8 +279,12 @@ class Module(torch.nn.Module):
         if not isinstance(text, str):
             raise CheckpointError("the saved module holds no specification")
         ground = state.pop("ground", None)
+        try:
+            limits = Limits(**state.pop("limits", {}))
+        except (TypeError, InputError) as error:  # damaged data
+            raise CheckpointError(f"the saved module's limits are damaged: {error}") from None
         super().__setstate__(state)
-        self.reasoner = Reasoner.from_json(text) if ground is None else _restore(text, ground)
+        self.reasoner = Reasoner.from_json(text, limits=limits) if ground is None else _restore(text, ground)
         saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:

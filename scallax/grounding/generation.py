@@ -9,6 +9,7 @@ from scallax.foreign import ForeignPredicate
 from scallax.grounding.calls import distinct_rows
 from scallax.grounding.conjunction import DerivationBuilder
 from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.limits import raise_limit
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values
 from scallax.kernels.rows import expand_ranges
 from scallax.predicates import PREDICATES
@@ -48,7 +49,8 @@ def generate_rows(
     assert predicate.columns is not None
     if predicate.count is not None and predicate.count(*natives).sum() > max_rows:
         message = f"`{name.rstrip('=')}` in this rule gives over {max_rows:,} rows"
-        raise GroundingError(Diagnostic(message, span, "narrow its bounds"))
+        hint = f"narrow its bounds, or {raise_limit('derivations')}"
+        raise GroundingError(Diagnostic(message, span, hint))
     with np.errstate(invalid="ignore"):
         matches = predicate.columns(*natives)
     output_types = types[len(inputs) :]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from scallax import ir
 from scallax.ir import print_expression, print_reduce
 from scallax.library import BUILT_IN, Library
+from scallax.source import Span
 from scallax.values import ValueType
 
 
@@ -138,6 +139,7 @@ class Generate:
     fresh: tuple[tuple[int, str], ...]
     same: tuple[tuple[int, int], ...]
     keep: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         inside = [print_expression(value) for value in self.inputs]

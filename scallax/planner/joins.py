@@ -19,7 +19,7 @@ from scallax.planner.algebra import (
     Select,
     Step,
 )
-from scallax.predicates import PREDICATES, expected_matches
+from scallax.predicates import expected_matches, makes_literals
 
 # What the size of a relation without one is at least taken to be.
 _UNKNOWN_SIZE = 1000
@@ -97,7 +97,9 @@ class _JoinPlanner:
         bound, fresh, same = self._match(literal.outputs)
         inputs = tuple(term for term in literal.inputs if not isinstance(term, ir.Wildcard))
         types = tuple(term.type for term in literal.terms)
-        return Generate(position, literal.predicate, literal.is_negated, types, inputs, bound, fresh, same, ())
+        return Generate(
+            position, literal.predicate, literal.is_negated, types, inputs, bound, fresh, same, (), literal.span
+        )
 
     def _expected_matches(self, position: int) -> float:
         """Matches per row, taking the columns of a relation as independent and equally selective."""
@@ -158,7 +160,7 @@ class _JoinPlanner:
                         del self.others[position]
                         return self._generate(position, literal)
                 case ir.Constraint(condition=condition):
-                    if _can_fail(condition) and not risky:
+                    if can_fail(condition) and not risky:
                         continue
                     if variable_names(condition) <= self.bound:
                         del self.others[position]
@@ -196,8 +198,8 @@ def variable_names(expression: ir.Expression) -> frozenset[str]:
     return frozenset(part.name for part in ir.parts(expression) if isinstance(part, ir.Variable))
 
 
-def _can_fail(expression: ir.Expression) -> bool:
-    """Whether it divides integers, or calls a function of Python."""
+def can_fail(expression: ir.Expression) -> bool:
+    """Whether an expression may raise an error: integers may be divided by zero, and functions of Python may raise."""
     return any(
         (isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float)
         or (isinstance(part, ir.Call) and part.function not in FUNCTIONS)
@@ -219,8 +221,7 @@ def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
     for expression in (*rule.head, *bindings, *(() if rule.tag is None else (rule.tag,))):
         needed |= variable_names(expression)
     has_literals = rule.tag is not None or any(
-        isinstance(step, Generate) and step.predicate in PREDICATES and PREDICATES[step.predicate].has_literals
-        for step in steps
+        isinstance(step, Generate) and makes_literals(step.predicate) for step in steps
     )
     pruned: list[Step] = []
     bound = [_binds(step) for step in steps]
