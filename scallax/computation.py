@@ -13,7 +13,7 @@ from scallax import ir
 from scallax.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
 from scallax.engine import GivenFacts, compile_outputs, ground_program
 from scallax.errors import InputError, UnsupportedError
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.limits import Limits
 from scallax.mappings import show_tuple
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance

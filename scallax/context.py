@@ -28,7 +28,7 @@ from scallax.draft import (
 from scallax.errors import Diagnostic, InputError
 from scallax.files import read_facts
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.limits import Limits, check_limits
 from scallax.library import read_foreign
 from scallax.mappings import InputMapping, read_tuple
 from scallax.parameters import GivenTags
@@ -614,7 +614,7 @@ class Context(AbstractContext):
         limits: Limits | None = None,
         foreign: Sequence[ForeignItem] = (),
     ):
-        options = Options(provenance, k, wmc_with_disjunctions, limits=limits or Limits())
+        options = Options(provenance, k, wmc_with_disjunctions, limits=check_limits(limits))
         check_options(options)
         self.state = ContextState(options, train_k, test_k, early_discard)
         self.set_iter_limit(iter_limit)

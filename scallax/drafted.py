@@ -73,7 +73,7 @@ def draft_reasoner(
         early_discard=call_options.early_discard,
         imports=tuple((source.name, source.text) for source in draft.imports),
     )
-    return Reasoner.from_specification(specification, draft.foreign)
+    return Reasoner.from_specification(specification, draft.foreign, limits=options.limits)
 
 
 def _mapping(relation: str, batches: Iterable[FactBatch]) -> InputMapping:

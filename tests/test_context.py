@@ -502,6 +502,7 @@ def test_a_context_is_made_of_known_options():
         ({"provenance": "topkproofs", "k": 0}, "it counts proofs"),
         ({"wmc_with_disjunctions": 1}, "must be True or False"),
         ({"iter_limit": "x"}, "at least 0"),
+        ({"limits": 5}, "`limits` is 5"),
         ({"foreign": 5}, "must be a list of foreign functions"),
     ]:
         with pytest.raises(InputError, match=message):
