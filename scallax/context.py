@@ -7,7 +7,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -24,9 +23,9 @@ from scallax.draft import (
     given_facts,
     is_written,
     read_groups,
+    reference_to,
 )
 from scallax.errors import Diagnostic, InputError
-from scallax.files import read_facts
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.grounding.limits import Limits, check_limits
 from scallax.library import read_foreign
@@ -34,10 +33,10 @@ from scallax.mappings import InputMapping, read_tuple
 from scallax.parameters import GivenTags
 from scallax.planner.plan import plan
 from scallax.planner.strata import needed_relations
-from scallax.source import Source, Span
+from scallax.source import Source
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
-from scallax.tables import Table, read_table
+from scallax.tables import CsvFile, Table, read_table
 from scallax.tensors import TensorValue
 from scallax.values import ValueType
 
@@ -52,18 +51,6 @@ _DISCRETE = ("unit", "bool")
 # Those whose tags are truth values, numbers or costs.
 _NO_PROBABILITIES = ("bool", "natural", "tropical", "realtropical", "realtropicalproofs", "custom")
 _COLUMN = re.compile(r"(?:([A-Za-z_]\w*)\s*:\s*)?([A-Za-z_&]\w*)\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class CsvFile:
-    """A CSV file of facts, as `@file` says of a relation in a program; a path is relative to the working directory."""
-
-    path: str | Path
-    delimiter: str = ","
-    has_header: bool = False
-    has_probability: bool = False
-    keys: Sequence[str] = ()
-    fields: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -227,7 +214,7 @@ class AbstractContext(ABC):
 
     def load_csv(self, relation: str, file: "str | Path | CsvFile") -> None:
         """Adds the facts of a CSV file with columns by position; `load` takes columns by name."""
-        self.state.draft = with_csv(self.state.draft, relation, file if isinstance(file, CsvFile) else CsvFile(file))
+        self.state.draft = self.state.draft.with_csv(relation, file if isinstance(file, CsvFile) else CsvFile(file))
 
     def set_non_probabilistic(self, relations: str | Iterable[str], non_probabilistic: bool = True) -> None:
         """Whether facts of these relations are given without tags from now on."""
@@ -532,7 +519,7 @@ class AbstractContext(ABC):
         saved = {
             "options": {"options": state.options, **options},
             "parts": state.draft.parts,
-            "foreign": tuple(map(_reference, state.foreign)),
+            "foreign": tuple(map(reference_to, state.foreign)),
         }
         return {**{name: value for name, value in vars(self).items() if name != "state"}, "saved": saved}
 
@@ -643,42 +630,6 @@ class Context(AbstractContext):
 
     def tensor(self, value: TensorValue) -> TensorValue:
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """Where a foreign item is found: a pickle holds no code."""
-
-    module: str
-    name: str
-
-    def item(self) -> ForeignItem:
-        found: Any = import_module(self.module)
-        for part in self.name.split("."):
-            found = getattr(found, part)
-        return found
-
-
-def _reference(item: ForeignItem) -> _Reference:
-    """InputError for an item that is not found under the name of its function."""
-    reference = _Reference(item.function.__module__, item.function.__qualname__)
-    try:
-        is_found = reference.item() is item
-    except (ImportError, AttributeError):  # it was defined within a function
-        is_found = False
-    if not is_found:
-        message = f"`{reference.name}` cannot be pickled: it is no attribute of the module `{reference.module}`"
-        raise InputError(Diagnostic(message, hint="define it at the top of a module, under its own name"))
-    return reference
-
-
-def with_csv(draft: Draft, relation: str, file: CsvFile) -> Draft:
-    """A draft with the facts of a CSV file."""
-    declared = draft.relation(relation)
-    span = Span(Source(f"{relation}: {file.path}", f"<file of {relation}>"), 0, len(relation))
-    options = (str(file.path), file.delimiter, file.has_header, file.has_probability)
-    facts = read_facts(ir.FactsFile(relation, *options, tuple(file.keys), tuple(file.fields), span), declared)
-    return draft.with_facts(relation, [tag for tag, _ in facts], tuple(values for _, values in facts))
 
 
 def check_options(options: Options) -> None:

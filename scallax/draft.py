@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from importlib import import_module
+from typing import Any, final
 
 import numpy as np
 
@@ -11,14 +12,16 @@ from scallax import ir
 from scallax.arguments import unknown_name
 from scallax.engine import GivenFacts, analyse_program
 from scallax.errors import Diagnostic, InputError, ParseError, TypeInferenceError, UnsupportedError
+from scallax.files import read_facts
 from scallax.foreign import ForeignItem
 from scallax.imports import read_imports
 from scallax.library import read_foreign
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.planner.plan import plan
-from scallax.source import Source
+from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.parser import parse
+from scallax.tables import CsvFile
 from scallax.values import Value
 
 _RULE_WORD = re.compile(r"\s*(@|rel\b)")
@@ -94,6 +97,14 @@ class Draft:
             except TypeInferenceError:  # the program is right without them
                 raise error from None
         return replace(self, batches=(*self.batches, replace(batch, tuples=fitted)))
+
+    def with_csv(self, relation: str, file: CsvFile) -> "Draft":
+        """Adds the facts of a CSV file with columns by position."""
+        declared = self.relation(relation)
+        span = Span(Source(f"{relation}: {file.path}", f"<file of {relation}>"), 0, len(relation))
+        options = (str(file.path), file.delimiter, file.has_header, file.has_probability)
+        facts = read_facts(ir.FactsFile(relation, *options, tuple(file.keys), tuple(file.fields), span), declared)
+        return self.with_facts(relation, [tag for tag, _ in facts], tuple(values for _, values in facts))
 
     def with_mapping(self, relation: str, mapping: InputMapping | None) -> "Draft":
         """Sets or removes a relation's input mapping; InputError if its tuples do not fit the relation."""
@@ -248,3 +259,30 @@ def _conjoined(source: Source, relation: str) -> str:
     span = rule.body.span
     text = source.text
     return f"{text[: span.start]}({text[span.start : span.end]}) and {relation}(){text[span.end :]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a foreign item is found: a pickle holds no code."""
+
+    module: str
+    name: str
+
+    def item(self) -> ForeignItem:
+        found: Any = import_module(self.module)
+        for part in self.name.split("."):
+            found = getattr(found, part)
+        return found
+
+
+def reference_to(item: ForeignItem) -> Reference:
+    """InputError for an item that is not found under the name of its function."""
+    reference = Reference(item.function.__module__, item.function.__qualname__)
+    try:
+        is_found = reference.item() is item
+    except (ImportError, AttributeError):  # it was defined within a function
+        is_found = False
+    if not is_found:
+        message = f"`{reference.name}` cannot be pickled: it is no attribute of the module `{reference.module}`"
+        raise InputError(Diagnostic(message, hint="define it at the top of a module, under its own name"))
+    return reference

@@ -32,6 +32,18 @@ class Connection(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CsvFile:
+    """A CSV file of facts, as `@file` says of a relation in a program; a path is relative to the working directory."""
+
+    path: str | Path
+    delimiter: str = ","
+    has_header: bool = False
+    has_probability: bool = False
+    keys: Sequence[str] = ()
+    fields: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table whose rows are facts of a relation.
 

@@ -10,9 +10,10 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from scallax.answers import Options
-from scallax.context import AbstractContext, ContextState, CsvFile, check_options, with_csv
+from scallax.context import AbstractContext, ContextState, check_options
 from scallax.errors import UnsupportedError
 from scallax.foreign import ForeignItem
+from scallax.tables import CsvFile
 from scallax.tensors import TensorValue
 from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
@@ -84,7 +85,7 @@ class ScallopContext(AbstractContext):
     def load_csv(self, relation: str, file: "str | Path | CsvFile | CSVFileOptions") -> None:
         if isinstance(file, CSVFileOptions):
             file = file.csv_file()
-        self.state.draft = with_csv(self.state.draft, relation, file if isinstance(file, CsvFile) else CsvFile(file))
+        self.state.draft = self.state.draft.with_csv(relation, file if isinstance(file, CsvFile) else CsvFile(file))
 
     def compile(self) -> None:
         """Prints what `set_debug_…` asks for; the program was checked when it was added."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scallax.context import CsvFile
+from scallax.tables import CsvFile
 
 
 @dataclass(frozen=True, slots=True)
