@@ -15,6 +15,7 @@ from scallax.errors import UnboundVariableError as UnboundVariableError
 from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
+    from scallax.context import Context as Context
     from scallax.declaring import foreign_aggregate as foreign_aggregate
     from scallax.declaring import foreign_attribute as foreign_attribute
     from scallax.declaring import foreign_function as foreign_function
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from scallax.mappings import InputMapping as InputMapping
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.specification import Specification as Specification
+    from scallax.tables import CsvFile as CsvFile
+    from scallax.tables import Table as Table
     from scallax.types import Any as Any
     from scallax.types import DateTime as DateTime
     from scallax.types import Duration as Duration
@@ -58,12 +61,15 @@ if TYPE_CHECKING:
 
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
+    "Context": "scallax.context",
+    "CsvFile": "scallax.tables",
     "Facts": "scallax.types",
     "GenericTypeParameter": "scallax.types",
     "InputMapping": "scallax.mappings",
     "Limits": "scallax.grounding.limits",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
+    "Table": "scallax.tables",
     "explain_plan": "scallax.explanation",
     "foreign_aggregate": "scallax.declaring",
     "foreign_attribute": "scallax.declaring",

@@ -23,6 +23,7 @@ from scallax.provenance import AbstractProvenance, resolve_provenance
 from scallax.source import Source
 from scallax.specification import Specification
 from scallax.stored import columns_data, program_data, read_columns, read_program
+from scallax.tables import Table, read_table
 from scallax.values import ValueType
 
 Columns = Mapping[str, Sequence[ValueType]]
@@ -289,6 +290,21 @@ def _analyse(specification: Specification, sources: Sequence[Source], library: L
         alone = analyse_program(sources, {}, library)
         _fit(specification, {relation.name: relation.columns for relation in alone.relations}, alone.variants)
         raise
+
+
+def with_tables(
+    specification: Specification, tables: Mapping[str, Table], sources: Sequence[Source], library: Library
+) -> Specification:
+    """The specification with the rows of tables, by relation, as further facts. InputError for what does not fit."""
+    if not tables:
+        return specification
+    relations = {relation.name: relation for relation in _analyse(specification, sources, library).relations}
+    facts = dict(specification.facts)
+    for name, table in tables.items():
+        if name not in relations:
+            raise unknown_name(f"facts of `{name}`: the program has no relation `{name}`", name, relations)
+        facts[name] = (*facts.get(name, ()), *read_table(table, relations[name]))
+    return replace(specification, facts=tuple(sorted(facts.items())))
 
 
 def _with_files(specification: Specification, program: ir.Program) -> Specification:

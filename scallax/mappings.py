@@ -51,7 +51,7 @@ class InputMapping:
 
     `mapping` is a list or range of values or tuples (`shape` `(n,)`), lists of lists (one axis for each level), a
     dictionary `{0: values, 1: values, ...}` (the product; one axis for each key), one tuple or one value (`shape`
-    `()`).
+    `()`), or an InputMapping, whose options hold where none is given.
 
     `disjunctive`: the entries exclude each other; with `disjunctive_dim`, those along that axis do, for every index of
     the other axes. `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k` largest
@@ -75,6 +75,13 @@ class InputMapping:
         sample_dim: int | None = None,
         sample_strategy: str = "top",
     ):
+        if isinstance(mapping, InputMapping):
+            disjunctive = disjunctive or mapping.disjunctive
+            disjunctive_dim = mapping.disjunctive_dim if disjunctive_dim is None else disjunctive_dim
+            retain_threshold = mapping.retain_threshold if retain_threshold is None else retain_threshold
+            retain_k = mapping.retain_k if retain_k is None else retain_k
+            sample_dim = mapping.sample_dim if sample_dim is None else sample_dim
+            mapping = mapping.entries
         entries = mapping if isinstance(mapping, Entries) else read_entries(mapping, "input mapping")
         if not isinstance(disjunctive, bool):
             raise InputError(f"input mapping: `disjunctive` is {disjunctive!r}; it must be True or False")
@@ -99,6 +106,35 @@ class InputMapping:
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample's tensor."""
         return self.entries.shape
+
+    @property
+    def dimension(self) -> int:
+        """How many axes one sample's tensor has."""
+        return len(self.shape)
+
+    @property
+    def is_singleton(self) -> bool:
+        """Whether the tuples have one value."""
+        return len(self.tuples[0]) == 1
+
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Value, ...]:
+        """The tuple of an entry. IndexError if there is none."""
+        places = index if isinstance(index, tuple) else (index,)
+        inside = all(-size <= place < size for place, size in zip(places, self.shape, strict=False))
+        if len(places) != len(self.shape) or not inside:
+            raise IndexError(f"a mapping of shape {self.shape} has no entry {index}")
+        position = 0
+        for place, size in zip(places, self.shape, strict=True):
+            position = position * size + place % size
+        return self.tuples[position]
+
+    def all_tuples(self) -> list[tuple[Value, ...]]:
+        """The tuples of the entries, in row-major order."""
+        return list(self.tuples)
+
+    def all_indices(self) -> list[tuple[int, ...]]:
+        """The indices of the entries, in row-major order."""
+        return list(itertools.product(*map(range, self.shape)))
 
     @property
     def tuples(self) -> Tuples:

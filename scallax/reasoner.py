@@ -27,7 +27,7 @@ from scallax.batch import (
 from scallax.batch import probabilities as _sigmoids
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.foreign import ForeignItem
-from scallax.grounded import Grounded, Output, check_foreign, ground, provenance_of, restore, store
+from scallax.grounded import Grounded, Output, check_foreign, ground, provenance_of, restore, store, with_tables
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
@@ -38,6 +38,7 @@ from scallax.process import check_process
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import resolve_provenance
 from scallax.specification import Specification, from_json
+from scallax.tables import Table
 
 T = TypeVar("T")
 Logits = tuple[ArrayLike, ...]
@@ -61,6 +62,8 @@ class Reasoner:
     With more than 10 proofs, an output whose proofs take too many decisions to count raises UnsupportedError in eager
     calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
 
+    `facts` are lists of facts by relation, or a `scallax.Table` whose rows are the facts: a file or a database.
+
     `foreign` are the functions, predicates, aggregates and attributes of Python that the program may use: what
     `scallax.foreign_function` and its like make. They are called while the program is grounded, and never afterwards.
 
@@ -81,7 +84,7 @@ class Reasoner:
         train_k: int | None = None,
         test_k: int | None = None,
         file: str | Path | None = None,
-        facts: Mapping[str, Iterable] | None = None,
+        facts: Mapping[str, Iterable | Table] | None = None,
         rules: Sequence[str] | None = None,
         relations: Sequence[tuple[str, object]] | None = None,
         input_mappings: Mapping[str, object] | None = None,
@@ -100,6 +103,7 @@ class Reasoner:
         limits = check_limits(limits)
         library = read_foreign(foreign)
         source = read_file(file)
+        tables = {name: given for name, given in (facts or {}).items() if isinstance(given, Table)}
         specification = specify(
             program=program,
             file=None if source is None else source.text,
@@ -108,7 +112,7 @@ class Reasoner:
             train_k=train_k,
             test_k=test_k,
             wmc_with_disjunctions=wmc_with_disjunctions,
-            facts=facts,
+            facts={name: given for name, given in (facts or {}).items() if not isinstance(given, Table)},
             rules=rules,
             relations=relations,
             input_mappings=input_mappings,
@@ -125,7 +129,9 @@ class Reasoner:
         file_name = "" if source is None else source.name
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
-        self._start(ground(specification, library, program_sources(specification, file_name), limits=limits))
+        sources = program_sources(specification, file_name)
+        specification = with_tables(specification, tables, sources, library)
+        self._start(ground(specification, library, sources, limits=limits))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from scallax.artifact import StoredGround
-from scallax.errors import CheckpointError, InputError
+from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
+from scallax.tables import Table
 from torch_bridge.autograd import apply
 from torch_bridge.foreign import as_torch
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
@@ -31,7 +32,8 @@ class Module(torch.nn.Module):
 
     Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays. The output has the dtype and
     the device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode
-    `train_k` proofs are kept and in evaluation mode `test_k`, where given.
+    `train_k` proofs are kept and in evaluation mode `test_k`, where given. `jit`, `jit_name`, `jit_recompile`,
+    `dispatch` and `sparse_jacobian` say how the reference computes; they are taken, and change nothing.
 
     The tags of the relations in `trainable` are the module's only parameters, logits named and shaped as
     `scallax.Reasoner.parameters` are; `.to()` and `.half()` change these alone, for all else the inputs decide.
@@ -49,7 +51,7 @@ class Module(torch.nn.Module):
         file: str | Path | None = None,
         relations: Sequence[tuple[str, object]] | None = None,
         rules: Sequence[str] | None = None,
-        facts: Mapping[str, Iterable] | None = None,
+        facts: Mapping[str, Iterable | Table] | None = None,
         provenance: str = "difftopkproofs",
         non_probabilistic: Sequence[str] | None = None,
         trainable: Sequence[str] | None = None,
@@ -64,10 +66,17 @@ class Module(torch.nn.Module):
         early_discard: bool | None = None,
         iter_limit: int | None = None,
         retain_topk: Mapping[str, int] | None = None,
+        jit: bool = False,
+        jit_name: str = "",
+        jit_recompile: bool = False,
+        dispatch: str = "parallel",
+        sparse_jacobian: bool = False,
+        monitors: Sequence[str] = (),
         foreign: Sequence[ForeignItem] = (),
         limits: Limits | None = None,
     ):
         super().__init__()
+        refuse_monitors(monitors)
         self.reasoner = Reasoner(
             program,
             file=file,
@@ -315,6 +324,13 @@ class _Logits(torch.nn.Module):
 
 # So that `torch.load` with its safe default takes the classes from a file.
 torch.serialization.add_safe_globals([Module, _Logits])
+
+
+def refuse_monitors(monitors: Sequence[str]) -> None:
+    """UnsupportedError if there are monitors."""
+    if monitors:
+        hint = "`scallax plan` and `scallax.explain_plan` show what is computed"
+        raise UnsupportedError(Diagnostic("monitors are not supported", hint=hint))
 
 
 def pack_specification(specification: Specification) -> torch.Tensor:

@@ -273,8 +273,9 @@ class _Resolver:
             following += 1
 
     def is_first(self, kind: str, name: str, span: Span) -> bool:
-        earlier = self.first.setdefault((kind, name), span)
-        if earlier is span:
+        earlier = self.first.get((kind, name))
+        if earlier is None:
+            self.first[kind, name] = span
             return True
         line, column = earlier.source.position(earlier.start)
         self.report(
