@@ -12,10 +12,11 @@ from jaxtyping import Array, Bool, Float
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.tiles import Tags, fold_tiles, take_block
+from scallax.kernels.schedule import LINEAR, LITERALS
+from scallax.kernels.tiles import Tags, fold_tiles, take_block, take_first
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
-_STATIC = ("width", "branches", "use_rows", "num_heads", "num_sums")
+_STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
 
 jax.tree_util.register_dataclass(
     GroundProgram,
@@ -160,27 +161,34 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     else:
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
-    exclusions, group_end, count = map(jnp.asarray, (program.exclusions, program.group_end, program.literal_count))
-    return LiteralTable(values, exists, exclusions, group_end, count, program.has_negation)
+    arrays = map(
+        jnp.asarray, (program.exclusions, program.group_end, program.columns, program.column_of, program.negated)
+    )
+    return LiteralTable(values, exists, *arrays, program.words)
 
 
 def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> Tags:
     leaves = provenance.leaf_tags(literals)
+    wide = provenance.widen(leaves)
     if not program.branches:
-        return leaves
-    zero = jax.tree.map(lambda leaf: leaf[:1], leaves)
+        return wide
+    zero = jax.tree.map(lambda leaf: leaf[:1], wide)
 
     def repeat(count):
         return jax.tree.map(lambda none: jnp.broadcast_to(none, (count, *none.shape[1:])), zero)
 
-    rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), leaves, repeat(program.num_heads))
-
-    left_operands, right_operands = jnp.asarray(program.left), jnp.asarray(program.right)
+    rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), wide, repeat(program.num_heads))
+    operands = [jnp.asarray(array) for array in (program.left, program.right, program.third)]
 
     def branch(kind, count):
         def fold(rows, total, offset, cyclic):
-            left = take_block(rows, left_operands, offset, program.width, count)
-            right = take_block(rows, right_operands, offset, program.width, count)
+            take = take_first if kind == LITERALS else take_block
+            left = take(rows, operands[0], offset, program.width, count)
+            if kind in (LITERALS, LINEAR):
+                pairs = [take_block(leaves, places, offset, program.width, count) for places in operands[1:]]
+                right = [leaf for pair in zip(*pairs, strict=True) for leaf in pair]
+            else:
+                right = take_block(rows, operands[1], offset, program.width, count)
             return provenance.step(kind, total, left, right, cyclic, literals)
 
         return fold

@@ -51,6 +51,7 @@ class Reasoner(nnx.Module):
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        absorb: bool | None = None,
     ):
         if not isinstance(program, _Reasoner):
             program = _Reasoner(
@@ -73,6 +74,7 @@ class Reasoner(nnx.Module):
                 iter_limit=iter_limit,
                 early_discard=early_discard,
                 wmc_with_disjunctions=wmc_with_disjunctions,
+                absorb=absorb,
             )
         self.reasoner = program
         self.deterministic = False
@@ -144,6 +146,7 @@ class LinenReasoner(linen.Module):
     iter_limit: int | None = None
     early_discard: bool | None = None
     wmc_with_disjunctions: bool | None = None
+    absorb: bool | None = None
     deterministic: bool = False
 
     def __post_init__(self):

@@ -39,6 +39,7 @@ class Specification:
     train_k: int | None
     test_k: int | None
     wmc_with_disjunctions: bool
+    absorb: bool
     non_probabilistic: tuple[str, ...]
     trainable: tuple[str, ...]
     input_mappings: tuple[tuple[str, InputMapping], ...]
@@ -82,6 +83,8 @@ class Specification:
             for relation, mapping in self.input_mappings
         ]
         data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
+        if self.absorb:
+            del data["absorb"]
         if not self.imports:
             # Left out, so that a program without imports has the text that it had before there were any.
             del data["imports"]
@@ -107,6 +110,7 @@ def from_json(text: str) -> Specification:
         )
     names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
     data.setdefault("imports", [])
+    data.setdefault("absorb", True)
     wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]
     wrong += [f"the saved specification has the unknown field `{name}`" for name in sorted(set(data) - names)]
     if wrong:
@@ -137,6 +141,7 @@ def _read(data: dict) -> Specification:
         train_k=read("train_k", _optional(integer)),
         test_k=read("test_k", _optional(integer)),
         wmc_with_disjunctions=read("wmc_with_disjunctions", flag),
+        absorb=read("absorb", flag),
         non_probabilistic=read("non_probabilistic", texts),
         trainable=read("trainable", texts),
         input_mappings=read("input_mappings", _sequence(_pair(text, _input_mapping))),

@@ -48,16 +48,20 @@ class GroundProgram:
     width: int
     branches: tuple[tuple[int, int], ...]
     use_rows: tuple[int, ...]
+    words: tuple[int, int, int, int, int]
     tiles: Schedule
     left: np.ndarray
     right: np.ndarray
+    third: np.ndarray
+    negated: np.ndarray
     outputs: np.ndarray
     literal_source: np.ndarray
     literal_prior: np.ndarray
     input_literal: np.ndarray
-    literal_count: np.ndarray
     slots: np.ndarray
     logit_groups: np.ndarray
+    columns: np.ndarray
+    column_of: np.ndarray
     exclusions: np.ndarray
     group_end: np.ndarray
     transpose: Schedule
@@ -74,12 +78,9 @@ class GroundProgram:
         return self.literal_source.shape[0]
 
     @property
-    def has_negation(self) -> bool:
-        return any(kind == COMPLEMENT for kind, _ in self.branches)
-
-    @property
-    def has_groups(self) -> bool:
-        return self.exclusions.shape[1] > 0
+    def num_leaves(self) -> int:
+        """Rows before those of heads."""
+        return FIRST_LITERAL_ROW + self.num_literals + self.negated.shape[0]
 
 
 @dataclass(slots=True)
@@ -91,6 +92,7 @@ class _Graph:
     left: np.ndarray
     right: np.ndarray
     complement: np.ndarray  # complement[n]: node n is the negation of its one operand
+    third: np.ndarray | None = None  # a leaf beside a leaf on the right, ONE for none; only where leaves are told apart
 
 
 def lay_out(
@@ -114,9 +116,12 @@ def lay_out(
     """
     graph, outputs = _negate_by_nodes(derivations, outputs, *_needed(derivations, outputs))
     graph, outputs = _resolve_aliases(graph, outputs)
+    if LITERALS in block_rows:
+        graph, outputs = _negate_literals(graph, outputs, len(literals))
+        graph, outputs = _inline_pairs(graph, outputs)
     graph = _split_fan_in(graph)
     depth, cyclic = _levels(graph)
-    order, literal_row_of = _number_literals(graph, literals, outputs)
+    order, negated, literal_row_of = _number_literals(graph, literals, outputs)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
 
@@ -126,7 +131,8 @@ def lay_out(
     tile, lane = _tiles(segment, width)
     num_tiles = int(tile[-1]) + 1 if len(tile) else 0
     num_literals = _padded(len(order))
-    base = FIRST_LITERAL_ROW + num_literals
+    negated = _pad(negated, _padded(len(negated)) if len(negated) else 0, 0)
+    base = FIRST_LITERAL_ROW + num_literals + len(negated)
     node_row = np.empty(graph.num_nodes, np.int64)
     node_row[node_order] = base + tile * width + lane
 
@@ -149,6 +155,10 @@ def lay_out(
     right = np.full(_padded(size), ZERO_ROW, np.int32)
     left[place] = _operand_rows(graph.left, node_row, literal_row_of)
     right[place] = _operand_rows(graph.right, node_row, literal_row_of)
+    third = np.zeros(0, np.int32)
+    if graph.third is not None:
+        third = np.full(_padded(size), ONE_ROW, np.int32)
+        third[place] = _operand_rows(graph.third, node_row, literal_row_of)
     output_rows = _pad(_operand_rows(outputs, node_row, literal_row_of), _padded(len(outputs)), ZERO_ROW)
 
     uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
@@ -163,28 +173,40 @@ def lay_out(
         tiles=tiles,
         left=left,
         right=right,
+        third=third,
+        negated=negated,
         outputs=output_rows,
         num_heads=_padded(num_tiles) * width,
         **backward,
         **_literal_arrays(literals, order, num_literals, num_inputs),
+        **_column_arrays(graph, outputs, literals, order, num_literals),
         logit_groups=logit_groups.astype(np.int32),
     )
 
 
 def _needed(derivations: Derivations, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the derivations that outputs depend on, sorted by head, and which nodes those are."""
+    needed = _reachable(derivations.num_nodes, derivations.head, derivations.left, derivations.right, outputs)
     by_head = np.argsort(derivations.head, kind="stable")
-    counts = np.bincount(derivations.head, minlength=derivations.num_nodes)
-    starts = np.cumsum(counts) - counts
-    needed = np.zeros(derivations.num_nodes, bool)
-    frontier = np.unique(outputs[outputs >= 0])
-    while len(frontier):
-        needed[frontier] = True
-        used = by_head[_ranges(starts[frontier], counts[frontier])]
-        operands = np.concatenate([derivations.left[used], derivations.right[used]])
-        frontier = np.unique(operands[operands >= 0])
-        frontier = frontier[~needed[frontier]]
     return by_head[needed[derivations.head[by_head]]], needed
+
+
+def _reachable(
+    num_nodes: int, head: np.ndarray, left: np.ndarray, right: np.ndarray, operands: np.ndarray
+) -> np.ndarray:
+    """Which nodes some operands are or depend on."""
+    by_head = np.argsort(head, kind="stable")
+    counts = np.bincount(head, minlength=num_nodes)
+    starts = np.cumsum(counts) - counts
+    found = np.zeros(num_nodes, bool)
+    frontier = np.unique(operands[operands >= 0])
+    while len(frontier):
+        found[frontier] = True
+        used = by_head[_ranges(starts[frontier], counts[frontier])]
+        operands = np.concatenate([left[used], right[used]])
+        frontier = np.unique(operands[operands >= 0])
+        frontier = frontier[~found[frontier]]
+    return found
 
 
 def _negate_by_nodes(
@@ -218,6 +240,7 @@ def _compact(graph: _Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[_Gra
         renumber(graph.left[kept]),
         renumber(graph.right[kept]),
         graph.complement[keep],
+        None if graph.third is None else graph.third[kept],
     )
     return graph, renumber(outputs)
 
@@ -253,6 +276,67 @@ def _resolve_aliases(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.nda
     return _compact(resolved, ~is_alias, resolve(outputs))
 
 
+def _negate_literals(graph: _Graph, outputs: np.ndarray, num_literals: int) -> tuple[_Graph, np.ndarray]:
+    """Complements of literals become leaves: the operands of literal ids from `num_literals` on."""
+    first, last = literal_operand(0), literal_operand(2 * num_literals - 1)
+    while True:
+        is_leaf = graph.complement[graph.head] & (graph.left <= first)
+        if not is_leaf.any():
+            return graph, outputs
+        # The complement of a complement is the literal.
+        opposite = literal_operand((operand_literal(graph.left[is_leaf]) + num_literals) % (2 * num_literals))
+        assert (opposite >= last).all()
+        graph.left[is_leaf] = opposite
+        graph.complement[graph.head[is_leaf]] = False
+        graph, outputs = _resolve_aliases(graph, outputs)
+
+
+def _inline_pairs(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
+    """Conjunctions of two leaves are written out where they stand beside another operand, as `right` and `third`.
+
+    Operands are swapped so that what is simpler stands on the right. Nodes that nothing uses any more are dropped.
+    """
+    single, own = _singles(graph), np.zeros(graph.num_nodes, np.int64)
+    own[graph.head] = np.arange(len(graph.head))
+    is_pair = single & (graph.left[own] < 0) & (graph.right[own] < 0) if len(own) else single
+
+    def rank(operands: np.ndarray) -> np.ndarray:
+        return np.where(operands < 0, 0, np.where(is_pair[np.maximum(operands, 0)], 1, 2)) if len(is_pair) else 0 * operands
+
+    swap = rank(graph.right) > rank(graph.left)
+    left, right = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
+    general = np.zeros(graph.num_nodes, bool)
+    general[graph.head[rank(right) == 2]] = True
+    written = (rank(right) == 1) & ~general[graph.head]
+    third = np.full(len(right), ONE)
+    pair = own[right[written]]
+    third[written], right[written] = graph.right[pair], graph.left[pair]
+    graph = _Graph(graph.num_nodes, graph.head, left, right, graph.complement, third)
+    return _compact(graph, _reachable(graph.num_nodes, graph.head, left, right, outputs), outputs)
+
+
+def _singles(graph: _Graph) -> np.ndarray:
+    """Which nodes have one derivation, of leaves and such nodes: they have at most one proof."""
+    single = (np.bincount(graph.head, minlength=graph.num_nodes) == 1) & ~graph.complement
+    waiting = np.zeros(graph.num_nodes, np.int64)
+    operands = np.concatenate([graph.left, graph.right])
+    heads = np.concatenate([graph.head, graph.head])[operands >= 0]
+    operands = operands[operands >= 0]
+    np.add.at(waiting, heads, 1)
+    by_operand = np.argsort(operands, kind="stable")
+    counts = np.bincount(operands, minlength=graph.num_nodes)
+    starts = np.cumsum(counts) - counts
+    frontier = np.flatnonzero(single & (waiting == 0))
+    found = np.zeros(graph.num_nodes, bool)
+    while len(frontier):
+        found[frontier] = True
+        users = heads[by_operand[_ranges(starts[frontier], counts[frontier])]]
+        np.subtract.at(waiting, users, 1)
+        users = np.unique(users)
+        frontier = users[single[users] & (waiting[users] == 0)]
+    return found
+
+
 def _split_fan_in(graph: _Graph) -> _Graph:
     """Nodes with many derivations become trees of nodes with at most `_MAX_FAN_IN`."""
     while True:
@@ -275,6 +359,7 @@ def _split_fan_in(graph: _Graph) -> _Graph:
             np.concatenate([graph.left[order], parts[first]]),
             np.concatenate([graph.right[order], np.full(num_parts, ONE)]),
             np.concatenate([graph.complement, np.zeros(num_parts, bool)]),
+            None if graph.third is None else np.concatenate([graph.third[order], np.full(num_parts, ONE)]),
         )
 
 
@@ -313,16 +398,30 @@ def _levels(graph: _Graph) -> tuple[np.ndarray, np.ndarray]:
     return depth[component], cyclic[component]
 
 
-def _number_literals(graph: _Graph, literals: Literals, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The literals in use, members of a group side by side, and the row of every literal."""
-    operands = np.concatenate([graph.left, graph.right, outputs])
-    used = np.unique(operand_literal(operands[operands <= literal_operand(0)]))
+def _number_literals(
+    graph: _Graph, literals: Literals, outputs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The literals in use, members of a group side by side; places in it of those negated; the row of every leaf."""
+    used, complements = np.divmod(_leaves(graph, outputs), max(len(literals), 1))[::-1]
+    negated = np.unique(used[complements > 0])
+    used = np.unique(used)
     group = literals.group[used]
     # Independent literals keep their order before all groups.
     order = used[np.lexsort((used, group))]
-    row = np.full(len(literals), ZERO_ROW, np.int64)
+    place = np.zeros(len(literals), np.int64)
+    place[order] = np.arange(len(order))
+    row = np.full(2 * len(literals), ZERO_ROW, np.int64)
     row[order] = FIRST_LITERAL_ROW + np.arange(len(order))
-    return order, row
+    row[len(literals) + negated] = FIRST_LITERAL_ROW + _padded(len(order)) + np.arange(len(negated))
+    return order, place[negated], row
+
+
+def _leaves(graph: _Graph, outputs: np.ndarray) -> np.ndarray:
+    """The literal ids of all operands that are leaves, ascending; a complement's is larger by the number of literals."""
+    operands = np.concatenate([graph.left, graph.right, outputs])
+    if graph.third is not None:
+        operands = np.concatenate([operands, graph.third])
+    return np.unique(operand_literal(operands[operands <= literal_operand(0)]))
 
 
 def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
@@ -334,11 +433,11 @@ def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.nd
 
 
 def _kinds(graph: _Graph) -> np.ndarray:
-    """The kind of each node; swaps operands so that a literal stands on the right of a node."""
-    swap = (graph.left < 0) & (graph.right >= 0)
-    graph.left, graph.right = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
+    """The kind of each node, by the most general of its derivations."""
+    single = _singles(graph)
+    of_one = (graph.left < 0) | (single[np.maximum(graph.left, 0)] if len(single) else False)
     kind = np.zeros(graph.num_nodes, np.int64)
-    np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(graph.left >= 0, LINEAR, LITERALS)))
+    np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(of_one, LITERALS, LINEAR)))
     kind[graph.complement] = COMPLEMENT
     return kind
 
@@ -583,25 +682,81 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
         "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(prior - high, num_literals)]),
         "input_literal": input_literal,
         "slots": _pad(parameter[trained], num_slots, 0),
-        "literal_count": np.int32(len(order)),
-        "exclusions": _exclusions(group, num_literals),
         "group_end": is_end,
     }
 
 
-def _exclusions(group: np.ndarray, num_literals: int) -> np.ndarray:
-    """For each literal the bit set of the others of its group, uint32 `[literals, words]`."""
-    members = np.flatnonzero(group >= 0)
+def _column_arrays(
+    graph: _Graph, outputs: np.ndarray, literals: Literals, order: np.ndarray, num_literals: int
+) -> dict:
+    """Columns for the polarities in which literals may occur in proofs, and the exclusions as sets of columns."""
+    if graph.third is None:
+        return {
+            "words": (0, 0, 0, 0, 0),
+            "columns": np.zeros(0, np.int32),
+            "column_of": np.full((2, num_literals), -1, np.int32),
+            "exclusions": np.zeros((num_literals, 0), np.uint32),
+        }
+    positive, negated = _polarities(graph, outputs, len(literals))
+    positive, negated = positive[order], negated[order]
+    both = np.flatnonzero(positive & negated)
+    num_both = _num_words(len(both))
+    only = [np.flatnonzero(positive & ~negated), np.flatnonzero(negated & ~positive)]
+    counts = [_padded(32 * num_both + len(place)) if len(place) else _padded(len(both)) if len(both) else 0 for place in only]
+    words = [max(1, -(-counts[0] // 32)), -(-counts[1] // 32)]
+    columns = np.full(32 * sum(words), -1, np.int64)
+    for first, literals_only in zip((0, 32 * words[0]), only, strict=True):
+        if len(both):
+            columns[first : first + len(both)] = both
+        start = first + 32 * num_both
+        columns[start : start + len(literals_only)] = literals_only
+    column_of = np.full((2, num_literals), -1, np.int32)
+    for polarity, (start, stop) in enumerate(((0, 32 * words[0]), (32 * words[0], len(columns)))):
+        used = start + np.flatnonzero(columns[start:stop] >= 0)
+        column_of[polarity, columns[used]] = used
+    return {
+        "words": (words[0], num_both, words[1], counts[0], counts[1]),
+        "columns": columns.astype(np.int32),
+        "column_of": column_of,
+        "exclusions": _exclusions(literals.group[order], column_of[0], words[0]),
+    }
+
+
+def _polarities(graph: _Graph, outputs: np.ndarray, num_literals: int) -> tuple[np.ndarray, np.ndarray]:
+    """In which polarities each literal may occur in a proof: below a complement of a node, in both."""
+    leaves = _leaves(graph, outputs)
+    occurs = np.zeros(2 * num_literals, bool)
+    occurs[leaves] = True
+    below = _reachable(
+        graph.num_nodes, graph.head, graph.left, graph.right, graph.left[graph.complement[graph.head]]
+    )
+    assert graph.third is not None
+    used = below[graph.head]
+    inside = _leaves(
+        _Graph(0, graph.head[used], graph.left[used], graph.right[used], graph.complement, graph.third[used]), outputs[:0]
+    )
+    occurs[inside] = True
+    occurs[(inside + num_literals) % (2 * num_literals) if num_literals else inside] = True
+    return occurs[:num_literals], occurs[num_literals:]
+
+
+def _num_words(count: int) -> int:
+    return -(-_padded(count) // 32) if count else 0
+
+
+def _exclusions(group: np.ndarray, column: np.ndarray, num_words: int) -> np.ndarray:
+    """For each literal the bit set of the columns of the others of its group, uint32 `[literals, words]`."""
+    members = np.flatnonzero((group >= 0) & (column[: len(group)] >= 0))
     if len(members) == 0 or np.bincount(group[members]).max() < 2:
-        return np.zeros((num_literals, 0), np.uint32)
-    num_words = -(-num_literals // 32)
+        return np.zeros((len(column), 0), np.uint32)
+    place = column[members]
     groups, inverse = np.unique(group[members], return_inverse=True)
-    bits = np.uint32(1) << (members % 32).astype(np.uint32)
+    bits = np.uint32(1) << (place % 32).astype(np.uint32)
     whole = np.zeros((len(groups), num_words), np.uint32)
-    np.bitwise_or.at(whole, (inverse, members // 32), bits)
-    exclusions = np.zeros((num_literals, num_words), np.uint32)
+    np.bitwise_or.at(whole, (inverse, place // 32), bits)
+    exclusions = np.zeros((len(column), num_words), np.uint32)
     exclusions[members] = whole[inverse]
-    exclusions[members, members // 32] &= ~bits
+    exclusions[members, place // 32] &= ~bits
     return exclusions
 
 
