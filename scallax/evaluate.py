@@ -1,6 +1,7 @@
 """Probabilities of output tuples from those of the facts: a provenance folded over a ground program."""
 
 import functools
+import math
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from scallax.kernels.tiles import Tags, fold_tiles, take_block, take_first
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
 _STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
+
+# Bytes of the tags of all rows.
+MAX_TAG_BYTES = 1 << 32
 
 jax.tree_util.register_dataclass(
     GroundProgram,
@@ -177,6 +181,7 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
     def repeat(count):
         return jax.tree.map(lambda none: jnp.broadcast_to(none, (count, *none.shape[1:])), zero)
 
+    _check_size(provenance, program, wide)
     rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), wide, repeat(program.num_heads))
     operands = [jnp.asarray(array) for array in (program.left, program.right, program.third)]
 
@@ -201,6 +206,25 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
         [branch(kind, count) for kind, count in program.branches],
         lambda total, step: total,
         provenance.differs,
+    )
+
+
+def _check_size(provenance: AbstractProvenance, program: GroundProgram, leaves: Tags) -> None:
+    """UnsupportedError if the tags of all rows would take more than `MAX_TAG_BYTES`."""
+    row = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in jax.tree.leaves(leaves))
+    num_rows = program.num_leaves + program.num_heads
+    if num_rows * row <= MAX_TAG_BYTES:
+        return
+    batch = jax.tree.leaves(leaves)[0].shape[-1]
+    need, limit = num_rows * row / 2**30, MAX_TAG_BYTES / 2**30
+    raise UnsupportedError(
+        Diagnostic(
+            f"evaluation under `{provenance.name}` would hold {need:.1f} GiB, and the limit is {limit:.1f}: "
+            f"{row // batch:,} bytes for each of {program.num_heads:,} tuples and {program.num_literals:,} facts "
+            f"and each of {batch:,} samples",
+            hint="smaller batches, a smaller `k` or fewer outputs take less; "
+            "`diffaddmultprob` and `diffminmaxprob` take one number for each tuple and sample",
+        )
     )
 
 

@@ -18,6 +18,8 @@ _MAX_FAN_IN = 32
 _MAX_USES = 32
 # Rows of uses that a backward step sums at once.
 _USE_ROWS = (1, 2, 4, 8)
+# Parts in which a single node is conjoined with another node.
+_MAX_PARTS = 8
 _TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
 
 
@@ -118,7 +120,7 @@ def lay_out(
     graph, outputs = _resolve_aliases(graph, outputs)
     if LITERALS in block_rows:
         graph, outputs = _negate_literals(graph, outputs, len(literals))
-        graph, outputs = _inline_pairs(graph, outputs)
+        graph, outputs = _inline_pairs(_chain_singles(graph), outputs)
     graph = _split_fan_in(graph)
     depth, cyclic = _levels(graph)
     order, negated, literal_row_of = _number_literals(graph, literals, outputs)
@@ -313,6 +315,44 @@ def _inline_pairs(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.ndarra
     third[written], right[written] = graph.right[pair], graph.left[pair]
     graph = _Graph(graph.num_nodes, graph.head, left, right, graph.complement, third)
     return _compact(graph, _reachable(graph.num_nodes, graph.head, left, right, outputs), outputs)
+
+
+def _chain_singles(graph: _Graph) -> _Graph:
+    """A single node of more than two leaves beside another node is conjoined part by part: x (l r) = (x l) r.
+
+    A part adds a leaf, or two, whose weight in a proof is known; weights of conjunctions of two nodes are counted.
+    """
+    for _ in range(_MAX_PARTS):
+        single, own = _singles(graph), np.zeros(graph.num_nodes, np.int64)
+        own[graph.head] = np.arange(len(graph.head))
+        if not single.any():
+            return graph
+        is_pair = single & (graph.left[own] < 0) & (graph.right[own] < 0)
+        is_long = np.append(single & ~is_pair, False)
+        simple = np.append(is_pair, True)
+        # Leaves and ONE are at most -1: all read the last entry.
+        left, right = np.maximum(graph.left, -1), np.maximum(graph.right, -1)
+        swap = is_long[left] & ~is_long[right]
+        x, part = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
+        cut = is_long[np.maximum(part, -1)] & ~simple[np.maximum(x, -1)] & ~graph.complement[graph.head]
+        if not cut.any():
+            return graph
+        inner = own[part[cut]]
+        # What is simpler is added last.
+        first, last = graph.left[inner], graph.right[inner]
+        flip = simple[np.maximum(first, -1)] & ~simple[np.maximum(last, -1)]
+        first, last = np.where(flip, last, first), np.where(flip, first, last)
+        pairs, node = np.unique(np.stack([x[cut], first], 1), axis=0, return_inverse=True)
+        rest_left, rest_right = graph.left.copy(), graph.right.copy()
+        rest_left[cut], rest_right[cut] = graph.num_nodes + node.reshape(-1), last
+        graph = _Graph(
+            graph.num_nodes + len(pairs),
+            np.concatenate([graph.head, graph.num_nodes + np.arange(len(pairs))]),
+            np.concatenate([rest_left, pairs[:, 0]]),
+            np.concatenate([rest_right, pairs[:, 1]]),
+            np.concatenate([graph.complement, np.zeros(len(pairs), bool)]),
+        )
+    return graph
 
 
 def _singles(graph: _Graph) -> np.ndarray:
