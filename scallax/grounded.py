@@ -72,6 +72,14 @@ class Grounded:
             )
         return self.programs[provenance]
 
+    def trace(self) -> tuple[ir.Program, Grounding]:
+        """The program, and its grounding in which certain tuples keep their derivations."""
+        if self._derived is None:
+            self._derived = ground(self.specification)._derived
+        assert self._derived is not None
+        program, parameters = self._derived.program, self._derived.parameters
+        return program, _ground(self.specification, program, parameters, collapse_certain=False)
+
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
         derived = self._derived
@@ -182,19 +190,8 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         # What a specification alone is grounded from was read when it was made.
         specification = _with_files(specification, program)
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
-    provenance = provenance_of(specification)
-    parameters = _find_parameters(specification, program, columns, provenance)
-    names = [name for name, _ in specification.outputs]
-    given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
-    grounding = ground_program(
-        program,
-        provenance,
-        given,
-        names,
-        parameters=parameters,
-        uniform_choices=specification.wmc_with_disjunctions,
-        iter_limit=specification.iter_limit,
-    )
+    parameters = _find_parameters(specification, program, columns, provenance_of(specification))
+    grounding = _ground(specification, program, parameters)
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0
     for name, entries in specification.outputs:
@@ -205,6 +202,21 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
     return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, _derived=derived)
+
+
+def _ground(
+    specification: Specification, program: ir.Program, parameters: Parameters, collapse_certain: bool = True
+) -> Grounding:
+    return ground_program(
+        program,
+        provenance_of(specification),
+        [*_given_facts(specification), *_given_inputs(specification.input_mappings)],
+        [name for name, _ in specification.outputs],
+        parameters=parameters,
+        uniform_choices=specification.wmc_with_disjunctions,
+        iter_limit=specification.iter_limit,
+        collapse_certain=collapse_certain,
+    )
 
 
 def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:

@@ -22,16 +22,17 @@ from scallax.batch import (
     Signature,
     evaluate_batch,
     forward_batch,
-    probabilities,
     pull_back_batch,
 )
+from scallax.batch import probabilities as _sigmoids
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
 from scallax.imports import read_imports
-from scallax.mappings import show_tuple
+from scallax.mappings import read_entries, show_tuple
 from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
+from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import resolve_provenance
 from scallax.specification import Specification, from_json
 
@@ -229,7 +230,7 @@ class Reasoner:
             return {}
         dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
         flat = jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits])
-        values = probabilities(flat, self._grounded.logit_groups)
+        values = _sigmoids(flat, self._grounded.logit_groups)
         found, start = {}, 0
         for parameter, array in zip(self._grounded.parameters, logits, strict=True):
             part = values[start : start + parameter.num_facts] if array.ndim else values[start]
@@ -280,6 +281,54 @@ class Reasoner:
         Logits may also be `[batch, *shape]`: others for each sample.
         """
         return self.unpack(self.evaluate(self.order(inputs), self.order_parameters(parameters)))
+
+    def explain(
+        self,
+        relation: str,
+        values: object,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        *,
+        sample: int = 0,
+        k: int | None = None,
+    ) -> Explanation:
+        """The `k` likeliest proofs of a tuple of any relation, for one sample of the inputs.
+
+        `values` is the tuple, or the value of a relation of one column; `k` is by default the reasoner's. A search on
+        the host, apart from the evaluation of the provenance: for people, not for training steps. InputError for a
+        relation that the program does not have, a tuple that does not fit it, and what a call refuses.
+        """
+        entries = read_entries(values if isinstance(values, tuple) else (values,), f"the tuple of `{relation}`")
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise InputError(f"`k` is {k!r}, but it counts proofs: give an integer of at least 1")
+        inputs = dict(inputs or {})
+        size = min((array.shape[0] for array in inputs.values() if np.ndim(array)), default=1)
+        if not 0 <= sample < size:
+            raise InputError(f"there is no sample {sample}: the inputs have {size}")
+        asked = replace(self.specification, outputs=((relation, entries),), keyed=False)
+        reasoner = Reasoner.from_specification(asked).with_parameters(self.parameters)
+        arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
+        value = np.asarray(reasoner.evaluate(arrays))[0, 0].item()
+        program, grounding = reasoner._grounded.trace()
+        literals = grounding.literals
+        probabilities = literals.prior.copy()
+        flat = np.concatenate([np.zeros(0), *(np.asarray(array, np.float64).reshape(-1) for array in arrays)])
+        probabilities[literals.source >= 0] = flat[literals.source[literals.source >= 0]]
+        if self._logits:
+            logits = jnp.concatenate([jnp.asarray(array, jnp.float32).reshape(-1) for array in self._logits])
+            trained = np.asarray(_sigmoids(logits, self._grounded.logit_groups))
+            probabilities[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
+        ((_, fitted),) = reasoner.specification.outputs
+        assert fitted is not None
+        return explain_tuple(
+            program,
+            grounding,
+            relation,
+            fitted.tuples[0],
+            probabilities,
+            value=value,
+            respects_groups=self._provenance.respects_groups,
+            k=k or self.specification.k,
+        )
 
     def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
         """The values in the order of `parameter_names`. InputError with all names that are missing or unknown."""

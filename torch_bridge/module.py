@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, InputError
+from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from torch_bridge.autograd import apply
@@ -132,6 +133,24 @@ class Module(torch.nn.Module):
         with precision_and_place(tuple(logits.values())):
             values = self.reasoner.probabilities({name: to_jax(tensor) for name, tensor in logits.items()})
             return {name: to_torch(value, logits[name].device) for name, value in values.items()}
+
+    def explain(
+        self,
+        relation: str,
+        values: object,
+        inputs: Mapping[str, torch.Tensor] | None = None,
+        *,
+        sample: int = 0,
+        k: int | None = None,
+    ) -> Explanation:
+        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`."""
+        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        logits = {
+            name: logits.detach().float().cpu().numpy()
+            for name, logits in zip(reasoner.parameter_names, self._logits(), strict=True)
+        }
+        arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in (inputs or {}).items()}
+        return reasoner.with_parameters(logits).explain(relation, values, arrays, sample=sample, k=k)
 
     def _logits(self) -> tuple[torch.Tensor, ...]:
         """The parameters in the order of the reasoner's."""
