@@ -72,7 +72,7 @@ def count_of_threes(count: int) -> Task:
 
 
 def path_in_a_grid(side: int) -> Task:
-    """Whether two marked cells of a grid are joined by a dashed path: a dash for each edge, an end mark for each cell."""
+    """Whether two marked cells of a grid are joined by dashes: one for each edge, and a mark for each cell."""
     edges = []
     for row in range(side):
         for column in range(side):

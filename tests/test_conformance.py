@@ -254,7 +254,12 @@ def read_options(case: dict) -> dict[str, Any]:
         if name in ("wmc_with_disjunctions", "iter_limit", "early_discard")
     }
     # Recorded are answers in which a proof that contains another takes a place.
-    return {"provenance": case["provenance"], "absorb": False, **({} if case["k"] is None else {"k": case["k"]}), **options}
+    return {
+        "provenance": case["provenance"],
+        "absorb": False,
+        **({} if case["k"] is None else {"k": case["k"]}),
+        **options,
+    }
 
 
 def read_facts(case: dict) -> Given:

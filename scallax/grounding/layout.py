@@ -5,7 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.graph import (
+    Graph,
+    chain_singles,
+    component_levels,
+    inline_pairs,
+    leaf_ids,
+    needed_derivations,
+    negate_by_nodes,
+    negate_literals,
+    reachable,
+    resolve_aliases,
+    single_nodes,
+    split_fan_in,
+)
+from scallax.kernels.runs import ranks, run_ids, run_starts
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
 # Rows of the tag array before the literals: the algebra's zero and one.
@@ -13,13 +28,10 @@ ZERO_ROW = 0
 ONE_ROW = 1
 FIRST_LITERAL_ROW = 2
 
-# More derivations of one node, or uses of one row, are split into trees of this width.
-_MAX_FAN_IN = 32
+# More uses of one row are split into trees of this width.
 _MAX_USES = 32
 # Rows of uses that a backward step sums at once.
 _USE_ROWS = (1, 2, 4, 8)
-# Parts in which a single node is conjoined with another node.
-_MAX_PARTS = 8
 _TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
 
 
@@ -85,18 +97,6 @@ class GroundProgram:
         return FIRST_LITERAL_ROW + self.num_literals + self.negated.shape[0]
 
 
-@dataclass(slots=True)
-class _Graph:
-    """The part of the derivations that outputs depend on; node ids are dense, operands are codes."""
-
-    num_nodes: int
-    head: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    complement: np.ndarray  # complement[n]: node n is the negation of its one operand
-    third: np.ndarray | None = None  # a leaf beside a leaf on the right, ONE for none; only where leaves are told apart
-
-
 def lay_out(
     derivations: Derivations,
     literals: Literals,
@@ -116,19 +116,19 @@ def lay_out(
     microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in
     the derivations but for sorting.
     """
-    graph, outputs = _negate_by_nodes(derivations, outputs, *_needed(derivations, outputs))
-    graph, outputs = _resolve_aliases(graph, outputs)
+    graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
+    graph, outputs = resolve_aliases(graph, outputs)
     if LITERALS in block_rows:
-        graph, outputs = _negate_literals(graph, outputs, len(literals))
-        graph, outputs = _inline_pairs(_chain_singles(graph), outputs)
-    graph = _split_fan_in(graph)
-    depth, cyclic = _levels(graph)
+        graph, outputs = negate_literals(graph, outputs, len(literals))
+        graph, outputs = inline_pairs(chain_singles(graph), outputs)
+    graph = split_fan_in(graph)
+    depth, cyclic = component_levels(graph)
     order, negated, literal_row_of = _number_literals(graph, literals, outputs)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
 
     node_order = np.lexsort((np.arange(graph.num_nodes), fan_in, kind, cyclic, depth))
-    segment = _run_ids(depth[node_order], cyclic[node_order], kind[node_order])
+    segment = run_ids(depth[node_order], cyclic[node_order], kind[node_order])
     width = _tile_width(segment, fan_in[node_order], derivation_cost)
     tile, lane = _tiles(segment, width)
     num_tiles = int(tile[-1]) + 1 if len(tile) else 0
@@ -140,7 +140,7 @@ def lay_out(
 
     fan_in_of_tile = np.zeros(num_tiles, np.int64)
     np.maximum.at(fan_in_of_tile, tile, fan_in[node_order])
-    first_nodes = node_order[_run_starts(tile)]
+    first_nodes = node_order[run_starts(tile)]
     blocks = _cut_into_blocks(fan_in_of_tile, kind[first_nodes], block_rows)
     tile_cyclic, tile_loop = _loops(depth[first_nodes], cyclic[first_nodes])
     tiles, tile_offset, size = _schedule(
@@ -150,7 +150,7 @@ def lay_out(
     # A derivation's place: its rank among those of its head gives the row of the tile, its head the lane.
     by_head = np.argsort(graph.head, kind="stable")
     rank = np.empty(len(by_head), np.int64)
-    rank[by_head] = _ranks(graph.head[by_head])
+    rank[by_head] = ranks(graph.head[by_head])
     head_row = node_row[graph.head] - base
     place = tile_offset[head_row // width] + rank * width + head_row % width
     left = np.full(_padded(size), ZERO_ROW, np.int32)
@@ -186,263 +186,11 @@ def lay_out(
     )
 
 
-def _needed(derivations: Derivations, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the derivations that outputs depend on, sorted by head, and which nodes those are."""
-    needed = _reachable(derivations.num_nodes, derivations.head, derivations.left, derivations.right, outputs)
-    by_head = np.argsort(derivations.head, kind="stable")
-    return by_head[needed[derivations.head[by_head]]], needed
-
-
-def _reachable(
-    num_nodes: int, head: np.ndarray, left: np.ndarray, right: np.ndarray, operands: np.ndarray
-) -> np.ndarray:
-    """Which nodes some operands are or depend on."""
-    by_head = np.argsort(head, kind="stable")
-    counts = np.bincount(head, minlength=num_nodes)
-    starts = np.cumsum(counts) - counts
-    found = np.zeros(num_nodes, bool)
-    frontier = np.unique(operands[operands >= 0])
-    while len(frontier):
-        found[frontier] = True
-        used = by_head[_ranges(starts[frontier], counts[frontier])]
-        operands = np.concatenate([left[used], right[used]])
-        frontier = np.unique(operands[operands >= 0])
-        frontier = frontier[~found[frontier]]
-    return found
-
-
-def _negate_by_nodes(
-    derivations: Derivations, outputs: np.ndarray, used: np.ndarray, needed: np.ndarray
-) -> tuple[_Graph, np.ndarray]:
-    """The needed derivations and the outputs over dense node ids, with a complement node for each negated operand."""
-    left, right = derivations.left[used], derivations.right[used]
-    left_negated, right_negated = derivations.left_negated[used], derivations.right_negated[used]
-    negated = np.unique(np.concatenate([left[left_negated], right[right_negated]]))
-    left = np.where(left_negated, derivations.num_nodes + np.searchsorted(negated, left), left)
-    right = np.where(right_negated, derivations.num_nodes + np.searchsorted(negated, right), right)
-    head = np.concatenate([derivations.head[used], derivations.num_nodes + np.arange(len(negated))])
-    left = np.concatenate([left, negated])
-    right = np.concatenate([right, np.full(len(negated), ONE)])
-    complement = np.concatenate([np.zeros(derivations.num_nodes, bool), np.ones(len(negated), bool)])
-    keep = np.concatenate([needed, np.ones(len(negated), bool)])
-    return _compact(_Graph(len(keep), head, left, right, complement), keep, outputs)
-
-
-def _compact(graph: _Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
-    """The graph with only the nodes of `keep`, renumbered in order; derivations of others are dropped."""
-    new_id = np.cumsum(keep) - 1
-    kept = keep[graph.head]
-
-    def renumber(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands >= 0, new_id[np.maximum(operands, 0)], operands) if len(new_id) else operands
-
-    graph = _Graph(
-        int(keep.sum()),
-        new_id[graph.head[kept]],
-        renumber(graph.left[kept]),
-        renumber(graph.right[kept]),
-        graph.complement[keep],
-        None if graph.third is None else graph.third[kept],
-    )
-    return graph, renumber(outputs)
-
-
-def _resolve_aliases(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
-    """Replaces every node that is one operand, or nothing, by that operand or ZERO.
-
-    A chain of aliases that closes on itself derives nothing.
-    """
-    if not graph.num_nodes:
-        return graph, outputs
-    absent = (graph.left == ZERO) | (graph.right == ZERO)
-    absent &= ~graph.complement[graph.head]
-    graph = _Graph(graph.num_nodes, graph.head[~absent], graph.left[~absent], graph.right[~absent], graph.complement)
-    fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
-    target = np.arange(graph.num_nodes)
-    target[fan_in == 0] = ZERO
-    single = (fan_in[graph.head] == 1) & ~graph.complement[graph.head]
-    from_left = single & (graph.right == ONE)
-    from_right = single & (graph.left == ONE) & ~from_left
-    target[graph.head[from_left]] = graph.left[from_left]
-    target[graph.head[from_right]] = graph.right[from_right]
-    is_alias = target != np.arange(graph.num_nodes)
-    for _ in range(graph.num_nodes.bit_length() + 1):
-        target = np.where(target >= 0, target[np.maximum(target, 0)], target)
-    # What still points at an alias went round a cycle of aliases.
-    target[(target >= 0) & is_alias[np.maximum(target, 0)]] = ZERO
-
-    def resolve(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands >= 0, target[np.maximum(operands, 0)], operands)
-
-    resolved = _Graph(graph.num_nodes, graph.head, resolve(graph.left), resolve(graph.right), graph.complement)
-    return _compact(resolved, ~is_alias, resolve(outputs))
-
-
-def _negate_literals(graph: _Graph, outputs: np.ndarray, num_literals: int) -> tuple[_Graph, np.ndarray]:
-    """Complements of literals become leaves: the operands of literal ids from `num_literals` on."""
-    first, last = literal_operand(0), literal_operand(2 * num_literals - 1)
-    while True:
-        is_leaf = graph.complement[graph.head] & (graph.left <= first)
-        if not is_leaf.any():
-            return graph, outputs
-        # The complement of a complement is the literal.
-        opposite = literal_operand((operand_literal(graph.left[is_leaf]) + num_literals) % (2 * num_literals))
-        assert (opposite >= last).all()
-        graph.left[is_leaf] = opposite
-        graph.complement[graph.head[is_leaf]] = False
-        graph, outputs = _resolve_aliases(graph, outputs)
-
-
-def _inline_pairs(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
-    """Conjunctions of two leaves are written out where they stand beside another operand, as `right` and `third`.
-
-    Operands are swapped so that what is simpler stands on the right. Nodes that nothing uses any more are dropped.
-    """
-    single, own = _singles(graph), np.zeros(graph.num_nodes, np.int64)
-    own[graph.head] = np.arange(len(graph.head))
-    is_pair = single & (graph.left[own] < 0) & (graph.right[own] < 0) if len(own) else single
-
-    def rank(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands < 0, 0, np.where(is_pair[np.maximum(operands, 0)], 1, 2)) if len(is_pair) else 0 * operands
-
-    swap = rank(graph.right) > rank(graph.left)
-    left, right = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
-    general = np.zeros(graph.num_nodes, bool)
-    general[graph.head[rank(right) == 2]] = True
-    written = (rank(right) == 1) & ~general[graph.head]
-    third = np.full(len(right), ONE)
-    pair = own[right[written]]
-    third[written], right[written] = graph.right[pair], graph.left[pair]
-    graph = _Graph(graph.num_nodes, graph.head, left, right, graph.complement, third)
-    return _compact(graph, _reachable(graph.num_nodes, graph.head, left, right, outputs), outputs)
-
-
-def _chain_singles(graph: _Graph) -> _Graph:
-    """A single node of more than two leaves beside another node is conjoined part by part: x (l r) = (x l) r.
-
-    A part adds a leaf, or two, whose weight in a proof is known; weights of conjunctions of two nodes are counted.
-    """
-    for _ in range(_MAX_PARTS):
-        single, own = _singles(graph), np.zeros(graph.num_nodes, np.int64)
-        own[graph.head] = np.arange(len(graph.head))
-        if not single.any():
-            return graph
-        is_pair = single & (graph.left[own] < 0) & (graph.right[own] < 0)
-        is_long = np.append(single & ~is_pair, False)
-        simple = np.append(is_pair, True)
-        # Leaves and ONE are at most -1: all read the last entry.
-        left, right = np.maximum(graph.left, -1), np.maximum(graph.right, -1)
-        swap = is_long[left] & ~is_long[right]
-        x, part = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
-        cut = is_long[np.maximum(part, -1)] & ~simple[np.maximum(x, -1)] & ~graph.complement[graph.head]
-        if not cut.any():
-            return graph
-        inner = own[part[cut]]
-        # What is simpler is added last.
-        first, last = graph.left[inner], graph.right[inner]
-        flip = simple[np.maximum(first, -1)] & ~simple[np.maximum(last, -1)]
-        first, last = np.where(flip, last, first), np.where(flip, first, last)
-        pairs, node = np.unique(np.stack([x[cut], first], 1), axis=0, return_inverse=True)
-        rest_left, rest_right = graph.left.copy(), graph.right.copy()
-        rest_left[cut], rest_right[cut] = graph.num_nodes + node.reshape(-1), last
-        graph = _Graph(
-            graph.num_nodes + len(pairs),
-            np.concatenate([graph.head, graph.num_nodes + np.arange(len(pairs))]),
-            np.concatenate([rest_left, pairs[:, 0]]),
-            np.concatenate([rest_right, pairs[:, 1]]),
-            np.concatenate([graph.complement, np.zeros(len(pairs), bool)]),
-        )
-    return graph
-
-
-def _singles(graph: _Graph) -> np.ndarray:
-    """Which nodes have one derivation, of leaves and such nodes: they have at most one proof."""
-    single = (np.bincount(graph.head, minlength=graph.num_nodes) == 1) & ~graph.complement
-    waiting = np.zeros(graph.num_nodes, np.int64)
-    operands = np.concatenate([graph.left, graph.right])
-    heads = np.concatenate([graph.head, graph.head])[operands >= 0]
-    operands = operands[operands >= 0]
-    np.add.at(waiting, heads, 1)
-    by_operand = np.argsort(operands, kind="stable")
-    counts = np.bincount(operands, minlength=graph.num_nodes)
-    starts = np.cumsum(counts) - counts
-    frontier = np.flatnonzero(single & (waiting == 0))
-    found = np.zeros(graph.num_nodes, bool)
-    while len(frontier):
-        found[frontier] = True
-        users = heads[by_operand[_ranges(starts[frontier], counts[frontier])]]
-        np.subtract.at(waiting, users, 1)
-        users = np.unique(users)
-        frontier = users[single[users] & (waiting[users] == 0)]
-    return found
-
-
-def _split_fan_in(graph: _Graph) -> _Graph:
-    """Nodes with many derivations become trees of nodes with at most `_MAX_FAN_IN`."""
-    while True:
-        order = np.argsort(graph.head, kind="stable")
-        head = graph.head[order]
-        fan_in = np.bincount(head, minlength=graph.num_nodes)
-        wide = fan_in[head] > _MAX_FAN_IN
-        if not wide.any():
-            return graph
-        # One new node for each chunk of derivations of a wide head.
-        chunk = _run_ids(head[wide], _ranks(head[wide]) // _MAX_FAN_IN)
-        parts = graph.num_nodes + chunk
-        first = _run_starts(chunk)
-        new_head = head.copy()
-        new_head[wide] = parts
-        num_parts = len(first)
-        graph = _Graph(
-            graph.num_nodes + num_parts,
-            np.concatenate([new_head, head[wide][first]]),
-            np.concatenate([graph.left[order], parts[first]]),
-            np.concatenate([graph.right[order], np.full(num_parts, ONE)]),
-            np.concatenate([graph.complement, np.zeros(num_parts, bool)]),
-            None if graph.third is None else np.concatenate([graph.third[order], np.full(num_parts, ONE)]),
-        )
-
-
-def _levels(graph: _Graph) -> tuple[np.ndarray, np.ndarray]:
-    """For each node the longest path of strongly connected components below it, and whether it is on a cycle."""
-    num_nodes = graph.num_nodes
-    if not num_nodes:
-        return np.zeros(0, np.int64), np.zeros(0, bool)
-    # SciPy takes half a second to import, and discrete programs have no layout.
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    tails = np.concatenate([graph.left, graph.right])
-    heads = np.concatenate([graph.head, graph.head])[tails >= 0]
-    tails = tails[tails >= 0]
-    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(num_nodes, num_nodes))
-    num_components, component = connected_components(matrix, directed=True, connection="strong")
-    cyclic = np.bincount(component, minlength=num_components) > 1
-    cyclic[component[tails[tails == heads]]] = True
-    between = component[tails] != component[heads]
-    tails, heads = component[tails[between]], component[heads[between]]
-    by_tail = np.argsort(tails, kind="stable")
-    counts = np.bincount(tails, minlength=num_components)
-    starts = np.cumsum(counts) - counts
-    waiting = np.bincount(heads, minlength=num_components)
-    depth = np.zeros(num_components, np.int64)
-    frontier = np.flatnonzero(waiting == 0)
-    level = 0
-    while len(frontier):
-        depth[frontier] = level
-        reached = heads[by_tail[_ranges(starts[frontier], counts[frontier])]]
-        np.subtract.at(waiting, reached, 1)
-        frontier = np.unique(reached)
-        frontier = frontier[waiting[frontier] == 0]
-        level += 1
-    return depth[component], cyclic[component]
-
-
 def _number_literals(
-    graph: _Graph, literals: Literals, outputs: np.ndarray
+    graph: Graph, literals: Literals, outputs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The literals in use, members of a group side by side; places in it of those negated; the row of every leaf."""
-    used, complements = np.divmod(_leaves(graph, outputs), max(len(literals), 1))[::-1]
+    used, complements = np.divmod(leaf_ids(graph, outputs), max(len(literals), 1))[::-1]
     negated = np.unique(used[complements > 0])
     used = np.unique(used)
     group = literals.group[used]
@@ -456,14 +204,6 @@ def _number_literals(
     return order, place[negated], row
 
 
-def _leaves(graph: _Graph, outputs: np.ndarray) -> np.ndarray:
-    """The literal ids of all operands that are leaves, ascending; a complement's is larger by the number of literals."""
-    operands = np.concatenate([graph.left, graph.right, outputs])
-    if graph.third is not None:
-        operands = np.concatenate([operands, graph.third])
-    return np.unique(operand_literal(operands[operands <= literal_operand(0)]))
-
-
 def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
     rows = np.where(operands == ONE, ONE_ROW, ZERO_ROW)
     is_node, is_literal = operands >= 0, operands <= literal_operand(0)
@@ -472,9 +212,9 @@ def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.nd
     return rows
 
 
-def _kinds(graph: _Graph) -> np.ndarray:
+def _kinds(graph: Graph) -> np.ndarray:
     """The kind of each node, by the most general of its derivations."""
-    single = _singles(graph)
+    single = single_nodes(graph)
     of_one = (graph.left < 0) | (single[np.maximum(graph.left, 0)] if len(single) else False)
     kind = np.zeros(graph.num_nodes, np.int64)
     np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(of_one, LITERALS, LINEAR)))
@@ -498,14 +238,14 @@ def _tile_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float)
 
 def _tiles(segment: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Tile and lane of each node, given nodes in order of their segments: a tile never crosses segments."""
-    rank = _ranks(segment)
-    return _run_ids(segment, rank // width), rank % width
+    rank = ranks(segment)
+    return run_ids(segment, rank // width), rank % width
 
 
 def _loops(depth: np.ndarray, cyclic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For tiles in order: on a cycle, and on the last tile of a depth's cycles the index of their first (else -1)."""
     loop = np.full(len(depth), -1, np.int64)
-    starts = _run_starts(_run_ids(depth, cyclic))
+    starts = run_starts(run_ids(depth, cyclic))
     ends = np.concatenate([starts[1:], [len(depth)]]) - 1
     loop[ends[cyclic[starts]]] = starts[cyclic[starts]]
     return cyclic, loop
@@ -542,7 +282,7 @@ def _schedule(
     tile = blocks.tile
     rows = np.array([count for _, count in blocks.branches], np.int64)[blocks.branch]
     offset = np.cumsum(rows * width) - rows * width
-    starts = _run_starts(tile)
+    starts = run_starts(tile)
     begins = np.zeros(len(tile), bool)
     begins[starts] = True
     ends = np.roll(begins, -1)
@@ -660,13 +400,13 @@ def _sum_in_tiles(group: np.ndarray, lane: np.ndarray, num_groups: int, width: i
     order = np.lexsort((source, lane, group))
     group, lane, source = group[order], lane[order], source[order]
     while True:
-        rank = _ranks(group * width + lane)
+        rank = ranks(group * width + lane)
         if not len(rank) or rank.max() < _MAX_USES:
             break
-        chunk = _run_ids(group, lane, rank // _MAX_USES)
-        starts = _run_starts(chunk)
+        chunk = run_ids(group, lane, rank // _MAX_USES)
+        starts = run_starts(chunk)
         # Chunks of a group fill tiles of their own, lane by lane.
-        part = _ranks(group[starts])
+        part = ranks(group[starts])
         levels.append((group, part[chunk], rank % _MAX_USES, source, group[starts], part))
         group, lane, source = group[starts], lane[starts], -1 - np.arange(len(starts))
     counts = np.zeros((len(levels) + 1, num_groups), np.int64)
@@ -726,9 +466,7 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
     }
 
 
-def _column_arrays(
-    graph: _Graph, outputs: np.ndarray, literals: Literals, order: np.ndarray, num_literals: int
-) -> dict:
+def _column_arrays(graph: Graph, outputs: np.ndarray, literals: Literals, order: np.ndarray, num_literals: int) -> dict:
     """Columns for the polarities in which literals may occur in proofs, and the exclusions as sets of columns."""
     if graph.third is None:
         return {
@@ -742,7 +480,9 @@ def _column_arrays(
     both = np.flatnonzero(positive & negated)
     num_both = _num_words(len(both))
     only = [np.flatnonzero(positive & ~negated), np.flatnonzero(negated & ~positive)]
-    counts = [_padded(32 * num_both + len(place)) if len(place) else _padded(len(both)) if len(both) else 0 for place in only]
+    counts = [
+        _padded(32 * num_both + len(place)) if len(place) else _padded(len(both)) if len(both) else 0 for place in only
+    ]
     words = [max(1, -(-counts[0] // 32)), -(-counts[1] // 32)]
     columns = np.full(32 * sum(words), -1, np.int64)
     for first, literals_only in zip((0, 32 * words[0]), only, strict=True):
@@ -762,18 +502,17 @@ def _column_arrays(
     }
 
 
-def _polarities(graph: _Graph, outputs: np.ndarray, num_literals: int) -> tuple[np.ndarray, np.ndarray]:
+def _polarities(graph: Graph, outputs: np.ndarray, num_literals: int) -> tuple[np.ndarray, np.ndarray]:
     """In which polarities each literal may occur in a proof: below a complement of a node, in both."""
-    leaves = _leaves(graph, outputs)
+    leaves = leaf_ids(graph, outputs)
     occurs = np.zeros(2 * num_literals, bool)
     occurs[leaves] = True
-    below = _reachable(
-        graph.num_nodes, graph.head, graph.left, graph.right, graph.left[graph.complement[graph.head]]
-    )
+    below = reachable(graph.num_nodes, graph.head, graph.left, graph.right, graph.left[graph.complement[graph.head]])
     assert graph.third is not None
     used = below[graph.head]
-    inside = _leaves(
-        _Graph(0, graph.head[used], graph.left[used], graph.right[used], graph.complement, graph.third[used]), outputs[:0]
+    inside = leaf_ids(
+        Graph(0, graph.head[used], graph.left[used], graph.right[used], graph.complement, graph.third[used]),
+        outputs[:0],
     )
     occurs[inside] = True
     occurs[(inside + num_literals) % (2 * num_literals) if num_literals else inside] = True
@@ -819,35 +558,3 @@ def _fill(length: int, place: np.ndarray, values: np.ndarray, fill: int) -> np.n
 
 def _pad_float(values: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([values.astype(np.float32), np.zeros(length - len(values), np.float32)])
-
-
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """`starts[i], starts[i] + 1, ...`, `counts[i]` of them, for every `i` in turn."""
-    total = int(counts.sum())
-    ends = np.cumsum(counts)
-    return np.arange(total) - np.repeat(ends - counts - starts, counts)
-
-
-def _ranks(keys: np.ndarray) -> np.ndarray:
-    """For keys in runs: the place of each element in its run, from 0."""
-    if not len(keys):
-        return np.zeros(0, np.int64)
-    starts = _run_starts(keys)
-    return np.arange(len(keys)) - np.repeat(starts, np.diff(np.concatenate([starts, [len(keys)]])))
-
-
-def _run_starts(keys: np.ndarray) -> np.ndarray:
-    """For keys in runs: the index of the first element of each run."""
-    if not len(keys):
-        return np.zeros(0, np.int64)
-    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-
-
-def _run_ids(*keys: np.ndarray) -> np.ndarray:
-    """For rows in runs of equal keys: 0 for the first run, 1 for the next, ..."""
-    if not len(keys[0]):
-        return np.zeros(0, np.int64)
-    changes = np.zeros(len(keys[0]) - 1, bool)
-    for key in keys:
-        changes |= key[1:] != key[:-1]
-    return np.concatenate([[0], np.cumsum(changes)])

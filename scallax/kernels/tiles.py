@@ -86,7 +86,7 @@ def take_block(
 def take_first(
     rows: Tags, operands: Int[Array, " operands"], offset: Int[Array, ""], width: int, count: int
 ) -> list[Tags]:
-    """`take_block` of rows whose second axis is read at its first place only: `count` times `[width, 1, ..., batch]`."""
+    """`take_block` that reads only the first place of the second axis: `count` times `[width, 1, ..., batch]`."""
     return [
         jax.tree.map(lambda leaf, place=place: leaf.at[place, 0].get(mode="promise_in_bounds")[:, None], rows)
         for place in _places(operands, offset, width, count)

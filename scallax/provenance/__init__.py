@@ -19,7 +19,9 @@ _PROVENANCES: dict[str, Callable[[str, int, bool, bool], AbstractProvenance]] = 
     "topkproofs": lambda name, k, grouped, absorb: TopKProofs(name, k, grouped, keeps_bool_tags=False, absorbs=absorb),
     "diffminmaxprob": lambda name, k, grouped, absorb: MinMax(name, keeps_bool_tags=True),
     "diffaddmultprob": lambda name, k, grouped, absorb: AddMult(name, keeps_bool_tags=True),
-    "difftopkproofs": lambda name, k, grouped, absorb: TopKProofs(name, k, grouped, keeps_bool_tags=True, absorbs=absorb),
+    "difftopkproofs": lambda name, k, grouped, absorb: TopKProofs(
+        name, k, grouped, keeps_bool_tags=True, absorbs=absorb
+    ),
 }
 
 
@@ -34,7 +36,8 @@ def resolve_provenance(
     """The provenance of a name, equal by value for equal arguments.
 
     `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable;
-    `absorb` drops a proof that contains another. They matter to proofs only. Raises `InputError` for a name that is not in the table or a `k` out of range.
+    `absorb` drops a proof that contains another. They matter to proofs only. Raises `InputError` for a name that is not
+    in the table or a `k` out of range.
     """
     if name not in _PROVENANCES:
         near = difflib.get_close_matches(str(name), _PROVENANCES, n=1)

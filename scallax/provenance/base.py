@@ -18,7 +18,8 @@ class LiteralTable:
 
     Proofs have a column for each polarity in which a literal may occur: `columns` is the literal of each (-1: padding),
     first `words[0]` words of positive columns, then `words[2]` of negated ones; in the first `words[1]` words of both,
-    equal columns are one literal; the last two of `words` count the columns of each kind in use. `column_of` is the positive and the negated column of each literal, -1 for none.
+    equal columns are one literal; the last two of `words` count the columns of each kind in use. `column_of` is the
+    positive and the negated column of each literal, -1 for none.
     `negated` are the literals whose complements are leaves.
 
     `exclusions` are bit sets, over positive columns, of the other members of a literal's exclusive group (no words if
@@ -106,8 +107,8 @@ class AbstractProvenance(ABC):
     ) -> Tags:
         """`total` `[width, ..., batch]` joined with the conjunctions of each row of `left` and `right`.
 
-        For the kinds `LITERALS` and `LINEAR` each row has two operands in `right`, leaves as `leaf_tags` gives them. For
-        the kind `COMPLEMENT`: the negation of `left[0]`.
+        For the kinds `LITERALS` and `LINEAR` each row has two operands in `right`, leaves as `leaf_tags` gives them.
+        For the kind `COMPLEMENT`: the negation of `left[0]`.
         """
 
     def head_cotangent(

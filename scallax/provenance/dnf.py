@@ -34,7 +34,11 @@ class Sections(NamedTuple):
     def blocks(self, size: int) -> list[int]:
         """The numbers of the blocks of `size` columns that are in use; `size` divides 32."""
         starts = (0, 32 * self.positive)
-        return [start // size + i for start, count in zip(starts, self.columns, strict=True) for i in range(-(-count // size))]
+        return [
+            start // size + i
+            for start, count in zip(starts, self.columns, strict=True)
+            for i in range(-(-count // size))
+        ]
 
     @property
     def total(self) -> int:
@@ -79,9 +83,7 @@ def column_bits(columns: Int[Array, " literals"], words: int) -> UInt32[Array, "
     return jnp.where((columns[:, None] >= 0) & (columns[:, None] // 32 == word), bit[:, None], jnp.uint32(0))
 
 
-def extend(
-    proofs: ProofSets, literal: ProofSets, sections: Sections
-) -> ProofSets:
+def extend(proofs: ProofSets, literal: ProofSets, sections: Sections) -> ProofSets:
     """Each proof `[..., proofs, batch]` with one literal more, `[..., batch]`: contradictions have weight -inf.
 
     Weights are exact for independent literals: a literal that a proof has already changes nothing.

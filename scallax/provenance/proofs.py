@@ -170,7 +170,9 @@ class TopKProofs(AbstractProvenance):
         p = literals.probabilities.at[literals.columns].get(mode="clip")
         # not a, if the clause has a; a, if it has not a.
         weights = jnp.where(is_positive[:, None], 1 - p, p)
-        opposite = jnp.where(is_positive[:, None], *(_columns_of(literals, i, sections)[literals.columns] for i in (1, 0)))
+        opposite = jnp.where(
+            is_positive[:, None], *(_columns_of(literals, i, sections)[literals.columns] for i in (1, 0))
+        )
         if sections.has_groups:
             excluded = literals.exclusions.at[literals.columns].get(mode="clip")
             opposite = jnp.concatenate([opposite, jnp.where(is_positive[:, None], jnp.uint32(0), excluded)], 1)
