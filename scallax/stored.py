@@ -7,7 +7,8 @@ import numpy as np
 
 from scallax.errors import CheckpointError
 from scallax.grounding.layout import GroundProgram
-from scallax.kernels.schedule import Schedule
+from scallax.kernels.runs import ranges
+from scallax.kernels.schedule import LINEAR, LITERALS, Schedule
 from scallax.mappings import Tuples
 from scallax.values import ValueType
 
@@ -145,6 +146,7 @@ def _check_indices(program: GroundProgram) -> None:
     _require(columns[0] <= 32 * positive and columns[1] <= 32 * negated)
     _require(program.column_of.shape == (2, num_literals))
     _require(len(program.third) in (0, len(program.left)))
+    _check_leaves(program)
     for schedule, size in ((program.tiles, num_rows), (program.transpose, num_buffer)):
         steps = np.arange(len(schedule.branch))
         _require(all(len(values) == len(steps) for values in schedule[:-1]))
@@ -152,6 +154,18 @@ def _check_indices(program: GroundProgram) -> None:
         _require(bool(np.all((schedule.loop >= -1) & (schedule.loop <= steps))))
         used = schedule.target[: int(schedule.count)]
         _require(bool(np.all((used >= 0) & (used + program.width <= size))))
+
+
+def _check_leaves(program: GroundProgram) -> None:
+    """Where operands on the right are taken for leaves, they are."""
+    count = int(program.tiles.count)
+    for branch, (kind, rows) in enumerate(program.branches):
+        if kind in (LITERALS, LINEAR):
+            _require(len(program.third) == len(program.right))
+            offset = program.tiles.offset[:count][program.tiles.branch[:count] == branch].astype(np.int64)
+            places = ranges(offset, np.full(len(offset), rows * program.width))
+            _require(bool(np.all((places >= 0) & (places < len(program.right)))))
+            _require(bool(np.all(program.right[places] < program.num_leaves)))
 
 
 def _is_count(value: object) -> bool:

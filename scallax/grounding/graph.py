@@ -282,7 +282,7 @@ def component_levels(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
 
 
 def leaf_ids(graph: Graph, outputs: np.ndarray) -> np.ndarray:
-    """The literal ids of all operands that are leaves, ascending; a complement's is larger by the number of literals."""
+    """The literal ids of all operands that are leaves, ascending; that of a complement is larger by their number."""
     operands = np.concatenate([graph.left, graph.right, outputs])
     if graph.third is not None:
         operands = np.concatenate([operands, graph.third])

@@ -40,10 +40,13 @@ class GroundProgram:
     """Arrays that a provenance folds over; a pytree whose static data are small numbers, shared by many programs.
 
     The tag array has the rows zero, one, `literals` literals, then `num_heads` heads, `width` a tile. Lengths are
-    padded to size classes.
+    padded to size classes. Beside literals, the leaves are the complements of the literals `negated` (int32), in rows
+    after them.
 
     `tiles` folds, into each tile, rows of `width` derivations with the operands `left` and `right` (int32, rows of the
-    tag array); the branch of a step is a kind and a number of rows of `branches`.
+    tag array), and in tiles of the kinds `LITERALS` and `LINEAR` with `third` (empty if the provenance does not tell
+    these apart), where `right` and `third` are leaves; the branch of a step is a kind and a number of rows of
+    `branches`.
 
     `transpose` (empty if the algebra's gradient does not pass through tags) folds into tiles of a buffer `[zero,
     outputs, sums]` of cotangents: each place that uses a row contributes the cotangent at `uses` times the tag at
@@ -52,11 +55,12 @@ class GroundProgram:
 
     `literal_source` int32: position in the flattened inputs, or -1; `literal_prior` float32 `[2, literals]`: a value
     given as the sum of two floats, so that one array serves both precisions; `input_literal` int32 `[inputs]`: the
-    literal of an input, `literals` if it has none; `literal_count`: the true number. The last inputs are trained:
-    `slots` int32 `[trained inputs]` is the position of each one's logit, and `logit_groups` int32 `[logits]` says which
-    logits are normalised together by a softmax; those of -1 are independent, their probability is the sigmoid.
-    `exclusions` uint32 `[literals, words]`: the other members of a literal's exclusive group as a bit set (no words
-    without groups); `group_end`: last member of its group.
+    literal of an input, `literals` if it has none. The last inputs are trained: `slots` int32 `[trained inputs]` is the
+    position of each one's logit, and `logit_groups` int32 `[logits]` says which logits are normalised together by a
+    softmax; those of -1 are independent, their probability is the sigmoid.
+    `columns`, `column_of`, `words`: the columns of proofs, as `provenance.base.LiteralTable` says. `exclusions` uint32
+    `[literals, words]`: the other members of a literal's exclusive group as a set of columns (no words without groups);
+    `group_end`: last member of its group.
     """
 
     width: int

@@ -21,7 +21,7 @@ Clause = frozenset[int]
 Formula = frozenset[Clause]
 
 # Nodes of one diagram.
-MAX_NODES = 200_000
+MAX_NODES = 50_000
 
 # Values of nodes held at once.
 _MAX_NUMBERS = 1 << 24
