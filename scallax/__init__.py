@@ -15,6 +15,7 @@ from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
     from scallax.explanation import explain_plan as explain_plan
+    from scallax.grounding.limits import Limits as Limits
     from scallax.mappings import InputMapping as InputMapping
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.specification import Specification as Specification
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
     "InputMapping": "scallax.mappings",
+    "Limits": "scallax.grounding.limits",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
     "explain_plan": "scallax.explanation",

@@ -9,7 +9,7 @@ from scallax.answers import Options, answer, default_outputs
 from scallax.engine import analyse_program
 from scallax.errors import Diagnostic, InputError, ScallaxError
 from scallax.explanation import explain
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.limits import Limits
 from scallax.imports import read_imports
 from scallax.listing import print_csv, print_json, print_table
 from scallax.planner.plan import plan
@@ -17,6 +17,14 @@ from scallax.source import Source
 
 # Exit codes: an error of the program, wrong usage, the end of a pipe's reader, Ctrl-C.
 _FAILED, _USAGE, _CLOSED_PIPE, _INTERRUPTED = 1, 2, 141, 130
+
+# The limits that are counts, and what they count.
+_COUNTED = {
+    "tuples": "tuples",
+    "derivations": "derivations",
+    "rounds": "rounds of a recursion",
+    "characters": "characters of text",
+}
 
 _PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}
 
@@ -91,16 +99,17 @@ def _add_provenance(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    limits = Limits()
     parser.add_argument("--iter-limit", type=_count, metavar="N", help="end a recursion after N + 1 rounds")
     parser.add_argument("--limit-seconds", type=float, metavar="S", help="give up after S seconds; default: never")
-    parser.add_argument(
-        "--limit-tuples",
-        type=_count,
-        default=limits.tuples,
-        metavar="N",
-        help=f"give up beyond N tuples; default: {limits.tuples:,}",
-    )
+    for name, what in _COUNTED.items():
+        count = getattr(Limits(), name)
+        parser.add_argument(
+            f"--limit-{name}",
+            type=_count,
+            default=count,
+            metavar="N",
+            help=f"give up beyond N {what}; default: {count:,}",
+        )
 
 
 def _count(text: str) -> int:
@@ -111,7 +120,8 @@ def _count(text: str) -> int:
 
 
 def _options(parsed: argparse.Namespace) -> Options:
-    limits = Limits(tuples=parsed.limit_tuples, seconds=parsed.limit_seconds)
+    counts = {name: getattr(parsed, f"limit_{name}") for name in _COUNTED}
+    limits = Limits(**counts, seconds=parsed.limit_seconds)
     if "provenance" not in parsed:
         return Options(iter_limit=parsed.iter_limit, limits=limits)
     return Options(parsed.provenance, parsed.k, parsed.wmc_with_disjunctions, parsed.iter_limit, limits)

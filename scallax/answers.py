@@ -1,7 +1,7 @@
 """The answers of a program: its relations with their tuples and tags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from scallax import ir
 from scallax.engine import GivenFacts, compile_outputs, ground_program
 from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.files import read_facts
-from scallax.grounding.fixpoint import Grounding, Limits
+from scallax.grounding.fixpoint import Grounding
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
 
@@ -34,7 +35,7 @@ class Options:
     k: int = 3
     wmc_with_disjunctions: bool = False
     iter_limit: int | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT_LIMITS
 
 
 def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> list[Answer]:
@@ -97,6 +98,7 @@ class Certain:
 
     uses_tags = False
     respects_groups = False
+    is_ordered = False
 
     def prior(self, tag: float | bool) -> float | None:
         return None

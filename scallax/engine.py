@@ -10,8 +10,9 @@ from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactSet, Grounding, Limits, ground
+from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.layout import GroundProgram, lay_out
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
@@ -31,10 +32,10 @@ class TagReading(Protocol):
     @property
     def respects_groups(self) -> bool: ...
 
+    @property
+    def is_ordered(self) -> bool: ...
+
     def prior(self, tag: float | bool) -> float | None: ...
-
-
-_DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def ground_program(
     parameters: Parameters = NO_PARAMETERS,
     uniform_choices: bool = False,
     iter_limit: int | None = None,
-    limits: Limits = _DEFAULT_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
     collapse_certain: bool = True,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
@@ -90,7 +91,7 @@ def ground_program(
             operands = np.concatenate([facts[relation].operands, operands])
         facts[relation] = FactSet(tuples, operands)
     return ground(
-        _with_terms(plan(program, outputs), program, facts),
+        _with_terms(compile_plan(program, provenance, outputs, iter_limit, collapse_certain), program, facts),
         facts,
         table.literals(),
         collapse_certain=collapse_certain,
@@ -99,6 +100,26 @@ def ground_program(
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
+    )
+
+
+def compile_plan(
+    program: ir.Program,
+    provenance: TagReading,
+    outputs: Sequence[str],
+    iter_limit: int | None,
+    collapse_certain: bool = True,
+) -> Plan:
+    """The plan that `ground_program` follows.
+
+    Demand would change the rounds that `iter_limit` counts; who keeps certain tuples apart wants all of them.
+    """
+    return plan(
+        program,
+        outputs,
+        uses_tags=provenance.uses_tags,
+        is_ordered=provenance.is_ordered,
+        demand=iter_limit is None and collapse_certain,
     )
 
 

@@ -14,6 +14,7 @@ from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
 from scallax.plausibility import find_overfull_set, find_tag_outside
@@ -54,6 +55,7 @@ class Grounded:
     parameters: tuple[Parameter, ...]
     logit_groups: np.ndarray
     programs: dict[AbstractProvenance, GroundProgram] = field(default_factory=dict)
+    limits: Limits = DEFAULT_LIMITS
     _derived: "_Derived | None" = None
 
     @property
@@ -64,7 +66,7 @@ class Grounded:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance not in self.programs:
             if self._derived is None:
-                self._derived = ground(self.specification)._derived
+                self._derived = ground(self.specification, limits=self.limits)._derived
             derived = self._derived
             assert derived is not None
             self.programs[provenance] = compile_outputs(
@@ -75,10 +77,10 @@ class Grounded:
     def trace(self) -> tuple[ir.Program, Grounding]:
         """The program, and its grounding in which certain tuples keep their derivations."""
         if self._derived is None:
-            self._derived = ground(self.specification)._derived
+            self._derived = ground(self.specification, limits=self.limits)._derived
         assert self._derived is not None
         program, parameters = self._derived.program, self._derived.parameters
-        return program, _ground(self.specification, program, parameters, collapse_certain=False)
+        return program, _ground(self.specification, program, parameters, self.limits, collapse_certain=False)
 
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
@@ -179,7 +181,9 @@ def provenance_of(specification: Specification) -> AbstractProvenance:
     )
 
 
-def ground(specification: Specification, sources: Sequence[Source] | None = None) -> Grounded:
+def ground(
+    specification: Specification, sources: Sequence[Source] | None = None, *, limits: Limits = DEFAULT_LIMITS
+) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
     `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
@@ -191,7 +195,7 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         specification = _with_files(specification, program)
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
     parameters = _find_parameters(specification, program, columns, provenance_of(specification))
-    grounding = _ground(specification, program, parameters)
+    grounding = _ground(specification, program, parameters, limits)
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0
     for name, entries in specification.outputs:
@@ -201,11 +205,17 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
-    return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, _derived=derived)
+    return Grounded(
+        specification, tuple(outputs), parameters.arrays, parameters.groups, limits=limits, _derived=derived
+    )
 
 
 def _ground(
-    specification: Specification, program: ir.Program, parameters: Parameters, collapse_certain: bool = True
+    specification: Specification,
+    program: ir.Program,
+    parameters: Parameters,
+    limits: Limits,
+    collapse_certain: bool = True,
 ) -> Grounding:
     return ground_program(
         program,
@@ -215,6 +225,7 @@ def _ground(
         parameters=parameters,
         uniform_choices=specification.wmc_with_disjunctions,
         iter_limit=specification.iter_limit,
+        limits=limits,
         collapse_certain=collapse_certain,
     )
 

@@ -318,6 +318,16 @@ def demand_name(relation: str) -> str:
     return f"d#{relation}"
 
 
+def demanded_relation(demand: str) -> str:
+    """The relation that a demand relation is for."""
+    return demand.removeprefix("d#")
+
+
+def is_demand(relation: str) -> bool:
+    """Whether a relation holds the values that another one is asked for."""
+    return relation.startswith("d#")
+
+
 def demand_premise(rule: Rule, pattern: str) -> tuple[BodyLiteral, ...]:
     """That the values of the bound columns in a rule's head are asked for: binds what they determine."""
     terms: list[Term] = []

@@ -15,6 +15,7 @@ from jaxtyping import Array, PyTree
 from scallax.artifact import OPTIMIZER, Artifact, differences
 from scallax.batch import ArrayLike
 from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner as _Reasoner
 from scallax.specification import Specification
 
@@ -52,6 +53,7 @@ class Reasoner(nnx.Module):
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
         absorb: bool | None = None,
+        limits: Limits | None = None,
     ):
         if not isinstance(program, _Reasoner):
             program = _Reasoner(
@@ -75,6 +77,7 @@ class Reasoner(nnx.Module):
                 early_discard=early_discard,
                 wmc_with_disjunctions=wmc_with_disjunctions,
                 absorb=absorb,
+                limits=limits,
             )
         self.reasoner = program
         self.deterministic = False
@@ -147,6 +150,7 @@ class LinenReasoner(linen.Module):
     early_discard: bool | None = None
     wmc_with_disjunctions: bool | None = None
     absorb: bool | None = None
+    limits: Limits | None = None
     deterministic: bool = False
 
     def __post_init__(self):

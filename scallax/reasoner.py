@@ -28,6 +28,7 @@ from scallax.batch import probabilities as _sigmoids
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
 from scallax.mappings import read_entries, show_tuple
 from scallax.plausibility import ROUNDING, find_overfull_entries
@@ -62,7 +63,8 @@ class Reasoner:
     calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
-    `early_discard` changes no value here and is kept with the specification.
+    `early_discard` changes no value here and is kept with the specification. `limits` says when grounding gives up,
+    with a GroundingError; it is no part of the specification.
 
     `trainable` names relations whose written probabilities, of facts and of rules, are parameters: logits with readable
     names (`parameters`), which `apply` takes. A call uses the reasoner's own, at first the written ones.
@@ -91,7 +93,9 @@ class Reasoner:
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
         absorb: bool | None = None,
+        limits: Limits | None = None,
     ):
+        limits = check_limits(limits)
         source = read_file(file)
         specification = specify(
             program=program,
@@ -119,26 +123,26 @@ class Reasoner:
         file_name = "" if source is None else source.name
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
-        self._start(ground(specification, program_sources(specification, file_name)))
+        self._start(ground(specification, program_sources(specification, file_name), limits=limits))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
     @classmethod
-    def from_specification(cls, specification: Specification) -> "Reasoner":
+    def from_specification(cls, specification: Specification, *, limits: Limits | None = None) -> "Reasoner":
         """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing."""
         reasoner = cls.__new__(cls)
-        reasoner._start(ground(specification))
+        reasoner._start(ground(specification, limits=check_limits(limits)))
         return reasoner
 
     @classmethod
-    def from_json(cls, text: str) -> "Reasoner":
+    def from_json(cls, text: str, *, limits: Limits | None = None) -> "Reasoner":
         """The reasoner of `specification.to_json()`.
 
         CheckpointError if the text is damaged or no longer compiles to the same.
         """
         specification = from_json(text)
         try:
-            reasoner = cls.from_specification(specification)
+            reasoner = cls.from_specification(specification, limits=limits)
         except ScallaxError as error:  # a program that this version refuses
             raise CheckpointError(f"the saved program does not compile: {error}") from error
         differences = specification.differences(reasoner.specification)
@@ -180,6 +184,11 @@ class Reasoner:
     def specification(self) -> Specification:
         """Everything that defines this reasoner, as plain data."""
         return self._specification
+
+    @property
+    def limits(self) -> Limits:
+        """When grounding gives up."""
+        return self._grounded.limits
 
     @property
     def parameters(self) -> dict[str, ArrayLike]:
@@ -569,7 +578,8 @@ class Reasoner:
         return self
 
     def __reduce__(self):
-        return _restore, (self.specification.to_json(), {n: np.asarray(a) for n, a in self.parameters.items()})
+        parameters = {n: np.asarray(a) for n, a in self.parameters.items()}
+        return _restore, (self.specification.to_json(), parameters, self.limits)
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
@@ -577,8 +587,8 @@ class Reasoner:
         return f"Reasoner({self._provenance.name}, inputs {inputs}, outputs {outputs})"
 
 
-def _restore(text: str, parameters: Mapping[str, np.ndarray]) -> Reasoner:
-    return Reasoner.from_json(text).with_parameters(parameters)
+def _restore(text: str, parameters: Mapping[str, np.ndarray], limits: Limits | None = None) -> Reasoner:
+    return Reasoner.from_json(text, limits=limits).with_parameters(parameters)
 
 
 def _is_concrete(array: object) -> bool:

@@ -173,7 +173,12 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys):
 
 @pytest.mark.parametrize(
     ("option", "limit"),
-    [("--limit-tuples=40", "40 tuples"), ("--limit-seconds=0.05", "0.05 seconds"), ("--iter-limit=9", None)],
+    [
+        ("--limit-tuples=40", "40 tuples"),
+        ("--limit-rounds=40", "40 rounds"),
+        ("--limit-seconds=0.05", "0.05 seconds"),
+        ("--iter-limit=9", None),
+    ],
 )
 def test_limits_end_a_recursion(option: str, limit: str | None, tmp_path: Path, capsys):
     path = tmp_path / "a.scl"
@@ -184,6 +189,8 @@ def test_limits_end_a_recursion(option: str, limit: str | None, tmp_path: Path, 
     code, text = failure(capsys, "run", str(path), option)
     assert code == 1
     assert f"{path}:3:1: grounding passed its limit of {limit}: this rule for `n` grew by 1" in text
+    name = option.removeprefix("--limit-").partition("=")[0]
+    assert f"raise the limit: `limits=scallax.Limits({name}=…)`, `--limit-{name}` on the command line" in text
 
 
 def test_warnings_do_not_fail(tmp_path: Path, capsys):

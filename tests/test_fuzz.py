@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scallax.engine import analyse_program, ground_program
 from scallax.errors import ScallaxError
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.limits import Limits
 from scallax.source import Source
 from tests.texts import ProgramWriter, mutate
 
@@ -33,6 +33,7 @@ class Tagged:
 
     uses_tags = True
     respects_groups = True
+    is_ordered = False
 
     def prior(self, tag: float | bool) -> float:
         return float(tag)

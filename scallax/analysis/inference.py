@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import assert_never
 
 from scallax.analysis.aggregates import AGGREGATORS, CoreAggregate
@@ -463,6 +464,7 @@ def _find(variable: _TypeVariable) -> _TypeVariable:
     return variable
 
 
+@cache
 def _choose(types: TypeSet) -> ValueType:
     for type in _DEFAULTS:
         if type in types:

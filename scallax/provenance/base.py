@@ -61,6 +61,11 @@ class AbstractProvenance(ABC):
         """Whether outputs are bool rather than numbers."""
 
     @property
+    def is_ordered(self) -> bool:
+        """Whether tags on a cycle depend on the order in which tuples were found, as those do that leave proofs out."""
+        return True
+
+    @property
     @abstractmethod
     def has_tag_gradient(self) -> bool:
         """Whether gradients pass through the tags: floats `[rows, batch]` whose conjunction is the product."""

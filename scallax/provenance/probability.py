@@ -39,6 +39,10 @@ class AddMult(AbstractProvenance):
         return False
 
     @property
+    def is_ordered(self) -> bool:
+        return False
+
+    @property
     def has_tag_gradient(self) -> bool:
         return True
 
@@ -106,6 +110,10 @@ class MinMax(AbstractProvenance):
 
     @property
     def is_discrete(self) -> bool:
+        return False
+
+    @property
+    def is_ordered(self) -> bool:
         return False
 
     @property

@@ -36,9 +36,8 @@ class _Builder:
         if isinstance(part, Token):
             start = part.start_pos or 0
             return Span(self.source, start, start + len(part))
-        if part.meta.empty:
-            return Span(self.source, 0, 0)
-        return Span(self.source, part.meta.start_pos, part.meta.end_pos)
+        meta = part.meta
+        return Span(self.source, 0, 0) if meta.empty else Span(self.source, meta.start_pos, meta.end_pos)
 
     def error(self, message: str, part: _Node, hint: str | None = None) -> ParseError:
         return ParseError(Diagnostic(message, self.span(part), hint))

@@ -12,6 +12,7 @@ from scallax.errors import Diagnostic, ParseError
 from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.builder import build_item
+from scallax.syntax.tables import Tables
 
 _ITEM_STARTS = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "IMPORT", "EXTERN", "AT"})
 
@@ -95,7 +96,9 @@ class _ParameterLists:
     def process(self, stream: Iterable[Token]) -> Iterator[Token]:
         tokens = list(stream)
         for start in range(1, len(tokens)):
-            if tokens[start] == "<" and (end := _parameters_end(tokens, start)) is not None:
+            if tokens[start].type != "COMPARISON" or tokens[start] != "<":
+                continue
+            if (end := _parameters_end(tokens, start)) is not None:
                 tokens[start] = Token.new_borrow_pos("PARAMETERS_OPEN", tokens[start].value, tokens[start])
                 tokens[end] = Token.new_borrow_pos("PARAMETERS_CLOSE", tokens[end].value, tokens[end])
         return iter(tokens)
@@ -134,10 +137,14 @@ def _lark() -> Lark:
         start="item",
         parser="lalr",
         lexer="basic",
-        propagate_positions=True,
         maybe_placeholders=True,
         postlex=_ParameterLists(),
     )
+
+
+@cache
+def _tables() -> Tables:
+    return Tables(_lark())
 
 
 def _split_items(tokens: Iterable[Token]) -> Iterator[list[Token]]:
@@ -157,6 +164,10 @@ def _split_items(tokens: Iterable[Token]) -> Iterator[list[Token]]:
 
 
 def _parse_item(source: Source, tokens: Sequence[Token]) -> Tree:
+    tree = _tables().parse(tokens)
+    if tree is not None:
+        return tree
+    # Lark tells what it expected.
     parser = _lark().parse_interactive()
     try:
         for token in tokens:
