@@ -165,10 +165,16 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     else:
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
-    arrays = map(
-        jnp.asarray, (program.exclusions, program.group_end, program.columns, program.column_of, program.negated)
+    return LiteralTable(
+        probabilities=values,
+        present=exists,
+        exclusions=jnp.asarray(program.exclusions),
+        group_end=jnp.asarray(program.group_end),
+        columns=jnp.asarray(program.columns),
+        column_of=jnp.asarray(program.column_of),
+        negated=jnp.asarray(program.negated),
+        words=program.words,
     )
-    return LiteralTable(values, exists, *arrays, program.words)
 
 
 def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> Tags:

@@ -7,6 +7,7 @@ residual outcome has the probability 1 - Σp.
 import functools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,8 @@ def clause_weights(
     if grouped and sections.has_groups:
         return _grouped_weights(bits, literals, sections)
     own = bits[..., : sections.identity, :]
-    weights = _products(sections, literals.probabilities, own, literals.columns, literals.column_of)
+    found = _products(sections, literals.probabilities, own, literals.columns, literals.column_of)
+    weights = cast(Array, found)
     if not sections.both:
         return weights
     return jnp.where(sections.contradict_by_polarity(bits), jnp.zeros_like(weights), weights)
