@@ -15,7 +15,7 @@ from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
 
 # The provenances whose tags are no numbers: they are answered without JAX.
-_DISCRETE = ("unit", "bool")
+DISCRETE = ("unit", "bool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> lis
     """
     relations = {relation.name: relation for relation in program.relations}
     check_outputs(outputs, relations)
-    if options.provenance not in _DISCRETE:
+    if options.provenance not in DISCRETE:
         return _answer_numbers(program, [relations[name] for name in outputs], options)
     if options.provenance == "bool":
         program = _keep_true(program)
@@ -143,7 +143,7 @@ def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options
         provenance,
         file_facts(program),
         names,
-        uniform_choices=options.wmc_with_disjunctions,
+        uniform_choices=provenance.counts_groups,
         iter_limit=options.iter_limit,
         limits=options.limits,
     )

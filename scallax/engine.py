@@ -8,6 +8,7 @@ import numpy as np
 
 from scallax import ir
 from scallax.analysis.lower import analyse
+from scallax.compilation import compile_circuit
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
@@ -142,10 +143,14 @@ def compile_outputs(
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order."""
-    literals = grounding.literals
+    derivations, literals = grounding.derivations, grounding.literals
+    if provenance.is_compiled:
+        derivations, operands = compile_circuit(derivations, literals, operands)
+        # The circuit has the exclusions in it.
+        literals = replace(literals, group=np.full(len(literals), -1))
     num_inputs = int(literals.source.max(initial=-1)) + 1
     return lay_out(
-        grounding.derivations,
+        derivations,
         literals,
         operands,
         num_inputs,

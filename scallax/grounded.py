@@ -91,7 +91,7 @@ class Grounded:
         provenance = provenance_of(self.specification)
         if not provenance.is_discrete:
             found = [find_tag_outside(derived.program, _given_tags(self.specification))]
-            if self.specification.wmc_with_disjunctions and provenance.respects_groups:
+            if provenance.counts_groups:
                 found.append(find_overfull_set(derived.program, provenance.prior))
             texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
@@ -217,13 +217,14 @@ def _ground(
     limits: Limits,
     collapse_certain: bool = True,
 ) -> Grounding:
+    provenance = provenance_of(specification)
     return ground_program(
         program,
-        provenance_of(specification),
+        provenance,
         [*_given_facts(specification), *_given_inputs(specification.input_mappings)],
         [name for name, _ in specification.outputs],
         parameters=parameters,
-        uniform_choices=specification.wmc_with_disjunctions,
+        uniform_choices=provenance.counts_groups,
         iter_limit=specification.iter_limit,
         limits=limits,
         collapse_certain=collapse_certain,

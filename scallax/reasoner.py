@@ -175,7 +175,7 @@ class Reasoner:
             grounded.num_outputs,
         )
         self._programs: dict = {}
-        self._counts_groups = self._provenance.respects_groups and self._specification.wmc_with_disjunctions
+        self._counts_groups = self._provenance.counts_groups
         self._has_warned = False
         self._has_warned_of_sums = False
         self._has_checked_device = False

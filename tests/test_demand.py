@@ -56,6 +56,12 @@ def test_only_what_is_asked_for_is_computed():
     assert [output.tuples for output in outputs] == [((2,),), ((1, 2),)]
 
 
+def test_a_condition_limits_what_is_asked_for_wherever_it_stands():
+    program = "type fib(bound x: i32, y: i32)\nrel fib = {(0, 1), (1, 1)}\nquery fib(10, y)\n"
+    program += "rel fib(x, a + b) = fib(x - 1, a) and fib(x - 2, b) and x > 1"
+    assert [output.tuples for output in Reasoner(program, provenance="unit").outputs] == [((10, 89),)]
+
+
 def test_demand_goes_through_terms_and_infinite_relations():
     program = """
         type Nat = Z() | S(Nat)

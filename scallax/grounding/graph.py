@@ -25,13 +25,6 @@ class Graph:
     third: np.ndarray | None = None  # a leaf beside a leaf on the right, ONE for none; only where leaves are told apart
 
 
-def needed_derivations(derivations: Derivations, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the derivations that outputs depend on, sorted by head, and which nodes those are."""
-    needed = reachable(derivations.num_nodes, derivations.head, derivations.left, derivations.right, outputs)
-    by_head = np.argsort(derivations.head, kind="stable")
-    return by_head[needed[derivations.head[by_head]]], needed
-
-
 def reachable(
     num_nodes: int, head: np.ndarray, left: np.ndarray, right: np.ndarray, operands: np.ndarray
 ) -> np.ndarray:
@@ -244,41 +237,6 @@ def split_fan_in(graph: Graph) -> Graph:
             np.concatenate([graph.complement, np.zeros(num_parts, bool)]),
             None if graph.third is None else np.concatenate([graph.third[order], np.full(num_parts, ONE)]),
         )
-
-
-def component_levels(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
-    """For each node the longest path of strongly connected components below it, and whether it is on a cycle."""
-    num_nodes = graph.num_nodes
-    if not num_nodes:
-        return np.zeros(0, np.int64), np.zeros(0, bool)
-    # SciPy takes half a second to import, and discrete programs have no layout.
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    tails = np.concatenate([graph.left, graph.right])
-    heads = np.concatenate([graph.head, graph.head])[tails >= 0]
-    tails = tails[tails >= 0]
-    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(num_nodes, num_nodes))
-    num_components, component = connected_components(matrix, directed=True, connection="strong")
-    cyclic = np.bincount(component, minlength=num_components) > 1
-    cyclic[component[tails[tails == heads]]] = True
-    between = component[tails] != component[heads]
-    tails, heads = component[tails[between]], component[heads[between]]
-    by_tail = np.argsort(tails, kind="stable")
-    counts = np.bincount(tails, minlength=num_components)
-    starts = np.cumsum(counts) - counts
-    waiting = np.bincount(heads, minlength=num_components)
-    depth = np.zeros(num_components, np.int64)
-    frontier = np.flatnonzero(waiting == 0)
-    level = 0
-    while len(frontier):
-        depth[frontier] = level
-        reached = heads[by_tail[ranges(starts[frontier], counts[frontier])]]
-        np.subtract.at(waiting, reached, 1)
-        frontier = np.unique(reached)
-        frontier = frontier[waiting[frontier] == 0]
-        level += 1
-    return depth[component], cyclic[component]
 
 
 def leaf_ids(graph: Graph, outputs: np.ndarray) -> np.ndarray:

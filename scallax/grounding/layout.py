@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scallax.grounding.dependencies import component_depths, needed_derivations
 from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand, operand_literal
 from scallax.grounding.graph import (
     Graph,
     chain_singles,
-    component_levels,
     inline_pairs,
     leaf_ids,
-    needed_derivations,
     negate_by_nodes,
     negate_literals,
     reachable,
@@ -126,7 +125,7 @@ def lay_out(
         graph, outputs = negate_literals(graph, outputs, len(literals))
         graph, outputs = inline_pairs(chain_singles(graph), outputs)
     graph = split_fan_in(graph)
-    depth, cyclic = component_levels(graph)
+    depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
     order, negated, literal_row_of = _number_literals(graph, literals, outputs)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)

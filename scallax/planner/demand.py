@@ -190,7 +190,10 @@ class _Asker:
         before: list[ir.BodyLiteral] = []
         bound: set[str] = set()
         while waiting:
-            literal = next((part for part in waiting if _is_ready(part, self.patterns, bound)), None)
+            # Conditions first, wherever they stand: `fib(x - 1, a), x > 1` must not ask for ever smaller numbers.
+            literal = next((part for part in waiting if _filters(part, bound)), None)
+            if literal is None:
+                literal = next((part for part in waiting if _is_ready(part, self.patterns, bound)), None)
             if literal is None:
                 literal = self._next_blocked(waiting)
                 if literal is None:
@@ -259,6 +262,12 @@ def _is_ready(literal: ir.BodyLiteral, patterns: Patterns, bound: Collection[str
             return ir.is_bound(condition, bound) or ir.solve_equality(condition, bound) is not None
         case _:
             assert_never(literal)
+
+
+def _filters(literal: ir.BodyLiteral, bound: Collection[str]) -> bool:
+    return (
+        isinstance(literal, ir.Constraint) and ir.is_bound(literal.condition, bound) and not can_fail(literal.condition)
+    )
 
 
 def _may_fail(literal: ir.BodyLiteral) -> bool:
