@@ -39,7 +39,6 @@ class Specification:
     train_k: int | None
     test_k: int | None
     wmc_with_disjunctions: bool
-    absorb: bool
     non_probabilistic: tuple[str, ...]
     trainable: tuple[str, ...]
     input_mappings: tuple[tuple[str, InputMapping], ...]
@@ -49,6 +48,7 @@ class Specification:
     early_discard: bool | None
     column_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
     imports: tuple[tuple[str, str], ...] = ()
+    absorb: bool = True
 
     def to_json(self) -> str:
         """Canonical JSON text: equal specifications give equal texts. It holds its own SHA-256 and the program's."""
