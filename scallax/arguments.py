@@ -39,6 +39,7 @@ def specify(
     train_k: int | None,
     test_k: int | None,
     wmc_with_disjunctions: bool | None,
+    absorb: bool | None,
     facts: Mapping[str, Iterable] | None,
     rules: Sequence[str] | None,
     relations: Sequence[tuple[str, object]] | None,
@@ -65,7 +66,11 @@ def specify(
     untagged = _read_names(non_probabilistic, "non_probabilistic")
     mappings = _read_input_mappings(input_mappings or {}, retain_topk or {}, untagged)
     outputs, keyed = read_outputs(output_relation, output_mapping, output_mappings)
-    for name, flag in {"wmc_with_disjunctions": wmc_with_disjunctions, "early_discard": early_discard}.items():
+    for name, flag in {
+        "wmc_with_disjunctions": wmc_with_disjunctions,
+        "absorb": absorb,
+        "early_discard": early_discard,
+    }.items():
         if flag is not None and not isinstance(flag, bool):
             raise InputError(f"`{name}` is {flag!r}; it must be True, False or None")
     _check_count("k", k, 1)
@@ -86,6 +91,7 @@ def specify(
         train_k=train_k,
         test_k=test_k,
         wmc_with_disjunctions=bool(wmc_with_disjunctions),
+        absorb=absorb is not False,
         non_probabilistic=untagged,
         trainable=tuple(sorted(set(_read_names(trainable, "trainable")))),
         input_mappings=mappings,

@@ -216,7 +216,10 @@ class _Derived:
 def provenance_of(specification: Specification) -> AbstractProvenance:
     """The provenance that a specification names, with its options."""
     return resolve_provenance(
-        specification.provenance, k=specification.k, wmc_with_disjunctions=specification.wmc_with_disjunctions
+        specification.provenance,
+        k=specification.k,
+        wmc_with_disjunctions=specification.wmc_with_disjunctions,
+        absorb=specification.absorb,
     )
 
 

@@ -53,6 +53,7 @@ class Reasoner(nnx.Module):
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        absorb: bool | None = None,
         foreign: Sequence[ForeignItem] = (),
         limits: Limits | None = None,
     ):
@@ -77,6 +78,7 @@ class Reasoner(nnx.Module):
                 iter_limit=iter_limit,
                 early_discard=early_discard,
                 wmc_with_disjunctions=wmc_with_disjunctions,
+                absorb=absorb,
                 foreign=foreign,
                 limits=limits,
             )
@@ -150,6 +152,7 @@ class LinenReasoner(linen.Module):
     iter_limit: int | None = None
     early_discard: bool | None = None
     wmc_with_disjunctions: bool | None = None
+    absorb: bool | None = None
     foreign: Sequence[ForeignItem] = ()
     limits: Limits | None = None
     deterministic: bool = False

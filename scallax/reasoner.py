@@ -59,6 +59,9 @@ class Reasoner:
     In eager calls a NaN or an infinite value raises InputError, and a value outside [0, 1] is computed as it is, with
     one warning for each reasoner; on an accelerator only the first call is checked.
 
+    A proof that contains another one of its tuple says nothing more: it is dropped, unless `absorb=False` lets it take
+    one of the `k` places, as the reference does.
+
     With more than 10 proofs, an output whose proofs take too many decisions to count raises UnsupportedError in eager
     calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
 
@@ -97,6 +100,7 @@ class Reasoner:
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        absorb: bool | None = None,
         foreign: Sequence[ForeignItem] = (),
         limits: Limits | None = None,
     ):
@@ -112,6 +116,7 @@ class Reasoner:
             train_k=train_k,
             test_k=test_k,
             wmc_with_disjunctions=wmc_with_disjunctions,
+            absorb=absorb,
             facts={name: given for name, given in (facts or {}).items() if not isinstance(given, Table)},
             rules=rules,
             relations=relations,

@@ -54,6 +54,7 @@ class Specification:
     column_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
     imports: tuple[tuple[str, str], ...] = ()
     foreign: tuple[str, ...] = ()
+    absorb: bool = True
 
     def to_json(self) -> str:
         """Canonical JSON text: equal specifications give equal texts. It holds its own SHA-256 and the program's."""
@@ -92,6 +93,8 @@ class Specification:
             # Left out, so that a program without any has the text that it had before there were such.
             if not data[name]:
                 del data[name]
+        if self.absorb:
+            del data["absorb"]
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
 
 
@@ -115,6 +118,7 @@ def from_json(text: str) -> Specification:
     names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
     for name in _LATER_FIELDS:
         data.setdefault(name, [])
+    data.setdefault("absorb", True)
     wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]
     wrong += [f"the saved specification has the unknown field `{name}`" for name in sorted(set(data) - names)]
     if wrong:
@@ -145,6 +149,7 @@ def _read(data: dict) -> Specification:
         train_k=read("train_k", _optional(integer)),
         test_k=read("test_k", _optional(integer)),
         wmc_with_disjunctions=read("wmc_with_disjunctions", flag),
+        absorb=read("absorb", flag),
         non_probabilistic=read("non_probabilistic", texts),
         trainable=read("trainable", texts),
         input_mappings=read("input_mappings", _sequence(_pair(text, _input_mapping))),
