@@ -21,6 +21,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
+import scallax
 import torch_bridge
 from scallax import InputError, UnsupportedError
 from tests.compilations import counted_compilations
@@ -102,8 +103,9 @@ def test_compiled_modes_differ_in_k(backend):
     results = []
     for is_training in (True, False, True):
         module.train(is_training)
-        results.append(compiled(digit_a=digits(), digit_b=digits(seed=1)))
-        torch.testing.assert_close(results[-1], module(digit_a=digits(), digit_b=digits(seed=1)))
+        with torch.no_grad():
+            results.append(compiled(digit_a=digits(), digit_b=digits(seed=1)))
+            torch.testing.assert_close(results[-1], module(digit_a=digits(), digit_b=digits(seed=1)))
     assert not torch.equal(results[0], results[1])
     assert backend.frame_count == 2
 
@@ -151,6 +153,24 @@ def test_a_module_outlives_its_equals(backend):
     del first
     gc.collect()
     torch.testing.assert_close(compiled(digit_a=digits(), digit_b=digits()), second(digit_a=digits(), digit_b=digits()))
+
+
+def test_functions_of_python_are_told_apart(backend):
+    for summand in (0, 1):
+        plus = scallax.foreign_function(_adding(summand), name="plus")
+        module = shifted_sum(program=SHIFTED_SUM.replace("a + b + s", "$plus(a + b) + s"), foreign=[plus])
+        compiled = torch.compile(module, fullgraph=True, backend=backend)
+        values = compiled(digit_a=digits(), digit_b=digits(seed=1))
+        torch.testing.assert_close(values, module(digit_a=digits(), digit_b=digits(seed=1)))
+        with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no functions of Python"):
+            torch.export.export(module, (), {"digit_a": digits(), "digit_b": digits()}, strict=False)
+
+
+def _adding(summand: int):
+    def plus(x: scallax.i32) -> scallax.i32:  # pyright: ignore[reportInvalidTypeForm] (a name of a type)
+        return x + summand
+
+    return plus
 
 
 def test_the_operator_is_what_torch_asks_of_one():

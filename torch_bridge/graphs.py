@@ -13,20 +13,19 @@ from torch_bridge.operator import find_reasoner, is_saved, portable_name
 
 
 def apply_operator(
-    digest: str, inputs: Mapping[str, Any], logits: Sequence[torch.Tensor], call: Callable[[Mapping[str, Any]], Any]
+    name: str, inputs: Mapping[str, Any], logits: Sequence[torch.Tensor], call: Callable[[Mapping[str, Any]], Any]
 ) -> Any:
-    """What the module of the reasoner returns, by one operator. Torch traces this function, once for each digest.
+    """What the module of the reasoner returns, by one operator. Torch traces this function, once for each name.
 
     `call` is what the module does outside of graphs, with anything but one tensor for each input relation as well.
     """
-    names, results = _interface(digest)
-    fits = len(names) == len(inputs) and all(isinstance(inputs.get(name), torch.Tensor) for name in names)
-    tensors = [*inputs.values(), *logits]
-    if not fits or not tensors:
-        return _call_outside(digest, inputs, call)
+    relations, results = _interface(name)
+    fits = len(relations) == len(inputs) and all(isinstance(inputs.get(r), torch.Tensor) for r in relations)
+    if not fits or not (relations or logits):
+        return _call_outside(name, inputs, call)
     # What is saved is evaluated in other processes, where no module has registered the reasoner.
-    reasoner = _portable_name(digest) if is_saved() else digest
-    values = torch.ops.scallax.evaluate(reasoner, [*(inputs[name] for name in names), *logits])
+    reasoner = _portable_name(name) if is_saved() else name
+    values = torch.ops.scallax.evaluate(reasoner, [*(inputs[relation] for relation in relations), *logits])
     unpacked = [_unpack(result, values) for result in results]
     if results[0].key is None:
         return unpacked[0]
@@ -46,11 +45,11 @@ class _Result(NamedTuple):
     tuples: tuple | None
 
 
-# In a graph the digest is constant, and so is what follows from it: torch need not trace how.
+# In a graph the name is constant, and so is what follows from it: torch need not trace how.
 @torch.compiler.assume_constant_result
-def _interface(digest: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
+def _interface(name: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
     """The input relations in order, and the results."""
-    reasoner = find_reasoner(digest)
+    reasoner = find_reasoner(name)
     results = tuple(
         _Result(
             output.relation if reasoner.specification.keyed else None,
@@ -65,17 +64,17 @@ def _interface(digest: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
 
 
 @torch.compiler.assume_constant_result
-def _portable_name(digest: str) -> str:
-    return portable_name(digest)
+def _portable_name(name: str) -> str:
+    return portable_name(name)
 
 
 @torch.compiler.disable(
     reason="in a graph a reasoner takes one tensor for each of its input relations, and nothing else"
 )
-def _call_outside(digest: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
+def _call_outside(name: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
     """The module's result, outside of the graph."""
     if is_saved():
-        find_reasoner(digest).order(inputs)
+        find_reasoner(name).order(inputs)
         raise UnsupportedError("a saved graph evaluates a reasoner of one tensor or more, and of nothing but tensors")
     return call(inputs)
 

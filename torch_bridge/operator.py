@@ -1,6 +1,7 @@
 """A reasoner as a torch operator, which `torch.compile`, `torch.export` and `torch.jit.trace` keep in their graphs."""
 
 import functools
+import secrets
 import weakref
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,22 +13,26 @@ from scallax.errors import Diagnostic, UnsupportedError
 from scallax.reasoner import Reasoner
 from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_torch
 
-# Operators take plain arguments only. A reasoner is named by its digest, and is here as long as a module holds it.
+# Operators take plain arguments only. A reasoner has a name, and is here as long as a module holds it.
 _REASONERS: weakref.WeakValueDictionary[str, Reasoner] = weakref.WeakValueDictionary()
-_DIGEST_LENGTH = 64
+_NAME_LENGTH = 64
 
 
 class Registered(NamedTuple):
     """The name of a reasoner in graphs, and the reasoner of that name, which must be kept for as long as the name."""
 
-    digest: str
+    name: str
     reasoner: Reasoner
 
 
 def register(reasoner: Reasoner) -> Registered:
-    """The reasoner's name; of equal ones, whichever has been registered before stands for all."""
-    digest = reasoner.specification.digest
-    return Registered(digest, _REASONERS.setdefault(digest, reasoner))
+    """The reasoner's name: the digest of its specification. Of equal ones the first that was registered stands for all.
+
+    What functions of Python gave is not in a specification: reasoners that used any have names of their own.
+    """
+    is_defined = not reasoner.specification.foreign
+    name = reasoner.specification.digest if is_defined else secrets.token_hex(_NAME_LENGTH // 2)
+    return Registered(name, _REASONERS.setdefault(name, reasoner))
 
 
 def is_saved() -> bool:
@@ -36,24 +41,32 @@ def is_saved() -> bool:
 
 
 def find_reasoner(name: str) -> Reasoner:
-    """The reasoner of a digest, or of a digest with the specification as JSON after it, as `portable_name` gives."""
-    digest, text = name[:_DIGEST_LENGTH], name[_DIGEST_LENGTH:]
-    reasoner = _REASONERS.get(digest)
+    """The reasoner that was registered by that name, or is defined by the specification in a portable name."""
+    registered, text = name[:_NAME_LENGTH], name[_NAME_LENGTH:]
+    reasoner = _REASONERS.get(registered)
     if reasoner is not None:
         return reasoner
     if not text:
         raise UnsupportedError(
             Diagnostic(
-                f"the module of this compiled graph is gone (its reasoner was {digest[:12]}...)",
+                f"the module of this compiled graph is gone (its reasoner was {registered[:12]}...)",
                 hint="keep the module as long as what was compiled from it, or save it by torch.export",
             )
         )
     return _read(text)
 
 
-def portable_name(digest: str) -> str:
-    """A name by which the reasoner is found in any process: the digest with the specification after it."""
-    return digest + find_reasoner(digest).specification.to_json()
+def portable_name(name: str) -> str:
+    """A name by which the reasoner is found in any process: the specification, as JSON, after the name here."""
+    specification = find_reasoner(name).specification
+    if specification.foreign:
+        raise UnsupportedError(
+            Diagnostic(
+                f"a graph that is saved holds no functions of Python, and the program uses {specification.foreign[0]}",
+                hint="save the module with torch_bridge.save",
+            )
+        )
+    return name + specification.to_json()
 
 
 # A graph that was saved has no module that keeps its reasoner: the last few are kept.
