@@ -155,22 +155,25 @@ def test_a_module_outlives_its_equals(backend):
     torch.testing.assert_close(compiled(digit_a=digits(), digit_b=digits()), second(digit_a=digits(), digit_b=digits()))
 
 
-def test_functions_of_python_are_told_apart(backend):
-    for summand in (0, 1):
-        plus = scallax.foreign_function(_adding(summand), name="plus")
-        module = shifted_sum(program=SHIFTED_SUM.replace("a + b + s", "$plus(a + b) + s"), foreign=[plus])
-        compiled = torch.compile(module, fullgraph=True, backend=backend)
-        values = compiled(digit_a=digits(), digit_b=digits(seed=1))
-        torch.testing.assert_close(values, module(digit_a=digits(), digit_b=digits(seed=1)))
-        with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no functions of Python"):
-            torch.export.export(module, (), {"digit_a": digits(), "digit_b": digits()}, strict=False)
+@pytest.mark.parametrize("summand", [0, 1])
+def test_functions_of_python_are_told_apart(summand, backend):
+    def plus(total: int) -> int:
+        return total + summand
 
+    def other(total: int) -> int:
+        return total + 2
 
-def _adding(summand: int):
-    def plus(x: scallax.i32) -> scallax.i32:  # pyright: ignore[reportInvalidTypeForm] (a name of a type)
-        return x + summand
-
-    return plus
+    declare = scallax.foreign_function(name="plus", arg_types=[scallax.i32], ret_type=scallax.i32)
+    program = SHIFTED_SUM.replace("a + b + s", "$plus(a + b) + s")
+    options = {"program": program, "output_mapping": ("sum_2", range(2, 6))}
+    module, alike = (shifted_sum(foreign=[declare(function)], **options) for function in (plus, other))
+    assert module.specification == alike.specification
+    a, b = digits(), digits(seed=1)
+    torch.compile(alike, fullgraph=True, backend=backend)(digit_a=a, digit_b=b)
+    compiled = torch.compile(module, fullgraph=True, backend=backend)
+    torch.testing.assert_close(compiled(digit_a=a, digit_b=b), module(digit_a=a, digit_b=b))
+    with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no functions of Python"):
+        torch.export.export(module, (), {"digit_a": a, "digit_b": b}, strict=False)
 
 
 def test_the_operator_is_what_torch_asks_of_one():
