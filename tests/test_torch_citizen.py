@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -156,6 +157,7 @@ def test_a_module_outlives_its_equals(backend):
 
 
 @pytest.mark.parametrize("summand", [0, 1])
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")
 def test_functions_of_python_are_told_apart(summand, backend):
     def plus(total: int) -> int:
         return total + summand
@@ -174,6 +176,8 @@ def test_functions_of_python_are_told_apart(summand, backend):
     torch.testing.assert_close(compiled(digit_a=a, digit_b=b), module(digit_a=a, digit_b=b))
     with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no functions of Python"):
         torch.export.export(module, (), {"digit_a": a, "digit_b": b}, strict=False)
+    with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no functions of Python"):
+        torch.jit.trace(lambda a, b: module(digit_a=a, digit_b=b), (a, b))
 
 
 def test_the_operator_is_what_torch_asks_of_one():
@@ -202,6 +206,8 @@ def test_errors_of_a_compiled_module(backend):
         compiled(digit_a=digits()[:, :2], digit_b=digits())
     with pytest.raises(TorchRuntimeError, match=r"vmap of a reasoner is not supported inside torch\.compile"):
         torch.compile(lambda x: torch.func.vmap(model)(x), backend=backend, fullgraph=True)(features(2)[:, None])
+    with pytest.raises(TorchRuntimeError, match="autograd.Function with functorch transforms"):
+        torch.compile(torch.func.grad(lambda x: model(x).sum()), backend=backend, fullgraph=True)(features())
 
 
 def test_a_second_derivative_of_a_compiled_model_is_torchs_error(backend):
@@ -406,3 +412,19 @@ def test_lightning_trains_and_resumes(tmp_path):
     fit(resumed, 4, saved)
     torch.testing.assert_close(resumed.state_dict(), model.state_dict(), rtol=0, atol=0)
     assert resumed.losses == model.losses[8:]
+
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "torch.md"
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")
+def test_the_examples_of_the_document(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.compiler.reset()
+    code = "".join(re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL))
+    # Torch's own backend calls a C++ compiler, which takes half a minute.
+    names: dict[str, Any] = {}
+    exec(code.replace("fullgraph=True)", 'fullgraph=True, backend="aot_eager")'), names)
+    assert names["each"]["reason.bias.facts"].shape == (4, 2)
+    assert all(parameter.grad is not None for parameter in names["model"].parameters())
+    assert capsys.readouterr().out.startswith("torch.jit.script cannot compile a reasoner\n")

@@ -73,7 +73,8 @@ def portable_name(name: str) -> str:
 _read = functools.lru_cache(maxsize=16)(Reasoner.from_json)
 
 
-@torch.library.custom_op("scallax::evaluate", mutates_args=())
+# CUDA graphs would record nothing of what JAX does: torch leaves operators with the tag out of them.
+@torch.library.custom_op("scallax::evaluate", mutates_args=(), tags=torch.Tag.cudagraph_unsafe)
 def evaluate(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """Values `[batch, outputs]` for the inputs' tensors and the logits, in order."""
     known = find_reasoner(reasoner)
@@ -83,7 +84,7 @@ def evaluate(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         return to_torch(values, device)
 
 
-@torch.library.custom_op("scallax::pull_back", mutates_args=())
+@torch.library.custom_op("scallax::pull_back", mutates_args=(), tags=torch.Tag.cudagraph_unsafe)
 def pull_back(reasoner: str, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Gradients of the tensors; evaluates again, as a graph's operators pass nothing but tensors to each other."""
     known = find_reasoner(reasoner)
