@@ -83,8 +83,9 @@ def test_torchs_own_backend_around_a_reasoner():
 def test_a_compiled_model_takes_batches_of_any_size(backend):
     model = Adder()
     compiled = torch.compile(model, fullgraph=True, backend=backend, dynamic=True)
-    for batch in (2, 3, 5):
-        torch.testing.assert_close(compiled(features(batch)), model(features(batch)))
+    with torch.no_grad():
+        for batch in (2, 5):
+            torch.testing.assert_close(compiled(features(batch)), model(features(batch)))
     assert backend.frame_count == 1
 
 
@@ -206,7 +207,7 @@ def test_errors_of_a_compiled_module(backend):
         compiled(digit_a=digits()[:, :2], digit_b=digits())
     with pytest.raises(TorchRuntimeError, match=r"vmap of a reasoner is not supported inside torch\.compile"):
         torch.compile(lambda x: torch.func.vmap(model)(x), backend=backend, fullgraph=True)(features(2)[:, None])
-    with pytest.raises(TorchRuntimeError, match="autograd.Function with functorch transforms"):
+    with pytest.raises(TorchRuntimeError, match=r"autograd\.Function with functorch transforms"):
         torch.compile(torch.func.grad(lambda x: model(x).sum()), backend=backend, fullgraph=True)(features())
 
 
