@@ -97,6 +97,7 @@ class Certain:
 
     uses_tags = False
     respects_groups = False
+    absorbs_certainty = True
 
     def prior(self, tag: float | bool) -> float | None:
         return None

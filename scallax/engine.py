@@ -9,7 +9,7 @@ import numpy as np
 from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.grounding.choices import Choices
-from scallax.grounding.derivations import ONE, Literals, literal_operand
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, Limits, ground
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.parameters import NO_PARAMETERS, Parameters
@@ -19,7 +19,7 @@ from scallax.source import Source
 from scallax.values import Value, ValueType
 
 if TYPE_CHECKING:  # grounding does not wait for JAX
-    from scallax.provenance.base import AbstractProvenance
+    from scallax.provenance.base import AbstractSemantics
 
 
 class TagReading(Protocol):
@@ -30,6 +30,9 @@ class TagReading(Protocol):
 
     @property
     def respects_groups(self) -> bool: ...
+
+    @property
+    def absorbs_certainty(self) -> bool: ...
 
     def prior(self, tag: float | bool) -> float | None: ...
 
@@ -99,6 +102,14 @@ def ground_program(
     )
 
 
+def tag_facts(
+    program: ir.Program, provenance: TagReading, given: Sequence[GivenFacts], parameters: Parameters = NO_PARAMETERS
+) -> list[tuple[str, FactSet]]:
+    """The facts of the program, then the given ones, with the operands that `ground_program` gives them."""
+    table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
+    return [(relation, FactSet(tuples, operands)) for relation, tuples, operands in table.add_all(program, given)]
+
+
 def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:
     """The plan with the terms of all facts, in relations it leaves out as well, if it lists terms."""
     if all(relation.constructor is None for relation in plan.relations):
@@ -113,7 +124,7 @@ def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -
 
 def compile_outputs(
     grounding: Grounding,
-    provenance: "AbstractProvenance",
+    provenance: "AbstractSemantics",
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
@@ -128,7 +139,7 @@ def compile_outputs(
         parameters.groups,
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
-        transposed=provenance.has_tag_gradient,
+        transposed=provenance.gradient.is_product,
     )
 
 
@@ -191,6 +202,8 @@ class _LiteralBuilder:
         prior = None if tag is None else self.provenance.prior(tag)
         if prior is None and group >= 0 and self.provenance.respects_groups:
             prior = 1.0
+        if prior is None and not self.provenance.absorbs_certainty:
+            prior = CERTAIN_PRIOR
         return ONE if prior is None else self._literal(prior, -1, group)
 
     def _literal(self, prior: float, source: int, group: int, parameter: int = -1) -> int:

@@ -8,16 +8,17 @@ import numpy as np
 from scallax import ir
 from scallax.arguments import program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
-from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program
+from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
 from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
 from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
+from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
 from scallax.plausibility import find_overfull_set, find_tag_outside
-from scallax.provenance import AbstractProvenance, resolve_provenance
+from scallax.provenance import AbstractSemantics, Domain, qualified_name, resolve_provenance
 from scallax.source import Source
 from scallax.specification import Specification
 from scallax.stored import columns_data, program_data, read_columns, read_program
@@ -46,25 +47,26 @@ class Grounded:
     """What reasoners that differ only in k and in the values of their parameters share.
 
     `specification` has its mappings and facts fitted to the column types, which it names. `programs` are those made so
-    far, by provenance.
+    far, by provenance. `custom` is the user's provenance object, if the specification names one.
     """
 
     specification: Specification
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     logit_groups: np.ndarray
-    programs: dict[AbstractProvenance, GroundProgram] = field(default_factory=dict)
+    custom: object = None
+    programs: dict[AbstractSemantics, GroundProgram] = field(default_factory=dict)
     _derived: "_Derived | None" = None
 
     @property
     def num_outputs(self) -> int:
         return sum(len(output.tuples) for output in self.outputs)
 
-    def program(self, provenance: AbstractProvenance) -> GroundProgram:
+    def program(self, provenance: AbstractSemantics) -> GroundProgram:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance not in self.programs:
             if self._derived is None:
-                self._derived = ground(self.specification)._derived
+                self._derived = ground(self.specification, custom=self.custom)._derived
             derived = self._derived
             assert derived is not None
             self.programs[provenance] = compile_outputs(
@@ -72,14 +74,29 @@ class Grounded:
             )
         return self.programs[provenance]
 
+    def literals(self, provenance: AbstractSemantics) -> list[Literal]:
+        """What the literals of `program(provenance)` stand for, row by row; grounds again if it was stored."""
+        if self._derived is None:
+            self._derived = ground(self.specification, custom=self.custom)._derived
+        derived = self._derived
+        assert derived is not None
+        given = _given(self.specification)
+        facts = tag_facts(derived.program, provenance, given, derived.parameters)
+        names = name_literals(derived.program, facts, derived.grounding)
+        program = self.program(provenance)
+        if not len(program.literal_ids):
+            del self.programs[provenance]
+            program = self.program(provenance)
+        return [names[i] for i in program.literal_ids if i >= 0]
+
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
         derived = self._derived
         assert derived is not None
         problems = list(derived.program.warnings)
         texts = ["\n\n".join(map(str, problems))] if problems else []
-        provenance = provenance_of(self.specification)
-        if not provenance.is_discrete:
+        provenance = provenance_of(self.specification, self.custom)
+        if provenance.domain is Domain.PROBABILITY and not provenance.is_discrete:
             found = [find_tag_outside(derived.program, _given_tags(self.specification))]
             if self.specification.wmc_with_disjunctions and provenance.respects_groups:
                 found.append(find_overfull_set(derived.program, provenance.prior))
@@ -88,7 +105,8 @@ class Grounded:
             operands = derived.operands[output.start : output.start + len(output.tuples)]
             never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
             if never:
-                texts.append(f"no rule can derive {show_facts(output.relation, never)}: always 0 in the output")
+                shown = show_facts(output.relation, never)
+                texts.append(f"no rule can derive {shown}: always {provenance.absent:.10g} in the output")
         return texts
 
 
@@ -98,7 +116,7 @@ def store(grounded: Grounded) -> StoredGround:
     specification = grounded.specification
     for k in dict.fromkeys((specification.k, specification.train_k, specification.test_k)):
         if k is not None:
-            program, parts = program_data(grounded.program(provenance_of(replace(specification, k=k))))
+            program, parts = program_data(grounded.program(provenance_of(replace(specification, k=k), grounded.custom)))
             arrays |= {f"program.{len(programs)}.{name}": array for name, array in parts.items()}
             programs.append({"k": k, "program": program})
     listed = {}
@@ -112,15 +130,16 @@ def store(grounded: Grounded) -> StoredGround:
     return StoredGround({"programs": programs, "listed": listed, "parameters": parameters}, arrays)
 
 
-def restore(specification: Specification, stored: StoredGround) -> Grounded:
+def restore(specification: Specification, stored: StoredGround, custom: object = None) -> Grounded:
     """What `store` was given, of this specification. CheckpointError if the data are damaged."""
+    check_custom(specification, custom)
     try:
-        return _restore(specification, stored)
+        return _restore(specification, stored, custom)
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # crafted data: names or kinds are others
         raise CheckpointError(f"the stored grounding is damaged: {error!r}") from error
 
 
-def _restore(specification: Specification, stored: StoredGround) -> Grounded:
+def _restore(specification: Specification, stored: StoredGround, custom: object) -> Grounded:
     outputs, start = [], 0
     for name, entries in specification.outputs:
         tuples = entries.tuples if entries is not None else ()
@@ -135,12 +154,12 @@ def _restore(specification: Specification, stored: StoredGround) -> Grounded:
         program = read_program(item["program"], _under(stored, f"program.{number}."))
         if len(program.outputs) < start:
             raise CheckpointError("the stored grounding is of other outputs")
-        programs[provenance_of(replace(specification, k=item["k"]))] = program
+        programs[provenance_of(replace(specification, k=item["k"]), custom)] = program
     parameters = tuple(
         Parameter(item["name"], stored.arrays[f"parameter.{item['name']}"], item["num_facts"])
         for item in stored.data["parameters"]
     )
-    return Grounded(specification, tuple(outputs), parameters, stored.arrays["logit_groups"], programs)
+    return Grounded(specification, tuple(outputs), parameters, stored.arrays["logit_groups"], custom, programs)
 
 
 def _under(stored: StoredGround, prefix: str) -> dict[str, np.ndarray]:
@@ -161,17 +180,33 @@ class _Derived:
     parameters: Parameters
 
 
-def provenance_of(specification: Specification) -> AbstractProvenance:
-    """The provenance that a specification names, with its options."""
+def provenance_of(specification: Specification, custom: object = None) -> AbstractSemantics:
+    """The provenance that a specification names, with its options; `custom` is the user's object, if it names one."""
     return resolve_provenance(
-        specification.provenance, k=specification.k, wmc_with_disjunctions=specification.wmc_with_disjunctions
+        specification.provenance,
+        k=specification.k,
+        wmc_with_disjunctions=specification.wmc_with_disjunctions,
+        custom=custom,
     )
 
 
-def ground(specification: Specification, sources: Sequence[Source] | None = None) -> Grounded:
+def check_custom(specification: Specification, custom: object) -> None:
+    """CheckpointError if the specification names a user's provenance and the object is none of that class."""
+    if specification.custom is None:
+        return
+    given = None if custom is None else qualified_name(custom)
+    if given != specification.custom:
+        what = "it was not given" if given is None else f"`{given}` was given"
+        hint = "give an object of that class as `custom_provenance=`"
+        raise CheckpointError(Diagnostic(f"saved with the custom provenance `{specification.custom}`; {what}", hint=hint))
+
+
+def ground(
+    specification: Specification, sources: Sequence[Source] | None = None, custom: object = None
+) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
-    `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
+    `custom` is the user's provenance object, if the specification names one. `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
     """
     program = _analyse(specification, program_sources(specification) if sources is None else sources)
     columns = {relation.name: relation.columns for relation in program.relations}
@@ -179,14 +214,13 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         # What a specification alone is grounded from was read when it was made.
         specification = _with_files(specification, program)
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
-    provenance = provenance_of(specification)
+    provenance = provenance_of(specification, custom)
     parameters = _find_parameters(specification, program, columns, provenance)
     names = [name for name, _ in specification.outputs]
-    given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
     grounding = ground_program(
         program,
         provenance,
-        given,
+        _given(specification),
         names,
         parameters=parameters,
         uniform_choices=specification.wmc_with_disjunctions,
@@ -201,7 +235,23 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
-    return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, _derived=derived)
+    _check_domain(provenance, program, grounding)
+    return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, custom, _derived=derived)
+
+
+def _check_domain(provenance: AbstractSemantics, program: ir.Program, grounding: Grounding) -> None:
+    """InputError for tags of facts and rules that the provenance cannot read."""
+    wrong = [
+        Diagnostic(f"the tag {fact.tag:g} of this fact is not {provenance.domain.value}", fact.span)
+        for fact in program.facts
+        if fact.tag is not None and not provenance.domain.admits(fact.tag)
+    ]
+    priors = grounding.literals.prior
+    if not wrong and provenance.domain is Domain.NATURAL:
+        of_rules = [tag for tag in np.unique(priors[np.isfinite(priors)]) if not provenance.domain.admits(tag)]
+        wrong = [Diagnostic(f"the tag {tag:g} of a rule is not {provenance.domain.value}") for tag in of_rules]
+    if wrong:
+        raise InputError(*wrong)
 
 
 def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:
@@ -283,7 +333,7 @@ def _columns_of(relation: str, columns: Columns, what: str) -> Sequence[ValueTyp
 
 
 def _find_parameters(
-    specification: Specification, program: ir.Program, columns: Columns, provenance: AbstractProvenance
+    specification: Specification, program: ir.Program, columns: Columns, provenance: AbstractSemantics
 ) -> Parameters:
     if not specification.trainable:
         return NO_PARAMETERS
@@ -301,6 +351,10 @@ def _given_tags(specification: Specification) -> list[GivenTags]:
         GivenTags(relation, [values for _, values in facts], [tag for tag, _ in facts])
         for relation, facts in specification.facts
     ]
+
+
+def _given(specification: Specification) -> list[GivenFacts]:
+    return [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
 
 
 def _given_facts(specification: Specification) -> list[GivenFacts]:

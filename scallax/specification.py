@@ -14,6 +14,9 @@ from scallax.values import Value, ValueType
 
 FORMAT = 1
 
+# Fields that texts may lack, with what they mean then.
+_OPTIONAL = {"imports": (), "custom": None, "seed": 0}
+
 Tag = float | bool | None
 T = TypeVar("T")
 U = TypeVar("U")
@@ -26,7 +29,8 @@ class Specification:
     `file` is the text of the program's file; `imports` are the names and texts of all files that it and the program
     import. `facts` are relations with pairs of tag and tuple. `outputs` are relations
     with what to return of each (None: every tuple that is possible), `keyed` whether they are returned as a dictionary.
-    `column_types` are those of the input and output relations, as inferred.
+    `column_types` are those of the input and output relations, as inferred. `custom` is the qualified name of the class
+    of the user's provenance, if `provenance` is `custom`; `seed` is that of provenances that draw.
     """
 
     program: str | None
@@ -48,6 +52,8 @@ class Specification:
     early_discard: bool | None
     column_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
     imports: tuple[tuple[str, str], ...] = ()
+    custom: str | None = None
+    seed: int = 0
 
     def to_json(self) -> str:
         """Canonical JSON text: equal specifications give equal texts. It holds its own SHA-256 and the program's."""
@@ -82,9 +88,10 @@ class Specification:
             for relation, mapping in self.input_mappings
         ]
         data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
-        if not self.imports:
-            # Left out, so that a program without imports has the text that it had before there were any.
-            del data["imports"]
+        for name, default in _OPTIONAL.items():
+            # Left out, so that a program that does without has the text that it had before there were any.
+            if data[name] == default:
+                del data[name]
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
 
 
@@ -106,7 +113,8 @@ def from_json(text: str) -> Specification:
             f"this version of scallax reads version {FORMAT}"
         )
     names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
-    data.setdefault("imports", [])
+    for name, default in _OPTIONAL.items():
+        data.setdefault(name, [] if default == () else default)
     wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]
     wrong += [f"the saved specification has the unknown field `{name}`" for name in sorted(set(data) - names)]
     if wrong:
@@ -146,6 +154,8 @@ def _read(data: dict) -> Specification:
         early_discard=read("early_discard", _optional(flag)),
         column_types=read("column_types", _sequence(_pair(text, _sequence(_column_type)))),
         imports=read("imports", _sequence(_pair(text, text))),
+        custom=read("custom", _optional(text)),
+        seed=read("seed", integer),
     )
 
 

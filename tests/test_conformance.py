@@ -264,7 +264,7 @@ def read_facts(case: dict) -> Given:
         tuples = [(tag, read_tuple(values)) for tag, values in rows]
         groups = case.get("disjunctions", {}).get(relation)
         is_input = [tag is not None for tag, _ in tuples]
-        if case["provenance"] == "unit":
+        if case["provenance"] in ("unit", "proofs"):
             given.facts[relation] = [values for _, values in tuples]
         elif groups is None and not case["provenance"].startswith("diff"):
             given.facts[relation] = tuples

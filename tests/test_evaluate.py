@@ -51,7 +51,7 @@ def compile_program(provenance, derivations, literals, outputs):
         np.zeros(0, np.int64),
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
-        transposed=provenance.has_tag_gradient,
+        transposed=provenance.gradient.is_product,
     )
 
 

@@ -1,11 +1,11 @@
 """Derivations laid out for evaluation: topologically ordered tiles of equal width, and the transposed index."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
 # Rows of the tag array before the literals: the algebra's zero and one.
@@ -43,6 +43,9 @@ class GroundProgram:
     logits are normalised together by a softmax; those of -1 are independent, their probability is the sigmoid.
     `exclusions` uint32 `[literals, words]`: the other members of a literal's exclusive group as a bit set (no words
     without groups); `group_end`: last member of its group.
+
+    `seed` uint32 scalar is what provenances that draw depend on; it is given with the inputs. `literal_ids` are the
+    literals of the grounding, which says what they are; evaluation needs none.
     """
 
     width: int
@@ -67,6 +70,8 @@ class GroundProgram:
     literal_row: np.ndarray
     num_heads: int
     num_sums: int
+    seed: np.ndarray = field(default_factory=lambda: np.zeros((), np.uint32))
+    literal_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
     @property
     def num_literals(self) -> int:
@@ -168,6 +173,7 @@ def lay_out(
         **backward,
         **_literal_arrays(literals, order, num_literals, num_inputs),
         logit_groups=logit_groups.astype(np.int32),
+        literal_ids=_pad(order, num_literals, -1),
     )
 
 
@@ -572,6 +578,9 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
     source = np.where(trained, num_inputs + np.cumsum(trained) - 1, literals.source[order])
     prior = np.where(source >= 0, 0.0, literals.prior[order])
     high = prior.astype(np.float32)
+    # CERTAIN_PRIOR is infinite in both parts: no number is.
+    low = np.where(np.isfinite(high), prior - np.where(np.isfinite(high), high, 0.0), 0.0)
+    low[prior == CERTAIN_PRIOR] = CERTAIN_PRIOR
     group = literals.group[order]
     input_literal = np.full(num_inputs + num_slots, num_literals, np.int32)
     input_literal[source[source >= 0]] = np.flatnonzero(source >= 0)
@@ -580,7 +589,7 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
         is_end[: len(group) - 1] = (group[1:] != group[:-1]) | (group[:-1] < 0)
     return {
         "literal_source": _pad(source, num_literals, -1),
-        "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(prior - high, num_literals)]),
+        "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(low, num_literals)]),
         "input_literal": input_literal,
         "slots": _pad(parameter[trained], num_slots, 0),
         "literal_count": np.int32(len(order)),

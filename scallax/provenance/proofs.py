@@ -10,7 +10,7 @@ from jax import lax
 from scallax.errors import Diagnostic
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
-from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, concatenate, conjoin, literal_bits, select
 from scallax.provenance.probability import number_prior
@@ -43,12 +43,8 @@ class TopKProofs(AbstractProvenance):
         return True
 
     @property
-    def is_discrete(self) -> bool:
-        return False
-
-    @property
-    def has_tag_gradient(self) -> bool:
-        return False
+    def gradient(self) -> Gradient:
+        return Gradient.RECOVER
 
     @property
     def is_idempotent(self) -> bool:

@@ -1,0 +1,173 @@
+"""Top-bottom-k clauses: formulas are kept as they came, disjunctions of conjunctions or their duals."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool
+
+from scallax.kernels.batches import batch_constant
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable, Tags
+from scallax.provenance.dnf import ProofSets
+from scallax.provenance.proofs import TopKProofs
+
+
+class Formula(NamedTuple):
+    """The disjunction of `proofs`, or its negation: a conjunction of clauses, each the negation of one proof.
+
+    The k least probable clauses of a conjunction are the negations of the k most probable proofs.
+    """
+
+    proofs: ProofSets
+    is_negation: Bool[Array, "... batch"]
+
+
+@dataclass(frozen=True)
+class TopBottomKClauses(AbstractProvenance):
+    """At most `k` clauses: the most probable of a disjunction, the least probable of a conjunction (of a negation).
+
+    Negation is exact: it changes only the kind. Formulas of one kind are joined in it. Of different kinds, a disjunction
+    is one of proofs and a conjunction one of clauses: the other operand is converted, which keeps `k`. On a cycle a
+    disjunction is one of proofs. Without negation it is `topkproofs`.
+    """
+
+    name: str
+    ranked: TopKProofs
+    uses_tags: bool = True
+
+    @property
+    def respects_groups(self) -> bool:
+        return True
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.RECOVER
+
+    @property
+    def is_idempotent(self) -> bool:
+        return True
+
+    def prior(self, tag: float | bool) -> float | None:
+        return self.ranked.prior(tag)
+
+    def leaf_tags(self, literals: LiteralTable) -> Formula:
+        return _positive(self.ranked.leaf_tags(literals))
+
+    @property
+    def block_rows(self):
+        return {NODES: (1,), COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return self.ranked.derivation_cost
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if not literals.has_negation:
+            proofs = self.ranked.step(
+                NODES, total.proofs, [a.proofs for a in left], [b.proofs for b in right], cyclic, literals
+            )
+            return _positive(proofs)
+        if kind == COMPLEMENT:
+            return self._normal(Formula(left[0].proofs, ~left[0].is_negation), literals)
+        for a, b in zip(left, right, strict=True):
+            total = self._disjoin(total, self._conjoin(a, b, literals), cyclic, literals)
+        return total
+
+    def differs(self, old, new):
+        return self.ranked.differs(old.proofs, new.proofs) | (old.is_negation != new.is_negation).any()
+
+    def recover(self, tags, literals):
+        p = self.ranked.recover(tags.proofs, literals)
+        return jnp.where(tags.is_negation, 1 - p, p)
+
+    @property
+    def refusal(self):
+        return self.ranked.refusal
+
+    def _conjoin(self, a: Formula, b: Formula, literals: LiteralTable) -> Formula:
+        # One and zero are no formulas of a kind: they would make the other change its own.
+        keeps_a, keeps_b = _is_true(b) | _is_false(a), _is_true(a) | _is_false(b)
+        mixed = (a.is_negation != b.is_negation) & ~keeps_a & ~keeps_b
+        # A conjunction is one of clauses, unless both are disjunctions of proofs: ¬A ∧ ¬B = ¬(A ∨ B).
+        a, b = self._same_kind(a, b, mixed, True, literals)
+        both = self._both(a.proofs, b.proofs, literals)
+        either = self._either(a.proofs, b.proofs, literals)
+        joined = Formula(_where(a.is_negation, either, both), a.is_negation)
+        joined = _where(keeps_a, a, _where(keeps_b, b, joined))
+        return self._normal(joined, literals)
+
+    def _disjoin(self, a: Formula, b: Formula, cyclic, literals: LiteralTable) -> Formula:
+        keeps_a, keeps_b = _is_false(b) | _is_true(a), _is_false(a) | _is_true(b)
+        mixed = (a.is_negation != b.is_negation) & ~keeps_a & ~keeps_b
+        # On a cycle the proofs found so far must stay, so that it ends.
+        a, b = self._same_kind(a, b, mixed | cyclic, False, literals)
+        both = self._both(a.proofs, b.proofs, literals)
+        either = self._either(a.proofs, b.proofs, literals)
+        joined = Formula(_where(a.is_negation, both, either), a.is_negation)
+        joined = _where(keeps_a, a, _where(keeps_b, b, joined))
+        return self._normal(joined, literals)
+
+    def _same_kind(self, a: Formula, b: Formula, where, kind: bool, literals) -> tuple[Formula, Formula]:
+        """The formulas, where asked, as negations (`kind` True) or as disjunctions of proofs."""
+        return self._convert(a, where, kind, literals), self._convert(b, where, kind, literals)
+
+    def _convert(self, formula: Formula, where, kind: bool, literals: LiteralTable) -> Formula:
+        wrong = where & (formula.is_negation != kind)
+
+        def convert():
+            proofs = self.ranked.step(COMPLEMENT, formula.proofs, [formula.proofs], [], where.any(), literals)
+            return Formula(_where(wrong, proofs, formula.proofs), jnp.where(wrong, kind, formula.is_negation))
+
+        return lax.cond(wrong.any(), convert, lambda: formula)
+
+    def _both(self, a: ProofSets, b: ProofSets, literals: LiteralTable) -> ProofSets:
+        none = jax.tree.map(jnp.zeros_like, a)
+        none = ProofSets(jnp.full_like(a.weights, -jnp.inf), none.bits)
+        return self.ranked.step(NODES, none, [a], [b], jnp.bool_(False), literals)
+
+    def _either(self, a: ProofSets, b: ProofSets, literals: LiteralTable) -> ProofSets:
+        return self.ranked.step(NODES, a, [b], [_one(b)], jnp.bool_(False), literals)
+
+    def _normal(self, formula: Formula, literals: LiteralTable) -> Formula:
+        """Constants, and formulas of one literal, as disjunctions of proofs: their negation loses nothing."""
+        bits, used = formula.proofs.bits, formula.proofs.weights != -jnp.inf
+        words = -(-literals.probabilities.shape[0] // 32)
+        # Positive and negated literals; the words after them tell what groups exclude.
+        num_literals = lax.population_count(bits[..., : 2 * words, :]).astype(jnp.int32).sum(-2)
+        num_proofs = used.sum(-2, dtype=jnp.int32)
+        is_simple = (num_proofs == 0) | (used & (num_literals == 0)).any(-2)
+        is_simple |= (num_proofs == 1) & (jnp.where(used, num_literals, 0).sum(-2, dtype=jnp.int32) == 1)
+        return self._convert(formula, is_simple, False, literals)
+
+
+def _positive(proofs: ProofSets) -> Formula:
+    return Formula(proofs, batch_constant(proofs.weights, proofs.weights.shape[:-2], False, jnp.bool_))
+
+
+def _one(like: ProofSets) -> ProofSets:
+    weights = jnp.full_like(like.weights, -jnp.inf).at[..., 0, :].set(1)
+    return ProofSets(weights, jnp.zeros_like(like.bits))
+
+
+def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
+    """Of formulas in normal form."""
+    return ~formula.is_negation & (formula.proofs.weights == -jnp.inf).all(-2)
+
+
+def _is_true(formula: Formula) -> Bool[Array, "... batch"]:
+    """Of formulas in normal form: the empty proof."""
+    used = formula.proofs.weights != -jnp.inf
+    return ~formula.is_negation & (used & ~formula.proofs.bits.any(-2)).any(-2)
+
+
+def _where(condition: Bool[Array, "... batch"], a: Tags, b: Tags) -> Tags:
+    """`a` where the condition holds, over the axes that the tags have beside rows and batch."""
+
+    def choose(x, y):
+        inner = (1,) * (x.ndim - condition.ndim)
+        return jnp.where(condition.reshape(*condition.shape[:-1], *inner, condition.shape[-1]), x, y)
+
+    return jax.tree.map(choose, a, b)
