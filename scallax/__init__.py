@@ -15,13 +15,17 @@ from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
     from scallax.explanation import explain_plan as explain_plan
+    from scallax.literals import Literal as Literal
     from scallax.mappings import InputMapping as InputMapping
+    from scallax.provenance import Provenance as Provenance
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.specification import Specification as Specification
 
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
     "InputMapping": "scallax.mappings",
+    "Literal": "scallax.literals",
+    "Provenance": "scallax.provenance",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
     "explain_plan": "scallax.explanation",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,12 @@ from scallax.engine import GivenFacts, compile_outputs, ground_program
 from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.files import read_facts
 from scallax.grounding.fixpoint import Grounding, Limits
+from scallax.grounding.layout import GroundProgram
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
+
+if TYPE_CHECKING:  # discrete programs do without JAX
+    from scallax.provenance import ObjectProvenance
 
 # The provenances whose tags are no numbers: they are answered without JAX.
 _DISCRETE = ("unit", "bool")
@@ -131,7 +136,9 @@ def _constrain_tag(rule: ir.Rule) -> ir.Rule:
 def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options: Options) -> list[Answer]:
     # JAX takes a second to import, and discrete programs do without.
     from scallax.batch import Arguments, Signature, evaluate_batch
-    from scallax.provenance import resolve_provenance
+    from scallax.interpretation import most_proofs
+    from scallax.plausibility import check_domain
+    from scallax.provenance import AbstractProvenance, ObjectProvenance, Proofs, resolve_provenance
 
     provenance = resolve_provenance(
         options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions
@@ -146,7 +153,14 @@ def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options
         iter_limit=options.iter_limit,
         limits=options.limits,
     )
+    check_domain(provenance.domain, program, grounding.literals)
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in names)])
+    if isinstance(provenance, ObjectProvenance):
+        return _interpret(outputs, grounding, provenance, compile_outputs(grounding, provenance, operands))
+    assert isinstance(provenance, AbstractProvenance)
+    if options.provenance == "probproofs":
+        k = most_proofs(compile_outputs(grounding, ObjectProvenance(provenance.name, Proofs()), operands))
+        provenance = replace(provenance, k=k)  # pyright: ignore[reportArgumentType]
     tags = np.zeros(0, np.float32)
     if len(operands):
         compiled = compile_outputs(grounding, provenance, operands)
@@ -155,6 +169,24 @@ def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options
     if provenance.refusal is not None and np.isnan(tags).any():
         raise UnsupportedError(provenance.refusal)
     return _split(outputs, grounding, tags)
+
+
+def _interpret(
+    outputs: Sequence[ir.Relation], grounding: Grounding, provenance: "ObjectProvenance", compiled: GroundProgram
+) -> list[Answer]:
+    """The tuples that hold, with their numbers unless these are only whether they do."""
+    from scallax.interpretation import ABSENT, interpret
+
+    semiring = provenance.semiring
+    tags = interpret(semiring, compiled, [])
+    answers, start = [], 0
+    for relation in outputs:
+        tuples = grounding.tuples(relation.name)
+        found = [(t, tag) for t, tag in zip(tuples, tags[start : start + len(tuples)], strict=True) if tag is not ABSENT]
+        numbers = None if semiring.output_dtype is np.bool_ else [float(semiring.recover(tag)) for _, tag in found]
+        answers.append(Answer(relation, [values for values, _ in found], numbers))
+        start += len(tuples)
+    return answers
 
 
 def _split(outputs: Sequence[ir.Relation], grounding: Grounding, tags: np.ndarray) -> list[Answer]:

@@ -95,14 +95,14 @@ def read(path: str | Path) -> Artifact:
         return read_directory(path, _read_orbax)
 
 
-def load(path: str | Path) -> Any:
-    """The reasoner that was saved, with its parameters: nothing else is needed.
+def load(path: str | Path, custom_provenance: object = None) -> Any:
+    """The reasoner that was saved, with its parameters: nothing else is needed, but a user's own provenance.
 
     A `scallax.Reasoner` if one was saved, and a Flax module, `scallax.nn.Reasoner`, if a module of Flax or torch was.
     """
     artifact = read(path)
     with _located(path):
-        reasoner = reasoner_of(artifact)
+        reasoner = reasoner_of(artifact, custom_provenance)
     return reasoner if artifact.door == "reasoner" else _import_nn().Reasoner(reasoner)
 
 
@@ -117,19 +117,19 @@ def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
     return artifact
 
 
-def reasoner_of(artifact: Artifact) -> Reasoner:
+def reasoner_of(artifact: Artifact, custom_provenance: object = None) -> Reasoner:
     """The reasoner that an artifact is, with its parameters; not grounded again if its grounding is stored.
 
-    CheckpointError if it is of a larger model, or its parameters are not those of its program.
+    A user's provenance must be given again. CheckpointError if it is not, if the artifact is of a larger model, or its parameters are not those of its program.
     """
     if set(artifact.specifications) != {""}:
         hint = "scallax.checkpoint.restore gives a model its values, scallax.checkpoint.read shows them"
         raise CheckpointError(Diagnostic(f"this is {_show_model(artifact)}, not one reasoner", hint=hint))
     specification = artifact.specifications[""]
     if "" in artifact.grounds:
-        reasoner = Reasoner.from_stored(specification, artifact.grounds[""])
+        reasoner = Reasoner.from_stored(specification, artifact.grounds[""], custom_provenance)
     else:
-        reasoner = Reasoner.from_json(specification.to_json())
+        reasoner = Reasoner.from_json(specification.to_json(), custom_provenance)
     tensors = {n: a for n, a in artifact.tensors.items() if not n.startswith(OPTIMIZER)}
     try:
         return reasoner.with_parameters(tensors)

@@ -17,8 +17,16 @@ from scallax.grounding.layout import GroundProgram
 from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
-from scallax.plausibility import find_overfull_set, find_tag_outside
-from scallax.provenance import AbstractSemantics, Domain, qualified_name, resolve_provenance
+from scallax.plausibility import check_domain, find_overfull_set, find_tag_outside
+from scallax.interpretation import most_proofs
+from scallax.provenance import (
+    AbstractSemantics,
+    Domain,
+    ObjectProvenance,
+    Proofs,
+    qualified_name,
+    resolve_provenance,
+)
 from scallax.source import Source
 from scallax.specification import Specification
 from scallax.stored import columns_data, program_data, read_columns, read_program
@@ -57,6 +65,13 @@ class Grounded:
     custom: object = None
     programs: dict[AbstractSemantics, GroundProgram] = field(default_factory=dict)
     _derived: "_Derived | None" = None
+
+    def provenance(self, specification: Specification) -> AbstractSemantics:
+        """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
+        if specification.provenance == "probproofs":
+            everything = self.program(ObjectProvenance(specification.provenance, Proofs()))
+            specification = replace(specification, k=most_proofs(everything))
+        return provenance_of(specification, self.custom)
 
     @property
     def num_outputs(self) -> int:
@@ -116,7 +131,7 @@ def store(grounded: Grounded) -> StoredGround:
     specification = grounded.specification
     for k in dict.fromkeys((specification.k, specification.train_k, specification.test_k)):
         if k is not None:
-            program, parts = program_data(grounded.program(provenance_of(replace(specification, k=k), grounded.custom)))
+            program, parts = program_data(grounded.program(grounded.provenance(replace(specification, k=k))))
             arrays |= {f"program.{len(programs)}.{name}": array for name, array in parts.items()}
             programs.append({"k": k, "program": program})
     listed = {}
@@ -235,23 +250,8 @@ def ground(
         outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
-    _check_domain(provenance, program, grounding)
+    check_domain(provenance.domain, program, grounding.literals)
     return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, custom, _derived=derived)
-
-
-def _check_domain(provenance: AbstractSemantics, program: ir.Program, grounding: Grounding) -> None:
-    """InputError for tags of facts and rules that the provenance cannot read."""
-    wrong = [
-        Diagnostic(f"the tag {fact.tag:g} of this fact is not {provenance.domain.value}", fact.span)
-        for fact in program.facts
-        if fact.tag is not None and not provenance.domain.admits(fact.tag)
-    ]
-    priors = grounding.literals.prior
-    if not wrong and provenance.domain is Domain.NATURAL:
-        of_rules = [tag for tag in np.unique(priors[np.isfinite(priors)]) if not provenance.domain.admits(tag)]
-        wrong = [Diagnostic(f"the tag {tag:g} of a rule is not {provenance.domain.value}") for tag in of_rules]
-    if wrong:
-        raise InputError(*wrong)
 
 
 def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:

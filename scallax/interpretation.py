@@ -8,13 +8,26 @@ import numpy as np
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.layout import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, GroundProgram
 from scallax.kernels.schedule import COMPLEMENT
-from scallax.provenance.objects import AbstractSemiring, Fact
+from scallax.provenance.objects import AbstractSemiring, Fact, Proofs
 
 # The tag of what does not hold, of inputs too.
 ABSENT = object()
 
 # A cycle whose tags go on changing.
 _MAX_ROUNDS = 10_000
+
+# Proofs of one tuple that arrays hold.
+_MAX_COUNTED = 256
+
+
+def most_proofs(program: GroundProgram) -> int:
+    """The largest number of proofs of a node, at least 1. UnsupportedError if it is over 256, or the program negates."""
+    tags = _interpret_rows(Proofs(), program, [None] * len(program.input_literal))
+    most = max(len(tag) for tag in tags if tag is not ABSENT)
+    if most > _MAX_COUNTED:
+        hint = f"`topkproofs` counts the {_MAX_COUNTED} most probable ones"
+        raise UnsupportedError(Diagnostic(f"a tuple has {most:,} proofs; `probproofs` counts {_MAX_COUNTED}", hint=hint))
+    return most
 
 
 def interpret(semiring: AbstractSemiring, program: GroundProgram, values: Sequence[Any]) -> list[Any]:
@@ -23,6 +36,12 @@ def interpret(semiring: AbstractSemiring, program: GroundProgram, values: Sequen
     A value may be ABSENT, or None for one without a number. Derivations are added up in the order of the program.
     UnsupportedError if the tags on a cycle do not settle in 10,000 rounds. What the semiring raises is passed on.
     """
+    rows = _interpret_rows(semiring, program, values)
+    return [rows[row] for row in np.asarray(program.outputs)]
+
+
+def _interpret_rows(semiring: AbstractSemiring, program: GroundProgram, values: Sequence[Any]) -> list[Any]:
+    """The tags of all rows."""
     rows = [ABSENT] * (FIRST_LITERAL_ROW + program.num_literals + program.num_heads)
     rows[ONE_ROW] = semiring.one()
     for literal in range(int(program.literal_count)):
@@ -47,7 +66,7 @@ def interpret(semiring: AbstractSemiring, program: GroundProgram, values: Sequen
                 raise _unsettled()
         else:
             index, rounds = index + 1, 0 if loop >= 0 else rounds
-    return [rows[row] for row in np.asarray(program.outputs)]
+    return rows
 
 
 def _value(program: GroundProgram, literal: int, values: Sequence[Any]) -> Any:

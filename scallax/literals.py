@@ -57,7 +57,7 @@ def read_proofs(tags: Any, program: GroundProgram, name: str) -> list[list[list[
     bits = bits[..., : section * (1 + program.has_negation)]
     return [
         [
-            [[(int(place) % section, place < section) for place in np.flatnonzero(proof)] for proof in kept[in_use]]
+            [[(place % section, place < section) for place in np.flatnonzero(proof).tolist()] for proof in kept[in_use]]
             for kept, in_use in zip(outputs, in_uses, strict=True)
         ]
         for outputs, in_uses in zip(bits, used, strict=True)

@@ -27,7 +27,7 @@ from scallax.batch import (
     read_samples,
 )
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
-from scallax.grounded import Grounded, Output, check_custom, ground, provenance_of, restore, store
+from scallax.grounded import Grounded, Output, check_custom, ground, restore, store
 from scallax.grounding.layout import GroundProgram
 from scallax.imports import read_imports
 from scallax.mappings import show_tuple
@@ -72,6 +72,11 @@ class Reasoner:
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
     `early_discard` changes no value here and is kept with the specification.
+
+    `natural` and `tropical` give int32 outputs, saturating at 2,147,483,647, and take integers as well. With a sampling
+    provenance proofs are drawn by `seed`, the same in every call, or by the `key` of a call. `provenance` may also be an
+    object of a subclass of `scallax.Provenance`, and `custom_provenance` such an object or any semiring of Python
+    objects, which is evaluated on the host. `difftopkproofsdebug` returns each output's proofs beside its values.
 
     `trainable` names relations whose written probabilities, of facts and of rules, are parameters: logits with readable
     names (`parameters`), which `apply` takes. A call uses the reasoner's own, at first the written ones.
@@ -183,7 +188,7 @@ class Reasoner:
         self._grounded = grounded
         self._specification = specification or grounded.specification
         self._logits = logits or tuple(parameter.initial for parameter in grounded.parameters)
-        self._provenance = provenance_of(self._specification, grounded.custom)
+        self._provenance = grounded.provenance(self._specification)
         self._mappings = dict(self._specification.input_mappings)
         self._retentions = tuple(mapping.retention for mapping in self._mappings.values())
         self._logit_shapes = tuple(parameter.initial.shape for parameter in grounded.parameters)
@@ -420,7 +425,7 @@ class Reasoner:
         """
         arguments = self._check(arrays, logits)
         if isinstance(self._provenance, ObjectProvenance):
-            values = self.recover(self._interpret(arguments))
+            values = self._recover_objects(self._interpret(arguments))
             return values if values.dtype == object else jnp.asarray(values)  # pyright: ignore[reportReturnType]
         values = evaluate_batch(self._signature, self._program(arguments), arguments)
         self._check_recovered(arguments, values)
@@ -453,14 +458,27 @@ class Reasoner:
 
     def _interpret(self, arguments: Arguments) -> list[list[Any]]:
         """The tags of the outputs, sample by sample, evaluated on the host."""
-        rows = read_samples(arguments.arrays, self._retentions)
-        return self.interpret(rows)
+        return self._interpret_samples(read_samples(arguments.arrays, self._retentions))
 
-    def interpret(self, samples: Sequence[Sequence[Any]]) -> list[list[Any]]:
-        """The tags of the outputs for samples of one value for each input; for provenances of Python objects only.
+    @property
+    def is_interpreted(self) -> bool:
+        """Whether tags are Python objects, evaluated on the host."""
+        return isinstance(self._provenance, ObjectProvenance)
 
-        A value may be anything that the provenance tags, or ABSENT.
+    def interpret_entries(self, arrays: Sequence[ArrayLike], entries: Sequence[Sequence[Any]]) -> np.ndarray:
+        """`evaluate`, where the provenance tags `entries`, for each sample those of all arrays, instead of numbers.
+
+        Outputs are objects, or of the provenance's dtype if it has one. Only if `is_interpreted`.
         """
+        samples = read_samples(self._check(arrays, None).arrays, self._retentions)
+        given = [
+            [ABSENT if value is ABSENT else entry for value, entry in zip(values, row, strict=True)]
+            for values, row in zip(samples, entries, strict=True)
+        ]
+        return self._recover_objects(self._interpret_samples(given))
+
+    def _interpret_samples(self, samples: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """The tags of the outputs for samples of one value for each input, ABSENT for one that is not retained."""
         assert isinstance(self._provenance, ObjectProvenance)
         program, semiring = self._grounded.program(self._provenance), self._provenance.semiring
         found = [interpret(semiring, program, values) for values in samples]
@@ -468,8 +486,8 @@ class Reasoner:
             [semiring.zero() if tag is ABSENT else tag for tag in tags[: self._grounded.num_outputs]] for tags in found
         ]
 
-    def recover(self, tags: Sequence[Sequence[Any]]) -> np.ndarray:
-        """The outputs `[batch, outputs]` of tags of `interpret`: objects, or of the provenance's dtype if it has one."""
+    def _recover_objects(self, tags: Sequence[Sequence[Any]]) -> np.ndarray:
+        """The outputs `[batch, outputs]` of interpreted tags: objects, or of the provenance's dtype if it has one."""
         assert isinstance(self._provenance, ObjectProvenance)
         dtype = self._provenance.semiring.output_dtype
         values = np.empty((len(tags), self._grounded.num_outputs), object)

@@ -49,11 +49,12 @@ def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
         write_file(path, partial(_write_torch, obj), overwrite=overwrite)
 
 
-def load(path: str | Path, map_location=None) -> Any:
+def load(path: str | Path, map_location=None, custom_provenance: object = None) -> Any:
     """What was saved at `path`, by whatever framework; executes nothing from the file.
 
     From a file of torch, what it holds. From an Orbax directory or a safetensors file, the module; of a model around
-    the reasoner, its state dict. `map_location` is that of `torch.load`.
+    the reasoner, its state dict. `map_location` is that of `torch.load`. A user's provenance, `custom_provenance`, must
+    be given again; files of torch hold no module with one.
 
     CheckpointError, with every problem, if something is damaged: files of `save`, Orbax directories and safetensors
     files have a SHA-256 of everything; those of plain `torch.save` have the checksums of a zip file. A class of your
@@ -65,7 +66,7 @@ def load(path: str | Path, map_location=None) -> Any:
         return _load_torch(path, map_location)
     artifact = checkpoint.read(path)
     if set(artifact.specifications) == {""}:
-        module = Module.from_reasoner(_reasoner_of(artifact, path))
+        module = Module.from_reasoner(_reasoner_of(artifact, path, custom_provenance))
         return module if map_location is None else module.to(_device(map_location))
     return _state_dict(artifact, map_location)
 
@@ -145,9 +146,9 @@ def _torch_object(artifact: Artifact, source: str | Path) -> object:
     return _state_dict(artifact, None)
 
 
-def _reasoner_of(artifact: Artifact, path: str | Path) -> Reasoner:
+def _reasoner_of(artifact: Artifact, path: str | Path, custom_provenance: object = None) -> Reasoner:
     try:
-        return checkpoint.reasoner_of(artifact)
+        return checkpoint.reasoner_of(artifact, custom_provenance)
     except CheckpointError as error:
         located = [replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics]
         raise CheckpointError(*located) from None

@@ -20,7 +20,8 @@ from scallax.provenance.custom import qualified_name as qualified_name
 from scallax.provenance.discrete import Boolean as Boolean
 from scallax.provenance.noisy_or import Conjunction, NoisyOr
 from scallax.provenance.objects import ObjectProvenance as ObjectProvenance
-from scallax.provenance.objects import Proofs, RealTropicalProofs, UserSemiring
+from scallax.provenance.objects import Proofs as Proofs
+from scallax.provenance.objects import RealTropicalProofs, UserSemiring
 from scallax.provenance.probability import AddMult as AddMult
 from scallax.provenance.probability import MinMax as MinMax
 from scallax.provenance.proofs import TopKProofs as TopKProofs
@@ -73,6 +74,7 @@ _PROVENANCES: dict[str, Callable[[_Options], AbstractSemantics]] = {
     "proofs": lambda o: ObjectProvenance(o.name, Proofs()),
     "minmaxprob": lambda o: MinMax(o.name, o.keeps_bool_tags),
     "addmultprob": lambda o: AddMult(o.name, o.keeps_bool_tags),
+    "probproofs": lambda o: o.proofs,
     "topkproofs": lambda o: o.proofs,
     "topbottomkclauses": lambda o: TopBottomKClauses(o.name, o.proofs),
     "samplekproofs": lambda o: SampledProofs(o.name, o.proofs),

@@ -71,7 +71,7 @@ class TopBottomKClauses(AbstractProvenance):
             )
             return _positive(proofs)
         if kind == COMPLEMENT:
-            return self._normal(Formula(left[0].proofs, ~left[0].is_negation), literals)
+            return _normal(Formula(left[0].proofs, ~left[0].is_negation), literals)
         for a, b in zip(left, right, strict=True):
             total = self._disjoin(total, self._conjoin(a, b, literals), cyclic, literals)
         return total
@@ -92,63 +92,72 @@ class TopBottomKClauses(AbstractProvenance):
         keeps_a, keeps_b = _is_true(b) | _is_false(a), _is_true(a) | _is_false(b)
         mixed = (a.is_negation != b.is_negation) & ~keeps_a & ~keeps_b
         # A conjunction is one of clauses, unless both are disjunctions of proofs: ¬A ∧ ¬B = ¬(A ∨ B).
-        a, b = self._same_kind(a, b, mixed, True, literals)
-        both = self._both(a.proofs, b.proofs, literals)
-        either = self._either(a.proofs, b.proofs, literals)
-        joined = Formula(_where(a.is_negation, either, both), a.is_negation)
-        joined = _where(keeps_a, a, _where(keeps_b, b, joined))
-        return self._normal(joined, literals)
+        a, b = self._convert(a, b, mixed, True, literals)
+        joined = self._join(a, b, a.is_negation, literals)
+        return _normal(_where(keeps_a, a, _where(keeps_b, b, joined)), literals)
 
     def _disjoin(self, a: Formula, b: Formula, cyclic, literals: LiteralTable) -> Formula:
         keeps_a, keeps_b = _is_false(b) | _is_true(a), _is_false(a) | _is_true(b)
         mixed = (a.is_negation != b.is_negation) & ~keeps_a & ~keeps_b
-        # On a cycle the proofs found so far must stay, so that it ends.
-        a, b = self._same_kind(a, b, mixed | cyclic, False, literals)
-        both = self._both(a.proofs, b.proofs, literals)
-        either = self._either(a.proofs, b.proofs, literals)
-        joined = Formula(_where(a.is_negation, both, either), a.is_negation)
-        joined = _where(keeps_a, a, _where(keeps_b, b, joined))
-        return self._normal(joined, literals)
+        # On a cycle the proofs found so far must stay, so that it ends: there `a`, the total, is never a negation.
+        a, b = self._convert(a, b, mixed | cyclic, False, literals)
+        joined = self._join(a, b, ~a.is_negation, literals)
+        return _normal(_where(keeps_a, a, _where(keeps_b, b, joined)), literals)
 
-    def _same_kind(self, a: Formula, b: Formula, where, kind: bool, literals) -> tuple[Formula, Formula]:
-        """The formulas, where asked, as negations (`kind` True) or as disjunctions of proofs."""
-        return self._convert(a, where, kind, literals), self._convert(b, where, kind, literals)
-
-    def _convert(self, formula: Formula, where, kind: bool, literals: LiteralTable) -> Formula:
-        wrong = where & (formula.is_negation != kind)
+    def _convert(self, a: Formula, b: Formula, where, kind: bool, literals: LiteralTable) -> tuple[Formula, Formula]:
+        """The formulas, where asked, as negations (`kind` True) or as disjunctions of proofs; one is already."""
+        wrong_a, wrong_b = where & (a.is_negation != kind), where & (b.is_negation != kind)
 
         def convert():
-            proofs = self.ranked.step(COMPLEMENT, formula.proofs, [formula.proofs], [], where.any(), literals)
-            return Formula(_where(wrong, proofs, formula.proofs), jnp.where(wrong, kind, formula.is_negation))
+            proofs = _where(wrong_a, a.proofs, b.proofs)
+            negated = self.ranked.step(COMPLEMENT, proofs, [proofs], [], where.any(), literals)
+            converted = Formula(negated, jnp.where(wrong_a | wrong_b, kind, a.is_negation))
+            return _where(wrong_a, converted, a), _where(wrong_b, converted, b)
 
-        return lax.cond(wrong.any(), convert, lambda: formula)
+        return lax.cond((wrong_a | wrong_b).any(), convert, lambda: (a, b))
 
-    def _both(self, a: ProofSets, b: ProofSets, literals: LiteralTable) -> ProofSets:
-        none = jax.tree.map(jnp.zeros_like, a)
-        none = ProofSets(jnp.full_like(a.weights, -jnp.inf), none.bits)
-        return self.ranked.step(NODES, none, [a], [b], jnp.bool_(False), literals)
+    def _join(self, a: Formula, b: Formula, by_either, literals: LiteralTable) -> Formula:
+        """The proofs of either formula, or else those of both together, of the kind of `a`."""
+        total = _where(by_either, a.proofs, _constant(a.proofs, -jnp.inf))
+        left = _where(by_either, b.proofs, a.proofs)
+        right = _where(by_either, _constant(b.proofs, 1.0), b.proofs)
+        proofs = self.ranked.step(NODES, total, [left], [right], jnp.bool_(False), literals)
+        return Formula(proofs, a.is_negation)
 
-    def _either(self, a: ProofSets, b: ProofSets, literals: LiteralTable) -> ProofSets:
-        return self.ranked.step(NODES, a, [b], [_one(b)], jnp.bool_(False), literals)
 
-    def _normal(self, formula: Formula, literals: LiteralTable) -> Formula:
-        """Constants, and formulas of one literal, as disjunctions of proofs: their negation loses nothing."""
-        bits, used = formula.proofs.bits, formula.proofs.weights != -jnp.inf
-        words = -(-literals.probabilities.shape[0] // 32)
-        # Positive and negated literals; the words after them tell what groups exclude.
-        num_literals = lax.population_count(bits[..., : 2 * words, :]).astype(jnp.int32).sum(-2)
-        num_proofs = used.sum(-2, dtype=jnp.int32)
-        is_simple = (num_proofs == 0) | (used & (num_literals == 0)).any(-2)
-        is_simple |= (num_proofs == 1) & (jnp.where(used, num_literals, 0).sum(-2, dtype=jnp.int32) == 1)
-        return self._convert(formula, is_simple, False, literals)
+def _normal(formula: Formula, literals: LiteralTable) -> Formula:
+    """Constants, and formulas of one literal, as disjunctions of proofs: their negation loses nothing."""
+    bits, used = formula.proofs.bits, formula.proofs.weights != -jnp.inf
+    words = -(-literals.probabilities.shape[0] // 32)
+    # Positive literals, then negated ones; the words after them tell what groups exclude.
+    positive, negated = bits[..., :words, :], bits[..., words : 2 * words, :]
+    sizes = lax.population_count(bits[..., : 2 * words, :]).astype(jnp.int32).sum(-2)
+    num_proofs = used.sum(-2, dtype=jnp.int32)
+    is_false, is_true = num_proofs == 0, (used & (sizes == 0)).any(-2)
+    is_single = (num_proofs == 1) & (sizes.sum(-2, dtype=jnp.int32) == 1)
+    simple = formula.is_negation & (is_false | is_true | is_single)
+    members = jnp.arange(literals.probabilities.shape[0], dtype=jnp.uint32)
+    excluded = [jnp.zeros_like(bits[..., 2 * words :, :])]
+    if literals.exclusions.shape[1]:
+        # Those that the literal excludes, once it is positive: of the one literal that is negated now.
+        has = (negated[..., members // 32, :] >> (members % 32)[:, None]) & jnp.uint32(1) != 0
+        shown = jnp.where(has[..., None, :], literals.exclusions[:, :, None], jnp.uint32(0))
+        excluded = [lax.reduce_or(shown, (shown.ndim - 3,))]
+    flipped = jnp.concatenate([negated, positive, *excluded], -2)
+    weights = jnp.where(used, 1 - formula.proofs.weights, -jnp.inf)
+    single = ProofSets(weights, jnp.where(used[..., None, :], flipped, jnp.uint32(0)))
+    constants = _where(is_false, _constant(single, 1.0), _constant(single, -jnp.inf))
+    proofs = _where(is_single & ~is_true, single, constants)
+    return _where(simple, _positive(proofs), formula)
 
 
 def _positive(proofs: ProofSets) -> Formula:
     return Formula(proofs, batch_constant(proofs.weights, proofs.weights.shape[:-2], False, jnp.bool_))
 
 
-def _one(like: ProofSets) -> ProofSets:
-    weights = jnp.full_like(like.weights, -jnp.inf).at[..., 0, :].set(1)
+def _constant(like: ProofSets, weight: float) -> ProofSets:
+    """The empty proof alone (`weight` 1), or none (-inf)."""
+    weights = jnp.full_like(like.weights, -jnp.inf).at[..., 0, :].set(weight)
     return ProofSets(weights, jnp.zeros_like(like.bits))
 
 
