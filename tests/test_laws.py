@@ -303,7 +303,7 @@ def test_equal_shapes_share_a_compilation_and_keys_too():
 IN_PROCESS = """
 import numpy as np
 from scallax import Reasoner
-for name in ("proofs", "realtropicalproofs", "difftopbottomkclauses", "diffsamplekproofs"):
+for name in ("proofs", "realtropicalproofs", "diffsamplekproofs"):
     reasoner = Reasoner(
         "rel path(x, y) = e(x, y)\\nrel path(x, z) = path(x, y), e(y, z)",
         provenance=name, k=2, input_mappings={"e": [(0, 1), (1, 2), (2, 0), (0, 2)]},

@@ -124,7 +124,7 @@ class Tropical(AbstractProvenance):
 
     @property
     def absent(self) -> float:
-        return LARGEST
+        return float(LARGEST)
 
     @property
     def is_idempotent(self) -> bool:
