@@ -62,7 +62,8 @@ class Routes:
         return (a[0] + b[0], a[1] + b[1])
 
 
-def main():
+def main() -> None:
+    """Learns the costs of the roads from those of trips, then lists the roads of a route."""
     options = {"input_mappings": {"road": ROADS}, "output_mapping": ("route", TRIPS)}
     soft = Reasoner(PROGRAM, provenance=SoftMinimum(temperature=0.2), **options)
     hard = Reasoner(PROGRAM, provenance="realtropical", **options)

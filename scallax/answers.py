@@ -182,7 +182,9 @@ def _interpret(
     answers, start = [], 0
     for relation in outputs:
         tuples = grounding.tuples(relation.name)
-        found = [(t, tag) for t, tag in zip(tuples, tags[start : start + len(tuples)], strict=True) if tag is not ABSENT]
+        found = [
+            (t, tag) for t, tag in zip(tuples, tags[start : start + len(tuples)], strict=True) if tag is not ABSENT
+        ]
         numbers = None if semiring.output_dtype is np.bool_ else [float(semiring.recover(tag)) for _, tag in found]
         answers.append(Answer(relation, [values for values, _ in found], numbers))
         start += len(tuples)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from scallax.errors import Diagnostic, InputError
 from scallax.mappings import Entries, InputMapping, is_finite_number, is_value, read_entries, read_tuple, show_tuple
-from scallax.source import Source
 from scallax.provenance.base import Domain
+from scallax.source import Source
 from scallax.specification import Specification, Tag
 from scallax.values import Value, ValueType
 
@@ -56,8 +56,8 @@ def specify(
 ) -> Specification:
     """The arguments in normal form; tuples are as given, not yet fitted to column types.
 
-    Relations are sorted by name. `file` is the text of the file; `takes_tagged_facts` and `domain` are those of the provenance. `outputs` is
-    empty where none are named.
+    Relations are sorted by name. `file` is the text of the file; `takes_tagged_facts` and `domain` are those of the
+    provenance. `outputs` is empty where none are named.
     """
     if program is not None and not isinstance(program, str):
         raise InputError(f"`program` is a {type(program).__name__}; it must be the program's text")
@@ -186,7 +186,9 @@ def _read_input_mappings(
     return tuple(sorted(read.items()))
 
 
-def _read_facts(relation: str, elements: Iterable, tagged: bool, domain: Domain) -> tuple[tuple[Tag, tuple[Value, ...]], ...]:
+def _read_facts(
+    relation: str, elements: Iterable, tagged: bool, domain: Domain
+) -> tuple[tuple[Tag, tuple[Value, ...]], ...]:
     if isinstance(elements, str) or not isinstance(elements, Iterable):
         raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
     facts = []

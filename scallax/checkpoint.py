@@ -120,7 +120,8 @@ def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
 def reasoner_of(artifact: Artifact, custom_provenance: object = None) -> Reasoner:
     """The reasoner that an artifact is, with its parameters; not grounded again if its grounding is stored.
 
-    A user's provenance must be given again. CheckpointError if it is not, if the artifact is of a larger model, or its parameters are not those of its program.
+    A user's provenance must be given again. CheckpointError if it is not, if the artifact is of a larger model, or its
+    parameters are not those of its program.
     """
     if set(artifact.specifications) != {""}:
         hint = "scallax.checkpoint.restore gives a model its values, scallax.checkpoint.read shows them"

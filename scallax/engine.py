@@ -76,12 +76,14 @@ def ground_program(
     uniform_choices: bool = False,
     iter_limit: int | None = None,
     limits: Limits = _DEFAULT_LIMITS,
+    collapse_certain: bool = True,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
     `parameters` are those that `find_parameters` found for the same program and given facts. With `uniform_choices`
-    each of n alternatives of a head has the probability 1/n, without it they only exclude each other. Raises
-    `StratificationError` and `GroundingError`.
+    each of n alternatives of a head has the probability 1/n, without it they only exclude each other. With
+    `collapse_certain` tuples that hold whatever the facts have no derivations. Raises `StratificationError` and
+    `GroundingError`.
     """
     table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
     facts: dict[str, FactSet] = {}
@@ -94,6 +96,7 @@ def ground_program(
         _with_terms(plan(program, outputs), program, facts),
         facts,
         table.literals(),
+        collapse_certain=collapse_certain,
         rule_tags=provenance.uses_tags,
         choices=Choices(uniform_choices) if provenance.respects_groups else None,
         rule_parameters=parameters.rules,

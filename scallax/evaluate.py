@@ -187,7 +187,9 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     certain = (source < 0) & jnp.isinf(program.literal_prior).all(0)
     values = jnp.where(certain[:, None], jnp.ones_like(values), values)
     exclusions, group_end, count = map(jnp.asarray, (program.exclusions, program.group_end, program.literal_count))
-    return LiteralTable(values, exists, exclusions, group_end, count, program.has_negation, certain, jnp.asarray(program.seed))
+    return LiteralTable(
+        values, exists, exclusions, group_end, count, program.has_negation, certain, jnp.asarray(program.seed)
+    )
 
 
 def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> tuple[Tags, Array]:

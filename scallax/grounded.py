@@ -14,11 +14,11 @@ from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
+from scallax.interpretation import most_proofs
 from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
 from scallax.plausibility import check_domain, find_overfull_set, find_tag_outside
-from scallax.interpretation import most_proofs
 from scallax.provenance import (
     AbstractSemantics,
     Domain,
@@ -103,6 +103,15 @@ class Grounded:
             del self.programs[provenance]
             program = self.program(provenance)
         return [names[i] for i in program.literal_ids if i >= 0]
+
+    def trace(self) -> tuple[ir.Program, Grounding]:
+        """The program, and its grounding in which certain tuples keep their derivations."""
+        if self._derived is None:
+            self._derived = ground(self.specification, custom=self.custom)._derived
+        assert self._derived is not None
+        program, parameters = self._derived.program, self._derived.parameters
+        provenance = provenance_of(self.specification, self.custom)
+        return program, _ground(self.specification, program, provenance, parameters, collapse_certain=False)
 
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
@@ -213,15 +222,16 @@ def check_custom(specification: Specification, custom: object) -> None:
     if given != specification.custom:
         what = "it was not given" if given is None else f"`{given}` was given"
         hint = "give an object of that class as `custom_provenance=`"
-        raise CheckpointError(Diagnostic(f"saved with the custom provenance `{specification.custom}`; {what}", hint=hint))
+        raise CheckpointError(
+            Diagnostic(f"saved with the custom provenance `{specification.custom}`; {what}", hint=hint)
+        )
 
 
-def ground(
-    specification: Specification, sources: Sequence[Source] | None = None, custom: object = None
-) -> Grounded:
+def ground(specification: Specification, sources: Sequence[Source] | None = None, custom: object = None) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
-    `custom` is the user's provenance object, if the specification names one. `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
+    `custom` is the user's provenance object, if the specification names one. `sources` are those of the specification,
+    with the names that errors show; only with them files of facts are read.
     """
     program = _analyse(specification, program_sources(specification) if sources is None else sources)
     columns = {relation.name: relation.columns for relation in program.relations}
@@ -231,16 +241,7 @@ def ground(
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
     provenance = provenance_of(specification, custom)
     parameters = _find_parameters(specification, program, columns, provenance)
-    names = [name for name, _ in specification.outputs]
-    grounding = ground_program(
-        program,
-        provenance,
-        _given(specification),
-        names,
-        parameters=parameters,
-        uniform_choices=specification.wmc_with_disjunctions,
-        iter_limit=specification.iter_limit,
-    )
+    grounding = _ground(specification, program, provenance, parameters)
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0
     for name, entries in specification.outputs:
@@ -252,6 +253,25 @@ def ground(
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
     check_domain(provenance.domain, program, grounding.literals)
     return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, custom, _derived=derived)
+
+
+def _ground(
+    specification: Specification,
+    program: ir.Program,
+    provenance: AbstractSemantics,
+    parameters: Parameters,
+    collapse_certain: bool = True,
+) -> Grounding:
+    return ground_program(
+        program,
+        provenance,
+        _given(specification),
+        [name for name, _ in specification.outputs],
+        parameters=parameters,
+        uniform_choices=specification.wmc_with_disjunctions,
+        iter_limit=specification.iter_limit,
+        collapse_certain=collapse_certain,
+    )
 
 
 def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:

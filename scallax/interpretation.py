@@ -21,12 +21,14 @@ _MAX_COUNTED = 256
 
 
 def most_proofs(program: GroundProgram) -> int:
-    """The largest number of proofs of a node, at least 1. UnsupportedError if it is over 256, or the program negates."""
+    """The largest number of proofs of a node, at least 1. UnsupportedError if it is over 256, or for a negation."""
     tags = _interpret_rows(Proofs(), program, [None] * len(program.input_literal))
     most = max(len(tag) for tag in tags if tag is not ABSENT)
     if most > _MAX_COUNTED:
         hint = f"`topkproofs` counts the {_MAX_COUNTED} most probable ones"
-        raise UnsupportedError(Diagnostic(f"a tuple has {most:,} proofs; `probproofs` counts {_MAX_COUNTED}", hint=hint))
+        raise UnsupportedError(
+            Diagnostic(f"a tuple has {most:,} proofs; `probproofs` counts {_MAX_COUNTED}", hint=hint)
+        )
     return most
 
 

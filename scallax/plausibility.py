@@ -26,7 +26,9 @@ def check_domain(domain: Domain, program: ir.Program, literals: Literals) -> Non
     ]
     tags = np.unique(literals.prior[np.isfinite(literals.prior)])
     if not wrong:
-        wrong = [Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags if not domain.admits(tag)]
+        wrong = [
+            Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags if not domain.admits(tag)
+        ]
     if wrong:
         raise InputError(*wrong)
 

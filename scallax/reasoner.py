@@ -22,19 +22,21 @@ from scallax.batch import (
     Signature,
     evaluate_batch,
     forward_batch,
-    probabilities,
     pull_back_batch,
     read_samples,
 )
+from scallax.batch import probabilities as _sigmoids
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, check_custom, ground, restore, store
+from scallax.grounding.derivations import CERTAIN_PRIOR
 from scallax.grounding.layout import GroundProgram
 from scallax.imports import read_imports
-from scallax.mappings import show_tuple
-from scallax.plausibility import ROUNDING, find_overfull_entries
-from scallax.process import check_process
 from scallax.interpretation import ABSENT, interpret
 from scallax.literals import read_proofs
+from scallax.mappings import read_entries, show_tuple
+from scallax.plausibility import ROUNDING, find_overfull_entries
+from scallax.process import check_process
+from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import (
     AbstractProvenance,
     Boolean,
@@ -74,8 +76,8 @@ class Reasoner:
     `early_discard` changes no value here and is kept with the specification.
 
     `natural` and `tropical` give int32 outputs, saturating at 2,147,483,647, and take integers as well. With a sampling
-    provenance proofs are drawn by `seed`, the same in every call, or by the `key` of a call. `provenance` may also be an
-    object of a subclass of `scallax.Provenance`, and `custom_provenance` such an object or any semiring of Python
+    provenance proofs are drawn by `seed`, the same in every call, or by the `key` of a call. `provenance` may also be
+    an object of a subclass of `scallax.Provenance`, and `custom_provenance` such an object or any semiring of Python
     objects, which is evaluated on the host. `difftopkproofsdebug` returns each output's proofs beside its values.
 
     `trainable` names relations whose written probabilities, of facts and of rules, are parameters: logits with readable
@@ -258,7 +260,7 @@ class Reasoner:
             return {}
         dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
         flat = jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits])
-        values = probabilities(flat, self._grounded.logit_groups)
+        values = _sigmoids(flat, self._grounded.logit_groups)
         found, start = {}, 0
         for parameter, array in zip(self._grounded.parameters, logits, strict=True):
             part = values[start : start + parameter.num_facts] if array.ndim else values[start]
@@ -331,7 +333,7 @@ class Reasoner:
         """
         return self._keyed(inputs)._call(inputs, self.order_parameters(parameters))
 
-    def explain(self, /, **inputs: ArrayLike) -> Any:
+    def kept_proofs(self, /, **inputs: ArrayLike) -> Any:
         """The proofs of the outputs in place of their values: for each sample and tuple a list of proofs.
 
         Of the proofs that the provenance keeps, for provenances that keep some; each is a tuple of `Literal`s. Of a
@@ -339,7 +341,7 @@ class Reasoner:
         """
         arguments = self._check(self.order(inputs), None)
         self._check_concrete(arguments)
-        return self.unpack_objects(self._explain(arguments))
+        return self.unpack_objects(self._kept_proofs(arguments))
 
     def _check_concrete(self, arguments: Arguments) -> None:
         if not all(map(_is_concrete, (*arguments.arrays, *arguments.logits))):
@@ -367,13 +369,13 @@ class Reasoner:
         """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
         arguments = self._check(arrays, logits)
         self._check_concrete(arguments)
-        proofs = self.unpack_objects(self._explain(arguments))
+        proofs = self.unpack_objects(self._kept_proofs(arguments))
         if self.specification.keyed:
             pairs = zip(values.items(), proofs.values(), strict=True)
             return {name: _pair_one(value, proof) for (name, value), proof in pairs}
         return _pair_one(values, proofs)
 
-    def _explain(self, arguments: Arguments) -> np.ndarray:
+    def _kept_proofs(self, arguments: Arguments) -> np.ndarray:
         """The proofs `[batch, outputs]`, lists of tuples of literals."""
         names = self._grounded.literals(self._provenance)
         if isinstance(self._provenance, ObjectProvenance):
@@ -390,6 +392,59 @@ class Reasoner:
                     tuple(replace(names[n], is_true=is_true) for n, is_true in proof) for proof in outputs[place]
                 ]
         return proofs
+
+    def explain(
+        self,
+        relation: str,
+        values: object,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        *,
+        sample: int = 0,
+        k: int | None = None,
+    ) -> Explanation:
+        """The `k` likeliest proofs of a tuple of any relation, for one sample of the inputs.
+
+        `values` is the tuple, or the value of a relation of one column; `k` is by default the reasoner's. A search on
+        the host, apart from the evaluation of the provenance: for people, not for training steps. InputError for a
+        relation that the program does not have, a tuple that does not fit it, and what a call refuses.
+        """
+        entries = read_entries(values if isinstance(values, tuple) else (values,), f"the tuple of `{relation}`")
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise InputError(f"`k` is {k!r}, but it counts proofs: give an integer of at least 1")
+        inputs = dict(inputs or {})
+        size = min((array.shape[0] for array in inputs.values() if np.ndim(array)), default=1)
+        if not 0 <= sample < size:
+            raise InputError(f"there is no sample {sample}: the inputs have {size}")
+        asked = replace(self.specification, outputs=((relation, entries),), keyed=False)
+        reasoner = Reasoner.from_specification(asked, self._grounded.custom).with_parameters(self.parameters)
+        arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
+        value = np.asarray(reasoner.evaluate(arrays))[0, 0]
+        value = value.item() if isinstance(value, np.generic) else value
+        program, grounding = reasoner._grounded.trace()
+        literals = grounding.literals
+        probabilities = literals.prior.copy()
+        flat = np.concatenate([np.zeros(0), *(np.asarray(array, np.float64).reshape(-1) for array in arrays)])
+        probabilities[literals.source >= 0] = flat[literals.source[literals.source >= 0]]
+        if self._logits:
+            logits = jnp.concatenate([jnp.asarray(array, jnp.float32).reshape(-1) for array in self._logits])
+            trained = np.asarray(_sigmoids(logits, self._grounded.logit_groups))
+            probabilities[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
+        if self._provenance.domain is not Domain.PROBABILITY:
+            # Costs, counts and what only the user knows tell nothing of how likely a proof is.
+            probabilities[:] = 1
+        probabilities[probabilities == CERTAIN_PRIOR] = 1
+        ((_, fitted),) = reasoner.specification.outputs
+        assert fitted is not None
+        return explain_tuple(
+            program,
+            grounding,
+            relation,
+            fitted.tuples[0],
+            probabilities,
+            value=value,
+            respects_groups=self._provenance.respects_groups,
+            k=k or self.specification.k,
+        )
 
     def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
         """The values in the order of `parameter_names`. InputError with all names that are missing or unknown."""
@@ -502,7 +557,7 @@ class Reasoner:
         return results if self.specification.keyed else results[self.outputs[0].relation]
 
     def unpack_objects(self, objects: np.ndarray) -> Any:
-        """The result of a call from an array of objects `[batch, outputs]`: lists, which a user's provenance collates."""
+        """The result of a call from objects `[batch, outputs]`: lists, which a user's provenance collates."""
         semiring = self._provenance.semiring if isinstance(self._provenance, ObjectProvenance) else None
         results = {}
         for output in self.outputs:

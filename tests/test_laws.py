@@ -310,7 +310,7 @@ for name in ("proofs", "realtropicalproofs", "diffsamplekproofs"):
         output_mapping=("path", [(0, 1), (0, 2), (1, 2), (2, 2)]),
     )
     p = np.full((1, 4), 0.5, np.float32)
-    proofs = [[str(literal) for literal in proof] for proofs in reasoner.explain(e=p)[0] for proof in proofs]
+    proofs = [[str(literal) for literal in proof] for proofs in reasoner.kept_proofs(e=p)[0] for proof in proofs]
     print(name, np.asarray(reasoner(e=p)).tolist(), proofs)
 """
 

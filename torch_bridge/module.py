@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.proofs import Explanation
 from scallax.provenance import Provenance
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
@@ -26,8 +27,8 @@ class Module(torch.nn.Module):
     Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays. The output has the dtype and
     the device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode
     `train_k` proofs are kept and in evaluation mode `test_k`, where given. With a sampling provenance, training mode
-    draws a new seed from torch's default generator in each call, and evaluation mode uses `seed`. A provenance of Python
-    objects is given the entries as scalar tensors.
+    draws a new seed from torch's default generator in each call, and evaluation mode uses `seed`. A provenance of
+    Python objects is given the entries as scalar tensors.
 
     The tags of the relations in `trainable` are the module's only parameters, logits named and shaped as
     `scallax.Reasoner.parameters` are; `.to()` and `.half()` change these alone, for all else the inputs decide.
@@ -154,6 +155,24 @@ class Module(torch.nn.Module):
         with precision_and_place(tuple(logits.values())):
             values = self.reasoner.probabilities({name: to_jax(tensor) for name, tensor in logits.items()})
             return {name: to_torch(value, logits[name].device) for name, value in values.items()}
+
+    def explain(
+        self,
+        relation: str,
+        values: object,
+        inputs: Mapping[str, torch.Tensor] | None = None,
+        *,
+        sample: int = 0,
+        k: int | None = None,
+    ) -> Explanation:
+        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`."""
+        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        logits = {
+            name: logits.detach().float().cpu().numpy()
+            for name, logits in zip(reasoner.parameter_names, self._logits(), strict=True)
+        }
+        arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in (inputs or {}).items()}
+        return reasoner.with_parameters(logits).explain(relation, values, arrays, sample=sample, k=k)
 
     def _logits(self) -> tuple[torch.Tensor, ...]:
         """The parameters in the order of the reasoner's."""

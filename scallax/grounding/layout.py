@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import (
+    CERTAIN_PRIOR,
+    ONE,
+    ZERO,
+    Derivations,
+    Literals,
+    literal_operand,
+    operand_literal,
+)
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
 # Rows of the tag array before the literals: the algebra's zero and one.

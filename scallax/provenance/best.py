@@ -84,8 +84,8 @@ class MaxMult(AbstractProvenance):
 class RealTropical(AbstractProvenance):
     """The cheapest derivation: minimum and sum of costs, infinite for what does not hold.
 
-    Negation is that of truth: what has any cost is false, what has none is true at no cost. The gradient counts the uses
-    of each fact in the cheapest derivation. Around a cycle of negative cost it goes for ever: -inf.
+    Negation is that of truth: what holds at any cost is false, what does not hold is true at no cost. The gradient
+    counts the uses of each fact in the cheapest derivation. Around a cycle of negative cost it goes for ever: -inf.
     """
 
     name: str

@@ -29,9 +29,9 @@ class Formula(NamedTuple):
 class TopBottomKClauses(AbstractProvenance):
     """At most `k` clauses: the most probable of a disjunction, the least probable of a conjunction (of a negation).
 
-    Negation is exact: it changes only the kind. Formulas of one kind are joined in it. Of different kinds, a disjunction
-    is one of proofs and a conjunction one of clauses: the other operand is converted, which keeps `k`. On a cycle a
-    disjunction is one of proofs. Without negation it is `topkproofs`.
+    Negation is exact: it changes only the kind. Formulas of one kind are joined in it. Of different kinds, a
+    disjunction is one of proofs and a conjunction one of clauses: the other operand is converted, which keeps `k`. On a
+    cycle a disjunction is one of proofs. Without negation it is `topkproofs`.
     """
 
     name: str
