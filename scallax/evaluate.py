@@ -184,7 +184,7 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     else:
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
-    certain = (source < 0) & jnp.isinf(program.literal_prior).all(0)
+    certain = jnp.asarray(source < 0) & jnp.isinf(program.literal_prior).all(0)
     values = jnp.where(certain[:, None], jnp.ones_like(values), values)
     exclusions, group_end, count = map(jnp.asarray, (program.exclusions, program.group_end, program.literal_count))
     return LiteralTable(

@@ -356,7 +356,7 @@ class Reasoner:
     def _call(self, inputs: Mapping[str, Any], logits: Logits | None) -> Any:
         arrays = self.order(inputs)
         values = self.evaluate(arrays, logits)
-        if values.dtype == object:
+        if isinstance(values, np.ndarray):
             return self.unpack_objects(values)
         return self.with_proofs(self.unpack(values), arrays, logits) if self.returns_proofs else self.unpack(values)
 

@@ -113,7 +113,7 @@ def _step_shares(index, rows, source, width, schedule, operands, folds) -> tuple
                     [with_float_leaves(tags, part) for tags, part in zip(side, parts, strict=True)]
                     for side, parts in zip((left, right), floats, strict=True)
                 ]
-                return float_leaves(fold.function(*given, cyclic))
+                return float_leaves(fold.function(given[0], given[1], cyclic))
 
             _, pull_back = jax.vjp(apply, tuple([float_leaves(tags) for tags in side] for side in (left, right)))
             return tuple(_stack(side, most) for side in pull_back(cotangent)[0])

@@ -26,7 +26,7 @@ class Domain(Enum):
 
     def admits(self, value: float | bool) -> bool:
         """Whether a finite number is in the domain."""
-        return self is not Domain.NATURAL or (0 <= value <= MAX_WEIGHT and value == int(value))
+        return self is not Domain.NATURAL or bool(0 <= value <= MAX_WEIGHT and value == int(value))
 
 
 # The largest natural number up to which float32, in which weights are given, holds all.
