@@ -5,6 +5,7 @@ routes is a provenance of arrays: compiled, batched, and differentiated through 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ class Routes:
 
 def main() -> None:
     """Learns the costs of the roads from those of trips, then lists the roads of a route."""
-    options = {"input_mappings": {"road": ROADS}, "output_mapping": ("route", TRIPS)}
+    options: dict[str, Any] = {"input_mappings": {"road": ROADS}, "output_mapping": ("route", TRIPS)}
     soft = Reasoner(PROGRAM, provenance=SoftMinimum(temperature=0.2), **options)
     hard = Reasoner(PROGRAM, provenance="realtropical", **options)
     known = hard(road=COSTS[None])[0]

@@ -11,6 +11,14 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Fewer passes over the pairs than by default, to the same accuracy.
 OPTIONS = {"digit_sum_torch.py": ["--epochs", "2"]}
+PRINTS = {
+    "custom_provenance.py": [
+        "known costs of trips: [3.0, 4.5, 3.5, 3.5, 5.0]",
+        "loss after training: 0.0000",
+        "learned costs of trips: [3.0, 4.5, 3.5, 3.5, 5.0]",
+        "from 0 to 3 for 4.5 by roads of [1.0, 2.0, 1.5]",
+    ]
+}
 LEARNS_DIGITS = ["cross_framework.py", "digit_sum_flax.py", "digit_sum_torch.py"]
 
 
@@ -25,6 +33,7 @@ def test_an_example_runs(name, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert set(PRINTS.get(name, ())) <= set(done.stdout.splitlines()), done.stdout
     if name in LEARNS_DIGITS:
         # The accuracy printed last is that of the trained network.
         assert float(re.findall(r"accuracy (\d+\.\d)%", done.stdout)[-1]) >= 95, done.stdout

@@ -4,6 +4,7 @@ import itertools
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ from scallax.provenance import provenance_names
 
 EDGES = [(0, 1), (1, 2), (0, 2)]
 PATH = "rel path(x, y) = e(x, y)\nrel path(x, z) = path(x, y), e(y, z)"
-INPUT = {"input_mappings": {"e": EDGES}}
+INPUT: dict[str, Any] = {"input_mappings": {"e": EDGES}}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class NoisyOr:
         return a * b
 
 
-def run(program: str, relation: str, provenance: str, **options):
+def run(program: str, relation: str, provenance: str | Provenance, **options):
     """The only sample of a program without inputs, by tuple."""
     tuples, values = Reasoner(program, provenance=provenance, output_mapping=(relation, None), **options)()
     return dict(zip(tuples, np.asarray(values)[0].tolist(), strict=True))
@@ -194,7 +195,7 @@ def test_a_module_draws_in_training_and_is_fixed_in_evaluation():
 
 
 def test_a_user_algebra_has_the_values_and_gradients_of_its_twin():
-    outputs = {"output_mapping": ("path", [(0, 1), (0, 2)])}
+    outputs: dict[str, Any] = {"output_mapping": ("path", [(0, 1), (0, 2)])}
     p = jnp.array([[0.9, 0.8, 0.3]], jnp.float32)
     results = []
     for provenance in (Best(), "diffmaxmultprob"):
@@ -215,7 +216,7 @@ def test_what_a_user_algebra_lacks_is_one_error():
     with pytest.raises(InputError, match=r"Wrong\.mult` gives \["):
         Reasoner(PATH, provenance=Wrong(), **INPUT, output_mapping=("path", (0, 2)))(e=np.ones((1, 3), np.float32))
     with pytest.raises(UnsupportedError, match="`Best` has no negation"):
-        run("rel 0.5::a(1)\nrel 0.5::b(1)\nrel r(x) = a(x), not b(x)", "r", Best())  # pyright: ignore[reportArgumentType]
+        run("rel 0.5::a(1)\nrel 0.5::b(1)\nrel r(x) = a(x), not b(x)", "r", Best())
     with pytest.raises(InputError, match="cannot be hashed"):
         Reasoner(PATH, provenance=Unhashable(), **INPUT, output_mapping=("path", (0, 2)))
     with pytest.raises(InputError, match="no method `zero`, `one`, `add`, `mult`"):
@@ -260,7 +261,7 @@ def test_objects_are_evaluated_on_the_host_with_gradients_of_their_own():
             return torch.stack([torch.stack(tags) for tags in batch])
 
     cyclic = [(0, 1), (1, 0), (1, 2)]
-    arguments = {"input_mappings": {"e": cyclic}, "output_mapping": ("path", [(0, 1), (0, 2)])}
+    arguments: dict[str, Any] = {"input_mappings": {"e": cyclic}, "output_mapping": ("path", [(0, 1), (0, 2)])}
     p = torch.tensor([[0.5, 0.25, 0.5], [0.1, 0.2, 0.3]], dtype=torch.float64, requires_grad=True)
     module = torch_bridge.Module(PATH, custom_provenance=Collated(), **arguments)
     twin = torch_bridge.Module(PATH, provenance="diffnandmultprob", **arguments)
