@@ -357,7 +357,7 @@ def _find_parameters(
 ) -> Parameters:
     if not specification.trainable:
         return NO_PARAMETERS
-    if provenance.is_discrete:
+    if provenance.is_discrete or provenance.domain is Domain.COST:
         hint = "choose a provenance of probabilities, such as `difftopkproofs`"
         raise InputError(Diagnostic(f"`trainable`: `{provenance.name}` has no probabilities to train", hint=hint))
     for relation in specification.trainable:

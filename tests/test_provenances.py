@@ -23,7 +23,10 @@ from scallax import (
     UnsupportedError,
     checkpoint,
 )
+from scallax.answers import Options, answer
+from scallax.engine import analyse_program
 from scallax.provenance import provenance_names
+from scallax.source import Source
 
 EDGES = [(0, 1), (1, 2), (0, 2)]
 PATH = "rel path(x, y) = e(x, y)\nrel path(x, z) = path(x, y), e(y, z)"
@@ -94,6 +97,31 @@ def test_what_is_no_natural_number_is_refused(provenance: str):
     assert reasoner(e=np.array([[2, 3, 4]])).tolist() == [[10 if provenance == "natural" else 4]]
 
 
+def test_the_second_form_of_sum_product_stops_below_1_and_does_not_learn_there():
+    found = []
+    for provenance in ("diffaddmultprob", "diffaddmultprob2"):
+        reasoner = Reasoner(
+            "rel r() = f(_)", provenance=provenance, input_mappings={"f": [0, 1]}, output_mapping=("r", ())
+        )
+        value, gradient = jax.value_and_grad(lambda p, r=reasoner: r(f=p)[0])(jnp.array([[0.75, 0.5]]))
+        found.append((value.item(), gradient.tolist()))
+    assert found == [(1.0, [[1.0, 1.0]]), (pytest.approx(0.9999), [[0.0, 0.0]])]
+
+
+def test_the_command_line_answers_by_numbers_and_by_objects():
+    def answers(program: str, provenance: str):
+        (found,) = answer(analyse_program([Source(program)]), ["r"], Options(provenance))
+        return found.tuples, found.tags
+
+    costs = "rel f = {3::(1), 1::(2)}\nrel r(x) = f(x), f(y), y == x + 1"
+    assert answers(costs, "tropical") == ([(1,)], [4])
+    choice = "rel f = {0.5::0; 0.5::1}\nrel r(x) = f(x)\nrel r(2) = f(0), f(1)"
+    assert answers(choice, "proofs") == ([(0,), (1,)], None)
+    assert answers(choice, "probproofs") == ([(0,), (1,), (2,)], [0.5, 0.5, 0])
+    with pytest.raises(InputError, match="natural number"):
+        answers(choice, "natural")
+
+
 def test_negation_of_counts_and_costs_is_set_difference():
     program = "rel a = {1, 2, 3}\nrel 4::b(2)\nrel 0::b(3)\nrel r(x) = a(x), not b(x)"
     assert run(program, "r", "natural") == {(1,): 1, (2,): 0, (3,): 1}
@@ -162,7 +190,7 @@ def test_a_call_for_debugging_returns_proofs_beside_the_values():
     values, proofs = module(e=p)
     assert values.item() == pytest.approx(0.4375)
     values.sum().backward()
-    np.testing.assert_allclose(p.grad, [[0.375, 0.375, 0.75]])
+    torch.testing.assert_close(p.grad, torch.tensor([[0.375, 0.375, 0.75]]))
     assert [str(part) for part in proofs[0][0][0]] == ["e(0, 1)", "e(1, 2)"]
     with pytest.raises(UnsupportedError, match="transformed"):
         jax.jit(lambda q: module.reasoner(e=q))(np.ones((1, 3), np.float32))

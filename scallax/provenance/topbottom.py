@@ -141,8 +141,8 @@ def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     if literals.exclusions.shape[1]:
         # Those that the literal excludes, once it is positive: of the one literal that is negated now.
         has = (negated[..., members // 32, :] >> (members % 32)[:, None]) & jnp.uint32(1) != 0
-        shown = jnp.where(has[..., None, :], literals.exclusions[:, :, None], jnp.uint32(0))
-        excluded = [lax.reduce_or(shown, (shown.ndim - 3,))]
+        others = literals.exclusions.at[jnp.argmax(has, -2)].get(mode="promise_in_bounds")
+        excluded = [jnp.where(has.any(-2)[..., None, :], jnp.moveaxis(others, -1, -2), jnp.uint32(0))]
     flipped = jnp.concatenate([negated, positive, *excluded], -2)
     weights = jnp.where(used, 1 - formula.proofs.weights, -jnp.inf)
     single = ProofSets(weights, jnp.where(used[..., None, :], flipped, jnp.uint32(0)))
