@@ -24,7 +24,7 @@ class Domain(Enum):
     # Whatever a user's provenance makes of it.
     ANY = "a number"
 
-    def admits(self, value: float | bool) -> bool:
+    def admits(self, value: float | int) -> bool:
         """Whether a finite number is in the domain."""
         return self is not Domain.NATURAL or bool(0 <= value <= MAX_WEIGHT and value == int(value))
 
