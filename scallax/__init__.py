@@ -15,6 +15,7 @@ from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
     from scallax.explanation import explain_plan as explain_plan
+    from scallax.grounding.limits import Limits as Limits
     from scallax.literals import Literal as Literal
     from scallax.mappings import InputMapping as InputMapping
     from scallax.provenance import Provenance as Provenance
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
     "InputMapping": "scallax.mappings",
+    "Limits": "scallax.grounding.limits",
     "Literal": "scallax.literals",
     "Provenance": "scallax.provenance",
     "Reasoner": "scallax.reasoner",

@@ -31,6 +31,7 @@ from scallax.artifact import (
 )
 from scallax.durable import read_directory, recover, remove_directory, write_directory, write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
+from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner
 
 Form = Literal["safetensors", "orbax"]
@@ -117,11 +118,12 @@ def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
     return artifact
 
 
-def reasoner_of(artifact: Artifact, custom_provenance: object = None) -> Reasoner:
+def reasoner_of(artifact: Artifact, *, limits: Limits | None = None, custom_provenance: object = None) -> Reasoner:
     """The reasoner that an artifact is, with its parameters; not grounded again if its grounding is stored.
 
-    A user's provenance must be given again. CheckpointError if it is not, if the artifact is of a larger model, or its
-    parameters are not those of its program.
+    `limits` are those of grounding again; a user's provenance must be given again.
+
+    CheckpointError if it is not, if the artifact is of a larger model, or its parameters are not those of its program.
     """
     if set(artifact.specifications) != {""}:
         hint = "scallax.checkpoint.restore gives a model its values, scallax.checkpoint.read shows them"
@@ -130,7 +132,7 @@ def reasoner_of(artifact: Artifact, custom_provenance: object = None) -> Reasone
     if "" in artifact.grounds:
         reasoner = Reasoner.from_stored(specification, artifact.grounds[""], custom_provenance)
     else:
-        reasoner = Reasoner.from_json(specification.to_json(), custom_provenance)
+        reasoner = Reasoner.from_json(specification.to_json(), limits=limits, custom_provenance=custom_provenance)
     tensors = {n: a for n, a in artifact.tensors.items() if not n.startswith(OPTIMIZER)}
     try:
         return reasoner.with_parameters(tensors)

@@ -8,10 +8,12 @@ import numpy as np
 
 from scallax import ir
 from scallax.analysis.lower import analyse
+from scallax.compilation import compile_circuit
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactSet, Grounding, Limits, ground
+from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.layout import GroundProgram, lay_out
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
@@ -34,10 +36,10 @@ class TagReading(Protocol):
     @property
     def absorbs_certainty(self) -> bool: ...
 
+    @property
+    def is_ordered(self) -> bool: ...
+
     def prior(self, tag: float | bool) -> float | None: ...
-
-
-_DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def ground_program(
     parameters: Parameters = NO_PARAMETERS,
     uniform_choices: bool = False,
     iter_limit: int | None = None,
-    limits: Limits = _DEFAULT_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
     collapse_certain: bool = True,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
@@ -93,7 +95,7 @@ def ground_program(
             operands = np.concatenate([facts[relation].operands, operands])
         facts[relation] = FactSet(tuples, operands)
     return ground(
-        _with_terms(plan(program, outputs), program, facts),
+        _with_terms(compile_plan(program, provenance, outputs, iter_limit, collapse_certain), program, facts),
         facts,
         table.literals(),
         collapse_certain=collapse_certain,
@@ -111,6 +113,26 @@ def tag_facts(
     """The facts of the program, then the given ones, with the operands that `ground_program` gives them."""
     table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
     return [(relation, FactSet(tuples, operands)) for relation, tuples, operands in table.add_all(program, given)]
+
+
+def compile_plan(
+    program: ir.Program,
+    provenance: TagReading,
+    outputs: Sequence[str],
+    iter_limit: int | None,
+    collapse_certain: bool = True,
+) -> Plan:
+    """The plan that `ground_program` follows.
+
+    Demand would change the rounds that `iter_limit` counts; who keeps certain tuples apart wants all of them.
+    """
+    return plan(
+        program,
+        outputs,
+        uses_tags=provenance.uses_tags,
+        is_ordered=provenance.is_ordered,
+        demand=iter_limit is None and collapse_certain,
+    )
 
 
 def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:
@@ -132,10 +154,14 @@ def compile_outputs(
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order."""
-    literals = grounding.literals
+    derivations, literals = grounding.derivations, grounding.literals
+    if provenance.is_compiled:
+        derivations, operands = compile_circuit(derivations, literals, operands)
+        # The circuit has the exclusions in it.
+        literals = replace(literals, group=np.full(len(literals), -1))
     num_inputs = int(literals.source.max(initial=-1)) + 1
     return lay_out(
-        grounding.derivations,
+        derivations,
         literals,
         operands,
         num_inputs,

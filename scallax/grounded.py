@@ -14,6 +14,7 @@ from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.interpretation import most_proofs
 from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
@@ -64,6 +65,7 @@ class Grounded:
     logit_groups: np.ndarray
     custom: object = None
     programs: dict[AbstractSemantics, GroundProgram] = field(default_factory=dict)
+    limits: Limits = DEFAULT_LIMITS
     _derived: "_Derived | None" = None
 
     def provenance(self, specification: Specification) -> AbstractSemantics:
@@ -81,7 +83,7 @@ class Grounded:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance not in self.programs:
             if self._derived is None:
-                self._derived = ground(self.specification, custom=self.custom)._derived
+                self._derived = ground(self.specification, custom=self.custom, limits=self.limits)._derived
             derived = self._derived
             assert derived is not None
             self.programs[provenance] = compile_outputs(
@@ -92,7 +94,7 @@ class Grounded:
     def literals(self, provenance: AbstractSemantics) -> list[Literal]:
         """What the literals of `program(provenance)` stand for, row by row; grounds again if it was stored."""
         if self._derived is None:
-            self._derived = ground(self.specification, custom=self.custom)._derived
+            self._derived = ground(self.specification, custom=self.custom, limits=self.limits)._derived
         derived = self._derived
         assert derived is not None
         given = _given(self.specification)
@@ -107,11 +109,13 @@ class Grounded:
     def trace(self) -> tuple[ir.Program, Grounding]:
         """The program, and its grounding in which certain tuples keep their derivations."""
         if self._derived is None:
-            self._derived = ground(self.specification, custom=self.custom)._derived
+            self._derived = ground(self.specification, custom=self.custom, limits=self.limits)._derived
         assert self._derived is not None
         program, parameters = self._derived.program, self._derived.parameters
         provenance = provenance_of(self.specification, self.custom)
-        return program, _ground(self.specification, program, provenance, parameters, collapse_certain=False)
+        return program, _ground(
+            self.specification, program, provenance, parameters, self.limits, collapse_certain=False
+        )
 
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
@@ -122,7 +126,7 @@ class Grounded:
         provenance = provenance_of(self.specification, self.custom)
         if provenance.domain is Domain.PROBABILITY and not provenance.is_discrete:
             found = [find_tag_outside(derived.program, _given_tags(self.specification))]
-            if self.specification.wmc_with_disjunctions and provenance.respects_groups:
+            if provenance.counts_groups:
                 found.append(find_overfull_set(derived.program, provenance.prior))
             texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
@@ -227,7 +231,13 @@ def check_custom(specification: Specification, custom: object) -> None:
         )
 
 
-def ground(specification: Specification, sources: Sequence[Source] | None = None, custom: object = None) -> Grounded:
+def ground(
+    specification: Specification,
+    sources: Sequence[Source] | None = None,
+    *,
+    custom: object = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
     `custom` is the user's provenance object, if the specification names one. `sources` are those of the specification,
@@ -241,7 +251,7 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
     provenance = provenance_of(specification, custom)
     parameters = _find_parameters(specification, program, columns, provenance)
-    grounding = _ground(specification, program, provenance, parameters)
+    grounding = _ground(specification, program, provenance, parameters, limits)
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0
     for name, entries in specification.outputs:
@@ -252,7 +262,15 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
     check_domain(provenance.domain, program, grounding.literals)
-    return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, custom, _derived=derived)
+    return Grounded(
+        specification,
+        tuple(outputs),
+        parameters.arrays,
+        parameters.groups,
+        custom,
+        limits=limits,
+        _derived=derived,
+    )
 
 
 def _ground(
@@ -260,6 +278,7 @@ def _ground(
     program: ir.Program,
     provenance: AbstractSemantics,
     parameters: Parameters,
+    limits: Limits,
     collapse_certain: bool = True,
 ) -> Grounding:
     return ground_program(
@@ -268,8 +287,9 @@ def _ground(
         _given(specification),
         [name for name, _ in specification.outputs],
         parameters=parameters,
-        uniform_choices=specification.wmc_with_disjunctions,
+        uniform_choices=provenance.counts_groups,
         iter_limit=specification.iter_limit,
+        limits=limits,
         collapse_certain=collapse_certain,
     )
 

@@ -30,6 +30,7 @@ from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError
 from scallax.grounded import Grounded, Output, check_custom, ground, restore, store
 from scallax.grounding.derivations import CERTAIN_PRIOR
 from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
 from scallax.interpretation import ABSENT, interpret
 from scallax.literals import read_proofs
@@ -73,7 +74,8 @@ class Reasoner:
     calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
-    `early_discard` changes no value here and is kept with the specification.
+    `early_discard` changes no value here and is kept with the specification. `limits` says when grounding gives up,
+    with a GroundingError; it is no part of the specification.
 
     `natural` and `tropical` give int32 outputs, saturating at 2,147,483,647, and take integers as well. With a sampling
     provenance proofs are drawn by `seed`, the same in every call, or by the `key` of a call. `provenance` may also be
@@ -108,7 +110,9 @@ class Reasoner:
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        limits: Limits | None = None,
     ):
+        limits = check_limits(limits)
         source = read_file(file)
         name, custom = name_provenance(provenance, custom_provenance)
         semantics = resolve_provenance(name, custom=custom)
@@ -140,23 +144,25 @@ class Reasoner:
         file_name = "" if source is None else source.name
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
-        self._start(ground(specification, program_sources(specification, file_name), custom))
+        self._start(ground(specification, program_sources(specification, file_name), custom=custom, limits=limits))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
     @classmethod
-    def from_specification(cls, specification: Specification, custom_provenance: object = None) -> "Reasoner":
+    def from_specification(
+        cls, specification: Specification, *, limits: Limits | None = None, custom_provenance: object = None
+    ) -> "Reasoner":
         """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing.
 
         CheckpointError if the specification names a user's provenance and no object of that class is given.
         """
         check_custom(specification, custom_provenance)
         reasoner = cls.__new__(cls)
-        reasoner._start(ground(specification, custom=custom_provenance))
+        reasoner._start(ground(specification, custom=custom_provenance, limits=check_limits(limits)))
         return reasoner
 
     @classmethod
-    def from_json(cls, text: str, custom_provenance: object = None) -> "Reasoner":
+    def from_json(cls, text: str, *, limits: Limits | None = None, custom_provenance: object = None) -> "Reasoner":
         """The reasoner of `specification.to_json()`; a user's provenance must be given again.
 
         CheckpointError if the text is damaged or no longer compiles to the same.
@@ -164,7 +170,7 @@ class Reasoner:
         specification = from_json(text)
         check_custom(specification, custom_provenance)
         try:
-            reasoner = cls.from_specification(specification, custom_provenance)
+            reasoner = cls.from_specification(specification, limits=limits, custom_provenance=custom_provenance)
         except ScallaxError as error:  # a program that this version refuses
             raise CheckpointError(f"the saved program does not compile: {error}") from error
         differences = specification.differences(reasoner.specification)
@@ -196,7 +202,7 @@ class Reasoner:
         self._logit_shapes = tuple(parameter.initial.shape for parameter in grounded.parameters)
         self._programs: dict = {}
         self._seed: int | Array = self._specification.seed
-        self._counts_groups = self._provenance.respects_groups and self._specification.wmc_with_disjunctions
+        self._counts_groups = self._provenance.counts_groups
         self._has_warned = False
         self._has_warned_of_sums = False
         self._has_checked_device = False
@@ -210,6 +216,11 @@ class Reasoner:
     def specification(self) -> Specification:
         """Everything that defines this reasoner, as plain data."""
         return self._specification
+
+    @property
+    def limits(self) -> Limits:
+        """When grounding gives up."""
+        return self._grounded.limits
 
     @property
     def parameters(self) -> dict[str, ArrayLike]:
@@ -416,7 +427,9 @@ class Reasoner:
         if not 0 <= sample < size:
             raise InputError(f"there is no sample {sample}: the inputs have {size}")
         asked = replace(self.specification, outputs=((relation, entries),), keyed=False)
-        reasoner = Reasoner.from_specification(asked, self._grounded.custom).with_parameters(self.parameters)
+        reasoner = Reasoner.from_specification(
+            asked, limits=self.limits, custom_provenance=self._grounded.custom
+        ).with_parameters(self.parameters)
         arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
         value = np.asarray(reasoner.evaluate(arrays))[0, 0]
         value = value.item() if isinstance(value, np.generic) else value
@@ -761,7 +774,7 @@ class Reasoner:
 
     def __reduce__(self):
         parameters = {name: np.asarray(array) for name, array in self.parameters.items()}
-        return _restore, (self.specification.to_json(), parameters, self._grounded.custom)
+        return _restore, (self.specification.to_json(), parameters, self.limits, self._grounded.custom)
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
@@ -769,8 +782,10 @@ class Reasoner:
         return f"Reasoner({self._provenance.name}, inputs {inputs}, outputs {outputs})"
 
 
-def _restore(text: str, parameters: Mapping[str, np.ndarray], custom: object = None) -> Reasoner:
-    return Reasoner.from_json(text, custom).with_parameters(parameters)
+def _restore(
+    text: str, parameters: Mapping[str, np.ndarray], limits: Limits | None = None, custom: object = None
+) -> Reasoner:
+    return Reasoner.from_json(text, limits=limits, custom_provenance=custom).with_parameters(parameters)
 
 
 def _pair_one(values: Any, proofs: Any) -> Any:

@@ -262,12 +262,12 @@ def test_a_saved_user_provenance_must_be_given_again(tmp_path):
     checkpoint.save(tmp_path / "saved", reasoner)
     assert checkpoint.load(tmp_path / "saved", custom_provenance=Best())(e=p) == expected
     text = reasoner.specification.to_json()
-    assert Reasoner.from_json(text, Best())(e=p) == expected
+    assert Reasoner.from_json(text, custom_provenance=Best())(e=p) == expected
     assert pickle.loads(pickle.dumps(reasoner))(e=p) == expected
     with pytest.raises(CheckpointError, match=r"test_provenances\.Best`; it was not given"):
         checkpoint.load(tmp_path / "saved")
     with pytest.raises(CheckpointError, match=r"NoisyOr` was given"):
-        Reasoner.from_json(text, NoisyOr())
+        Reasoner.from_json(text, custom_provenance=NoisyOr())
     module = torch_bridge.Module(PATH, provenance=Best(), **INPUT, output_mapping=("path", [(0, 2)]))
     torch_bridge.Module(PATH, provenance=Best(), **INPUT, output_mapping=("path", [(0, 2)])).load_state_dict(
         module.state_dict()

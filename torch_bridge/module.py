@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.grounding.limits import Limits
 from scallax.proofs import Explanation
 from scallax.provenance import Provenance
 from scallax.reasoner import Reasoner
@@ -62,6 +64,7 @@ class Module(torch.nn.Module):
         early_discard: bool | None = None,
         iter_limit: int | None = None,
         retain_topk: Mapping[str, int] | None = None,
+        limits: Limits | None = None,
     ):
         super().__init__()
         self.reasoner = Reasoner(
@@ -86,6 +89,7 @@ class Module(torch.nn.Module):
             early_discard=early_discard,
             iter_limit=iter_limit,
             retain_topk=retain_topk,
+            limits=limits,
         )
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
@@ -265,20 +269,28 @@ class Module(torch.nn.Module):
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
-        del state["reasoner"]
-        return {**state, "specification": self.specification.to_json()}
+        reasoner = state.pop("reasoner")
+        state["specification"] = reasoner.specification.to_json()
+        if reasoner.limits != Limits():
+            # As plain data, which torch's safe default loads.
+            state["limits"] = asdict(reasoner.limits)
+        return state
 
     def __setstate__(self, state: dict) -> None:
         state = dict(state)
         text = state.pop("specification", None)
         if not isinstance(text, str):
             raise CheckpointError("the saved module holds no specification")
+        try:
+            limits = Limits(**state.pop("limits", {}))
+        except (TypeError, InputError) as error:  # damaged data
+            raise CheckpointError(f"the saved module's limits are damaged: {error}") from None
         super().__setstate__(state)
         if from_json(text).custom is not None:
             name = from_json(text).custom
             hint = "build the module with its provenance, and load its state dict"
             raise CheckpointError(Diagnostic(f"the saved module has the custom provenance `{name}`", hint=hint))
-        self.reasoner = Reasoner.from_json(text)
+        self.reasoner = Reasoner.from_json(text, limits=limits)
         saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:

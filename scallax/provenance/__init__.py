@@ -18,6 +18,7 @@ from scallax.provenance.custom import CustomProvenance as CustomProvenance
 from scallax.provenance.custom import Provenance as Provenance
 from scallax.provenance.custom import qualified_name as qualified_name
 from scallax.provenance.discrete import Boolean as Boolean
+from scallax.provenance.exact import Exact as Exact
 from scallax.provenance.noisy_or import Conjunction, NoisyOr
 from scallax.provenance.objects import ObjectProvenance as ObjectProvenance
 from scallax.provenance.objects import Proofs as Proofs
@@ -74,6 +75,7 @@ _PROVENANCES: dict[str, Callable[[_Options], AbstractSemantics]] = {
     "proofs": lambda o: ObjectProvenance(o.name, Proofs()),
     "minmaxprob": lambda o: MinMax(o.name, o.keeps_bool_tags),
     "addmultprob": lambda o: AddMult(o.name, o.keeps_bool_tags),
+    "exact": lambda o: Exact(o.name, o.keeps_bool_tags),
     "probproofs": lambda o: o.proofs,
     "topkproofs": lambda o: o.proofs,
     "topbottomkclauses": lambda o: TopBottomKClauses(o.name, o.proofs),
@@ -86,6 +88,7 @@ _PROVENANCES: dict[str, Callable[[_Options], AbstractSemantics]] = {
     "diffnandmultprob": lambda o: NoisyOr(o.name, Conjunction.PRODUCT),
     "diffnandmultprob2": lambda o: NoisyOr(o.name, Conjunction.PRODUCT),
     "diffnandminprob": lambda o: NoisyOr(o.name, Conjunction.MINIMUM),
+    "diffexact": lambda o: Exact(o.name, o.keeps_bool_tags),
     "difftopkproofs": lambda o: o.proofs,
     "difftopkproofsdebug": lambda o: o.proofs,
     "difftopbottomkclauses": lambda o: TopBottomKClauses(o.name, o.proofs),
@@ -118,8 +121,9 @@ def resolve_provenance(
     """The provenance of a name, equal by value for equal arguments.
 
     `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable.
-    Both matter to proofs only. `custom` is the user's object that `custom` stands for: a `Provenance`, or one with the
-    methods of `UserSemiring`. Raises `InputError` for a name that is not in the table or a `k` out of range.
+    Both matter to proofs only: `exact` keeps all proofs and always counts groups so. `custom` is the user's object that
+    `custom` stands for: a `Provenance`, or one with the methods of `UserSemiring`. Raises `InputError` for a name that is
+    not in the table or a `k` out of range.
     """
     if name not in _PROVENANCES:
         near = difflib.get_close_matches(str(name), _PROVENANCES, n=1)

@@ -101,6 +101,16 @@ class AbstractSemantics(ABC):
         return Domain.PROBABILITY
 
     @property
+    def counts_groups(self) -> bool:
+        """Whether a group is one multi-valued variable; if not, its members are independent where they do not meet."""
+        return False
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether derivations are compiled to a circuit of disjoint sums and independent products first."""
+        return False
+
+    @property
     @abstractmethod
     def gradient(self) -> Gradient:
         """How outputs are differentiated."""
@@ -114,6 +124,11 @@ class AbstractSemantics(ABC):
     def draws(self) -> bool:
         """Whether outputs depend on a seed."""
         return False
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether tags on a cycle depend on the order in which tuples were found, as those do that leave proofs out."""
+        return True
 
     @property
     def absent(self) -> float:

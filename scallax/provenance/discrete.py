@@ -26,6 +26,10 @@ class Boolean(AbstractProvenance):
         return Gradient.NONE
 
     @property
+    def is_ordered(self) -> bool:
+        return False
+
+    @property
     def is_idempotent(self) -> bool:
         return True
 

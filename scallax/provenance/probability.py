@@ -42,6 +42,10 @@ class AddMult(AbstractProvenance):
         return Gradient.PRODUCT
 
     @property
+    def is_ordered(self) -> bool:
+        return False
+
+    @property
     def is_idempotent(self) -> bool:
         return False
 
@@ -106,6 +110,10 @@ class MinMax(AbstractProvenance):
     @property
     def gradient(self) -> Gradient:
         return Gradient.RECOVER
+
+    @property
+    def is_ordered(self) -> bool:
+        return False
 
     @property
     def is_idempotent(self) -> bool:

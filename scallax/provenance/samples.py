@@ -31,6 +31,10 @@ class SampledProofs(AbstractProvenance):
         return True
 
     @property
+    def counts_groups(self) -> bool:
+        return self.ranked.counts_groups
+
+    @property
     def gradient(self) -> Gradient:
         return Gradient.RECOVER
 

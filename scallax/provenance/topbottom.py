@@ -43,6 +43,10 @@ class TopBottomKClauses(AbstractProvenance):
         return True
 
     @property
+    def counts_groups(self) -> bool:
+        return self.ranked.counts_groups
+
+    @property
     def gradient(self) -> Gradient:
         return Gradient.RECOVER
 
