@@ -122,8 +122,8 @@ def resolve_provenance(
 
     `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable.
     Both matter to proofs only: `exact` keeps all proofs and always counts groups so. `custom` is the user's object that
-    `custom` stands for: a `Provenance`, or one with the methods of `UserSemiring`. Raises `InputError` for a name that is
-    not in the table or a `k` out of range.
+    `custom` stands for: a `Provenance`, or one with the methods of `UserSemiring`. Raises `InputError` for a name that
+    is not in the table or a `k` out of range.
     """
     if name not in _PROVENANCES:
         near = difflib.get_close_matches(str(name), _PROVENANCES, n=1)
