@@ -103,7 +103,7 @@ def load(path: str | Path, custom_provenance: object = None) -> Any:
     """
     artifact = read(path)
     with _located(path):
-        reasoner = reasoner_of(artifact, custom_provenance)
+        reasoner = reasoner_of(artifact, custom_provenance=custom_provenance)
     return reasoner if artifact.door == "reasoner" else _import_nn().Reasoner(reasoner)
 
 

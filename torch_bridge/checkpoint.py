@@ -148,7 +148,7 @@ def _torch_object(artifact: Artifact, source: str | Path) -> object:
 
 def _reasoner_of(artifact: Artifact, path: str | Path, custom_provenance: object = None) -> Reasoner:
     try:
-        return checkpoint.reasoner_of(artifact, custom_provenance)
+        return checkpoint.reasoner_of(artifact, custom_provenance=custom_provenance)
     except CheckpointError as error:
         located = [replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics]
         raise CheckpointError(*located) from None
