@@ -10,7 +10,7 @@ from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.compilation import compile_circuit
 from scallax.grounding.choices import Choices
-from scallax.grounding.derivations import ONE, Literals, literal_operand
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
@@ -22,7 +22,7 @@ from scallax.source import Source
 from scallax.values import Value, ValueType
 
 if TYPE_CHECKING:  # grounding does not wait for JAX
-    from scallax.provenance.base import AbstractProvenance
+    from scallax.provenance.base import AbstractSemantics
 
 
 class TagReading(Protocol):
@@ -33,6 +33,9 @@ class TagReading(Protocol):
 
     @property
     def respects_groups(self) -> bool: ...
+
+    @property
+    def absorbs_certainty(self) -> bool: ...
 
     @property
     def is_ordered(self) -> bool: ...
@@ -108,6 +111,14 @@ def ground_program(
     )
 
 
+def tag_facts(
+    program: ir.Program, provenance: TagReading, given: Sequence[GivenFacts], parameters: Parameters = NO_PARAMETERS
+) -> list[tuple[str, FactSet]]:
+    """The facts of the program, then the given ones, with the operands that `ground_program` gives them."""
+    table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
+    return [(relation, FactSet(tuples, operands)) for relation, tuples, operands in table.add_all(program, given)]
+
+
 def compile_plan(
     program: ir.Program,
     provenance: TagReading,
@@ -142,7 +153,7 @@ def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -
 
 def compile_outputs(
     grounding: Grounding,
-    provenance: "AbstractProvenance",
+    provenance: "AbstractSemantics",
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
@@ -161,7 +172,8 @@ def compile_outputs(
         parameters.groups,
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
-        transposed=provenance.has_tag_gradient,
+        transposed=provenance.gradient.is_product,
+        has_columns=provenance.respects_groups and not provenance.is_compiled,
     )
 
 
@@ -224,6 +236,8 @@ class _LiteralBuilder:
         prior = None if tag is None else self.provenance.prior(tag)
         if prior is None and group >= 0 and self.provenance.respects_groups:
             prior = 1.0
+        if prior is None and not self.provenance.absorbs_certainty:
+            prior = CERTAIN_PRIOR
         return ONE if prior is None else self._literal(prior, -1, group)
 
     def _literal(self, prior: float, source: int, group: int, parameter: int = -1) -> int:
