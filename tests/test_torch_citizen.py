@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from sklearn.datasets import load_digits
 from torch import nn
-from torch._dynamo.exc import TorchRuntimeError
+from torch._dynamo.exc import TorchRuntimeError, Unsupported
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
@@ -131,6 +131,16 @@ def test_compiled_results_of_every_form(options, backend):
     torch.testing.assert_close(actual, expected)
 
 
+def test_compiled_costs_are_integers(backend):
+    sums = {"program": "rel sum_2(a + b) = digit_a(a) and digit_b(b)", "output_mapping": ("sum_2", range(5))}
+    module = shifted_sum(provenance="tropical", trainable=None, **sums)
+    costs = torch.tensor([[1, 5, 2], [4, 3, 9]])
+    for inputs in ({"digit_a": costs, "digit_b": costs}, {"digit_a": costs.float(), "digit_b": costs.float()}):
+        values = torch.compile(module, fullgraph=True, backend=backend)(**inputs)
+        assert values.tolist() == [[2, 6, 3, 7, 4], [8, 7, 6, 12, 18]]
+        assert values.dtype == module(**inputs).dtype == torch.int32
+
+
 @pytest.mark.parametrize("dtypes", [(torch.float64, torch.float64), (torch.float16, torch.bfloat16)])
 def test_compiled_dtypes(dtypes, backend):
     module = shifted_sum()
@@ -178,9 +188,9 @@ def test_functions_of_python_are_told_apart(summand, backend):
         torch.compile(alike, fullgraph=True, backend=backend)(digit_a=a, digit_b=b)
         compiled = torch.compile(module, fullgraph=True, backend=backend)
         torch.testing.assert_close(compiled(digit_a=a, digit_b=b), module(digit_a=a, digit_b=b))
-    with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no functions of Python"):
+    with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no code of Python"):
         torch.export.export(module, (), {"digit_a": a, "digit_b": b}, strict=False)
-    with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no functions of Python"):
+    with pytest.raises(UnsupportedError, match=r"^a graph that is saved holds no code of Python"):
         torch.jit.trace(lambda a, b: module(digit_a=a, digit_b=b), (a, b))
 
 
@@ -225,8 +235,20 @@ def test_a_second_derivative_of_a_compiled_model_is_torchs_error(backend):
 def test_a_constant_program_breaks_the_graph(backend):
     module = torch_bridge.Module(program="rel r = {0.25::(1)}", output_mapping=("r", [1]))
     assert torch.compile(module, backend=backend)().tolist() == [[0.25]]
-    with pytest.raises(UnsupportedError, match=r"^a saved graph evaluates a reasoner of one tensor or more"):
+    with pytest.raises(UnsupportedError, match=r"^a saved graph holds a reasoner that takes tensors, one or more"):
         torch.export.export(module, ())
+
+
+@pytest.mark.parametrize("provenance", ["samplekproofs", "difftopkproofsdebug"])
+def test_draws_and_returned_proofs_break_the_graph(provenance, backend):
+    module = shifted_sum(provenance=provenance, trainable=None).eval()
+    inputs = {"digit_a": digits(), "digit_b": digits(seed=1)}
+    assert repr(torch.compile(module, backend=backend)(**inputs)) == repr(module(**inputs))
+    torch.compiler.reset()
+    with pytest.raises(Unsupported, match="draws nothing and returns tensors only"):
+        torch.compile(module, backend=backend, fullgraph=True)(**inputs)
+    with pytest.raises(UnsupportedError, match=r"^a saved graph holds a reasoner that takes tensors"):
+        torch.export.export(module, (), inputs, strict=False)
 
 
 @pytest.mark.parametrize("is_strict", [False, True])

@@ -21,7 +21,7 @@ def apply_operator(
     """
     relations, results = _interface(name)
     fits = len(relations) == len(inputs) and all(isinstance(inputs.get(r), torch.Tensor) for r in relations)
-    if not fits or not (relations or logits):
+    if not fits or not results or not (relations or logits):
         return _call_outside(name, inputs, call)
     # What is saved is evaluated in other processes, where no module has registered the reasoner.
     reasoner = _portable_name(name) if is_saved() else name
@@ -48,8 +48,13 @@ class _Result(NamedTuple):
 # In a graph the name is constant, and so is what follows from it: torch need not trace how.
 @torch.compiler.assume_constant_result
 def _interface(name: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
-    """The input relations in order, and the results."""
+    """The input relations in order, and the results; none if graphs cannot hold what the reasoner does.
+
+    That is drawing by a seed, which each call may have of its own, and returning proofs or Python objects.
+    """
     reasoner = find_reasoner(name)
+    if reasoner.draws or reasoner.is_interpreted or reasoner.returns_proofs:
+        return reasoner.input_relations, ()
     results = tuple(
         _Result(
             output.relation if reasoner.specification.keyed else None,
@@ -69,13 +74,15 @@ def _portable_name(name: str) -> str:
 
 
 @torch.compiler.disable(
-    reason="in a graph a reasoner takes one tensor for each of its input relations, and nothing else"
+    reason="in a graph a reasoner takes one tensor for each input relation, draws nothing and returns tensors only"
 )
 def _call_outside(name: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
     """The module's result, outside of the graph."""
     if is_saved():
         find_reasoner(name).order(inputs)
-        raise UnsupportedError("a saved graph evaluates a reasoner of one tensor or more, and of nothing but tensors")
+        raise UnsupportedError(
+            "a saved graph holds a reasoner that takes tensors, one or more, draws nothing and returns tensors only"
+        )
     return call(inputs)
 
 

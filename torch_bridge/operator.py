@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import torch
 
 from scallax.errors import Diagnostic, UnsupportedError
@@ -28,9 +29,9 @@ class Registered(NamedTuple):
 def register(reasoner: Reasoner) -> Registered:
     """The reasoner's name: the digest of its specification. Of equal ones the first that was registered stands for all.
 
-    What functions of Python gave is not in a specification: reasoners that used any have names of their own.
+    What code of Python gave is not in a specification: reasoners that used any have names of their own.
     """
-    is_defined = not reasoner.specification.foreign
+    is_defined = not reasoner.specification.foreign and reasoner.specification.custom is None
     name = reasoner.specification.digest if is_defined else secrets.token_hex(_NAME_LENGTH // 2)
     return Registered(name, _REASONERS.setdefault(name, reasoner))
 
@@ -59,10 +60,11 @@ def find_reasoner(name: str) -> Reasoner:
 def portable_name(name: str) -> str:
     """A name by which the reasoner is found in any process: the specification, as JSON, after the name here."""
     specification = find_reasoner(name).specification
-    if specification.foreign:
+    code = specification.foreign or (() if specification.custom is None else (f"`{specification.custom}`",))
+    if code:
         raise UnsupportedError(
             Diagnostic(
-                f"a graph that is saved holds no functions of Python, and the program uses {specification.foreign[0]}",
+                f"a graph that is saved holds no code of Python, and the program uses {code[0]}",
                 hint="save the module with torch_bridge.save",
             )
         )
@@ -112,8 +114,8 @@ def _(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _output_dtype(reasoner: Reasoner, named: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor]) -> torch.dtype:
     """The dtype of the values: see `scallax.batch.output_dtype`."""
-    if reasoner.is_discrete:
-        return torch.bool
+    if reasoner.output_dtype is not None:
+        return getattr(torch, str(jnp.dtype(reasoner.output_dtype)))
     dtypes = {tensor.dtype for tensor in named if tensor.dtype.is_floating_point}
     if len(dtypes) == 1:
         return dtypes.pop()
