@@ -796,7 +796,7 @@ class Reasoner:
             text = find_overfull_entries(relation, self._mappings[relation], values)
             if text is not None:
                 self._has_warned_of_sums = True
-                warnings.warn(text, UserWarning, stacklevel=6)
+                warnings.warn(text, UserWarning, stacklevel=7)
 
     def _check_domain(self, relation: str, values: np.ndarray) -> None:
         """InputError for inputs that the provenance, not one of probabilities, cannot read."""
@@ -817,7 +817,7 @@ class Reasoner:
         if not self._has_warned:
             self._has_warned = True
             place = self._locate(relation, values, (values < 0) | (values > 1))
-            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=7)
+            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=8)
 
     def _locate(self, relation: str, values: np.ndarray, wrong: np.ndarray) -> str:
         index = tuple(np.argwhere(wrong)[0])

@@ -36,6 +36,7 @@ class Tagged:
     uses_tags = True
     respects_groups = True
     is_ordered = False
+    absorbs_certainty = True
 
     def prior(self, tag: float | bool) -> float:
         return float(tag)

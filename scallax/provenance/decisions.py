@@ -5,13 +5,14 @@ with component analysis and caching: Sang et al., SAT 2004). A variable is a lit
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import ShapeDtypeStruct
+from jax import ShapeDtypeStruct, lax
+from jaxtyping import Array
 
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.dnf import ProofSets, Sections
@@ -51,14 +52,33 @@ def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, 
     @jax.custom_vjp
     def count(p):
         shape = ShapeDtypeStruct((used.shape[0], p.shape[1]), p.dtype)
-        return jax.pure_callback(_values, shape, p, used, bits, names, groups)
+        return _call(_values, shape, [p], used, bits, names, groups)
 
     def count_backward(p, cotangent):
-        shape = ShapeDtypeStruct(p.shape, p.dtype)
-        return (jax.pure_callback(_gradient, shape, p, used, bits, names, groups, cotangent),)
+        return (_call(_gradient, ShapeDtypeStruct(p.shape, p.dtype), [p, cotangent], used, bits, names, groups),)
 
     count.defvjp(lambda p: (count(p), p), count_backward)
     return count(literals.probabilities)
+
+
+def _call(
+    function: Callable[..., np.ndarray], shape: ShapeDtypeStruct, floats: Sequence[Array], *arrays: Array
+) -> Array:
+    """`function(floats, *arrays)` on the host.
+
+    Floats are handed over as words: in a branch, the thread of the callback may not know that float64 is enabled, and
+    would round them.
+    """
+    words = [lax.bitcast_convert_type(array, jnp.uint32) for array in floats]
+    size = (2,) * (shape.dtype.itemsize == 8)
+
+    def run(words, *arrays):
+        given = [np.ascontiguousarray(word).view(shape.dtype) for word in words]
+        found = function([array[..., 0] if size else array for array in given], *arrays)
+        return np.ascontiguousarray(found).view(np.uint32).reshape(*found.shape, *size)
+
+    result = jax.pure_callback(run, ShapeDtypeStruct((*shape.shape, *size), jnp.uint32), words, *arrays)
+    return lax.bitcast_convert_type(result, shape.dtype)
 
 
 @dataclass(slots=True)
@@ -196,7 +216,8 @@ def _diagrams(used, bits, names, groups) -> Iterator[tuple[_Diagram, int | None,
         yield diagram, root, where % num_outputs, where // num_outputs
 
 
-def _values(p, used, bits, names, groups):
+def _values(floats, used, bits, names, groups):
+    (p,) = floats
     p64 = np.asarray(p, np.float64)
     values = np.zeros((used.shape[0], p.shape[1]))
     # Probabilities may be any numbers under `jit`.
@@ -214,7 +235,8 @@ def _count(diagram: _Diagram, root: int, p: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(value) & np.isfinite(p).all(0), np.inf, value)
 
 
-def _gradient(p, used, bits, names, groups, cotangent):
+def _gradient(floats, used, bits, names, groups):
+    p, cotangent = floats
     p64 = np.asarray(p, np.float64)
     cotangent = np.asarray(cotangent, np.float64)
     gradient = np.zeros(p.shape)
