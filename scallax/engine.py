@@ -10,10 +10,12 @@ from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.compilation import compile_circuit
 from scallax.grounding.choices import Choices
-from scallax.grounding.derivations import ONE, Literals, literal_operand
+from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
+from scallax.grounding.gates import GateSet, find_stages, pad_gates
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.kernels.gates import Stage
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
@@ -143,18 +145,67 @@ def compile_outputs(
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order."""
-    derivations, literals = grounding.derivations, grounding.literals
+    return compile_derivations(
+        grounding.derivations, grounding.literals, grounding.gate_sets, provenance, operands, parameters
+    )
+
+
+def compile_derivations(
+    derivations: Derivations,
+    literals: Literals,
+    gate_sets: Sequence[GateSet],
+    provenance: "AbstractProvenance",
+    operands: np.ndarray,
+    parameters: Parameters = NO_PARAMETERS,
+) -> GroundProgram:
+    """`compile_outputs` of the parts of a grounding."""
+    num_inputs = int(literals.source.max(initial=-1)) + 1
+    stages = find_stages(derivations, gate_sets, operands)
+    if not stages:
+        return _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups)
+    # What is trained has the same places among the inputs of all stages.
+    literals, slots = _with_trained_inputs(literals, num_inputs)
+    num_inputs += len(slots)
+    compiled = []
+    for stage in stages:
+        program = _lay_out(derivations, literals, provenance, stage.members, num_inputs, np.zeros(0, np.int64))
+        gates = pad_gates(stage.gates, len(program.outputs))
+        compiled.append(Stage(program, gates))
+        source = literals.source.copy()
+        source[stage.literals] = num_inputs + np.arange(len(stage.literals))
+        literals = replace(literals, source=source)
+        num_inputs += len(gates.members)
+    program = _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups)
+    return replace(program, slots=slots, stages=tuple(compiled))
+
+
+def _with_trained_inputs(literals: Literals, num_inputs: int) -> tuple[Literals, np.ndarray]:
+    """The literals with an input, after the given ones, for each that is trained; and the slots of those inputs."""
+    trained = np.flatnonzero(literals.parameter >= 0)
+    source = literals.source.copy()
+    source[trained] = num_inputs + np.arange(len(trained))
+    slots = literals.parameter[trained].astype(np.int32)
+    return replace(literals, source=source, parameter=np.full(len(literals), -1)), slots
+
+
+def _lay_out(
+    derivations: Derivations,
+    literals: Literals,
+    provenance: "AbstractProvenance",
+    operands: np.ndarray,
+    num_inputs: int,
+    logit_groups: np.ndarray,
+) -> GroundProgram:
     if provenance.is_compiled:
         derivations, operands = compile_circuit(derivations, literals, operands)
         # The circuit has the exclusions in it.
         literals = replace(literals, group=np.full(len(literals), -1))
-    num_inputs = int(literals.source.max(initial=-1)) + 1
     return lay_out(
         derivations,
         literals,
         operands,
         num_inputs,
-        parameters.groups,
+        logit_groups,
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.has_tag_gradient,

@@ -13,7 +13,11 @@ from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.tiles import Tags, fold_tiles, take_block
+from scallax.kernels.weighing import open_gates
 from scallax.provenance.base import AbstractProvenance, LiteralTable
+
+# What draws depend on.
+_SEED = 0
 
 _STATIC = ("width", "branches", "use_rows", "num_heads", "num_sums")
 
@@ -43,7 +47,19 @@ def evaluate(
     """
     if present is None:
         present = jnp.ones(inputs.shape, bool)
-    return _evaluate(provenance, inputs, present, program)
+    inputs, present = _with_gates(provenance, program, inputs, present)
+    return _evaluate(provenance, inputs, present, replace(program, stages=()))
+
+
+def _with_gates(
+    provenance: AbstractProvenance, program: GroundProgram, inputs: Array, present: Array
+) -> tuple[Float[Array, "inputs batch"], Bool[Array, "inputs batch"]]:
+    """The inputs with the gates of all stages behind them."""
+    for stage in program.stages:
+        weights = provenance.weigh(_evaluate(provenance, inputs, present, stage.program)).astype(inputs.dtype)
+        values, opened = open_gates(stage.gates, weights, _SEED)
+        inputs, present = jnp.concatenate([inputs, values]), jnp.concatenate([present, opened])
+    return inputs, present
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -96,7 +112,8 @@ def forward(
     present: Bool[Array, "inputs batch"],
 ) -> tuple[Array, Residuals]:
     """The outputs `[outputs, batch]` and what `backward` needs; no index array is among the residuals."""
-    return _batched(_run_keeping_tags, provenance)(program, inputs, present)
+    inputs, present = _with_gates(provenance, program, inputs, present)
+    return _batched(_run_keeping_tags, provenance)(replace(program, stages=()), inputs, present)
 
 
 def backward(
@@ -108,7 +125,14 @@ def backward(
     cotangent: Float[Array, "outputs batch"],
 ) -> Float[Array, "inputs batch"]:
     """The gradient of the inputs for a cotangent of the outputs."""
-    return _batched(_pull_back, provenance)(program, inputs, present, residuals, cotangent)
+    pull_back = _batched(_pull_back, provenance)
+    if not program.stages:
+        return pull_back(program, inputs, present, residuals, cotangent)
+    # The stages are evaluated again.
+    inputs, pull, present = jax.vjp(
+        lambda inputs: _with_gates(provenance, program, inputs, present), inputs, has_aux=True
+    )
+    return pull(pull_back(replace(program, stages=()), inputs, present, residuals, cotangent))[0]
 
 
 def _batched(function, provenance):

@@ -18,6 +18,7 @@ from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, as_objects, decode, encode, native_dtype, sort_keys
+from scallax.kernels.gates import CATEGORICAL, HEAVIEST, LIGHTEST, NORMALIZE, SOFTMAX, UNIFORM
 from scallax.kernels.rows import RowTable, expand_ranges, group
 from scallax.values import ValueType
 
@@ -598,37 +599,108 @@ def _enumerate(reducer: _Reducer, elements: _Elements) -> _Results:
 
 
 def _rank(reducer: _Reducer, elements: _Elements) -> _Results:
-    """Certain tuples weigh the same: the order is that of the values."""
-    _require_certain(reducer, elements, "their order would depend on probabilities")
-    return _enumerate(reducer, elements)
+    """Each tuple with its place by weight, the largest first, or the smallest with `asc`; ties are in value order.
+
+    A tuple that evaluation has to weigh may come at any place. Certain tuples weigh the same.
+    """
+    parameters = dict(reducer.reduce.parameters)
+    ascending = parameters.get("asc", not parameters.get("desc", True))
+    settled, open_elements = _split(reducer, elements)
+    fixed = _enumerate(reducer, settled)
+    counts = np.bincount(open_elements.groups, minlength=elements.num_groups)
+    places, numbers = expand_ranges(np.zeros(len(open_elements), np.int64), counts[open_elements.groups])
+    _check_size(reducer, open_elements.groups[places])
+    gates = _gates(reducer, open_elements, LIGHTEST if ascending else HEAVIEST, places, numbers, numbers + 1)
+    return _join_results(
+        fixed,
+        _Results(
+            open_elements.groups[places],
+            [numbers, *(column[places] for column in open_elements.values)],
+            [open_elements.operands[places], gates],
+        ),
+    )
 
 
 def _top(reducer: _Reducer, elements: _Elements) -> _Results:
-    _require_certain(reducer, elements, "the choice would depend on probabilities")
+    """The tuples of the largest weights."""
     k = 1 if reducer.reduce.op == "unique" else int(dict(reducer.reduce.parameters).get("k", 1))
-    elements = elements[elements.positions < k]
-    return _Results(elements.groups, elements.values, [elements.operands])
+    settled, open_elements = _split(reducer, elements)
+    settled = settled[settled.positions < k]
+    return _join_results(_kept(settled), _chosen(reducer, open_elements, HEAVIEST, k))
 
 
 def _sample(reducer: _Reducer, elements: _Elements) -> _Results:
-    """As many tuples of each group as asked for, all equally likely, the same ones in every run."""
-    _require_certain(reducer, elements, "the choice would depend on probabilities")
+    """As many tuples of each group as asked for, the same ones in every run.
+
+    With `uniform` all are equally likely; with `categorical` a tuple is drawn by its weight from those that are left.
+    """
     k = int(dict(reducer.reduce.parameters)["k"])
-    draws = np.random.default_rng(_SEED).random(len(elements))
-    drawn = np.lexsort((draws, elements.groups))
-    chosen = np.sort(drawn[elements.positions < k])
-    elements = elements[chosen]
-    return _Results(elements.groups, elements.values, [elements.operands])
+    settled, open_elements = _split(reducer, elements)
+    draws = np.random.default_rng(_SEED).random(len(settled))
+    drawn = np.lexsort((draws, settled.groups))
+    settled = settled[np.sort(drawn[settled.positions < k])]
+    order = UNIFORM if reducer.reduce.op == "uniform" else CATEGORICAL
+    return _join_results(_kept(settled), _chosen(reducer, open_elements, order, k))
 
 
 def _share(reducer: _Reducer, elements: _Elements) -> _Results:
-    """`normalize` and `softmax`: tuples that exclude each other, equally likely as all are certain."""
+    """`normalize` and `softmax`: new variables that exclude each other, as likely as their share of the weights."""
     if not reducer.uses_tags:
-        return _Results(elements.groups, elements.values, [elements.operands])
-    _require_certain(reducer, elements, "its tags would depend on probabilities")
+        return _kept(elements)
+    settled, open_elements = _split(reducer, elements)
+    counts = np.bincount(settled.groups, minlength=elements.num_groups)
+    literals = reducer.builder.add_exclusive(1.0 / counts[settled.groups], settled.groups)
+    fixed = _Results(settled.groups, settled.values, [literals])
+    if not len(open_elements):
+        return fixed
+    kind = NORMALIZE if reducer.reduce.op == "normalize" else SOFTMAX
+    shares = reducer.builder.add_shares(open_elements.operands, _dense(open_elements.groups), kind)
+    return _join_results(fixed, _Results(open_elements.groups, open_elements.values, [shares]))
+
+
+def _split(reducer: _Reducer, elements: _Elements) -> tuple[_Elements, _Elements]:
+    """The tuples of groups whose tuples all weigh the same, and those that evaluation has to weigh."""
+    if not reducer.uses_tags:
+        return elements, elements[np.zeros(0, np.int64)]
+    is_open = np.zeros(elements.num_groups, np.bool_)
+    is_open[elements.groups[elements.operands != ONE]] = True
+    of_open = is_open[elements.groups]
+    return elements[np.flatnonzero(~of_open)], elements[np.flatnonzero(of_open)]
+
+
+def _chosen(reducer: _Reducer, elements: _Elements, order: int, k: int) -> _Results:
+    """Each tuple where it is one of the first k of its group; in groups of at most k always."""
     counts = np.bincount(elements.groups, minlength=elements.num_groups)
-    literals = reducer.builder.add_exclusive(1.0 / counts[elements.groups], elements.groups)
-    return _Results(elements.groups, elements.values, [literals])
+    kept = _kept(elements[np.flatnonzero(counts[elements.groups] <= k)])
+    elements = elements[np.flatnonzero(counts[elements.groups] > k)]
+    places = np.arange(len(elements))
+    gates = _gates(reducer, elements, order, places, np.zeros(len(elements), np.int64), np.full(len(elements), k))
+    return _join_results(kept, _Results(elements.groups, elements.values, [elements.operands, gates]))
+
+
+def _gates(
+    reducer: _Reducer, elements: _Elements, order: int, places: np.ndarray, first: np.ndarray, end: np.ndarray
+) -> np.ndarray:
+    if not len(places):
+        return np.zeros(0, np.int64)
+    return reducer.builder.add_gates(elements.operands, _dense(elements.groups), order, places, first, end)
+
+
+def _kept(elements: _Elements) -> _Results:
+    return _Results(elements.groups, elements.values, [elements.operands])
+
+
+def _join_results(*results: _Results) -> _Results:
+    """The rows of all; where one has fewer factors than another, it has ONE for them."""
+    num_factors = max(len(each.factors) for each in results)
+    factors = [
+        [*each.factors, *[np.full(len(each.groups), ONE)] * (num_factors - len(each.factors))] for each in results
+    ]
+    return _Results(
+        np.concatenate([each.groups for each in results]),
+        [np.concatenate(columns) for columns in zip(*(each.columns for each in results), strict=True)],
+        [np.concatenate(operands) for operands in zip(*factors, strict=True)],
+    )
 
 
 def _exclude(reducer: _Reducer, elements: _Elements) -> _Results:

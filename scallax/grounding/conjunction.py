@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
+from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.gates import GateSet
+from scallax.kernels.gates import HEAVIEST, RANGE
 from scallax.kernels.rows import Buffer, RowTable, unique_rows
 
 # The rule number of derivations that no rule makes: facts and projections of negated relations.
@@ -55,6 +57,7 @@ class DerivationBuilder:
     def __init__(self, literals: Literals):
         self.num_nodes = 0
         self.num_derivations = 0
+        self.gate_sets: list[GateSet] = []
         self._literals = literals
         self._tags: list[np.ndarray] = []
         self._parameters: list[np.ndarray] = []
@@ -90,6 +93,32 @@ class DerivationBuilder:
         operands = self.add_literals(prior)
         self._groups[-1] = self._num_groups + sets
         self._num_groups += int(sets.max(initial=-1)) + 1
+        return operands
+
+    def add_gates(
+        self,
+        members: np.ndarray,
+        groups: np.ndarray,
+        order: int,
+        places: np.ndarray,
+        first: np.ndarray,
+        end: np.ndarray,
+    ) -> np.ndarray:
+        """Operand codes of gates that are true where the number of a member in its group's order is in their range.
+
+        `places` `[gates]` are those among `members`; the arguments otherwise as in `GateSet`.
+        """
+        operands = self.add_literals(np.full(len(places), np.nan))
+        ids = operand_literal(operands)
+        self.gate_sets.append(GateSet(members, groups, order, ids, places, RANGE, first, end))
+        return operands
+
+    def add_shares(self, members: np.ndarray, groups: np.ndarray, kind: int) -> np.ndarray:
+        """Operand codes of a literal for each member, with its share of the weights; those of a group are exclusive."""
+        operands = self.add_exclusive(np.full(len(members), np.nan), groups)
+        none = np.zeros(len(members), np.int64)
+        ids, places = operand_literal(operands), np.arange(len(members))
+        self.gate_sets.append(GateSet(members, groups, HEAVIEST, ids, places, kind, none, none))
         return operands
 
     def add(self, head: np.ndarray, pair: Pair, repeatable: np.ndarray, rule: int) -> None:

@@ -12,6 +12,7 @@ from scallax.grounding.certainty import propagate_certainty
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
+from scallax.grounding.gates import GateSet
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, raise_limit
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
@@ -48,6 +49,7 @@ class Grounding:
     `rules` int32 `[derivations]` is the index of the program's rule that made each derivation, -1 for a fact
     and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
     the most. `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
+    `gate_sets` are the literals whose values follow from the weights of tuples, in topological order.
     """
 
     literals: Literals
@@ -57,6 +59,7 @@ class Grounding:
     rule_rows: Mapping[int, int]
     relations: Mapping[str, GroundRelation]
     symbols: Symbols
+    gate_sets: tuple[GateSet, ...] = ()
 
     def tuples(self, relation: str) -> list[tuple[Value, ...]]:
         """All possible tuples of a relation in value order. Raises `InputError` for one that was not grounded."""
@@ -153,6 +156,7 @@ def ground(
         grounder.rule_rows,
         grounder.database.relations,
         grounder.database.symbols,
+        tuple(builder.gate_sets),
     )
 
 

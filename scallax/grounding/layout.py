@@ -7,6 +7,7 @@ import numpy as np
 
 from scallax.grounding.dependencies import component_depths, needed_derivations
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
+from scallax.kernels.gates import Stage
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
 # Rows of the tag array before the literals: the algebra's zero and one.
@@ -44,6 +45,9 @@ class GroundProgram:
     logits are normalised together by a softmax; those of -1 are independent, their probability is the sigmoid.
     `exclusions` uint32 `[literals, words]`: the other members of a literal's exclusive group as a bit set (no words
     without groups); `group_end`: last member of its group.
+
+    `stages` are evaluated first, in order. The gates of each are further inputs of those after it and of the program,
+    in this order, behind all others.
     """
 
     width: int
@@ -68,6 +72,7 @@ class GroundProgram:
     literal_row: np.ndarray
     num_heads: int
     num_sums: int
+    stages: tuple[Stage, ...] = ()
 
     @property
     def num_literals(self) -> int:

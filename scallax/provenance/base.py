@@ -133,6 +133,12 @@ class AbstractProvenance(ABC):
     ) -> Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]:
         """Output values of tags; differentiable in the literals' probabilities unless `has_tag_gradient`."""
 
+    def weigh(
+        self, outputs: Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]
+    ) -> Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]:
+        """The weights by which aggregators choose among tuples with these outputs; 0 for what does not hold."""
+        return outputs
+
     @property
     def refusal(self) -> Diagnostic | None:
         """What is wrong with the first output, by sample and then in their order, that `recover` makes NaN.
