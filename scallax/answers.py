@@ -13,6 +13,7 @@ from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
+from scallax.weighing import constant_weights
 
 # The provenances whose tags are no numbers: they are answered without JAX.
 DISCRETE = ("unit", "bool")
@@ -146,6 +147,7 @@ def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options
         uniform_choices=provenance.counts_groups,
         iter_limit=options.iter_limit,
         limits=options.limits,
+        weigh=constant_weights(provenance),
     )
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in names)])
     tags = np.zeros(0, np.float32)

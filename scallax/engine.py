@@ -10,6 +10,7 @@ from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.compilation import compile_circuit
 from scallax.grounding.choices import Choices
+from scallax.grounding.conjunction import Weigh
 from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.gates import GateSet, find_stages, pad_gates
@@ -78,13 +79,14 @@ def ground_program(
     iter_limit: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     collapse_certain: bool = True,
+    weigh: Weigh | None = None,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
     `parameters` are those that `find_parameters` found for the same program and given facts. With `uniform_choices`
     each of n alternatives of a head has the probability 1/n, without it they only exclude each other. With
-    `collapse_certain` tuples that hold whatever the facts have no derivations. Raises `StratificationError` and
-    `GroundingError`.
+    `collapse_certain` tuples that hold whatever the facts have no derivations. `weigh` is asked for the weights that
+    become values of tuples. Raises `StratificationError`, `GroundingError`, and `UnsupportedError` if it has none.
     """
     table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
     facts: dict[str, FactSet] = {}
@@ -103,6 +105,7 @@ def ground_program(
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
+        weigh=weigh,
     )
 
 

@@ -23,6 +23,7 @@ from scallax.source import Source
 from scallax.specification import Specification
 from scallax.stored import columns_data, program_data, read_columns, read_program
 from scallax.values import ValueType
+from scallax.weighing import constant_weights
 
 Columns = Mapping[str, Sequence[ValueType]]
 
@@ -225,6 +226,7 @@ def _ground(
         iter_limit=specification.iter_limit,
         limits=limits,
         collapse_certain=collapse_certain,
+        weigh=constant_weights(provenance),
     )
 
 

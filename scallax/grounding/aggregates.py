@@ -41,7 +41,8 @@ class Reduced:
 class _Elements:
     """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
 
-    `positions` are counted from 0 in each group. `ranks` number the values of each column in their order.
+    `positions` are counted from 0 in each group. `ranks` number the values of each column in their order. `operands`
+    say in which worlds the tuples hold, in all if `!` takes them so; `tags` say it whether or not.
     """
 
     groups: np.ndarray
@@ -51,6 +52,7 @@ class _Elements:
     ranks: list[np.ndarray]
     value_ranks: list[np.ndarray]
     operands: np.ndarray
+    tags: np.ndarray
     num_groups: int
 
     def __len__(self) -> int:
@@ -66,6 +68,7 @@ class _Elements:
             [column[rows] for column in self.ranks],
             [column[rows] for column in self.value_ranks],
             self.operands[rows],
+            self.tags[rows],
             self.num_groups,
         )
 
@@ -158,6 +161,7 @@ def _elements(reducer: _Reducer, body: GroundRelation, groups: np.ndarray, num_g
         [rank[rows] for rank in ranks],
         [rank[rows] for rank in ranks[end:]],
         operands,
+        body.operands[rows],
         num_groups,
     )
 
@@ -198,7 +202,11 @@ def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
     """
     # Of a count of several columns, any will do.
     native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
-    fold = _FOLDS[reducer.reduce.op](reducer, native)
+    return _reach(reducer, elements, _FOLDS[reducer.reduce.op](reducer, native), native)
+
+
+def _reach(reducer: _Reducer, elements: _Elements, fold: _Fold, native: np.ndarray) -> _Results:
+    """`native` `[elements, ...]` are the values that the fold adds."""
     first = elements.operands == ONE
     if reducer.reduce.op == "string_join":
         first = ~np.isin(elements.groups, elements.groups[~first])
@@ -470,23 +478,53 @@ _FOLDS = {
     "sum": _sum,
     "prod": _product,
     "avg": _average,
-    "weighted_sum": _sum,
-    "weighted_avg": _average,
     "string_join": _join_strings,
 }
 
 
 def _weighted(reducer: _Reducer, elements: _Elements) -> _Results:
-    _require_certain(reducer, elements, "its value would depend on probabilities")
-    return _fold(reducer, elements)
+    """The weighted sum, or average, of each world; the weights are numbers before any world is chosen."""
+    weights = np.ones(len(elements))
+    uncertain = elements.tags != ONE
+    if reducer.uses_tags and np.any(uncertain):
+        weights[uncertain] = _known_weights(reducer, elements.tags[uncertain])
+    type = reducer.reduce.values[0].type
+    native = decode(elements.values[0], type, reducer.symbols).astype(np.float64)
+    is_sum = reducer.reduce.op == "weighted_sum"
+    # A column of products, and for an average one of weights.
+    values = (native * weights)[:, None] if is_sum else np.stack([native * weights, weights], 1)
+
+    def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        return [old + np.bincount(groups, column, len(old)) for old, column in zip(state, values.T, strict=True)]
+
+    def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        return [old + column for old, column in zip(state, values.T, strict=True)]
+
+    def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+        if is_sum:
+            return state[0].astype(native_dtype(type)), None
+        there = state[1] != 0
+        return (state[0] / np.where(there, state[1], 1)).astype(native_dtype(type)), there
+
+    width = values.shape[1]
+    return _reach(reducer, elements, _Fold((ValueType.F64,) * width, (0.0,) * width, bulk, add, finish), values)
 
 
-def _require_certain(reducer: _Reducer, elements: _Elements, why: str) -> None:
-    if np.any(elements.operands != ONE):
+def _known_weights(reducer: _Reducer, operands: np.ndarray) -> np.ndarray:
+    weights = reducer.builder.weights(operands)
+    if weights is None:
         op = reducer.reduce.op
+        plain = op.removeprefix("weighted_")
         raise UnsupportedError(
-            Diagnostic(f"`{op}` over uncertain tuples is not supported yet: {why}", reducer.reduce.span)
+            Diagnostic(
+                f"`{op}` over tuples whose probabilities are inputs: they would become values, and so the tuples that "
+                "are possible would depend on the batch",
+                reducer.reduce.span,
+                f"give these tuples constant tags; or use `{plain}`, and weigh its results by their probabilities after "
+                "the call",
+            )
         )
+    return weights
 
 
 # Truth ----------------------------------------------------------------------------------------------------------------

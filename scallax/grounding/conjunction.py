@@ -1,6 +1,6 @@
 """Derivations under construction: nodes, conjunctions shared by their operands, and literals of tagged rules."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,10 @@ from scallax.kernels.rows import Buffer, RowTable, unique_rows
 
 # The rule number of derivations that no rule makes: facts and projections of negated relations.
 NO_RULE = -1
+
+
+# The weights of operand codes, float64 `[operands]`; None if they depend on what is not known before evaluation.
+Weigh = Callable[[Derivations, Literals, Sequence[GateSet], np.ndarray], np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,12 @@ class Rows:
 class DerivationBuilder:
     """Collects derivations, and numbers the nodes and literals that they need."""
 
-    def __init__(self, literals: Literals):
+    def __init__(self, literals: Literals, weigh: Weigh | None = None):
         self.num_nodes = 0
         self.num_derivations = 0
         self.gate_sets: list[GateSet] = []
         self._literals = literals
+        self._weigh = weigh
         self._tags: list[np.ndarray] = []
         self._parameters: list[np.ndarray] = []
         self._groups: list[np.ndarray] = []
@@ -170,6 +175,13 @@ class DerivationBuilder:
             np.concatenate([self._literals.group, *self._groups]),
             np.concatenate([self._literals.parameter, *self._parameters]),
         )
+
+    def weights(self, operands: np.ndarray) -> np.ndarray | None:
+        """The weights of operands, whose derivations are complete; None if they are not known before evaluation."""
+        if self._weigh is None:
+            return None
+        derivations, _ = self.derivations()
+        return self._weigh(derivations, self.literals(), self.gate_sets, operands)
 
     def derivations(self) -> tuple[Derivations, np.ndarray]:
         """All derivations, each once, and the numbers of their rules, int32."""
