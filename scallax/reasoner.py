@@ -321,6 +321,11 @@ class Reasoner:
             logits = jnp.concatenate([jnp.asarray(array, jnp.float32).reshape(-1) for array in self._logits])
             trained = np.asarray(_sigmoids(logits, self._grounded.logit_groups))
             probabilities[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
+        if grounding.gate_sets:
+            gates, compiled = reasoner._grounded.gates(grounding, self._provenance)
+            signature = replace(reasoner._signature, num_outputs=len(gates))
+            arguments = reasoner._check(arrays, None)
+            probabilities[gates] = np.asarray(evaluate_batch(signature, compiled, arguments))[0]
         ((_, fitted),) = reasoner.specification.outputs
         assert fitted is not None
         return explain_tuple(

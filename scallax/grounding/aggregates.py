@@ -6,26 +6,30 @@ one node.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from scallax import ir
-from scallax.errors import Diagnostic, GroundingError, UnsupportedError
+from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.arithmetic import truncated_quotient
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE
+from scallax.grounding.elements import Elements, Reducer, Results, check_size, number_in_groups, number_values
 from scallax.grounding.relation import GroundRelation
+from scallax.grounding.selections import (
+    choose_heaviest,
+    draw,
+    enumerate_values,
+    exclude,
+    rank,
+    share_weights,
+    sort_values,
+)
 from scallax.grounding.symbols import Symbols, as_objects, decode, encode, native_dtype, sort_keys
-from scallax.kernels.gates import CATEGORICAL, HEAVIEST, LIGHTEST, NORMALIZE, SOFTMAX, UNIFORM
 from scallax.kernels.rows import RowTable, expand_ranges, group
 from scallax.values import ValueType
-
-# A group whose result can take more values than this is refused.
-_MOST_VALUES = 1 << 16
-# Draws of `uniform` and `categorical`.
-_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,62 +39,6 @@ class Reduced:
     num_rows: int
     columns: dict[str, np.ndarray]
     factors: list[Factor]
-
-
-@dataclass(frozen=True, slots=True)
-class _Elements:
-    """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
-
-    `positions` are counted from 0 in each group. `ranks` number the values of each column in their order. `operands`
-    say in which worlds the tuples hold, in all if `!` takes them so; `tags` say it whether or not.
-    """
-
-    groups: np.ndarray
-    positions: np.ndarray
-    arguments: list[np.ndarray]
-    values: list[np.ndarray]
-    ranks: list[np.ndarray]
-    value_ranks: list[np.ndarray]
-    operands: np.ndarray
-    tags: np.ndarray
-    num_groups: int
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, rows: np.ndarray) -> "_Elements":
-        groups = self.groups[rows]
-        return _Elements(
-            groups,
-            _positions(groups, self.num_groups),
-            [column[rows] for column in self.arguments],
-            [column[rows] for column in self.values],
-            [column[rows] for column in self.ranks],
-            [column[rows] for column in self.value_ranks],
-            self.operands[rows],
-            self.tags[rows],
-            self.num_groups,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """Groups, columns of result codes, and the operands that are conjoined for each row."""
-
-    groups: np.ndarray
-    columns: list[np.ndarray]
-    factors: list[np.ndarray] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reducer:
-    """One aggregate at work."""
-
-    reduce: ir.Reduce
-    symbols: Symbols
-    builder: DerivationBuilder
-    rule: int
-    uses_tags: bool
 
 
 def reduce_groups(
@@ -107,7 +55,7 @@ def reduce_groups(
     Raises `GroundingError` for a group with too many possible values, and `UnsupportedError` where an aggregator
     that weighs tuples meets an uncertain one.
     """
-    reducer = _Reducer(reduce, symbols, builder, rule, uses_tags)
+    reducer = Reducer(reduce, symbols, builder, rule, uses_tags)
     num_keys = len(reduce.keys)
     keys = body.columns[:num_keys]
     table = RowTable(num_keys)
@@ -141,21 +89,21 @@ def reduce_groups(
     return Reduced(num_rows, dict(zip(names, columns, strict=True)), factors)
 
 
-def _elements(reducer: _Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int) -> _Elements:
+def _elements(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int) -> Elements:
     reduce = reducer.reduce
     variables = (*reduce.arguments, *reduce.values)
     columns = body.columns[len(reduce.keys) :]
     ranks = [
-        _dense(sort_keys(decode(codes, variable.type, reducer.symbols), variable.type, reducer.symbols))
+        number_values(sort_keys(decode(codes, variable.type, reducer.symbols), variable.type, reducer.symbols))
         for codes, variable in zip(columns, variables, strict=True)
     ]
     rows = np.lexsort((*ranks[::-1], groups))
     rows = rows[groups[rows] >= 0]
     operands = np.full(len(rows), ONE) if reduce.is_discrete else body.operands[rows]
     end = len(reduce.arguments)
-    return _Elements(
+    return Elements(
         groups[rows],
-        _positions(groups[rows], num_groups),
+        number_in_groups(groups[rows], num_groups),
         [column[rows] for column in columns[:end]],
         [column[rows] for column in columns[end:]],
         [rank[rows] for rank in ranks],
@@ -164,17 +112,6 @@ def _elements(reducer: _Reducer, body: GroundRelation, groups: np.ndarray, num_g
         body.operands[rows],
         num_groups,
     )
-
-
-def _dense(keys: np.ndarray) -> np.ndarray:
-    """The number of each value in the order of all; equal values have one."""
-    return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
-
-
-def _positions(groups: np.ndarray, num_groups: int) -> np.ndarray:
-    """The place of each row in its group; the rows are sorted by group."""
-    counts = np.bincount(groups, minlength=num_groups)
-    return np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 # Folds ----------------------------------------------------------------------------------------------------------------
@@ -195,7 +132,7 @@ class _Fold:
     finish: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]
 
 
-def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
+def _fold(reducer: Reducer, elements: Elements) -> Results:
     """The states that each group can reach, and the nodes that say it does.
 
     Certain tuples are added first, all at once; where their order matters, only those of groups without any other.
@@ -205,7 +142,7 @@ def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
     return _reach(reducer, elements, _FOLDS[reducer.reduce.op](reducer, native), native)
 
 
-def _reach(reducer: _Reducer, elements: _Elements, fold: _Fold, native: np.ndarray) -> _Results:
+def _reach(reducer: Reducer, elements: Elements, fold: _Fold, native: np.ndarray) -> Results:
     """`native` `[elements, ...]` are the values that the fold adds."""
     first = elements.operands == ONE
     if reducer.reduce.op == "string_join":
@@ -214,7 +151,7 @@ def _reach(reducer: _Reducer, elements: _Elements, fold: _Fold, native: np.ndarr
     state = fold.bulk(state, native[first], elements.groups[first])
     states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
     groups, operands, native = elements.groups[~first], elements.operands[~first], native[~first]
-    positions = _positions(groups, elements.num_groups)
+    positions = number_in_groups(groups, elements.num_groups)
     # Tuples in turn, those of one turn side by side.
     starts, order = group(positions, int(positions.max(initial=-1)) + 1)
     for first, end in pairwise(starts.tolist()):
@@ -225,8 +162,8 @@ def _reach(reducer: _Reducer, elements: _Elements, fold: _Fold, native: np.ndarr
     results, there = fold.finish(states.columns)
     codes = encode(results, reducer.reduce.results[0].type, reducer.symbols)
     if there is None:
-        return _Results(states.groups, [codes], [states.operands])
-    return _Results(states.groups[there], [codes[there]], [states.operands[there]])
+        return Results(states.groups, [codes], [states.operands])
+    return Results(states.groups[there], [codes[there]], [states.operands[there]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +177,7 @@ class _States:
 
 
 def _add_in_turn(
-    reducer: _Reducer,
+    reducer: Reducer,
     fold: _Fold,
     states: _States,
     tuples: np.ndarray,
@@ -272,7 +209,7 @@ def _add_in_turn(
     ids = table.insert([groups, *codes], len(groups))
     first = np.empty(table.size, np.int64)
     first[ids[::-1]] = np.arange(len(ids))[::-1]
-    _check_size(reducer, groups[first])
+    check_size(reducer, groups[first])
     merged = _States(groups[first], [column[first] for column in columns], np.empty(table.size, np.int64))
     # Certain steps and finished groups keep their operands: nothing else leads to their states.
     same = np.concatenate([~uncertain, np.zeros(len(left_out), np.bool_), np.ones(len(kept), np.bool_)])
@@ -297,26 +234,13 @@ def _add_in_turn(
     return merged
 
 
-def _check_size(reducer: _Reducer, groups: np.ndarray) -> None:
-    largest = int(np.bincount(groups).max(initial=0))
-    if largest > _MOST_VALUES:
-        reduce = reducer.reduce
-        raise GroundingError(
-            Diagnostic(
-                f"`{reduce.op}` can take more than {_MOST_VALUES:,} values in one group",
-                reduce.span,
-                f"group it by more variables, aggregate fewer uncertain tuples, or take all with `{reduce.op}!`",
-            )
-        )
-
-
 def _repeated(value: object, type: ValueType, count: int) -> np.ndarray:
     if native_dtype(type) == np.dtype(object):
         return as_objects([value] * count)
     return np.full(count, value, native_dtype(type))
 
 
-def _count(reducer: _Reducer, _: np.ndarray) -> _Fold:
+def _count(reducer: Reducer, _: np.ndarray) -> _Fold:
     one = np.uint64(1)
 
     def bulk(state: list[np.ndarray], _: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
@@ -325,15 +249,15 @@ def _count(reducer: _Reducer, _: np.ndarray) -> _Fold:
     return _Fold((ValueType.USIZE,), (0,), bulk, lambda state, _: [state[0] + one], lambda state: (state[0], None))
 
 
-def _sum(reducer: _Reducer, native: np.ndarray) -> _Fold:
+def _sum(reducer: Reducer, native: np.ndarray) -> _Fold:
     return _arithmetic(reducer, native, np.add, 0)
 
 
-def _product(reducer: _Reducer, native: np.ndarray) -> _Fold:
+def _product(reducer: Reducer, native: np.ndarray) -> _Fold:
     return _arithmetic(reducer, native, np.multiply, 1)
 
 
-def _arithmetic(reducer: _Reducer, native: np.ndarray, operation: np.ufunc, start: int) -> _Fold:
+def _arithmetic(reducer: Reducer, native: np.ndarray, operation: np.ufunc, start: int) -> _Fold:
     """The sum or product of all; of integers it is exact, and cut to the bounds of the type at the end."""
     type = reducer.reduce.values[0].type
     state_type = _exact_type(native, type, operation)
@@ -380,7 +304,7 @@ _PRODUCT_LIMIT = 1 << 129
 _LIMITED_PRODUCT = np.frompyfunc(lambda a, b: min(max(a * b, -_PRODUCT_LIMIT), _PRODUCT_LIMIT), 2, 1)
 
 
-def _average(reducer: _Reducer, native: np.ndarray) -> _Fold:
+def _average(reducer: Reducer, native: np.ndarray) -> _Fold:
     """No tuple has no average."""
     type = reducer.reduce.values[0].type
     total = _sum(reducer, native)
@@ -403,7 +327,7 @@ def _average(reducer: _Reducer, native: np.ndarray) -> _Fold:
     return _Fold((*total.types, ValueType.I64), (0, 0), bulk, add, finish)
 
 
-def _join_strings(reducer: _Reducer, _: np.ndarray) -> _Fold:
+def _join_strings(reducer: Reducer, _: np.ndarray) -> _Fold:
     """Texts with the separator between them; whether there is a first one is part of the state."""
     symbols = reducer.symbols
     separator = str(dict(reducer.reduce.parameters).get("separator", ""))
@@ -426,7 +350,7 @@ def _join_strings(reducer: _Reducer, _: np.ndarray) -> _Fold:
     return _Fold((ValueType.STRING, ValueType.BOOL), (int(empty), False), bulk, add, lambda state: (state[0], None))
 
 
-def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
+def _string_join(reducer: Reducer, elements: Elements) -> Results:
     """One text for each world; with `all`, one for each choice of a tuple for every argument, or of all without any."""
     if not dict(reducer.reduce.parameters).get("all", False):
         return _fold(reducer, elements)
@@ -460,11 +384,11 @@ def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
             [np.concatenate(pair) for pair in zip(columns, done.columns, strict=True)],
             np.concatenate([operands, done.operands]),
         )
-        _check_size(reducer, states.groups)
-    return _Results(states.groups, [states.columns[0]], [states.operands])
+        check_size(reducer, states.groups)
+    return Results(states.groups, [states.columns[0]], [states.operands])
 
 
-def _conjunctions(reducer: _Reducer, factors: Sequence[Factor]) -> np.ndarray:
+def _conjunctions(reducer: Reducer, factors: Sequence[Factor]) -> np.ndarray:
     """Operands that hold where all factors do: a node only where no single operand says it."""
     pair = conjoin(reducer.builder, factors, len(factors[0].operands), reducer.rule)
     operands = pair.left.copy()
@@ -482,7 +406,7 @@ _FOLDS = {
 }
 
 
-def _weighted(reducer: _Reducer, elements: _Elements) -> _Results:
+def _weighted(reducer: Reducer, elements: Elements) -> Results:
     """The weighted sum, or average, of each world; the weights are numbers before any world is chosen."""
     weights = np.ones(len(elements))
     uncertain = elements.tags != ONE
@@ -510,7 +434,7 @@ def _weighted(reducer: _Reducer, elements: _Elements) -> _Results:
     return _reach(reducer, elements, _Fold((ValueType.F64,) * width, (0.0,) * width, bulk, add, finish), values)
 
 
-def _known_weights(reducer: _Reducer, operands: np.ndarray) -> np.ndarray:
+def _known_weights(reducer: Reducer, operands: np.ndarray) -> np.ndarray:
     weights = reducer.builder.weights(operands)
     if weights is None:
         op = reducer.reduce.op
@@ -520,8 +444,7 @@ def _known_weights(reducer: _Reducer, operands: np.ndarray) -> np.ndarray:
                 f"`{op}` over tuples whose probabilities are inputs: they would become values, and so the tuples that "
                 "are possible would depend on the batch",
                 reducer.reduce.span,
-                f"give these tuples constant tags; or use `{plain}`, and weigh its results by their probabilities after "
-                "the call",
+                f"give these tuples constant tags, or use `{plain}` and weigh its results by their probabilities",
             )
         )
     return weights
@@ -530,7 +453,7 @@ def _known_weights(reducer: _Reducer, operands: np.ndarray) -> np.ndarray:
 # Truth ----------------------------------------------------------------------------------------------------------------
 
 
-def _exists(reducer: _Reducer, elements: _Elements) -> _Results:
+def _exists(reducer: Reducer, elements: Elements) -> Results:
     """True with each tuple, false where none holds."""
     certain = np.zeros(elements.num_groups, np.bool_)
     certain[elements.groups[elements.operands == ONE]] = True
@@ -543,14 +466,14 @@ def _exists(reducer: _Reducer, elements: _Elements) -> _Results:
     groups = np.concatenate([held, open_elements.groups, empty])
     truth = np.repeat([value, value, not value], [len(held), len(open_elements), len(empty)])
     operands = np.concatenate([np.full(len(held), ONE), open_elements.operands, none[empty]])
-    return _Results(groups, [truth.astype(np.int64)], [operands])
+    return Results(groups, [truth.astype(np.int64)], [operands])
 
 
-def _conjoin_negations(reducer: _Reducer, elements: _Elements, nodes: np.ndarray) -> None:
+def _conjoin_negations(reducer: Reducer, elements: Elements, nodes: np.ndarray) -> None:
     """Puts "none of its uncertain tuples" in the place of each group that has any, as a balanced tree."""
     groups, operands, negated = elements.groups, elements.operands, True
     while len(groups):
-        positions = _positions(groups, elements.num_groups)
+        positions = number_in_groups(groups, elements.num_groups)
         left = np.flatnonzero(positions % 2 == 0)
         right = np.full(len(left), ONE)
         places = np.cumsum(positions % 2 == 0) - 1
@@ -566,7 +489,7 @@ def _conjoin_negations(reducer: _Reducer, elements: _Elements, nodes: np.ndarray
 # The best tuples ------------------------------------------------------------------------------------------------------
 
 
-def _best(reducer: _Reducer, elements: _Elements) -> _Results:
+def _best(reducer: Reducer, elements: Elements) -> Results:
     """Each tuple with "none of the better ones"; tuples of one value do not exclude each other.
 
     What is worse than a certain tuple is never the best.
@@ -592,21 +515,19 @@ def _best(reducer: _Reducer, elements: _Elements) -> _Results:
     columns = elements.arguments
     if reducer.reduce.op in ("min", "max"):
         columns = elements.arguments + elements.values
-    return _Results(elements.groups, columns, [before, elements.operands])
+    return Results(elements.groups, columns, [before, elements.operands])
 
 
-def _prefixes(
-    reducer: _Reducer, groups: np.ndarray, operands: np.ndarray, num_groups: int, negated: bool
-) -> np.ndarray:
+def _prefixes(reducer: Reducer, groups: np.ndarray, operands: np.ndarray, num_groups: int, negated: bool) -> np.ndarray:
     """For each row the conjunction of those before it in its group, or of their complements.
 
     Of pairs first, then of single rows: at most two nodes for each row, at a depth of twice the logarithm.
     """
     result = np.full(len(groups), ONE)
-    right = np.flatnonzero(_positions(groups, num_groups) % 2 == 1)
+    right = np.flatnonzero(number_in_groups(groups, num_groups) % 2 == 1)
     if not len(right):
         return result
-    left = np.flatnonzero(_positions(groups, num_groups) % 2 == 0)
+    left = np.flatnonzero(number_in_groups(groups, num_groups) % 2 == 0)
     pairs = np.full(len(groups), ONE)
     # Nothing comes after a group's last pair.
     inner = right[:-1][groups[right[:-1]] == groups[np.minimum(right[:-1] + 1, len(groups) - 1)]]
@@ -618,141 +539,7 @@ def _prefixes(
     return result
 
 
-# Orders and choices ---------------------------------------------------------------------------------------------------
-
-
-def _sort(reducer: _Reducer, elements: _Elements) -> _Results:
-    """Every tuple with its place among all possible ones: the largest value first, unless `asc` is given."""
-    parameters = dict(reducer.reduce.parameters)
-    ascending = parameters.get("asc", not parameters.get("desc", True))
-    sign = 1 if ascending else -1
-    ranks = [sign * rank for rank in elements.value_ranks]
-    elements = elements[np.lexsort((*ranks[::-1], elements.groups))]
-    columns = elements.arguments + (elements.values if reducer.reduce.op == "sort" else [])
-    return _Results(elements.groups, [elements.positions, *columns], [elements.operands])
-
-
-def _enumerate(reducer: _Reducer, elements: _Elements) -> _Results:
-    return _Results(elements.groups, [elements.positions, *elements.values], [elements.operands])
-
-
-def _rank(reducer: _Reducer, elements: _Elements) -> _Results:
-    """Each tuple with its place by weight, the largest first, or the smallest with `asc`; ties are in value order.
-
-    A tuple that evaluation has to weigh may come at any place. Certain tuples weigh the same.
-    """
-    parameters = dict(reducer.reduce.parameters)
-    ascending = parameters.get("asc", not parameters.get("desc", True))
-    settled, open_elements = _split(reducer, elements)
-    fixed = _enumerate(reducer, settled)
-    counts = np.bincount(open_elements.groups, minlength=elements.num_groups)
-    places, numbers = expand_ranges(np.zeros(len(open_elements), np.int64), counts[open_elements.groups])
-    _check_size(reducer, open_elements.groups[places])
-    gates = _gates(reducer, open_elements, LIGHTEST if ascending else HEAVIEST, places, numbers, numbers + 1)
-    return _join_results(
-        fixed,
-        _Results(
-            open_elements.groups[places],
-            [numbers, *(column[places] for column in open_elements.values)],
-            [open_elements.operands[places], gates],
-        ),
-    )
-
-
-def _top(reducer: _Reducer, elements: _Elements) -> _Results:
-    """The tuples of the largest weights."""
-    k = 1 if reducer.reduce.op == "unique" else int(dict(reducer.reduce.parameters).get("k", 1))
-    settled, open_elements = _split(reducer, elements)
-    settled = settled[settled.positions < k]
-    return _join_results(_kept(settled), _chosen(reducer, open_elements, HEAVIEST, k))
-
-
-def _sample(reducer: _Reducer, elements: _Elements) -> _Results:
-    """As many tuples of each group as asked for, the same ones in every run.
-
-    With `uniform` all are equally likely; with `categorical` a tuple is drawn by its weight from those that are left.
-    """
-    k = int(dict(reducer.reduce.parameters)["k"])
-    settled, open_elements = _split(reducer, elements)
-    draws = np.random.default_rng(_SEED).random(len(settled))
-    drawn = np.lexsort((draws, settled.groups))
-    settled = settled[np.sort(drawn[settled.positions < k])]
-    order = UNIFORM if reducer.reduce.op == "uniform" else CATEGORICAL
-    return _join_results(_kept(settled), _chosen(reducer, open_elements, order, k))
-
-
-def _share(reducer: _Reducer, elements: _Elements) -> _Results:
-    """`normalize` and `softmax`: new variables that exclude each other, as likely as their share of the weights."""
-    if not reducer.uses_tags:
-        return _kept(elements)
-    settled, open_elements = _split(reducer, elements)
-    counts = np.bincount(settled.groups, minlength=elements.num_groups)
-    literals = reducer.builder.add_exclusive(1.0 / counts[settled.groups], settled.groups)
-    fixed = _Results(settled.groups, settled.values, [literals])
-    if not len(open_elements):
-        return fixed
-    kind = NORMALIZE if reducer.reduce.op == "normalize" else SOFTMAX
-    shares = reducer.builder.add_shares(open_elements.operands, _dense(open_elements.groups), kind)
-    return _join_results(fixed, _Results(open_elements.groups, open_elements.values, [shares]))
-
-
-def _split(reducer: _Reducer, elements: _Elements) -> tuple[_Elements, _Elements]:
-    """The tuples of groups whose tuples all weigh the same, and those that evaluation has to weigh."""
-    if not reducer.uses_tags:
-        return elements, elements[np.zeros(0, np.int64)]
-    is_open = np.zeros(elements.num_groups, np.bool_)
-    is_open[elements.groups[elements.operands != ONE]] = True
-    of_open = is_open[elements.groups]
-    return elements[np.flatnonzero(~of_open)], elements[np.flatnonzero(of_open)]
-
-
-def _chosen(reducer: _Reducer, elements: _Elements, order: int, k: int) -> _Results:
-    """Each tuple where it is one of the first k of its group; in groups of at most k always."""
-    counts = np.bincount(elements.groups, minlength=elements.num_groups)
-    kept = _kept(elements[np.flatnonzero(counts[elements.groups] <= k)])
-    elements = elements[np.flatnonzero(counts[elements.groups] > k)]
-    places = np.arange(len(elements))
-    gates = _gates(reducer, elements, order, places, np.zeros(len(elements), np.int64), np.full(len(elements), k))
-    return _join_results(kept, _Results(elements.groups, elements.values, [elements.operands, gates]))
-
-
-def _gates(
-    reducer: _Reducer, elements: _Elements, order: int, places: np.ndarray, first: np.ndarray, end: np.ndarray
-) -> np.ndarray:
-    if not len(places):
-        return np.zeros(0, np.int64)
-    return reducer.builder.add_gates(elements.operands, _dense(elements.groups), order, places, first, end)
-
-
-def _kept(elements: _Elements) -> _Results:
-    return _Results(elements.groups, elements.values, [elements.operands])
-
-
-def _join_results(*results: _Results) -> _Results:
-    """The rows of all; where one has fewer factors than another, it has ONE for them."""
-    num_factors = max(len(each.factors) for each in results)
-    factors = [
-        [*each.factors, *[np.full(len(each.groups), ONE)] * (num_factors - len(each.factors))] for each in results
-    ]
-    return _Results(
-        np.concatenate([each.groups for each in results]),
-        [np.concatenate(columns) for columns in zip(*(each.columns for each in results), strict=True)],
-        [np.concatenate(operands) for operands in zip(*factors, strict=True)],
-    )
-
-
-def _exclude(reducer: _Reducer, elements: _Elements) -> _Results:
-    """`disjunct`: tuples keep their tags, and those of equal arguments exclude each other."""
-    columns = elements.arguments + elements.values
-    if not reducer.uses_tags:
-        return _Results(elements.groups, columns, [elements.operands])
-    table = RowTable(1 + len(elements.arguments))
-    sets = table.insert([elements.groups, *elements.arguments], len(elements))
-    literals = reducer.builder.add_exclusive(np.ones(len(elements)), sets)
-    return _Results(elements.groups, columns, [elements.operands, literals])
-
-
-_OPERATORS: dict[str, Callable[[_Reducer, _Elements], _Results]] = {
+_OPERATORS: dict[str, Callable[[Reducer, Elements], Results]] = {
     "count": _fold,
     "sum": _fold,
     "prod": _fold,
@@ -766,15 +553,15 @@ _OPERATORS: dict[str, Callable[[_Reducer, _Elements], _Results]] = {
     "max": _best,
     "argmin": _best,
     "argmax": _best,
-    "sort": _sort,
-    "argsort": _sort,
-    "enumerate": _enumerate,
-    "rank": _rank,
-    "unique": _top,
-    "top": _top,
-    "uniform": _sample,
-    "categorical": _sample,
-    "normalize": _share,
-    "softmax": _share,
-    "disjunct": _exclude,
+    "sort": sort_values,
+    "argsort": sort_values,
+    "enumerate": enumerate_values,
+    "rank": rank,
+    "unique": choose_heaviest,
+    "top": choose_heaviest,
+    "uniform": draw,
+    "categorical": draw,
+    "normalize": share_weights,
+    "softmax": share_weights,
+    "disjunct": exclude,
 }

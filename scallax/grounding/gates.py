@@ -85,9 +85,7 @@ def pad_gates(gates: Gates, num_members: int) -> Gates:
     )
 
 
-def _needed_sets(
-    derivations: Derivations, gate_sets: Sequence[GateSet], outputs: np.ndarray
-) -> dict[int, list[int]]:
+def _needed_sets(derivations: Derivations, gate_sets: Sequence[GateSet], outputs: np.ndarray) -> dict[int, list[int]]:
     """The sets whose gates outputs depend on, through other gates too, and for each those right below it."""
     literals = [gates.literals for gates in gate_sets]
     owner = np.full(1 + max((int(ids.max(initial=-1)) for ids in literals), default=-1), -1)
