@@ -105,6 +105,7 @@ class DerivationBuilder:
         members: np.ndarray,
         groups: np.ndarray,
         order: int,
+        names: np.ndarray,
         places: np.ndarray,
         first: np.ndarray,
         end: np.ndarray,
@@ -115,7 +116,7 @@ class DerivationBuilder:
         """
         operands = self.add_literals(np.full(len(places), np.nan))
         ids = operand_literal(operands)
-        self.gate_sets.append(GateSet(members, groups, order, ids, places, RANGE, first, end))
+        self.gate_sets.append(GateSet(members, groups, order, names, ids, places, RANGE, first, end))
         return operands
 
     def add_shares(self, members: np.ndarray, groups: np.ndarray, kind: int) -> np.ndarray:
@@ -123,7 +124,7 @@ class DerivationBuilder:
         operands = self.add_exclusive(np.full(len(members), np.nan), groups)
         none = np.zeros(len(members), np.int64)
         ids, places = operand_literal(operands), np.arange(len(members))
-        self.gate_sets.append(GateSet(members, groups, HEAVIEST, ids, places, kind, none, none))
+        self.gate_sets.append(GateSet(members, groups, HEAVIEST, none, ids, places, kind, none, none))
         return operands
 
     def add(self, head: np.ndarray, pair: Pair, repeatable: np.ndarray, rule: int) -> None:

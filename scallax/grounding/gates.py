@@ -14,14 +14,15 @@ from scallax.kernels.gates import HEAVIEST, RANGE, Gates
 class GateSet:
     """The gates of one aggregate over tuples that evaluation weighs.
 
-    `members` int64 operand codes, by group; `groups` int64 `[members]` ascend. `literals` int64 `[gates]` are the
-    gates; `places` int64 `[gates]` says which member each is of, `first` and `end` its range. The rest as in
-    `scallax.kernels.gates`.
+    `members` int64 operand codes; `groups` int64 `[members]` ascend; `order` is that of all groups, `names` int64
+    `[members]` are below 2^31. `literals` int64 `[gates]` are the gates; `places` int64 `[gates]` says which member
+    each is of, `first` and `end` its range. The rest as in `scallax.kernels.gates`.
     """
 
     members: np.ndarray
     groups: np.ndarray
     order: int
+    names: np.ndarray
     literals: np.ndarray
     places: np.ndarray
     kind: int
@@ -78,6 +79,7 @@ def pad_gates(gates: Gates, num_members: int) -> Gates:
         pad(gates.groups, groups + np.arange(extra)),
         pad(gates.starts, members + np.arange(extra)),
         pad(gates.orders, np.full(extra, HEAVIEST)),
+        pad(gates.names, np.zeros(extra)),
         pad(gates.members, none),
         pad(gates.kinds, np.full(len(none), RANGE)),
         pad(gates.first, none),
@@ -129,6 +131,7 @@ def _join(gate_sets: Sequence[GateSet]) -> GateStage:
             np.concatenate(groups),
             np.concatenate(starts),
             np.concatenate([np.full(len(gates.groups), gates.order) for gates in gate_sets]),
+            np.concatenate([gates.names for gates in gate_sets]),
             np.concatenate(places),
             np.concatenate([np.full(len(gates.literals), gates.kind) for gates in gate_sets]),
             np.concatenate([gates.first for gates in gate_sets]),

@@ -10,7 +10,7 @@ from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.derivations import ONE
 from scallax.grounding.elements import Elements, Reducer, Results, number_values
 from scallax.kernels.gates import CATEGORICAL, HEAVIEST, LIGHTEST, NORMALIZE, SOFTMAX, UNIFORM
-from scallax.kernels.rows import RowTable, expand_ranges
+from scallax.kernels.rows import RowTable, expand_ranges, hash_rows
 
 # Uncertain tuples that `rank` numbers in one group: results grow with the square.
 _MOST_RANKED = 1024
@@ -132,7 +132,11 @@ def _gates(
 ) -> np.ndarray:
     if not len(places):
         return np.zeros(0, np.int64)
-    return reducer.builder.add_gates(elements.operands, number_values(elements.groups), order, places, first, end)
+    # The same whatever else is ground and evaluated.
+    rule = np.full(len(elements), reducer.rule, np.int64)
+    names = (hash_rows([rule, elements.groups, elements.positions], len(elements)) >> np.uint64(33)).astype(np.int64)
+    groups = number_values(elements.groups)
+    return reducer.builder.add_gates(elements.operands, groups, order, names, places, first, end)
 
 
 def _kept(elements: Elements) -> Results:

@@ -23,13 +23,15 @@ class Gates(NamedTuple):
     """Members `[members]`, side by side by group, and gates `[gates]`; all arrays int32.
 
     `groups` ascend, `starts` is the place of the first member of each one's group, `orders` the order in which a
-    group's members are numbered from 0. `members` is the place of each gate's member, `kinds` what it is, `first` and
-    `end` its range. Padding are groups of one member, and gates of an empty range.
+    group's members are numbered from 0, `names` what a member's draws depend on beside the seed. `members` is the place
+    of each gate's member, `kinds` what the gate is, `first` and `end` its range. Padding are groups of one member, and
+    gates of an empty range.
     """
 
     groups: Any
     starts: Any
     orders: Any
+    names: Any
     members: Any
     kinds: Any
     first: Any

@@ -16,7 +16,7 @@ def open_gates(
 
     A member of weight 0 is not there: it is neither numbered nor has it a share. Shares are differentiable, with finite
     gradients (0 for who is not there); what is chosen has no gradient. Draws depend on the seed and on the member's
-    place alone: they are the same for all samples.
+    name alone: they are the same for all samples.
     """
     kind = jnp.asarray(gates.kinds)[:, None]
     there = weights != 0
@@ -34,12 +34,13 @@ def _numbers(
 ) -> Int[Array, "members batch"]:
     """The number of each member in its group's order; those that are not there come last."""
     order = jnp.asarray(gates.orders)[:, None]
-    uniform_key, categorical_key = jax.random.split(jax.random.key(seed))
-    shape = (weights.shape[0], 1)
-    uniform = jax.random.uniform(uniform_key, shape, weights.dtype)
+    key = jax.random.key(seed)
+    uniform = jax.vmap(lambda name: jax.random.uniform(jax.random.fold_in(key, name), (1,), weights.dtype))(
+        jnp.asarray(gates.names)
+    )
     # Whose exponential clock, of a rate as large as the weight, rings first is drawn by weight; the next one is drawn
     # from those that are left (Efraimidis and Spirakis, 2006).
-    clock = jax.random.exponential(categorical_key, shape, weights.dtype)
+    clock = -jnp.log1p(-uniform)
     rate = jnp.where(weights > 0, weights, 1)
     clock = jnp.where(weights > 0, clock / rate, jnp.inf)
     score = jnp.where(order == LIGHTEST, weights, -weights)
