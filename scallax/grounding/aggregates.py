@@ -16,7 +16,19 @@ from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.arithmetic import truncated_quotient
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE
-from scallax.grounding.elements import Elements, Reducer, Results, check_size, number_in_groups, number_values
+from scallax.grounding.folds import (
+    Elements,
+    Fold,
+    Reducer,
+    Results,
+    States,
+    check_size,
+    positions_in_groups,
+    reach,
+    repeated,
+)
+from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.foreign_aggregates import reduce_foreign
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.selections import (
     choose_heaviest,
@@ -27,7 +39,7 @@ from scallax.grounding.selections import (
     share_weights,
     sort_values,
 )
-from scallax.grounding.symbols import Symbols, as_objects, decode, encode, native_dtype, sort_keys
+from scallax.grounding.symbols import Symbols, decode, encode, native_dtype, sort_keys
 from scallax.kernels.rows import RowTable, expand_ranges, group
 from scallax.values import ValueType
 
@@ -49,13 +61,14 @@ def reduce_groups(
     builder: DerivationBuilder,
     rule: int,
     uses_tags: bool,
+    calls: ForeignCalls,
 ) -> Reduced:
     """The results of an aggregate for every group, with the operands under which they hold.
 
-    Raises `GroundingError` for a group with too many possible values, and `UnsupportedError` where an aggregator
-    that weighs tuples meets an uncertain one.
+    Raises `GroundingError` for a group with too many possible values, and `UnsupportedError` where weights would become
+    values that depend on the batch.
     """
-    reducer = Reducer(reduce, symbols, builder, rule, uses_tags)
+    reducer = Reducer(reduce, symbols, builder, rule, uses_tags, calls)
     num_keys = len(reduce.keys)
     keys = body.columns[:num_keys]
     table = RowTable(num_keys)
@@ -68,7 +81,11 @@ def reduce_groups(
         groups = table.find(keys, body.size)
     # Without a key there is one group, which may be empty.
     num_groups = table.size if num_keys else 1
-    results = _OPERATORS[reduce.op](reducer, _elements(reducer, body, groups, num_groups))
+    elements = _elements(reducer, body, groups, num_groups)
+    if reducer.foreign is not None:
+        results = reduce_foreign(reducer, reducer.foreign, elements)
+    else:
+        results = _OPERATORS[reduce.op](reducer, elements)
     factors = [Factor(operands) for operands in results.factors]
     if domain is None or of_domain is None:
         columns = [column[results.groups] for column in table.columns]
@@ -94,7 +111,7 @@ def _elements(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_gr
     variables = (*reduce.arguments, *reduce.values)
     columns = body.columns[len(reduce.keys) :]
     ranks = [
-        number_values(sort_keys(decode(codes, variable.type, reducer.symbols), variable.type, reducer.symbols))
+        _dense(sort_keys(decode(codes, variable.type, reducer.symbols), variable.type, reducer.symbols))
         for codes, variable in zip(columns, variables, strict=True)
     ]
     rows = np.lexsort((*ranks[::-1], groups))
@@ -103,7 +120,7 @@ def _elements(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_gr
     end = len(reduce.arguments)
     return Elements(
         groups[rows],
-        number_in_groups(groups[rows], num_groups),
+        positions_in_groups(groups[rows], num_groups),
         [column[rows] for column in columns[:end]],
         [column[rows] for column in columns[end:]],
         [rank[rows] for rank in ranks],
@@ -114,51 +131,27 @@ def _elements(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_gr
     )
 
 
+def _dense(keys: np.ndarray) -> np.ndarray:
+    """The number of each value in the order of all; equal values have one."""
+    return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
 # Folds ----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Fold:
-    """A value that grows tuple by tuple; `state` are columns of native values of the given types.
-
-    `start` are those of no tuple. `bulk` adds, to the states of all groups, tuples with the groups they are of; `add`
-    one tuple to each state. `finish` gives results, and where there are any.
-    """
-
-    types: tuple[ValueType, ...]
-    start: tuple[object, ...]
-    bulk: Callable[[list[np.ndarray], np.ndarray, np.ndarray], list[np.ndarray]]
-    add: Callable[[list[np.ndarray], np.ndarray], list[np.ndarray]]
-    finish: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]
 
 
 def _fold(reducer: Reducer, elements: Elements) -> Results:
     """The states that each group can reach, and the nodes that say it does.
 
-    Certain tuples are added first, all at once; where their order matters, only those of groups without any other.
+    Certain tuples are added first, all at once; where their order matters (`is_ordered`), only those of groups without
+    any other.
     """
     # Of a count of several columns, any will do.
     native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
-    return _reach(reducer, elements, _FOLDS[reducer.reduce.op](reducer, native), native)
+    fold = _FOLDS[reducer.reduce.op](reducer, native)
+    return _finish(reducer, fold, reach(reducer, fold, elements, native, is_ordered=reducer.reduce.op == "string_join"))
 
 
-def _reach(reducer: Reducer, elements: Elements, fold: _Fold, native: np.ndarray) -> Results:
-    """`native` `[elements, ...]` are the values that the fold adds."""
-    first = elements.operands == ONE
-    if reducer.reduce.op == "string_join":
-        first = ~np.isin(elements.groups, elements.groups[~first])
-    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
-    state = fold.bulk(state, native[first], elements.groups[first])
-    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
-    groups, operands, native = elements.groups[~first], elements.operands[~first], native[~first]
-    positions = number_in_groups(groups, elements.num_groups)
-    # Tuples in turn, those of one turn side by side.
-    starts, order = group(positions, int(positions.max(initial=-1)) + 1)
-    for first, end in pairwise(starts.tolist()):
-        rows = order[first:end]
-        chosen = np.full(elements.num_groups, -1)
-        chosen[groups[rows]] = rows
-        states = _add_in_turn(reducer, fold, states, chosen[states.groups], native, operands)
+def _finish(reducer: Reducer, fold: Fold, states: States) -> Results:
     results, there = fold.finish(states.columns)
     codes = encode(results, reducer.reduce.results[0].type, reducer.symbols)
     if there is None:
@@ -166,98 +159,24 @@ def _reach(reducer: Reducer, elements: Elements, fold: _Fold, native: np.ndarray
     return Results(states.groups[there], [codes[there]], [states.operands[there]])
 
 
-@dataclass(frozen=True, slots=True)
-class _States:
-    groups: np.ndarray
-    columns: list[np.ndarray]
-    operands: np.ndarray
-
-    def __getitem__(self, rows: np.ndarray) -> "_States":
-        return _States(self.groups[rows], [column[rows] for column in self.columns], self.operands[rows])
-
-
-def _add_in_turn(
-    reducer: Reducer,
-    fold: _Fold,
-    states: _States,
-    tuples: np.ndarray,
-    native: np.ndarray,
-    operands: np.ndarray,
-) -> _States:
-    """The states after one more tuple of each group: `tuples` int64 `[states]`, -1 for none."""
-    builder = reducer.builder
-    taken = np.flatnonzero(tuples >= 0)
-    rows = tuples[taken]
-    grown = fold.add([column[taken] for column in states.columns], native[rows])
-    uncertain = operands[rows] != ONE
-    if not np.any(uncertain):
-        columns = [column.copy() for column in states.columns]
-        for column, values in zip(columns, grown, strict=True):
-            column[taken] = values
-        return _States(states.groups, columns, states.operands)
-    # With the tuple, without it, and where the group has no more tuples.
-    left_out = taken[uncertain]
-    kept = np.flatnonzero(tuples < 0)
-    sources = np.concatenate([taken, left_out, kept])
-    groups = states.groups[sources]
-    columns = [
-        np.concatenate([values, column[left_out], column[kept]])
-        for column, values in zip(states.columns, grown, strict=True)
-    ]
-    codes = [encode(column, type, reducer.symbols) for column, type in zip(columns, fold.types, strict=True)]
-    table = RowTable(1 + len(codes))
-    ids = table.insert([groups, *codes], len(groups))
-    first = np.empty(table.size, np.int64)
-    first[ids[::-1]] = np.arange(len(ids))[::-1]
-    check_size(reducer, groups[first])
-    merged = _States(groups[first], [column[first] for column in columns], np.empty(table.size, np.int64))
-    # Certain steps and finished groups keep their operands: nothing else leads to their states.
-    same = np.concatenate([~uncertain, np.zeros(len(left_out), np.bool_), np.ones(len(kept), np.bool_)])
-    lone = np.bincount(ids, minlength=table.size) == 1
-    plain = same & lone[ids]
-    merged.operands[ids[plain]] = states.operands[sources[plain]]
-    opened = np.ones(table.size, np.bool_)
-    opened[ids[plain]] = False
-    merged.operands[opened] = builder.add_nodes(int(np.count_nonzero(opened)))
-    with_tuple = np.flatnonzero(~plain[: len(taken)])
-    without = np.arange(len(taken), len(taken) + len(left_out))
-    others = np.flatnonzero(~plain[len(taken) + len(left_out) :]) + len(taken) + len(left_out)
-    tuple_operands = operands[rows]
-    for places, factor in (
-        (with_tuple, Factor(tuple_operands[with_tuple])),
-        (without, Factor(tuple_operands[uncertain], negated=True)),
-        (others, Factor(np.full(len(others), ONE))),
-    ):
-        if len(places):
-            pair = conjoin(builder, [Factor(states.operands[sources[places]]), factor], len(places), reducer.rule)
-            builder.add(merged.operands[ids[places]], pair, np.zeros(len(places), np.bool_), reducer.rule)
-    return merged
-
-
-def _repeated(value: object, type: ValueType, count: int) -> np.ndarray:
-    if native_dtype(type) == np.dtype(object):
-        return as_objects([value] * count)
-    return np.full(count, value, native_dtype(type))
-
-
-def _count(reducer: Reducer, _: np.ndarray) -> _Fold:
+def _count(reducer: Reducer, _: np.ndarray) -> Fold:
     one = np.uint64(1)
 
     def bulk(state: list[np.ndarray], _: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
         return [state[0] + np.bincount(groups, minlength=len(state[0])).astype(np.uint64)]
 
-    return _Fold((ValueType.USIZE,), (0,), bulk, lambda state, _: [state[0] + one], lambda state: (state[0], None))
+    return Fold((ValueType.USIZE,), (0,), bulk, lambda state, _: [state[0] + one], lambda state: (state[0], None))
 
 
-def _sum(reducer: Reducer, native: np.ndarray) -> _Fold:
+def _sum(reducer: Reducer, native: np.ndarray) -> Fold:
     return _arithmetic(reducer, native, np.add, 0)
 
 
-def _product(reducer: Reducer, native: np.ndarray) -> _Fold:
+def _product(reducer: Reducer, native: np.ndarray) -> Fold:
     return _arithmetic(reducer, native, np.multiply, 1)
 
 
-def _arithmetic(reducer: Reducer, native: np.ndarray, operation: np.ufunc, start: int) -> _Fold:
+def _arithmetic(reducer: Reducer, native: np.ndarray, operation: np.ufunc, start: int) -> Fold:
     """The sum or product of all; of integers it is exact, and cut to the bounds of the type at the end."""
     type = reducer.reduce.values[0].type
     state_type = _exact_type(native, type, operation)
@@ -278,7 +197,7 @@ def _arithmetic(reducer: Reducer, native: np.ndarray, operation: np.ufunc, start
     def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
         return (_cut(state[0], state_type, type) if type.is_integer else state[0]), None
 
-    return _Fold((state_type,), (start,), bulk, add, finish)
+    return Fold((state_type,), (start,), bulk, add, finish)
 
 
 def _cut(values: np.ndarray, exact: ValueType, type: ValueType) -> np.ndarray:
@@ -304,7 +223,7 @@ _PRODUCT_LIMIT = 1 << 129
 _LIMITED_PRODUCT = np.frompyfunc(lambda a, b: min(max(a * b, -_PRODUCT_LIMIT), _PRODUCT_LIMIT), 2, 1)
 
 
-def _average(reducer: Reducer, native: np.ndarray) -> _Fold:
+def _average(reducer: Reducer, native: np.ndarray) -> Fold:
     """No tuple has no average."""
     type = reducer.reduce.values[0].type
     total = _sum(reducer, native)
@@ -324,10 +243,10 @@ def _average(reducer: Reducer, native: np.ndarray) -> _Fold:
         exact = type if native_dtype(type).kind == "O" else total.types[0]
         return truncated_quotient(state[0], number, exact).astype(native_dtype(type)), there
 
-    return _Fold((*total.types, ValueType.I64), (0, 0), bulk, add, finish)
+    return Fold((*total.types, ValueType.I64), (0, 0), bulk, add, finish)
 
 
-def _join_strings(reducer: Reducer, _: np.ndarray) -> _Fold:
+def _join_strings(reducer: Reducer, _: np.ndarray) -> Fold:
     """Texts with the separator between them; whether there is a first one is part of the state."""
     symbols = reducer.symbols
     separator = str(dict(reducer.reduce.parameters).get("separator", ""))
@@ -347,7 +266,7 @@ def _join_strings(reducer: Reducer, _: np.ndarray) -> _Fold:
         ]
         return [symbols.intern(joined), np.ones(len(joined), np.bool_)]
 
-    return _Fold((ValueType.STRING, ValueType.BOOL), (int(empty), False), bulk, add, lambda state: (state[0], None))
+    return Fold((ValueType.STRING, ValueType.BOOL), (int(empty), False), bulk, add, lambda state: (state[0], None))
 
 
 def _string_join(reducer: Reducer, elements: Elements) -> Results:
@@ -366,8 +285,8 @@ def _string_join(reducer: Reducer, elements: Elements) -> Results:
         first[elements.groups[::-1]] = slots[::-1]
         slots = slots - first[elements.groups]
     (texts,) = elements.values
-    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
-    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
+    state = [repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
+    states = States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
     for slot in range(int(slots.max(initial=-1)) + 1):
         rows = np.flatnonzero(slots == slot)
         counts = np.bincount(elements.groups[rows], minlength=elements.num_groups)
@@ -379,7 +298,7 @@ def _string_join(reducer: Reducer, elements: Elements) -> Results:
         factors = [Factor(states.operands), Factor(elements.operands[chosen])]
         operands = _conjunctions(reducer, factors)
         columns = fold.add(states.columns, texts[chosen])
-        states = _States(
+        states = States(
             np.concatenate([states.groups, done.groups]),
             [np.concatenate(pair) for pair in zip(columns, done.columns, strict=True)],
             np.concatenate([operands, done.operands]),
@@ -431,7 +350,8 @@ def _weighted(reducer: Reducer, elements: Elements) -> Results:
         return (state[0] / np.where(there, state[1], 1)).astype(native_dtype(type)), there
 
     width = values.shape[1]
-    return _reach(reducer, elements, _Fold((ValueType.F64,) * width, (0.0,) * width, bulk, add, finish), values)
+    fold = Fold((ValueType.F64,) * width, (0.0,) * width, bulk, add, finish)
+    return _finish(reducer, fold, reach(reducer, fold, elements, values, is_ordered=False))
 
 
 def _known_weights(reducer: Reducer, operands: np.ndarray) -> np.ndarray:
@@ -473,7 +393,7 @@ def _conjoin_negations(reducer: Reducer, elements: Elements, nodes: np.ndarray) 
     """Puts "none of its uncertain tuples" in the place of each group that has any, as a balanced tree."""
     groups, operands, negated = elements.groups, elements.operands, True
     while len(groups):
-        positions = number_in_groups(groups, elements.num_groups)
+        positions = positions_in_groups(groups, elements.num_groups)
         left = np.flatnonzero(positions % 2 == 0)
         right = np.full(len(left), ONE)
         places = np.cumsum(positions % 2 == 0) - 1
@@ -524,10 +444,10 @@ def _prefixes(reducer: Reducer, groups: np.ndarray, operands: np.ndarray, num_gr
     Of pairs first, then of single rows: at most two nodes for each row, at a depth of twice the logarithm.
     """
     result = np.full(len(groups), ONE)
-    right = np.flatnonzero(number_in_groups(groups, num_groups) % 2 == 1)
+    right = np.flatnonzero(positions_in_groups(groups, num_groups) % 2 == 1)
     if not len(right):
         return result
-    left = np.flatnonzero(number_in_groups(groups, num_groups) % 2 == 0)
+    left = np.flatnonzero(positions_in_groups(groups, num_groups) % 2 == 0)
     pairs = np.full(len(groups), ONE)
     # Nothing comes after a group's last pair.
     inner = right[:-1][groups[right[:-1]] == groups[np.minimum(right[:-1] + 1, len(groups) - 1)]]

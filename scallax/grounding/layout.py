@@ -6,8 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from scallax.grounding.dependencies import component_depths, needed_derivations
-from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.graph import (
+    Graph,
+    chain_singles,
+    inline_pairs,
+    leaf_ids,
+    negate_by_nodes,
+    negate_literals,
+    reachable,
+    resolve_aliases,
+    single_nodes,
+    split_fan_in,
+)
 from scallax.kernels.gates import Stage
+from scallax.kernels.runs import ranks, run_ids, run_starts
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
 # Rows of the tag array before the literals: the algebra's zero and one.
@@ -15,8 +28,7 @@ ZERO_ROW = 0
 ONE_ROW = 1
 FIRST_LITERAL_ROW = 2
 
-# More derivations of one node, or uses of one row, are split into trees of this width.
-_MAX_FAN_IN = 32
+# More uses of one row are split into trees of this width.
 _MAX_USES = 32
 # Rows of uses that a backward step sums at once.
 _USE_ROWS = (1, 2, 4, 8)
@@ -28,10 +40,13 @@ class GroundProgram:
     """Arrays that a provenance folds over; a pytree whose static data are small numbers, shared by many programs.
 
     The tag array has the rows zero, one, `literals` literals, then `num_heads` heads, `width` a tile. Lengths are
-    padded to size classes.
+    padded to size classes. Beside literals, the leaves are the complements of the literals `negated` (int32), in rows
+    after them.
 
     `tiles` folds, into each tile, rows of `width` derivations with the operands `left` and `right` (int32, rows of the
-    tag array); the branch of a step is a kind and a number of rows of `branches`.
+    tag array), and in tiles of the kinds `LITERALS` and `LINEAR` with `third` (empty if the provenance does not tell
+    these apart), where `right` and `third` are leaves; the branch of a step is a kind and a number of rows of
+    `branches`.
 
     `transpose` (empty if the algebra's gradient does not pass through tags) folds into tiles of a buffer `[zero,
     outputs, sums]` of cotangents: each place that uses a row contributes the cotangent at `uses` times the tag at
@@ -40,11 +55,12 @@ class GroundProgram:
 
     `literal_source` int32: position in the flattened inputs, or -1; `literal_prior` float32 `[2, literals]`: a value
     given as the sum of two floats, so that one array serves both precisions; `input_literal` int32 `[inputs]`: the
-    literal of an input, `literals` if it has none; `literal_count`: the true number. The last inputs are trained:
-    `slots` int32 `[trained inputs]` is the position of each one's logit, and `logit_groups` int32 `[logits]` says which
-    logits are normalised together by a softmax; those of -1 are independent, their probability is the sigmoid.
-    `exclusions` uint32 `[literals, words]`: the other members of a literal's exclusive group as a bit set (no words
-    without groups); `group_end`: last member of its group.
+    literal of an input, `literals` if it has none. The last inputs are trained: `slots` int32 `[trained inputs]` is the
+    position of each one's logit, and `logit_groups` int32 `[logits]` says which logits are normalised together by a
+    softmax; those of -1 are independent, their probability is the sigmoid.
+    `columns`, `column_of`, `words`: the columns of proofs, as `provenance.base.LiteralTable` says. `exclusions` uint32
+    `[literals, words]`: the other members of a literal's exclusive group as a set of columns (no words without groups);
+    `group_end`: last member of its group.
 
     `stages` are evaluated first, in order. The gates of each are further inputs of those after it and of the program,
     in this order, behind all others.
@@ -53,16 +69,20 @@ class GroundProgram:
     width: int
     branches: tuple[tuple[int, int], ...]
     use_rows: tuple[int, ...]
+    words: tuple[int, int, int, int, int]
     tiles: Schedule
     left: np.ndarray
     right: np.ndarray
+    third: np.ndarray
+    negated: np.ndarray
     outputs: np.ndarray
     literal_source: np.ndarray
     literal_prior: np.ndarray
     input_literal: np.ndarray
-    literal_count: np.ndarray
     slots: np.ndarray
     logit_groups: np.ndarray
+    columns: np.ndarray
+    column_of: np.ndarray
     exclusions: np.ndarray
     group_end: np.ndarray
     transpose: Schedule
@@ -80,23 +100,9 @@ class GroundProgram:
         return self.literal_source.shape[0]
 
     @property
-    def has_negation(self) -> bool:
-        return any(kind == COMPLEMENT for kind, _ in self.branches)
-
-    @property
-    def has_groups(self) -> bool:
-        return self.exclusions.shape[1] > 0
-
-
-@dataclass(slots=True)
-class _Graph:
-    """The part of the derivations that outputs depend on; node ids are dense, operands are codes."""
-
-    num_nodes: int
-    head: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    complement: np.ndarray  # complement[n]: node n is the negation of its one operand
+    def num_leaves(self) -> int:
+        """Rows before those of heads."""
+        return FIRST_LITERAL_ROW + self.num_literals + self.negated.shape[0]
 
 
 def lay_out(
@@ -118,27 +124,31 @@ def lay_out(
     microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in
     the derivations but for sorting.
     """
-    graph, outputs = _negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
-    graph, outputs = _resolve_aliases(graph, outputs)
-    graph = _split_fan_in(graph)
+    graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
+    graph, outputs = resolve_aliases(graph, outputs)
+    if LITERALS in block_rows:
+        graph, outputs = negate_literals(graph, outputs, len(literals))
+        graph, outputs = inline_pairs(chain_singles(graph), outputs)
+    graph = split_fan_in(graph)
     depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
-    order, literal_row_of = _number_literals(graph, literals, outputs)
+    order, negated, literal_row_of = _number_literals(graph, literals, outputs)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
 
     node_order = np.lexsort((np.arange(graph.num_nodes), fan_in, kind, cyclic, depth))
-    segment = _run_ids(depth[node_order], cyclic[node_order], kind[node_order])
+    segment = run_ids(depth[node_order], cyclic[node_order], kind[node_order])
     width = _tile_width(segment, fan_in[node_order], derivation_cost)
     tile, lane = _tiles(segment, width)
     num_tiles = int(tile[-1]) + 1 if len(tile) else 0
     num_literals = _padded(len(order))
-    base = FIRST_LITERAL_ROW + num_literals
+    negated = _pad(negated, _padded(len(negated)) if len(negated) else 0, 0)
+    base = FIRST_LITERAL_ROW + num_literals + len(negated)
     node_row = np.empty(graph.num_nodes, np.int64)
     node_row[node_order] = base + tile * width + lane
 
     fan_in_of_tile = np.zeros(num_tiles, np.int64)
     np.maximum.at(fan_in_of_tile, tile, fan_in[node_order])
-    first_nodes = node_order[_run_starts(tile)]
+    first_nodes = node_order[run_starts(tile)]
     blocks = _cut_into_blocks(fan_in_of_tile, kind[first_nodes], block_rows)
     tile_cyclic, tile_loop = _loops(depth[first_nodes], cyclic[first_nodes])
     tiles, tile_offset, size = _schedule(
@@ -148,13 +158,17 @@ def lay_out(
     # A derivation's place: its rank among those of its head gives the row of the tile, its head the lane.
     by_head = np.argsort(graph.head, kind="stable")
     rank = np.empty(len(by_head), np.int64)
-    rank[by_head] = _ranks(graph.head[by_head])
+    rank[by_head] = ranks(graph.head[by_head])
     head_row = node_row[graph.head] - base
     place = tile_offset[head_row // width] + rank * width + head_row % width
     left = np.full(_padded(size), ZERO_ROW, np.int32)
     right = np.full(_padded(size), ZERO_ROW, np.int32)
     left[place] = _operand_rows(graph.left, node_row, literal_row_of)
     right[place] = _operand_rows(graph.right, node_row, literal_row_of)
+    third = np.zeros(0, np.int32)
+    if graph.third is not None:
+        third = np.full(_padded(size), ONE_ROW, np.int32)
+        third[place] = _operand_rows(graph.third, node_row, literal_row_of)
     output_rows = _pad(_operand_rows(outputs, node_row, literal_row_of), _padded(len(outputs)), ZERO_ROW)
 
     uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
@@ -169,115 +183,33 @@ def lay_out(
         tiles=tiles,
         left=left,
         right=right,
+        third=third,
+        negated=negated,
         outputs=output_rows,
         num_heads=_padded(num_tiles) * width,
         **backward,
         **_literal_arrays(literals, order, num_literals, num_inputs),
+        **_column_arrays(graph, outputs, literals, order, num_literals),
         logit_groups=logit_groups.astype(np.int32),
     )
 
 
-def _negate_by_nodes(
-    derivations: Derivations, outputs: np.ndarray, used: np.ndarray, needed: np.ndarray
-) -> tuple[_Graph, np.ndarray]:
-    """The needed derivations and the outputs over dense node ids, with a complement node for each negated operand."""
-    left, right = derivations.left[used], derivations.right[used]
-    left_negated, right_negated = derivations.left_negated[used], derivations.right_negated[used]
-    negated = np.unique(np.concatenate([left[left_negated], right[right_negated]]))
-    left = np.where(left_negated, derivations.num_nodes + np.searchsorted(negated, left), left)
-    right = np.where(right_negated, derivations.num_nodes + np.searchsorted(negated, right), right)
-    head = np.concatenate([derivations.head[used], derivations.num_nodes + np.arange(len(negated))])
-    left = np.concatenate([left, negated])
-    right = np.concatenate([right, np.full(len(negated), ONE)])
-    complement = np.concatenate([np.zeros(derivations.num_nodes, bool), np.ones(len(negated), bool)])
-    keep = np.concatenate([needed, np.ones(len(negated), bool)])
-    return _compact(_Graph(len(keep), head, left, right, complement), keep, outputs)
-
-
-def _compact(graph: _Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
-    """The graph with only the nodes of `keep`, renumbered in order; derivations of others are dropped."""
-    new_id = np.cumsum(keep) - 1
-    kept = keep[graph.head]
-
-    def renumber(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands >= 0, new_id[np.maximum(operands, 0)], operands) if len(new_id) else operands
-
-    graph = _Graph(
-        int(keep.sum()),
-        new_id[graph.head[kept]],
-        renumber(graph.left[kept]),
-        renumber(graph.right[kept]),
-        graph.complement[keep],
-    )
-    return graph, renumber(outputs)
-
-
-def _resolve_aliases(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
-    """Replaces every node that is one operand, or nothing, by that operand or ZERO.
-
-    A chain of aliases that closes on itself derives nothing.
-    """
-    if not graph.num_nodes:
-        return graph, outputs
-    absent = (graph.left == ZERO) | (graph.right == ZERO)
-    absent &= ~graph.complement[graph.head]
-    graph = _Graph(graph.num_nodes, graph.head[~absent], graph.left[~absent], graph.right[~absent], graph.complement)
-    fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
-    target = np.arange(graph.num_nodes)
-    target[fan_in == 0] = ZERO
-    single = (fan_in[graph.head] == 1) & ~graph.complement[graph.head]
-    from_left = single & (graph.right == ONE)
-    from_right = single & (graph.left == ONE) & ~from_left
-    target[graph.head[from_left]] = graph.left[from_left]
-    target[graph.head[from_right]] = graph.right[from_right]
-    is_alias = target != np.arange(graph.num_nodes)
-    for _ in range(graph.num_nodes.bit_length() + 1):
-        target = np.where(target >= 0, target[np.maximum(target, 0)], target)
-    # What still points at an alias went round a cycle of aliases.
-    target[(target >= 0) & is_alias[np.maximum(target, 0)]] = ZERO
-
-    def resolve(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands >= 0, target[np.maximum(operands, 0)], operands)
-
-    resolved = _Graph(graph.num_nodes, graph.head, resolve(graph.left), resolve(graph.right), graph.complement)
-    return _compact(resolved, ~is_alias, resolve(outputs))
-
-
-def _split_fan_in(graph: _Graph) -> _Graph:
-    """Nodes with many derivations become trees of nodes with at most `_MAX_FAN_IN`."""
-    while True:
-        order = np.argsort(graph.head, kind="stable")
-        head = graph.head[order]
-        fan_in = np.bincount(head, minlength=graph.num_nodes)
-        wide = fan_in[head] > _MAX_FAN_IN
-        if not wide.any():
-            return graph
-        # One new node for each chunk of derivations of a wide head.
-        chunk = _run_ids(head[wide], _ranks(head[wide]) // _MAX_FAN_IN)
-        parts = graph.num_nodes + chunk
-        first = _run_starts(chunk)
-        new_head = head.copy()
-        new_head[wide] = parts
-        num_parts = len(first)
-        graph = _Graph(
-            graph.num_nodes + num_parts,
-            np.concatenate([new_head, head[wide][first]]),
-            np.concatenate([graph.left[order], parts[first]]),
-            np.concatenate([graph.right[order], np.full(num_parts, ONE)]),
-            np.concatenate([graph.complement, np.zeros(num_parts, bool)]),
-        )
-
-
-def _number_literals(graph: _Graph, literals: Literals, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The literals in use, members of a group side by side, and the row of every literal."""
-    operands = np.concatenate([graph.left, graph.right, outputs])
-    used = np.unique(operand_literal(operands[operands <= literal_operand(0)]))
+def _number_literals(
+    graph: Graph, literals: Literals, outputs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The literals in use, members of a group side by side; places in it of those negated; the row of every leaf."""
+    used, complements = np.divmod(leaf_ids(graph, outputs), max(len(literals), 1))[::-1]
+    negated = np.unique(used[complements > 0])
+    used = np.unique(used)
     group = literals.group[used]
     # Independent literals keep their order before all groups.
     order = used[np.lexsort((used, group))]
-    row = np.full(len(literals), ZERO_ROW, np.int64)
+    place = np.zeros(len(literals), np.int64)
+    place[order] = np.arange(len(order))
+    row = np.full(2 * len(literals), ZERO_ROW, np.int64)
     row[order] = FIRST_LITERAL_ROW + np.arange(len(order))
-    return order, row
+    row[len(literals) + negated] = FIRST_LITERAL_ROW + _padded(len(order)) + np.arange(len(negated))
+    return order, place[negated], row
 
 
 def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
@@ -288,12 +220,12 @@ def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.nd
     return rows
 
 
-def _kinds(graph: _Graph) -> np.ndarray:
-    """The kind of each node; swaps operands so that a literal stands on the right of a node."""
-    swap = (graph.left < 0) & (graph.right >= 0)
-    graph.left, graph.right = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
+def _kinds(graph: Graph) -> np.ndarray:
+    """The kind of each node, by the most general of its derivations."""
+    single = single_nodes(graph)
+    of_one = (graph.left < 0) | (single[np.maximum(graph.left, 0)] if len(single) else False)
     kind = np.zeros(graph.num_nodes, np.int64)
-    np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(graph.left >= 0, LINEAR, LITERALS)))
+    np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(of_one, LITERALS, LINEAR)))
     kind[graph.complement] = COMPLEMENT
     return kind
 
@@ -314,14 +246,14 @@ def _tile_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float)
 
 def _tiles(segment: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Tile and lane of each node, given nodes in order of their segments: a tile never crosses segments."""
-    rank = _ranks(segment)
-    return _run_ids(segment, rank // width), rank % width
+    rank = ranks(segment)
+    return run_ids(segment, rank // width), rank % width
 
 
 def _loops(depth: np.ndarray, cyclic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For tiles in order: on a cycle, and on the last tile of a depth's cycles the index of their first (else -1)."""
     loop = np.full(len(depth), -1, np.int64)
-    starts = _run_starts(_run_ids(depth, cyclic))
+    starts = run_starts(run_ids(depth, cyclic))
     ends = np.concatenate([starts[1:], [len(depth)]]) - 1
     loop[ends[cyclic[starts]]] = starts[cyclic[starts]]
     return cyclic, loop
@@ -358,7 +290,7 @@ def _schedule(
     tile = blocks.tile
     rows = np.array([count for _, count in blocks.branches], np.int64)[blocks.branch]
     offset = np.cumsum(rows * width) - rows * width
-    starts = _run_starts(tile)
+    starts = run_starts(tile)
     begins = np.zeros(len(tile), bool)
     begins[starts] = True
     ends = np.roll(begins, -1)
@@ -476,13 +408,13 @@ def _sum_in_tiles(group: np.ndarray, lane: np.ndarray, num_groups: int, width: i
     order = np.lexsort((source, lane, group))
     group, lane, source = group[order], lane[order], source[order]
     while True:
-        rank = _ranks(group * width + lane)
+        rank = ranks(group * width + lane)
         if not len(rank) or rank.max() < _MAX_USES:
             break
-        chunk = _run_ids(group, lane, rank // _MAX_USES)
-        starts = _run_starts(chunk)
+        chunk = run_ids(group, lane, rank // _MAX_USES)
+        starts = run_starts(chunk)
         # Chunks of a group fill tiles of their own, lane by lane.
-        part = _ranks(group[starts])
+        part = ranks(group[starts])
         levels.append((group, part[chunk], rank % _MAX_USES, source, group[starts], part))
         group, lane, source = group[starts], lane[starts], -1 - np.arange(len(starts))
     counts = np.zeros((len(levels) + 1, num_groups), np.int64)
@@ -538,25 +470,80 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
         "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(prior - high, num_literals)]),
         "input_literal": input_literal,
         "slots": _pad(parameter[trained], num_slots, 0),
-        "literal_count": np.int32(len(order)),
-        "exclusions": _exclusions(group, num_literals),
         "group_end": is_end,
     }
 
 
-def _exclusions(group: np.ndarray, num_literals: int) -> np.ndarray:
-    """For each literal the bit set of the others of its group, uint32 `[literals, words]`."""
-    members = np.flatnonzero(group >= 0)
+def _column_arrays(graph: Graph, outputs: np.ndarray, literals: Literals, order: np.ndarray, num_literals: int) -> dict:
+    """Columns for the polarities in which literals may occur in proofs, and the exclusions as sets of columns."""
+    if graph.third is None:
+        return {
+            "words": (0, 0, 0, 0, 0),
+            "columns": np.zeros(0, np.int32),
+            "column_of": np.full((2, num_literals), -1, np.int32),
+            "exclusions": np.zeros((num_literals, 0), np.uint32),
+        }
+    positive, negated = _polarities(graph, outputs, len(literals))
+    positive, negated = positive[order], negated[order]
+    both = np.flatnonzero(positive & negated)
+    num_both = _num_words(len(both))
+    only = [np.flatnonzero(positive & ~negated), np.flatnonzero(negated & ~positive)]
+    counts = [
+        _padded(32 * num_both + len(place)) if len(place) else _padded(len(both)) if len(both) else 0 for place in only
+    ]
+    words = [max(1, -(-counts[0] // 32)), -(-counts[1] // 32)]
+    columns = np.full(32 * sum(words), -1, np.int64)
+    for first, literals_only in zip((0, 32 * words[0]), only, strict=True):
+        if len(both):
+            columns[first : first + len(both)] = both
+        start = first + 32 * num_both
+        columns[start : start + len(literals_only)] = literals_only
+    column_of = np.full((2, num_literals), -1, np.int32)
+    for polarity, (start, stop) in enumerate(((0, 32 * words[0]), (32 * words[0], len(columns)))):
+        used = start + np.flatnonzero(columns[start:stop] >= 0)
+        column_of[polarity, columns[used]] = used
+    return {
+        "words": (words[0], num_both, words[1], counts[0], counts[1]),
+        "columns": columns.astype(np.int32),
+        "column_of": column_of,
+        "exclusions": _exclusions(literals.group[order], column_of[0], words[0]),
+    }
+
+
+def _polarities(graph: Graph, outputs: np.ndarray, num_literals: int) -> tuple[np.ndarray, np.ndarray]:
+    """In which polarities each literal may occur in a proof: below a complement of a node, in both."""
+    leaves = leaf_ids(graph, outputs)
+    occurs = np.zeros(2 * num_literals, bool)
+    occurs[leaves] = True
+    below = reachable(graph.num_nodes, graph.head, graph.left, graph.right, graph.left[graph.complement[graph.head]])
+    assert graph.third is not None
+    used = below[graph.head]
+    inside = leaf_ids(
+        Graph(0, graph.head[used], graph.left[used], graph.right[used], graph.complement, graph.third[used]),
+        outputs[:0],
+    )
+    occurs[inside] = True
+    occurs[(inside + num_literals) % (2 * num_literals) if num_literals else inside] = True
+    return occurs[:num_literals], occurs[num_literals:]
+
+
+def _num_words(count: int) -> int:
+    return -(-_padded(count) // 32) if count else 0
+
+
+def _exclusions(group: np.ndarray, column: np.ndarray, num_words: int) -> np.ndarray:
+    """For each literal the bit set of the columns of the others of its group, uint32 `[literals, words]`."""
+    members = np.flatnonzero((group >= 0) & (column[: len(group)] >= 0))
     if len(members) == 0 or np.bincount(group[members]).max() < 2:
-        return np.zeros((num_literals, 0), np.uint32)
-    num_words = -(-num_literals // 32)
+        return np.zeros((len(column), 0), np.uint32)
+    place = column[members]
     groups, inverse = np.unique(group[members], return_inverse=True)
-    bits = np.uint32(1) << (members % 32).astype(np.uint32)
+    bits = np.uint32(1) << (place % 32).astype(np.uint32)
     whole = np.zeros((len(groups), num_words), np.uint32)
-    np.bitwise_or.at(whole, (inverse, members // 32), bits)
-    exclusions = np.zeros((num_literals, num_words), np.uint32)
+    np.bitwise_or.at(whole, (inverse, place // 32), bits)
+    exclusions = np.zeros((len(column), num_words), np.uint32)
     exclusions[members] = whole[inverse]
-    exclusions[members, members // 32] &= ~bits
+    exclusions[members, place // 32] &= ~bits
     return exclusions
 
 
@@ -579,28 +566,3 @@ def _fill(length: int, place: np.ndarray, values: np.ndarray, fill: int) -> np.n
 
 def _pad_float(values: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([values.astype(np.float32), np.zeros(length - len(values), np.float32)])
-
-
-def _ranks(keys: np.ndarray) -> np.ndarray:
-    """For keys in runs: the place of each element in its run, from 0."""
-    if not len(keys):
-        return np.zeros(0, np.int64)
-    starts = _run_starts(keys)
-    return np.arange(len(keys)) - np.repeat(starts, np.diff(np.concatenate([starts, [len(keys)]])))
-
-
-def _run_starts(keys: np.ndarray) -> np.ndarray:
-    """For keys in runs: the index of the first element of each run."""
-    if not len(keys):
-        return np.zeros(0, np.int64)
-    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-
-
-def _run_ids(*keys: np.ndarray) -> np.ndarray:
-    """For rows in runs of equal keys: 0 for the first run, 1 for the next, ..."""
-    if not len(keys[0]):
-        return np.zeros(0, np.int64)
-    changes = np.zeros(len(keys[0]) - 1, bool)
-    for key in keys:
-        changes |= key[1:] != key[:-1]
-    return np.concatenate([[0], np.cumsum(changes)])

@@ -8,7 +8,7 @@ import numpy as np
 
 from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.derivations import ONE
-from scallax.grounding.elements import Elements, Reducer, Results, number_values
+from scallax.grounding.folds import Elements, Reducer, Results
 from scallax.kernels.gates import CATEGORICAL, HEAVIEST, LIGHTEST, NORMALIZE, SOFTMAX, UNIFORM
 from scallax.kernels.rows import RowTable, expand_ranges, hash_rows
 
@@ -103,7 +103,7 @@ def share_weights(reducer: Reducer, elements: Elements) -> Results:
     if not len(open_elements):
         return fixed
     kind = NORMALIZE if reducer.reduce.op == "normalize" else SOFTMAX
-    shares = reducer.builder.add_shares(open_elements.operands, number_values(open_elements.groups), kind)
+    shares = reducer.builder.add_shares(open_elements.operands, _renumber(open_elements.groups), kind)
     return _join_results(fixed, Results(open_elements.groups, open_elements.values, [shares]))
 
 
@@ -135,8 +135,12 @@ def _gates(
     # The same whatever else is ground and evaluated.
     rule = np.full(len(elements), reducer.rule, np.int64)
     names = (hash_rows([rule, elements.groups, elements.positions], len(elements)) >> np.uint64(33)).astype(np.int64)
-    groups = number_values(elements.groups)
+    groups = _renumber(elements.groups)
     return reducer.builder.add_gates(elements.operands, groups, order, names, places, first, end)
+
+
+def _renumber(groups: np.ndarray) -> np.ndarray:
+    return np.unique(groups, return_inverse=True)[1].reshape(-1)
 
 
 def _kept(elements: Elements) -> Results:

@@ -50,6 +50,7 @@ def plan(
         derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
         variants=program.variants,
         terms=program.terms,
+        library=program.library,
     )
 
 

@@ -16,17 +16,25 @@ Tags = PyTree[Array]
 class LiteralTable:
     """The literals of a program, for one evaluation.
 
-    `exclusions` are bit sets of the other members of a literal's exclusive group (no words if there are no groups);
-    members stand side by side, and `group_end` marks the last one (an independent literal is its own last). `count` is
-    the true number of literals, the rest is padding.
+    Proofs have a column for each polarity in which a literal may occur: `columns` is the literal of each (-1: padding),
+    first `words[0]` words of positive columns, then `words[2]` of negated ones; in the first `words[1]` words of both,
+    equal columns are one literal; the last two of `words` count the columns of each kind in use. `column_of` is the
+    positive and the negated column of each literal, -1 for none.
+    `negated` are the literals whose complements are leaves.
+
+    `exclusions` are bit sets, over positive columns, of the other members of a literal's exclusive group (no words if
+    there are no groups); members stand side by side, and `group_end` marks the last one (an independent literal is its
+    own last).
     """
 
     probabilities: Float[Array, "literals batch"]
     present: Bool[Array, "literals batch"]
     exclusions: UInt32[Array, "literals words"]
     group_end: Bool[Array, " literals"]
-    count: Int[Array, ""]
-    has_negation: bool
+    columns: Int[Array, " columns"]
+    column_of: Int[Array, "2 literals"]
+    negated: Int[Array, " negated"]
+    words: tuple[int, int, int, int, int]
 
 
 class AbstractProvenance(ABC):
@@ -83,7 +91,14 @@ class AbstractProvenance(ABC):
 
     @abstractmethod
     def leaf_tags(self, literals: LiteralTable) -> Tags:
-        """Tags of zero, one and every literal, in this order; an absent literal is zero."""
+        """Tags of zero, one, every literal and the complement of every literal in `negated`, in this order.
+
+        An absent literal is zero.
+        """
+
+    def widen(self, leaves: Tags) -> Tags:
+        """Tags of leaves as tags of nodes, where these have axes of another length."""
+        return leaves
 
     @property
     @abstractmethod
@@ -107,6 +122,7 @@ class AbstractProvenance(ABC):
     ) -> Tags:
         """`total` `[width, ..., batch]` joined with the conjunctions of each row of `left` and `right`.
 
+        For the kinds `LITERALS` and `LINEAR` each row has two operands in `right`, leaves as `leaf_tags` gives them.
         For the kind `COMPLEMENT`: the negation of `left[0]`.
         """
 
