@@ -1,6 +1,7 @@
 """Aggregates that choose or share by weights, over uncertain tuples, against plain NumPy and enumerated worlds."""
 
 import itertools
+import json
 from collections import Counter
 
 import jax
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 
 from scallax.answers import Options, answer
+from scallax.context import Context
 from scallax.engine import analyse_program
-from scallax.errors import GroundingError, UnsupportedError
-from scallax.grounded import restore, store
+from scallax.errors import CheckpointError, GroundingError, UnsupportedError
+from scallax.grounded import ground, provenance_of
 from scallax.mappings import InputMapping
 from scallax.reasoner import Reasoner
 from scallax.source import Source
+from scallax.stored import program_data, read_program
 
 # Under all of these an input weighs its probability.
 PROVENANCES = ["minmaxprob", "diffaddmultprob", "difftopkproofs", "diffexact"]
@@ -241,15 +244,18 @@ def test_draws_are_of_what_holds_and_the_same_for_all_samples():
     np.testing.assert_array_equal(alone[1][0], results["by_weight"][1][0])
 
 
-def test_a_stored_grounding_has_its_stages():
+def test_stages_are_stored_and_checked():
     program = "rel best(x) = x := top<1>(x: f(1, x))\nrel share(x) = x := softmax(x: best(x) or f(2, x))"
-    function = reasoner("difftopkproofs", program, ["best", "share"])
-    stored = store(function._grounded)
-    again = Reasoner.__new__(Reasoner)
-    again._start(restore(function.specification, stored))
-    for name, (tuples, values) in function(f=SAMPLES).items():
-        assert again(f=SAMPLES)[name][0] == tuples
-        np.testing.assert_array_equal(again(f=SAMPLES)[name][1], values)
+    specification = reasoner("difftopkproofs", program, ["best", "share"]).specification
+    compiled = ground(specification).program(provenance_of(specification))
+    assert len(compiled.stages) == 2
+    data, arrays = program_data(compiled)
+    again = read_program(json.loads(json.dumps(data)), arrays)
+    jax.tree.map(np.testing.assert_array_equal, again, compiled)
+    gates = np.array(arrays["stages.1.gates.members"])
+    gates[0] = 1000
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_program(data, arrays | {"stages.1.gates.members": gates})
 
 
 def test_trained_probabilities_are_weighed():
@@ -312,6 +318,17 @@ def test_weighted_sums_of_what_was_chosen():
     text = "rel s = {0.2::1.0, 0.6::2.0}\nrel t(x) = x := top(x: s(x))\nrel out(x) = x := weighted_sum!(x: t(x))"
     (found,) = answer(analyse_program([Source(text)]), ["out"], Options("minmaxprob"))
     assert found.tuples == [(pytest.approx(1.2),)]
+
+
+def test_weighted_sums_in_a_context():
+    context = Context(provenance="topkproofs", k=3)
+    context.add_relation("s", float)
+    context.add_facts("s", [(0.25, (4.0,)), (0.5, (8.0,))])
+    context.add_rule("out(x) = x := weighted_sum(y: s(y))")
+    context.run()
+    # 0.25 times 4 and 0.5 times 8, in each of four worlds.
+    expected = {0.0: 0.75 * 0.5, 1.0: 0.25 * 0.5, 4.0: 0.75 * 0.5, 5.0: 0.25 * 0.5}
+    assert {values[0]: tag for tag, values in context.relation("out")} == pytest.approx(expected)
 
 
 def test_weighted_sums_of_inputs_are_refused():
