@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from scallax.declaring import foreign_predicate as foreign_predicate
     from scallax.explanation import explain_plan as explain_plan
     from scallax.grounding.limits import Limits as Limits
+    from scallax.literals import Literal as Literal
     from scallax.mappings import InputMapping as InputMapping
+    from scallax.provenance import Provenance as Provenance
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.specification import Specification as Specification
     from scallax.tables import CsvFile as CsvFile
@@ -67,6 +69,8 @@ _HOMES = {
     "GenericTypeParameter": "scallax.types",
     "InputMapping": "scallax.mappings",
     "Limits": "scallax.grounding.limits",
+    "Literal": "scallax.literals",
+    "Provenance": "scallax.provenance",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
     "Table": "scallax.tables",

@@ -11,6 +11,7 @@ from scallax.engine import GivenFacts, compile_outputs, ground_program
 from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.files import read_facts
 from scallax.grounding.fixpoint import Grounding
+from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
@@ -18,6 +19,7 @@ from scallax.weighing import constant_weights
 
 if TYPE_CHECKING:  # discrete programs do without JAX
     from scallax.computation import Computation
+    from scallax.provenance import ObjectProvenance
 
 # The provenances whose tags are no numbers: they are answered without JAX.
 DISCRETE = ("unit", "bool")
@@ -105,6 +107,7 @@ class Certain:
 
     uses_tags = False
     respects_groups = False
+    absorbs_certainty = True
     is_ordered = False
 
     def prior(self, tag: float | bool) -> float | None:
@@ -142,7 +145,9 @@ def _answer_numbers(
 ) -> list[Answer]:
     # JAX takes a second to import, and discrete programs do without.
     from scallax.batch import Arguments, Signature, evaluate_batch
-    from scallax.provenance import resolve_provenance
+    from scallax.interpretation import most_proofs
+    from scallax.plausibility import check_domain
+    from scallax.provenance import AbstractProvenance, ObjectProvenance, Proofs, resolve_provenance
 
     provenance = resolve_provenance(
         options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions
@@ -158,7 +163,14 @@ def _answer_numbers(
         limits=options.limits,
         weigh=constant_weights(provenance),
     )
+    check_domain(provenance.domain, program, grounding.literals)
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in names)])
+    if isinstance(provenance, ObjectProvenance):
+        return _interpret(outputs, grounding, provenance, compile_outputs(grounding, provenance, operands))
+    assert isinstance(provenance, AbstractProvenance)
+    if options.provenance == "probproofs":
+        k = most_proofs(compile_outputs(grounding, ObjectProvenance(provenance.name, Proofs()), operands))
+        provenance = replace(provenance, k=k)  # pyright: ignore[reportArgumentType]
     tags = np.zeros(0, np.float32)
     if len(operands):
         compiled = compile_outputs(grounding, provenance, operands)
@@ -167,6 +179,26 @@ def _answer_numbers(
     if provenance.refusal is not None and np.isnan(tags).any():
         raise UnsupportedError(provenance.refusal)
     return _split(outputs, grounding, tags)
+
+
+def _interpret(
+    outputs: Sequence[ir.Relation], grounding: Grounding, provenance: "ObjectProvenance", compiled: GroundProgram
+) -> list[Answer]:
+    """The tuples that hold, with their numbers unless these are only whether they do."""
+    from scallax.interpretation import ABSENT, interpret
+
+    semiring = provenance.semiring
+    tags = interpret(semiring, compiled, [])
+    answers, start = [], 0
+    for relation in outputs:
+        tuples = grounding.tuples(relation.name)
+        found = [
+            (t, tag) for t, tag in zip(tuples, tags[start : start + len(tuples)], strict=True) if tag is not ABSENT
+        ]
+        numbers = None if semiring.output_dtype is np.bool_ else [float(semiring.recover(tag)) for _, tag in found]
+        answers.append(Answer(relation, [values for values, _ in found], numbers))
+        start += len(tuples)
+    return answers
 
 
 def _split(outputs: Sequence[ir.Relation], grounding: Grounding, tags: np.ndarray) -> list[Answer]:
@@ -186,16 +218,24 @@ def compute(
     """The tags of all tuples of `outputs` as a function of those of the `given` facts that are inputs. Imports JAX."""
     # As above.
     from scallax.computation import Computation
-    from scallax.provenance import resolve_provenance
+    from scallax.provenance import AbstractProvenance, resolve_provenance
 
+    provenance = resolve_provenance(
+        options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions
+    )
+    if not isinstance(provenance, AbstractProvenance):
+        hint = "give numbers, or choose a provenance of probabilities, such as `difftopkproofs`"
+        raise UnsupportedError(
+            Diagnostic(f"`{provenance.name}` has no derivatives: it takes no arrays for tags", hint=hint)
+        )
     relations = {relation.name: relation for relation in program.relations}
     check_outputs(outputs, relations)
     return Computation(
         program,
         [relations[name] for name in outputs],
         [*file_facts(program), *given],
-        resolve_provenance(options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions),
-        uniform_choices=options.wmc_with_disjunctions,
+        provenance,
+        uniform_choices=provenance.counts_groups,
         iter_limit=options.iter_limit,
         limits=options.limits,
     )

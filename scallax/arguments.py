@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+from scallax.domains import Domain
 from scallax.errors import Diagnostic, InputError
 from scallax.mappings import Entries, InputMapping, is_finite_number, is_value, read_entries, read_tuple, show_tuple
 from scallax.source import Source
@@ -52,12 +53,15 @@ def specify(
     retain_topk: Mapping[str, int] | None,
     iter_limit: int | None,
     early_discard: bool | None,
-    uses_tags: bool,
+    custom: str | None,
+    seed: int,
+    takes_tagged_facts: bool,
+    domain: Domain,
 ) -> Specification:
     """The arguments in normal form; tuples are as given, not yet fitted to column types.
 
-    Relations are sorted by name. `file` is the text of the file; `uses_tags` is that of the provenance. `outputs` is
-    empty where none are named.
+    Relations are sorted by name. `file` is the text of the file; `takes_tagged_facts` and `domain` are those of the
+    provenance. `outputs` is empty where none are named.
     """
     if program is not None and not isinstance(program, str):
         raise InputError(f"`program` is a {type(program).__name__}; it must be the program's text")
@@ -74,6 +78,9 @@ def specify(
         if flag is not None and not isinstance(flag, bool):
             raise InputError(f"`{name}` is {flag!r}; it must be True, False or None")
     _check_count("k", k, 1)
+    _check_count("seed", seed, 0)
+    if seed >= 1 << 32:
+        raise InputError(f"`seed` is {seed}; it must be below 2^32")
     for name, count, least in (("train_k", train_k, 1), ("test_k", test_k, 1), ("iter_limit", iter_limit, 0)):
         if count is not None:
             _check_count(name, count, least)
@@ -83,7 +90,7 @@ def specify(
         relations=tuple(_read_relation(item) for item in relations or ()),
         rules=_read_names(rules, "rules"),
         facts=tuple(
-            (relation, _read_facts(relation, elements, uses_tags and relation not in untagged))
+            (relation, _read_facts(relation, elements, takes_tagged_facts and relation not in untagged, domain))
             for relation, elements in sorted((facts or {}).items())
         ),
         provenance=provenance,
@@ -99,6 +106,8 @@ def specify(
         keyed=keyed,
         iter_limit=iter_limit,
         early_discard=early_discard,
+        custom=custom,
+        seed=seed,
     )
 
 
@@ -188,7 +197,9 @@ def _read_input_mappings(
     return tuple(sorted(read.items()))
 
 
-def _read_facts(relation: str, elements: Iterable, tagged: bool) -> tuple[tuple[Tag, tuple[Value, ...]], ...]:
+def _read_facts(
+    relation: str, elements: Iterable, tagged: bool, domain: Domain
+) -> tuple[tuple[Tag, tuple[Value, ...]], ...]:
     if isinstance(elements, str) or not isinstance(elements, Iterable):
         raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
     facts = []
@@ -203,6 +214,8 @@ def _read_facts(relation: str, elements: Iterable, tagged: bool) -> tuple[tuple[
             tag, element = element
             if tag is not None and not isinstance(tag, bool) and not is_finite_number(tag):
                 raise InputError(f"{what} has the tag {tag!r}; it must be a finite number, a bool or None")
+            if tag is not None and not domain.admits(tag):
+                raise InputError(f"{what} has the tag {tag!r}; it must be {domain.value}")
         values = read_tuple(element if isinstance(element, tuple) else (element,), what.removesuffix(","))
         facts.append((tag if tag is None or isinstance(tag, bool) else float(tag), values))
     return tuple(facts)

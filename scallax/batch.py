@@ -2,18 +2,22 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from scallax import evaluate as evaluation
+from scallax.errors import UnsupportedError
 from scallax.grounding.layout import GroundProgram
+from scallax.interpretation import ABSENT
 from scallax.mappings import Retention
 from scallax.provenance import AbstractProvenance
 
@@ -100,12 +104,12 @@ def pull_back_batch(
 
 
 def output_dtype(signature: Signature, arguments: Arguments) -> DTypeLike:
-    """Bool for a discrete provenance, else the inputs' float dtype, without inputs that of the logits.
+    """That of a discrete provenance, else the inputs' float dtype, without inputs that of the logits.
 
     Float32 or float64, the wider, if they differ.
     """
-    if signature.provenance.is_discrete:
-        return jnp.bool_
+    if signature.provenance.output_dtype is not None:
+        return signature.provenance.output_dtype
     dtypes = {jnp.dtype(array.dtype) for array in arguments.arrays or arguments.logits if _is_float(array)}
     return dtypes.pop() if len(dtypes) == 1 else _computing_dtype(arguments)
 
@@ -136,6 +140,28 @@ def retained(retention: Retention, values: Float[Array, "batch ..."]) -> Bool[Ar
         rank = jnp.argsort(order, axis=axis)
         kept &= (rank < retention.k).reshape(values.shape)
     return kept
+
+
+def read_samples(arrays: Sequence[ArrayLike], retentions: Sequence[Retention | None]) -> list[list[Any]]:
+    """For each sample the entries of all arrays, one after the other: numbers, traced ones if they are traced.
+
+    ABSENT for entries that are not retained. Without arrays, one sample. UnsupportedError for retention of traced ones.
+    """
+    if not arrays:
+        return [[]]
+    samples: list[list[Any]] = [[] for _ in range(arrays[0].shape[0])]
+    for array, retention in zip(arrays, retentions, strict=True):
+        flat = array.reshape(array.shape[0], math.prod(array.shape[1:]))
+        is_traced = isinstance(array, Tracer)
+        if is_traced and retention is not None:
+            raise UnsupportedError("which inputs are retained depends on their values, and they are traced")
+        kept = None if retention is None else np.asarray(retained(retention, jnp.asarray(array))).reshape(flat.shape)
+        entries = flat if is_traced else np.asarray(flat).tolist()
+        for sample, values in enumerate(samples):
+            for entry in range(flat.shape[1]):
+                exists = kept is None or kept[sample, entry]
+                values.append((flat[sample, entry] if is_traced else entries[sample][entry]) if exists else ABSENT)
+    return samples
 
 
 def _columns(

@@ -97,8 +97,10 @@ def read(path: str | Path) -> Artifact:
         return read_directory(path, _read_orbax)
 
 
-def load(path: str | Path, *, foreign: Sequence[ForeignItem] = ()) -> Any:
-    """The reasoner that was saved, with its parameters: nothing is needed but the functions of Python that it uses.
+def load(path: str | Path, *, foreign: Sequence[ForeignItem] = (), custom_provenance: object = None) -> Any:
+    """The reasoner that was saved, with its parameters.
+
+    Nothing else is needed but the functions of Python that it uses and a user's own provenance.
 
     A `scallax.Reasoner` if one was saved, and a Flax module, `scallax.nn.Reasoner`, if a module of Flax or torch was.
     CheckpointError if `foreign` lacks something, or has it with another signature. With a stored grounding nothing of
@@ -106,7 +108,7 @@ def load(path: str | Path, *, foreign: Sequence[ForeignItem] = ()) -> Any:
     """
     artifact = read(path)
     with _located(path):
-        reasoner = reasoner_of(artifact, foreign)
+        reasoner = reasoner_of(artifact, foreign, custom_provenance=custom_provenance)
     return reasoner if artifact.door == "reasoner" else _import_nn().Reasoner(reasoner)
 
 
@@ -121,21 +123,29 @@ def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
     return artifact
 
 
-def reasoner_of(artifact: Artifact, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None) -> Reasoner:
+def reasoner_of(
+    artifact: Artifact,
+    foreign: Sequence[ForeignItem] = (),
+    *,
+    limits: Limits | None = None,
+    custom_provenance: object = None,
+) -> Reasoner:
     """The reasoner that an artifact is, with its parameters; not grounded again if its grounding is stored.
 
-    `foreign` are the functions of Python and the like that its program uses, `limits` those of grounding again.
+    `foreign` are the functions of Python and the like that its program uses, `limits` those of grounding again; a
+    user's provenance must be given again.
 
-    CheckpointError if it is of a larger model, or its parameters are not those of its program.
+    CheckpointError if it is not, if the artifact is of a larger model, or its parameters are not those of its program.
     """
     if set(artifact.specifications) != {""}:
         hint = "scallax.checkpoint.restore gives a model its values, scallax.checkpoint.read shows them"
         raise CheckpointError(Diagnostic(f"this is {_show_model(artifact)}, not one reasoner", hint=hint))
     specification = artifact.specifications[""]
     if "" in artifact.grounds:
-        reasoner = Reasoner.from_stored(specification, artifact.grounds[""], foreign)
+        reasoner = Reasoner.from_stored(specification, artifact.grounds[""], foreign, custom_provenance)
     else:
-        reasoner = Reasoner.from_json(specification.to_json(), foreign, limits=limits)
+        text = specification.to_json()
+        reasoner = Reasoner.from_json(text, foreign, limits=limits, custom_provenance=custom_provenance)
     tensors = {n: a for n, a in artifact.tensors.items() if not n.startswith(OPTIMIZER)}
     try:
         return reasoner.with_parameters(tensors)

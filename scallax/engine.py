@@ -9,14 +9,16 @@ import numpy as np
 from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.compilation import compile_circuit
+from scallax.domains import Domain
+from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import Weigh
-from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
-from scallax.grounding.gates import GateSet, find_stages, pad_gates
+from scallax.grounding.gates import GateSet, GateStage, find_stages, pad_gates
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
-from scallax.kernels.gates import Stage
+from scallax.kernels.gates import RANGE, Stage
 from scallax.library import BUILT_IN, Library
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
@@ -25,7 +27,7 @@ from scallax.source import Source
 from scallax.values import Value, ValueType
 
 if TYPE_CHECKING:  # grounding does not wait for JAX
-    from scallax.provenance.base import AbstractProvenance
+    from scallax.provenance.base import AbstractSemantics
 
 
 class TagReading(Protocol):
@@ -36,6 +38,9 @@ class TagReading(Protocol):
 
     @property
     def respects_groups(self) -> bool: ...
+
+    @property
+    def absorbs_certainty(self) -> bool: ...
 
     @property
     def is_ordered(self) -> bool: ...
@@ -113,6 +118,14 @@ def ground_program(
     )
 
 
+def tag_facts(
+    program: ir.Program, provenance: TagReading, given: Sequence[GivenFacts], parameters: Parameters = NO_PARAMETERS
+) -> list[tuple[str, FactSet]]:
+    """The facts of the program, then the given ones, with the operands that `ground_program` gives them."""
+    table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
+    return [(relation, FactSet(tuples, operands)) for relation, tuples, operands in table.add_all(program, given)]
+
+
 def compile_plan(
     program: ir.Program,
     provenance: TagReading,
@@ -147,7 +160,7 @@ def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -
 
 def compile_outputs(
     grounding: Grounding,
-    provenance: "AbstractProvenance",
+    provenance: "AbstractSemantics",
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
@@ -161,13 +174,14 @@ def compile_derivations(
     derivations: Derivations,
     literals: Literals,
     gate_sets: Sequence[GateSet],
-    provenance: "AbstractProvenance",
+    provenance: "AbstractSemantics",
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
     """`compile_outputs` of the parts of a grounding."""
     num_inputs = int(literals.source.max(initial=-1)) + 1
     stages = find_stages(derivations, gate_sets, operands)
+    _check_stages(stages, provenance)
     if not stages:
         return _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups)
     # What is trained has the same places among the inputs of all stages.
@@ -186,6 +200,25 @@ def compile_derivations(
     return replace(program, slots=slots, stages=tuple(compiled))
 
 
+def _check_stages(stages: Sequence[GateStage], provenance: "AbstractSemantics") -> None:
+    """UnsupportedError if a provenance has no weights, or shares are asked of one whose tags are no probabilities."""
+    if not stages:
+        return
+    hint = "choose a provenance of probabilities, such as `topkproofs`"
+    if not provenance.has_weights:
+        raise UnsupportedError(
+            Diagnostic(
+                f"aggregates that choose by weight need numbers, and tags of `{provenance.name}` are none", None, hint
+            )
+        )
+    if provenance.domain is not Domain.PROBABILITY and any(np.any(stage.gates.kinds != RANGE) for stage in stages):
+        raise UnsupportedError(
+            Diagnostic(
+                f"`normalize` and `softmax` share probabilities, and tags of `{provenance.name}` are none", None, hint
+            )
+        )
+
+
 def _with_trained_inputs(literals: Literals, num_inputs: int) -> tuple[Literals, np.ndarray]:
     """The literals with an input, after the given ones, for each that is trained; and the slots of those inputs."""
     trained = np.flatnonzero(literals.parameter >= 0)
@@ -198,7 +231,7 @@ def _with_trained_inputs(literals: Literals, num_inputs: int) -> tuple[Literals,
 def _lay_out(
     derivations: Derivations,
     literals: Literals,
-    provenance: "AbstractProvenance",
+    provenance: "AbstractSemantics",
     operands: np.ndarray,
     num_inputs: int,
     logit_groups: np.ndarray,
@@ -215,7 +248,8 @@ def _lay_out(
         logit_groups,
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
-        transposed=provenance.has_tag_gradient,
+        transposed=provenance.gradient.is_product,
+        has_columns=provenance.respects_groups and not provenance.is_compiled,
     )
 
 
@@ -278,6 +312,8 @@ class _LiteralBuilder:
         prior = None if tag is None else self.provenance.prior(tag)
         if prior is None and group >= 0 and self.provenance.respects_groups:
             prior = 1.0
+        if prior is None and not self.provenance.absorbs_certainty:
+            prior = CERTAIN_PRIOR
         return ONE if prior is None else self._literal(prior, -1, group)
 
     def _literal(self, prior: float, source: int, group: int, parameter: int = -1) -> int:

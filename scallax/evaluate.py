@@ -3,7 +3,7 @@
 import functools
 import math
 from dataclasses import fields, replace
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,18 @@ from jaxtyping import Array, Bool, Float
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.batches import batch_constant
+from scallax.kernels.reverse import (
+    Fold,
+    Operands,
+    float_leaves,
+    pull_back_tiles,
+    row_cotangents,
+    with_float_leaves,
+)
 from scallax.kernels.schedule import LINEAR, LITERALS
 from scallax.kernels.tiles import Tags, fold_tiles, take_block, take_first
 from scallax.kernels.weighing import open_gates
-from scallax.provenance.base import AbstractProvenance, LiteralTable
-
-# What draws depend on.
-_SEED = 0
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 
 _STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
 
@@ -34,9 +39,13 @@ jax.tree_util.register_dataclass(
 
 
 class Residuals(NamedTuple):
-    """What a gradient needs beside inputs and program: all tags if gradients pass through them, else the outputs'."""
+    """What a gradient needs beside inputs and program: all tags if gradients pass through them, else the outputs'.
+
+    `rounds` int32 `[batch]`, if steps are differentiated: how many times the longest loop was repeated.
+    """
 
     tags: Tags
+    rounds: Array | None = None
 
 
 def evaluate(
@@ -45,7 +54,7 @@ def evaluate(
     inputs: Float[Array, "inputs batch"],
     present: Bool[Array, "inputs batch"] | None = None,
 ) -> Array:
-    """The outputs' values `[outputs, batch]` (padded length; float, or bool for a discrete provenance).
+    """The outputs' values `[outputs, batch]` (padded length; float, for a discrete provenance bool or int32).
 
     `present` False means that the fact does not exist in that sample. Pure; works under `jit`, `grad` and `vmap` (which
     folds into the batch). A second derivative raises.
@@ -61,8 +70,9 @@ def _with_gates(
 ) -> tuple[Float[Array, "inputs batch"], Bool[Array, "inputs batch"]]:
     """The inputs with the gates of all stages behind them."""
     for stage in program.stages:
-        weights = provenance.weigh(_evaluate(provenance, inputs, present, stage.program)).astype(inputs.dtype)
-        values, opened = open_gates(stage.gates, weights, _SEED)
+        stage_program = replace(stage.program, seed=program.seed)
+        weights = provenance.weigh(_evaluate(provenance, inputs, present, stage_program)).astype(inputs.dtype)
+        values, opened = open_gates(stage.gates, weights, jnp.asarray(program.seed))
         inputs, present = jnp.concatenate([inputs, values]), jnp.concatenate([present, opened])
     return inputs, present
 
@@ -171,10 +181,22 @@ def _run(provenance, program, inputs, present):
 
 def _run_keeping_tags(provenance, program, inputs, present):
     literals = _literal_table(program, inputs, present)
-    tags = _fold(provenance, program, literals)
-    outputs = jax.tree.map(lambda leaf: leaf.at[program.outputs].get(mode="promise_in_bounds"), tags)
+    tags, rounds = _fold(provenance, program, literals)
+    outputs = _rows_at(tags, program.outputs)
     values = provenance.recover(outputs, literals)
-    return values, Residuals(tags if provenance.has_tag_gradient else outputs)
+    match provenance.gradient:
+        case Gradient.NONE | Gradient.RECOVER:
+            return values, Residuals(outputs)
+        case Gradient.PRODUCT:
+            return values, Residuals(tags)
+        case Gradient.STEP:
+            return values, Residuals(tags, batch_constant(literals.probabilities, (), rounds, jnp.int32))
+        case _:
+            assert_never(provenance.gradient)
+
+
+def _rows_at(tags: Tags, places) -> Tags:
+    return jax.tree.map(lambda leaf: leaf.at[places].get(mode="promise_in_bounds"), tags)
 
 
 def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> LiteralTable:
@@ -189,6 +211,8 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     else:
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
+    certain = jnp.isinf(program.literal_prior).all(0)
+    values = jnp.where(certain[:, None], jnp.ones_like(values), values)
     return LiteralTable(
         probabilities=values,
         present=exists,
@@ -198,14 +222,17 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
         column_of=jnp.asarray(program.column_of),
         negated=jnp.asarray(program.negated),
         words=program.words,
+        certain=certain,
+        seed=jnp.asarray(program.seed),
     )
 
 
-def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> Tags:
+def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> tuple[Tags, Array]:
+    """The tags of all rows, and how many times the longest loop was repeated."""
     leaves = provenance.leaf_tags(literals)
     wide = provenance.widen(leaves)
     if not program.branches:
-        return wide
+        return wide, jnp.int32(0)
     zero = jax.tree.map(lambda leaf: leaf[:1], wide)
 
     def repeat(count):
@@ -259,15 +286,22 @@ def _check_size(provenance: AbstractProvenance, program: GroundProgram, leaves: 
 
 
 def _pull_back(provenance, program, inputs, present, residuals, cotangent):
-    if provenance.has_tag_gradient:
-        gradients = _pull_back_tags(provenance, program, inputs, present, residuals.tags, cotangent)
-    else:
+    match provenance.gradient:
+        case Gradient.NONE:
+            return jnp.zeros_like(inputs)
+        case Gradient.RECOVER:
+            literals = _literal_table(program, inputs, present)
 
-        def recover(values):
-            return provenance.recover(residuals.tags, replace(literals, probabilities=values))
+            def recover(values):
+                return provenance.recover(residuals.tags, replace(literals, probabilities=values))
 
-        literals = _literal_table(program, inputs, present)
-        (gradients,) = jax.vjp(recover, literals.probabilities)[1](cotangent)
+            (gradients,) = jax.vjp(recover, literals.probabilities)[1](cotangent)
+        case Gradient.PRODUCT:
+            gradients = _pull_back_tags(provenance, program, inputs, present, residuals.tags, cotangent)
+        case Gradient.STEP:
+            gradients = _pull_back_steps(provenance, program, inputs, present, residuals, cotangent)
+        case _:
+            assert_never(provenance.gradient)
     gradients = jnp.concatenate([gradients, batch_constant(gradients, (1,), 0)])
     return jnp.where(present, gradients.at[program.input_literal].get(mode="clip"), jnp.zeros_like(inputs))
 
@@ -293,7 +327,7 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
         cyclic = schedule.cyclic[step] & (first > 0)
         return provenance.head_cotangent(total, heads, schedule.complement[step], cyclic)
 
-    sums = fold_tiles(
+    sums, _ = fold_tiles(
         sums,
         width,
         schedule,
@@ -303,3 +337,37 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
         provenance.differs,
     )
     return sums.at[program.literal_row].get(mode="promise_in_bounds")
+
+
+def _pull_back_steps(provenance, program, inputs, present, residuals, cotangent):
+    """Cotangents of the literals by differentiating `recover`, every step in reverse, and the tags of the literals."""
+    literals = _literal_table(program, inputs, present)
+    tags, outputs = residuals.tags, _rows_at(residuals.tags, program.outputs)
+
+    def recover(floats):
+        return provenance.recover(with_float_leaves(outputs, floats), literals)
+
+    (parts,) = jax.vjp(recover, float_leaves(outputs))[1](cotangent)
+    zero = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (program.width, *leaf.shape[1:])), tags)
+
+    def fold(kind, count):
+        def step(left, right, cyclic):
+            return provenance.step(kind, zero, left, right, cyclic, literals)
+
+        return Fold(count, step)
+
+    pulled = pull_back_tiles(
+        tags,
+        row_cotangents(tags, program.outputs, parts),
+        program.width,
+        program.tiles,
+        Operands(jnp.asarray(program.left), jnp.asarray(program.right)),
+        [fold(kind, count) for kind, count in program.branches],
+        residuals.rounds.max(),
+    )
+
+    def leaves(p):
+        return float_leaves(provenance.leaf_tags(replace(literals, probabilities=p)))
+
+    made, pull_back = jax.vjp(leaves, literals.probabilities)
+    return pull_back([cot[: leaf.shape[0]] for cot, leaf in zip(pulled, made, strict=True)])[0]

@@ -8,18 +8,27 @@ import numpy as np
 from scallax import ir
 from scallax.arguments import program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
-from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program
+from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
 from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
 from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.interpretation import most_proofs
 from scallax.library import BUILT_IN, Library
+from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
-from scallax.plausibility import find_overfull_set, find_tag_outside
-from scallax.provenance import AbstractProvenance, resolve_provenance
+from scallax.plausibility import check_domain, find_overfull_set, find_tag_outside
+from scallax.provenance import (
+    AbstractSemantics,
+    Domain,
+    ObjectProvenance,
+    Proofs,
+    qualified_name,
+    resolve_provenance,
+)
 from scallax.source import Source
 from scallax.specification import Specification
 from scallax.stored import columns_data, program_data, read_columns, read_program
@@ -51,6 +60,7 @@ class Grounded:
 
     `specification` has its mappings and facts fitted to the column types, which it names. `programs` are those made so
     far, by provenance. `library` is what the program is grounded with; None if its functions of Python are not known.
+    `custom` is the user's provenance object, if the specification names one.
     """
 
     specification: Specification
@@ -58,25 +68,38 @@ class Grounded:
     parameters: tuple[Parameter, ...]
     logit_groups: np.ndarray
     library: Library | None
-    programs: dict[AbstractProvenance, GroundProgram] = field(default_factory=dict)
+    custom: object = None
+    programs: dict[AbstractSemantics, GroundProgram] = field(default_factory=dict)
     limits: Limits = DEFAULT_LIMITS
     _derived: "_Derived | None" = None
+
+    def provenance(self, specification: Specification) -> AbstractSemantics:
+        """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
+        if specification.provenance == "probproofs":
+            everything = self.program(ObjectProvenance(specification.provenance, Proofs()))
+            specification = replace(specification, k=most_proofs(everything))
+        return provenance_of(specification, self.custom)
 
     @property
     def num_outputs(self) -> int:
         return sum(len(output.tuples) for output in self.outputs)
 
-    def program(self, provenance: AbstractProvenance) -> GroundProgram:
+    def program(self, provenance: AbstractSemantics) -> GroundProgram:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance not in self.programs:
-            if self._derived is None:
-                self._derived = ground(self.specification, self.require_library(), limits=self.limits)._derived
-            derived = self._derived
-            assert derived is not None
+            derived = self._derive()
             self.programs[provenance] = compile_outputs(
                 derived.grounding, provenance, derived.operands, derived.parameters
             )
         return self.programs[provenance]
+
+    def _derive(self) -> "_Derived":
+        """The derivations; grounds again if only programs are stored."""
+        if self._derived is None:
+            library = self.require_library()
+            self._derived = ground(self.specification, library, custom=self.custom, limits=self.limits)._derived
+        assert self._derived is not None
+        return self._derived
 
     def require_library(self) -> Library:
         """The library. CheckpointError if its functions of Python are not known."""
@@ -89,15 +112,28 @@ class Grounded:
             )
         return self.library
 
+    def literals(self, provenance: AbstractSemantics) -> list[Literal]:
+        """What the literals of `program(provenance)` stand for, row by row; grounds again if it was stored."""
+        derived = self._derive()
+        given = _given(self.specification)
+        facts = tag_facts(derived.program, provenance, given, derived.parameters)
+        names = name_literals(derived.program, facts, derived.grounding)
+        program = self.program(provenance)
+        if not len(program.literal_ids):
+            del self.programs[provenance]
+            program = self.program(provenance)
+        return [names[i] for i in program.literal_ids if i >= 0]
+
     def trace(self) -> tuple[ir.Program, Grounding]:
         """The program, and its grounding in which certain tuples keep their derivations."""
-        if self._derived is None:
-            self._derived = ground(self.specification, self.require_library(), limits=self.limits)._derived
-        assert self._derived is not None
-        program, parameters = self._derived.program, self._derived.parameters
-        return program, _ground(self.specification, program, parameters, self.limits, collapse_certain=False)
+        derived = self._derive()
+        program, parameters = derived.program, derived.parameters
+        provenance = provenance_of(self.specification, self.custom)
+        return program, _ground(
+            self.specification, program, provenance, parameters, self.limits, collapse_certain=False
+        )
 
-    def gates(self, grounding: Grounding, provenance: AbstractProvenance) -> tuple[np.ndarray, GroundProgram]:
+    def gates(self, grounding: Grounding, provenance: AbstractSemantics) -> tuple[np.ndarray, GroundProgram]:
         """The literals of a grounding of this program that are gates, by id, and the arrays that give their values."""
         assert self._derived is not None
         ids = np.concatenate([np.zeros(0, np.int64), *(gates.literals for gates in grounding.gate_sets)])
@@ -109,8 +145,8 @@ class Grounded:
         assert derived is not None
         problems = list(derived.program.warnings)
         texts = ["\n\n".join(map(str, problems))] if problems else []
-        provenance = provenance_of(self.specification)
-        if not provenance.is_discrete:
+        provenance = provenance_of(self.specification, self.custom)
+        if provenance.domain is Domain.PROBABILITY and not provenance.is_discrete:
             found = [find_tag_outside(derived.program, _given_tags(self.specification))]
             if provenance.counts_groups:
                 found.append(find_overfull_set(derived.program, provenance.prior))
@@ -119,7 +155,8 @@ class Grounded:
             operands = derived.operands[output.start : output.start + len(output.tuples)]
             never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
             if never:
-                texts.append(f"no rule can derive {show_facts(output.relation, never)}: always 0 in the output")
+                shown = show_facts(output.relation, never)
+                texts.append(f"no rule can derive {shown}: always {provenance.absent:.10g} in the output")
         return texts
 
 
@@ -129,7 +166,7 @@ def store(grounded: Grounded) -> StoredGround:
     specification = grounded.specification
     for k in dict.fromkeys((specification.k, specification.train_k, specification.test_k)):
         if k is not None:
-            program, parts = program_data(grounded.program(provenance_of(replace(specification, k=k))))
+            program, parts = program_data(grounded.program(grounded.provenance(replace(specification, k=k))))
             arrays |= {f"program.{len(programs)}.{name}": array for name, array in parts.items()}
             programs.append({"k": k, "program": program})
     listed = {}
@@ -143,15 +180,18 @@ def store(grounded: Grounded) -> StoredGround:
     return StoredGround({"programs": programs, "listed": listed, "parameters": parameters}, arrays)
 
 
-def restore(specification: Specification, stored: StoredGround, library: Library | None) -> Grounded:
+def restore(
+    specification: Specification, stored: StoredGround, library: Library | None, custom: object = None
+) -> Grounded:
     """What `store` was given, of this specification. CheckpointError if the data are damaged."""
+    check_custom(specification, custom)
     try:
-        return _restore(specification, stored, library)
+        return _restore(specification, stored, library, custom)
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # crafted data: names or kinds are others
         raise CheckpointError(f"the stored grounding is damaged: {error!r}") from error
 
 
-def _restore(specification: Specification, stored: StoredGround, library: Library | None) -> Grounded:
+def _restore(specification: Specification, stored: StoredGround, library: Library | None, custom: object) -> Grounded:
     outputs, start = [], 0
     for name, entries in specification.outputs:
         tuples = entries.tuples if entries is not None else ()
@@ -166,12 +206,12 @@ def _restore(specification: Specification, stored: StoredGround, library: Librar
         program = read_program(item["program"], _under(stored, f"program.{number}."))
         if len(program.outputs) < start:
             raise CheckpointError("the stored grounding is of other outputs")
-        programs[provenance_of(replace(specification, k=item["k"]))] = program
+        programs[provenance_of(replace(specification, k=item["k"]), custom)] = program
     parameters = tuple(
         Parameter(item["name"], stored.arrays[f"parameter.{item['name']}"], item["num_facts"])
         for item in stored.data["parameters"]
     )
-    return Grounded(specification, tuple(outputs), parameters, stored.arrays["logit_groups"], library, programs)
+    return Grounded(specification, tuple(outputs), parameters, stored.arrays["logit_groups"], library, custom, programs)
 
 
 def _under(stored: StoredGround, prefix: str) -> dict[str, np.ndarray]:
@@ -220,14 +260,28 @@ class _Derived:
     parameters: Parameters
 
 
-def provenance_of(specification: Specification) -> AbstractProvenance:
-    """The provenance that a specification names, with its options."""
+def provenance_of(specification: Specification, custom: object = None) -> AbstractSemantics:
+    """The provenance that a specification names, with its options; `custom` is the user's object, if it names one."""
     return resolve_provenance(
         specification.provenance,
         k=specification.k,
         wmc_with_disjunctions=specification.wmc_with_disjunctions,
         absorb=specification.absorb,
+        custom=custom,
     )
+
+
+def check_custom(specification: Specification, custom: object) -> None:
+    """CheckpointError if the specification names a user's provenance and the object is none of that class."""
+    if specification.custom is None:
+        return
+    given = None if custom is None else qualified_name(custom)
+    if given != specification.custom:
+        what = "it was not given" if given is None else f"`{given}` was given"
+        hint = "give an object of that class as `custom_provenance=`"
+        raise CheckpointError(
+            Diagnostic(f"saved with the custom provenance `{specification.custom}`; {what}", hint=hint)
+        )
 
 
 def ground(
@@ -235,12 +289,14 @@ def ground(
     library: Library = BUILT_IN,
     sources: Sequence[Source] | None = None,
     *,
+    custom: object = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
-    `library` has the functions that the program may call. `sources` are those of the specification, with the names that
-    errors show; only with them files of facts are read.
+    `library` has the functions that the program may call, `custom` is the user's provenance object, if the
+    specification names one. `sources` are those of the specification, with the names that errors show; only with them
+    files of facts are read.
     """
     program = _analyse(specification, program_sources(specification) if sources is None else sources, library)
     columns = {relation.name: relation.columns for relation in program.relations}
@@ -249,8 +305,9 @@ def ground(
         specification = _with_files(specification, program)
     specification = replace(specification, foreign=program.foreign)
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
-    parameters = _find_parameters(specification, program, columns, provenance_of(specification))
-    grounding = _ground(specification, program, parameters, limits)
+    provenance = provenance_of(specification, custom)
+    parameters = _find_parameters(specification, program, columns, provenance)
+    grounding = _ground(specification, program, provenance, parameters, limits)
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0
     for name, entries in specification.outputs:
@@ -260,23 +317,31 @@ def ground(
         outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
+    check_domain(provenance.domain, program, grounding.literals)
     return Grounded(
-        specification, tuple(outputs), parameters.arrays, parameters.groups, library, limits=limits, _derived=derived
+        specification,
+        tuple(outputs),
+        parameters.arrays,
+        parameters.groups,
+        library,
+        custom,
+        limits=limits,
+        _derived=derived,
     )
 
 
 def _ground(
     specification: Specification,
     program: ir.Program,
+    provenance: AbstractSemantics,
     parameters: Parameters,
     limits: Limits,
     collapse_certain: bool = True,
 ) -> Grounding:
-    provenance = provenance_of(specification)
     return ground_program(
         program,
         provenance,
-        [*_given_facts(specification), *_given_inputs(specification.input_mappings)],
+        _given(specification),
         [name for name, _ in specification.outputs],
         parameters=parameters,
         uniform_choices=provenance.counts_groups,
@@ -382,11 +447,11 @@ def _columns_of(relation: str, columns: Columns, what: str) -> Sequence[ValueTyp
 
 
 def _find_parameters(
-    specification: Specification, program: ir.Program, columns: Columns, provenance: AbstractProvenance
+    specification: Specification, program: ir.Program, columns: Columns, provenance: AbstractSemantics
 ) -> Parameters:
     if not specification.trainable:
         return NO_PARAMETERS
-    if provenance.is_discrete:
+    if provenance.is_discrete or provenance.domain is Domain.COST:
         hint = "choose a provenance of probabilities, such as `difftopkproofs`"
         raise InputError(Diagnostic(f"`trainable`: `{provenance.name}` has no probabilities to train", hint=hint))
     for relation in specification.trainable:
@@ -400,6 +465,10 @@ def _given_tags(specification: Specification) -> list[GivenTags]:
         GivenTags(relation, [values for _, values in facts], [tag for tag, _ in facts])
         for relation, facts in specification.facts
     ]
+
+
+def _given(specification: Specification) -> list[GivenFacts]:
+    return [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
 
 
 def _given_facts(specification: Specification) -> list[GivenFacts]:

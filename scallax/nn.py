@@ -17,6 +17,7 @@ from scallax.batch import ArrayLike
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
+from scallax.provenance import Provenance
 from scallax.reasoner import Reasoner as _Reasoner
 from scallax.specification import Specification
 
@@ -35,7 +36,9 @@ class Reasoner(nnx.Module):
         self,
         program: str | _Reasoner | None = None,
         *,
-        provenance: str = "difftopkproofs",
+        provenance: str | Provenance = "difftopkproofs",
+        custom_provenance: object = None,
+        seed: int = 0,
         k: int = 3,
         train_k: int | None = None,
         test_k: int | None = None,
@@ -61,6 +64,8 @@ class Reasoner(nnx.Module):
             program = _Reasoner(
                 program,
                 provenance=provenance,
+                custom_provenance=custom_provenance,
+                seed=seed,
                 k=k,
                 train_k=train_k,
                 test_k=test_k,
@@ -134,7 +139,9 @@ class LinenReasoner(linen.Module):
     """
 
     program: str | _Reasoner | None = None
-    provenance: str = "difftopkproofs"
+    provenance: str | Provenance = "difftopkproofs"
+    custom_provenance: object = None
+    seed: int = 0
     k: int = 3
     train_k: int | None = None
     test_k: int | None = None

@@ -1,4 +1,4 @@
-"""Numbers that are no probabilities: computed as they are, but hardly meant."""
+"""Numbers that are no tags of the provenance: refused, or computed as they are where they are hardly meant."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,12 +7,30 @@ import numpy as np
 
 from scallax import ir
 from scallax.arguments import show_facts
-from scallax.errors import Diagnostic
+from scallax.domains import Domain
+from scallax.errors import Diagnostic, InputError
+from scallax.grounding.derivations import Literals
 from scallax.mappings import InputMapping, show_tuple
 from scallax.parameters import GivenTags
 
 # A softmax may be over 1 by rounding.
 ROUNDING = 1e-6
+
+
+def check_domain(domain: Domain, program: ir.Program, literals: Literals) -> None:
+    """InputError for tags of facts and rules that a provenance of this domain cannot read."""
+    wrong = [
+        Diagnostic(f"the tag {fact.tag:g} of this fact is not {domain.value}", fact.span)
+        for fact in program.facts
+        if fact.tag is not None and not domain.admits(fact.tag)
+    ]
+    tags = np.unique(literals.prior[np.isfinite(literals.prior)])
+    if not wrong:
+        wrong = [
+            Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags if not domain.admits(tag)
+        ]
+    if wrong:
+        raise InputError(*wrong)
 
 
 def find_tag_outside(program: ir.Program, given: Sequence[GivenTags]) -> Diagnostic | None:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,13 +76,13 @@ class Proof:
 class Explanation:
     """The best proofs of a tuple, the likeliest first; prints as text, and shows as a picture in notebooks.
 
-    `value` is the tuple's value under the reasoner's provenance (a bool if it is discrete). No proofs: nothing
-    derives the tuple.
+    `value` is the tuple's value under the reasoner's provenance, a bool, a number or a user's object. No proofs:
+    nothing derives the tuple.
     """
 
     relation: str
     values: tuple[Value, ...]
-    value: float | bool
+    value: Any
     proofs: tuple[Proof, ...]
 
     def __str__(self) -> str:
@@ -126,7 +127,7 @@ def explain_tuple(
     values: tuple[Value, ...],
     probabilities: np.ndarray,
     *,
-    value: float | bool,
+    value: Any,
     respects_groups: bool,
     k: int,
 ) -> Explanation:
@@ -213,8 +214,14 @@ class _Names:
         return [Step(text, self._place(tree.rule), below)]
 
 
-def _show_value(value: float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:.6g}"
+def _show_value(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"{value:.6g}"
+        case _:
+            return str(value)
 
 
 def _picture(step: Step) -> Node:

@@ -23,20 +23,43 @@ from scallax.batch import (
     evaluate_batch,
     forward_batch,
     pull_back_batch,
+    read_samples,
 )
 from scallax.batch import probabilities as _sigmoids
+from scallax.domains import MAX_WEIGHT
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.foreign import ForeignItem
-from scallax.grounded import Grounded, Output, check_foreign, ground, provenance_of, restore, store, with_tables
+from scallax.grounded import (
+    Grounded,
+    Output,
+    check_custom,
+    check_foreign,
+    ground,
+    restore,
+    store,
+    with_tables,
+)
+from scallax.grounding.derivations import CERTAIN_PRIOR
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
+from scallax.interpretation import ABSENT, interpret
 from scallax.library import read_foreign
+from scallax.literals import read_proofs
 from scallax.mappings import read_entries, show_tuple
 from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
 from scallax.proofs import Explanation, explain_tuple
-from scallax.provenance import resolve_provenance
+from scallax.provenance import (
+    AbstractProvenance,
+    Boolean,
+    Domain,
+    ObjectProvenance,
+    Provenance,
+    name_provenance,
+    qualified_name,
+    resolve_provenance,
+)
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
 
@@ -74,6 +97,11 @@ class Reasoner:
     `early_discard` changes no value here and is kept with the specification. `limits` says when grounding gives up,
     with a GroundingError; it is no part of the specification.
 
+    `natural` and `tropical` give int32 outputs, saturating at 2,147,483,647, and take integers as well. With a sampling
+    provenance proofs are drawn by `seed`, the same in every call, or by the `key` of a call. `provenance` may also be
+    an object of a subclass of `scallax.Provenance`, and `custom_provenance` such an object or any semiring of Python
+    objects, which is evaluated on the host. `difftopkproofsdebug` returns each output's proofs beside its values.
+
     `trainable` names relations whose written probabilities, of facts and of rules, are parameters: logits with readable
     names (`parameters`), which `apply` takes. A call uses the reasoner's own, at first the written ones.
     """
@@ -82,7 +110,9 @@ class Reasoner:
         self,
         program: str | None = None,
         *,
-        provenance: str = "difftopkproofs",
+        provenance: str | Provenance = "difftopkproofs",
+        custom_provenance: object = None,
+        seed: int = 0,
         k: int = 3,
         train_k: int | None = None,
         test_k: int | None = None,
@@ -108,10 +138,14 @@ class Reasoner:
         library = read_foreign(foreign)
         source = read_file(file)
         tables = {name: given for name, given in (facts or {}).items() if isinstance(given, Table)}
+        name, custom = name_provenance(provenance, custom_provenance)
+        semantics = resolve_provenance(name, custom=custom)
         specification = specify(
             program=program,
             file=None if source is None else source.text,
-            provenance=provenance,
+            provenance=name,
+            custom=None if custom is None else qualified_name(custom),
+            seed=seed,
             k=k,
             train_k=train_k,
             test_k=test_k,
@@ -129,40 +163,58 @@ class Reasoner:
             retain_topk=retain_topk,
             iter_limit=iter_limit,
             early_discard=early_discard,
-            uses_tags=resolve_provenance(provenance).uses_tags,
+            takes_tagged_facts=semantics.takes_tagged_facts,
+            domain=semantics.domain,
         )
         file_name = "" if source is None else source.name
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
         sources = program_sources(specification, file_name)
         specification = with_tables(specification, tables, sources, library)
-        self._start(ground(specification, library, sources, limits=limits))
+        self._start(ground(specification, library, sources, custom=custom, limits=limits))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
     @classmethod
     def from_specification(
-        cls, specification: Specification, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None
+        cls,
+        specification: Specification,
+        foreign: Sequence[ForeignItem] = (),
+        *,
+        limits: Limits | None = None,
+        custom_provenance: object = None,
     ) -> "Reasoner":
         """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing.
 
-        CheckpointError if `foreign` lacks something that the program uses, or has it with another signature.
+        CheckpointError if `foreign` lacks something that the program uses, or has it with another signature, and if the
+        specification names a user's provenance and no object of that class is given.
         """
         library = read_foreign(foreign)
         check_foreign(specification, library)
+        check_custom(specification, custom_provenance)
         reasoner = cls.__new__(cls)
-        reasoner._start(ground(specification, library, limits=check_limits(limits)))
+        reasoner._start(ground(specification, library, custom=custom_provenance, limits=check_limits(limits)))
         return reasoner
 
     @classmethod
-    def from_json(cls, text: str, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None) -> "Reasoner":
-        """The reasoner of `specification.to_json()`, with the functions of Python that it uses.
+    def from_json(
+        cls,
+        text: str,
+        foreign: Sequence[ForeignItem] = (),
+        *,
+        limits: Limits | None = None,
+        custom_provenance: object = None,
+    ) -> "Reasoner":
+        """The reasoner of `specification.to_json()`, with the functions of Python and the provenance that it uses.
 
         CheckpointError if the text is damaged or no longer compiles to the same.
         """
         specification = from_json(text)
+        check_custom(specification, custom_provenance)
         try:
-            reasoner = cls.from_specification(specification, foreign, limits=limits)
+            reasoner = cls.from_specification(
+                specification, foreign, limits=limits, custom_provenance=custom_provenance
+            )
         except CheckpointError:
             raise
         except ScallaxError as error:  # a program that this version refuses
@@ -174,7 +226,11 @@ class Reasoner:
 
     @classmethod
     def from_stored(
-        cls, specification: Specification, stored: StoredGround, foreign: Sequence[ForeignItem] | None = None
+        cls,
+        specification: Specification,
+        stored: StoredGround,
+        foreign: Sequence[ForeignItem] | None = None,
+        custom_provenance: object = None,
     ) -> "Reasoner":
         """The reasoner that gave `stored_ground`, without grounding. CheckpointError if the data are damaged.
 
@@ -184,7 +240,7 @@ class Reasoner:
         if library is not None:
             check_foreign(specification, library)
         reasoner = cls.__new__(cls)
-        reasoner._start(restore(specification, stored, library))
+        reasoner._start(restore(specification, stored, library, custom_provenance))
         return reasoner
 
     def with_foreign(self, foreign: Sequence[ForeignItem]) -> "Reasoner":
@@ -207,19 +263,21 @@ class Reasoner:
         self._grounded = grounded
         self._specification = specification or grounded.specification
         self._logits = logits or tuple(parameter.initial for parameter in grounded.parameters)
-        self._provenance = provenance_of(self._specification)
+        self._provenance = grounded.provenance(self._specification)
         self._mappings = dict(self._specification.input_mappings)
-        self._signature = Signature(
-            self._provenance,
-            tuple(mapping.retention for mapping in self._mappings.values()),
-            tuple(parameter.initial.shape for parameter in grounded.parameters),
-            grounded.num_outputs,
-        )
+        self._retentions = tuple(mapping.retention for mapping in self._mappings.values())
+        self._logit_shapes = tuple(parameter.initial.shape for parameter in grounded.parameters)
         self._programs: dict = {}
+        self._seed: int | Array = self._specification.seed
         self._counts_groups = self._provenance.counts_groups
         self._has_warned = False
         self._has_warned_of_sums = False
         self._has_checked_device = False
+
+    @property
+    def _signature(self) -> Signature:
+        assert isinstance(self._provenance, AbstractProvenance)
+        return Signature(self._provenance, self._retentions, self._logit_shapes, self._grounded.num_outputs)
 
     @property
     def specification(self) -> Specification:
@@ -255,7 +313,7 @@ class Reasoner:
         InputError, with every problem, for names, shapes and dtypes other than those of `parameters`.
         """
         reasoner = Reasoner.__new__(Reasoner)
-        shapes = dict(zip(self.parameter_names, self._signature.logit_shapes, strict=True))
+        shapes = dict(zip(self.parameter_names, self._logit_shapes, strict=True))
         wrong = [
             f"the parameter `{name}` has shape {array.shape}; its logits have shape {shapes[name]}"
             for name, array in parameters.items()
@@ -300,7 +358,7 @@ class Reasoner:
 
     @property
     def is_discrete(self) -> bool:
-        """Whether outputs are bool and have no gradient."""
+        """Whether outputs have no gradient: they are bool, integers or Python objects."""
         return self._provenance.is_discrete
 
     def with_k(self, k: int) -> "Reasoner":
@@ -321,16 +379,97 @@ class Reasoner:
         """This reasoner with `test_k` proofs, if that was given."""
         return self.with_k(self.specification.test_k or self.specification.k)
 
-    def __call__(self, /, **inputs: ArrayLike) -> PyTree:
-        """The outputs for one array for each input relation; see the class."""
-        return self.unpack(self.evaluate(self.order(inputs)))
+    @property
+    def draws(self) -> bool:
+        """Whether outputs depend on a seed: calls take a `key`."""
+        return self._provenance.draws or self._grounded.program(self._provenance).draws
 
-    def apply(self, parameters: Mapping[str, ArrayLike], /, **inputs: ArrayLike) -> PyTree:
+    def with_seed(self, seed: int | Array) -> "Reasoner":
+        """The same reasoner drawing by another seed, of 32 bits; an array may be traced. Shares everything.
+
+        Its specification is the same.
+        """
+        reasoner = Reasoner.__new__(Reasoner)
+        reasoner.__dict__.update(self.__dict__)
+        # What is cached of this reasoner is of its seed.
+        for name in ("for_training", "for_testing"):
+            reasoner.__dict__.pop(name, None)
+        reasoner._seed = seed
+        return reasoner
+
+    def __call__(self, /, **inputs: Any) -> PyTree:
+        """The outputs for one array for each input relation; see the class.
+
+        If the reasoner `draws`, a `key` of JAX may be given as well, which takes the place of the seed.
+        """
+        return self._keyed(inputs)._call(inputs, None)
+
+    def apply(self, parameters: Mapping[str, ArrayLike], /, **inputs: Any) -> PyTree:
         """The outputs for logits named and shaped as `parameters` are; differentiable in them as well.
 
         Logits may also be `[batch, *shape]`: others for each sample.
         """
-        return self.unpack(self.evaluate(self.order(inputs), self.order_parameters(parameters)))
+        return self._keyed(inputs)._call(inputs, self.order_parameters(parameters))
+
+    def kept_proofs(self, /, **inputs: ArrayLike) -> Any:
+        """The proofs of the outputs in place of their values: for each sample and tuple a list of proofs.
+
+        Of the proofs that the provenance keeps, for provenances that keep some; each is a tuple of `Literal`s. Of a
+        negation that `topbottomkclauses` keeps as clauses they are those that falsify it. Values cannot be traced.
+        """
+        arguments = self._check(self.order(inputs), None)
+        self._check_concrete(arguments)
+        return self.unpack_objects(self._kept_proofs(arguments))
+
+    def _check_concrete(self, arguments: Arguments) -> None:
+        if not all(map(_is_concrete, (*arguments.arrays, *arguments.logits))):
+            raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
+
+    def _keyed(self, inputs: dict[str, Any]) -> "Reasoner":
+        """This reasoner with the seed of a key among the inputs, which is taken out, if there is one."""
+        if not self.draws or "key" not in inputs:
+            return self
+        return self.with_seed(jax.random.bits(inputs.pop("key"), (), jnp.uint32))
+
+    def _call(self, inputs: Mapping[str, Any], logits: Logits | None) -> Any:
+        arrays = self.order(inputs)
+        values = self.evaluate(arrays, logits)
+        if isinstance(values, np.ndarray):
+            return self.unpack_objects(values)
+        return self.with_proofs(self.unpack(values), arrays, logits) if self.returns_proofs else self.unpack(values)
+
+    @property
+    def returns_proofs(self) -> bool:
+        """Whether calls return the proofs beside the values of each output relation."""
+        return self._provenance.name == "difftopkproofsdebug"
+
+    def with_proofs(self, values: Any, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Any:
+        """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
+        arguments = self._check(arrays, logits)
+        self._check_concrete(arguments)
+        proofs = self.unpack_objects(self._kept_proofs(arguments))
+        if self.specification.keyed:
+            pairs = zip(values.items(), proofs.values(), strict=True)
+            return {name: _pair_one(value, proof) for (name, value), proof in pairs}
+        return _pair_one(values, proofs)
+
+    def _kept_proofs(self, arguments: Arguments) -> np.ndarray:
+        """The proofs `[batch, outputs]`, lists of tuples of literals."""
+        names = self._grounded.literals(self._provenance)
+        if isinstance(self._provenance, ObjectProvenance):
+            found = [[self._provenance.semiring.proofs(tag) for tag in tags] for tags in self._interpret(arguments)]
+            literals = [[[sorted((n, True) for n, _ in proof) for proof in one] for one in tags] for tags in found]
+        else:
+            program = self._program(arguments)
+            residuals = forward_batch(self._signature, program, arguments)[1]
+            literals = [] if residuals is None else read_proofs(residuals.tags, program, self._provenance.name)
+        proofs = np.empty((len(literals), self._grounded.num_outputs), object)
+        for sample, outputs in enumerate(literals):
+            for place in range(self._grounded.num_outputs):
+                proofs[sample, place] = [
+                    tuple(replace(names[n], is_true=is_true) for n, is_true in proof) for proof in outputs[place]
+                ]
+        return proofs
 
     def explain(
         self,
@@ -355,10 +494,13 @@ class Reasoner:
         if not 0 <= sample < size:
             raise InputError(f"there is no sample {sample}: the inputs have {size}")
         asked = replace(self.specification, outputs=((relation, entries),), keyed=False)
+        grounded = self._grounded
+        again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)
         reasoner = Reasoner.__new__(Reasoner)
-        reasoner._start(ground(asked, self._grounded.require_library()), logits=self._logits)
+        reasoner._start(again, logits=self._logits)
         arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
-        value = np.asarray(reasoner.evaluate(arrays))[0, 0].item()
+        value = np.asarray(reasoner.evaluate(arrays))[0, 0]
+        value = value.item() if isinstance(value, np.generic) else value
         program, grounding = reasoner._grounded.trace()
         literals = grounding.literals
         probabilities = literals.prior.copy()
@@ -368,11 +510,17 @@ class Reasoner:
             logits = jnp.concatenate([jnp.asarray(array, jnp.float32).reshape(-1) for array in self._logits])
             trained = np.asarray(_sigmoids(logits, self._grounded.logit_groups))
             probabilities[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
+        if self._provenance.domain is not Domain.PROBABILITY:
+            # Costs, counts and what only the user knows tell nothing of how likely a proof is.
+            probabilities[:] = 1
+        probabilities[probabilities == CERTAIN_PRIOR] = 1
         if grounding.gate_sets:
             gates, compiled = reasoner._grounded.gates(grounding, self._provenance)
+            compiled = replace(compiled, seed=np.uint32(self._seed))
             signature = replace(reasoner._signature, num_outputs=len(gates))
-            arguments = reasoner._check(arrays, None)
-            probabilities[gates] = np.asarray(evaluate_batch(signature, compiled, arguments))[0]
+            values = evaluate_batch(signature, compiled, reasoner._check(arrays, None))
+            assert isinstance(self._provenance, AbstractProvenance), "what has gates is evaluated by arrays"
+            probabilities[gates] = np.asarray(self._provenance.weigh(values))[0]
         ((_, fitted),) = reasoner.specification.outputs
         assert fitted is not None
         return explain_tuple(
@@ -419,6 +567,9 @@ class Reasoner:
         `logits` are in the order of `parameter_names`; None: the reasoner's own.
         """
         arguments = self._check(arrays, logits)
+        if isinstance(self._provenance, ObjectProvenance):
+            values = self._recover_objects(self._interpret(arguments))
+            return values if values.dtype == object else jnp.asarray(values)  # pyright: ignore[reportReturnType]
         values = evaluate_batch(self._signature, self._program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values
@@ -427,6 +578,8 @@ class Reasoner:
         self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None
     ) -> tuple[Array, PyTree[Array]]:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
+        if isinstance(self._provenance, ObjectProvenance):
+            return self.evaluate(arrays, logits), None
         arguments = self._check(arrays, logits)
         values, residuals = forward_batch(self._signature, self._program(arguments), arguments)
         self._check_recovered(arguments, values)
@@ -446,19 +599,75 @@ class Reasoner:
         arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
         return pull_back_batch(self._signature, self._program(arguments), arguments, residuals, cotangent)
 
+    def _interpret(self, arguments: Arguments) -> list[list[Any]]:
+        """The tags of the outputs, sample by sample, evaluated on the host."""
+        return self._interpret_samples(read_samples(arguments.arrays, self._retentions))
+
+    @property
+    def is_interpreted(self) -> bool:
+        """Whether tags are Python objects, evaluated on the host."""
+        return isinstance(self._provenance, ObjectProvenance)
+
+    def interpret_entries(self, arrays: Sequence[ArrayLike], entries: Sequence[Sequence[Any]]) -> np.ndarray:
+        """`evaluate`, where the provenance tags `entries`, for each sample those of all arrays, instead of numbers.
+
+        Outputs are objects, or of the provenance's dtype if it has one. Only if `is_interpreted`.
+        """
+        samples = read_samples(self._check(arrays, None).arrays, self._retentions)
+        given = [
+            [ABSENT if value is ABSENT else entry for value, entry in zip(values, row, strict=True)]
+            for values, row in zip(samples, entries, strict=True)
+        ]
+        return self._recover_objects(self._interpret_samples(given))
+
+    def _interpret_samples(self, samples: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """The tags of the outputs for samples of one value for each input, ABSENT for one that is not retained."""
+        assert isinstance(self._provenance, ObjectProvenance)
+        program, semiring = self._grounded.program(self._provenance), self._provenance.semiring
+        found = [interpret(semiring, program, values) for values in samples]
+        return [
+            [semiring.zero() if tag is ABSENT else tag for tag in tags[: self._grounded.num_outputs]] for tags in found
+        ]
+
+    def _recover_objects(self, tags: Sequence[Sequence[Any]]) -> np.ndarray:
+        """The outputs `[batch, outputs]` of interpreted tags: objects, or of the provenance's dtype if it has one."""
+        assert isinstance(self._provenance, ObjectProvenance)
+        dtype = self._provenance.semiring.output_dtype
+        values = np.empty((len(tags), self._grounded.num_outputs), object)
+        for sample, row in enumerate(tags):
+            for place, tag in enumerate(row):
+                values[sample, place] = self._provenance.semiring.recover(tag)
+        return values if dtype is None else values.astype(dtype)
+
     def unpack(self, packed: Any) -> Any:
         """The result of a call from values `[batch, outputs]`: only slices them, so any array type will do."""
         results = {output.relation: self._unpack_one(output, packed) for output in self.outputs}
         return results if self.specification.keyed else results[self.outputs[0].relation]
 
+    def unpack_objects(self, objects: np.ndarray) -> Any:
+        """The result of a call from objects `[batch, outputs]`: lists, which a user's provenance collates."""
+        semiring = self._provenance.semiring if isinstance(self._provenance, ObjectProvenance) else None
+        results = {}
+        for output in self.outputs:
+            columns = range(output.start, output.start + len(output.tuples))
+            values = [row[output.start] if output.is_single else [row[i] for i in columns] for row in objects]
+            values = values if semiring is None else semiring.collate(values)
+            results[output.relation] = (list(output.tuples), values) if output.is_listed else values
+        return results if self.specification.keyed else results[self.outputs[0].relation]
+
     def _unpack_one(self, output: Output, packed):
         if output.is_single:
             return packed[:, output.start]
-        whole = len(output.tuples) == self._signature.num_outputs
+        whole = len(output.tuples) == self._grounded.num_outputs
         values = packed if whole else packed[:, output.start : output.start + len(output.tuples)]
         return (list(output.tuples), values) if output.is_listed else values
 
     def _program(self, arguments: Arguments) -> GroundProgram:
+        """The index arrays with the seed."""
+        program = self._placed_program(arguments)
+        return replace(program, seed=jnp.asarray(self._seed, jnp.uint32)) if self.draws else program
+
+    def _placed_program(self, arguments: Arguments) -> GroundProgram:
         """The index arrays, on the device of the arrays: kept there after the first call."""
         check_process()
         device = None
@@ -547,8 +756,10 @@ class Reasoner:
             raise InputError(
                 f"`{relation}` is a {type(array).__name__}; give an array of shape {self._expected_shape(relation)}"
             )
+        if self._provenance.domain is Domain.NATURAL and jnp.issubdtype(array.dtype, jnp.integer):
+            return
         if array.dtype == np.bool_:
-            if not self.is_discrete:
+            if not isinstance(self._provenance, Boolean):
                 raise InputError(
                     Diagnostic(
                         f"`{relation}` is of dtype bool; only the provenances `bool`, which reads bool inputs, and "
@@ -576,6 +787,9 @@ class Reasoner:
                 self._check_probabilities(relation, np.asarray(array))
 
     def _check_probabilities(self, relation: str, values: np.ndarray) -> None:
+        if self._provenance.domain is not Domain.PROBABILITY:
+            self._check_domain(relation, values)
+            return
         low, high = values.min(), values.max()
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             self._check_outside(relation, values)
@@ -584,6 +798,15 @@ class Reasoner:
             if text is not None:
                 self._has_warned_of_sums = True
                 warnings.warn(text, UserWarning, stacklevel=6)
+
+    def _check_domain(self, relation: str, values: np.ndarray) -> None:
+        """InputError for inputs that the provenance, not one of probabilities, cannot read."""
+        domain = self._provenance.domain
+        wrong = ~np.isfinite(values)
+        if domain is Domain.NATURAL:
+            wrong |= (values < 0) | (values > MAX_WEIGHT) | (values != np.floor(values))
+        if wrong.any():
+            raise InputError(f"`{relation}` {self._locate(relation, values, wrong)}; give {domain.value}")
 
     def _check_outside(self, relation: str, values: np.ndarray) -> None:
         """InputError or a warning for some values that are outside [0, 1]."""
@@ -625,10 +848,10 @@ class Reasoner:
         return self
 
     def __reduce__(self):
-        parameters = {n: np.asarray(a) for n, a in self.parameters.items()}
+        parameters = {name: np.asarray(array) for name, array in self.parameters.items()}
         # A pickle holds no code: without functions of Python, what was grounded with them must be in it.
         stored = self.stored_ground() if self.specification.foreign else None
-        return _restore, (self.specification.to_json(), parameters, self.limits, stored)
+        return _restore, (self.specification.to_json(), parameters, self.limits, stored, self._grounded.custom)
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
@@ -641,10 +864,17 @@ def _restore(
     parameters: Mapping[str, np.ndarray],
     limits: Limits | None = None,
     stored: StoredGround | None = None,
+    custom: object = None,
 ) -> Reasoner:
     if stored is None:
-        return Reasoner.from_json(text, limits=limits).with_parameters(parameters)
-    return Reasoner.from_stored(from_json(text), stored).with_parameters(parameters)
+        return Reasoner.from_json(text, limits=limits, custom_provenance=custom).with_parameters(parameters)
+    specification = from_json(text)
+    return Reasoner.from_stored(specification, stored, custom_provenance=custom).with_parameters(parameters)
+
+
+def _pair_one(values: Any, proofs: Any) -> Any:
+    """Values with or without tuples, and the same of proofs."""
+    return (*values, proofs[1]) if isinstance(values, tuple) else (values, proofs)
 
 
 def _is_concrete(array: object) -> bool:

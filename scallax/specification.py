@@ -15,8 +15,8 @@ from scallax.values import Value, ValueType
 
 FORMAT = 1
 
-# Fields that older texts lack.
-_LATER_FIELDS = ("imports", "foreign")
+# Fields that texts may lack, with what they mean then.
+_OPTIONAL = {"imports": (), "foreign": (), "absorb": True, "custom": None, "seed": 0}
 
 Tag = float | bool | None
 T = TypeVar("T")
@@ -31,7 +31,8 @@ class Specification:
     import. `facts` are relations with pairs of tag and tuple. `outputs` are relations
     with what to return of each (None: every tuple that is possible), `keyed` whether they are returned as a dictionary.
     `column_types` are those of the input and output relations, as inferred. `foreign` are the signatures of the
-    functions of Python and the like that the program uses.
+    functions of Python and the like that the program uses. `custom` is the qualified name of the class of the user's
+    provenance, if `provenance` is `custom`; `seed` is that of provenances that draw.
     """
 
     program: str | None
@@ -55,6 +56,8 @@ class Specification:
     imports: tuple[tuple[str, str], ...] = ()
     foreign: tuple[str, ...] = ()
     absorb: bool = True
+    custom: str | None = None
+    seed: int = 0
 
     def to_json(self) -> str:
         """Canonical JSON text: equal specifications give equal texts. It holds its own SHA-256 and the program's."""
@@ -89,12 +92,10 @@ class Specification:
             for relation, mapping in self.input_mappings
         ]
         data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
-        for name in _LATER_FIELDS:
-            # Left out, so that a program without any has the text that it had before there were such.
-            if not data[name]:
+        for name, default in _OPTIONAL.items():
+            # Left out, so that a program that does without has the text that it had before there were any.
+            if data[name] == default:
                 del data[name]
-        if self.absorb:
-            del data["absorb"]
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
 
 
@@ -116,9 +117,8 @@ def from_json(text: str) -> Specification:
             f"this version of scallax reads version {FORMAT}"
         )
     names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
-    for name in _LATER_FIELDS:
-        data.setdefault(name, [])
-    data.setdefault("absorb", True)
+    for name, default in _OPTIONAL.items():
+        data.setdefault(name, [] if default == () else default)
     wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]
     wrong += [f"the saved specification has the unknown field `{name}`" for name in sorted(set(data) - names)]
     if wrong:
@@ -160,6 +160,8 @@ def _read(data: dict) -> Specification:
         column_types=read("column_types", _sequence(_pair(text, _sequence(_column_type)))),
         imports=read("imports", _sequence(_pair(text, text))),
         foreign=read("foreign", texts),
+        custom=read("custom", _optional(text)),
+        seed=read("seed", integer),
     )
 
 

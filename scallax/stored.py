@@ -18,7 +18,9 @@ from scallax.values import Value, ValueType
 _SCHEDULES = ("tiles", "transpose")
 _STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
 _STAGES = "stages"
-_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC, _STAGES))
+# Given with each call, and made by grounding.
+_NOT_STORED = ("seed", "literal_ids")
+_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC, *_NOT_STORED, _STAGES))
 _DTYPES = {"literal_prior": np.float32, "exclusions": np.uint32, "group_end": np.bool_}
 _FLAGS = ("begins", "ends", "cyclic", "complement")
 _DIMENSIONS = {"literal_prior": 2, "exclusions": 2, "column_of": 2}

@@ -12,10 +12,10 @@ from scallax.grounding.derivations import Derivations, Literals
 from scallax.grounding.gates import GateSet, find_given
 
 if TYPE_CHECKING:  # grounding does not wait for JAX
-    from scallax.provenance.base import AbstractProvenance
+    from scallax.provenance.base import AbstractSemantics
 
 
-def constant_weights(provenance: "AbstractProvenance") -> Weigh:
+def constant_weights(provenance: "AbstractSemantics") -> Weigh:
     """What grounding asks for weights; evaluated in float64, whatever the program is later evaluated in.
 
     JAX is imported when it is asked, which few programs do.
@@ -24,7 +24,7 @@ def constant_weights(provenance: "AbstractProvenance") -> Weigh:
 
 
 def _weigh(
-    provenance: "AbstractProvenance",
+    provenance: "AbstractSemantics",
     derivations: Derivations,
     literals: Literals,
     gate_sets: Sequence[GateSet],
@@ -39,6 +39,9 @@ def _weigh(
     import jax.numpy as jnp
 
     from scallax.evaluate import evaluate
+    from scallax.provenance import AbstractProvenance
+
+    assert isinstance(provenance, AbstractProvenance), "the tags of others have no derivatives"
 
     distinct, places = np.unique(operands, return_inverse=True)
     with jax.enable_x64(True):

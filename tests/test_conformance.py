@@ -34,25 +34,25 @@ LEAST_PASSING = {
     "aggregation.json": 56,
     "casts.json": 18,
     "demand.json": 7,
-    "disputed/cases.json": 34,
-    "errors.json": 62,
-    "exclusive.json": 13,
+    "disputed/cases.json": 39,
+    "errors.json": 63,
+    "exclusive.json": 16,
     "expressions.json": 34,
     "facts.json": 19,
-    "forward.json": 36,
+    "forward.json": 41,
     "functions.json": 19,
     "heads.json": 4,
     "negation.json": 12,
     "predicates.json": 11,
-    "prob_aggregation.json": 67,
-    "prob_negation.json": 30,
-    "probability.json": 51,
+    "prob_aggregation.json": 75,
+    "prob_negation.json": 39,
+    "probability.json": 64,
     "queries.json": 5,
     "recursion.json": 18,
     "rule_tags.json": 11,
     "rules.json": 22,
-    "semirings.json": 6,
-    "tasks.json": 13,
+    "semirings.json": 21,
+    "tasks.json": 15,
     "types.json": 11,
     "values.json": 29,
 }
@@ -60,6 +60,8 @@ LEAST_PASSING = {
 # Answered differently on purpose: see `docs/differences.md`.
 DIFFERENT = {
     "zero_and_one_probs__diffaddmultprob": "a fact of probability 0 has a derivative: its tuples are not discarded",
+    "agg_count__diffnandmultprob": "a count is built up element by element, and noisy or does not distribute",
+    "negation_and_count__diffnandmultprob": "a count is built up element by element, and noisy or does not distribute",
     "forward_two_disjunctive_mappings": "recorded are exact values; default counting is a little below",
 }
 
@@ -270,7 +272,7 @@ def read_facts(case: dict) -> Given:
         tuples = [(tag, read_tuple(values)) for tag, values in rows]
         groups = case.get("disjunctions", {}).get(relation)
         is_input = [tag is not None for tag, _ in tuples]
-        if case["provenance"] == "unit":
+        if case["provenance"] in ("unit", "proofs"):
             given.facts[relation] = [values for _, values in tuples]
         elif groups is None and not case["provenance"].startswith("diff"):
             given.facts[relation] = tuples

@@ -11,7 +11,7 @@ from scallax import evaluate as evaluation
 from scallax.evaluate import backward, forward
 from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
 from scallax.grounding.layout import lay_out
-from scallax.provenance import resolve_provenance
+from scallax.provenance import AbstractProvenance, resolve_provenance
 
 evaluate = jax.jit(evaluation.evaluate, static_argnums=0)
 
@@ -51,7 +51,7 @@ def compile_program(provenance, derivations, literals, outputs):
         np.zeros(0, np.int64),
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
-        transposed=provenance.has_tag_gradient,
+        transposed=provenance.gradient.is_product,
     )
 
 
@@ -272,6 +272,7 @@ def test_residuals_hold_no_index_arrays(name):
 
 def test_compiled_size_does_not_grow_with_derivations():
     provenance = resolve_provenance("diffaddmultprob")
+    assert isinstance(provenance, AbstractProvenance)
     # Enough nodes that their numbers of derivations need blocks of every size.
     sizes = {}
     for derivations in (3000, 6000):

@@ -12,11 +12,17 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # Fewer passes over the pairs than by default, to the same accuracy.
 OPTIONS = {"digit_sum_torch.py": ["--epochs", "2"]}
 PRINTS = {
-    "foreign_functions.py": """\
-km {('Lisbon', 1387): 0.201, ('London', 0): 0.747, ('Lublin', 1438): 0.201, ('Lyon', 0): 0.65}
-usual {(0,): 0.619, (694,): 0.064, (719,): 0.064, (1387,): 0.132, (1412,): 0.004, (1438,): 0.001}
-gradient [1.286, 1.708]
-""",
+    "foreign_functions.py": [
+        "km {('Lisbon', 1387): 0.201, ('London', 0): 0.747, ('Lublin', 1438): 0.201, ('Lyon', 0): 0.65}",
+        "usual {(0,): 0.619, (694,): 0.064, (719,): 0.064, (1387,): 0.132, (1412,): 0.004, (1438,): 0.001}",
+        "gradient [1.286, 1.708]",
+    ],
+    "custom_provenance.py": [
+        "known costs of trips: [3.0, 4.5, 3.5, 3.5, 5.0]",
+        "loss after training: 0.0000",
+        "learned costs of trips: [3.0, 4.5, 3.5, 3.5, 5.0]",
+        "from 0 to 3 for 4.5 by roads of [1.0, 2.0, 1.5]",
+    ],
 }
 LEARNS_DIGITS = ["cross_framework.py", "digit_sum_flax.py", "digit_sum_torch.py"]
 
@@ -32,7 +38,7 @@ def test_an_example_runs(name, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout == PRINTS.get(name, done.stdout)
+    assert set(PRINTS.get(name, ())) <= set(done.stdout.splitlines()), done.stdout
     if name in LEARNS_DIGITS:
         # The accuracy printed last is that of the trained network.
         assert float(re.findall(r"accuracy (\d+\.\d)%", done.stdout)[-1]) >= 95, done.stdout

@@ -52,11 +52,14 @@ def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
         write_file(path, partial(_write_torch, obj), overwrite=overwrite)
 
 
-def load(path: str | Path, map_location=None, *, foreign: Sequence[ForeignItem] = ()) -> Any:
+def load(
+    path: str | Path, map_location=None, *, foreign: Sequence[ForeignItem] = (), custom_provenance: object = None
+) -> Any:
     """What was saved at `path`, by whatever framework; executes nothing from the file.
 
     From a file of torch, what it holds. From an Orbax directory or a safetensors file, the module; of a model around
-    the reasoner, its state dict. `map_location` is that of `torch.load`.
+    the reasoner, its state dict. `map_location` is that of `torch.load`. A user's provenance, `custom_provenance`, must
+    be given again; files of torch hold no module with one.
 
     `foreign` are the functions of Python and the like that its programs use, which no file holds. CheckpointError if
     one is missing, or of another signature.
@@ -71,7 +74,7 @@ def load(path: str | Path, map_location=None, *, foreign: Sequence[ForeignItem] 
         return _with_foreign(_load_torch(path, map_location), path, foreign)
     artifact = checkpoint.read(path)
     if set(artifact.specifications) == {""}:
-        module = Module.from_reasoner(_reasoner_of(artifact, path, foreign))
+        module = Module.from_reasoner(_reasoner_of(artifact, path, foreign, custom_provenance))
         return module if map_location is None else module.to(_device(map_location))
     return _state_dict(artifact, map_location)
 
@@ -168,9 +171,11 @@ def _with_foreign(obj: object, path: Path, foreign: Sequence[ForeignItem]) -> ob
     return obj
 
 
-def _reasoner_of(artifact: Artifact, path: str | Path, foreign: Sequence[ForeignItem]) -> Reasoner:
+def _reasoner_of(
+    artifact: Artifact, path: str | Path, foreign: Sequence[ForeignItem], custom_provenance: object = None
+) -> Reasoner:
     with _located(path):
-        return checkpoint.reasoner_of(artifact, as_torch(foreign))
+        return checkpoint.reasoner_of(artifact, as_torch(foreign), custom_provenance=custom_provenance)
 
 
 @contextmanager

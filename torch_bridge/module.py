@@ -15,6 +15,7 @@ from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedE
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.proofs import Explanation
+from scallax.provenance import Provenance
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
@@ -32,8 +33,10 @@ class Module(torch.nn.Module):
 
     Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays. The output has the dtype and
     the device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode
-    `train_k` proofs are kept and in evaluation mode `test_k`, where given. `jit`, `jit_name`, `jit_recompile`,
-    `dispatch` and `sparse_jacobian` say how the reference computes; they are taken, and change nothing.
+    `train_k` proofs are kept and in evaluation mode `test_k`, where given. With a sampling provenance, training mode
+    draws a new seed from torch's default generator in each call, and evaluation mode uses `seed`. A provenance of
+    Python objects is given the entries as scalar tensors. `jit`, `jit_name`, `jit_recompile`, `dispatch` and
+    `sparse_jacobian` say how the reference computes; they are taken, and change nothing.
 
     The tags of the relations in `trainable` are the module's only parameters, logits named and shaped as
     `scallax.Reasoner.parameters` are; `.to()` and `.half()` change these alone, for all else the inputs decide.
@@ -52,7 +55,9 @@ class Module(torch.nn.Module):
         relations: Sequence[tuple[str, object]] | None = None,
         rules: Sequence[str] | None = None,
         facts: Mapping[str, Iterable | Table] | None = None,
-        provenance: str = "difftopkproofs",
+        provenance: str | Provenance = "difftopkproofs",
+        custom_provenance: object = None,
+        seed: int = 0,
         non_probabilistic: Sequence[str] | None = None,
         trainable: Sequence[str] | None = None,
         input_mappings: Mapping[str, object] | None = None,
@@ -85,6 +90,8 @@ class Module(torch.nn.Module):
             rules=rules,
             facts=facts,
             provenance=provenance,
+            custom_provenance=custom_provenance,
+            seed=seed,
             non_probabilistic=non_probabilistic,
             trainable=trainable,
             input_mappings=input_mappings,
@@ -143,9 +150,26 @@ class Module(torch.nn.Module):
                 raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
         logits = self._logits()
         device = common_device({**inputs, **dict(zip(reasoner.parameter_names, logits, strict=True))})
+        if reasoner.draws and self.training:
+            reasoner = reasoner.with_seed(int(torch.randint(1 << 32, ())))
+        if reasoner.is_interpreted:
+            return self._interpret(reasoner, tensors, device)
         if tensors or logits:
-            return reasoner.unpack(apply(reasoner, tensors, logits))
-        return reasoner.unpack(to_torch(reasoner.evaluate(()), device))
+            values = reasoner.unpack(apply(reasoner, tensors, logits))
+        else:
+            values = reasoner.unpack(to_torch(reasoner.evaluate(()), device))
+        if not reasoner.returns_proofs:
+            return values
+        return reasoner.with_proofs(values, list(map(to_jax, tensors)), list(map(to_jax, logits)))
+
+    def _interpret(self, reasoner: Reasoner, tensors: tuple[torch.Tensor, ...], device: torch.device) -> Any:
+        """The outputs of a provenance of Python objects, which tags scalar tensors: their gradients are torch's."""
+        size = tensors[0].shape[0] if tensors else 1
+        entries = [[entry for tensor in tensors for entry in tensor[sample].reshape(-1)] for sample in range(size)]
+        values = reasoner.interpret_entries(list(map(to_jax, tensors)), entries)
+        if values.dtype == object:
+            return reasoner.unpack_objects(values)
+        return reasoner.unpack(from_numpy(values).to(device))
 
     def probabilities(self) -> dict[str, torch.Tensor]:
         """The probabilities that the parameters stand for now, by their names; see `scallax.Reasoner.probabilities`."""
@@ -286,6 +310,10 @@ class Module(torch.nn.Module):
         except (TypeError, InputError) as error:  # damaged data
             raise CheckpointError(f"the saved module's limits are damaged: {error}") from None
         super().__setstate__(state)
+        if from_json(text).custom is not None:
+            name = from_json(text).custom
+            hint = "build the module with its provenance, and load its state dict"
+            raise CheckpointError(Diagnostic(f"the saved module has the custom provenance `{name}`", hint=hint))
         self.reasoner = Reasoner.from_json(text, limits=limits) if ground is None else _restore(text, ground)
         saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
 from scallax.grounding.gates import GateSet
 from scallax.kernels.gates import HEAVIEST, RANGE
 from scallax.kernels.rows import Buffer, RowTable, unique_rows
@@ -114,7 +114,7 @@ class DerivationBuilder:
 
         `places` `[gates]` are those among `members`; the arguments otherwise as in `GateSet`.
         """
-        operands = self.add_literals(np.full(len(places), np.nan))
+        operands = self.add_literals(np.full(len(places), CERTAIN_PRIOR))
         ids = operand_literal(operands)
         self.gate_sets.append(GateSet(members, groups, order, names, ids, places, RANGE, first, end))
         return operands

@@ -10,6 +10,9 @@ ONE = -1
 ZERO = -2
 _FIRST_LITERAL = -3
 
+# The prior of an untagged fact that must keep an operand of its own: its tag is one.
+CERTAIN_PRIOR = float("inf")
+
 Codes = TypeVar("Codes", int, np.ndarray)
 
 
@@ -27,7 +30,7 @@ def operand_literal(operand: Codes) -> Codes:
 class Literals:
     """The uncertain facts: every one is a random variable of its own.
 
-    `prior` float64 `[literals]`: the tag written in the program, NaN where the batch gives it.
+    `prior` float64 `[literals]`: the tag written in the program, NaN where the batch gives it, CERTAIN_PRIOR for none.
     `source` int64 `[literals]`: position in the batch's flattened inputs, or -1 for a prior.
     `group` int64 `[literals]`: literals of one group exclude each other; -1 is independent.
     `parameter` int64 `[literals]`: position of the trainable logit that gives the probability, or -1; the prior is NaN

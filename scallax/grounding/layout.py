@@ -1,12 +1,12 @@
 """Derivations laid out for evaluation: topologically ordered tiles of equal width, and the transposed index."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from scallax.grounding.dependencies import component_depths, needed_derivations
-from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
 from scallax.grounding.graph import (
     Graph,
     chain_singles,
@@ -19,7 +19,7 @@ from scallax.grounding.graph import (
     single_nodes,
     split_fan_in,
 )
-from scallax.kernels.gates import Stage
+from scallax.kernels.gates import CATEGORICAL, UNIFORM, Stage
 from scallax.kernels.runs import ranks, run_ids, run_starts
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
@@ -62,6 +62,8 @@ class GroundProgram:
     `[literals, words]`: the other members of a literal's exclusive group as a set of columns (no words without groups);
     `group_end`: last member of its group.
 
+    `seed` uint32 scalar is what provenances that draw depend on; it is given with the inputs. `literal_ids` are the
+    literals of the grounding, which says what they are; evaluation needs none.
     `stages` are evaluated first, in order. The gates of each are further inputs of those after it and of the program,
     in this order, behind all others.
     """
@@ -92,7 +94,14 @@ class GroundProgram:
     literal_row: np.ndarray
     num_heads: int
     num_sums: int
+    seed: np.ndarray = field(default_factory=lambda: np.zeros((), np.uint32))
+    literal_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def draws(self) -> bool:
+        """Whether some gate is drawn, so that the outputs depend on the seed."""
+        return any(np.isin(stage.gates.orders, (UNIFORM, CATEGORICAL)).any() for stage in self.stages)
 
     @property
     def num_literals(self) -> int:
@@ -115,14 +124,16 @@ def lay_out(
     block_rows: Mapping[int, tuple[int, ...]],
     derivation_cost: float,
     transposed: bool,
+    has_columns: bool,
 ) -> GroundProgram:
     """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
     `num_inputs` is the length of the flattened batch inputs; the trained inputs come after them.
     `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at
     once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
-    microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in
-    the derivations but for sorting.
+    microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule, `has_columns` the
+    columns of proofs and the exclusions: without `LITERALS`, all literals have one in every polarity that the program
+    has. Cost is linear in the derivations but for sorting.
     """
     graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
     graph, outputs = resolve_aliases(graph, outputs)
@@ -189,8 +200,9 @@ def lay_out(
         num_heads=_padded(num_tiles) * width,
         **backward,
         **_literal_arrays(literals, order, num_literals, num_inputs),
-        **_column_arrays(graph, outputs, literals, order, num_literals),
+        **(_column_arrays(graph, outputs, literals, order, num_literals) if has_columns else _no_columns(num_literals)),
         logit_groups=logit_groups.astype(np.int32),
+        literal_ids=_pad(order, num_literals, -1),
     )
 
 
@@ -457,8 +469,13 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
     num_trained = int(np.count_nonzero(trained))
     num_slots = _padded(num_trained) if num_trained else 0
     source = np.where(trained, num_inputs + np.cumsum(trained) - 1, literals.source[order])
-    prior = np.where(source >= 0, 0.0, literals.prior[order])
+    # What is certain where it is there may have an input that says where.
+    given = (source >= 0) & (literals.prior[order] != CERTAIN_PRIOR)
+    prior = np.where(given, 0.0, literals.prior[order])
     high = prior.astype(np.float32)
+    # CERTAIN_PRIOR is infinite in both parts: no number is.
+    low = np.where(np.isfinite(high), prior - np.where(np.isfinite(high), high, 0.0), 0.0)
+    low[prior == CERTAIN_PRIOR] = CERTAIN_PRIOR
     group = literals.group[order]
     input_literal = np.full(num_inputs + num_slots, num_literals, np.int32)
     input_literal[source[source >= 0]] = np.flatnonzero(source >= 0)
@@ -467,7 +484,7 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
         is_end[: len(group) - 1] = (group[1:] != group[:-1]) | (group[:-1] < 0)
     return {
         "literal_source": _pad(source, num_literals, -1),
-        "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(prior - high, num_literals)]),
+        "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(low, num_literals)]),
         "input_literal": input_literal,
         "slots": _pad(parameter[trained], num_slots, 0),
         "group_end": is_end,
@@ -477,14 +494,9 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
 def _column_arrays(graph: Graph, outputs: np.ndarray, literals: Literals, order: np.ndarray, num_literals: int) -> dict:
     """Columns for the polarities in which literals may occur in proofs, and the exclusions as sets of columns."""
     if graph.third is None:
-        return {
-            "words": (0, 0, 0, 0, 0),
-            "columns": np.zeros(0, np.int32),
-            "column_of": np.full((2, num_literals), -1, np.int32),
-            "exclusions": np.zeros((num_literals, 0), np.uint32),
-        }
-    positive, negated = _polarities(graph, outputs, len(literals))
-    positive, negated = positive[order], negated[order]
+        positive, negated = np.ones(len(order), bool), np.full(len(order), bool(graph.complement.any()))
+    else:
+        positive, negated = (polarity[order] for polarity in _polarities(graph, outputs, len(literals)))
     both = np.flatnonzero(positive & negated)
     num_both = _num_words(len(both))
     only = [np.flatnonzero(positive & ~negated), np.flatnonzero(negated & ~positive)]
@@ -507,6 +519,15 @@ def _column_arrays(graph: Graph, outputs: np.ndarray, literals: Literals, order:
         "columns": columns.astype(np.int32),
         "column_of": column_of,
         "exclusions": _exclusions(literals.group[order], column_of[0], words[0]),
+    }
+
+
+def _no_columns(num_literals: int) -> dict:
+    return {
+        "words": (0, 0, 0, 0, 0),
+        "columns": np.zeros(0, np.int32),
+        "column_of": np.full((2, num_literals), -1, np.int32),
+        "exclusions": np.zeros((num_literals, 0), np.uint32),
     }
 
 

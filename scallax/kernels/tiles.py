@@ -24,8 +24,8 @@ def fold_tiles(
     branches: Sequence[Callable[[Tags, Tags, Int[Array, ""], Bool[Array, ""]], Tags]],
     finish: Callable[[Tags, Int[Array, ""]], Tags],
     differs: Callable[[Tags, Tags], Bool[Array, ""]],
-) -> Tags:
-    """Arrays `[rows, ..., batch]` after all steps.
+) -> tuple[Tags, Int[Array, ""]]:
+    """Arrays `[rows, ..., batch]` after all steps, and how many times the loop that took the longest was repeated.
 
     A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or
     as `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`;
@@ -35,7 +35,7 @@ def fold_tiles(
     false, start = varying_constant(reference, False), varying_constant(reference, 0)
 
     def step(state):
-        index, rounds, changed, total, rows = state
+        index, rounds, most, changed, total, rows = state
         target = schedule.target[index]
         ends, cyclic = schedule.ends[index], schedule.cyclic[index]
 
@@ -66,11 +66,13 @@ def fold_tiles(
         loop = schedule.loop[index]
         again = (loop >= 0) & changed & (rounds < _MAX_ROUNDS)
         rounds = jnp.where(again, rounds + 1, jnp.where(loop >= 0, 0, rounds))
-        return jnp.where(again, loop, index + 1), rounds, changed & cyclic & (loop < 0), total, rows
+        most = jnp.maximum(most, rounds)
+        return jnp.where(again, loop, index + 1), rounds, most, changed & cyclic & (loop < 0), total, rows
 
     total = jax.tree.map(lambda leaf: leaf[:width], rows)
-    state = (start, start, false, total, rows)
-    return lax.while_loop(lambda state: state[0] < schedule.count, step, state)[-1]
+    state = (start, start, start, false, total, rows)
+    _, _, most, _, _, rows = lax.while_loop(lambda state: state[0] < schedule.count, step, state)
+    return rows, most
 
 
 def take_block(

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.gates import CATEGORICAL, LIGHTEST, RANGE, SOFTMAX, UNIFORM, Gates
@@ -14,7 +14,7 @@ _LARGEST_COMPARED = 256
 
 
 def open_gates(
-    gates: Gates, weights: Float[Array, "members batch"], seed: Int[Array, ""] | int
+    gates: Gates, weights: Float[Array, "members batch"], seed: UInt32[Array, ""]
 ) -> tuple[Float[Array, "gates batch"], Bool[Array, "gates batch"]]:
     """The value of each gate, and whether it exists.
 

@@ -3,13 +3,35 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
 
+from scallax.domains import Domain
 from scallax.errors import Diagnostic
 
 # Arrays with the axes `rows, ..., batch`.
 Tags = PyTree[Array]
+
+
+class Gradient(Enum):
+    """How outputs are differentiated."""
+
+    # Not at all: outputs are bool or integers.
+    NONE = "none"
+    # Through `recover` alone: the tags are found without gradients.
+    RECOVER = "recover"
+    # Through tags, floats `[rows, batch]` whose conjunction is the product and whose disjunction passes cotangents on.
+    PRODUCT = "product"
+    # Through tags, by differentiating `step`.
+    STEP = "step"
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the transposed schedule is needed."""
+        return self is Gradient.PRODUCT
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +46,8 @@ class LiteralTable:
 
     `exclusions` are bit sets, over positive columns, of the other members of a literal's exclusive group (no words if
     there are no groups); members stand side by side, and `group_end` marks the last one (an independent literal is its
-    own last).
+    own last). `certain` are untagged facts of a provenance that does not absorb certainty: their tag is one. `seed` is
+    what provenances that draw depend on.
     """
 
     probabilities: Float[Array, "literals batch"]
@@ -35,19 +58,17 @@ class LiteralTable:
     column_of: Int[Array, "2 literals"]
     negated: Int[Array, " negated"]
     words: tuple[int, int, int, int, int]
+    certain: Bool[Array, " literals"]
+    seed: UInt32[Array, ""]
 
 
-class AbstractProvenance(ABC):
-    """Tags, how derivations combine them, and how a probability is recovered from them.
-
-    A final class is a frozen dataclass, so that equal provenances share a compilation. Operations see arrays only.
-    `kind` is one of the operand kinds of `scallax.kernels.schedule`.
-    """
+class AbstractSemantics(ABC):
+    """What grounding, layout and the doors ask of a provenance, whoever computes its tags."""
 
     # The name in the table of provenances.
     name: str
 
-    # Whether facts carry tags at all; if not, every fact is certain.
+    # Whether facts and rules with a tag are uncertain; if not, every fact is certain.
     uses_tags: bool
 
     @property
@@ -56,9 +77,29 @@ class AbstractProvenance(ABC):
         """Whether mutual exclusion matters; then an untagged member of a group has probability 1, not certainty."""
 
     @property
+    def absorbs_certainty(self) -> bool:
+        """Whether one joined with anything is one, so that what is certain needs no other derivation."""
+        return True
+
+    @property
+    def takes_tagged_facts(self) -> bool:
+        """Whether facts from Python are pairs of a tag and a tuple."""
+        return self.uses_tags
+
+    @property
+    def domain(self) -> Domain:
+        """What the tags of facts are."""
+        return Domain.PROBABILITY
+
+    @property
     def counts_groups(self) -> bool:
         """Whether a group is one multi-valued variable; if not, its members are independent where they do not meet."""
         return False
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether evaluation can weigh tuples against each other, which it does in arrays."""
+        return True
 
     @property
     def is_compiled(self) -> bool:
@@ -67,8 +108,18 @@ class AbstractProvenance(ABC):
 
     @property
     @abstractmethod
+    def gradient(self) -> Gradient:
+        """How outputs are differentiated."""
+
+    @property
     def is_discrete(self) -> bool:
-        """Whether outputs are bool rather than numbers."""
+        """Whether outputs have no derivatives: they are bool or integers."""
+        return self.gradient is Gradient.NONE
+
+    @property
+    def draws(self) -> bool:
+        """Whether outputs depend on a seed."""
+        return False
 
     @property
     def is_ordered(self) -> bool:
@@ -76,18 +127,49 @@ class AbstractProvenance(ABC):
         return True
 
     @property
+    def absent(self) -> float:
+        """The output of a tuple that does not hold."""
+        return 0.0
+
     @abstractmethod
-    def has_tag_gradient(self) -> bool:
-        """Whether gradients pass through the tags: floats `[rows, batch]` whose conjunction is the product."""
+    def prior(self, tag: float | bool) -> float | None:
+        """The literal's value for a tag written in the program, or None if such a tag means certain."""
+
+    @property
+    @abstractmethod
+    def block_rows(self) -> Mapping[int, tuple[int, ...]]:
+        """For each kind of tile that is told apart, how many rows of derivations `step` may take at once, ascending."""
+
+    @property
+    @abstractmethod
+    def derivation_cost(self) -> float:
+        """Estimated microseconds of `step` for one derivation and a batch of 64; a step as such takes about 20."""
+
+    @property
+    def refusal(self) -> Diagnostic | None:
+        """What is wrong with the first output, by sample and then in their order, that `recover` makes NaN.
+
+        Of probabilities that are all finite. None: it makes none NaN.
+        """
+        return None
+
+
+class AbstractProvenance(AbstractSemantics):
+    """Tags as arrays, how derivations combine them, and how a probability is recovered from them.
+
+    A final class is a frozen dataclass, so that equal provenances share a compilation. Operations see arrays only.
+    `kind` is one of the operand kinds of `scallax.kernels.schedule`.
+    """
 
     @property
     @abstractmethod
     def is_idempotent(self) -> bool:
         """Whether a tag joined with itself is itself, so that a cycle may add to the tags of the round before."""
 
-    @abstractmethod
-    def prior(self, tag: float | bool) -> float | None:
-        """The literal's value for a tag written in the program, or None if such a tag means certain."""
+    @property
+    def output_dtype(self) -> DTypeLike | None:
+        """The dtype of outputs; None: the float dtype of the inputs."""
+        return jnp.bool_ if self.is_discrete else None
 
     @abstractmethod
     def leaf_tags(self, literals: LiteralTable) -> Tags:
@@ -99,16 +181,6 @@ class AbstractProvenance(ABC):
     def widen(self, leaves: Tags) -> Tags:
         """Tags of leaves as tags of nodes, where these have axes of another length."""
         return leaves
-
-    @property
-    @abstractmethod
-    def block_rows(self) -> Mapping[int, tuple[int, ...]]:
-        """For each kind of tile that is told apart, how many rows of derivations `step` may take at once, ascending."""
-
-    @property
-    @abstractmethod
-    def derivation_cost(self) -> float:
-        """Estimated microseconds of `step` for one derivation and a batch of 64; a step as such takes about 20."""
 
     @abstractmethod
     def step(
@@ -123,7 +195,8 @@ class AbstractProvenance(ABC):
         """`total` `[width, ..., batch]` joined with the conjunctions of each row of `left` and `right`.
 
         For the kinds `LITERALS` and `LINEAR` each row has two operands in `right`, leaves as `leaf_tags` gives them.
-        For the kind `COMPLEMENT`: the negation of `left[0]`.
+        For the kind `COMPLEMENT`: the negation of `left[0]`. With `Gradient.STEP` all derivations of a head are given
+        at once, and the floats among the tags are differentiated.
         """
 
     def head_cotangent(
@@ -135,7 +208,7 @@ class AbstractProvenance(ABC):
     ) -> Float[Array, "width batch"]:
         """The cotangent of the derivations of heads with the tags `heads` and the cotangent `total`.
 
-        Only if `has_tag_gradient`; `cyclic` is False for literals and partial sums, which have no heads.
+        Only with `Gradient.PRODUCT`; `cyclic` is False for literals and partial sums, which have no heads.
         """
         raise NotImplementedError
 
@@ -144,21 +217,18 @@ class AbstractProvenance(ABC):
         """Whether a cycle has to go on: some tag changed by more than rounding."""
 
     @abstractmethod
-    def recover(
-        self, tags: Tags, literals: LiteralTable
-    ) -> Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]:
-        """Output values of tags; differentiable in the literals' probabilities unless `has_tag_gradient`."""
+    def recover(self, tags: Tags, literals: LiteralTable) -> Shaped[Array, "outputs batch"]:
+        """Output values of tags; differentiable in the literals' probabilities with `Gradient.RECOVER`."""
 
-    def weigh(
-        self, outputs: Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]
-    ) -> Float[Array, "outputs batch"] | Bool[Array, "outputs batch"]:
-        """The weights by which aggregators choose among tuples with these outputs; 0 for what does not hold."""
-        return outputs
+    def weigh(self, outputs: Shaped[Array, "outputs batch"]) -> Shaped[Array, "outputs batch"]:
+        """The weights by which aggregators choose among tuples with these outputs; 0 for what does not hold.
 
-    @property
-    def refusal(self) -> Diagnostic | None:
-        """What is wrong with the first output, by sample and then in their order, that `recover` makes NaN.
-
-        Of probabilities that are all finite. None: it makes none NaN.
+        Probabilities, exponentials of negative costs, and 1 for what has only a number of derivations.
         """
-        return None
+        match self.domain:
+            case Domain.PROBABILITY:
+                return outputs
+            case Domain.COST:
+                return jnp.exp(-outputs)
+            case _:
+                return outputs != jnp.asarray(self.absent, outputs.dtype)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,11 @@ class Boolean(AbstractProvenance):
         return False
 
     @property
-    def is_discrete(self) -> bool:
-        return True
+    def gradient(self) -> Gradient:
+        return Gradient.NONE
 
     @property
     def is_ordered(self) -> bool:
-        return False
-
-    @property
-    def has_tag_gradient(self) -> bool:
         return False
 
     @property

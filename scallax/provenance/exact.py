@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 from scallax.provenance.probability import leaf_values, number_prior
 
 
@@ -35,12 +35,8 @@ class Exact(AbstractProvenance):
         return True
 
     @property
-    def is_discrete(self) -> bool:
-        return False
-
-    @property
-    def has_tag_gradient(self) -> bool:
-        return True
+    def gradient(self) -> Gradient:
+        return Gradient.PRODUCT
 
     @property
     def is_idempotent(self) -> bool:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 
 
 def leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves batch"]:
@@ -20,14 +20,17 @@ def leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves bat
 
 @dataclass(frozen=True)
 class AddMult(AbstractProvenance):
-    """Sum and product, the sum clamped to [0, 1]; `1 - p` for not.
+    """Sum and product, the sum clamped to [0, `ceiling`]; `1 - p` for not.
 
-    The gradient of an acyclic program passes straight through the clamp, so that a saturated sum still learns. On a
-    cycle the clamp's own derivative counts (0 above 1): the gradient is the implicit one at the fixpoint.
+    The gradient of an acyclic program passes straight through the clamp, so that a saturated sum still learns, unless
+    the provenance `masks_clamp`. On a cycle the clamp's own derivative counts (0 above the ceiling): the gradient is
+    the implicit one at the fixpoint.
     """
 
     name: str
     keeps_bool_tags: bool
+    ceiling: float = 1.0
+    masks_clamp: bool = False
     uses_tags: bool = True
 
     @property
@@ -35,16 +38,12 @@ class AddMult(AbstractProvenance):
         return False
 
     @property
-    def is_discrete(self) -> bool:
-        return False
+    def gradient(self) -> Gradient:
+        return Gradient.PRODUCT
 
     @property
     def is_ordered(self) -> bool:
         return False
-
-    @property
-    def has_tag_gradient(self) -> bool:
-        return True
 
     @property
     def is_idempotent(self) -> bool:
@@ -68,10 +67,10 @@ class AddMult(AbstractProvenance):
         if kind == COMPLEMENT:
             return 1 - left[0]
         total = total + sum(a * b for a, b in zip(left, right, strict=True))
-        return jnp.clip(total, 0, 1)
+        return jnp.clip(total, 0, self.ceiling)
 
     def head_cotangent(self, total, heads, complement, cyclic):
-        saturated = cyclic & (heads >= 1)
+        saturated = (cyclic | self.masks_clamp) & (heads >= self.ceiling)
         return jnp.where(complement, -total, jnp.where(saturated, jnp.zeros_like(total), total))
 
     def differs(self, old, new) -> Bool[Array, ""]:
@@ -109,15 +108,11 @@ class MinMax(AbstractProvenance):
         return False
 
     @property
-    def is_discrete(self) -> bool:
-        return False
+    def gradient(self) -> Gradient:
+        return Gradient.RECOVER
 
     @property
     def is_ordered(self) -> bool:
-        return False
-
-    @property
-    def has_tag_gradient(self) -> bool:
         return False
 
     @property

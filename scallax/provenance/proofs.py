@@ -11,7 +11,7 @@ from jax import lax
 from scallax.errors import Diagnostic
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
-from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
 from scallax.provenance.probability import number_prior
@@ -49,12 +49,8 @@ class TopKProofs(AbstractProvenance):
         return self.grouped
 
     @property
-    def is_discrete(self) -> bool:
-        return False
-
-    @property
-    def has_tag_gradient(self) -> bool:
-        return False
+    def gradient(self) -> Gradient:
+        return Gradient.RECOVER
 
     @property
     def is_idempotent(self) -> bool:
@@ -65,7 +61,7 @@ class TopKProofs(AbstractProvenance):
 
     def leaf_tags(self, literals: LiteralTable) -> ProofSets:
         """Sets of at most one proof; a complement of an absent literal is one."""
-        sections = _sections(literals)
+        sections = sections_of(literals)
         positive = _columns_of(literals, 0, sections)
         if sections.has_groups:
             positive = jnp.concatenate([positive, literals.exclusions], 1)
@@ -99,7 +95,7 @@ class TopKProofs(AbstractProvenance):
         return 0.4 * self.k
 
     def step(self, kind, total, left, right, cyclic, literals):
-        sections = _sections(literals)
+        sections = sections_of(literals)
         if kind == COMPLEMENT:
             return self._complement(left[0], literals, sections)
         if kind == NODES:
@@ -129,7 +125,7 @@ class TopKProofs(AbstractProvenance):
         return (old.bits != new.bits).any() | ((old.weights == -jnp.inf) != (new.weights == -jnp.inf)).any()
 
     def recover(self, tags, literals):
-        sections = _sections(literals)
+        sections = sections_of(literals)
         count = inclusion_exclusion if self.k <= _MAX_INCLUSION_EXCLUSION else count_models
 
         def otherwise(tags, literals):
@@ -205,7 +201,8 @@ class TopKProofs(AbstractProvenance):
         return lax.scan(block, none, jnp.asarray(sections.blocks(_COLUMNS_AT_ONCE), jnp.int32))[0]
 
 
-def _sections(literals: LiteralTable) -> Sections:
+def sections_of(literals: LiteralTable) -> Sections:
+    """How the words of proofs over these literals are divided."""
     positive, both, negated, *columns = literals.words
     return Sections(positive, both, negated, (columns[0], columns[1]), literals.exclusions.shape[1] > 0)
 

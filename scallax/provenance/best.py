@@ -1,0 +1,168 @@
+"""Provenances that keep the best derivation: the most probable one, or the cheapest."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from scallax.domains import Domain
+from scallax.kernels.batches import batch_constant
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.provenance.noisy_or import BLOCK_ROWS, moved
+from scallax.provenance.probability import number_prior
+
+# A derivation that is nested deeper than this on a cycle goes round for ever.
+MAX_HEIGHT = 2_000
+
+
+class Ranked(NamedTuple):
+    """The value of the best derivation, and how often it goes through tuples of a cycle.
+
+    Of derivations of equal value the one of least height is the best, then the first: so what decides a tuple never
+    depends on the tuple itself, and the gradient goes along one derivation.
+    """
+
+    value: Float[Array, "... batch"]
+    height: Int[Array, "... batch"]
+
+
+@dataclass(frozen=True)
+class MaxMult(AbstractProvenance):
+    """The most probable derivation: maximum and product; `1 - p` for not.
+
+    The gradient is that of the product along the best derivation. On a cycle products are clamped to [0, 1]: factors
+    over 1 would go round for ever.
+    """
+
+    name: str
+    uses_tags: bool = True
+
+    @property
+    def respects_groups(self) -> bool:
+        return False
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.STEP
+
+    @property
+    def is_idempotent(self) -> bool:
+        return False
+
+    def prior(self, tag: float | bool) -> float | None:
+        return number_prior(tag, keeps_bool_tags=True)
+
+    def leaf_tags(self, literals: LiteralTable) -> Ranked:
+        return _ranked_leaves(literals, 0.0, 1.0)
+
+    @property
+    def block_rows(self):
+        return {NODES: BLOCK_ROWS, COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.5
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if kind == COMPLEMENT:
+            return Ranked(1 - left[0].value, jnp.zeros_like(left[0].height))
+        for a, b in zip(left, right, strict=True):
+            product = a.value * b.value
+            product = jnp.where(cyclic, jnp.clip(product, 0, 1), product)
+            total = _better(Ranked(product, _height(a, b, cyclic)), total, product > total.value)
+        return total
+
+    def differs(self, old, new) -> Bool[Array, ""]:
+        return moved(old.value, new.value) | (old.height != new.height).any()
+
+    def recover(self, tags, literals):
+        return tags.value
+
+
+@dataclass(frozen=True)
+class RealTropical(AbstractProvenance):
+    """The cheapest derivation: minimum and sum of costs, infinite for what does not hold.
+
+    Negation is that of truth: what holds at any cost is false, what does not hold is true at no cost. The gradient
+    counts the uses of each fact in the cheapest derivation. Around a cycle of negative cost it goes for ever: -inf.
+    """
+
+    name: str
+    uses_tags: bool = True
+
+    @property
+    def respects_groups(self) -> bool:
+        return False
+
+    @property
+    def absorbs_certainty(self) -> bool:
+        # Costs may be negative.
+        return False
+
+    @property
+    def domain(self) -> Domain:
+        return Domain.COST
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.STEP
+
+    @property
+    def absent(self) -> float:
+        return float("inf")
+
+    @property
+    def is_idempotent(self) -> bool:
+        return False
+
+    def prior(self, tag: float | bool) -> float | None:
+        return number_prior(tag, keeps_bool_tags=False)
+
+    def leaf_tags(self, literals: LiteralTable) -> Ranked:
+        return _ranked_leaves(literals, jnp.inf, 0.0)
+
+    @property
+    def block_rows(self):
+        return {NODES: BLOCK_ROWS, COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.5
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if kind == COMPLEMENT:
+            value = left[0].value
+            return Ranked(jnp.where(value == jnp.inf, jnp.zeros_like(value), jnp.inf), jnp.zeros_like(left[0].height))
+        for a, b in zip(left, right, strict=True):
+            absent = (a.value == jnp.inf) | (b.value == jnp.inf)
+            height = _height(a, b, cyclic)
+            cost = jnp.where(absent, jnp.inf, a.value + b.value)
+            cost = jnp.where(~absent & (height > MAX_HEIGHT), -jnp.inf, cost)
+            total = _better(Ranked(cost, jnp.minimum(height, MAX_HEIGHT + 1)), total, cost < total.value)
+        return total
+
+    def differs(self, old, new) -> Bool[Array, ""]:
+        return moved(old.value, new.value) | (old.height != new.height).any()
+
+    def recover(self, tags, literals):
+        return tags.value
+
+
+def _ranked_leaves(literals: LiteralTable, zero: float, one: float) -> Ranked:
+    value = jnp.where(literals.certain[:, None], one, literals.probabilities)
+    value = jnp.where(literals.present, value, zero)
+    value = jnp.concatenate([batch_constant(value, (1,), zero), batch_constant(value, (1,), one), value])
+    return Ranked(value, batch_constant(value, value.shape[:1], 0, jnp.int32))
+
+
+def _height(a: Ranked, b: Ranked, cyclic) -> Int[Array, "... batch"]:
+    """That of a derivation from two tuples; 0 outside of cycles."""
+    height = jnp.minimum(1 + jnp.maximum(a.height, b.height), MAX_HEIGHT + 1)
+    return jnp.where(cyclic, height, jnp.zeros_like(height))
+
+
+def _better(new: Ranked, old: Ranked, is_better) -> Ranked:
+    wins = is_better | ((new.value == old.value) & (new.height < old.height)) | jnp.isnan(new.value)
+    return Ranked(*(jnp.where(wins, x, y) for x, y in zip(new, old, strict=True)))

@@ -1,0 +1,178 @@
+"""Provenances of natural numbers: how many derivations a tuple has, or the least cost of one.
+
+Numbers are int32 and saturate: what is `LARGEST` or more is that number, and sums and products of such numbers again.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from scallax.domains import Domain
+from scallax.kernels.batches import batch_constant
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.provenance.best import MAX_HEIGHT
+
+LARGEST = 2**31 - 1
+# A cost; `LARGEST` is that of what does not hold.
+_LARGEST_COST = LARGEST - 1
+
+
+class Counted(NamedTuple):
+    """The number of derivations, and how often the one that does so most often goes through tuples of a cycle."""
+
+    count: Int[Array, "... batch"]
+    height: Int[Array, "... batch"]
+
+
+@dataclass(frozen=True)
+class Natural(AbstractProvenance):
+    """The number of derivations: sum and product. A tag is how many times the fact is there, without one once.
+
+    Not is 1 for what has no derivation, else 0. Counts saturate at 2,147,483,647, which is also what a tuple has whose
+    derivations go round a cycle: those nested in more than 2,000 tuples of cycles.
+    """
+
+    name: str
+    uses_tags: bool = True
+
+    @property
+    def respects_groups(self) -> bool:
+        return False
+
+    @property
+    def absorbs_certainty(self) -> bool:
+        return False
+
+    @property
+    def domain(self) -> Domain:
+        return Domain.NATURAL
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.NONE
+
+    @property
+    def output_dtype(self):
+        return jnp.int32
+
+    @property
+    def is_idempotent(self) -> bool:
+        return False
+
+    def prior(self, tag: float | bool) -> float | None:
+        return float(tag)
+
+    def leaf_tags(self, literals: LiteralTable) -> Counted:
+        count = _leaves(literals, 0, 1)
+        return Counted(count, jnp.zeros_like(count))
+
+    @property
+    def block_rows(self):
+        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.5
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if kind == COMPLEMENT:
+            none = (left[0].count == 0).astype(jnp.int32)
+            return Counted(none, jnp.zeros_like(none))
+        for a, b in zip(left, right, strict=True):
+            count = _saturating_product(a.count, b.count)
+            height = jnp.minimum(1 + jnp.maximum(a.height, b.height), MAX_HEIGHT + 1)
+            height = jnp.where(cyclic & (count > 0), height, jnp.zeros_like(height))
+            count = jnp.where(height > MAX_HEIGHT, LARGEST, count)
+            total = Counted(_saturating_sum(total.count, count, LARGEST), jnp.maximum(total.height, height))
+        return total
+
+    def differs(self, old, new) -> Bool[Array, ""]:
+        return (old.count != new.count).any() | (old.height != new.height).any()
+
+    def recover(self, tags, literals):
+        return tags.count
+
+
+@dataclass(frozen=True)
+class Tropical(AbstractProvenance):
+    """The least cost of a derivation: minimum and sum of natural numbers, without a tag 0.
+
+    Not costs nothing for what does not hold, and does not hold for anything else. What does not hold costs
+    2,147,483,647, and what holds at most one less.
+    """
+
+    name: str
+    uses_tags: bool = True
+
+    @property
+    def respects_groups(self) -> bool:
+        return False
+
+    @property
+    def domain(self) -> Domain:
+        return Domain.NATURAL
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.NONE
+
+    @property
+    def output_dtype(self):
+        return jnp.int32
+
+    @property
+    def absent(self) -> float:
+        return float(LARGEST)
+
+    @property
+    def is_idempotent(self) -> bool:
+        return True
+
+    def prior(self, tag: float | bool) -> float | None:
+        return float(tag)
+
+    def leaf_tags(self, literals: LiteralTable) -> Int[Array, "leaves batch"]:
+        return _leaves(literals, LARGEST, 0)
+
+    @property
+    def block_rows(self):
+        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.25
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if kind == COMPLEMENT:
+            return jnp.where(left[0] == LARGEST, jnp.zeros_like(left[0]), LARGEST)
+        for a, b in zip(left, right, strict=True):
+            absent = (a == LARGEST) | (b == LARGEST)
+            total = jnp.minimum(total, jnp.where(absent, LARGEST, _saturating_sum(a, b, _LARGEST_COST)))
+        return total
+
+    def differs(self, old, new) -> Bool[Array, ""]:
+        return (old != new).any()
+
+    def recover(self, tags, literals):
+        return tags
+
+
+def _leaves(literals: LiteralTable, zero: int, one: int) -> Int[Array, "leaves batch"]:
+    """`zero`, `one` and the numbers of the literals, those that are not whole rounded down."""
+    given = jnp.clip(literals.probabilities, 0, 1 << 24).astype(jnp.int32)
+    value = jnp.where(literals.certain[:, None], one, given)
+    value = jnp.where(literals.present, value, zero)
+    return jnp.concatenate([batch_constant(value, (1,), zero), batch_constant(value, (1,), one), value])
+
+
+def _saturating_sum(a: Int[Array, "..."], b: Int[Array, "..."], largest: int) -> Int[Array, "..."]:
+    # Compared before adding: the sum would wrap.
+    return jnp.where(a > largest - b, largest, a + b)
+
+
+def _saturating_product(a: Int[Array, "..."], b: Int[Array, "..."]) -> Int[Array, "..."]:
+    overflows = (a > 0) & (b > LARGEST // jnp.maximum(a, 1))
+    return jnp.where(overflows, LARGEST, a * b)

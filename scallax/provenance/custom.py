@@ -1,0 +1,171 @@
+"""Provenances of users: an algebra of arrays, folded, batched and differentiated like the built-in ones."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Shaped
+
+from scallax.domains import Domain
+from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.kernels.batches import batch_constant
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable, Tags
+from scallax.provenance.noisy_or import BLOCK_ROWS, moved
+
+
+class Provenance(ABC):
+    """An algebra of tags, to be subclassed: `Reasoner(program, provenance=MyProvenance())`.
+
+    A tag is an array, or a tuple (or other pytree) of arrays; every array of it has the shape of the numbers that `tag`
+    is given, and functions work element by element, in JAX. A tuple's tag is the `add` of its derivations, in a fixed
+    order, from `zero` on; a derivation's is the `mult` of its atoms. `add` and `mult` should be associative, `add`
+    commutative, `mult` distributive over `add`, `zero` and `one` their neutral elements, and `mult` with `zero` zero:
+    otherwise results depend on how the program was laid out. Facts without a tag are `one`.
+
+    On a cycle tags are computed again from `zero` until none `differs` from the round before (at most 10,000 times).
+    The gradient is JAX's, of each step at the tags found; around a cycle it is that of the equations at the fixpoint,
+    in as many rounds as the tags took. It is finite where the derivatives of the functions are: guard them at 0 and 1.
+
+    Equal objects share compilations: make the class a frozen dataclass if it has fields.
+    """
+
+    @abstractmethod
+    def zero(self) -> Any:
+        """The tag, of numbers, of what does not hold."""
+
+    @abstractmethod
+    def one(self) -> Any:
+        """The tag, of numbers, of what is certain."""
+
+    @abstractmethod
+    def tag(self, probability: Any, /) -> Any:
+        """Tags of facts with the given numbers."""
+
+    @abstractmethod
+    def add(self, a: Any, b: Any, /) -> Any:
+        """Tags of alternatives."""
+
+    @abstractmethod
+    def mult(self, a: Any, b: Any, /) -> Any:
+        """Tags of conjunctions."""
+
+    def negate(self, tag: Any, /) -> Any:
+        """Tags of negations. Without it, programs that negate or aggregate uncertain tuples are refused."""
+        raise UnsupportedError(
+            Diagnostic(
+                f"the program negates, and `{type(self).__qualname__}` has no negation",
+                hint="define its method `negate`",
+            )
+        )
+
+    def recover(self, tag: Any, /) -> Any:
+        """The output, one array, of tags; a tag that is one array by default."""
+        return tag
+
+    def differs(self, old: Any, new: Any, /) -> Any:
+        """Where tags on a cycle moved: by more than 8 epsilon by default."""
+        parts = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+        return jnp.stack([moved(a, b) if jnp.issubdtype(a.dtype, jnp.floating) else (a != b).any() for a, b in parts])
+
+
+def qualified_name(provenance: object) -> str:
+    """What a checkpoint calls a user's provenance."""
+    kind = type(provenance)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@dataclass(frozen=True)
+class CustomProvenance(AbstractProvenance):
+    """A user's algebra as a provenance. InputError if one of its functions gives tags of another form."""
+
+    name: str
+    algebra: Provenance
+    uses_tags: bool = True
+
+    @property
+    def respects_groups(self) -> bool:
+        return False
+
+    @property
+    def absorbs_certainty(self) -> bool:
+        return False
+
+    @property
+    def domain(self) -> Domain:
+        return Domain.ANY
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.STEP
+
+    @property
+    def is_idempotent(self) -> bool:
+        return False
+
+    def prior(self, tag: float | bool) -> float | None:
+        return float(tag)
+
+    def leaf_tags(self, literals: LiteralTable) -> Tags:
+        p = literals.probabilities
+        tags = jax.tree.map(jnp.asarray, self.algebra.tag(p))
+        for leaf in jax.tree.leaves(tags):
+            if leaf.shape != p.shape:
+                raise self._wrong("tag", f"gives an array of shape {leaf.shape} for numbers of shape {p.shape}")
+        zero, one = self._constant("zero", tags), self._constant("one", tags)
+        certain = jnp.broadcast_to(literals.certain[:, None], p.shape)
+
+        def rows(tag, zero, one):
+            tag = jnp.where(literals.present, jnp.where(certain, one, tag), zero)
+            return jnp.concatenate([batch_constant(tag, (1,), zero), batch_constant(tag, (1,), one), tag])
+
+        return jax.tree.map(rows, tags, zero, one)
+
+    @property
+    def block_rows(self):
+        return {NODES: BLOCK_ROWS, COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.5
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if kind == COMPLEMENT:
+            return self._like("negate", self.algebra.negate(left[0]), total)
+        for a, b in zip(left, right, strict=True):
+            product = self._like("mult", self.algebra.mult(a, b), total)
+            total = self._like("add", self.algebra.add(total, product), total)
+        return total
+
+    def differs(self, old, new) -> Bool[Array, ""]:
+        return jnp.asarray(self.algebra.differs(old, new)).any()
+
+    def recover(self, tags, literals) -> Shaped[Array, "outputs batch"]:
+        values = self.algebra.recover(tags)
+        if not isinstance(values, jax.Array) or values.shape != jax.tree.leaves(tags)[0].shape:
+            raise self._wrong("recover", f"gives {_form(values)}, not one array of the tags' shape")
+        return values
+
+    def _constant(self, name: str, tags: Tags) -> Tags:
+        constant = self.algebra.zero() if name == "zero" else self.algebra.one()
+        if jax.tree.structure(constant) != jax.tree.structure(tags):
+            raise self._wrong(name, f"gives {_form(constant)}, where `tag` gives {_form(tags)}")
+        return jax.tree.map(lambda number, leaf: jnp.asarray(number, leaf.dtype), constant, tags)
+
+    def _like(self, name: str, result: Tags, like: Tags) -> Tags:
+        if jax.tree.structure(result) != jax.tree.structure(like) or any(
+            a.shape != b.shape for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(like), strict=True)
+        ):
+            raise self._wrong(name, f"gives {_form(result)}, where tags are {_form(like)}")
+        return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), result, like)
+
+    def _wrong(self, name: str, what: str) -> InputError:
+        message = f"`{type(self.algebra).__qualname__}.{name}` {what}"
+        hint = "a tag is an array, or a pytree of arrays, of the shape of the numbers that `tag` is given"
+        return InputError(Diagnostic(message, hint=hint))
+
+
+def _form(tags: Any) -> str:
+    return str(jax.tree.map(lambda leaf: f"[{', '.join(map(str, jnp.shape(leaf)))}]", tags)).replace("'", "")

@@ -1,0 +1,90 @@
+"""Provenances whose disjunction is that of independent events: `1 - (1 - a)(1 - b)`."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.provenance.probability import leaf_values, number_prior
+
+# All derivations of a head at once.
+BLOCK_ROWS = (1, 2, 4, 8, 16, 32)
+
+
+class Conjunction(Enum):
+    """The probability of two events together."""
+
+    PRODUCT = "product"
+    MINIMUM = "minimum"
+
+
+@dataclass(frozen=True)
+class NoisyOr(AbstractProvenance):
+    """`1 - Π (1 - t)` over the derivations of a tuple, each the product or the minimum of its atoms; `1 - p` for not.
+
+    A cycle is the least fixpoint, to 8 epsilon a round, and its gradient that of the equations at the fixpoint. Of
+    equal values the first decides a minimum. The gradient of a disjunction is the product over the others, finite at 1.
+    """
+
+    name: str
+    conjunction: Conjunction
+    uses_tags: bool = True
+
+    @property
+    def respects_groups(self) -> bool:
+        return False
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.STEP
+
+    @property
+    def is_idempotent(self) -> bool:
+        return False
+
+    def prior(self, tag: float | bool) -> float | None:
+        return number_prior(tag, keeps_bool_tags=True)
+
+    def leaf_tags(self, literals: LiteralTable) -> Float[Array, "leaves batch"]:
+        return leaf_values(literals, 0.0)
+
+    @property
+    def block_rows(self):
+        return {NODES: BLOCK_ROWS, COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.25
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if kind == COMPLEMENT:
+            return 1 - left[0]
+        none = 1 - total
+        for a, b in zip(left, right, strict=True):
+            none = none * (1 - self._conjoin(a, b))
+        return 1 - none
+
+    def _conjoin(self, a, b):
+        # `where`, as a minimum of JAX would share the gradient of equal values.
+        return a * b if self.conjunction is Conjunction.PRODUCT else jnp.where(b < a, b, a)
+
+    def differs(self, old, new) -> Bool[Array, ""]:
+        return moved(old, new)
+
+    def recover(self, tags, literals):
+        return tags
+
+
+def moved(old: Float[Array, "... batch"], new: Float[Array, "... batch"]) -> Bool[Array, ""]:
+    """Whether some number changed by more than 8 epsilon (1e-6 in float32), of its size if that is over 1.
+
+    What is not a number differs once, so that it goes round.
+    """
+    # Infinite on both sides is no change, and their difference no number.
+    same = old == new
+    size = jnp.maximum(1, jnp.where(jnp.isfinite(new), jnp.abs(new), 1))
+    far = jnp.abs(jnp.where(same, 0, new - old)) > 8 * jnp.finfo(new.dtype).eps * size
+    return ((~same & far) | (jnp.isnan(new) & ~jnp.isnan(old))).any()
