@@ -516,9 +516,9 @@ class Reasoner:
         probabilities[probabilities == CERTAIN_PRIOR] = 1
         if grounding.gate_sets:
             gates, compiled = reasoner._grounded.gates(grounding, self._provenance)
-            compiled = replace(compiled, seed=np.uint32(self._seed))
+            compiled = replace(compiled, seed=jnp.asarray(reasoner._seed, jnp.uint32))
             signature = replace(reasoner._signature, num_outputs=len(gates))
-            values = evaluate_batch(signature, compiled, reasoner._check(arrays, None))
+            values = jnp.asarray(evaluate_batch(signature, compiled, reasoner._check(arrays, None)))
             assert isinstance(self._provenance, AbstractProvenance), "what has gates is evaluated by arrays"
             probabilities[gates] = np.asarray(self._provenance.weigh(values))[0]
         ((_, fitted),) = reasoner.specification.outputs
