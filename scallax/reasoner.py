@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.extend.backend import get_default_device
+from jax.typing import DTypeLike
 from jaxtyping import Array, PyTree
 
 from scallax.arguments import program_sources, read_file, specify, unknown_name
@@ -360,6 +361,11 @@ class Reasoner:
     def is_discrete(self) -> bool:
         """Whether outputs have no gradient: they are bool, integers or Python objects."""
         return self._provenance.is_discrete
+
+    @property
+    def output_dtype(self) -> DTypeLike | None:
+        """The dtype of the outputs if it is not that of the inputs: of arrays, not of Python objects."""
+        return self._provenance.output_dtype if isinstance(self._provenance, AbstractProvenance) else None
 
     def with_k(self, k: int) -> "Reasoner":
         """The same reasoner keeping `k` proofs; shares the grounding."""

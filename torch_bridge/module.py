@@ -21,6 +21,7 @@ from scallax.specification import Specification, from_json
 from scallax.tables import Table
 from torch_bridge.autograd import apply
 from torch_bridge.foreign import as_torch
+from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
 
 EXTRA_STATE = "_extra_state"
@@ -43,9 +44,14 @@ class Module(torch.nn.Module):
     `state_dict()` carries the program, and `load_state_dict()` refuses another one. The module can be pickled, and
     loaded by `torch.load` with its safe default: of a program with functions of Python (`foreign`) the file holds what
     was grounded with them, and `torch_bridge.load` gives them to the module.
+
+    `torch.compile`, `torch.export` and `torch.jit.trace` keep the module in their graphs as one operator.
     """
 
     reasoner: Reasoner
+    # What stands for the reasoner in graphs, in evaluation and in training mode.
+    _names_in_graphs: tuple[str, str]
+    _registered: tuple[Registered, Registered]
 
     def __init__(
         self,
@@ -109,6 +115,7 @@ class Module(torch.nn.Module):
             foreign=as_torch(foreign),
             limits=limits,
         )
+        self._register()
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
             self._add_parameter(name, torch.nn.Parameter(torch.tensor(logits.tolist(), dtype=torch.float32)))
@@ -119,9 +126,15 @@ class Module(torch.nn.Module):
         module = cls.__new__(cls)
         torch.nn.Module.__init__(module)
         module.reasoner = reasoner
+        module._register()
         for name, logits in reasoner.parameters.items():
             module._add_parameter(name, torch.nn.Parameter(from_numpy(np.asarray(logits))))
         return module
+
+    def _register(self) -> None:
+        """Names the reasoner for graphs that operators are in; torch compares the plain strings before each call."""
+        self._registered = register(self.reasoner.for_testing), register(self.reasoner.for_training)
+        self._names_in_graphs = self._registered[0].name, self._registered[1].name
 
     def _add_parameter(self, name: str, parameter: torch.nn.Parameter) -> None:
         """Registers a parameter whose name has dots: each part but the last is a module without a function."""
@@ -143,6 +156,15 @@ class Module(torch.nn.Module):
 
     def forward(self, /, **inputs: torch.Tensor) -> Any:
         """The outputs for one tensor for each input relation; see the class. Values are ready when it returns."""
+        if torch.compiler.is_compiling() or is_saved():
+            # Loads torch's compiler, which others need not wait for.
+            from torch_bridge.graphs import apply_operator
+
+            return apply_operator(self._names_in_graphs[self.training], inputs, self._logits(), self._evaluate)
+        return self._evaluate(inputs)
+
+    def _evaluate(self, inputs: Mapping[str, Any]) -> Any:
+        """The outputs, outside of graphs."""
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
@@ -206,6 +228,12 @@ class Module(torch.nn.Module):
                 module = module._modules[part]  # pyright: ignore[reportAssignmentType]
             logits.append(getattr(module, last))
         return tuple(logits)
+
+    def __prepare_scriptable__(self):
+        """Torch asks for it what to script instead."""
+        raise UnsupportedError(
+            Diagnostic("torch.jit.script cannot compile a reasoner", hint="use torch.export.export, or torch.jit.trace")
+        )
 
     def extra_repr(self) -> str:
         specification = self.specification
@@ -288,6 +316,7 @@ class Module(torch.nn.Module):
     def __getstate__(self) -> dict:
         state = super().__getstate__()
         reasoner = state.pop("reasoner")
+        del state["_registered"], state["_names_in_graphs"]
         state["specification"] = reasoner.specification.to_json()
         if reasoner.limits != Limits():
             # As plain data, which torch's safe default loads.
@@ -315,6 +344,7 @@ class Module(torch.nn.Module):
             hint = "build the module with its provenance, and load its state dict"
             raise CheckpointError(Diagnostic(f"the saved module has the custom provenance `{name}`", hint=hint))
         self.reasoner = Reasoner.from_json(text, limits=limits) if ground is None else _restore(text, ground)
+        self._register()
         saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:

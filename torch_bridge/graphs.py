@@ -1,0 +1,93 @@
+"""What a module does inside the graphs of `torch.compile`, `torch.export` and `torch.jit.trace`.
+
+Imported by the first call of a module that makes such a graph: it loads torch's compiler, which takes a second.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from scallax.errors import UnsupportedError
+from torch_bridge.operator import find_reasoner, is_saved, portable_name
+
+
+def apply_operator(
+    name: str, inputs: Mapping[str, Any], logits: Sequence[torch.Tensor], call: Callable[[Mapping[str, Any]], Any]
+) -> Any:
+    """What the module of the reasoner returns, by one operator. Torch traces this function, once for each name.
+
+    `call` is what the module does outside of graphs, with anything but one tensor for each input relation as well.
+    """
+    relations, results = _interface(name)
+    fits = len(relations) == len(inputs) and all(isinstance(inputs.get(r), torch.Tensor) for r in relations)
+    if not fits or not results or not (relations or logits):
+        return _call_outside(name, inputs, call)
+    # What is saved is evaluated in other processes, where no module has registered the reasoner.
+    reasoner = _portable_name(name) if is_saved() else name
+    values = torch.ops.scallax.evaluate(reasoner, [*(inputs[relation] for relation in relations), *logits])
+    unpacked = [_unpack(result, values) for result in results]
+    if results[0].key is None:
+        return unpacked[0]
+    return {result.key: value for result, value in zip(results, unpacked, strict=True)}
+
+
+class _Result(NamedTuple):
+    """One output relation among the values `[batch, outputs]`.
+
+    `key` is its name if outputs are returned by name; `tuples` are returned with the values if they are given.
+    """
+
+    key: str | None
+    start: int
+    stop: int
+    is_single: bool
+    tuples: tuple | None
+
+
+# In a graph the name is constant, and so is what follows from it: torch need not trace how.
+@torch.compiler.assume_constant_result
+def _interface(name: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
+    """The input relations in order, and the results; none if graphs cannot hold what the reasoner does.
+
+    That is drawing by a seed, which each call may have of its own, and returning proofs or Python objects.
+    """
+    reasoner = find_reasoner(name)
+    if reasoner.draws or reasoner.is_interpreted or reasoner.returns_proofs:
+        return reasoner.input_relations, ()
+    results = tuple(
+        _Result(
+            output.relation if reasoner.specification.keyed else None,
+            output.start,
+            output.start + len(output.tuples),
+            output.is_single,
+            tuple(output.tuples) if output.is_listed else None,
+        )
+        for output in reasoner.outputs
+    )
+    return reasoner.input_relations, results
+
+
+@torch.compiler.assume_constant_result
+def _portable_name(name: str) -> str:
+    return portable_name(name)
+
+
+@torch.compiler.disable(
+    reason="in a graph a reasoner takes one tensor for each input relation, draws nothing and returns tensors only"
+)
+def _call_outside(name: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """The module's result, outside of the graph."""
+    if is_saved():
+        find_reasoner(name).order(inputs)
+        raise UnsupportedError(
+            "a saved graph holds a reasoner that takes tensors, one or more, draws nothing and returns tensors only"
+        )
+    return call(inputs)
+
+
+def _unpack(result: _Result, values: torch.Tensor) -> Any:
+    if result.is_single:
+        return values[:, result.start]
+    part = values[:, result.start : result.stop]
+    return part if result.tuples is None else (list(result.tuples), part)
