@@ -15,6 +15,7 @@ from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
+from scallax.weighing import constant_weights
 
 if TYPE_CHECKING:  # discrete programs do without JAX
     from scallax.computation import Computation
@@ -160,6 +161,7 @@ def _answer_numbers(
         uniform_choices=provenance.counts_groups,
         iter_limit=options.iter_limit,
         limits=options.limits,
+        weigh=constant_weights(provenance),
     )
     check_domain(provenance.domain, program, grounding.literals)
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in names)])

@@ -18,6 +18,7 @@ from scallax.mappings import show_tuple
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance
 from scallax.values import Value
+from scallax.weighing import constant_weights
 
 
 @final
@@ -47,6 +48,7 @@ class Computation:
             uniform_choices=uniform_choices,
             iter_limit=iter_limit,
             limits=limits,
+            weigh=constant_weights(provenance),
         )
         self.relations: list[tuple[ir.Relation, list[tuple[Value, ...]]]] = [
             (relation, grounding.tuples(relation.name)) for relation in outputs

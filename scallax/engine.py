@@ -9,11 +9,16 @@ import numpy as np
 from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.compilation import compile_circuit
+from scallax.domains import Domain
+from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.choices import Choices
-from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
+from scallax.grounding.conjunction import Weigh
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
+from scallax.grounding.gates import GateSet, GateStage, find_stages, pad_gates
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.kernels.gates import RANGE, Stage
 from scallax.library import BUILT_IN, Library
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
@@ -83,13 +88,14 @@ def ground_program(
     iter_limit: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     collapse_certain: bool = True,
+    weigh: Weigh | None = None,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
     `parameters` are those that `find_parameters` found for the same program and given facts. With `uniform_choices`
     each of n alternatives of a head has the probability 1/n, without it they only exclude each other. With
-    `collapse_certain` tuples that hold whatever the facts have no derivations. Raises `StratificationError` and
-    `GroundingError`.
+    `collapse_certain` tuples that hold whatever the facts have no derivations. `weigh` is asked for the weights that
+    become values of tuples. Raises `StratificationError`, `GroundingError`, and `UnsupportedError` if it has none.
     """
     table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
     facts: dict[str, FactSet] = {}
@@ -108,6 +114,7 @@ def ground_program(
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
+        weigh=weigh,
     )
 
 
@@ -158,18 +165,87 @@ def compile_outputs(
     parameters: Parameters = NO_PARAMETERS,
 ) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order."""
-    derivations, literals = grounding.derivations, grounding.literals
+    return compile_derivations(
+        grounding.derivations, grounding.literals, grounding.gate_sets, provenance, operands, parameters
+    )
+
+
+def compile_derivations(
+    derivations: Derivations,
+    literals: Literals,
+    gate_sets: Sequence[GateSet],
+    provenance: "AbstractSemantics",
+    operands: np.ndarray,
+    parameters: Parameters = NO_PARAMETERS,
+) -> GroundProgram:
+    """`compile_outputs` of the parts of a grounding."""
+    num_inputs = int(literals.source.max(initial=-1)) + 1
+    stages = find_stages(derivations, gate_sets, operands)
+    _check_stages(stages, provenance)
+    if not stages:
+        return _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups)
+    # What is trained has the same places among the inputs of all stages.
+    literals, slots = _with_trained_inputs(literals, num_inputs)
+    num_inputs += len(slots)
+    compiled = []
+    for stage in stages:
+        program = _lay_out(derivations, literals, provenance, stage.members, num_inputs, np.zeros(0, np.int64))
+        gates = pad_gates(stage.gates, len(program.outputs))
+        compiled.append(Stage(program, gates))
+        source = literals.source.copy()
+        source[stage.literals] = num_inputs + np.arange(len(stage.literals))
+        literals = replace(literals, source=source)
+        num_inputs += len(gates.members)
+    program = _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups)
+    return replace(program, slots=slots, stages=tuple(compiled))
+
+
+def _check_stages(stages: Sequence[GateStage], provenance: "AbstractSemantics") -> None:
+    """UnsupportedError if a provenance has no weights, or shares are asked of one whose tags are no probabilities."""
+    if not stages:
+        return
+    hint = "choose a provenance of probabilities, such as `topkproofs`"
+    if not provenance.has_weights:
+        raise UnsupportedError(
+            Diagnostic(
+                f"aggregates that choose by weight need numbers, and tags of `{provenance.name}` are none", None, hint
+            )
+        )
+    if provenance.domain is not Domain.PROBABILITY and any(np.any(stage.gates.kinds != RANGE) for stage in stages):
+        raise UnsupportedError(
+            Diagnostic(
+                f"`normalize` and `softmax` share probabilities, and tags of `{provenance.name}` are none", None, hint
+            )
+        )
+
+
+def _with_trained_inputs(literals: Literals, num_inputs: int) -> tuple[Literals, np.ndarray]:
+    """The literals with an input, after the given ones, for each that is trained; and the slots of those inputs."""
+    trained = np.flatnonzero(literals.parameter >= 0)
+    source = literals.source.copy()
+    source[trained] = num_inputs + np.arange(len(trained))
+    slots = literals.parameter[trained].astype(np.int32)
+    return replace(literals, source=source, parameter=np.full(len(literals), -1)), slots
+
+
+def _lay_out(
+    derivations: Derivations,
+    literals: Literals,
+    provenance: "AbstractSemantics",
+    operands: np.ndarray,
+    num_inputs: int,
+    logit_groups: np.ndarray,
+) -> GroundProgram:
     if provenance.is_compiled:
         derivations, operands = compile_circuit(derivations, literals, operands)
         # The circuit has the exclusions in it.
         literals = replace(literals, group=np.full(len(literals), -1))
-    num_inputs = int(literals.source.max(initial=-1)) + 1
     return lay_out(
         derivations,
         literals,
         operands,
         num_inputs,
-        parameters.groups,
+        logit_groups,
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.gradient.is_product,

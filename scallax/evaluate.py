@@ -23,6 +23,7 @@ from scallax.kernels.reverse import (
 )
 from scallax.kernels.schedule import LINEAR, LITERALS
 from scallax.kernels.tiles import Tags, fold_tiles, take_block, take_first
+from scallax.kernels.weighing import open_gates
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 
 _STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
@@ -60,7 +61,20 @@ def evaluate(
     """
     if present is None:
         present = jnp.ones(inputs.shape, bool)
-    return _evaluate(provenance, inputs, present, program)
+    inputs, present = _with_gates(provenance, program, inputs, present)
+    return _evaluate(provenance, inputs, present, replace(program, stages=()))
+
+
+def _with_gates(
+    provenance: AbstractProvenance, program: GroundProgram, inputs: Array, present: Array
+) -> tuple[Float[Array, "inputs batch"], Bool[Array, "inputs batch"]]:
+    """The inputs with the gates of all stages behind them."""
+    for stage in program.stages:
+        stage_program = replace(stage.program, seed=program.seed)
+        weights = provenance.weigh(_evaluate(provenance, inputs, present, stage_program)).astype(inputs.dtype)
+        values, opened = open_gates(stage.gates, weights, jnp.asarray(program.seed))
+        inputs, present = jnp.concatenate([inputs, values]), jnp.concatenate([present, opened])
+    return inputs, present
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -113,7 +127,8 @@ def forward(
     present: Bool[Array, "inputs batch"],
 ) -> tuple[Array, Residuals]:
     """The outputs `[outputs, batch]` and what `backward` needs; no index array is among the residuals."""
-    return _batched(_run_keeping_tags, provenance)(program, inputs, present)
+    inputs, present = _with_gates(provenance, program, inputs, present)
+    return _batched(_run_keeping_tags, provenance)(replace(program, stages=()), inputs, present)
 
 
 def backward(
@@ -125,7 +140,14 @@ def backward(
     cotangent: Float[Array, "outputs batch"],
 ) -> Float[Array, "inputs batch"]:
     """The gradient of the inputs for a cotangent of the outputs."""
-    return _batched(_pull_back, provenance)(program, inputs, present, residuals, cotangent)
+    pull_back = _batched(_pull_back, provenance)
+    if not program.stages:
+        return pull_back(program, inputs, present, residuals, cotangent)
+    # The stages are evaluated again.
+    inputs, pull, present = jax.vjp(
+        lambda inputs: _with_gates(provenance, program, inputs, present), inputs, has_aux=True
+    )
+    return pull(pull_back(replace(program, stages=()), inputs, present, residuals, cotangent))[0]
 
 
 def _batched(function, provenance):
@@ -189,7 +211,7 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     else:
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
-    certain = jnp.asarray(source < 0) & jnp.isinf(program.literal_prior).all(0)
+    certain = jnp.isinf(program.literal_prior).all(0)
     values = jnp.where(certain[:, None], jnp.ones_like(values), values)
     return LiteralTable(
         probabilities=values,

@@ -11,7 +11,7 @@ from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
 from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
 from scallax.files import read_facts
-from scallax.grounding.derivations import ZERO
+from scallax.grounding.derivations import ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
@@ -34,6 +34,7 @@ from scallax.specification import Specification
 from scallax.stored import columns_data, program_data, read_columns, read_program
 from scallax.tables import Table, read_table
 from scallax.values import ValueType
+from scallax.weighing import constant_weights
 
 Columns = Mapping[str, Sequence[ValueType]]
 
@@ -131,6 +132,12 @@ class Grounded:
         return program, _ground(
             self.specification, program, provenance, parameters, self.limits, collapse_certain=False
         )
+
+    def gates(self, grounding: Grounding, provenance: AbstractSemantics) -> tuple[np.ndarray, GroundProgram]:
+        """The literals of a grounding of this program that are gates, by id, and the arrays that give their values."""
+        assert self._derived is not None
+        ids = np.concatenate([np.zeros(0, np.int64), *(gates.literals for gates in grounding.gate_sets)])
+        return ids, compile_outputs(grounding, provenance, literal_operand(ids), self._derived.parameters)
 
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
@@ -341,6 +348,7 @@ def _ground(
         iter_limit=specification.iter_limit,
         limits=limits,
         collapse_certain=collapse_certain,
+        weigh=constant_weights(provenance),
     )
 
 

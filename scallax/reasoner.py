@@ -388,7 +388,7 @@ class Reasoner:
     @property
     def draws(self) -> bool:
         """Whether outputs depend on a seed: calls take a `key`."""
-        return self._provenance.draws
+        return self._provenance.draws or self._grounded.program(self._provenance).draws
 
     def with_seed(self, seed: int | Array) -> "Reasoner":
         """The same reasoner drawing by another seed, of 32 bits; an array may be traced. Shares everything.
@@ -520,6 +520,13 @@ class Reasoner:
             # Costs, counts and what only the user knows tell nothing of how likely a proof is.
             probabilities[:] = 1
         probabilities[probabilities == CERTAIN_PRIOR] = 1
+        if grounding.gate_sets:
+            gates, compiled = reasoner._grounded.gates(grounding, self._provenance)
+            compiled = replace(compiled, seed=jnp.asarray(reasoner._seed, jnp.uint32))
+            signature = replace(reasoner._signature, num_outputs=len(gates))
+            values = jnp.asarray(evaluate_batch(signature, compiled, reasoner._check(arrays, None)))
+            assert isinstance(self._provenance, AbstractProvenance), "what has gates is evaluated by arrays"
+            probabilities[gates] = np.asarray(self._provenance.weigh(values))[0]
         ((_, fitted),) = reasoner.specification.outputs
         assert fitted is not None
         return explain_tuple(

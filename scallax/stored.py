@@ -8,6 +8,7 @@ import numpy as np
 
 from scallax.errors import CheckpointError
 from scallax.grounding.layout import GroundProgram
+from scallax.kernels.gates import Gates, Stage
 from scallax.kernels.runs import ranges
 from scallax.kernels.schedule import LINEAR, LITERALS, Schedule
 from scallax.mappings import Tuples
@@ -16,9 +17,10 @@ from scallax.values import Value, ValueType
 
 _SCHEDULES = ("tiles", "transpose")
 _STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
+_STAGES = "stages"
 # Given with each call, and made by grounding.
 _NOT_STORED = ("seed", "literal_ids")
-_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC, *_NOT_STORED))
+_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC, *_NOT_STORED, _STAGES))
 _DTYPES = {"literal_prior": np.float32, "exclusions": np.uint32, "group_end": np.bool_}
 _FLAGS = ("begins", "ends", "cyclic", "complement")
 _DIMENSIONS = {"literal_prior": 2, "exclusions": 2, "column_of": 2}
@@ -27,7 +29,7 @@ _DAMAGED = "the stored grounding is damaged or of another version; load the chec
 
 def program_data(program: GroundProgram) -> tuple[dict, dict[str, np.ndarray]]:
     """The numbers of a program, as JSON values, and its arrays by name."""
-    data = {
+    data: dict = {
         "width": program.width,
         "branches": [list(pair) for pair in program.branches],
         "use_rows": list(program.use_rows),
@@ -39,13 +41,22 @@ def program_data(program: GroundProgram) -> tuple[dict, dict[str, np.ndarray]]:
     for name in _SCHEDULES:
         schedule = getattr(program, name)
         arrays |= {f"{name}.{part}": np.asarray(values) for part, values in schedule._asdict().items()}
+    for number, stage in enumerate(program.stages):
+        numbers, parts = program_data(stage.program)
+        data.setdefault(_STAGES, []).append(numbers)
+        arrays |= {f"{_STAGES}.{number}.{name}": array for name, array in parts.items()}
+        arrays |= {f"{_STAGES}.{number}.gates.{part}": values for part, values in stage.gates._asdict().items()}
     return data, arrays
 
 
 def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgram:
     """The program of `program_data`. CheckpointError if it is none, or if an index points outside the program."""
+    stages = data.get(_STAGES, [])
+    _require(isinstance(stages, list))
+    compiled = tuple(_read_stage(stage, number, arrays) for number, stage in enumerate(stages))
+    arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{_STAGES}.")}
     schedules = {f"{name}.{part}" for name in _SCHEDULES for part in Schedule._fields}
-    _require(set(data) == set(_STATIC) and set(arrays) == {*_ARRAYS, *schedules})
+    _require(set(data) - {_STAGES} == set(_STATIC) and set(arrays) == {*_ARRAYS, *schedules})
     for name, array in arrays.items():
         part = name.rpartition(".")[2]
         dtype = np.bool_ if name in schedules and part in _FLAGS else _DTYPES.get(name, np.int32)
@@ -65,10 +76,29 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgr
         num_sums=data["num_sums"],
         tiles=Schedule(*(arrays[f"tiles.{part}"] for part in Schedule._fields)),
         transpose=Schedule(*(arrays[f"transpose.{part}"] for part in Schedule._fields)),
+        stages=compiled,
         **{name: arrays[name] for name in _ARRAYS},
     )
     _check_indices(program)
     return program
+
+
+def _read_stage(data: object, number: int, arrays: Mapping[str, np.ndarray]) -> Stage:
+    _require(isinstance(data, dict))
+    assert isinstance(data, dict)
+    _require(_STAGES not in data)
+    prefix = f"{_STAGES}.{number}."
+    parts = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+    gates = Gates(*(parts.pop(f"gates.{part}") for part in Gates._fields))
+    _require(all(values.dtype == np.int32 and values.ndim == 1 for values in gates))
+    program = read_program(data, parts)
+    num_members, num_gates = len(program.outputs), len(gates.members)
+    _require(all(len(values) == num_members for values in gates[:4]))
+    _require(all(len(values) == num_gates for values in gates[4:]))
+    for values in (gates.groups, gates.starts, gates.members):
+        _require(bool(np.all((values >= 0) & (values < num_members))))
+    _require(bool(np.all(np.diff(gates.groups) >= 0)))
+    return Stage(program, gates)
 
 
 def columns_data(tuples: Tuples, types: Sequence[ValueType]) -> tuple[dict, dict[str, np.ndarray]]:
@@ -125,6 +155,11 @@ def _text(value: Value) -> str:
 
 def _check_indices(program: GroundProgram) -> None:
     """Nothing outside an array is read, and every loop goes back."""
+    num_before = len(program.input_literal)
+    for stage in program.stages[::-1]:
+        # The inputs of a stage, and its gates, are the inputs of the next one.
+        num_before -= len(stage.gates.members)
+        _require(len(stage.program.input_literal) == num_before)
     num_literals = program.num_literals
     num_rows = program.num_leaves + program.num_heads
     positive, both, negated, *columns = program.words

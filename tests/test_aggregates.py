@@ -11,7 +11,7 @@ import pytest
 
 from scallax.analysis.lower import analyse
 from scallax.engine import GivenFacts, analyse_program, ground_program
-from scallax.errors import GroundingError, UnsupportedError
+from scallax.errors import GroundingError
 from scallax.mappings import InputMapping
 from scallax.provenance import resolve_provenance
 from scallax.reasoner import Reasoner
@@ -233,10 +233,3 @@ def test_a_sum_of_too_many_values_is_refused():
     with pytest.raises(GroundingError, match="`sum` can take more than 65,536 values") as caught:
         ground_program(program, resolve_provenance("diffaddmultprob"), [], ["s"])
     assert caught.value.diagnostics[0].span is not None
-
-
-@pytest.mark.parametrize("aggregate", ["rank(x: a(x))", "top(x: a(x))", "softmax(x: a(x))", "weighted_sum(x: a(x))"])
-def test_what_depends_on_probabilities_is_refused(aggregate: str):
-    program = analyse([Source(f"rel a = {{0.5::1.5}}\nrel out = {aggregate}")])
-    with pytest.raises(UnsupportedError, match="over uncertain tuples"):
-        ground_program(program, resolve_provenance("diffaddmultprob"), [], ["out"])

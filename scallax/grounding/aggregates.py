@@ -30,12 +30,18 @@ from scallax.grounding.folds import (
 from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.foreign_aggregates import reduce_foreign
 from scallax.grounding.relation import GroundRelation
+from scallax.grounding.selections import (
+    choose_heaviest,
+    draw,
+    enumerate_values,
+    exclude,
+    rank,
+    share_weights,
+    sort_values,
+)
 from scallax.grounding.symbols import Symbols, decode, encode, native_dtype, sort_keys
 from scallax.kernels.rows import RowTable, expand_ranges, group
 from scallax.values import ValueType
-
-# Draws of `uniform` and `categorical`.
-_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,8 @@ def reduce_groups(
 ) -> Reduced:
     """The results of an aggregate for every group, with the operands under which they hold.
 
-    Raises `GroundingError` for a group with too many possible values, and `UnsupportedError` where an aggregator
-    that weighs tuples meets an uncertain one.
+    Raises `GroundingError` for a group with too many possible values, and `UnsupportedError` where weights would become
+    values that depend on the batch.
     """
     reducer = Reducer(reduce, symbols, builder, rule, uses_tags, calls)
     num_keys = len(reduce.keys)
@@ -120,6 +126,7 @@ def _elements(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_gr
         [rank[rows] for rank in ranks],
         [rank[rows] for rank in ranks[end:]],
         operands,
+        body.operands[rows],
         num_groups,
     )
 
@@ -141,7 +148,10 @@ def _fold(reducer: Reducer, elements: Elements) -> Results:
     # Of a count of several columns, any will do.
     native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
     fold = _FOLDS[reducer.reduce.op](reducer, native)
-    states = reach(reducer, fold, elements, native, is_ordered=reducer.reduce.op == "string_join")
+    return _finish(reducer, fold, reach(reducer, fold, elements, native, is_ordered=reducer.reduce.op == "string_join"))
+
+
+def _finish(reducer: Reducer, fold: Fold, states: States) -> Results:
     results, there = fold.finish(states.columns)
     codes = encode(results, reducer.reduce.results[0].type, reducer.symbols)
     if there is None:
@@ -311,23 +321,53 @@ _FOLDS = {
     "sum": _sum,
     "prod": _product,
     "avg": _average,
-    "weighted_sum": _sum,
-    "weighted_avg": _average,
     "string_join": _join_strings,
 }
 
 
 def _weighted(reducer: Reducer, elements: Elements) -> Results:
-    _require_certain(reducer, elements, "its value would depend on probabilities")
-    return _fold(reducer, elements)
+    """The weighted sum, or average, of each world; the weights are numbers before any world is chosen."""
+    weights = np.ones(len(elements))
+    uncertain = elements.tags != ONE
+    if reducer.uses_tags and np.any(uncertain):
+        weights[uncertain] = _known_weights(reducer, elements.tags[uncertain])
+    type = reducer.reduce.values[0].type
+    native = decode(elements.values[0], type, reducer.symbols).astype(np.float64)
+    is_sum = reducer.reduce.op == "weighted_sum"
+    # A column of products, and for an average one of weights.
+    values = (native * weights)[:, None] if is_sum else np.stack([native * weights, weights], 1)
+
+    def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        return [old + np.bincount(groups, column, len(old)) for old, column in zip(state, values.T, strict=True)]
+
+    def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        return [old + column for old, column in zip(state, values.T, strict=True)]
+
+    def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+        if is_sum:
+            return state[0].astype(native_dtype(type)), None
+        there = state[1] != 0
+        return (state[0] / np.where(there, state[1], 1)).astype(native_dtype(type)), there
+
+    width = values.shape[1]
+    fold = Fold((ValueType.F64,) * width, (0.0,) * width, bulk, add, finish)
+    return _finish(reducer, fold, reach(reducer, fold, elements, values, is_ordered=False))
 
 
-def _require_certain(reducer: Reducer, elements: Elements, why: str) -> None:
-    if np.any(elements.operands != ONE):
+def _known_weights(reducer: Reducer, operands: np.ndarray) -> np.ndarray:
+    weights = reducer.builder.weights(operands)
+    if weights is None:
         op = reducer.reduce.op
+        plain = op.removeprefix("weighted_")
         raise UnsupportedError(
-            Diagnostic(f"`{op}` over uncertain tuples is not supported yet: {why}", reducer.reduce.span)
+            Diagnostic(
+                f"`{op}` over tuples whose probabilities are inputs: they would become values, and so the tuples that "
+                "are possible would depend on the batch",
+                reducer.reduce.span,
+                f"give these tuples constant tags, or use `{plain}` and weigh its results by their probabilities",
+            )
         )
+    return weights
 
 
 # Truth ----------------------------------------------------------------------------------------------------------------
@@ -419,69 +459,6 @@ def _prefixes(reducer: Reducer, groups: np.ndarray, operands: np.ndarray, num_gr
     return result
 
 
-# Orders and choices ---------------------------------------------------------------------------------------------------
-
-
-def _sort(reducer: Reducer, elements: Elements) -> Results:
-    """Every tuple with its place among all possible ones: the largest value first, unless `asc` is given."""
-    parameters = dict(reducer.reduce.parameters)
-    ascending = parameters.get("asc", not parameters.get("desc", True))
-    sign = 1 if ascending else -1
-    ranks = [sign * rank for rank in elements.value_ranks]
-    elements = elements[np.lexsort((*ranks[::-1], elements.groups))]
-    columns = elements.arguments + (elements.values if reducer.reduce.op == "sort" else [])
-    return Results(elements.groups, [elements.positions, *columns], [elements.operands])
-
-
-def _enumerate(reducer: Reducer, elements: Elements) -> Results:
-    return Results(elements.groups, [elements.positions, *elements.values], [elements.operands])
-
-
-def _rank(reducer: Reducer, elements: Elements) -> Results:
-    """Certain tuples weigh the same: the order is that of the values."""
-    _require_certain(reducer, elements, "their order would depend on probabilities")
-    return _enumerate(reducer, elements)
-
-
-def _top(reducer: Reducer, elements: Elements) -> Results:
-    _require_certain(reducer, elements, "the choice would depend on probabilities")
-    k = 1 if reducer.reduce.op == "unique" else int(dict(reducer.reduce.parameters).get("k", 1))
-    elements = elements[elements.positions < k]
-    return Results(elements.groups, elements.values, [elements.operands])
-
-
-def _sample(reducer: Reducer, elements: Elements) -> Results:
-    """As many tuples of each group as asked for, all equally likely, the same ones in every run."""
-    _require_certain(reducer, elements, "the choice would depend on probabilities")
-    k = int(dict(reducer.reduce.parameters)["k"])
-    draws = np.random.default_rng(_SEED).random(len(elements))
-    drawn = np.lexsort((draws, elements.groups))
-    chosen = np.sort(drawn[elements.positions < k])
-    elements = elements[chosen]
-    return Results(elements.groups, elements.values, [elements.operands])
-
-
-def _share(reducer: Reducer, elements: Elements) -> Results:
-    """`normalize` and `softmax`: tuples that exclude each other, equally likely as all are certain."""
-    if not reducer.uses_tags:
-        return Results(elements.groups, elements.values, [elements.operands])
-    _require_certain(reducer, elements, "its tags would depend on probabilities")
-    counts = np.bincount(elements.groups, minlength=elements.num_groups)
-    literals = reducer.builder.add_exclusive(1.0 / counts[elements.groups], elements.groups)
-    return Results(elements.groups, elements.values, [literals])
-
-
-def _exclude(reducer: Reducer, elements: Elements) -> Results:
-    """`disjunct`: tuples keep their tags, and those of equal arguments exclude each other."""
-    columns = elements.arguments + elements.values
-    if not reducer.uses_tags:
-        return Results(elements.groups, columns, [elements.operands])
-    table = RowTable(1 + len(elements.arguments))
-    sets = table.insert([elements.groups, *elements.arguments], len(elements))
-    literals = reducer.builder.add_exclusive(np.ones(len(elements)), sets)
-    return Results(elements.groups, columns, [elements.operands, literals])
-
-
 _OPERATORS: dict[str, Callable[[Reducer, Elements], Results]] = {
     "count": _fold,
     "sum": _fold,
@@ -496,15 +473,15 @@ _OPERATORS: dict[str, Callable[[Reducer, Elements], Results]] = {
     "max": _best,
     "argmin": _best,
     "argmax": _best,
-    "sort": _sort,
-    "argsort": _sort,
-    "enumerate": _enumerate,
-    "rank": _rank,
-    "unique": _top,
-    "top": _top,
-    "uniform": _sample,
-    "categorical": _sample,
-    "normalize": _share,
-    "softmax": _share,
-    "disjunct": _exclude,
+    "sort": sort_values,
+    "argsort": sort_values,
+    "enumerate": enumerate_values,
+    "rank": rank,
+    "unique": choose_heaviest,
+    "top": choose_heaviest,
+    "uniform": draw,
+    "categorical": draw,
+    "normalize": share_weights,
+    "softmax": share_weights,
+    "disjunct": exclude,
 }

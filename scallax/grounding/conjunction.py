@@ -1,15 +1,21 @@
 """Derivations under construction: nodes, conjunctions shared by their operands, and literals of tagged rules."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.gates import GateSet
+from scallax.kernels.gates import HEAVIEST, RANGE
 from scallax.kernels.rows import Buffer, RowTable, unique_rows
 
 # The rule number of derivations that no rule makes: facts and projections of negated relations.
 NO_RULE = -1
+
+
+# The weights of operand codes, float64 `[operands]`; None if they depend on what is not known before evaluation.
+Weigh = Callable[[Derivations, Literals, Sequence[GateSet], np.ndarray], np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +58,12 @@ class Rows:
 class DerivationBuilder:
     """Collects derivations, and numbers the nodes and literals that they need."""
 
-    def __init__(self, literals: Literals):
+    def __init__(self, literals: Literals, weigh: Weigh | None = None):
         self.num_nodes = 0
         self.num_derivations = 0
+        self.gate_sets: list[GateSet] = []
         self._literals = literals
+        self._weigh = weigh
         self._tags: list[np.ndarray] = []
         self._parameters: list[np.ndarray] = []
         self._groups: list[np.ndarray] = []
@@ -90,6 +98,33 @@ class DerivationBuilder:
         operands = self.add_literals(prior)
         self._groups[-1] = self._num_groups + sets
         self._num_groups += int(sets.max(initial=-1)) + 1
+        return operands
+
+    def add_gates(
+        self,
+        members: np.ndarray,
+        groups: np.ndarray,
+        order: int,
+        names: np.ndarray,
+        places: np.ndarray,
+        first: np.ndarray,
+        end: np.ndarray,
+    ) -> np.ndarray:
+        """Operand codes of gates that are true where the number of a member in its group's order is in their range.
+
+        `places` `[gates]` are those among `members`; the arguments otherwise as in `GateSet`.
+        """
+        operands = self.add_literals(np.full(len(places), CERTAIN_PRIOR))
+        ids = operand_literal(operands)
+        self.gate_sets.append(GateSet(members, groups, order, names, ids, places, RANGE, first, end))
+        return operands
+
+    def add_shares(self, members: np.ndarray, groups: np.ndarray, kind: int) -> np.ndarray:
+        """Operand codes of a literal for each member, with its share of the weights; those of a group are exclusive."""
+        operands = self.add_exclusive(np.full(len(members), np.nan), groups)
+        none = np.zeros(len(members), np.int64)
+        ids, places = operand_literal(operands), np.arange(len(members))
+        self.gate_sets.append(GateSet(members, groups, HEAVIEST, none, ids, places, kind, none, none))
         return operands
 
     def add(self, head: np.ndarray, pair: Pair, repeatable: np.ndarray, rule: int) -> None:
@@ -141,6 +176,13 @@ class DerivationBuilder:
             np.concatenate([self._literals.group, *self._groups]),
             np.concatenate([self._literals.parameter, *self._parameters]),
         )
+
+    def weights(self, operands: np.ndarray) -> np.ndarray | None:
+        """The weights of operands, whose derivations are complete; None if they are not known before evaluation."""
+        if self._weigh is None:
+            return None
+        derivations, _ = self.derivations()
+        return self._weigh(derivations, self.literals(), self.gate_sets, operands)
 
     def derivations(self) -> tuple[Derivations, np.ndarray]:
         """All derivations, each once, and the numbers of their rules, int32."""

@@ -10,9 +10,10 @@ from scallax import ir
 from scallax.errors import Diagnostic, GroundingError, InputError
 from scallax.grounding.certainty import propagate_certainty
 from scallax.grounding.choices import Choices
-from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
+from scallax.grounding.conjunction import DerivationBuilder, Factor, Weigh, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
 from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.gates import GateSet
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, raise_limit
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
@@ -49,6 +50,7 @@ class Grounding:
     `rules` int32 `[derivations]` is the index of the program's rule that made each derivation, -1 for a fact
     and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
     the most. `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
+    `gate_sets` are the literals whose values follow from the weights of tuples, in topological order.
     """
 
     literals: Literals
@@ -58,6 +60,7 @@ class Grounding:
     rule_rows: Mapping[int, int]
     relations: Mapping[str, GroundRelation]
     symbols: Symbols
+    gate_sets: tuple[GateSet, ...] = ()
 
     def tuples(self, relation: str) -> list[tuple[Value, ...]]:
         """All possible tuples of a relation in value order. Raises `InputError` for one that was not grounded."""
@@ -126,6 +129,7 @@ def ground(
     rule_parameters: Mapping[int, int] | None = None,
     iter_limit: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    weigh: Weigh | None = None,
 ) -> Grounding:
     """All tuples of the plan's relations that hold for some values of the literals, with all their derivations.
 
@@ -134,11 +138,12 @@ def ground(
     rounds. Facts of relations outside the plan are ignored. `rule_parameters` gives, by index in the program, the rules
     whose tag is a trainable parameter. Without `choices` the alternatives of a head do not exclude each
     other. The operands of a body are conjoined in body order, whatever the order of joins; equal derivations by
-    different rules stay apart. Nodes, literals and tuples are numbered in order of discovery.
+    different rules stay apart. Nodes, literals and tuples are numbered in order of discovery. `weigh` is asked for the
+    weights that become values of tuples.
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
-    grounder = _Grounder(plan, literals, collapse_certain, rule_tags, choices, rule_parameters or {}, limits)
+    grounder = _Grounder(plan, literals, collapse_certain, rule_tags, choices, rule_parameters or {}, limits, weigh)
     num_rounds = 0
     for stratum in plan.strata:
         num_rounds = max(num_rounds, grounder.ground_stratum(stratum, facts, iter_limit))
@@ -154,6 +159,7 @@ def ground(
         grounder.rule_rows,
         grounder.database.relations,
         grounder.database.symbols,
+        tuple(builder.gate_sets),
     )
 
 
@@ -169,11 +175,12 @@ class _Grounder:
         choices: Choices | None,
         rule_parameters: Mapping[int, int],
         limits: Limits,
+        weigh: Weigh | None,
     ):
         self.database = Database(
             relations={schema.name: GroundRelation(schema) for schema in plan.relations},
             symbols=Symbols(plan.variants, limits.characters),
-            builder=DerivationBuilder(literals),
+            builder=DerivationBuilder(literals, weigh),
             certain_is_one=collapse_certain,
             has_tags=rule_tags,
             max_rows=limits.derivations,

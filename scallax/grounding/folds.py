@@ -24,7 +24,8 @@ _MOST_VALUES = 1 << 16
 class Elements:
     """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
 
-    `positions` are counted from 0 in each group. `ranks` number the values of each column in their order.
+    `positions` are counted from 0 in each group. `ranks` number the values of each column in their order. `operands`
+    say in which worlds the tuples hold, in all if `!` takes them so; `tags` say it whether or not.
     """
 
     groups: np.ndarray
@@ -34,6 +35,7 @@ class Elements:
     ranks: list[np.ndarray]
     value_ranks: list[np.ndarray]
     operands: np.ndarray
+    tags: np.ndarray
     num_groups: int
 
     def __len__(self) -> int:
@@ -49,6 +51,7 @@ class Elements:
             [column[rows] for column in self.ranks],
             [column[rows] for column in self.value_ranks],
             self.operands[rows],
+            self.tags[rows],
             self.num_groups,
         )
 

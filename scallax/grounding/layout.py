@@ -19,6 +19,7 @@ from scallax.grounding.graph import (
     single_nodes,
     split_fan_in,
 )
+from scallax.kernels.gates import CATEGORICAL, UNIFORM, Stage
 from scallax.kernels.runs import ranks, run_ids, run_starts
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
@@ -63,6 +64,8 @@ class GroundProgram:
 
     `seed` uint32 scalar is what provenances that draw depend on; it is given with the inputs. `literal_ids` are the
     literals of the grounding, which says what they are; evaluation needs none.
+    `stages` are evaluated first, in order. The gates of each are further inputs of those after it and of the program,
+    in this order, behind all others.
     """
 
     width: int
@@ -93,6 +96,12 @@ class GroundProgram:
     num_sums: int
     seed: np.ndarray = field(default_factory=lambda: np.zeros((), np.uint32))
     literal_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def draws(self) -> bool:
+        """Whether some gate is drawn, so that the outputs depend on the seed."""
+        return any(np.isin(stage.gates.orders, (UNIFORM, CATEGORICAL)).any() for stage in self.stages)
 
     @property
     def num_literals(self) -> int:
@@ -460,7 +469,9 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
     num_trained = int(np.count_nonzero(trained))
     num_slots = _padded(num_trained) if num_trained else 0
     source = np.where(trained, num_inputs + np.cumsum(trained) - 1, literals.source[order])
-    prior = np.where(source >= 0, 0.0, literals.prior[order])
+    # What is certain where it is there may have an input that says where.
+    given = (source >= 0) & (literals.prior[order] != CERTAIN_PRIOR)
+    prior = np.where(given, 0.0, literals.prior[order])
     high = prior.astype(np.float32)
     # CERTAIN_PRIOR is infinite in both parts: no number is.
     low = np.where(np.isfinite(high), prior - np.where(np.isfinite(high), high, 0.0), 0.0)

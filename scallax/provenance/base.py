@@ -97,6 +97,11 @@ class AbstractSemantics(ABC):
         return False
 
     @property
+    def has_weights(self) -> bool:
+        """Whether evaluation can weigh tuples against each other, which it does in arrays."""
+        return True
+
+    @property
     def is_compiled(self) -> bool:
         """Whether derivations are compiled to a circuit of disjoint sums and independent products first."""
         return False
@@ -214,3 +219,16 @@ class AbstractProvenance(AbstractSemantics):
     @abstractmethod
     def recover(self, tags: Tags, literals: LiteralTable) -> Shaped[Array, "outputs batch"]:
         """Output values of tags; differentiable in the literals' probabilities with `Gradient.RECOVER`."""
+
+    def weigh(self, outputs: Shaped[Array, "outputs batch"]) -> Shaped[Array, "outputs batch"]:
+        """The weights by which aggregators choose among tuples with these outputs; 0 for what does not hold.
+
+        Probabilities, exponentials of negative costs, and 1 for what has only a number of derivations.
+        """
+        match self.domain:
+            case Domain.PROBABILITY:
+                return outputs
+            case Domain.COST:
+                return jnp.exp(-outputs)
+            case _:
+                return outputs != jnp.asarray(self.absent, outputs.dtype)

@@ -303,6 +303,10 @@ class ObjectProvenance(AbstractSemantics):
         return False
 
     @property
+    def has_weights(self) -> bool:
+        return False
+
+    @property
     def takes_tagged_facts(self) -> bool:
         return self.semiring.takes_tagged_facts
 

@@ -1,0 +1,53 @@
+"""Weights of tuples before a program is ground to its end: of those whose tags are constants of the program."""
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scallax.engine import compile_derivations
+from scallax.grounding.conjunction import Weigh
+from scallax.grounding.derivations import Derivations, Literals
+from scallax.grounding.gates import GateSet, find_given
+
+if TYPE_CHECKING:  # grounding does not wait for JAX
+    from scallax.provenance.base import AbstractSemantics
+
+
+def constant_weights(provenance: "AbstractSemantics") -> Weigh:
+    """What grounding asks for weights; evaluated in float64, whatever the program is later evaluated in.
+
+    JAX is imported when it is asked, which few programs do.
+    """
+    return functools.partial(_weigh, provenance)
+
+
+def _weigh(
+    provenance: "AbstractSemantics",
+    derivations: Derivations,
+    literals: Literals,
+    gate_sets: Sequence[GateSet],
+    operands: np.ndarray,
+) -> np.ndarray | None:
+    if provenance.is_discrete:
+        # What holds weighs 1, and worlds tell what holds.
+        return np.ones(len(operands))
+    if len(find_given(derivations, literals, gate_sets, operands)):
+        return None
+    import jax
+    import jax.numpy as jnp
+
+    from scallax.evaluate import evaluate
+    from scallax.provenance import AbstractProvenance
+
+    assert isinstance(provenance, AbstractProvenance), "the tags of others have no derivatives"
+
+    distinct, places = np.unique(operands, return_inverse=True)
+    with jax.enable_x64(True):
+        # Of the inputs that the batch gives none is used.
+        inputs = jnp.zeros((int(literals.source.max(initial=-1)) + 1, 1), jnp.float64)
+        program = compile_derivations(derivations, literals, gate_sets, provenance, distinct)
+        outputs = jax.jit(evaluate, static_argnums=0)(provenance, program, inputs)
+        weights = np.asarray(provenance.weigh(outputs), np.float64)
+    return weights[: len(distinct), 0][places.reshape(-1)]
