@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
@@ -26,13 +27,15 @@ class Signature:
     """What a compiled function depends on beside the shapes of its arguments; equal ones share a compilation.
 
     `retentions` has one item for each input relation, `logit_shapes` one for each parameter; `num_outputs` is the
-    number of output tuples.
+    number of output tuples. `is_union`: the program has the facts of all samples side by side, as one sample; the
+    inputs are flattened one after the other.
     """
 
     provenance: AbstractProvenance
     retentions: tuple[Retention | None, ...]
     logit_shapes: tuple[tuple[int, ...], ...]
     num_outputs: int
+    is_union: bool = False
 
 
 class Arguments(NamedTuple):
@@ -88,7 +91,7 @@ def pull_back_batch(
     gradient = evaluation.backward(signature.provenance, program, inputs, present, residuals, columns)
     gradients, start = [], 0
     for array in arrays:
-        size = math.prod(array.shape[1:])
+        size = math.prod(array.shape if signature.is_union else array.shape[1:])
         part = gradient[start : start + size].T.reshape(array.shape)
         gradients.append(part.astype(array.dtype) if _is_float(array) else None)
         start += size
@@ -97,6 +100,37 @@ def pull_back_batch(
     batch, dtype = inputs.shape[1], inputs.dtype
     _, pull = jax.vjp(lambda logits: _trained_columns(signature, program, logits, batch, dtype), logits)
     return tuple(gradients), pull(gradient[start:])[0]
+
+
+def take_outputs(
+    values: Shaped[Array, " derived"], sources: Int[ArrayLike, "batch outputs"], places: Int[ArrayLike, " derived"]
+) -> Shaped[Array, "batch outputs"]:
+    """The values in rows of results, 0 where the source is behind their end; `places` are the inverse of `sources`.
+
+    On the host, unless something is traced: then no compilation depends on the batch's size.
+    """
+    if values.dtype == jnp.bool_:
+        return _take(values, sources)
+    return _take_values(values, sources, places)
+
+
+@jax.custom_vjp
+def _take_values(values, sources, places):
+    return _take(values, sources)
+
+
+# A gather by the inverse: the derivative that JAX would take of a gather is a scatter, which is slow.
+_take_values.defvjp(
+    lambda values, sources, places: (_take(values, sources), places),
+    lambda places, cotangent: (_take(cotangent.reshape(-1), places), None, None),
+)
+
+
+def _take(values: Shaped[ArrayLike, " values"], places: Int[ArrayLike, "..."]) -> Shaped[Array, "..."]:
+    if isinstance(values, Tracer) or isinstance(places, Tracer):
+        return values.at[places].get(mode="fill", fill_value=0)
+    host = np.asarray(values)
+    return jnp.asarray(np.append(host, np.zeros(1, host.dtype)).take(places, mode="clip"))
 
 
 def output_dtype(signature: Signature, arguments: Arguments) -> DTypeLike:
@@ -151,6 +185,7 @@ def _columns(
     for array, retention in zip(arrays, signature.retentions, strict=True):
         value = jnp.asarray(array, dtype)
         mask = jnp.ones(value.shape, bool) if retention is None else retained(retention, value)
+        # In a union, samples follow each other in one column.
         values.append(value.reshape(batch, -1).T)
         masks.append(mask.reshape(batch, -1).T)
     return jnp.concatenate([*values, trained]), jnp.concatenate([*masks, jnp.ones(trained.shape, bool)])
@@ -187,7 +222,9 @@ def _computing_dtype(arguments: Arguments) -> DTypeLike:
 
 
 def _batch_size(signature: Signature, arguments: Arguments) -> int:
-    """That of the inputs; without inputs, that of logits for each sample, or 1."""
+    """That of the inputs; without inputs, that of logits for each sample, or 1. A union is one sample."""
+    if signature.is_union:
+        return 1
     if arguments.arrays:
         return arguments.arrays[0].shape[0]
     sizes = [

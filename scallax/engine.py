@@ -10,11 +10,12 @@ from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactSet, Grounding, Limits, ground
-from scallax.grounding.layout import GroundProgram, lay_out
+from scallax.grounding.fixpoint import FactSet, Grounding, Limits, SampleGrounder, ground
+from scallax.grounding.layout import GroundProgram, Sizes, lay_out
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
+from scallax.planner.samples import shared_name
 from scallax.source import Source
 from scallax.values import Value, ValueType
 
@@ -80,6 +81,65 @@ def ground_program(
     each of n alternatives of a head has the probability 1/n, without it they only exclude each other. Raises
     `StratificationError` and `GroundingError`.
     """
+    facts, literals = _read_facts(program, provenance, given, parameters)
+    return ground(
+        _with_terms(plan(program, outputs), program, facts),
+        facts,
+        literals,
+        rule_tags=provenance.uses_tags,
+        choices=Choices(uniform_choices) if provenance.respects_groups else None,
+        rule_parameters=parameters.rules,
+        iter_limit=iter_limit,
+        limits=limits,
+    )
+
+
+def prepare_samples(
+    program: ir.Program,
+    provenance: TagReading,
+    given: Sequence[GivenFacts],
+    outputs: Sequence[str],
+    sampled: Sequence[str],
+    *,
+    parameters: Parameters = NO_PARAMETERS,
+    uniform_choices: bool = False,
+    iter_limit: int | None = None,
+    limits: Limits = _DEFAULT_LIMITS,
+) -> SampleGrounder:
+    """What grounds batches whose samples have facts of their own for the relations `sampled`.
+
+    All that does not depend on them is grounded here. The other arguments are those of `ground_program`.
+    """
+    facts, literals = _read_facts(program, provenance, given, parameters)
+    planned = plan(program, outputs, sampled, facts.keys())
+    choices = Choices(uniform_choices) if provenance.respects_groups else None
+    shared = frozenset(relation.name for relation in planned.relations) - planned.lifted
+    planned = _with_terms(planned, program, facts)
+    base = ground(
+        planned.restrict(shared),
+        {shared_name(name) if name in planned.lifted else name: facts for name, facts in facts.items()},
+        literals,
+        rule_tags=provenance.uses_tags,
+        choices=choices,
+        rule_parameters=parameters.rules,
+        iter_limit=iter_limit,
+        limits=limits,
+    )
+    return SampleGrounder(
+        planned,
+        base,
+        rule_tags=provenance.uses_tags,
+        choices=choices,
+        rule_parameters=parameters.rules,
+        iter_limit=iter_limit,
+        limits=limits,
+    )
+
+
+def _read_facts(
+    program: ir.Program, provenance: TagReading, given: Sequence[GivenFacts], parameters: Parameters
+) -> tuple[dict[str, FactSet], Literals]:
+    """The facts of the program and the given ones, by relation, and their literals."""
     table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
     facts: dict[str, FactSet] = {}
     for relation, tuples, operands in table.add_all(program, given):
@@ -87,16 +147,7 @@ def ground_program(
             tuples = [*facts[relation].tuples, *tuples]
             operands = np.concatenate([facts[relation].operands, operands])
         facts[relation] = FactSet(tuples, operands)
-    return ground(
-        _with_terms(plan(program, outputs), program, facts),
-        facts,
-        table.literals(),
-        rule_tags=provenance.uses_tags,
-        choices=Choices(uniform_choices) if provenance.respects_groups else None,
-        rule_parameters=parameters.rules,
-        iter_limit=iter_limit,
-        limits=limits,
-    )
+    return facts, table.literals()
 
 
 def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:
@@ -116,10 +167,17 @@ def compile_outputs(
     provenance: "AbstractProvenance",
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
+    *,
+    num_inputs: int | None = None,
+    sizes: Sizes | None = None,
 ) -> GroundProgram:
-    """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order."""
+    """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order.
+
+    `num_inputs` is the length of the flattened inputs if some after the last one in use are to count.
+    """
     literals = grounding.literals
-    num_inputs = int(literals.source.max(initial=-1)) + 1
+    if num_inputs is None:
+        num_inputs = int(literals.source.max(initial=-1)) + 1
     return lay_out(
         grounding.derivations,
         literals,
@@ -129,6 +187,7 @@ def compile_outputs(
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.has_tag_gradient,
+        sizes=sizes,
     )
 
 

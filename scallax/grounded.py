@@ -16,6 +16,8 @@ from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
+from scallax.per_sample import SampleProgram
+from scallax.planner.strata import needed_relations
 from scallax.plausibility import find_overfull_set, find_tag_outside
 from scallax.provenance import AbstractProvenance, resolve_provenance
 from scallax.source import Source
@@ -55,6 +57,7 @@ class Grounded:
     logit_groups: np.ndarray
     programs: dict[AbstractProvenance, GroundProgram] = field(default_factory=dict)
     _derived: "_Derived | None" = None
+    _samples: SampleProgram | None = None
 
     @property
     def num_outputs(self) -> int:
@@ -72,6 +75,27 @@ class Grounded:
             )
         return self.programs[provenance]
 
+    @property
+    def samples(self) -> SampleProgram:
+        """What grounds batches of facts per sample."""
+        if self._samples is None:
+            if self._derived is None:
+                self._derived = ground(self.specification)._derived
+            derived = self._derived
+            assert derived is not None
+            specification = self.specification
+            self._samples = SampleProgram(
+                derived.program,
+                _given_facts(specification),
+                dict(specification.input_mappings),
+                frozenset(specification.non_probabilistic),
+                derived.parameters,
+                specification.wmc_with_disjunctions,
+                specification.iter_limit,
+                specification.digest,
+            )
+        return self._samples
+
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
         derived = self._derived
@@ -85,11 +109,20 @@ class Grounded:
                 found.append(find_overfull_set(derived.program, provenance.prior))
             texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
+            if _is_open(derived.program, self.specification, output.relation):
+                continue
             operands = derived.operands[output.start : output.start + len(output.tuples)]
             never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
             if never:
                 texts.append(f"no rule can derive {show_facts(output.relation, never)}: always 0 in the output")
         return texts
+
+
+def _is_open(program: ir.Program, specification: Specification, output: str) -> bool:
+    """Whether an output depends on a relation without facts or rules, whose facts calls may give."""
+    filled = {fact.relation for fact in program.facts} | {rule.relation for rule in program.rules}
+    filled |= {name for name, _ in (*specification.facts, *specification.input_mappings)}
+    return not needed_relations(program, [output]) <= filled
 
 
 def store(grounded: Grounded) -> StoredGround:

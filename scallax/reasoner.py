@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, final
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -24,16 +25,21 @@ from scallax.batch import (
     forward_batch,
     probabilities,
     pull_back_batch,
+    take_outputs,
 )
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
 from scallax.imports import read_imports
 from scallax.mappings import show_tuple
+from scallax.per_sample import BatchFacts, has_facts
 from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
 from scallax.provenance import resolve_provenance
+from scallax.sample_facts import SampleFacts
 from scallax.specification import Specification, from_json
+from scallax.tags import collect_tags, tag_message
+from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 
 T = TypeVar("T")
 Logits = tuple[ArrayLike, ...]
@@ -165,6 +171,7 @@ class Reasoner:
             grounded.num_outputs,
         )
         self._programs: dict = {}
+        self._batches: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
         self._counts_groups = self._provenance.respects_groups and self._specification.wmc_with_disjunctions
         self._has_warned = False
         self._has_warned_of_sums = False
@@ -265,16 +272,195 @@ class Reasoner:
         """This reasoner with `test_k` proofs, if that was given."""
         return self.with_k(self.specification.test_k or self.specification.k)
 
-    def __call__(self, /, **inputs: ArrayLike) -> PyTree:
-        """The outputs for one array for each input relation; see the class."""
-        return self.unpack(self.evaluate(self.order(inputs)))
+    def __call__(self, /, *, disjunctions: Mapping[str, Sequence] | None = None, **inputs: Any) -> PyTree:
+        """The outputs for an array, or for facts per sample, for each input relation; see the class."""
+        return self._call(inputs, disjunctions, None)
 
-    def apply(self, parameters: Mapping[str, ArrayLike], /, **inputs: ArrayLike) -> PyTree:
+    def apply(
+        self,
+        parameters: Mapping[str, ArrayLike],
+        /,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        **inputs: Any,
+    ) -> PyTree:
         """The outputs for logits named and shaped as `parameters` are; differentiable in them as well.
 
-        Logits may also be `[batch, *shape]`: others for each sample.
+        Logits may also be `[batch, *shape]`, others for each sample, where no facts are given.
         """
-        return self.unpack(self.evaluate(self.order(inputs), self.order_parameters(parameters)))
+        return self._call(inputs, disjunctions, self.order_parameters(parameters))
+
+    def _call(
+        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None, logits: Logits | None
+    ) -> PyTree:
+        if not has_facts(inputs, disjunctions):
+            return self.unpack(self.evaluate(self.order(inputs), logits))
+        batch = self.read_batch(inputs, disjunctions)
+        grounding = self.ground_batch(batch)
+        tags = collect_tags(batch.facts, grounding.padded_tags)
+        self._warn_of_tags(batch.facts, tags)
+        values = self._evaluate_batch(grounding, tags, tuple(batch.arrays.values()), logits)
+        return self.unpack_batch(grounding, values)
+
+    def read_batch(
+        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None = None, later: bool = False
+    ) -> BatchFacts:
+        """The inputs of a call with facts per sample, by kind; `later`: their tags come later.
+
+        InputError for what does not fit the program.
+        """
+        batch = self._grounded.samples.read(inputs, disjunctions or {}, self._provenance, tags_come_later=later)
+        given = {part.relation for part in batch.facts}
+        for relation in batch.arrays:
+            if relation not in self._mappings:
+                raise InputError(
+                    Diagnostic(
+                        f"`{relation}` is a {type(batch.arrays[relation]).__name__}, but has no input mapping",
+                        hint="give a list of facts for each sample, or an input mapping when the reasoner is made",
+                    )
+                )
+        missing = [r for r in self._mappings if r not in batch.arrays and r not in given]
+        if missing:
+            raise InputError(
+                *(f"no input for `{r}`: give an array of shape {self._expected_shape(r)}" for r in missing)
+            )
+        return batch
+
+    def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
+        """The grounding of a batch of facts, for `evaluate_grounded`. Does not touch JAX: a data loader may call it.
+
+        `facts` are given as to a call, with or without tags: without, all facts of relations that have tags are
+        uncertain. For a mapped relation, the number of samples counts of its array; `np.zeros` will do.
+        """
+        return self.ground_batch(self.read_batch(facts, disjunctions, later=True))
+
+    def ground_batch(self, batch: BatchFacts) -> BatchGrounding:
+        """The grounding of what `read_batch` read, from the cache if the facts were met before."""
+        outputs = tuple(
+            (name, None if entries is None else entries.tuples) for name, entries in self.specification.outputs
+        )
+        return self._grounded.samples.ground(batch, self._provenance, outputs)
+
+    def cache_info(self) -> CacheInfo:
+        """What the cache of groundings of facts per sample holds, and its hits and misses; shared by `with_k`'s."""
+        return self._grounded.samples.cache.info()
+
+    def cache_clear(self) -> None:
+        """Empties the cache of groundings."""
+        self._grounded.samples.cache.clear()
+
+    def evaluate_grounded(
+        self,
+        grounding: BatchGrounding | BatchArrays,
+        tags: Mapping[str, ArrayLike] | ArrayLike,
+        logits: Sequence[ArrayLike] | None = None,
+    ) -> PyTree:
+        """The outputs of a grounded batch, differentiable in the tags, by relation or as one array if there is one.
+
+        Tags are `[facts]`, for all samples in the order in which the facts were given; those of certain facts are
+        ignored; mapped relations have their arrays. For `grounding.arrays`, which may be traced and passed to a jitted
+        function, the result is an array `[num_samples, outputs]`, whose columns are those of `grounding.outputs`, and
+        more without an output mapping; then `tags` is one array, of at most the length of that of the grounding.
+        """
+        if isinstance(grounding, BatchArrays):
+            assert not isinstance(tags, Mapping)
+            return self._evaluate_arrays(grounding, tags, logits)
+        vector, arrays = self._order_tags(grounding, tags)
+        return self.unpack_batch(grounding, self._evaluate_batch(grounding, vector, arrays, logits))
+
+    def _evaluate_batch(
+        self, grounding: BatchGrounding, tags: ArrayLike, arrays: Logits, logits: Sequence[ArrayLike] | None
+    ) -> Array:
+        """Results `[num_samples, num_outputs]` for checked tags `[padded_tags]` and the arrays of mapped relations."""
+        device_arrays = self._batch_arrays(grounding)
+        sources = grounding.arrays.sources[:, : grounding.num_outputs]
+        self._check_mapped(grounding, arrays)
+        signature, arguments = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits)
+        values = evaluate_batch(signature, device_arrays.program, arguments)[0]
+        return take_outputs(values, sources, device_arrays.places)
+
+    def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
+        for relation, array in zip(grounding.mapped, arrays, strict=True):
+            self._check_kind(relation, array)
+            if array.shape != (grounding.num_samples, *self._mappings[relation].shape):
+                raise InputError(
+                    f"`{relation}` has shape {array.shape}; the batch has {grounding.num_samples} samples, and its input"
+                    f" mapping asks for {self._expected_shape(relation)}"
+                )
+            if _is_concrete(array) and _is_on_host(array) and array.dtype != np.bool_ and array.size:
+                self._check_probabilities(relation, np.asarray(array))
+
+    def _evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
+        signature, arguments = self._union(arrays.program, tags, (), (), logits)
+        values = evaluate_batch(signature, arrays.program, arguments)[0]
+        return take_outputs(values, arrays.sources, arrays.places)
+
+    def _order_tags(
+        self, grounding: BatchGrounding, tags: Mapping[str, ArrayLike] | ArrayLike
+    ) -> tuple[ArrayLike, Logits]:
+        """The vector of all tags, padded, and the arrays of mapped relations."""
+        known = dict(grounding.tag_relations)
+        mapped = [name for name in self._mappings if name in grounding.mapped]
+        names = [*known, *mapped]
+        if not isinstance(tags, Mapping):
+            if len(names) != 1:
+                raise InputError(f"give the tags by relation: {', '.join(f'`{name}`' for name in names) or 'none'}")
+            tags = {names[0]: tags}
+        problems = [f"no tags for `{name}`" for name in names if name not in tags]
+        problems += [
+            str(unknown_name(f"`{name}` takes no tags here", name, names)) for name in tags if name not in names
+        ]
+        for name, count in known.items():
+            shape = np.shape(tags[name]) if name in tags else (count,)  # pyright: ignore[reportArgumentType]
+            if shape != (count,) and not (len(known) == 1 and shape == (grounding.padded_tags,)):
+                problems.append(f"the tags of `{name}` have shape {shape}; the batch has {count} facts of it")
+        if problems:
+            raise InputError(*problems)
+        parts = [jnp.asarray(tags[name]) for name in known]
+        missing = grounding.padded_tags - sum(len(part) for part in parts)
+        vector = jnp.concatenate([*parts, jnp.zeros(missing, parts[0].dtype if parts else jnp.float32)])
+        return vector, tuple(tags[name] for name in mapped)
+
+    def _union(
+        self,
+        program: GroundProgram,
+        tags: ArrayLike,
+        mapped: Sequence[str],
+        inputs: Logits,
+        logits: Sequence[ArrayLike] | None,
+    ) -> tuple[Signature, Arguments]:
+        """The samples of a batch side by side, as one sample."""
+        check_process()
+        signature = replace(
+            self._signature,
+            retentions=(None, *(self._mappings[name].retention for name in mapped)),
+            num_outputs=program.outputs.shape[0],
+            is_union=True,
+        )
+        return signature, Arguments((tags, *inputs), self._logits if logits is None else tuple(logits))
+
+    def _batch_arrays(self, grounding: BatchGrounding) -> BatchArrays:
+        """The arrays of a batch, with the program on JAX's default device."""
+        if grounding.owner != self._grounded.specification.digest:
+            raise InputError("the grounding is of another program; ground the batch with this reasoner")
+        key = get_default_device()
+        kept = self._batches.setdefault(grounding, {})
+        if key not in kept:
+            check_process()
+            with jax.ensure_compile_time_eval():
+                program = jax.device_put(grounding.arrays.program)
+            if not all(_is_concrete(leaf) for leaf in jax.tree.leaves(program)):
+                return grounding.arrays
+            kept[key] = grounding.arrays._replace(program=program)
+        return kept[key]
+
+    def unpack_batch(self, grounding: BatchGrounding, packed: Any) -> Any:
+        """The result of a call from `[num_samples, num_outputs]`; see `unpack`."""
+        outputs = [
+            replace(output, tuples=found.tuples, start=found.start)
+            for output, found in zip(self.outputs, grounding.outputs, strict=True)
+        ]
+        return self._unpack(outputs, packed)
 
     def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
         """The values in the order of `parameter_names`. InputError with all names that are missing or unknown."""
@@ -291,11 +477,11 @@ class Reasoner:
         for relation, value in inputs.items():
             if relation not in self._mappings:
                 known = dict(self.specification.column_types)
-                if relation in known or isinstance(value, list):
-                    raise UnsupportedError(_no_facts_per_sample(relation))
+                if relation in known:
+                    hint = "give a list of facts for each sample, or an input mapping when the reasoner is made"
+                    what = f"`{relation}` is a {type(value).__name__}, but has no input mapping"
+                    raise InputError(Diagnostic(what, hint=hint))
                 raise unknown_name(f"`{relation}` is no input relation", relation, self._mappings)
-            if isinstance(value, list):
-                raise UnsupportedError(_no_facts_per_sample(relation))
         missing = [relation for relation in self._mappings if relation not in inputs]
         if missing:
             raise InputError(
@@ -338,13 +524,16 @@ class Reasoner:
 
     def unpack(self, packed: Any) -> Any:
         """The result of a call from values `[batch, outputs]`: only slices them, so any array type will do."""
-        results = {output.relation: self._unpack_one(output, packed) for output in self.outputs}
-        return results if self.specification.keyed else results[self.outputs[0].relation]
+        return self._unpack(self.outputs, packed)
+
+    def _unpack(self, outputs: Sequence[Output], packed: Any) -> Any:
+        results = {output.relation: self._unpack_one(output, packed) for output in outputs}
+        return results if self.specification.keyed else results[outputs[0].relation]
 
     def _unpack_one(self, output: Output, packed):
         if output.is_single:
             return packed[:, output.start]
-        whole = len(output.tuples) == self._signature.num_outputs
+        whole = len(output.tuples) == packed.shape[1]
         values = packed if whole else packed[:, output.start : output.start + len(output.tuples)]
         return (list(output.tuples), values) if output.is_listed else values
 
@@ -475,6 +664,18 @@ class Reasoner:
                 self._has_warned_of_sums = True
                 warnings.warn(text, UserWarning, stacklevel=6)
 
+    def _warn_of_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
+        """One warning for each reasoner of a tag outside [0, 1]; those on an accelerator are not looked at."""
+        if self._has_warned or self.is_discrete or not _is_concrete(tags) or not _is_on_host(tags):
+            return
+        host = np.asarray(tags)
+        outside = (host < -ROUNDING) | (host > 1 + ROUNDING)
+        if outside.any():
+            self._has_warned = True
+            place = int(np.flatnonzero(outside)[0])
+            problem = f"has the tag {float(host[place])}, outside [0, 1]; it is computed as it is"
+            warnings.warn(tag_message(facts, place, problem), UserWarning, stacklevel=5)
+
     def _check_outside(self, relation: str, values: np.ndarray) -> None:
         """InputError or a warning for some values that are outside [0, 1]."""
         finite = np.isfinite(values)
@@ -535,7 +736,3 @@ def _is_concrete(array: object) -> bool:
 def _is_on_host(array: ArrayLike) -> bool:
     """Whether the values, which are not traced, can be looked at without waiting for an accelerator."""
     return not isinstance(array, jax.Array) or all(device.platform == "cpu" for device in array.devices())
-
-
-def _no_facts_per_sample(relation: str) -> str:
-    return f"`{relation}`: facts per sample are not supported yet; give an input mapping"

@@ -52,8 +52,8 @@ class Rows:
 class DerivationBuilder:
     """Collects derivations, and numbers the nodes and literals that they need."""
 
-    def __init__(self, literals: Literals):
-        self.num_nodes = 0
+    def __init__(self, literals: Literals, num_nodes: int = 0):
+        self.num_nodes = num_nodes
         self.num_derivations = 0
         self._literals = literals
         self._tags: list[np.ndarray] = []

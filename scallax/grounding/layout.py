@@ -1,6 +1,6 @@
 """Derivations laid out for evaluation: topologically ordered tiles of equal width, and the transposed index."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ _MAX_FAN_IN = 32
 _MAX_USES = 32
 # Rows of uses that a backward step sums at once.
 _USE_ROWS = (1, 2, 4, 8)
+# More than any block has.
+_MOST_BLOCK_ROWS = 64
 _TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
 
 
@@ -82,6 +84,25 @@ class GroundProgram:
         return self.exclusions.shape[1] > 0
 
 
+class Sizes:
+    """What the lengths of a program's arrays are padded to: each to its size class, or to what `least` says.
+
+    `counts` are the true lengths, by name, of the layout that used it. Layouts with one `least` that none of them
+    exceeds have equal shapes: `width` is that of `least` if it has one, and with `least` all branches are there.
+    """
+
+    __slots__ = ("counts", "least")
+
+    def __init__(self, least: Mapping[str, int] | None = None):
+        self.least = least
+        self.counts: dict[str, int] = {}
+
+    def pad(self, name: str, count: int) -> int:
+        """The length of an array that needs `count` places."""
+        self.counts[name] = count
+        return max(padded(count), 0 if self.least is None else self.least.get(name, 0))
+
+
 @dataclass(slots=True)
 class _Graph:
     """The part of the derivations that outputs depend on; node ids are dense, operands are codes."""
@@ -103,6 +124,7 @@ def lay_out(
     block_rows: Mapping[int, tuple[int, ...]],
     derivation_cost: float,
     transposed: bool,
+    sizes: Sizes | None = None,
 ) -> GroundProgram:
     """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
@@ -112,6 +134,7 @@ def lay_out(
     microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in
     the derivations but for sorting.
     """
+    sizes = sizes or Sizes()
     graph, outputs = _negate_by_nodes(derivations, outputs, *_needed(derivations, outputs))
     graph, outputs = _resolve_aliases(graph, outputs)
     graph = _split_fan_in(graph)
@@ -122,10 +145,10 @@ def lay_out(
 
     node_order = np.lexsort((np.arange(graph.num_nodes), fan_in, kind, cyclic, depth))
     segment = _run_ids(depth[node_order], cyclic[node_order], kind[node_order])
-    width = _tile_width(segment, fan_in[node_order], derivation_cost)
+    width = _choose_width(segment, fan_in[node_order], derivation_cost, sizes)
     tile, lane = _tiles(segment, width)
     num_tiles = int(tile[-1]) + 1 if len(tile) else 0
-    num_literals = _padded(len(order))
+    num_literals = sizes.pad("literals", len(order))
     base = FIRST_LITERAL_ROW + num_literals
     node_row = np.empty(graph.num_nodes, np.int64)
     node_row[node_order] = base + tile * width + lane
@@ -133,10 +156,17 @@ def lay_out(
     fan_in_of_tile = np.zeros(num_tiles, np.int64)
     np.maximum.at(fan_in_of_tile, tile, fan_in[node_order])
     first_nodes = node_order[_run_starts(tile)]
-    blocks = _cut_into_blocks(fan_in_of_tile, kind[first_nodes], block_rows)
+    all_branches = None if sizes.least is None else _all_branches(block_rows, graph, sizes)
+    blocks = _cut_into_blocks(fan_in_of_tile, kind[first_nodes], block_rows, all_branches)
     tile_cyclic, tile_loop = _loops(depth[first_nodes], cyclic[first_nodes])
     tiles, tile_offset, size = _schedule(
-        blocks, base + np.arange(num_tiles) * width, tile_cyclic, tile_loop, kind[first_nodes] == COMPLEMENT, width
+        blocks,
+        base + np.arange(num_tiles) * width,
+        tile_cyclic,
+        tile_loop,
+        kind[first_nodes] == COMPLEMENT,
+        width,
+        lambda count: sizes.pad("steps", count),
     )
 
     # A derivation's place: its rank among those of its head gives the row of the tile, its head the lane.
@@ -145,15 +175,17 @@ def lay_out(
     rank[by_head] = _ranks(graph.head[by_head])
     head_row = node_row[graph.head] - base
     place = tile_offset[head_row // width] + rank * width + head_row % width
-    left = np.full(_padded(size), ZERO_ROW, np.int32)
-    right = np.full(_padded(size), ZERO_ROW, np.int32)
+    capacity = sizes.pad("operands", size)
+    left = np.full(capacity, ZERO_ROW, np.int32)
+    right = np.full(capacity, ZERO_ROW, np.int32)
     left[place] = _operand_rows(graph.left, node_row, literal_row_of)
     right[place] = _operand_rows(graph.right, node_row, literal_row_of)
-    output_rows = _pad(_operand_rows(outputs, node_row, literal_row_of), _padded(len(outputs)), ZERO_ROW)
+    output_rows = _operand_rows(outputs, node_row, literal_row_of)
+    output_rows = _pad(output_rows, sizes.pad("outputs", len(outputs)), ZERO_ROW)
 
     uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
     backward = (
-        _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows))
+        _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows), sizes)
         if transposed
         else _no_transpose(num_literals)
     )
@@ -164,9 +196,9 @@ def lay_out(
         left=left,
         right=right,
         outputs=output_rows,
-        num_heads=_padded(num_tiles) * width,
+        num_heads=sizes.pad("tiles", num_tiles) * width,
         **backward,
-        **_literal_arrays(literals, order, num_literals, num_inputs),
+        **_literal_arrays(literals, order, num_literals, num_inputs, sizes),
         logit_groups=logit_groups.astype(np.int32),
     )
 
@@ -343,6 +375,23 @@ def _kinds(graph: _Graph) -> np.ndarray:
     return kind
 
 
+def _choose_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float, sizes: Sizes) -> int:
+    width = (sizes.least or {}).get("width") or _tile_width(segment, fan_in, derivation_cost)
+    sizes.counts["width"] = width
+    return width
+
+
+def _all_branches(
+    block_rows: Mapping[int, tuple[int, ...]], graph: _Graph, sizes: Sizes
+) -> tuple[tuple[int, int], ...]:
+    """Every branch that a program of this class may need."""
+    assert sizes.least is not None
+    sizes.counts["negation"] = int(graph.complement.any())
+    negates = sizes.counts["negation"] or sizes.least.get("negation", 0)
+    kinds = [kind for kind in block_rows if kind != COMPLEMENT or negates]
+    return tuple((kind, rows) for kind in sorted(kinds) for rows in block_rows[kind])
+
+
 def _tile_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float) -> int:
     """The width with the least estimated time: microseconds for a tile, a row of it, and a derivation at batch 64."""
     if not len(segment):
@@ -381,8 +430,16 @@ class _Blocks:
     branch: np.ndarray
 
 
-def _cut_into_blocks(rows: np.ndarray, kind: np.ndarray, block_rows: Mapping[int, tuple[int, ...]]) -> _Blocks:
-    """As many blocks of the largest size as fit, and one of the smallest that holds the rest."""
+def _cut_into_blocks(
+    rows: np.ndarray,
+    kind: np.ndarray,
+    block_rows: Mapping[int, tuple[int, ...]],
+    all_branches: tuple[tuple[int, int], ...] | None = None,
+) -> _Blocks:
+    """As many blocks of the largest size as fit, and one of the smallest that holds the rest.
+
+    The branches are those in use, or `all_branches`, sorted.
+    """
     tiles, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for each, counts in block_rows.items():
         of_kind = np.flatnonzero(kind == each)
@@ -392,12 +449,23 @@ def _cut_into_blocks(rows: np.ndarray, kind: np.ndarray, block_rows: Mapping[int
     tile, size = np.concatenate(tiles), np.concatenate(sizes)
     order = np.lexsort((-size, tile))
     tile, size = tile[order], size[order]
-    pairs, branch = np.unique(np.stack([kind[tile], size], 1), axis=0, return_inverse=True)
-    return _Blocks(tuple((int(k), int(n)) for k, n in pairs), tile, branch.reshape(-1))
+    code = kind[tile] * _MOST_BLOCK_ROWS + size
+    if all_branches is None:
+        codes, branch = np.unique(code, return_inverse=True)
+        all_branches = tuple(divmod(pair, _MOST_BLOCK_ROWS) for pair in codes.tolist())
+        return _Blocks(all_branches, tile, branch)
+    codes = [k * _MOST_BLOCK_ROWS + n for k, n in all_branches]
+    return _Blocks(all_branches, tile, np.searchsorted(codes, code))
 
 
 def _schedule(
-    blocks: _Blocks, target: np.ndarray, cyclic: np.ndarray, loop: np.ndarray, complement: np.ndarray, width: int
+    blocks: _Blocks,
+    target: np.ndarray,
+    cyclic: np.ndarray,
+    loop: np.ndarray,
+    complement: np.ndarray,
+    width: int,
+    pad: Callable[[int], int],
 ) -> tuple[Schedule, np.ndarray, int]:
     """The steps of tiles (`loop`: on a loop's last tile its first), each tile's first operand, the operands' number."""
     tile = blocks.tile
@@ -410,7 +478,7 @@ def _schedule(
     last = np.flatnonzero(ends)
     step_loop = np.full(len(tile), -1, np.int64)
     step_loop[last] = np.where(loop >= 0, starts[np.maximum(loop, 0)], -1) if len(starts) else loop
-    capacity = _padded(len(tile))
+    capacity = pad(len(tile))
     schedule = Schedule(
         branch=_pad(blocks.branch, capacity, 0),
         offset=_pad(offset, capacity, 0),
@@ -447,7 +515,9 @@ class _Uses:
         return _Uses(row[wanted], reader[wanted], other[wanted])
 
 
-def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, width: int, num_outputs: int) -> dict:
+def _transpose(
+    uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, width: int, num_outputs: int, sizes: Sizes
+) -> dict:
     """The backward schedule: tiles in reverse order, then the literals, each after the partial sums of their rows."""
     base = FIRST_LITERAL_ROW + num_literals
     num_groups = num_tiles + -(-num_literals // width)
@@ -467,7 +537,8 @@ def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, 
     num_sum_tiles = int(final[-1]) + 1
     rows = np.ones(num_sum_tiles, np.int64)
     np.maximum.at(rows, places.tile, places.rank + 1)
-    blocks = _cut_into_blocks(rows, np.full(num_sum_tiles, NODES), {NODES: _USE_ROWS})
+    all_branches = None if sizes.least is None else tuple((NODES, count) for count in _USE_ROWS)
+    blocks = _cut_into_blocks(rows, np.full(num_sum_tiles, NODES), {NODES: _USE_ROWS}, all_branches)
     group_of_tile = np.searchsorted(final, np.arange(num_sum_tiles))
     forward_tile = np.where(group_of_tile < num_tiles, num_tiles - 1 - group_of_tile, -1)
     tile_steps = np.flatnonzero(tiles.ends[: int(tiles.count)])
@@ -484,7 +555,10 @@ def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, 
         opening, closing = num_tiles - 1 - int(last), num_tiles - 1 - first
         loop[final[closing]] = final[opening - 1] + 1 if opening else 0
     target = sums + np.arange(num_sum_tiles) * width
-    schedule, tile_offset, size = _schedule(blocks, target, cyclic, loop, complement, width)
+    schedule, tile_offset, size = _schedule(
+        blocks, target, cyclic, loop, complement, width, lambda count: sizes.pad("sum steps", count)
+    )
+    capacity = sizes.pad("uses", size)
     place = tile_offset[places.tile] + places.rank * width + places.lane
     step_tile = blocks.tile
     heads = np.where((forward_tile >= 0) & is_final, base + forward_tile * width, 0)[step_tile]
@@ -492,11 +566,11 @@ def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, 
     return {
         "use_rows": tuple(count for _, count in blocks.branches),
         "transpose": schedule,
-        "uses": _fill(_padded(size), place, row_in_buffer, 0),
-        "others": _fill(_padded(size), place, other, ZERO_ROW),
+        "uses": _fill(capacity, place, row_in_buffer, 0),
+        "others": _fill(capacity, place, other, ZERO_ROW),
         "heads": _pad(heads, len(schedule.branch), 0),
         "literal_row": (sums + final[num_tiles + literal // width] * width + literal % width).astype(np.int32),
-        "num_sums": _padded(num_sum_tiles) * width,
+        "num_sums": sizes.pad("sums", num_sum_tiles) * width,
     }
 
 
@@ -564,11 +638,11 @@ def _no_transpose(num_literals: int) -> dict:
     }
 
 
-def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, num_inputs: int) -> dict:
+def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, num_inputs: int, sizes: Sizes) -> dict:
     parameter = literals.parameter[order]
     trained = parameter >= 0
     num_trained = int(np.count_nonzero(trained))
-    num_slots = _padded(num_trained) if num_trained else 0
+    num_slots = sizes.pad("slots", num_trained) if num_trained or (sizes.least or {}).get("slots") else 0
     source = np.where(trained, num_inputs + np.cumsum(trained) - 1, literals.source[order])
     prior = np.where(source >= 0, 0.0, literals.prior[order])
     high = prior.astype(np.float32)
@@ -584,17 +658,20 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
         "input_literal": input_literal,
         "slots": _pad(parameter[trained], num_slots, 0),
         "literal_count": np.int32(len(order)),
-        "exclusions": _exclusions(group, num_literals),
+        "exclusions": _exclusions(group, num_literals, sizes),
         "group_end": is_end,
     }
 
 
-def _exclusions(group: np.ndarray, num_literals: int) -> np.ndarray:
+def _exclusions(group: np.ndarray, num_literals: int, sizes: Sizes) -> np.ndarray:
     """For each literal the bit set of the others of its group, uint32 `[literals, words]`."""
     members = np.flatnonzero(group >= 0)
-    if len(members) == 0 or np.bincount(group[members]).max() < 2:
-        return np.zeros((num_literals, 0), np.uint32)
+    has_groups = len(members) > 0 and int(np.bincount(group[members]).max()) > 1
+    sizes.counts["groups"] = int(has_groups)
     num_words = -(-num_literals // 32)
+    if not has_groups:
+        has_words = sizes.least is not None and sizes.least.get("groups", 0)
+        return np.zeros((num_literals, num_words if has_words else 0), np.uint32)
     groups, inverse = np.unique(group[members], return_inverse=True)
     bits = np.uint32(1) << (members % 32).astype(np.uint32)
     whole = np.zeros((len(groups), num_words), np.uint32)
@@ -605,7 +682,7 @@ def _exclusions(group: np.ndarray, num_literals: int) -> np.ndarray:
     return exclusions
 
 
-def _padded(count: int) -> int:
+def padded(count: int) -> int:
     """The size class of a count: 8, 12, 16, 24, 32, ... (two an octave)."""
     size = max(8, 1 << (max(count, 1) - 1).bit_length())
     return size * 3 // 4 if size > 8 and count <= size * 3 // 4 else size

@@ -27,6 +27,12 @@ class Buffer:
         """A view `[size]`; writes go through. Growing the buffer detaches it."""
         return self._array[: self.size]
 
+    def copy(self) -> "Buffer":
+        """The same values, on their own."""
+        buffer = Buffer()
+        buffer._array, buffer.size = self._array.copy(), self.size
+        return buffer
+
     def append(self, values: np.ndarray) -> None:
         """Adds `values` `[rows]` at the end."""
         self.resize(self.size + len(values))
@@ -55,6 +61,13 @@ class RowTable:
         self._buffers = tuple(Buffer() for _ in range(num_columns))
         self._slots = np.full(_SMALLEST_CAPACITY, -1, np.int32)
         self.size = 0
+
+    def copy(self) -> "RowTable":
+        """The same rows and numbers, on their own."""
+        table = RowTable(0)
+        table._buffers = tuple(buffer.copy() for buffer in self._buffers)
+        table._slots, table.size = self._slots.copy(), self.size
+        return table
 
     @property
     def columns(self) -> tuple[np.ndarray, ...]:

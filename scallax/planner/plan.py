@@ -1,6 +1,6 @@
 """From a checked program to strata of semi-naive rules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
@@ -10,16 +10,23 @@ from scallax.planner.deltas import expand_deltas
 from scallax.planner.demand import ask_for_bindings
 from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.rewrite import propagate_equalities
+from scallax.planner.samples import lift
 from scallax.planner.strata import needed_relations, stratify
 
 
-def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
+def plan(
+    program: ir.Program, outputs: Sequence[str], sampled: Collection[str] = (), with_facts: Collection[str] = ()
+) -> Plan:
     """The plan that computes `outputs` and what they depend on, and no other relation.
 
-    The whole program is stratified: raises `StratificationError` even for relations that no output needs.
+    The whole program is stratified: raises `StratificationError` even for relations that no output needs. Relations in
+    `sampled` have facts for each sample (see `lift`), those in `with_facts` have facts of the program.
     """
     stratify(program)
     program = enumerate_terms(ask_for_bindings(_restrict(program, outputs)))
+    lifted: frozenset[str] = frozenset()
+    if sampled:
+        program, lifted = lift(program, sampled, with_facts)
     components = stratify(program)
     needed = needed_relations(program, outputs)
     rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}
@@ -32,6 +39,7 @@ def plan(program: ir.Program, outputs: Sequence[str]) -> Plan:
         derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
         variants=program.variants,
         terms=program.terms,
+        lifted=lifted & needed,
     )
 
 
