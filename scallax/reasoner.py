@@ -298,7 +298,7 @@ class Reasoner:
         batch = self.read_batch(inputs, disjunctions)
         grounding = self.ground_batch(batch)
         tags = collect_tags(batch.facts, grounding.padded_tags)
-        self._warn_of_tags(batch.facts, tags)
+        self.warn_of_tags(batch.facts, tags)
         values = self._evaluate_batch(grounding, tags, tuple(batch.arrays.values()), logits)
         return self.unpack_batch(grounding, values)
 
@@ -378,6 +378,39 @@ class Reasoner:
         signature, arguments = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits)
         values = evaluate_batch(signature, device_arrays.program, arguments)[0]
         return take_outputs(values, sources, device_arrays.places)
+
+    def forward_batch(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits = (),
+        logits: Sequence[ArrayLike] | None = None,
+        keep: bool = True,
+    ) -> tuple[Array, PyTree[Array]]:
+        """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
+        self._check_mapped(grounding, arrays)
+        program = self._batch_arrays(grounding).program
+        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits)
+        if not keep:
+            return evaluate_batch(signature, program, arguments)[0], None
+        values, residuals = forward_batch(signature, program, arguments)
+        return values[0], residuals
+
+    def pull_back_batch(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits,
+        residuals: PyTree[Array],
+        cotangent: ArrayLike,
+        logits: Sequence[ArrayLike] | None = None,
+    ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
+        """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
+        program = self._batch_arrays(grounding).program
+        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits)
+        gradients, trained = pull_back_batch(signature, program, arguments, residuals, cotangent[None])
+        assert gradients[0] is not None
+        return gradients[0], gradients[1:], trained
 
     def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
         for relation, array in zip(grounding.mapped, arrays, strict=True):
@@ -664,7 +697,7 @@ class Reasoner:
                 self._has_warned_of_sums = True
                 warnings.warn(text, UserWarning, stacklevel=6)
 
-    def _warn_of_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
+    def warn_of_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
         """One warning for each reasoner of a tag outside [0, 1]; those on an accelerator are not looked at."""
         if self._has_warned or self.is_discrete or not _is_concrete(tags) or not _is_on_host(tags):
             return

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, InputError
+from scallax.per_sample import has_facts
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from torch_bridge.autograd import apply
+from torch_bridge.batches import apply_batch
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 EXTRA_STATE = "_extra_state"
@@ -111,9 +113,14 @@ class Module(torch.nn.Module):
         """Everything that defines the module, as plain data."""
         return self.reasoner.specification
 
-    def forward(self, /, **inputs: torch.Tensor) -> Any:
-        """The outputs for one tensor for each input relation; see the class. Values are ready when it returns."""
+    def forward(self, /, *, disjunctions: Mapping[str, Sequence] | None = None, **inputs: Any) -> Any:
+        """The outputs for a tensor, or for facts per sample, for each input relation; see the class.
+
+        Values are ready when it returns.
+        """
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        if has_facts(inputs, disjunctions):
+            return apply_batch(reasoner, reasoner.read_batch(inputs, disjunctions), self._logits())
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
             if not isinstance(tensor, torch.Tensor):
