@@ -170,10 +170,12 @@ def compile_outputs(
     *,
     num_inputs: int | None = None,
     sizes: Sizes | None = None,
+    num_shared: int | None = None,
 ) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order.
 
-    `num_inputs` is the length of the flattened inputs if some after the last one in use are to count.
+    `num_inputs` is the length of the flattened inputs if some after the last one in use are to count; `sizes` and
+    `num_shared` are those of `lay_out`.
     """
     literals = grounding.literals
     if num_inputs is None:
@@ -188,6 +190,7 @@ def compile_outputs(
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.has_tag_gradient,
         sizes=sizes,
+        num_shared=num_shared,
     )
 
 

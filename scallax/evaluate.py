@@ -144,7 +144,7 @@ def _run_keeping_tags(provenance, program, inputs, present):
     literals = _literal_table(program, inputs, present)
     tags = _fold(provenance, program, literals)
     outputs = jax.tree.map(lambda leaf: leaf.at[program.outputs].get(mode="promise_in_bounds"), tags)
-    values = provenance.recover(outputs, literals)
+    values = _recover(provenance, program, outputs, literals)
     return values, Residuals(tags if provenance.has_tag_gradient else outputs)
 
 
@@ -161,7 +161,52 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
     exclusions, group_end, count = map(jnp.asarray, (program.exclusions, program.group_end, program.literal_count))
-    return LiteralTable(values, exists, exclusions, group_end, count, program.has_negation)
+    bits, num_bits = jnp.arange(prior.shape[0], dtype=jnp.int32), prior.shape[0]
+    if program.is_local:
+        bits, num_bits = jnp.asarray(program.literal_bit), program.bit_literals.shape[1]
+    return LiteralTable(values, exists, exclusions, group_end, count, program.has_negation, bits, num_bits)
+
+
+def _recover(provenance, program: GroundProgram, tags: Tags, literals: LiteralTable) -> Array:
+    """Output values of tags; each output with the literals of its component, if these are numbered apart."""
+    if not program.is_local:
+        return provenance.recover(tags, literals)
+    local = _local_table(program, literals, jnp.asarray(program.output_components))
+    values = provenance.recover(jax.tree.map(_to_columns, tags), local)
+    return _from_columns(values, literals.probabilities.shape[1])
+
+
+def _local_table(program: GroundProgram, literals: LiteralTable, components: Array) -> LiteralTable:
+    """The literals of some components by bit: a column of the batch for each component and column of the table."""
+    rows = jnp.asarray(program.bit_literals).at[components].get(mode="promise_in_bounds")
+    batch = literals.probabilities.shape[1]
+
+    def by_bit(leaf, fill):
+        return _to_columns(leaf.at[rows].get(mode="fill", fill_value=fill))[0]
+
+    def repeated(leaf, fill):
+        return by_bit(jnp.broadcast_to(leaf[..., None], (*leaf.shape, batch)), fill)
+
+    return replace(
+        literals,
+        probabilities=by_bit(literals.probabilities, 0),
+        present=by_bit(literals.present, False),
+        exclusions=repeated(literals.exclusions, 0),
+        group_end=repeated(literals.group_end, True),
+        count=jnp.int32(program.bit_literals.shape[1]),
+        bits=jnp.arange(program.bit_literals.shape[1], dtype=jnp.int32),
+    )
+
+
+def _to_columns(leaf: Array) -> Array:
+    """`[rows, ..., batch]` as `[1, ..., rows * batch]`: rows as samples."""
+    leaf = jnp.moveaxis(leaf, 0, -2)
+    return leaf.reshape(1, *leaf.shape[:-2], leaf.shape[-2] * leaf.shape[-1])
+
+
+def _from_columns(leaf: Array, batch: int) -> Array:
+    """What `_to_columns` was given."""
+    return jnp.moveaxis(leaf.reshape(*leaf.shape[1:-1], leaf.shape[-1] // batch, batch), -2, 0)
 
 
 def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> Tags:
@@ -175,13 +220,21 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
 
     rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), leaves, repeat(program.num_heads))
 
+    place_components = jnp.asarray(program.place_components)
     left_operands, right_operands = jnp.asarray(program.left), jnp.asarray(program.right)
 
     def branch(kind, count):
         def fold(rows, total, offset, cyclic):
             left = take_block(rows, left_operands, offset, program.width, count)
             right = take_block(rows, right_operands, offset, program.width, count)
-            return provenance.step(kind, total, left, right, cyclic, literals)
+            if not program.is_local:
+                return provenance.step(kind, total, left, right, cyclic, literals)
+            # Each head with the literals of its component: heads stand where samples do.
+            components = lax.dynamic_slice_in_dim(place_components, offset, program.width)
+            local = _local_table(program, literals, components)
+            total, left, right = jax.tree.map(_to_columns, (total, left, right))
+            folded = provenance.step(kind, total, left, right, cyclic, local)
+            return jax.tree.map(lambda leaf: _from_columns(leaf, literals.probabilities.shape[1]), folded)
 
         return fold
 
@@ -202,7 +255,7 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
     else:
 
         def recover(values):
-            return provenance.recover(residuals.tags, replace(literals, probabilities=values))
+            return _recover(provenance, program, residuals.tags, replace(literals, probabilities=values))
 
         literals = _literal_table(program, inputs, present)
         (gradients,) = jax.vjp(recover, literals.probabilities)[1](cotangent)

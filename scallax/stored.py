@@ -13,7 +13,14 @@ from scallax.values import ValueType
 
 _SCHEDULES = ("tiles", "transpose")
 _STATIC = ("width", "branches", "use_rows", "num_heads", "num_sums")
-_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC))
+# What programs of many components have; stored ones are of one.
+_LOCAL = {
+    "literal_bit": (0,),
+    "bit_literals": (0, 0),
+    "place_components": (0,),
+    "output_components": (0,),
+}
+_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC, *_LOCAL))
 _DTYPES = {"literal_prior": np.float32, "exclusions": np.uint32, "group_end": np.bool_}
 _FLAGS = ("begins", "ends", "cyclic", "complement")
 _DIMENSIONS = {"literal_count": 0, "literal_prior": 2, "exclusions": 2}
@@ -57,6 +64,7 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgr
         tiles=Schedule(*(arrays[f"tiles.{part}"] for part in Schedule._fields)),
         transpose=Schedule(*(arrays[f"transpose.{part}"] for part in Schedule._fields)),
         **{name: arrays[name] for name in _ARRAYS},
+        **{name: np.zeros(shape, np.int32) for name, shape in _LOCAL.items()},
     )
     _check_indices(program)
     return program

@@ -294,7 +294,13 @@ class BatchGrounder:
             sizes = Sizes(least)
             room = sizes.pad("columns", num_columns)
             program = compile_outputs(
-                grounding, self.provenance, operands, self.parameters, num_inputs=num_inputs, sizes=sizes
+                grounding,
+                self.provenance,
+                operands,
+                self.parameters,
+                num_inputs=num_inputs,
+                sizes=sizes,
+                num_shared=len(self.grounder.base.literals) if self.provenance.has_local_literals else None,
             )
             if least and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
                 return program, room
@@ -305,7 +311,7 @@ class BatchGrounder:
                 for name, count in sizes.counts.items():
                     if name == "width":
                         known.setdefault(name, count)
-                    elif name in ("groups", "negation"):
+                    elif name in ("groups", "negation", "words"):
                         known[name] = max(known.get(name, 0), count)
                     elif count > known.get(name, -1):
                         known[name] = padded(int(count * slack))

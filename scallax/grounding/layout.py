@@ -45,6 +45,12 @@ class GroundProgram:
     logits are normalised together by a softmax; those of -1 are independent, their probability is the sigmoid.
     `exclusions` uint32 `[literals, words]`: the other members of a literal's exclusive group as a bit set (no words
     without groups); `group_end`: last member of its group.
+
+    A program of independent components, such as samples side by side, may number the literals in each of them apart:
+    then `literal_bit` int32 `[literals]` is the number of a literal in its component, `bit_literals` int32
+    `[components, bits]` its inverse, and `place_components` int32 `[operands]` and `output_components` int32 `[outputs]`
+    say which component a derivation's head and an output are of. Elsewhere these are empty, and a literal's bit is its
+    own number.
     """
 
     width: int
@@ -62,6 +68,10 @@ class GroundProgram:
     logit_groups: np.ndarray
     exclusions: np.ndarray
     group_end: np.ndarray
+    literal_bit: np.ndarray
+    bit_literals: np.ndarray
+    place_components: np.ndarray
+    output_components: np.ndarray
     transpose: Schedule
     uses: np.ndarray
     others: np.ndarray
@@ -74,6 +84,11 @@ class GroundProgram:
     def num_literals(self) -> int:
         """Padded number of literals."""
         return self.literal_source.shape[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether literals are numbered by component."""
+        return self.bit_literals.shape[0] > 0
 
     @property
     def has_negation(self) -> bool:
@@ -102,6 +117,11 @@ class Sizes:
         self.counts[name] = count
         return max(padded(count), 0 if self.least is None else self.least.get(name, 0))
 
+    def words(self, num_bits: int) -> int:
+        """The number of words that hold as many bits, at least 1; not padded further."""
+        self.counts["words"] = max(1, -(-num_bits // 32))
+        return max(self.counts["words"], 0 if self.least is None else self.least.get("words", 0))
+
 
 @dataclass(slots=True)
 class _Graph:
@@ -125,13 +145,15 @@ def lay_out(
     derivation_cost: float,
     transposed: bool,
     sizes: Sizes | None = None,
+    num_shared: int | None = None,
 ) -> GroundProgram:
     """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
     `num_inputs` is the length of the flattened batch inputs; the trained inputs come after them.
     `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at
     once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
-    microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule. Cost is linear in
+    microseconds, from which the width of tiles is chosen. With `num_shared`, literals are numbered by component;
+    the first so many may be in all of them. `transposed` adds the backward schedule. Cost is linear in
     the derivations but for sorting.
     """
     sizes = sizes or Sizes()
@@ -139,7 +161,10 @@ def lay_out(
     graph, outputs = _resolve_aliases(graph, outputs)
     graph = _split_fan_in(graph)
     depth, cyclic = _levels(graph)
-    order, literal_row_of = _number_literals(graph, literals, outputs)
+    component = node_component = None
+    if num_shared is not None:
+        node_component, component = _components(graph, literals, num_shared)
+    order, literal_row_of = _number_literals(graph, literals, outputs, component)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
 
@@ -180,6 +205,15 @@ def lay_out(
     right = np.full(capacity, ZERO_ROW, np.int32)
     left[place] = _operand_rows(graph.left, node_row, literal_row_of)
     right[place] = _operand_rows(graph.right, node_row, literal_row_of)
+    local = _not_local()
+    if component is not None:
+        local, table_place = _local_arrays(order, component, graph.num_nodes + len(literals), num_literals, sizes)
+        of_operands = np.concatenate([node_component, component, [-1]])
+        of_outputs = np.where(outputs >= 0, outputs, graph.num_nodes + operand_literal(outputs))
+        of_outputs = of_operands[np.where((outputs == ONE) | (outputs == ZERO), -1, of_outputs)]
+        of_outputs = np.where(of_outputs >= 0, table_place[of_outputs], 0)
+        local["output_components"] = _pad(of_outputs, sizes.pad("outputs", len(outputs)), 0)
+        local["place_components"] = _fill(capacity, place, table_place[node_component[graph.head]], 0)
     output_rows = _operand_rows(outputs, node_row, literal_row_of)
     output_rows = _pad(output_rows, sizes.pad("outputs", len(outputs)), ZERO_ROW)
 
@@ -198,7 +232,8 @@ def lay_out(
         outputs=output_rows,
         num_heads=sizes.pad("tiles", num_tiles) * width,
         **backward,
-        **_literal_arrays(literals, order, num_literals, num_inputs, sizes),
+        **_literal_arrays(literals, order, num_literals, num_inputs, local, sizes),
+        **local,
         logit_groups=logit_groups.astype(np.int32),
     )
 
@@ -345,16 +380,91 @@ def _levels(graph: _Graph) -> tuple[np.ndarray, np.ndarray]:
     return depth[component], cyclic[component]
 
 
-def _number_literals(graph: _Graph, literals: Literals, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The literals in use, members of a group side by side, and the row of every literal."""
-    operands = np.concatenate([graph.left, graph.right, outputs])
-    used = np.unique(operand_literal(operands[operands <= literal_operand(0)]))
+def _number_literals(
+    graph: _Graph, literals: Literals, outputs: np.ndarray, component: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The literals in use, by component if that is given, members of a group side by side; the row of every literal."""
+    used = _used_literals(graph, literals, outputs)
     group = literals.group[used]
     # Independent literals keep their order before all groups.
-    order = used[np.lexsort((used, group))]
+    keys = (used, group) if component is None else (used, group, component[used])
+    order = used[np.lexsort(keys)]
     row = np.full(len(literals), ZERO_ROW, np.int64)
     row[order] = FIRST_LITERAL_ROW + np.arange(len(order))
     return order, row
+
+
+def _used_literals(graph: _Graph, literals: Literals, outputs: np.ndarray) -> np.ndarray:
+    """The literals in use, ascending."""
+    operands = np.concatenate([graph.left, graph.right, outputs])
+    used = np.zeros(len(literals), np.bool_)
+    used[operand_literal(operands[operands <= literal_operand(0)])] = True
+    return np.flatnonzero(used)
+
+
+def _components(graph: _Graph, literals: Literals, num_shared: int) -> tuple[np.ndarray, np.ndarray]:
+    """The component of each node and of each literal, from 0; -1 for the literals that are shared.
+
+    Nodes and literals are in one component if they depend on a common literal that is not shared, or their literals
+    are of one group. A node that depends on shared literals only does not connect those that use it.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    num_nodes, num_literals = graph.num_nodes, len(literals)
+    heads = np.concatenate([graph.head, graph.head])
+    tails = np.concatenate([graph.left, graph.right])
+    there = (tails >= 0) | (tails <= literal_operand(num_shared))
+    heads, tails = heads[there], tails[there]
+    if num_shared:
+        open_nodes = np.zeros(num_nodes, np.bool_)
+        open_nodes[heads[tails < 0]] = True
+        inner = tails >= 0
+        while True:
+            grown = heads[inner][open_nodes[tails[inner]]]
+            if open_nodes[grown].all():
+                break
+            open_nodes[grown] = True
+        there = ~inner | open_nodes[np.where(inner, tails, 0)]
+        heads, tails = heads[there], tails[there]
+    tails = np.where(tails >= 0, tails, num_nodes + operand_literal(tails))
+    own = np.arange(num_shared, num_literals)
+    grouped = own[literals.group[own] >= 0]
+    _, first = np.unique(literals.group[grouped], return_inverse=True)
+    leader = np.empty(len(grouped), np.int64)
+    leader[first[::-1]] = grouped[::-1]
+    heads = np.concatenate([heads, num_nodes + leader[first]])
+    tails = np.concatenate([tails, num_nodes + grouped])
+    size = num_nodes + num_literals
+    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(size, size))
+    _, component = connected_components(matrix, directed=False)
+    of_literal = component[num_nodes:].astype(np.int64)
+    of_literal[:num_shared] = -1
+    return component[:num_nodes].astype(np.int64), of_literal
+
+
+def _local_arrays(
+    order: np.ndarray, component: np.ndarray, num_components: int, num_literals: int, sizes: Sizes
+) -> tuple[dict, np.ndarray]:
+    """The numbers of the literals in their components, and the place of each component in the table of these.
+
+    `order` are the literals in use, those that are shared first; components without a literal of their own are the
+    first of the table.
+    """
+    of_literal = component[order]
+    num_shared = int(np.searchsorted(of_literal, 0))
+    own = of_literal[num_shared:]
+    number = _run_ids(own)
+    count = int(number[-1]) + 1 if len(number) else 1
+    bit = np.concatenate([np.arange(num_shared), num_shared + _ranks(own)])
+    table = np.full(
+        (sizes.pad("components", count), 32 * sizes.words(int(bit.max(initial=-1)) + 1)), num_literals, np.int32
+    )
+    table[:, :num_shared] = np.arange(num_shared)
+    table[number, bit[num_shared:]] = num_shared + np.arange(len(own))
+    place = np.zeros(num_components, np.int64)
+    place[own] = number
+    return {"literal_bit": _pad(bit, num_literals, 0), "bit_literals": table}, place
 
 
 def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
@@ -638,7 +748,24 @@ def _no_transpose(num_literals: int) -> dict:
     }
 
 
-def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, num_inputs: int, sizes: Sizes) -> dict:
+def _not_local() -> dict:
+    empty = np.zeros(0, np.int32)
+    return {
+        "literal_bit": empty,
+        "bit_literals": np.zeros((0, 0), np.int32),
+        "place_components": empty,
+        "output_components": empty,
+    }
+
+
+def _literal_arrays(
+    literals: Literals,
+    order: np.ndarray,
+    num_literals: int,
+    num_inputs: int,
+    local: Mapping[str, np.ndarray],
+    sizes: Sizes,
+) -> dict:
     parameter = literals.parameter[order]
     trained = parameter >= 0
     num_trained = int(np.count_nonzero(trained))
@@ -658,27 +785,31 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
         "input_literal": input_literal,
         "slots": _pad(parameter[trained], num_slots, 0),
         "literal_count": np.int32(len(order)),
-        "exclusions": _exclusions(group, num_literals, sizes),
+        "exclusions": _exclusions(group, num_literals, local, sizes),
         "group_end": is_end,
     }
 
 
-def _exclusions(group: np.ndarray, num_literals: int, sizes: Sizes) -> np.ndarray:
+def _exclusions(group: np.ndarray, num_literals: int, local: Mapping[str, np.ndarray], sizes: Sizes) -> np.ndarray:
     """For each literal the bit set of the others of its group, uint32 `[literals, words]`."""
     members = np.flatnonzero(group >= 0)
     has_groups = len(members) > 0 and int(np.bincount(group[members]).max()) > 1
     sizes.counts["groups"] = int(has_groups)
     num_words = -(-num_literals // 32)
+    bit_of = members
+    if len(local["bit_literals"]):
+        num_words = local["bit_literals"].shape[1] // 32
+        bit_of = local["literal_bit"][members]
     if not has_groups:
         has_words = sizes.least is not None and sizes.least.get("groups", 0)
         return np.zeros((num_literals, num_words if has_words else 0), np.uint32)
     groups, inverse = np.unique(group[members], return_inverse=True)
-    bits = np.uint32(1) << (members % 32).astype(np.uint32)
+    bits = np.uint32(1) << (bit_of % 32).astype(np.uint32)
     whole = np.zeros((len(groups), num_words), np.uint32)
-    np.bitwise_or.at(whole, (inverse, members // 32), bits)
+    np.bitwise_or.at(whole, (inverse, bit_of // 32), bits)
     exclusions = np.zeros((num_literals, num_words), np.uint32)
     exclusions[members] = whole[inverse]
-    exclusions[members, members // 32] &= ~bits
+    exclusions[members, bit_of // 32] &= ~bits
     return exclusions
 
 

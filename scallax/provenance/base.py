@@ -18,15 +18,20 @@ class LiteralTable:
 
     `exclusions` are bit sets of the other members of a literal's exclusive group (no words if there are no groups);
     members stand side by side, and `group_end` marks the last one (an independent literal is its own last). `count` is
-    the true number of literals, the rest is padding.
+    the true number of literals, the rest is padding. `bits` numbers the literals, by which sets of them are bit sets.
+
+    Of a program with `has_local_literals`, `leaf_tags` sees all literals; `step` and `recover` see, for each column of
+    the batch, those of its component, in order of their bits; then exclusions and group ends have a batch axis.
     """
 
     probabilities: Float[Array, "literals batch"]
     present: Bool[Array, "literals batch"]
-    exclusions: UInt32[Array, "literals words"]
-    group_end: Bool[Array, " literals"]
+    exclusions: UInt32[Array, "literals words"] | UInt32[Array, "literals words batch"]
+    group_end: Bool[Array, " literals"] | Bool[Array, "literals batch"]
     count: Int[Array, ""]
     has_negation: bool
+    bits: Int[Array, " literals"]
+    num_bits: int
 
 
 class AbstractProvenance(ABC):
@@ -56,6 +61,11 @@ class AbstractProvenance(ABC):
     @abstractmethod
     def has_tag_gradient(self) -> bool:
         """Whether gradients pass through the tags: floats `[rows, batch]` whose conjunction is the product."""
+
+    @property
+    def has_local_literals(self) -> bool:
+        """Whether tags hold sets of literals, so that they are smaller if each component numbers its own."""
+        return False
 
     @property
     @abstractmethod

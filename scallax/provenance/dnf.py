@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 
 class ProofSets(NamedTuple):
@@ -48,9 +48,9 @@ class Sections(NamedTuple):
         return forbidden | bits[..., self.total - self.words :, :] if self.has_groups else forbidden
 
 
-def literal_bits(num_literals: int, words: int) -> UInt32[Array, "literals words"]:
-    """The bit set of each single literal."""
-    literal = jnp.arange(num_literals, dtype=jnp.uint32)
+def literal_bits(bits: Int[Array, " literals"], words: int) -> UInt32[Array, "literals words"]:
+    """The bit set of each single literal, given their numbers."""
+    literal = bits.astype(jnp.uint32)
     bit = jnp.uint32(1) << (literal % 32)
     word = jnp.arange(words, dtype=jnp.uint32)[None, :]
     return jnp.where((literal // 32)[:, None] == word, bit[:, None], jnp.uint32(0))

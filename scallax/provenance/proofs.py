@@ -51,6 +51,11 @@ class TopKProofs(AbstractProvenance):
         return False
 
     @property
+    def has_local_literals(self) -> bool:
+        # Decisions on the host know the program's own numbers.
+        return self.k <= _MAX_INCLUSION_EXCLUSION
+
+    @property
     def is_idempotent(self) -> bool:
         return True
 
@@ -68,7 +73,7 @@ class TopKProofs(AbstractProvenance):
                 jnp.where(literals.present, p, -jnp.inf),
             ]
         )
-        bits = [literal_bits(num_literals, sections.words)]
+        bits = [literal_bits(literals.bits, sections.words)]
         if sections.has_negation:
             bits.append(jnp.zeros((num_literals, sections.words), jnp.uint32))
         if sections.has_groups:
@@ -153,8 +158,10 @@ class TopKProofs(AbstractProvenance):
         num_literals = literals.probabilities.shape[0]
         positive, negated = sections.positive(clause), sections.negated(clause)
         padding = ((0, -num_literals % _LITERALS_AT_ONCE), (0, 0))
-        table = jnp.pad(literal_bits(num_literals, sections.words), padding)
-        p, excluded = jnp.pad(literals.probabilities, padding), jnp.pad(literals.exclusions, padding)
+        table = jnp.pad(literal_bits(literals.bits, sections.words), padding)
+        # The words of all columns of the batch, or of each.
+        excluded = literals.exclusions.reshape(*literals.exclusions.shape[:2], -1)
+        p, excluded = jnp.pad(literals.probabilities, padding), jnp.pad(excluded, (*padding, (0, 0)))
 
         def block(found, inputs):
             bit, p, excluded = inputs
@@ -165,7 +172,7 @@ class TopKProofs(AbstractProvenance):
             complement = jnp.where(is_positive[..., None, :], jnp.uint32(0), bit)
             words = [complement, jnp.where(is_positive[..., None, :], bit, jnp.uint32(0))]
             if sections.has_groups:
-                words.append(jnp.where(is_positive[..., None, :], jnp.uint32(0), excluded[None, :, :, None]))
+                words.append(jnp.where(is_positive[..., None, :], jnp.uint32(0), excluded[None]))
             weight = jnp.where(is_positive, 1 - p, jnp.where(is_negated, p, -jnp.inf))
             single = ProofSets(weight, jnp.concatenate(words, -2))
             candidates, shares = conjoin(beam, single, sections)
@@ -177,12 +184,12 @@ class TopKProofs(AbstractProvenance):
 
         none = ProofSets(jnp.full_like(beam.weights, -jnp.inf), jnp.zeros_like(beam.bits))
         blocks = table.shape[0] // _LITERALS_AT_ONCE
-        inputs = tuple(a.reshape(blocks, _LITERALS_AT_ONCE, a.shape[-1]) for a in (table, p, excluded))
+        inputs = tuple(a.reshape(blocks, _LITERALS_AT_ONCE, *a.shape[1:]) for a in (table, p, excluded))
         return lax.scan(block, none, inputs)[0]
 
 
 def _sections(literals: LiteralTable) -> Sections:
-    return Sections(-(-literals.probabilities.shape[0] // 32), literals.has_negation, literals.exclusions.shape[1] > 0)
+    return Sections(-(-literals.num_bits // 32), literals.has_negation, literals.exclusions.shape[1] > 0)
 
 
 def _stack(rows: Sequence[ProofSets]) -> ProofSets:
