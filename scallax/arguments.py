@@ -48,6 +48,7 @@ def specify(
     retain_topk: Mapping[str, int] | None,
     iter_limit: int | None,
     early_discard: bool | None,
+    seed: int,
     uses_tags: bool,
 ) -> Specification:
     """The arguments in normal form; tuples are as given, not yet fitted to column types.
@@ -64,6 +65,7 @@ def specify(
         if flag is not None and not isinstance(flag, bool):
             raise InputError(f"`{name}` is {flag!r}; it must be True, False or None")
     _check_count("k", k, 1)
+    _check_count("seed", seed, 0)
     for name, count, least in (("train_k", train_k, 1), ("test_k", test_k, 1), ("iter_limit", iter_limit, 0)):
         if count is not None:
             _check_count(name, count, least)
@@ -88,6 +90,7 @@ def specify(
         keyed=keyed,
         iter_limit=iter_limit,
         early_discard=early_discard,
+        seed=seed,
     )
 
 

@@ -39,10 +39,14 @@ class Signature:
 
 
 class Arguments(NamedTuple):
-    """What varies from call to call: inputs `[batch, *mapping.shape]`, and logits `[*shape]` or `[batch, *shape]`."""
+    """What varies from call to call: inputs `[batch, *mapping.shape]`, and logits `[*shape]` or `[batch, *shape]`.
+
+    `key` uint32 `[2]` is that of the draws, if there are any.
+    """
 
     arrays: tuple[ArrayLike, ...]
     logits: tuple[ArrayLike, ...] = ()
+    key: ArrayLike | None = None
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -81,7 +85,7 @@ def pull_back_batch(
 
     `cotangent` is that of the outputs, `[batch, outputs]`.
     """
-    arrays, logits = arguments
+    arrays, logits, _ = arguments
     if _batch_size(signature, arguments) == 0:
         zeros = tuple(jnp.zeros_like(array) if _is_float(array) else None for array in arrays)
         return zeros, tuple(map(jnp.zeros_like, logits))
@@ -158,12 +162,17 @@ def probabilities(logits: Float[Array, " logits"], groups: Int[ArrayLike, " logi
     return jnp.where(groups < 0, jax.nn.sigmoid(logits), shares / total[segment])
 
 
-def retained(retention: Retention, values: Float[Array, "batch ..."]) -> Bool[Array, "batch ..."]:
-    """Which entries exist; of equal ones the first are kept."""
+def retained(
+    retention: Retention, values: Float[Array, "batch ..."], key: Array | None = None
+) -> Bool[Array, "batch ..."]:
+    """Which entries exist; of equal ones the first are kept. `key` is that of the draws."""
     kept = jnp.ones(values.shape, bool)
     if retention.threshold is not None:
         kept = values >= jnp.asarray(retention.threshold, values.dtype)
-    if retention.k is not None:
+    if retention.is_drawn:
+        assert key is not None
+        kept &= _drawn(retention, values, key)
+    elif retention.k is not None:
         axis = 1 if retention.dim is None else retention.dim + 1
         slices = values.reshape(values.shape[0], -1) if retention.dim is None else values
         order = jnp.argsort(slices, axis=axis, descending=True, stable=True)
@@ -172,19 +181,31 @@ def retained(retention: Retention, values: Float[Array, "batch ..."]) -> Bool[Ar
     return kept
 
 
+def _drawn(retention: Retention, values: Float[Array, "batch ..."], key: Array) -> Bool[Array, "batch ..."]:
+    """The entries met in k draws from each sample's, or from each slice's; none of probability 0."""
+    assert retention.k is not None
+    axis = 1 if retention.dim is None else retention.dim + 1
+    slices = values.reshape(values.shape[0], -1) if retention.dim is None else jnp.moveaxis(values, axis, -1)
+    scores = jnp.where(slices > 0, jnp.log(jnp.where(slices > 0, slices, 1)), -jnp.inf)
+    draws = jax.random.categorical(key, scores, axis=-1, shape=(retention.k, *scores.shape[:-1]))
+    met = (draws[..., None] == jnp.arange(slices.shape[-1])).any(0) & (slices > 0)
+    return met.reshape(values.shape) if retention.dim is None else jnp.moveaxis(met, -1, axis)
+
+
 def _columns(
     signature: Signature, program: GroundProgram, arguments: Arguments
 ) -> tuple[Float[Array, "inputs batch"], Bool[Array, "inputs batch"]]:
     """All inputs and which of them exist, one row for each entry of each mapping, then one for each trained input."""
-    arrays, logits = arguments
+    arrays, logits, key = arguments
     dtype, batch = _computing_dtype(arguments), _batch_size(signature, arguments)
     trained = jnp.zeros((0, batch), dtype)
     if logits:
         trained = _trained_columns(signature, program, logits, batch, dtype)
     values, masks = [], []
-    for array, retention in zip(arrays, signature.retentions, strict=True):
+    for number, (array, retention) in enumerate(zip(arrays, signature.retentions, strict=True)):
         value = jnp.asarray(array, dtype)
-        mask = jnp.ones(value.shape, bool) if retention is None else retained(retention, value)
+        own_key = None if key is None else jax.random.fold_in(jax.random.wrap_key_data(key), number)
+        mask = jnp.ones(value.shape, bool) if retention is None else retained(retention, value, own_key)
         # In a union, samples follow each other in one column.
         values.append(value.reshape(batch, -1).T)
         masks.append(mask.reshape(batch, -1).T)

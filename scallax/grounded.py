@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from scallax import ir
-from scallax.arguments import program_sources, show_facts, unknown_name
+from scallax.arguments import Outputs, program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program
 from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
@@ -95,6 +95,12 @@ class Grounded:
                 specification.digest,
             )
         return self._samples
+
+    def with_outputs(self, outputs: Outputs, keyed: bool) -> "Grounded":
+        """The same specification with other outputs, grounded for them; groundings of facts per sample are shared."""
+        grounded = ground(replace(self.specification, outputs=outputs, keyed=keyed))
+        grounded._samples = self.samples
+        return grounded
 
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from jax.extend.backend import get_default_device
 from jaxtyping import Array, PyTree
 
-from scallax.arguments import program_sources, read_file, specify, unknown_name
+from scallax.arguments import Outputs, program_sources, read_file, specify, unknown_name
 from scallax.artifact import StoredGround
 from scallax.batch import (
     Arguments,
@@ -32,6 +32,7 @@ from scallax.grounded import Grounded, Output, ground, provenance_of, restore, s
 from scallax.grounding.layout import GroundProgram
 from scallax.imports import read_imports
 from scallax.mappings import show_tuple
+from scallax.outputs import choose, read_asked
 from scallax.per_sample import BatchFacts, has_facts
 from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
@@ -41,8 +42,13 @@ from scallax.specification import Specification, from_json
 from scallax.tags import collect_tags, tag_message
 from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 
+# Reasoners with other outputs that are kept.
+_MOST_VARIANTS = 16
+
 T = TypeVar("T")
 Logits = tuple[ArrayLike, ...]
+# What draws depend on: a seed, a JAX key, or its data; None is the reasoner's own seed.
+Key = int | ArrayLike | None
 
 
 @final
@@ -92,6 +98,7 @@ class Reasoner:
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        seed: int = 0,
     ):
         source = read_file(file)
         specification = specify(
@@ -114,6 +121,7 @@ class Reasoner:
             retain_topk=retain_topk,
             iter_limit=iter_limit,
             early_discard=early_discard,
+            seed=seed,
             uses_tags=resolve_provenance(provenance).uses_tags,
         )
         file_name = "" if source is None else source.name
@@ -171,6 +179,7 @@ class Reasoner:
             grounded.num_outputs,
         )
         self._programs: dict = {}
+        self._variants: dict[tuple[Outputs, bool], Reasoner] = {}
         self._batches: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
         self._counts_groups = self._provenance.respects_groups and self._specification.wmc_with_disjunctions
         self._has_warned = False
@@ -272,9 +281,24 @@ class Reasoner:
         """This reasoner with `test_k` proofs, if that was given."""
         return self.with_k(self.specification.test_k or self.specification.k)
 
-    def __call__(self, /, *, disjunctions: Mapping[str, Sequence] | None = None, **inputs: Any) -> PyTree:
+    def __call__(
+        self,
+        /,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        output_relations: object = None,
+        output_mappings: object = None,
+        key: Key = None,
+        **inputs: Any,
+    ) -> PyTree:
         """The outputs for an array, or for facts per sample, for each input relation; see the class."""
-        return self._call(inputs, disjunctions, None)
+        if output_relations is None and output_mappings is None:
+            return self._call(inputs, disjunctions, None, key)
+        asked = read_asked(self.specification, output_relations, output_mappings)
+        results = self.with_outputs(asked.outputs, asked.keyed)._call(inputs, disjunctions, None, key)
+        if asked.names is None:
+            return results
+        return choose(results, asked.names, asked.is_flat, jnp.stack, _take_or_zero)
 
     def apply(
         self,
@@ -282,25 +306,40 @@ class Reasoner:
         /,
         *,
         disjunctions: Mapping[str, Sequence] | None = None,
+        key: Key = None,
         **inputs: Any,
     ) -> PyTree:
         """The outputs for logits named and shaped as `parameters` are; differentiable in them as well.
 
         Logits may also be `[batch, *shape]`, others for each sample, where no facts are given.
         """
-        return self._call(inputs, disjunctions, self.order_parameters(parameters))
+        return self._call(inputs, disjunctions, self.order_parameters(parameters), key)
 
     def _call(
-        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None, logits: Logits | None
+        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None, logits: Logits | None, key: Key
     ) -> PyTree:
         if not has_facts(inputs, disjunctions):
-            return self.unpack(self.evaluate(self.order(inputs), logits))
+            return self.unpack(self.evaluate(self.order(inputs), logits, key))
         batch = self.read_batch(inputs, disjunctions)
         grounding = self.ground_batch(batch)
         tags = collect_tags(batch.facts, grounding.padded_tags)
         self.warn_of_tags(batch.facts, tags)
-        values = self._evaluate_batch(grounding, tags, tuple(batch.arrays.values()), logits)
+        values = self._evaluate_batch(grounding, tags, tuple(batch.arrays.values()), logits, key)
         return self.unpack_batch(grounding, values)
+
+    def with_outputs(self, outputs: Outputs, keyed: bool) -> "Reasoner":
+        """The same reasoner with other outputs, in normal form; the last ones asked for are kept."""
+        if (outputs, keyed) == (self.specification.outputs, self.specification.keyed):
+            return self
+        if (outputs, keyed) not in self._variants:
+            if len(self._variants) >= _MOST_VARIANTS:
+                del self._variants[next(iter(self._variants))]
+            reasoner = Reasoner.__new__(Reasoner)
+            grounded = self._grounded.with_outputs(outputs, keyed)
+            specification = replace(grounded.specification, k=self.specification.k)
+            reasoner._start(grounded, specification, self._logits)
+            self._variants[outputs, keyed] = reasoner
+        return self._variants[outputs, keyed]
 
     def read_batch(
         self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None = None, later: bool = False
@@ -354,6 +393,7 @@ class Reasoner:
         grounding: BatchGrounding | BatchArrays,
         tags: Mapping[str, ArrayLike] | ArrayLike,
         logits: Sequence[ArrayLike] | None = None,
+        key: Key = None,
     ) -> PyTree:
         """The outputs of a grounded batch, differentiable in the tags, by relation or as one array if there is one.
 
@@ -366,16 +406,21 @@ class Reasoner:
             assert not isinstance(tags, Mapping)
             return self._evaluate_arrays(grounding, tags, logits)
         vector, arrays = self._order_tags(grounding, tags)
-        return self.unpack_batch(grounding, self._evaluate_batch(grounding, vector, arrays, logits))
+        return self.unpack_batch(grounding, self._evaluate_batch(grounding, vector, arrays, logits, key))
 
     def _evaluate_batch(
-        self, grounding: BatchGrounding, tags: ArrayLike, arrays: Logits, logits: Sequence[ArrayLike] | None
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits,
+        logits: Sequence[ArrayLike] | None,
+        key: Key,
     ) -> Array:
         """Results `[num_samples, num_outputs]` for checked tags `[padded_tags]` and the arrays of mapped relations."""
         device_arrays = self._batch_arrays(grounding)
         sources = grounding.arrays.sources[:, : grounding.num_outputs]
         self._check_mapped(grounding, arrays)
-        signature, arguments = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits)
+        signature, arguments = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits, key)
         values = evaluate_batch(signature, device_arrays.program, arguments)[0]
         return take_outputs(values, sources, device_arrays.places)
 
@@ -385,12 +430,13 @@ class Reasoner:
         tags: ArrayLike,
         arrays: Logits = (),
         logits: Sequence[ArrayLike] | None = None,
+        key: Key = None,
         keep: bool = True,
     ) -> tuple[Array, PyTree[Array]]:
         """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
         self._check_mapped(grounding, arrays)
         program = self._batch_arrays(grounding).program
-        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits)
+        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits, key)
         if not keep:
             return evaluate_batch(signature, program, arguments)[0], None
         values, residuals = forward_batch(signature, program, arguments)
@@ -404,10 +450,11 @@ class Reasoner:
         residuals: PyTree[Array],
         cotangent: ArrayLike,
         logits: Sequence[ArrayLike] | None = None,
+        key: Key = None,
     ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
         """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
         program = self._batch_arrays(grounding).program
-        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits)
+        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits, key)
         gradients, trained = pull_back_batch(signature, program, arguments, residuals, cotangent[None])
         assert gradients[0] is not None
         return gradients[0], gradients[1:], trained
@@ -424,17 +471,14 @@ class Reasoner:
                 self._check_probabilities(relation, np.asarray(array))
 
     def _evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
-        signature, arguments = self._union(arrays.program, tags, (), (), logits)
+        signature, arguments = self._union(arrays.program, tags, (), (), logits, None)
         values = evaluate_batch(signature, arrays.program, arguments)[0]
         return take_outputs(values, arrays.sources, arrays.places)
 
-    def _order_tags(
-        self, grounding: BatchGrounding, tags: Mapping[str, ArrayLike] | ArrayLike
-    ) -> tuple[ArrayLike, Logits]:
-        """The vector of all tags, padded, and the arrays of mapped relations."""
+    def name_tags(self, grounding: BatchGrounding, tags: Mapping[str, T] | T) -> dict[str, T]:
+        """The tags of a grounded batch by relation, then the arrays of mapped relations; InputError if they do not fit."""
         known = dict(grounding.tag_relations)
-        mapped = [name for name in self._mappings if name in grounding.mapped]
-        names = [*known, *mapped]
+        names = [*known, *grounding.mapped]
         if not isinstance(tags, Mapping):
             if len(names) != 1:
                 raise InputError(f"give the tags by relation: {', '.join(f'`{name}`' for name in names) or 'none'}")
@@ -444,15 +488,22 @@ class Reasoner:
             str(unknown_name(f"`{name}` takes no tags here", name, names)) for name in tags if name not in names
         ]
         for name, count in known.items():
-            shape = np.shape(tags[name]) if name in tags else (count,)  # pyright: ignore[reportArgumentType]
-            if shape != (count,) and not (len(known) == 1 and shape == (grounding.padded_tags,)):
+            shape = tuple(getattr(tags[name], "shape", ())) if name in tags else (count,)
+            if shape != (count,):
                 problems.append(f"the tags of `{name}` have shape {shape}; the batch has {count} facts of it")
         if problems:
             raise InputError(*problems)
-        parts = [jnp.asarray(tags[name]) for name in known]
+        return {name: tags[name] for name in names}
+
+    def _order_tags(
+        self, grounding: BatchGrounding, tags: Mapping[str, ArrayLike] | ArrayLike
+    ) -> tuple[ArrayLike, Logits]:
+        """The vector of all tags, padded, and the arrays of mapped relations."""
+        named = self.name_tags(grounding, tags)
+        parts = [jnp.asarray(named[name]) for name, _ in grounding.tag_relations]
         missing = grounding.padded_tags - sum(len(part) for part in parts)
         vector = jnp.concatenate([*parts, jnp.zeros(missing, parts[0].dtype if parts else jnp.float32)])
-        return vector, tuple(tags[name] for name in mapped)
+        return vector, tuple(named[name] for name in grounding.mapped)
 
     def _union(
         self,
@@ -461,6 +512,7 @@ class Reasoner:
         mapped: Sequence[str],
         inputs: Logits,
         logits: Sequence[ArrayLike] | None,
+        key: Key,
     ) -> tuple[Signature, Arguments]:
         """The samples of a batch side by side, as one sample."""
         check_process()
@@ -470,7 +522,8 @@ class Reasoner:
             num_outputs=program.outputs.shape[0],
             is_union=True,
         )
-        return signature, Arguments((tags, *inputs), self._logits if logits is None else tuple(logits))
+        own = self._logits if logits is None else tuple(logits)
+        return signature, Arguments((tags, *inputs), own, self._draw_key(key))
 
     def _batch_arrays(self, grounding: BatchGrounding) -> BatchArrays:
         """The arrays of a batch, with the program on JAX's default device."""
@@ -494,6 +547,24 @@ class Reasoner:
             for output, found in zip(self.outputs, grounding.outputs, strict=True)
         ]
         return self._unpack(outputs, packed)
+
+    @property
+    def draws(self) -> bool:
+        """Whether some input mapping draws its entries, so that calls depend on a key."""
+        return any(mapping.sample_strategy == "categorical" for mapping in self._mappings.values())
+
+    def _draw_key(self, key: Key) -> ArrayLike | None:
+        """The data of the key of a call, uint32 `[2]`; None if nothing is drawn."""
+        if not self.draws:
+            return None
+        if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.key_data(key)
+        if key is None or isinstance(key, int) and not isinstance(key, bool):
+            seed = self.specification.seed if key is None else key
+            return np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
+        if not isinstance(key, jax.Array | np.ndarray) or key.shape != (2,) or key.dtype != np.uint32:
+            raise InputError(f"`key` is {key!r}; give an integer or a key of `jax.random.key`")
+        return key
 
     def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
         """The values in the order of `parameter_names`. InputError with all names that are missing or unknown."""
@@ -522,21 +593,23 @@ class Reasoner:
             )
         return tuple(inputs[relation] for relation in self._mappings)
 
-    def evaluate(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Array:
+    def evaluate(
+        self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None, key: Key = None
+    ) -> Array:
         """The values `[batch, outputs]` of all output tuples for arrays in the order of `input_relations`.
 
-        `logits` are in the order of `parameter_names`; None: the reasoner's own.
+        `logits` are in the order of `parameter_names`; None: the reasoner's own. `key` is that of the draws.
         """
-        arguments = self._check(arrays, logits)
+        arguments = self._check(arrays, logits)._replace(key=self._draw_key(key))
         values = evaluate_batch(self._signature, self._program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values
 
     def forward(
-        self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None
+        self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None, key: Key = None
     ) -> tuple[Array, PyTree[Array]]:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
-        arguments = self._check(arrays, logits)
+        arguments = self._check(arrays, logits)._replace(key=self._draw_key(key))
         values, residuals = forward_batch(self._signature, self._program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values, residuals
@@ -547,12 +620,14 @@ class Reasoner:
         residuals: PyTree[Array],
         cotangent: ArrayLike,
         logits: Sequence[ArrayLike] | None = None,
+        key: Key = None,
     ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
         """Gradients of the arrays and of the logits for a cotangent `[batch, outputs]`, of their shapes and dtypes.
 
-        None for a bool array. Must be called with arrays and logits equal to those of `forward`.
+        None for a bool array. Must be called with arrays, logits and a key equal to those of `forward`.
         """
-        arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
+        own = self._logits if logits is None else tuple(logits)
+        arguments = Arguments(tuple(arrays), own, self._draw_key(key))
         return pull_back_batch(self._signature, self._program(arguments), arguments, residuals, cotangent)
 
     def unpack(self, packed: Any) -> Any:
@@ -759,6 +834,12 @@ class Reasoner:
 
 def _restore(text: str, parameters: Mapping[str, np.ndarray]) -> Reasoner:
     return Reasoner.from_json(text).with_parameters(parameters)
+
+
+def _take_or_zero(values: Array, places: Sequence[int]) -> Array:
+    return (
+        jnp.asarray(values).at[np.array(places, np.int32)].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    )
 
 
 def _is_concrete(array: object) -> bool:

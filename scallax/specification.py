@@ -48,6 +48,7 @@ class Specification:
     early_discard: bool | None
     column_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
     imports: tuple[tuple[str, str], ...] = ()
+    seed: int = 0
 
     def to_json(self) -> str:
         """Canonical JSON text: equal specifications give equal texts. It holds its own SHA-256 and the program's."""
@@ -78,13 +79,15 @@ class Specification:
     def _data(self) -> dict:
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         data["input_mappings"] = [
-            [relation, {**mapping.options, "entries": _entries_data(mapping.entries)}]
+            [relation, {**_options_data(mapping), "entries": _entries_data(mapping.entries)}]
             for relation, mapping in self.input_mappings
         ]
         data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
         if not self.imports:
             # Left out, so that a program without imports has the text that it had before there were any.
             del data["imports"]
+        if not self.seed:
+            del data["seed"]
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
 
 
@@ -107,6 +110,7 @@ def from_json(text: str) -> Specification:
         )
     names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
     data.setdefault("imports", [])
+    data.setdefault("seed", 0)
     wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]
     wrong += [f"the saved specification has the unknown field `{name}`" for name in sorted(set(data) - names)]
     if wrong:
@@ -146,6 +150,7 @@ def _read(data: dict) -> Specification:
         early_discard=read("early_discard", _optional(flag)),
         column_types=read("column_types", _sequence(_pair(text, _sequence(_column_type)))),
         imports=read("imports", _sequence(_pair(text, text))),
+        seed=read("seed", integer),
     )
 
 
@@ -223,12 +228,17 @@ def _entries(value: object, where: str) -> Entries:
 
 def _input_mapping(value: object, where: str) -> InputMapping:
     names = {"entries", "disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim"}
-    if not isinstance(value, dict) or set(value) != names:
+    if not isinstance(value, dict) or set(value) - {"sample_strategy"} != names:
         _wrong(where, "mappings with their options", value)
     try:
-        return InputMapping(_entries(value["entries"], where), **{n: value[n] for n in names - {"entries"}})
+        return InputMapping(_entries(value["entries"], where), **{n: value[n] for n in set(value) - {"entries"}})
     except InputError as error:  # an option that no mapping can have
         raise CheckpointError(Diagnostic(f"the saved specification's `{where}` is wrong: {error}")) from None
+
+
+def _options_data(mapping: InputMapping) -> dict:
+    """The options without the default strategy, which there was before there were others."""
+    return {name: value for name, value in mapping.options.items() if (name, value) != ("sample_strategy", "top")}
 
 
 def _entries_data(entries: Entries) -> dict:

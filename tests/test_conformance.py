@@ -239,8 +239,8 @@ def check_forward(case: dict) -> None:
         assert_close(functional.item(), expected["functional"])
         functional.backward()
         for name, gradient in expected["gradients"].items():
-            for leaf, wanted in [(leaves[name], gradient)] if "tensor" in form["inputs"][name] else pair(
-                leaves[name], gradient
+            for leaf, wanted in (
+                [(leaves[name], gradient)] if "tensor" in form["inputs"][name] else pair(leaves[name], gradient)
             ):
                 actual = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
                 assert_close(actual.numpy(), wanted, err_msg=f"gradient of {name}")

@@ -24,33 +24,38 @@ class _Residuals:
         self.value = value
 
 
-def apply(reasoner: Reasoner, tensors: tuple[torch.Tensor, ...], logits: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
+def apply(
+    reasoner: Reasoner,
+    tensors: tuple[torch.Tensor, ...],
+    logits: tuple[torch.Tensor, ...] = (),
+    key: int | None = None,
+) -> torch.Tensor:
     """The reasoner's values `[batch, outputs]`, differentiable in every tensor.
 
-    `tensors` are in the order of its inputs, `logits` in that of its parameters.
+    `tensors` are in the order of its inputs, `logits` in that of its parameters; `key` is that of the draws.
 
     Values are ready when it returns. Works under `torch.func.grad`, `vjp`, `jacrev` and `vmap`; a second derivative and
     forward mode raise UnsupportedError. Without a need for gradients nothing is kept.
     """
     tensors = (*tensors, *logits)
     keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
-    return _Evaluate.apply(reasoner, keep, *tensors)[0]
+    return _Evaluate.apply(reasoner, keep, key, *tensors)[0]
 
 
 class _Evaluate(torch.autograd.Function):
     @staticmethod
-    def forward(reasoner: Reasoner, keep: bool, *tensors: torch.Tensor):
+    def forward(reasoner: Reasoner, keep: bool, key: int | None, *tensors: torch.Tensor):
         device = tensors[0].device if tensors else torch.device("cpu")
         with precision_and_place(tensors):
             arrays = _split(reasoner, [to_jax(tensor) for tensor in tensors])
-            results = reasoner.forward(*arrays) if keep else (reasoner.evaluate(*arrays), None)
+            results = reasoner.forward(*arrays, key) if keep else (reasoner.evaluate(*arrays, key), None)
             # A computation still in flight would read inputs that the caller may change.
             values, residuals = jax.block_until_ready(results)
             return to_torch(values, device), _Residuals(residuals)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.reasoner, _, *tensors = inputs
+        ctx.reasoner, _, ctx.key, *tensors = inputs
         values, ctx.residuals = output
         # Saved tensors let torch notice an input that is changed in place before the backward pass.
         ctx.save_for_backward(*tensors)
@@ -59,7 +64,12 @@ class _Evaluate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        return None, None, *_PullBack.apply(ctx.reasoner, ctx.residuals, cotangents[0], *ctx.saved_tensors)
+        return (
+            None,
+            None,
+            None,
+            *_PullBack.apply(ctx.reasoner, ctx.key, ctx.residuals, cotangents[0], *ctx.saved_tensors),
+        )
 
     @staticmethod
     def jvp(ctx, *tangents):
@@ -71,9 +81,9 @@ class _Evaluate(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
-        reasoner, keep, *tensors = arguments
-        folded = _fold(reasoner, info.batch_size, in_dims[2:], tensors)
-        values, residuals = _Evaluate.apply(reasoner, keep, *folded)
+        reasoner, keep, key, *tensors = arguments
+        folded = _fold(reasoner, info.batch_size, in_dims[3:], tensors)
+        values, residuals = _Evaluate.apply(reasoner, keep, key, *folded)
         return (_unfold(values, info.batch_size), residuals), (0, None)
 
 
@@ -85,13 +95,15 @@ class _PullBack(torch.autograd.Function):
     """The gradients of the inputs; a function of its own so that a derivative of it can be refused."""
 
     @staticmethod
-    def forward(reasoner: Reasoner, residuals: _Residuals, cotangent: torch.Tensor, *tensors: torch.Tensor):
+    def forward(
+        reasoner: Reasoner, key: int | None, residuals: _Residuals, cotangent: torch.Tensor, *tensors: torch.Tensor
+    ):
         with precision_and_place(tensors):
             arrays, logits = _split(reasoner, [to_jax(tensor) for tensor in tensors])
             kept = residuals.value
             if kept is None:
-                _, kept = reasoner.forward(arrays, logits)
-            pulled = reasoner.pull_back(arrays, kept, to_jax(cotangent), logits)
+                _, kept = reasoner.forward(arrays, logits, key)
+            pulled = reasoner.pull_back(arrays, kept, to_jax(cotangent), logits, key)
             gradients = [*pulled[0], *pulled[1]]
             jax.block_until_ready(gradients)
             return tuple(None if g is None else to_torch(g, cotangent.device) for g in gradients)
@@ -110,16 +122,16 @@ class _PullBack(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
-        reasoner, _, cotangent, *tensors = arguments
+        reasoner, key, _, cotangent, *tensors = arguments
         # The residuals may be those of fewer samples than the cotangents: the forward pass is run again.
-        folded = _fold(reasoner, info.batch_size, in_dims[3:], tensors, each_logit=True)
-        cotangent = _to_front(cotangent, in_dims[2], info.batch_size).flatten(0, 1)
-        gradients = _PullBack.apply(reasoner, _Residuals(None), cotangent, *folded)
+        folded = _fold(reasoner, info.batch_size, in_dims[4:], tensors, each_logit=True)
+        cotangent = _to_front(cotangent, in_dims[3], info.batch_size).flatten(0, 1)
+        gradients = _PullBack.apply(reasoner, key, _Residuals(None), cotangent, *folded)
         parts = [None if g is None else _unfold(g, info.batch_size) for g in gradients]
         for place, shape in enumerate(_logit_shapes(reasoner), start=len(reasoner.input_relations)):
             # What was given once for all samples has one gradient for all of them.
             part = parts[place]
-            if part is not None and tensors[place].ndim - (in_dims[3:][place] is not None) == len(shape):
+            if part is not None and tensors[place].ndim - (in_dims[4:][place] is not None) == len(shape):
                 parts[place] = part.sum(1)
         return tuple(parts), tuple(None if g is None else 0 for g in gradients)
 

@@ -1,8 +1,9 @@
 """A batch of facts per sample as a torch autograd function."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -25,17 +26,18 @@ class _Call:
 
     reasoner: Reasoner
     grounding: BatchGrounding
-    facts: Sequence[SampleFacts]
+    facts: Sequence[SampleFacts] | None
     tags: TagTensors
     device: torch.device
     dtype: torch.dtype
+    key: int | None
 
     def split(self, tensors: Sequence[torch.Tensor]) -> tuple[Sequence, Sequence, Sequence]:
         num_tags, num_mapped = len(self.tags.tensors), len(self.grounding.mapped)
         return tensors[:num_tags], tensors[num_tags : num_tags + num_mapped], tensors[num_tags + num_mapped :]
 
 
-def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...]) -> Any:
+def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...], key: int | None = None) -> Any:
     """The outputs for facts per sample, differentiable in their tags, in the arrays of mapped inputs and in the logits.
 
     A second derivative, forward mode and `torch.func.vmap` raise.
@@ -50,25 +52,51 @@ def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tenso
     named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
     device = common_device(named)
     grounding = reasoner.ground_batch(batch)
-    return apply_grounding(reasoner, grounding, batch.facts, tags, tuple(batch.arrays.values()), logits, device)
+    return apply_grounding(reasoner, grounding, batch.facts, tags, tuple(batch.arrays.values()), logits, device, key)
 
 
 def apply_grounding(
     reasoner: Reasoner,
     grounding: BatchGrounding,
-    facts: Sequence[SampleFacts],
+    facts: Sequence[SampleFacts] | None,
     tags: TagTensors,
     mapped: tuple[torch.Tensor, ...],
     logits: tuple[torch.Tensor, ...],
     device: torch.device,
+    key: int | None = None,
 ) -> Any:
     """The outputs of a grounded batch."""
     tensors = (*tags.tensors, *mapped, *logits)
     dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating_point}
     dtype = dtypes.pop() if len(dtypes) == 1 else torch.float64 if torch.float64 in dtypes else torch.float32
-    call = _Call(reasoner, grounding, facts, tags, device, dtype)
+    call = _Call(reasoner, grounding, facts, tags, device, dtype, key)
     keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
     return reasoner.unpack_batch(grounding, _EvaluateBatch.apply(call, keep, *tensors)[0])
+
+
+def apply_tags(
+    reasoner: Reasoner,
+    grounding: BatchGrounding,
+    tags: Mapping[str, torch.Tensor] | torch.Tensor,
+    logits: tuple[torch.Tensor, ...],
+    key: int | None = None,
+) -> Any:
+    """The outputs of a grounded batch for its tags `[facts]`, by relation or as one tensor if there is one."""
+    by_relation = reasoner.name_tags(grounding, tags)
+    for relation, tensor in by_relation.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"the tags of `{relation}` are a {type(tensor).__name__}; give a tensor")
+    vectors = [by_relation[relation] for relation, _ in grounding.tag_relations]
+    ends = np.cumsum([0, *map(len, vectors)]).tolist()
+    found = TagTensors(
+        tuple(vectors),
+        tuple(torch.arange(len(vector)) for vector in vectors),
+        tuple(torch.arange(first, end) for first, end in pairwise(ends)),
+        np.zeros(ends[-1]),
+    )
+    device = common_device({**by_relation, **dict(zip(reasoner.parameter_names, logits, strict=True))})
+    mapped = tuple(by_relation[relation] for relation in grounding.mapped)
+    return apply_grounding(reasoner, grounding, None, found, mapped, logits, device, key)
 
 
 class _EvaluateBatch(torch.autograd.Function):
@@ -78,7 +106,7 @@ class _EvaluateBatch(torch.autograd.Function):
         tags, arrays, logits = _to_arrays(call, tensors)
         _check(call, tags)
         with precision_and_place(tensors):
-            values, residuals = reasoner.forward_batch(grounding, tags, arrays, logits, keep)
+            values, residuals = reasoner.forward_batch(grounding, tags, arrays, logits, call.key, keep)
             values, residuals = jax.block_until_ready((values, residuals))
             derived = to_torch(values, call.device)
         results = _take(derived, grounding.arrays.sources[:, : grounding.num_outputs])
@@ -125,7 +153,9 @@ class _PullBackBatch(torch.autograd.Function):
         double = torch.float64 in {tensor.dtype for tensor in tensors}
         derived = _take(cotangent.reshape(-1).to(torch.float64 if double else torch.float32), places)
         with precision_and_place(tensors):
-            pulled = call.reasoner.pull_back_batch(grounding, tags, arrays, residuals, to_jax(derived), logits)
+            pulled = call.reasoner.pull_back_batch(
+                grounding, tags, arrays, residuals, to_jax(derived), logits, call.key
+            )
             jax.block_until_ready(pulled)
             found, mapped, trained = pulled
             of_tags = call.tags.scatter(to_torch(found, call.device), call.split(tensors)[0])
@@ -163,8 +193,11 @@ def _check(call: _Call, tags: Any) -> None:
     finite = np.isfinite(tags)
     if not finite.all():
         place = int(np.flatnonzero(~finite)[0])
+        if call.facts is None:
+            raise InputError(f"tag {place} of the batch is {tags[place]}; a tag is a finite number")
         raise InputError(tag_message(call.facts, place, f"has the tag {tags[place]}; a tag is a finite number"))
-    call.reasoner.warn_of_tags(call.facts, tags)
+    if call.facts is not None:
+        call.reasoner.warn_of_tags(call.facts, tags)
 
 
 def _take(values: torch.Tensor, places: np.ndarray) -> torch.Tensor:

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, InputError
+from scallax.outputs import choose, read_asked
 from scallax.per_sample import has_facts
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
+from scallax.union import BatchGrounding
 from torch_bridge.autograd import apply
-from torch_bridge.batches import apply_batch
+from torch_bridge.batches import apply_batch, apply_tags
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 EXTRA_STATE = "_extra_state"
@@ -58,6 +60,7 @@ class Module(torch.nn.Module):
         early_discard: bool | None = None,
         iter_limit: int | None = None,
         retain_topk: Mapping[str, int] | None = None,
+        seed: int = 0,
     ):
         super().__init__()
         self.reasoner = Reasoner(
@@ -80,6 +83,7 @@ class Module(torch.nn.Module):
             early_discard=early_discard,
             iter_limit=iter_limit,
             retain_topk=retain_topk,
+            seed=seed,
         )
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
@@ -113,14 +117,34 @@ class Module(torch.nn.Module):
         """Everything that defines the module, as plain data."""
         return self.reasoner.specification
 
-    def forward(self, /, *, disjunctions: Mapping[str, Sequence] | None = None, **inputs: Any) -> Any:
+    def forward(
+        self,
+        /,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        output_relations: object = None,
+        output_mappings: object = None,
+        **inputs: Any,
+    ) -> Any:
         """The outputs for a tensor, or for facts per sample, for each input relation; see the class.
 
         Values are ready when it returns.
         """
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        if output_relations is None and output_mappings is None:
+            return self._call(reasoner, inputs, disjunctions)
+        asked = read_asked(reasoner.specification, output_relations, output_mappings)
+        results = self._call(reasoner.with_outputs(asked.outputs, asked.keyed), inputs, disjunctions)
+        if asked.names is None:
+            return results
+        return choose(results, asked.names, asked.is_flat, torch.stack, _take_or_zero)
+
+    def _call(self, reasoner: Reasoner, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None) -> Any:
+        key = None
+        if reasoner.draws and self.training:
+            key = int(torch.randint(1 << 62, ()))
         if has_facts(inputs, disjunctions):
-            return apply_batch(reasoner, reasoner.read_batch(inputs, disjunctions), self._logits())
+            return apply_batch(reasoner, reasoner.read_batch(inputs, disjunctions), self._logits(), key)
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
             if not isinstance(tensor, torch.Tensor):
@@ -128,8 +152,18 @@ class Module(torch.nn.Module):
         logits = self._logits()
         device = common_device({**inputs, **dict(zip(reasoner.parameter_names, logits, strict=True))})
         if tensors or logits:
-            return reasoner.unpack(apply(reasoner, tensors, logits))
-        return reasoner.unpack(to_torch(reasoner.evaluate(()), device))
+            return reasoner.unpack(apply(reasoner, tensors, logits, key))
+        return reasoner.unpack(to_torch(reasoner.evaluate((), key=key), device))
+
+    def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
+        """The grounding of a batch of facts for `evaluate_grounded`; see `scallax.Reasoner.ground`."""
+        return self.reasoner.ground(facts, disjunctions=disjunctions)
+
+    def evaluate_grounded(self, grounding: BatchGrounding, tags: Mapping[str, torch.Tensor] | torch.Tensor) -> Any:
+        """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`."""
+        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        key = int(torch.randint(1 << 62, ())) if reasoner.draws and self.training else None
+        return apply_tags(reasoner, grounding, tags, self._logits(), key)
 
     def probabilities(self) -> dict[str, torch.Tensor]:
         """The probabilities that the parameters stand for now, by their names; see `scallax.Reasoner.probabilities`."""
@@ -243,6 +277,10 @@ class Module(torch.nn.Module):
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:
             raise CheckpointError(f"the saved module has parameters of shapes {saved}; its program has {expected}")
+
+
+def _take_or_zero(values: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+    return torch.nn.functional.pad(values, (0, 1))[torch.tensor(places, dtype=torch.int64, device=values.device)]
 
 
 class _MissingProgram(str):
