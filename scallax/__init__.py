@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from scallax.explanation import explain_plan as explain_plan
     from scallax.mappings import InputMapping as InputMapping
     from scallax.reasoner import Reasoner as Reasoner
+    from scallax.sample_facts import FactList as FactList
     from scallax.specification import Specification as Specification
+    from scallax.union import BatchGrounding as BatchGrounding
 
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
+    "BatchGrounding": "scallax.union",
+    "FactList": "scallax.sample_facts",
     "InputMapping": "scallax.mappings",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",

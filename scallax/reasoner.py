@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, final
-from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +24,8 @@ from scallax.batch import (
     forward_batch,
     probabilities,
     pull_back_batch,
-    take_outputs,
 )
+from scallax.batch_evaluation import BatchEvaluator, Key, Logits
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
@@ -46,9 +45,6 @@ from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 _MOST_VARIANTS = 16
 
 T = TypeVar("T")
-Logits = tuple[ArrayLike, ...]
-# What draws depend on: a seed, a JAX key, or its data; None is the reasoner's own seed.
-Key = int | ArrayLike | None
 
 
 @final
@@ -180,7 +176,9 @@ class Reasoner:
         )
         self._programs: dict = {}
         self._variants: dict[tuple[Outputs, bool], Reasoner] = {}
-        self._batches: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
+        self.batches = BatchEvaluator(
+            self._signature, self._mappings, self._logits, grounded, self._draw_key, self._check_mapped
+        )
         self._counts_groups = self._provenance.respects_groups and self._specification.wmc_with_disjunctions
         self._has_warned = False
         self._has_warned_of_sums = False
@@ -324,7 +322,7 @@ class Reasoner:
         grounding = self.ground_batch(batch)
         tags = collect_tags(batch.facts, grounding.padded_tags)
         self.warn_of_tags(batch.facts, tags)
-        values = self._evaluate_batch(grounding, tags, tuple(batch.arrays.values()), logits, key)
+        values = self.batches.evaluate(grounding, tags, tuple(batch.arrays.values()), logits, key)
         return self.unpack_batch(grounding, values)
 
     def with_outputs(self, outputs: Outputs, keyed: bool) -> "Reasoner":
@@ -404,141 +402,9 @@ class Reasoner:
         """
         if isinstance(grounding, BatchArrays):
             assert not isinstance(tags, Mapping)
-            return self._evaluate_arrays(grounding, tags, logits)
-        vector, arrays = self._order_tags(grounding, tags)
-        return self.unpack_batch(grounding, self._evaluate_batch(grounding, vector, arrays, logits, key))
-
-    def _evaluate_batch(
-        self,
-        grounding: BatchGrounding,
-        tags: ArrayLike,
-        arrays: Logits,
-        logits: Sequence[ArrayLike] | None,
-        key: Key,
-    ) -> Array:
-        """Results `[num_samples, num_outputs]` for checked tags `[padded_tags]` and the arrays of mapped relations."""
-        device_arrays = self._batch_arrays(grounding)
-        sources = grounding.arrays.sources[:, : grounding.num_outputs]
-        self._check_mapped(grounding, arrays)
-        signature, arguments = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits, key)
-        values = evaluate_batch(signature, device_arrays.program, arguments)[0]
-        return take_outputs(values, sources, device_arrays.places)
-
-    def forward_batch(
-        self,
-        grounding: BatchGrounding,
-        tags: ArrayLike,
-        arrays: Logits = (),
-        logits: Sequence[ArrayLike] | None = None,
-        key: Key = None,
-        keep: bool = True,
-    ) -> tuple[Array, PyTree[Array]]:
-        """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
-        self._check_mapped(grounding, arrays)
-        program = self._batch_arrays(grounding).program
-        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits, key)
-        if not keep:
-            return evaluate_batch(signature, program, arguments)[0], None
-        values, residuals = forward_batch(signature, program, arguments)
-        return values[0], residuals
-
-    def pull_back_batch(
-        self,
-        grounding: BatchGrounding,
-        tags: ArrayLike,
-        arrays: Logits,
-        residuals: PyTree[Array],
-        cotangent: ArrayLike,
-        logits: Sequence[ArrayLike] | None = None,
-        key: Key = None,
-    ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
-        """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
-        program = self._batch_arrays(grounding).program
-        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits, key)
-        gradients, trained = pull_back_batch(signature, program, arguments, residuals, cotangent[None])
-        assert gradients[0] is not None
-        return gradients[0], gradients[1:], trained
-
-    def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
-        for relation, array in zip(grounding.mapped, arrays, strict=True):
-            self._check_kind(relation, array)
-            if array.shape != (grounding.num_samples, *self._mappings[relation].shape):
-                raise InputError(
-                    f"`{relation}` has shape {array.shape}; the batch has {grounding.num_samples} samples, and its input"
-                    f" mapping asks for {self._expected_shape(relation)}"
-                )
-            if _is_concrete(array) and _is_on_host(array) and array.dtype != np.bool_ and array.size:
-                self._check_probabilities(relation, np.asarray(array))
-
-    def _evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
-        signature, arguments = self._union(arrays.program, tags, (), (), logits, None)
-        values = evaluate_batch(signature, arrays.program, arguments)[0]
-        return take_outputs(values, arrays.sources, arrays.places)
-
-    def name_tags(self, grounding: BatchGrounding, tags: Mapping[str, T] | T) -> dict[str, T]:
-        """The tags of a grounded batch by relation, then the arrays of mapped relations; InputError if they do not fit."""
-        known = dict(grounding.tag_relations)
-        names = [*known, *grounding.mapped]
-        if not isinstance(tags, Mapping):
-            if len(names) != 1:
-                raise InputError(f"give the tags by relation: {', '.join(f'`{name}`' for name in names) or 'none'}")
-            tags = {names[0]: tags}
-        problems = [f"no tags for `{name}`" for name in names if name not in tags]
-        problems += [
-            str(unknown_name(f"`{name}` takes no tags here", name, names)) for name in tags if name not in names
-        ]
-        for name, count in known.items():
-            shape = tuple(getattr(tags[name], "shape", ())) if name in tags else (count,)
-            if shape != (count,):
-                problems.append(f"the tags of `{name}` have shape {shape}; the batch has {count} facts of it")
-        if problems:
-            raise InputError(*problems)
-        return {name: tags[name] for name in names}
-
-    def _order_tags(
-        self, grounding: BatchGrounding, tags: Mapping[str, ArrayLike] | ArrayLike
-    ) -> tuple[ArrayLike, Logits]:
-        """The vector of all tags, padded, and the arrays of mapped relations."""
-        named = self.name_tags(grounding, tags)
-        parts = [jnp.asarray(named[name]) for name, _ in grounding.tag_relations]
-        missing = grounding.padded_tags - sum(len(part) for part in parts)
-        vector = jnp.concatenate([*parts, jnp.zeros(missing, parts[0].dtype if parts else jnp.float32)])
-        return vector, tuple(named[name] for name in grounding.mapped)
-
-    def _union(
-        self,
-        program: GroundProgram,
-        tags: ArrayLike,
-        mapped: Sequence[str],
-        inputs: Logits,
-        logits: Sequence[ArrayLike] | None,
-        key: Key,
-    ) -> tuple[Signature, Arguments]:
-        """The samples of a batch side by side, as one sample."""
-        check_process()
-        signature = replace(
-            self._signature,
-            retentions=(None, *(self._mappings[name].retention for name in mapped)),
-            num_outputs=program.outputs.shape[0],
-            is_union=True,
-        )
-        own = self._logits if logits is None else tuple(logits)
-        return signature, Arguments((tags, *inputs), own, self._draw_key(key))
-
-    def _batch_arrays(self, grounding: BatchGrounding) -> BatchArrays:
-        """The arrays of a batch, with the program on JAX's default device."""
-        if grounding.owner != self._grounded.specification.digest:
-            raise InputError("the grounding is of another program; ground the batch with this reasoner")
-        key = get_default_device()
-        kept = self._batches.setdefault(grounding, {})
-        if key not in kept:
-            check_process()
-            with jax.ensure_compile_time_eval():
-                program = jax.device_put(grounding.arrays.program)
-            if not all(_is_concrete(leaf) for leaf in jax.tree.leaves(program)):
-                return grounding.arrays
-            kept[key] = grounding.arrays._replace(program=program)
-        return kept[key]
+            return self.batches.evaluate_arrays(grounding, tags, logits)
+        vector, arrays = self.batches.order_tags(grounding, tags)
+        return self.unpack_batch(grounding, self.batches.evaluate(grounding, vector, arrays, logits, key))
 
     def unpack_batch(self, grounding: BatchGrounding, packed: Any) -> Any:
         """The result of a call from `[num_samples, num_outputs]`; see `unpack`."""
@@ -559,7 +425,7 @@ class Reasoner:
             return None
         if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.key_data(key)
-        if key is None or isinstance(key, int) and not isinstance(key, bool):
+        if key is None or (isinstance(key, int) and not isinstance(key, bool)):
             seed = self.specification.seed if key is None else key
             return np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
         if not isinstance(key, jax.Array | np.ndarray) or key.shape != (2,) or key.dtype != np.uint32:
@@ -771,6 +637,18 @@ class Reasoner:
             if text is not None:
                 self._has_warned_of_sums = True
                 warnings.warn(text, UserWarning, stacklevel=6)
+
+    def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
+        """InputError for arrays of mapped relations that do not fit the batch."""
+        for relation, array in zip(grounding.mapped, arrays, strict=True):
+            self._check_kind(relation, array)
+            if array.shape != (grounding.num_samples, *self._mappings[relation].shape):
+                raise InputError(
+                    f"`{relation}` has shape {array.shape}; the batch has {grounding.num_samples} samples, and"
+                    f" its input mapping asks for {self._expected_shape(relation)}"
+                )
+            if _is_concrete(array) and _is_on_host(array) and array.dtype != np.bool_ and array.size:
+                self._check_probabilities(relation, np.asarray(array))
 
     def warn_of_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
         """One warning for each reasoner of a tag outside [0, 1]; those on an accelerator are not looked at."""

@@ -32,8 +32,8 @@ class SampleFacts:
     """The facts of one relation in all samples of a batch, in order.
 
     `columns` are their values, `counts` how many each sample has. `tags` are parts whose concatenation has a tag for
-    each fact: sequences of scalars, or arrays; there are none if the relation has no tags. `certain` bool `[facts]` says
-    which hold whatever their tag; None: all do. `groups` int64 `[facts]` numbers the exclusive groups, -1 is none.
+    each fact: sequences of scalars, or arrays; there are none if the relation has no tags. `certain` bool `[facts]`
+    says which hold whatever their tag; None: all do. `groups` int64 `[facts]` numbers the exclusive groups, -1 is none.
     """
 
     relation: str
@@ -227,8 +227,8 @@ class FactReader:
         if not isinstance(groups, list | tuple) or len(groups) != len(counts):
             given = len(groups) if isinstance(groups, list | tuple) else f"a {type(groups).__name__}"
             raise InputError(
-                f"`disjunctions`: `{self.relation}` has {len(counts)} samples, but disjunctions for {given}; give a list"
-                " of lists of indices for each sample"
+                f"`disjunctions`: `{self.relation}` has {len(counts)} samples, but disjunctions for {given};"
+                " give a list of lists of indices for each sample"
             )
         numbers = np.full(sum(counts), -1, np.int64)
         places: list[int] = []

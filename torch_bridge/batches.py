@@ -82,7 +82,7 @@ def apply_tags(
     key: int | None = None,
 ) -> Any:
     """The outputs of a grounded batch for its tags `[facts]`, by relation or as one tensor if there is one."""
-    by_relation = reasoner.name_tags(grounding, tags)
+    by_relation = reasoner.batches.name_tags(grounding, tags)
     for relation, tensor in by_relation.items():
         if not isinstance(tensor, torch.Tensor):
             raise InputError(f"the tags of `{relation}` are a {type(tensor).__name__}; give a tensor")
@@ -106,7 +106,7 @@ class _EvaluateBatch(torch.autograd.Function):
         tags, arrays, logits = _to_arrays(call, tensors)
         _check(call, tags)
         with precision_and_place(tensors):
-            values, residuals = reasoner.forward_batch(grounding, tags, arrays, logits, call.key, keep)
+            values, residuals = reasoner.batches.forward(grounding, tags, arrays, logits, call.key, keep)
             values, residuals = jax.block_until_ready((values, residuals))
             derived = to_torch(values, call.device)
         results = _take(derived, grounding.arrays.sources[:, : grounding.num_outputs])
@@ -153,7 +153,7 @@ class _PullBackBatch(torch.autograd.Function):
         double = torch.float64 in {tensor.dtype for tensor in tensors}
         derived = _take(cotangent.reshape(-1).to(torch.float64 if double else torch.float32), places)
         with precision_and_place(tensors):
-            pulled = call.reasoner.pull_back_batch(
+            pulled = call.reasoner.batches.pull_back(
                 grounding, tags, arrays, residuals, to_jax(derived), logits, call.key
             )
             jax.block_until_ready(pulled)

@@ -48,9 +48,9 @@ class GroundProgram:
 
     A program of independent components, such as samples side by side, may number the literals in each of them apart:
     then `literal_bit` int32 `[literals]` is the number of a literal in its component, `bit_literals` int32
-    `[components, bits]` its inverse, and `place_components` int32 `[operands]` and `output_components` int32 `[outputs]`
-    say which component a derivation's head and an output are of. Elsewhere these are empty, and a literal's bit is its
-    own number.
+    `[components, bits]` its inverse, and `place_components` int32 `[operands]` and `output_components` int32
+    `[outputs]` say which component a derivation's head and an output are of. Elsewhere these are empty, and a literal's
+    bit is its own number.
     """
 
     width: int

@@ -160,7 +160,7 @@ class TopKProofs(AbstractProvenance):
         padding = ((0, -num_literals % _LITERALS_AT_ONCE), (0, 0))
         table = jnp.pad(literal_bits(literals.bits, sections.words), padding)
         # The words of all columns of the batch, or of each.
-        excluded = literals.exclusions.reshape(*literals.exclusions.shape[:2], -1)
+        excluded = literals.exclusions if literals.exclusions.ndim == 3 else literals.exclusions[..., None]
         p, excluded = jnp.pad(literals.probabilities, padding), jnp.pad(excluded, (*padding, (0, 0)))
 
         def block(found, inputs):

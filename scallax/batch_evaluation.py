@@ -1,0 +1,188 @@
+"""A grounded batch of facts per sample, evaluated: the samples side by side, as one sample of a larger program."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar, final
+from weakref import WeakKeyDictionary
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.extend.backend import get_default_device
+from jaxtyping import Array, PyTree
+
+from scallax.arguments import unknown_name
+from scallax.batch import (
+    Arguments,
+    ArrayLike,
+    Signature,
+    evaluate_batch,
+    forward_batch,
+    pull_back_batch,
+    take_outputs,
+)
+from scallax.errors import InputError
+from scallax.grounded import Grounded
+from scallax.grounding.layout import GroundProgram
+from scallax.mappings import InputMapping
+from scallax.process import check_process
+from scallax.union import BatchArrays, BatchGrounding
+
+T = TypeVar("T")
+Logits = tuple[ArrayLike, ...]
+# What draws depend on: a seed, a JAX key, or its data; None is the reasoner's own seed.
+Key = int | ArrayLike | None
+
+
+@final
+class BatchEvaluator:
+    """Evaluates groundings of one program; `draw_key` and `check_mapped` are those of its reasoner.
+
+    Tags are vectors `[padded_tags]`, arrays those of the grounding's mapped relations, in its order; logits are in the
+    order of the parameters, None for the reasoner's own.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        mappings: Mapping[str, InputMapping],
+        logits: Logits,
+        grounded: Grounded,
+        draw_key: Callable[[Key], ArrayLike | None],
+        check_mapped: Callable[[BatchGrounding, Logits], None],
+    ):
+        self._signature = signature
+        self._mappings = mappings
+        self._logits = logits
+        self._grounded = grounded
+        self._draw_key = draw_key
+        self._check_mapped = check_mapped
+        # The arrays of each grounding, by device.
+        self._kept: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
+
+    def evaluate(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits,
+        logits: Sequence[ArrayLike] | None,
+        key: Key,
+    ) -> Array:
+        """Results `[num_samples, num_outputs]` for checked tags `[padded_tags]` and the arrays of mapped relations."""
+        device_arrays = self._on_device(grounding)
+        sources = grounding.arrays.sources[:, : grounding.num_outputs]
+        self._check_mapped(grounding, arrays)
+        signature, arguments = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits, key)
+        values = evaluate_batch(signature, device_arrays.program, arguments)[0]
+        # Without the columns that are padding, what stands behind them moves up.
+        rows, columns = np.divmod(device_arrays.places, device_arrays.sources.shape[1] or 1)
+        return take_outputs(values, sources, rows * sources.shape[1] + columns)
+
+    def forward(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits = (),
+        logits: Sequence[ArrayLike] | None = None,
+        key: Key = None,
+        keep: bool = True,
+    ) -> tuple[Array, PyTree[Array]]:
+        """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
+        self._check_mapped(grounding, arrays)
+        program = self._on_device(grounding).program
+        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits, key)
+        if not keep:
+            return evaluate_batch(signature, program, arguments)[0], None
+        values, residuals = forward_batch(signature, program, arguments)
+        return values[0], residuals
+
+    def pull_back(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits,
+        residuals: PyTree[Array],
+        cotangent: ArrayLike,
+        logits: Sequence[ArrayLike] | None = None,
+        key: Key = None,
+    ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
+        """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
+        program = self._on_device(grounding).program
+        signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits, key)
+        gradients, trained = pull_back_batch(signature, program, arguments, residuals, cotangent[None])
+        assert gradients[0] is not None
+        return gradients[0], gradients[1:], trained
+
+    def evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
+        signature, arguments = self._union(arrays.program, tags, (), (), logits, None)
+        values = evaluate_batch(signature, arrays.program, arguments)[0]
+        return take_outputs(values, arrays.sources, arrays.places)
+
+    def name_tags(self, grounding: BatchGrounding, tags: Mapping[str, T] | T) -> dict[str, T]:
+        """The tags of a grounded batch by relation, then the arrays of mapped relations.
+
+        InputError, with every problem, if they do not fit.
+        """
+        known = dict(grounding.tag_relations)
+        names = [*known, *grounding.mapped]
+        if not isinstance(tags, Mapping):
+            if len(names) != 1:
+                raise InputError(f"give the tags by relation: {', '.join(f'`{name}`' for name in names) or 'none'}")
+            tags = {names[0]: tags}
+        problems = [f"no tags for `{name}`" for name in names if name not in tags]
+        problems += [
+            str(unknown_name(f"`{name}` takes no tags here", name, names)) for name in tags if name not in names
+        ]
+        for name, count in known.items():
+            shape = tuple(getattr(tags[name], "shape", ())) if name in tags else (count,)
+            if shape != (count,):
+                problems.append(f"the tags of `{name}` have shape {shape}; the batch has {count} facts of it")
+        if problems:
+            raise InputError(*problems)
+        return {name: tags[name] for name in names}
+
+    def order_tags(
+        self, grounding: BatchGrounding, tags: Mapping[str, ArrayLike] | ArrayLike
+    ) -> tuple[ArrayLike, Logits]:
+        """The vector of all tags, padded, and the arrays of mapped relations."""
+        named = self.name_tags(grounding, tags)
+        parts = [jnp.asarray(named[name]) for name, _ in grounding.tag_relations]
+        missing = grounding.padded_tags - sum(len(part) for part in parts)
+        vector = jnp.concatenate([*parts, jnp.zeros(missing, parts[0].dtype if parts else jnp.float32)])
+        return vector, tuple(named[name] for name in grounding.mapped)
+
+    def _union(
+        self,
+        program: GroundProgram,
+        tags: ArrayLike,
+        mapped: Sequence[str],
+        inputs: Logits,
+        logits: Sequence[ArrayLike] | None,
+        key: Key,
+    ) -> tuple[Signature, Arguments]:
+        """The samples of a batch side by side, as one sample."""
+        check_process()
+        signature = replace(
+            self._signature,
+            retentions=(None, *(self._mappings[name].retention for name in mapped)),
+            num_outputs=program.outputs.shape[0],
+            is_union=True,
+        )
+        own = self._logits if logits is None else tuple(logits)
+        return signature, Arguments((tags, *inputs), own, self._draw_key(key))
+
+    def _on_device(self, grounding: BatchGrounding) -> BatchArrays:
+        """The arrays of a batch, with the program on JAX's default device."""
+        if grounding.owner != self._grounded.samples.digest:
+            raise InputError("the grounding is of another program; ground the batch with this reasoner")
+        key = get_default_device()
+        kept = self._kept.setdefault(grounding, {})
+        if key not in kept:
+            check_process()
+            with jax.ensure_compile_time_eval():
+                program = jax.device_put(grounding.arrays.program)
+            if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(program)):
+                return grounding.arrays
+            kept[key] = grounding.arrays._replace(program=program)
+        return kept[key]
