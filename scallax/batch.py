@@ -188,7 +188,7 @@ def _drawn(retention: Retention, values: Float[Array, "batch ..."], key: Array) 
     slices = values.reshape(values.shape[0], -1) if retention.dim is None else jnp.moveaxis(values, axis, -1)
     scores = jnp.where(slices > 0, jnp.log(jnp.where(slices > 0, slices, 1)), -jnp.inf)
     draws = jax.random.categorical(key, scores, axis=-1, shape=(retention.k, *scores.shape[:-1]))
-    met = (draws[..., None] == jnp.arange(slices.shape[-1])).any(0) & (slices > 0)
+    met = jax.nn.one_hot(draws, slices.shape[-1], dtype=jnp.bool_).any(0) & (slices > 0)
     return met.reshape(values.shape) if retention.dim is None else jnp.moveaxis(met, -1, axis)
 
 

@@ -115,6 +115,11 @@ class BatchEvaluator:
         return gradients[0], gradients[1:], trained
 
     def evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
+        length = arrays.program.input_literal.shape[0] - arrays.program.slots.shape[0]
+        if tags.ndim != 1 or tags.shape[0] > length:
+            raise InputError(f"the tags have shape {tags.shape}; the grounding has a vector of at most {length}")
+        if tags.shape[0] < length:
+            tags = jnp.pad(tags, (0, length - tags.shape[0]))
         signature, arguments = self._union(arrays.program, tags, (), (), logits, None)
         values = evaluate_batch(signature, arrays.program, arguments)[0]
         return take_outputs(values, arrays.sources, arrays.places)

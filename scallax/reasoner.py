@@ -446,8 +446,7 @@ class Reasoner:
         """The inputs in the order of `input_relations`. InputError if one is missing or is no input relation."""
         for relation, value in inputs.items():
             if relation not in self._mappings:
-                known = dict(self.specification.column_types)
-                if relation in known:
+                if any(known.name == relation for known in self._grounded.samples.program.relations):
                     hint = "give a list of facts for each sample, or an input mapping when the reasoner is made"
                     what = f"`{relation}` is a {type(value).__name__}, but has no input mapping"
                     raise InputError(Diagnostic(what, hint=hint))

@@ -283,9 +283,8 @@ class BatchGrounder:
     ) -> tuple[GroundProgram, int]:
         """The program in the shape of its size class, and the padded number of columns of the results.
 
-        A class is an octave of the number of derivations. Its first batch sets the lengths; a batch that needs more of
-        something makes room for all that may come. So a class has two shapes, and few more if its batches are of
-        different kinds.
+        A class is an octave of the number of derivations. The first batch of all sets the lengths of its class; a batch
+        that needs more of something, and the first of another class, make room for all that may come.
         """
         size_class = max(len(grounding.derivations), len(operands), 8).bit_length()
         while True:
@@ -305,9 +304,11 @@ class BatchGrounder:
             if least and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
                 return program, room
             with self._lock:
+                is_varied = len(self._least) > (size_class in self._least)
                 known = self._least.setdefault(size_class, {})
-                # What does not fit is given room for all batches of the class: it fits the next time.
-                slack = (1 << size_class) / max(len(grounding.derivations), len(operands), 8) if known else 1
+                # What does not fit, or is of a second class, is given room for all batches of its class.
+                size = max(len(grounding.derivations), len(operands), 8)
+                slack = 1.25 * (1 << size_class) / size if known or is_varied else 1
                 for name, count in sizes.counts.items():
                     if name == "width":
                         known.setdefault(name, count)
