@@ -1,7 +1,8 @@
 """Seconds, peak memory and sizes of grounding transitive closures whose sizes are known.
 
 `python -m benchmarks.grounding` prints a line per graph, with certain and with uncertain edges; each runs in a
-process of its own, so that the peak is its own. A wrong size fails.
+process of its own, so that the peak is its own. A wrong size fails. The last graph is queried whole, and then by
+`path(0, x)` and `path(x, 60)`: demand computes what these ask for.
 """
 
 import multiprocessing
@@ -25,6 +26,12 @@ rel path(x, y) = edge(x, y)
 rel path(x, z) = path(x, y), edge(y, z)
 """
 
+RIGHT_RECURSIVE = """
+type edge(i64, i64)
+rel path(x, y) = edge(x, y)
+rel path(x, z) = edge(x, y), path(y, z)
+"""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -34,6 +41,8 @@ class Graph:
     edges: Callable[[], list[tuple[int, int]]]
     tuples: int
     rounds: int | None = None
+    query: str = "path"
+    program: str = PROGRAM
 
 
 def _random() -> list[tuple[int, int]]:
@@ -43,6 +52,11 @@ def _random() -> list[tuple[int, int]]:
 
 def _path(n: int) -> list[tuple[int, int]]:
     return [(i, i + 1) for i in range(n - 1)]
+
+
+def _paths(count: int, n: int) -> list[tuple[int, int]]:
+    """`count` paths of n nodes beside each other."""
+    return [(i * n + j, i * n + j + 1) for i in range(count) for j in range(n - 1)]
 
 
 def _cycle(n: int) -> list[tuple[int, int]]:
@@ -65,6 +79,10 @@ GRAPHS = (
     Graph("cycle of 600", lambda: _cycle(600), 600**2, 600),
     Graph("tree of depth 14", lambda: _tree(14), sum(d * 2**d for d in range(1, 15)), 14),
     Graph("grid 40 x 40", lambda: _grid(40, 40), sum(i * j - 1 for i in range(1, 41) for j in range(1, 41)), 78),
+    Graph("200 paths of 61, all", lambda: _paths(200, 61), 200 * 61 * 60 // 2, 60),
+    Graph("200 paths, path(0, x)", lambda: _paths(200, 61), 60, 60, "path(0, x)"),
+    Graph("200 paths, path(x, 60)", lambda: _paths(200, 61), 60 * 61 // 2, None, "path(x, 60)"),
+    Graph("path(0, x) from the right", lambda: _paths(200, 61), 60 * 61 // 2, None, "path(0, x)", RIGHT_RECURSIVE),
 )
 
 
@@ -75,7 +93,7 @@ def measure(number: int, uncertain: bool) -> None:
     count = len(edges)
     literals = count if uncertain else 0
     operands = np.asarray(literal_operand(np.arange(count))) if uncertain else np.full(count, ONE)
-    compiled = plan(analyse([Source(PROGRAM)]), ["path"])
+    compiled = plan(analyse([Source(f"{graph.program}query {graph.query}")]), [graph.query])
     unused = Literals(np.full(literals, 0.5), *(np.full(literals, -1) for _ in range(3)))
     before = _peak()
     start = time.perf_counter()
@@ -86,7 +104,7 @@ def measure(number: int, uncertain: bool) -> None:
     assert graph.rounds is None or grounding.num_rounds == graph.rounds, f"{graph.name}: {grounding.num_rounds} rounds"
     kind = "uncertain" if uncertain else "certain"
     print(
-        f"{graph.name:20} {kind:10} {tuples:>9,} {grounding.num_rounds:>6} {len(grounding.derivations):>11,}"
+        f"{graph.name:25} {kind:10} {tuples:>9,} {grounding.num_rounds:>6} {len(grounding.derivations):>11,}"
         f" {seconds:>8.2f} {_peak() - before:>9,.0f}"
     )
 
@@ -99,7 +117,7 @@ def _peak() -> float:
 
 def main() -> None:
     """Measures every graph in a process of its own."""
-    print(f"{'graph':20} {'edges':10} {'tuples':>9} {'rounds':>6} {'derivations':>11} {'seconds':>8} {'added MiB':>9}")
+    print(f"{'graph':25} {'edges':10} {'tuples':>9} {'rounds':>6} {'derivations':>11} {'seconds':>8} {'added MiB':>9}")
     spawn = multiprocessing.get_context("spawn")
     for number in range(len(GRAPHS)):
         for uncertain in (False, True):

@@ -15,6 +15,7 @@ from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
     from scallax.explanation import explain_plan as explain_plan
+    from scallax.grounding.limits import Limits as Limits
     from scallax.mappings import InputMapping as InputMapping
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.sample_facts import FactList as FactList
@@ -26,6 +27,7 @@ _HOMES = {
     "BatchGrounding": "scallax.union",
     "FactList": "scallax.sample_facts",
     "InputMapping": "scallax.mappings",
+    "Limits": "scallax.grounding.limits",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
     "explain_plan": "scallax.explanation",

@@ -4,19 +4,31 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
-from scallax.answers import Options, answer, default_outputs
+from scallax import ir
+from scallax.answer_files import write_answer_files
+from scallax.answers import DISCRETE, Options, answer, default_outputs
 from scallax.engine import analyse_program
 from scallax.errors import Diagnostic, InputError, ScallaxError
 from scallax.explanation import explain
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.limits import Limits
 from scallax.imports import read_imports
 from scallax.listing import print_csv, print_json, print_table
 from scallax.planner.plan import plan
+from scallax.plausibility import find_overfull_set, find_tag_outside
 from scallax.source import Source
 
 # Exit codes: an error of the program, wrong usage, the end of a pipe's reader, Ctrl-C.
 _FAILED, _USAGE, _CLOSED_PIPE, _INTERRUPTED = 1, 2, 141, 130
+
+# The limits that are counts, and what they count.
+_COUNTED = {
+    "tuples": "tuples",
+    "derivations": "derivations",
+    "rounds": "rounds of a recursion",
+    "characters": "characters of text",
+}
 
 _PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}
 
@@ -40,13 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # Ctrl-C
         return _INTERRUPTED
     except BrokenPipeError:  # who reads the output has seen enough
-        # What is still buffered must not be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return _CLOSED_PIPE
+    except OSError as error:  # files are read and written under errors of their own: the output's disk is full
+        _drop_output()
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        return _FAILED
+
+
+def _drop_output() -> None:
+    """What is still buffered must not be written at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scallax", description="Scallop, a probabilistic Datalog, compiled to JAX.")
+    parser.add_argument("--version", action="version", version=f"scallax {version('scallax')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="print the relations of a program", description="Prints what FILE computes.")
     run.add_argument("file", metavar="FILE", help="a program; `-` is the standard input")
@@ -76,7 +97,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--query",
         metavar="RELATION",
         action="append",
-        help="only this relation; may be repeated; default: the program's queries, or else all that are not hidden",
+        help="only this relation, and no file is written; may be repeated; "
+        "default: the program's queries, or else all that are not hidden",
     )
 
 
@@ -91,16 +113,17 @@ def _add_provenance(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    limits = Limits()
     parser.add_argument("--iter-limit", type=_count, metavar="N", help="end a recursion after N + 1 rounds")
     parser.add_argument("--limit-seconds", type=float, metavar="S", help="give up after S seconds; default: never")
-    parser.add_argument(
-        "--limit-tuples",
-        type=_count,
-        default=limits.tuples,
-        metavar="N",
-        help=f"give up beyond N tuples; default: {limits.tuples:,}",
-    )
+    for name, what in _COUNTED.items():
+        count = getattr(Limits(), name)
+        parser.add_argument(
+            f"--limit-{name}",
+            type=_count,
+            default=count,
+            metavar="N",
+            help=f"give up beyond N {what}; default: {count:,}",
+        )
 
 
 def _count(text: str) -> int:
@@ -111,7 +134,8 @@ def _count(text: str) -> int:
 
 
 def _options(parsed: argparse.Namespace) -> Options:
-    limits = Limits(tuples=parsed.limit_tuples, seconds=parsed.limit_seconds)
+    counts = {name: getattr(parsed, f"limit_{name}") for name in _COUNTED}
+    limits = Limits(**counts, seconds=parsed.limit_seconds)
     if "provenance" not in parsed:
         return Options(iter_limit=parsed.iter_limit, limits=limits)
     return Options(parsed.provenance, parsed.k, parsed.wmc_with_disjunctions, parsed.iter_limit, limits)
@@ -119,10 +143,14 @@ def _options(parsed: argparse.Namespace) -> Options:
 
 def _run(parsed: argparse.Namespace) -> int:
     program = analyse_program(_with_imports(_read(parsed.file)))
-    for warning in program.warnings:
-        _print_diagnostic(warning, "warning: ")
-    outputs = parsed.query or default_outputs(program)
-    _PRINTERS[parsed.format](answer(program, outputs, _options(parsed)))
+    options = _options(parsed)
+    has_numbers = options.provenance not in DISCRETE
+    _warn(program, has_numbers, has_numbers and options.wmc_with_disjunctions)
+    if parsed.query:
+        answers = answer(program, parsed.query, options)
+    else:
+        answers = write_answer_files(program, answer(program, default_outputs(program), options))
+    _PRINTERS[parsed.format](answers)
     return 0
 
 
@@ -138,9 +166,20 @@ def _check(parsed: argparse.Namespace) -> int:
             _report(error)
             code = _FAILED
         else:
-            for warning in program.warnings:
-                _print_diagnostic(warning, "warning: ")
+            _warn(program, has_numbers=True, has_exclusive_sets=True)
     return code
+
+
+def _warn(program: ir.Program, has_numbers: bool, has_exclusive_sets: bool) -> None:
+    """Prints what is allowed and hardly meant: of tags if they count, of sets if each counts as one variable."""
+    found: list[Diagnostic | None] = [*program.warnings]
+    if has_numbers:
+        found.append(find_tag_outside(program, ()))
+    if has_exclusive_sets:
+        found.append(find_overfull_set(program, float))
+    for warning in found:
+        if warning is not None:
+            _print_diagnostic(warning, "warning: ")
 
 
 def _plan(parsed: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """The answers of a program: its relations with their tuples and tags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,12 +9,13 @@ from scallax import ir
 from scallax.engine import GivenFacts, compile_outputs, ground_program
 from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.files import read_facts
-from scallax.grounding.fixpoint import Grounding, Limits
+from scallax.grounding.fixpoint import Grounding
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
 
 # The provenances whose tags are no numbers: they are answered without JAX.
-_DISCRETE = ("unit", "bool")
+DISCRETE = ("unit", "bool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Options:
     k: int = 3
     wmc_with_disjunctions: bool = False
     iter_limit: int | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT_LIMITS
 
 
 def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> list[Answer]:
@@ -45,7 +46,7 @@ def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> lis
     """
     relations = {relation.name: relation for relation in program.relations}
     check_outputs(outputs, relations)
-    if options.provenance not in _DISCRETE:
+    if options.provenance not in DISCRETE:
         return _answer_numbers(program, [relations[name] for name in outputs], options)
     if options.provenance == "bool":
         program = _keep_true(program)
@@ -97,6 +98,7 @@ class Certain:
 
     uses_tags = False
     respects_groups = False
+    is_ordered = False
 
     def prior(self, tag: float | bool) -> float | None:
         return None
@@ -141,7 +143,7 @@ def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options
         provenance,
         file_facts(program),
         names,
-        uniform_choices=options.wmc_with_disjunctions,
+        uniform_choices=provenance.counts_groups,
         iter_limit=options.iter_limit,
         limits=options.limits,
     )

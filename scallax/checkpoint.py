@@ -31,6 +31,7 @@ from scallax.artifact import (
 )
 from scallax.durable import read_directory, recover, remove_directory, write_directory, write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
+from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner
 
 Form = Literal["safetensors", "orbax"]
@@ -117,8 +118,10 @@ def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
     return artifact
 
 
-def reasoner_of(artifact: Artifact) -> Reasoner:
+def reasoner_of(artifact: Artifact, *, limits: Limits | None = None) -> Reasoner:
     """The reasoner that an artifact is, with its parameters; not grounded again if its grounding is stored.
+
+    `limits` are those of grounding again.
 
     CheckpointError if it is of a larger model, or its parameters are not those of its program.
     """
@@ -129,7 +132,7 @@ def reasoner_of(artifact: Artifact) -> Reasoner:
     if "" in artifact.grounds:
         reasoner = Reasoner.from_stored(specification, artifact.grounds[""])
     else:
-        reasoner = Reasoner.from_json(specification.to_json())
+        reasoner = Reasoner.from_json(specification.to_json(), limits=limits)
     tensors = {n: a for n, a in artifact.tensors.items() if not n.startswith(OPTIMIZER)}
     try:
         return reasoner.with_parameters(tensors)

@@ -1,6 +1,6 @@
 """From sources to a ground program: the stages in order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -8,10 +8,12 @@ import numpy as np
 
 from scallax import ir
 from scallax.analysis.lower import analyse
+from scallax.compilation import compile_circuit
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactSet, Grounding, Limits, SampleGrounder, ground
+from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder, ground
 from scallax.grounding.layout import GroundProgram, Sizes, lay_out
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
@@ -32,10 +34,10 @@ class TagReading(Protocol):
     @property
     def respects_groups(self) -> bool: ...
 
+    @property
+    def is_ordered(self) -> bool: ...
+
     def prior(self, tag: float | bool) -> float | None: ...
-
-
-_DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +75,22 @@ def ground_program(
     parameters: Parameters = NO_PARAMETERS,
     uniform_choices: bool = False,
     iter_limit: int | None = None,
-    limits: Limits = _DEFAULT_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
+    collapse_certain: bool = True,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
     `parameters` are those that `find_parameters` found for the same program and given facts. With `uniform_choices`
-    each of n alternatives of a head has the probability 1/n, without it they only exclude each other. Raises
-    `StratificationError` and `GroundingError`.
+    each of n alternatives of a head has the probability 1/n, without it they only exclude each other. With
+    `collapse_certain` tuples that hold whatever the facts have no derivations. Raises `StratificationError` and
+    `GroundingError`.
     """
     facts, literals = _read_facts(program, provenance, given, parameters)
     return ground(
-        _with_terms(plan(program, outputs), program, facts),
+        _with_terms(compile_plan(program, provenance, outputs, iter_limit, collapse_certain), program, facts),
         facts,
         literals,
+        collapse_certain=collapse_certain,
         rule_tags=provenance.uses_tags,
         choices=Choices(uniform_choices) if provenance.respects_groups else None,
         rule_parameters=parameters.rules,
@@ -104,14 +109,14 @@ def prepare_samples(
     parameters: Parameters = NO_PARAMETERS,
     uniform_choices: bool = False,
     iter_limit: int | None = None,
-    limits: Limits = _DEFAULT_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> SampleGrounder:
     """What grounds batches whose samples have facts of their own for the relations `sampled`.
 
     All that does not depend on them is grounded here. The other arguments are those of `ground_program`.
     """
     facts, literals = _read_facts(program, provenance, given, parameters)
-    planned = plan(program, outputs, sampled, facts.keys())
+    planned = compile_plan(program, provenance, outputs, iter_limit, sampled=sampled, with_facts=facts.keys())
     choices = Choices(uniform_choices) if provenance.respects_groups else None
     shared = frozenset(relation.name for relation in planned.relations) - planned.lifted
     planned = _with_terms(planned, program, facts)
@@ -150,6 +155,30 @@ def _read_facts(
     return facts, table.literals()
 
 
+def compile_plan(
+    program: ir.Program,
+    provenance: TagReading,
+    outputs: Sequence[str],
+    iter_limit: int | None,
+    collapse_certain: bool = True,
+    sampled: Collection[str] = (),
+    with_facts: Collection[str] = (),
+) -> Plan:
+    """The plan that `ground_program` follows.
+
+    Demand would change the rounds that `iter_limit` counts; who keeps certain tuples apart wants all of them.
+    """
+    return plan(
+        program,
+        outputs,
+        uses_tags=provenance.uses_tags,
+        is_ordered=provenance.is_ordered,
+        demand=iter_limit is None and collapse_certain,
+        sampled=sampled,
+        with_facts=with_facts,
+    )
+
+
 def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:
     """The plan with the terms of all facts, in relations it leaves out as well, if it lists terms."""
     if all(relation.constructor is None for relation in plan.relations):
@@ -177,11 +206,15 @@ def compile_outputs(
     `num_inputs` is the length of the flattened inputs if some after the last one in use are to count; `sizes` and
     `num_shared` are those of `lay_out`.
     """
-    literals = grounding.literals
+    derivations, literals = grounding.derivations, grounding.literals
     if num_inputs is None:
         num_inputs = int(literals.source.max(initial=-1)) + 1
+    if provenance.is_compiled:
+        derivations, operands = compile_circuit(derivations, literals, operands)
+        # The circuit has the exclusions in it.
+        literals = replace(literals, group=np.full(len(literals), -1))
     return lay_out(
-        grounding.derivations,
+        derivations,
         literals,
         operands,
         num_inputs,

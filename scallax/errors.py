@@ -30,7 +30,8 @@ class Diagnostic:
             ]
         if self.hint is not None:
             lines.append(f"hint: {self.hint}")
-        return "\n".join(lines)
+        # Whatever is wrong with the text, its report can be written.
+        return "\n".join(lines).encode(errors="replace").decode()
 
 
 def near_name(name: str, known: Iterable[str], prefix: str = "") -> str | None:

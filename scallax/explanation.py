@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from scallax import ir
 from scallax.answers import Certain, Options, check_outputs, default_outputs, file_facts
-from scallax.engine import analyse_program, ground_program
+from scallax.engine import analyse_program, compile_plan, ground_program
 from scallax.grounding.fixpoint import Grounding
+from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
 from scallax.planner.algebra import DeltaRule, Stratum
 from scallax.planner.joins import plan_joins
-from scallax.planner.plan import plan
 from scallax.source import Source
 
 
-def explain_plan(program: str, outputs: Sequence[str] | None = None) -> str:
+def explain_plan(program: str, outputs: Sequence[str] | None = None, *, limits: Limits | None = None) -> str:
     """The plan that computes `outputs`, with row counts: the program is grounded, tags aside.
 
     Without outputs, the program's queries are planned for; without these, all relations that are not hidden. Each
@@ -22,8 +22,9 @@ def explain_plan(program: str, outputs: Sequence[str] | None = None) -> str:
     what running the program raises.
     """
     source = Source(program)
+    options = Options(limits=check_limits(limits))
     checked = analyse_program([*read_imports([source]), source])
-    return explain(checked, default_outputs(checked) if outputs is None else outputs, Options())
+    return explain(checked, default_outputs(checked) if outputs is None else outputs, options)
 
 
 def explain(program: ir.Program, outputs: Sequence[str], options: Options) -> str:
@@ -33,7 +34,7 @@ def explain(program: ir.Program, outputs: Sequence[str], options: Options) -> st
         program, Certain(), file_facts(program), outputs, iter_limit=options.iter_limit, limits=options.limits
     )
     lines: list[str] = []
-    for stratum in plan(program, outputs).strata:
+    for stratum in compile_plan(program, Certain(), outputs, options.iter_limit).strata:
         relations = (f"{name} ({_count(grounding.relations[name].size, 'tuple')})" for name in stratum.relations)
         lines.append(f"stratum {', '.join(relations)}")
         for version in (*stratum.once, *stratum.each_round):

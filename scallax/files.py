@@ -1,6 +1,7 @@
 """Facts from CSV files, as `@file` says of a relation."""
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,10 +159,10 @@ def _reader(type: ValueType) -> Callable[[str], Value | None]:
         def read_integer(text: str) -> int | None:
             # Text that is no number has no value; the caller says where.
             try:
-                number = int(text)
+                number = int(text) if _is_plain(text) else None
             except ValueError:
                 return None
-            return number if low <= number <= high else None
+            return number if number is not None and low <= number <= high else None
 
         return read_integer
     if type.is_float:
@@ -175,10 +176,15 @@ def _reader(type: ValueType) -> Callable[[str], Value | None]:
             return lambda text: text
 
 
+def _is_plain(text: str) -> bool:
+    """Python's numbers may be written `1_000`, or in the digits of any script."""
+    return text.isascii() and "_" not in text
+
+
 def _float(text: str) -> float | None:
     # Text that is no number has no value; the caller says where.
     try:
-        number = float(text)
+        number = float(text) if _is_plain(text) else math.nan
     except ValueError:
         return None
     return None if number != number else number

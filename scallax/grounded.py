@@ -14,6 +14,7 @@ from scallax.files import read_facts
 from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
 from scallax.per_sample import SampleProgram
@@ -56,6 +57,7 @@ class Grounded:
     parameters: tuple[Parameter, ...]
     logit_groups: np.ndarray
     programs: dict[AbstractProvenance, GroundProgram] = field(default_factory=dict)
+    limits: Limits = DEFAULT_LIMITS
     _derived: "_Derived | None" = None
     _samples: SampleProgram | None = None
 
@@ -67,7 +69,7 @@ class Grounded:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance not in self.programs:
             if self._derived is None:
-                self._derived = ground(self.specification)._derived
+                self._derived = ground(self.specification, limits=self.limits)._derived
             derived = self._derived
             assert derived is not None
             self.programs[provenance] = compile_outputs(
@@ -80,7 +82,7 @@ class Grounded:
         """What grounds batches of facts per sample."""
         if self._samples is None:
             if self._derived is None:
-                self._derived = ground(self.specification)._derived
+                self._derived = ground(self.specification, limits=self.limits)._derived
             derived = self._derived
             assert derived is not None
             specification = self.specification
@@ -93,14 +95,24 @@ class Grounded:
                 specification.wmc_with_disjunctions,
                 specification.iter_limit,
                 specification.digest,
+                self.limits,
             )
         return self._samples
 
     def with_outputs(self, outputs: Outputs, keyed: bool) -> "Grounded":
         """The same specification with other outputs, grounded for them; groundings of facts per sample are shared."""
-        grounded = ground(replace(self.specification, outputs=outputs, keyed=keyed))
+        specification = replace(self.specification, outputs=outputs, keyed=keyed)
+        grounded = ground(specification, limits=self.limits)
         grounded._samples = self.samples
         return grounded
+
+    def trace(self) -> tuple[ir.Program, Grounding]:
+        """The program, and its grounding in which certain tuples keep their derivations."""
+        if self._derived is None:
+            self._derived = ground(self.specification, limits=self.limits)._derived
+        assert self._derived is not None
+        program, parameters = self._derived.program, self._derived.parameters
+        return program, _ground(self.specification, program, parameters, self.limits, collapse_certain=False)
 
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
@@ -111,7 +123,7 @@ class Grounded:
         provenance = provenance_of(self.specification)
         if not provenance.is_discrete:
             found = [find_tag_outside(derived.program, _given_tags(self.specification))]
-            if self.specification.wmc_with_disjunctions and provenance.respects_groups:
+            if provenance.counts_groups:
                 found.append(find_overfull_set(derived.program, provenance.prior))
             texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
@@ -207,7 +219,9 @@ def provenance_of(specification: Specification) -> AbstractProvenance:
     )
 
 
-def ground(specification: Specification, sources: Sequence[Source] | None = None) -> Grounded:
+def ground(
+    specification: Specification, sources: Sequence[Source] | None = None, *, limits: Limits = DEFAULT_LIMITS
+) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
     `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
@@ -218,19 +232,8 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         # What a specification alone is grounded from was read when it was made.
         specification = _with_files(specification, program)
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
-    provenance = provenance_of(specification)
-    parameters = _find_parameters(specification, program, columns, provenance)
-    names = [name for name, _ in specification.outputs]
-    given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
-    grounding = ground_program(
-        program,
-        provenance,
-        given,
-        names,
-        parameters=parameters,
-        uniform_choices=specification.wmc_with_disjunctions,
-        iter_limit=specification.iter_limit,
-    )
+    parameters = _find_parameters(specification, program, columns, provenance_of(specification))
+    grounding = _ground(specification, program, parameters, limits)
     outputs, operands = [], [np.zeros(0, np.int64)]
     start = 0
     for name, entries in specification.outputs:
@@ -240,7 +243,30 @@ def ground(specification: Specification, sources: Sequence[Source] | None = None
         outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
-    return Grounded(specification, tuple(outputs), parameters.arrays, parameters.groups, _derived=derived)
+    return Grounded(
+        specification, tuple(outputs), parameters.arrays, parameters.groups, limits=limits, _derived=derived
+    )
+
+
+def _ground(
+    specification: Specification,
+    program: ir.Program,
+    parameters: Parameters,
+    limits: Limits,
+    collapse_certain: bool = True,
+) -> Grounding:
+    provenance = provenance_of(specification)
+    return ground_program(
+        program,
+        provenance,
+        [*_given_facts(specification), *_given_inputs(specification.input_mappings)],
+        [name for name, _ in specification.outputs],
+        parameters=parameters,
+        uniform_choices=provenance.counts_groups,
+        iter_limit=specification.iter_limit,
+        limits=limits,
+        collapse_certain=collapse_certain,
+    )
 
 
 def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:

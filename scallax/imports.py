@@ -59,6 +59,9 @@ class _Reader:
     def read(self, importer: Source, item: ast.Import) -> Source | None:
         directory = Path() if importer.name.startswith("<") else Path(importer.name).parent
         path = directory / item.path
+        if "\0" in item.path:
+            self.problems.append(Diagnostic("the path of the imported file holds a null character", item.span))
+            return None
         if _resolved(path) in self.met:
             return None
         self.met.add(_resolved(path))

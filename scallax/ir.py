@@ -263,6 +263,21 @@ class FactsFile:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerFile:
+    """A CSV file for the answer to a query."""
+
+    query: str
+    path: str
+    delimiter: str
+    has_header: bool
+    has_probability: bool
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.query} to {self.path!r}"
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What to compute.
 
@@ -299,11 +314,13 @@ class Program:
     variants: tuple[Variant, ...] = ()
     terms: tuple[str, ...] = ()
     files: tuple[FactsFile, ...] = ()
+    answer_files: tuple[AnswerFile, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = {relation.name: relation.columns for relation in self.relations}
         lines = [*map(str, self.variants), *map(str, self.relations), *map(str, self.files)]
+        lines += map(str, self.answer_files)
         for fact in self.facts:
             values = ", ".join(map(print_value, fact.values, columns[fact.relation]))
             group = "" if fact.group is None else f" in group {fact.group}"
@@ -316,6 +333,16 @@ class Program:
 def demand_name(relation: str) -> str:
     """The relation of the values that the bound columns of a demanded one are asked for."""
     return f"d#{relation}"
+
+
+def demanded_relation(demand: str) -> str:
+    """The relation that a demand relation is for."""
+    return demand.removeprefix("d#")
+
+
+def is_demand(relation: str) -> bool:
+    """Whether a relation holds the values that another one is asked for."""
+    return relation.startswith("d#")
 
 
 def demand_premise(rule: Rule, pattern: str) -> tuple[BodyLiteral, ...]:

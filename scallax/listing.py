@@ -6,9 +6,12 @@ import math
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+
 from scallax.answers import Answer
 from scallax.errors import Diagnostic, InputError
-from scallax.values import Value
+from scallax.functions import display
+from scallax.values import Value, ValueType
 
 
 def print_table(answers: Sequence[Answer]) -> None:
@@ -34,7 +37,7 @@ def print_table(answers: Sequence[Answer]) -> None:
         for name in [*tags, *names]:
             table.add_column(Text(name), overflow="fold")
         for row in _rows(answer):
-            table.add_row(*(Text(_show(value)) for value in row))
+            table.add_row(*map(Text, row))
         console.print(table)
 
 
@@ -45,7 +48,9 @@ def print_json(answers: Sequence[Answer]) -> None:
     """
     data = {}
     for answer in answers:
-        data[answer.relation.name] = {"tuples": [list(map(_plain, values)) for values in answer.tuples]}
+        data[answer.relation.name] = {
+            "tuples": [list(map(_plain, values, answer.relation.columns)) for values in answer.tuples]
+        }
         if answer.tags is not None:
             data[answer.relation.name]["tags"] = [_plain(tag) for tag in answer.tags]
     json.dump(data, sys.stdout, ensure_ascii=False, allow_nan=False)
@@ -57,19 +62,18 @@ def print_csv(answers: Sequence[Answer]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for answer in answers:
         for row in _rows(answer):
-            writer.writerow([answer.relation.name, *map(_show, row)])
+            writer.writerow([answer.relation.name, *row])
 
 
-def _rows(answer: Answer) -> list[tuple[Value, ...]]:
-    if answer.tags is None:
-        return list(answer.tuples)
-    return [(tag, *values) for tag, values in zip(answer.tags, answer.tuples, strict=True)]
+def _rows(answer: Answer) -> list[list[str]]:
+    """The texts of each tuple, as casts to `String` give them, after its tag."""
+    types = answer.relation.columns
+    rows = [list(map(display, values, types)) for values in answer.tuples]
+    return rows if answer.tags is None else [[str(tag), *row] for tag, row in zip(answer.tags, rows, strict=True)]
 
 
-def _show(value: Value) -> str:
-    """A value as in a program, texts without their quotes."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _plain(value: Value) -> Value:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+def _plain(value: Value, type: ValueType = ValueType.F64) -> Value:
+    if not isinstance(value, float):
+        return value
+    # The shortest number that is equal to an f32.
+    return (float(str(np.float32(value))) if type is ValueType.F32 else value) if math.isfinite(value) else str(value)

@@ -15,6 +15,7 @@ from jaxtyping import Array, PyTree
 from scallax.artifact import OPTIMIZER, Artifact, differences
 from scallax.batch import ArrayLike
 from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner as _Reasoner
 from scallax.specification import Specification
 
@@ -51,6 +52,7 @@ class Reasoner(nnx.Module):
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        limits: Limits | None = None,
     ):
         if not isinstance(program, _Reasoner):
             program = _Reasoner(
@@ -73,6 +75,7 @@ class Reasoner(nnx.Module):
                 iter_limit=iter_limit,
                 early_discard=early_discard,
                 wmc_with_disjunctions=wmc_with_disjunctions,
+                limits=limits,
             )
         self.reasoner = program
         self.deterministic = False
@@ -144,6 +147,7 @@ class LinenReasoner(linen.Module):
     iter_limit: int | None = None
     early_discard: bool | None = None
     wmc_with_disjunctions: bool | None = None
+    limits: Limits | None = None
     deterministic: bool = False
 
     def __post_init__(self):

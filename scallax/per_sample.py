@@ -7,6 +7,7 @@ from typing import Any
 from scallax import ir
 from scallax.arguments import unknown_name
 from scallax.engine import GivenFacts
+from scallax.grounding.limits import Limits
 from scallax.mappings import InputMapping, Tuples
 from scallax.parameters import Parameters
 from scallax.provenance.base import AbstractProvenance
@@ -42,6 +43,7 @@ class SampleProgram:
     uniform_choices: bool
     iter_limit: int | None
     digest: str
+    limits: Limits
     cache: GroundingCache = field(default_factory=GroundingCache)
     _grounders: dict[tuple, BatchGrounder] = field(default_factory=dict)
 
@@ -114,6 +116,7 @@ class SampleProgram:
                 uniform_choices=self.uniform_choices,
                 iter_limit=self.iter_limit,
                 owner=self.digest,
+                limits=self.limits,
             )
         return self._grounders[key]
 

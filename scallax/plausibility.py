@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from scallax import ir
@@ -69,7 +69,7 @@ def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarr
     axes = tuple(range(1, values.ndim)) if mapping.disjunctive_dim is None else mapping.disjunctive_dim + 1
     totals = values.astype(np.float64).sum(axes)
     # Entries of few digits add up to what they can.
-    rounding = max(ROUNDING, 8 * float(jnp.finfo(values.dtype).eps))
+    rounding = max(ROUNDING, 8 * float(ml_dtypes.finfo(values.dtype).eps))
     wrong = np.argwhere(totals > 1 + rounding)
     if not len(wrong):
         return None

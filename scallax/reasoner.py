@@ -22,19 +22,21 @@ from scallax.batch import (
     Signature,
     evaluate_batch,
     forward_batch,
-    probabilities,
     pull_back_batch,
 )
+from scallax.batch import probabilities as _sigmoids
 from scallax.batch_evaluation import BatchEvaluator, Key, Logits
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
-from scallax.mappings import show_tuple
+from scallax.mappings import read_entries, show_tuple
 from scallax.outputs import choose, read_asked
 from scallax.per_sample import BatchFacts, has_facts
 from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.process import check_process
+from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import resolve_provenance
 from scallax.sample_facts import SampleFacts
 from scallax.specification import Specification, from_json
@@ -66,7 +68,8 @@ class Reasoner:
     calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
-    `early_discard` changes no value here and is kept with the specification.
+    `early_discard` changes no value here and is kept with the specification. `limits` says when grounding gives up,
+    with a GroundingError; it is no part of the specification.
 
     `trainable` names relations whose written probabilities, of facts and of rules, are parameters: logits with readable
     names (`parameters`), which `apply` takes. A call uses the reasoner's own, at first the written ones.
@@ -95,7 +98,9 @@ class Reasoner:
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
         seed: int = 0,
+        limits: Limits | None = None,
     ):
+        limits = check_limits(limits)
         source = read_file(file)
         specification = specify(
             program=program,
@@ -123,26 +128,26 @@ class Reasoner:
         file_name = "" if source is None else source.name
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
-        self._start(ground(specification, program_sources(specification, file_name)))
+        self._start(ground(specification, program_sources(specification, file_name), limits=limits))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
     @classmethod
-    def from_specification(cls, specification: Specification) -> "Reasoner":
+    def from_specification(cls, specification: Specification, *, limits: Limits | None = None) -> "Reasoner":
         """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing."""
         reasoner = cls.__new__(cls)
-        reasoner._start(ground(specification))
+        reasoner._start(ground(specification, limits=check_limits(limits)))
         return reasoner
 
     @classmethod
-    def from_json(cls, text: str) -> "Reasoner":
+    def from_json(cls, text: str, *, limits: Limits | None = None) -> "Reasoner":
         """The reasoner of `specification.to_json()`.
 
         CheckpointError if the text is damaged or no longer compiles to the same.
         """
         specification = from_json(text)
         try:
-            reasoner = cls.from_specification(specification)
+            reasoner = cls.from_specification(specification, limits=limits)
         except ScallaxError as error:  # a program that this version refuses
             raise CheckpointError(f"the saved program does not compile: {error}") from error
         differences = specification.differences(reasoner.specification)
@@ -179,7 +184,7 @@ class Reasoner:
         self.batches = BatchEvaluator(
             self._signature, self._mappings, self._logits, grounded, self._draw_key, self._check_mapped
         )
-        self._counts_groups = self._provenance.respects_groups and self._specification.wmc_with_disjunctions
+        self._counts_groups = self._provenance.counts_groups
         self._has_warned = False
         self._has_warned_of_sums = False
         self._has_checked_device = False
@@ -188,6 +193,11 @@ class Reasoner:
     def specification(self) -> Specification:
         """Everything that defines this reasoner, as plain data."""
         return self._specification
+
+    @property
+    def limits(self) -> Limits:
+        """When grounding gives up."""
+        return self._grounded.limits
 
     @property
     def parameters(self) -> dict[str, ArrayLike]:
@@ -238,7 +248,7 @@ class Reasoner:
             return {}
         dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
         flat = jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits])
-        values = probabilities(flat, self._grounded.logit_groups)
+        values = _sigmoids(flat, self._grounded.logit_groups)
         found, start = {}, 0
         for parameter, array in zip(self._grounded.parameters, logits, strict=True):
             part = values[start : start + parameter.num_facts] if array.ndim else values[start]
@@ -431,6 +441,54 @@ class Reasoner:
         if not isinstance(key, jax.Array | np.ndarray) or key.shape != (2,) or key.dtype != np.uint32:
             raise InputError(f"`key` is {key!r}; give an integer or a key of `jax.random.key`")
         return key
+
+    def explain(
+        self,
+        relation: str,
+        values: object,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        *,
+        sample: int = 0,
+        k: int | None = None,
+    ) -> Explanation:
+        """The `k` likeliest proofs of a tuple of any relation, for one sample of the inputs.
+
+        `values` is the tuple, or the value of a relation of one column; `k` is by default the reasoner's. A search on
+        the host, apart from the evaluation of the provenance: for people, not for training steps. InputError for a
+        relation that the program does not have, a tuple that does not fit it, and what a call refuses.
+        """
+        entries = read_entries(values if isinstance(values, tuple) else (values,), f"the tuple of `{relation}`")
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise InputError(f"`k` is {k!r}, but it counts proofs: give an integer of at least 1")
+        inputs = dict(inputs or {})
+        size = min((array.shape[0] for array in inputs.values() if np.ndim(array)), default=1)
+        if not 0 <= sample < size:
+            raise InputError(f"there is no sample {sample}: the inputs have {size}")
+        asked = replace(self.specification, outputs=((relation, entries),), keyed=False)
+        reasoner = Reasoner.from_specification(asked).with_parameters(self.parameters)
+        arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
+        value = np.asarray(reasoner.evaluate(arrays))[0, 0].item()
+        program, grounding = reasoner._grounded.trace()
+        literals = grounding.literals
+        probabilities = literals.prior.copy()
+        flat = np.concatenate([np.zeros(0), *(np.asarray(array, np.float64).reshape(-1) for array in arrays)])
+        probabilities[literals.source >= 0] = flat[literals.source[literals.source >= 0]]
+        if self._logits:
+            logits = jnp.concatenate([jnp.asarray(array, jnp.float32).reshape(-1) for array in self._logits])
+            trained = np.asarray(_sigmoids(logits, self._grounded.logit_groups))
+            probabilities[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
+        ((_, fitted),) = reasoner.specification.outputs
+        assert fitted is not None
+        return explain_tuple(
+            program,
+            grounding,
+            relation,
+            fitted.tuples[0],
+            probabilities,
+            value=value,
+            respects_groups=self._provenance.respects_groups,
+            k=k or self.specification.k,
+        )
 
     def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
         """The values in the order of `parameter_names`. InputError with all names that are missing or unknown."""
@@ -701,7 +759,8 @@ class Reasoner:
         return self
 
     def __reduce__(self):
-        return _restore, (self.specification.to_json(), {n: np.asarray(a) for n, a in self.parameters.items()})
+        parameters = {n: np.asarray(a) for n, a in self.parameters.items()}
+        return _restore, (self.specification.to_json(), parameters, self.limits)
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
@@ -709,8 +768,8 @@ class Reasoner:
         return f"Reasoner({self._provenance.name}, inputs {inputs}, outputs {outputs})"
 
 
-def _restore(text: str, parameters: Mapping[str, np.ndarray]) -> Reasoner:
-    return Reasoner.from_json(text).with_parameters(parameters)
+def _restore(text: str, parameters: Mapping[str, np.ndarray], limits: Limits | None = None) -> Reasoner:
+    return Reasoner.from_json(text, limits=limits).with_parameters(parameters)
 
 
 def _take_or_zero(values: Array, places: Sequence[int]) -> Array:

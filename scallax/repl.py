@@ -14,6 +14,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
 
 from scallax import ir
+from scallax.answer_files import write_answer_files
 from scallax.answers import Options, answer, default_outputs
 from scallax.engine import analyse_program
 from scallax.errors import Diagnostic, InputError, ScallaxError
@@ -84,7 +85,7 @@ class Session:
             if warning.span is not None and warning.span.source is source:
                 print(f"warning: {warning}", file=sys.stderr)
         if queries:
-            print_table(answer(program, queries, self._options))
+            print_table(write_answer_files(program, answer(program, queries, self._options)))
         # Queries are answered once: they are blanked, so that what stays has its place.
         kept = text
         for item in items:

@@ -13,6 +13,7 @@ from scallax.engine import GivenFacts, compile_outputs, prepare_samples
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactColumns, Grounding, SampleGrounder
 from scallax.grounding.layout import GroundProgram, Sizes, padded
+from scallax.grounding.limits import Limits
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
 from scallax.kernels.rows import RowTable
@@ -172,6 +173,7 @@ class BatchGrounder:
         uniform_choices: bool,
         iter_limit: int | None,
         owner: str,
+        limits: Limits,
     ) -> "BatchGrounder":
         """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside."""
         names = list(dict.fromkeys(name for name, _ in outputs))
@@ -184,6 +186,7 @@ class BatchGrounder:
             parameters=parameters,
             uniform_choices=uniform_choices,
             iter_limit=iter_limit,
+            limits=limits,
         )
         symbols = grounder.base.symbols
         types = {relation.name: relation.columns for relation in program.relations}

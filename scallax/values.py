@@ -2,6 +2,7 @@
 
 import enum
 import math
+import re
 from datetime import date, timedelta
 
 from scallax.times import parse_datetime, parse_duration, show_datetime, show_time
@@ -78,6 +79,8 @@ class ValueType(enum.Enum):
                 return self.is_float
             case float():
                 return self.is_float and not math.isnan(value)
+            case str() if not value.isascii() and _SURROGATE.search(value):
+                return False
             case str() if self.is_time:
                 return canonical_time(value, self) is not None
             case str():
@@ -100,6 +103,9 @@ _INTEGER_BITS = {
     ValueType.U128: 128,
     ValueType.USIZE: 64,
 }
+
+# Half of a UTF-16 pair: Python's texts may hold it, UTF-8 may not.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # What a Python value is called in errors and in programs. Dates and durations are their canonical texts.
 Value = bool | int | float | str

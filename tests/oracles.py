@@ -30,9 +30,9 @@ def naive_datalog(
     database: dict[str, set[tuple]] = {
         relation.name: set(facts.get(relation.name, ())) for relation in program.relations
     }
-    levels = _levels(program)
-    for level in range(max(levels.values(), default=0) + 1):
-        rules = [rule for rule in program.rules if levels[rule.relation] == level]
+    level_of = levels(program)
+    for level in range(max(level_of.values(), default=0) + 1):
+        rules = [rule for rule in program.rules if level_of[rule.relation] == level]
         size = -1
         while size != sum(map(len, database.values())):
             size = sum(map(len, database.values()))
@@ -73,11 +73,11 @@ def reduce_matches(reduce: ir.Reduce, database: Database, possible: Database) ->
         slots = sorted(
             {values[end:][: len(reduce.arguments)] for values in possible[reduce.body] if values[:end] == key}
         )
-        found |= {(*group, *result) for result in _aggregate(reduce, elements, slots)}
+        found |= {(*group, *result) for result in aggregate(reduce, elements, slots)}
     return found
 
 
-def _aggregate(
+def aggregate(
     reduce: ir.Reduce, elements: list[tuple[Value, ...]], slots: list[tuple[Value, ...]]
 ) -> list[tuple[Value, ...]]:
     """What an aggregate gives for the elements, arguments and values in order; `slots` are the possible arguments."""
@@ -109,23 +109,23 @@ def _aggregate(
     raise AssertionError(f"no reference for {reduce.op}")
 
 
-def _levels(program: ir.Program) -> dict[str, int]:
+def levels(program: ir.Program) -> dict[str, int]:
     """The least stratum number of every relation; programs with negation in a cycle are not admitted."""
-    levels = {relation.name: 0 for relation in program.relations}
-    for _ in range(len(levels) ** 2 + 1):
+    level_of = {relation.name: 0 for relation in program.relations}
+    for _ in range(len(level_of) ** 2 + 1):
         for rule in program.rules:
             for literal in rule.body:
                 match literal:
                     case ir.Atom(relation=relation):
-                        least = levels[relation]
+                        least = level_of[relation]
                     case ir.NegatedAtom(relation=relation):
-                        least = levels[relation] + 1
+                        least = level_of[relation] + 1
                     case ir.Reduce(body=relation, domain=domain):
-                        least = 1 + max(levels[relation], 0 if domain is None else levels[domain])
+                        least = 1 + max(level_of[relation], 0 if domain is None else level_of[domain])
                     case _:
                         least = 0
-                levels[rule.relation] = max(levels[rule.relation], least)
-    return levels
+                level_of[rule.relation] = max(level_of[rule.relation], least)
+    return level_of
 
 
 def _atom_matches(
@@ -135,12 +135,12 @@ def _atom_matches(
         yield dict(binding), tuples
         return
     for values in database[atoms[0].relation]:
-        extended = _match(atoms[0].terms, values, binding)
+        extended = match_terms(atoms[0].terms, values, binding)
         if extended is not None:
             yield from _atom_matches(atoms[1:], extended, (*tuples, values), database)
 
 
-def _match(terms: tuple[ir.Term, ...], values: tuple[Value, ...], binding: Binding) -> Binding | None:
+def match_terms(terms: tuple[ir.Term, ...], values: tuple[Value, ...], binding: Binding) -> Binding | None:
     extended = dict(binding)
     for term, value in zip(terms, values, strict=True):
         match term:
@@ -169,11 +169,11 @@ def _solutions(literals: Sequence[ir.BodyLiteral], binding: Binding, database: D
 def _extensions(literal: ir.BodyLiteral, binding: Binding, database: Database) -> Iterator[Binding]:
     match literal:
         case ir.NegatedAtom(relation=relation, terms=terms):
-            if not any(_match(terms, values, binding) is not None for values in database[relation]):
+            if not any(match_terms(terms, values, binding) is not None for values in database[relation]):
                 yield binding
         case ir.ForeignAtom(predicate=predicate, inputs=inputs, outputs=outputs, is_negated=is_negated):
             values = [evaluate(term, binding) for term in inputs if not isinstance(term, ir.Wildcard)]
-            found = [_match(outputs, match, binding) for match in PREDICATES[predicate](*values)]
+            found = [match_terms(outputs, match, binding) for match in PREDICATES[predicate](*values)]
             matches = [match for match in found if match is not None]
             yield from [binding] * (not matches) if is_negated else matches
         case ir.Constraint(condition=condition):

@@ -54,10 +54,18 @@ def independent_literals(count: int) -> Literals:
     return Literals(np.full(count, 0.5), *(np.full(count, -1) for _ in range(3)))
 
 
-def random_case(seed: int, *, negation: bool, num_literals: int, values: int = 4, with_builtins: bool = False) -> Case:
+def random_case(
+    seed: int,
+    *,
+    negation: bool,
+    num_literals: int,
+    values: int = 4,
+    with_builtins: bool = False,
+    computes: bool = True,
+) -> Case:
     """Layers of relations over few values: joins, constants, repeated variables, arithmetic, any recursion.
 
-    `with_builtins`: ranges and calls of functions as well.
+    `with_builtins`: ranges and calls of functions as well. Without `computes` heads are variables and constants.
     """
     rng = np.random.default_rng(seed)
     arities = {"e": 2, "f": 1, "g": 3, "p": 2, "q": 1, "r": 2, "s": 1}
@@ -67,7 +75,7 @@ def random_case(seed: int, *, negation: bool, num_literals: int, values: int = 4
         below = [name for names in layers[:number] for name in names]
         for head in layer:
             for _ in range(rng.integers(1, 4)):
-                rules.append(_random_rule(rng, head, arities, below, layer, negation, with_builtins))
+                rules.append(_random_rule(rng, head, arities, below, layer, negation, with_builtins, computes))
     facts: dict[str, list[tuple[Value, ...]]] = {
         name: [tuple(map(int, row)) for row in rng.integers(0, values, (rng.integers(1, 6), arities[name]))]
         for name in ("e", "f", "g", *(("p",) if rng.random() < 0.5 else ()))
@@ -87,6 +95,7 @@ def _random_rule(
     layer: tuple[str, ...],
     negation: bool,
     with_builtins: bool,
+    computes: bool,
 ) -> ir.Rule:
     atoms: list[ir.Atom] = []
     for _ in range(rng.integers(1, 4)):
@@ -117,7 +126,10 @@ def _random_rule(
         terms = tuple(_random_term(rng, bound) if bound else ir.Wildcard(_TYPE) for _ in range(arities[relation]))
         body.append(ir.NegatedAtom(relation, terms))
     rng.shuffle(body)
-    head_terms = tuple(_binary("%", _random_sum(rng, bound), _constant(4)) for _ in range(arities[head]))
+    if computes:
+        head_terms = tuple(_binary("%", _random_sum(rng, bound), _constant(4)) for _ in range(arities[head]))
+    else:
+        head_terms = tuple(_variable(str(rng.choice(bound))) if bound else _constant(0) for _ in range(arities[head]))
     if with_builtins:
         head_terms = tuple(ir.Call("abs", (term,), _TYPE) for term in head_terms)
     return ir.Rule(head, head_terms, tuple(body))

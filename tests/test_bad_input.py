@@ -495,3 +495,14 @@ def test_unknown_queries_are_told_with_other_unknown_names():
         "the query is of an unknown relation `b`",
         "the query is of an unknown relation `c`",
     ]
+
+
+@pytest.mark.parametrize("type", ["String", "Symbol", "char", "Entity", "DateTime"])
+def test_lone_surrogates_are_no_text(type: str):
+    program = f"type T = A() | B(String)\ntype a({type})\nrel b(x) = a(x)"
+    with pytest.raises(InputError) as caught:
+        Reasoner(program, provenance="unit", facts={"a": [("\ud800",)]}, output_mapping=("b", None))
+    str(caught.value).encode()
+    with pytest.raises(ScallaxError, match="half of a surrogate pair is no character") as caught:
+        Reasoner(f'{program}\nrel c("\udfff")', provenance="unit", output_mapping=("b", None))
+    str(caught.value).encode()

@@ -85,3 +85,18 @@ def test_exclusive_elements_that_are_computed():
     found = values(program, wmc_with_disjunctions=True)
     assert found["c"] == {(3,): pytest.approx(0.6), (4,): pytest.approx(0.3)}
     assert found["both"].get((), 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (("0.5 * 0.5", "0.1 + 0.1"), (0.25, 0.2)),
+        (("P", "1.0 - P"), (0.25, 0.75)),
+        (("1 / 4.0", "(if P < 0.5 then 0.5 else 0.1)"), (0.25, 0.5)),
+        (("7 / 2 - 3", "-7 % 4 + 3"), (0.0, 0.0)),
+        (("(1 as f32) / 8.0", "!(P < 0.1) && true"), (0.125, 1.0)),
+    ],
+)
+def test_tags_of_alternatives_are_computed(tags: tuple[str, str], expected: tuple[float, float]):
+    program = f"const P = 0.25\nrel c = {{{tags[0]}::1; {tags[1]}::(1 + 1)}}\nquery c"
+    assert values(program, "minmaxprob") == {"c": {(1,): pytest.approx(expected[0]), (2,): pytest.approx(expected[1])}}

@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
+import select
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -173,7 +176,12 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys):
 
 @pytest.mark.parametrize(
     ("option", "limit"),
-    [("--limit-tuples=40", "40 tuples"), ("--limit-seconds=0.05", "0.05 seconds"), ("--iter-limit=9", None)],
+    [
+        ("--limit-tuples=40", "40 tuples"),
+        ("--limit-rounds=40", "40 rounds"),
+        ("--limit-seconds=0.05", "0.05 seconds"),
+        ("--iter-limit=9", None),
+    ],
 )
 def test_limits_end_a_recursion(option: str, limit: str | None, tmp_path: Path, capsys):
     path = tmp_path / "a.scl"
@@ -184,6 +192,8 @@ def test_limits_end_a_recursion(option: str, limit: str | None, tmp_path: Path, 
     code, text = failure(capsys, "run", str(path), option)
     assert code == 1
     assert f"{path}:3:1: grounding passed its limit of {limit}: this rule for `n` grew by 1" in text
+    name = option.removeprefix("--limit-").partition("=")[0]
+    assert f"raise the limit: `limits=scallax.Limits({name}=…)`, `--limit-{name}` on the command line" in text
 
 
 def test_warnings_do_not_fail(tmp_path: Path, capsys):
@@ -193,6 +203,56 @@ def test_warnings_do_not_fail(tmp_path: Path, capsys):
     assert captured.out == "b,1\n"
     assert captured.err.startswith("warning: ")
     assert "`bb` is empty" in captured.err
+
+
+def test_numbers_that_are_no_probabilities_are_warned_of(tmp_path: Path, capsys):
+    (tmp_path / "a.scl").write_text("rel a = {1.5::1}\nrel b = {0.7::1; 0.6::2}\n")
+    arguments = [str(tmp_path / "a.scl"), "--format", "csv"]
+    assert main(["run", *arguments]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["run", *arguments, "-p", "topkproofs"]) == 0
+    assert capsys.readouterr().err.count("warning: ") == 1
+    for others in (["run", *arguments, "-p", "topkproofs", "--wmc-with-disjunctions"], ["check", arguments[0]]):
+        assert main(others) == 0
+        errors = capsys.readouterr().err
+        assert "a.scl:1:10: the tag 1.5 of `a(1)` is outside [0, 1]" in errors
+        assert "a.scl:2:10: exclusive facts of `b` add up to 1.3, more than 1" in errors
+
+
+def test_answers_with_a_file_are_written_and_not_printed(tmp_path: Path, capsys):
+    (tmp_path / "a.scl").write_text('rel a = {0.5::1}\n@file("a.csv", has_probability=true) query a\nquery a(1)\n')
+    file = str(tmp_path / "a.scl")
+    assert output(capsys, "run", file, "--format", "csv", "-p", "minmaxprob") == "a(1),0.5,1\n"
+    assert (tmp_path / "a.csv").read_text() == "0.5,1\n"
+    (tmp_path / "a.csv").unlink()
+    # What is asked for by name is printed.
+    assert output(capsys, "run", file, "--format", "csv", "-q", "a") == "a,1\n"
+    assert not (tmp_path / "a.csv").exists()
+    session = Session(Options())
+    (tmp_path / "b.csv").write_text("before")
+    session.enter(f'rel b(1) @file("{tmp_path / "b.csv"}") query b')
+    assert (tmp_path / "b.csv").read_text() == "1\n"
+    assert capsys.readouterr().out == ""
+
+
+def test_floats_have_the_digits_of_their_type(tmp_path: Path, capsys):
+    (tmp_path / "a.scl").write_text("type a(f32, f64)\nrel a(0.1, 0.1)\nrel a(1.0, 100000000000000000000.0)\n")
+    file = str(tmp_path / "a.scl")
+    assert output(capsys, "run", file, "--format", "csv") == "a,0.1,0.1\na,1,100000000000000000000\n"
+    assert output(capsys, "run", file, "--format", "json") == '{"a": {"tuples": [[0.1, 0.1], [1.0, 1e+20]]}}\n'
+    assert " 0.1 " in output(capsys, "run", file)
+
+
+def test_a_program_on_the_standard_input():
+    for arguments, text, expected in (
+        (["run", "-", "--format", "csv"], "rel a(1)", (0, "a,1\n", "")),
+        (["check", "-"], "rel a(1)", (0, "", "")),
+        (["run", "-", "--format", "csv"], "\ufeffrel a(1)\r\nrel b(2)\r\n", (0, "a,1\nb,2\n", "")),
+        (["run", "-"], "rel a(", (1, "", "<stdin>:1:6: the item ends too early\n  rel a(\n       ^\n")),
+    ):
+        process = command("-m", "scallax", *arguments)
+        out, err = process.communicate(text)
+        assert (process.returncode, out, err) == expected
 
 
 def command(*arguments: str, **options) -> subprocess.Popen:
@@ -216,6 +276,20 @@ print([name for name in ("jax", "jaxlib", "scipy", "rich", "prompt_toolkit", "to
     for provenance in ("unit", "bool"):
         out, err = command("-c", script, provenance).communicate("rel a = {1, true::2}\nrel b(x) = a(x), not a(x + 1)")
         assert (out, err) == ("a,1\na,2\nb,2\n[] 0\n", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_full_disk_is_one_error(form: str, file: str):
+    arguments = [sys.executable, "-m", "scallax", "run", file, "--format", form]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "the output cannot be written: No space left on device\n"
+
+
+def test_the_version_is_printed(capsys):
+    assert output(capsys, "--version") == f"scallax {version('scallax')}\n"
 
 
 def test_a_closed_pipe_and_an_interrupt_leave_no_traceback():
@@ -285,6 +359,51 @@ def test_the_prompt_reads_over_lines_and_remembers(tmp_path: Path, capsys, monke
         interact(Options(), lambda error: pytest.fail(str(error)))
     assert "distance: 1 tuple\n" in capsys.readouterr().out
     assert "+query distance" in (tmp_path / "scallax" / "history").read_text()
+
+
+# What is typed, and what is waited for after it: keys that have a meaning count once the prompt is there.
+TYPED = (
+    # An entry of two lines, and a command.
+    (b"rel distance(1,\r2)\r:relations\r", ("type distance(i32, i32)", "scallax>")),
+    # Completion.
+    (b"query dis\t", ("tance",)),
+    (b"\r", ("distance: 1 tuple", "scallax>")),
+    # Ctrl-C drops an entry, an error does not end the session, Ctrl-D does.
+    (b"rel a(\x03query nothing\r", ("unknown relation `nothing`", "scallax>")),
+    (b"\x04", ()),
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_the_prompt_in_a_terminal(tmp_path: Path):
+    terminal, end = os.openpty()
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path), "TERM": "xterm"}
+    arguments = [sys.executable, "-m", "scallax", "repl"]
+    with subprocess.Popen(arguments, stdin=end, stdout=end, stderr=end, env=environment) as process:
+        os.close(end)
+        try:
+            read_until(terminal, "scallax>")
+            for typed, shown in TYPED:
+                os.write(terminal, typed)
+                rest = ""
+                for text in shown:
+                    rest = read_until(terminal, text, rest)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            os.close(terminal)
+
+
+def read_until(terminal: int, text: str, seen: str = "") -> str:
+    """Reads what a program writes to its terminal until the text is there, and returns what came after it."""
+    while text not in seen:
+        readable, _, _ = select.select([terminal], [], [], 50)
+        assert readable, f"no {text!r} in {seen!r}"
+        seen += os.read(terminal, 1 << 16).decode()
+        if "\x1b[6n" in seen:  # the question where the cursor is
+            seen = seen.replace("\x1b[6n", "")
+            os.write(terminal, b"\x1b[1;1R")
+    return seen[seen.index(text) + len(text) :]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,25 @@
 """Demand: what is asked for is the same as without demand, and nothing else is computed."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from scallax import ir
 from scallax.analysis.lower import analyse
+from scallax.answers import Certain
+from scallax.batch import Arguments, Signature, evaluate_batch
+from scallax.engine import compile_outputs, ground_program
 from scallax.errors import TypeInferenceError, UnboundVariableError
+from scallax.grounding.derivations import ONE
+from scallax.grounding.fixpoint import ground
 from scallax.planner.plan import plan
+from scallax.provenance import resolve_provenance
 from scallax.reasoner import Reasoner
 from scallax.source import Source
+from tests.programs import random_case
+from tests.test_metamorphic import bind
 
 PATHS = """
     rel edge = {0.9::(0, 1), 0.8::(1, 2), 0.7::(2, 0), 0.6::(3, 4), 0.5::(0, 2)}
@@ -43,6 +56,12 @@ def test_only_what_is_asked_for_is_computed():
     assert [output.tuples for output in outputs] == [((2,),), ((1, 2),)]
 
 
+def test_a_condition_limits_what_is_asked_for_wherever_it_stands():
+    program = "type fib(bound x: i32, y: i32)\nrel fib = {(0, 1), (1, 1)}\nquery fib(10, y)\n"
+    program += "rel fib(x, a + b) = fib(x - 1, a) and fib(x - 2, b) and x > 1"
+    assert [output.tuples for output in Reasoner(program, provenance="unit").outputs] == [((10, 89),)]
+
+
 def test_demand_goes_through_terms_and_infinite_relations():
     program = """
         type Nat = Z() | S(Nat)
@@ -73,3 +92,164 @@ def test_a_use_without_bindings():
 def test_a_pattern_of_another_length():
     with pytest.raises(TypeInferenceError, match="has 3 letters"):
         analyse([Source('@demand("bff")\nrel p(x, y) = q(x, y)\ntype q(i32, i32)')])
+
+
+# Constants ask --------------------------------------------------------------------------------------------------------
+
+EDGES = "rel e = {(0, 1), (1, 2), (2, 0), (3, 4)}\nrel f = {1, 2}\n"
+CLOSURE = "rel edge = {(0, 1), (1, 2), (2, 0), (3, 4), (4, 5)}\nrel path(x, y) = edge(x, y)\n"
+
+
+def asked(program: str) -> list[str]:
+    """The relations that the program's queries ask for."""
+    checked = analyse([Source(program)])
+    relations = plan(checked, [query.name for query in checked.queries]).relations
+    return sorted(ir.demanded_relation(relation.name) for relation in relations if ir.is_demand(relation.name))
+
+
+def found(program: str) -> dict:
+    return {output.relation: output.tuples for output in Reasoner(program, provenance="unit").outputs}
+
+
+@pytest.mark.parametrize(
+    ("step", "query", "tuples"),
+    [
+        ("path(x, y), edge(y, z)", "path(3, x)", 2),
+        ("edge(x, y), path(y, z)", "path(3, x)", 3),
+        ("path(x, y), path(y, z)", "path(3, x)", 3),
+        ("path(x, y), edge(y, z)", "path(x, 5)", 3),
+        ("path(x, y), edge(y, z)", "path(3, 5)", 2),
+        ("path(x, y), edge(y, z)", "path", 12),
+    ],
+)
+def test_closures_from_constants(step: str, query: str, tuples: int):
+    program = analyse([Source(f"{CLOSURE}rel path(x, z) = {step}\nquery {query}")])
+    grounding = ground_program(program, Certain(), [], [query])
+    assert grounding.relations["path"].size == tuples
+
+
+def test_constants_are_pushed_through_rules_joins_aggregates_and_negation():
+    program = f"""{CLOSURE}rel path(x, z) = path(x, y), edge(y, z)
+        rel degree(x, n) = n := count(y: path(x, y) where x: edge(x, _))
+        rel lonely(x) = edge(x, _), not path(x, 5)
+        rel good(x) = degree(x, n), n > 1, lonely(x)
+        rel next(y) = edge(0, x), path(x, y), x == 1
+        query good(1)
+        query next
+    """
+    assert {"good", "degree", "lonely", "path"} <= set(asked(program))
+    assert found(program) == {"good(1)": ((1,),), "next": ((0,), (1,), (2,))}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "rel p(x, y) = e(x, y)\nquery p(0, x)\nquery p",
+        "rel p(x, y) = e(x, y)\nquery p(x, y)",
+        "rel p(x, y) = e(x, y)\nrel q(y) = f(x), p(x, y)\nquery q",
+        # Rows of tagged rules, alternatives and soft comparisons are literals, numbered as they are found.
+        "rel 0.5::p(x, y) = e(x, y)\nquery p(0, x)",
+        "rel {p(x, y); p(y, x)} = e(x, y)\nquery p(0, x)",
+        # Draws depend on the other groups.
+        "rel p(x, y) = y := uniform<1>(y: e(x, y))\nquery p(0, y)",
+        # What is computed from what is asked for need not end.
+        "rel p(x, n) = e(x, n)\nrel p(x, n) = y == x + 1, p(y, n), x > 0\nquery p(2, n)",
+        # A NaN is not what was asked for.
+        "type g(f64, f64)\nrel p(x, y) = g(x, y)\nquery p(1.0, y)",
+        # All terms are listed, those of `p` among them.
+        "type N = Z() | S(N)\nrel p(x, new S(t)) = e(x, _), t == new Z()\nrel q(t) = case t is S(_)\n"
+        "query p(0, t)\nquery q",
+    ],
+)
+def test_where_nothing_is_asked_for(program: str):
+    assert asked(EDGES + program) == []
+
+
+NEGATION = "rel a(u, x) = e(u, x), not b(x, x)\nrel b(x, y) = e(x, y), f(x)\nrel c(y) = a(0, x), b(x, y)\nquery c\n"
+AGGREGATE = (
+    "rel a(u, n) = n := count(y: f(u), b(u, y))\nrel b(x, y) = e(x, y), f(x)\nrel c(y) = a(1, n), b(n, y)\nquery c\n"
+)
+
+
+@pytest.mark.parametrize("program", [NEGATION, AGGREGATE])
+@pytest.mark.parametrize("declaration", ["", "type b(bound x: usize, y: usize)\n"])
+def test_demand_does_not_break_strata(program: str, declaration: str):
+    # `b` would be asked for by `a`, which depends on all of it.
+    assert "b" not in asked(EDGES + declaration + program)
+    whole = found(f"{EDGES}{program}query b\n")
+    assert found(EDGES + declaration + program) == {"c": whole["c"]}
+
+
+def test_demand_that_is_declared_asks_for_more_if_it_must():
+    # Without a value for x there is no tuple of `b`; `e` gives one and does not depend on `b`.
+    program = f"""{EDGES}type b(bound x: i32, y: i32)
+        rel a(u, x) = e(u, x), not b(x, x)
+        rel b(x, x + 1) = x > 0
+        rel c(y) = a(0, x), e(x, _), b(x, y)
+        query c
+    """
+    assert asked(program) == ["a", "b"]
+    assert found(program) == {"c": ((2,),)}
+
+
+def test_demand_divides_by_nothing_that_a_negation_excludes():
+    program = f"""{EDGES}type b(bound x: i32, y: i32)
+        rel zero = {{0}}
+        rel b(x, y) = e(x, y)
+        rel c(z) = e(x, _), not zero(x), y == 4 / x, b(y, z)
+        query c
+    """
+    assert found(program) == {"c": ((0,), (2,))}
+
+
+def test_bindings_that_are_not_demanded_may_divide_by_zero():
+    program = f"{EDGES}rel p(x, y) = e(x, z), y == 4 / x\nquery p(2, y)"
+    assert found(program) == {"p(2, y)": ((2, 2),)}
+
+
+def bound_tags(seed: int, provenance: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The tags of bound queries of a random program, with demand and without; where demand applies."""
+    case = random_case(seed, negation=seed % 3 != 0, num_literals=7, computes=False)
+    rng = np.random.default_rng(seed)
+    algebra = resolve_provenance(provenance, k=2, wmc_with_disjunctions=False)
+    for relation in ("p", "q", "r", "s"):
+        program = bind(rng, case, relation)[0].program
+        facts, literals = case.fact_sets()
+        literals = replace(literals, prior=np.linspace(0.1, 0.9, len(literals)))
+        plans = [plan(program, ["bound"], is_ordered=algebra.is_ordered, demand=demand) for demand in (True, False)]
+        if plans[0] == plans[1]:
+            continue
+        tags = []
+        for each in plans:
+            grounding = ground(each, facts, literals)
+            operands = grounding.operands("bound")
+            compiled = compile_outputs(grounding, algebra, operands)
+            signature = Signature(algebra, (), (), len(operands))
+            tags.append(np.asarray(evaluate_batch(signature, compiled, Arguments(()))))
+        yield tags[0], tags[1]
+
+
+@pytest.mark.parametrize("provenance", ["minmaxprob", "topkproofs", "addmultprob"])
+def test_demand_changes_no_tag(provenance: str):
+    compared = 0
+    for seed in range(10):
+        for tags, expected in bound_tags(seed, provenance):
+            np.testing.assert_array_equal(tags, expected)
+            compared += expected.size
+    assert compared > 0
+
+
+@pytest.mark.parametrize(
+    ("provenance", "size"), [("unit", 1), ("addmultprob", 1), ("minmaxprob", 1), ("topkproofs", 12)]
+)
+def test_proofs_on_cycles_are_found_in_the_order_of_the_whole(provenance: str, size: int):
+    algebra = resolve_provenance(provenance, k=2, wmc_with_disjunctions=False)
+    program = analyse([Source(f"{CLOSURE}rel path(x, z) = edge(x, y), path(y, z)\nquery path(4, x)")])
+    assert ground_program(program, algebra, [], ["path(4, x)"]).relations["path"].size == size
+
+
+def test_what_is_asked_for_is_no_node():
+    program = analyse([Source("type p(bound x: i32, y: i32)\nrel p(x, y) = e(x, y)\nrel q(y) = p(0, y)\n" + EDGES)])
+    grounding = ground_program(program, Certain(), [], ["q"], collapse_certain=False)
+    assert grounding.operands("d#p").tolist() == [ONE]
+    assert len(grounding.derivations) == len(grounding.tuples("e")) + 2

@@ -1,11 +1,15 @@
-"""Facts from CSV files: every option of `@file`, and errors with file, line and column."""
+"""CSV files of facts and of answers: every option of `@file`, and errors with file, line and column."""
 
 from pathlib import Path
 
 import pytest
 
+from scallax.answer_files import write_answer_files
+from scallax.answers import Options, answer, default_outputs
+from scallax.engine import analyse_program
 from scallax.errors import InputError
 from scallax.reasoner import Reasoner
+from scallax.source import Source
 
 
 def answers(directory: Path, attribute: str, columns: str, text: str, provenance: str = "unit"):
@@ -56,3 +60,68 @@ def test_probabilities_come_first_and_are_saved(tmp_path: Path):
 def test_what_does_not_fit_is_told_with_its_place(tmp_path, attribute, columns, text, message):
     with pytest.raises(InputError, match=message):
         answers(tmp_path, attribute, columns, text)
+
+
+def write_answers(directory: Path, program: str, provenance: str = "unit") -> list[str]:
+    """The names of the answers that are left to print."""
+    path = directory / "main.scl"
+    parsed = analyse_program([Source(program, str(path))])
+    answers = answer(parsed, default_outputs(parsed), Options(provenance))
+    return [answer.relation.name for answer in write_answer_files(parsed, answers)]
+
+
+ANSWERS = 'type e(from: i32, w: f32, s: String)\nrel e = {0.5::(2, 0.1, "x,\\"y\\""), (1, 1.0, "é")}\nrel b(1)\n'
+
+
+@pytest.mark.parametrize(
+    ("attribute", "query", "text"),
+    [
+        ('"a.csv"', "e", '1,1,é\n2,0.1,"x,""y"""\n'),
+        ('"a.csv", header=true', "e", 'from,w,s\n1,1,é\n2,0.1,"x,""y"""\n'),
+        ('"a.csv", deliminator="\t"', "e(2, w, s)", '2\t0.1\t"x,""y"""\n'),
+        ('"a.csv", has_probability=true', "b", "true,1\n"),
+        ('"a.csv", has_probability=true, has_header=true', "b", "probability,0\ntrue,1\n"),
+    ],
+)
+def test_answers_are_written_as_asked(tmp_path: Path, attribute: str, query: str, text: str):
+    assert write_answers(tmp_path, f"{ANSWERS}@file({attribute}) query {query}\nquery b(x)") == ["b(x)"]
+    assert (tmp_path / "a.csv").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+VALUES = """type T = Leaf(String) | Fork(T, T)
+rel v = {0.25::("a\\nb", 'c', true, 0.1, t"2020-01-02", d"1M 3s", Fork(Leaf("x, y"), Leaf("")))}
+"""
+COLUMNS = "String, char, bool, f32, DateTime, Duration, Entity"
+
+
+def test_what_was_written_is_read_back(tmp_path: Path):
+    write_answers(tmp_path, f'{VALUES}@file("v.csv", has_probability=true) query v', "minmaxprob")
+    reading = f'type T = Leaf(String) | Fork(T, T)\n@file("v.csv", has_probability=true)\ntype v({COLUMNS})\nquery v'
+    written = Reasoner(f"{VALUES}query v", provenance="minmaxprob")
+    (tmp_path / "read.scl").write_text(reading)
+    read = Reasoner(file=tmp_path / "read.scl", provenance="minmaxprob")
+    assert read.outputs[0].tuples == written.outputs[0].tuples
+    assert read()[1].tolist() == written()[1].tolist() == [[0.25]]
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path):
+    with pytest.raises(InputError, match=r"`none/a\.csv` cannot be written: No such file or directory"):
+        write_answers(tmp_path, f'{ANSWERS}@file("none/a.csv") query e')
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(InputError, match=r"`a\.csv` cannot be written: Is a directory"):
+        write_answers(tmp_path, f'{ANSWERS}@file("a.csv") query e')
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_a_reasoner_writes_nothing(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tuples, _ = Reasoner(f'{ANSWERS}@file("a.csv") query b', provenance="unit")()
+    assert tuples == [(1,)]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["1_0", "１", "", "0x1", "1.0"])
+def test_numbers_are_written_in_plain_digits(tmp_path: Path, text: str):
+    with pytest.raises(InputError, match="is not a value of `i32`"):
+        answers(tmp_path, '"data.csv"', "i32, bool", f"{text},true\n")

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scallax.answers import file_facts
 from scallax.engine import analyse_program, ground_program
 from scallax.errors import ScallaxError
-from scallax.grounding.fixpoint import Limits
+from scallax.grounding.limits import Limits
+from scallax.imports import read_imports
 from scallax.source import Source
 from tests.texts import ProgramWriter, mutate
 
@@ -33,17 +35,19 @@ class Tagged:
 
     uses_tags = True
     respects_groups = True
+    is_ordered = False
 
     def prior(self, tag: float | bool) -> float:
         return float(tag)
 
 
 def run(text: str) -> None:
-    """Parsing, analysis, planning and grounding of every relation."""
+    """Imports, parsing, analysis, files, planning and grounding of every relation."""
     try:
-        program = analyse_program([Source(text)])
+        source = Source(text)
+        program = analyse_program([*read_imports([source]), source])
         outputs = [relation.name for relation in program.relations]
-        ground_program(program, Tagged(), [], outputs, limits=LIMITS)
+        ground_program(program, Tagged(), file_facts(program), outputs, limits=LIMITS)
     except ScallaxError as error:
         if not str(error).strip():
             pytest.fail("the error says nothing")

@@ -8,7 +8,8 @@ import pytest
 from scallax.analysis.lower import analyse
 from scallax.errors import GroundingError, InputError
 from scallax.grounding.derivations import ONE, ZERO, Literals, literal_operand
-from scallax.grounding.fixpoint import FactSet, Grounding, Limits, ground
+from scallax.grounding.fixpoint import FactSet, Grounding, ground
+from scallax.grounding.limits import Limits
 from scallax.planner.plan import plan
 from scallax.source import Source
 from scallax.values import Value
@@ -246,6 +247,17 @@ def test_endless_recursion_is_an_error_that_names_the_rule(limits: Limits, messa
     assert "bound it with a constraint, or give `iter_limit`" in str(caught.value)
     assert "this rule for `n` grew by 1 in the last round" in str(caught.value)
     assert "<program>:3:" in str(caught.value)
+    (name,) = [field for field in ("rounds", "tuples", "seconds") if field in message]
+    assert f"or raise the limit: `limits=scallax.Limits({name}=…)`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{"tuples": -1}, {"rounds": 1.5}, {"derivations": True}, {"seconds": -0.1}, {"seconds": float("nan")}]
+)
+def test_limits_are_counts(values: dict):
+    (name,) = values
+    with pytest.raises(InputError, match=f"`Limits`: `{name}` is"):
+        Limits(**values)
 
 
 def test_limits_on_derivations_and_on_joins():

@@ -75,6 +75,11 @@ def test_missing_files_are_all_named(tmp_path: Path):
     )
 
 
+def test_a_path_with_a_null_character_is_an_error():
+    with pytest.raises(InputError, match="holds a null character"):
+        Reasoner(r'import "a\0b.scl"')
+
+
 def test_errors_name_the_imported_file(tmp_path: Path):
     write(tmp_path, main='import "lib.scl"\ntype T = i32', lib="type T = u8")
     with pytest.raises(NameResolutionError, match=r"main\.scl:2:1: type `T` is declared twice[\s\S]*lib\.scl:1:1"):

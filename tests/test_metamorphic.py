@@ -147,6 +147,37 @@ def check(seed: int) -> None:
     assert answers(case, [output]) == {output: expected[output]}, f"seed {seed}: `{output}` alone\n{case.program}"
 
 
+def bind(rng: np.random.Generator, case: Case, relation: str) -> tuple[Case, list[int | None]]:
+    """The case with a relation `bound`: those tuples of a relation that have given values in some columns."""
+    arity = next(len(each.columns) for each in case.program.relations if each.name == relation)
+    type = next(each.columns[0] for each in case.program.relations if each.name == relation)
+    values = [int(rng.integers(0, 4)) if rng.random() < 0.6 else None for _ in range(arity)]
+    head = tuple(
+        ir.Variable(f"v{i}", type) if value is None else ir.Constant(value, type) for i, value in enumerate(values)
+    )
+    relations = (*case.program.relations, ir.Relation("bound", (type,) * arity, (None,) * arity))
+    rules = (*case.program.rules, ir.Rule("bound", head, (ir.Atom(relation, head),)))
+    return replace(case, program=replace(case.program, relations=relations, rules=rules)), values
+
+
+def check_demand(seed: int) -> bool:
+    """A bound query gives what it keeps of the whole relation; whether anything was asked for."""
+    case = random_case(seed, negation=seed % 3 != 0, num_literals=seed % 4, computes=seed % 5 == 0)
+    rng = np.random.default_rng(seed)
+    asked = False
+    for relation in ("p", "q", "r", "s"):
+        bound, values = bind(rng, case, relation)
+        whole = answers(bound, [each.name for each in bound.program.relations])
+        expected = {
+            found: certain
+            for found, certain in whole[relation].items()
+            if all(value is None or value == given for value, given in zip(values, found, strict=True))
+        }
+        assert answers(bound, ["bound"]) == {"bound": expected}, f"seed {seed}: `{relation}`\n{bound.program}"
+        asked |= any(ir.is_demand(each.name) for each in plan(bound.program, ["bound"]).relations)
+    return asked
+
+
 def check_renamed_relations(case: Case, expected: Tuples, seed: int) -> None:
     """Names order what planning leaves open: new ones turn it around."""
     names = {relation.name: f"z{9 - i}" for i, relation in enumerate(case.program.relations)}
@@ -171,6 +202,18 @@ def check_renamed_relations(case: Case, expected: Tuples, seed: int) -> None:
 def test_changes_that_keep_the_meaning_keep_the_answers(block: int):
     for seed in range(50 * block, 50 * (block + 1)):
         check(seed)
+
+
+def test_bound_queries_give_what_the_whole_relation_has():
+    assert sum(check_demand(seed) for seed in range(60)) > 20
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("block", range(20))
+def test_bound_queries_of_many_programs(block: int):
+    for seed in range(1_000 + 500 * block, 1_500 + 500 * block):
+        check_demand(seed)
 
 
 @pytest.mark.nightly

@@ -389,9 +389,9 @@ def test_tags_that_do_not_fit_are_one_error():
         reasoner(e=[[(jnp.ones(2), 1)]])
     with pytest.raises(InputError, match=r"fact 0 of sample 0, \(1\), has a tag of shape \(1,\); a tag is a scalar"):
         module(e=[[(torch.ones(1), 1)]])
-    with pytest.raises(InputError, match="has a tag of dtype torch.int64"):
+    with pytest.raises(InputError, match=r"has a tag of dtype torch\.int64"):
         module(e=[[(torch.tensor(1), 1)]])
-    with pytest.raises(InputError, match="fact 1 of sample 0.*has the tag nan"):
+    with pytest.raises(InputError, match=r"fact 1 of sample 0.*has the tag nan"):
         module(e=[[(torch.tensor(0.5), 1), (torch.tensor(math.nan), 2)]])
     with pytest.raises(InputError, match=r"tags of the `FactList` have shape \(1,\), but it has 2 facts"):
         reasoner(e=scallax.FactList([[1], [2]], np.ones(1, np.float32)))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, InputError
+from scallax.grounding.limits import Limits
 from scallax.outputs import choose, read_asked
 from scallax.per_sample import has_facts
+from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from scallax.union import BatchGrounding
@@ -61,6 +64,7 @@ class Module(torch.nn.Module):
         iter_limit: int | None = None,
         retain_topk: Mapping[str, int] | None = None,
         seed: int = 0,
+        limits: Limits | None = None,
     ):
         super().__init__()
         self.reasoner = Reasoner(
@@ -84,6 +88,7 @@ class Module(torch.nn.Module):
             iter_limit=iter_limit,
             retain_topk=retain_topk,
             seed=seed,
+            limits=limits,
         )
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
@@ -171,6 +176,24 @@ class Module(torch.nn.Module):
         with precision_and_place(tuple(logits.values())):
             values = self.reasoner.probabilities({name: to_jax(tensor) for name, tensor in logits.items()})
             return {name: to_torch(value, logits[name].device) for name, value in values.items()}
+
+    def explain(
+        self,
+        relation: str,
+        values: object,
+        inputs: Mapping[str, torch.Tensor] | None = None,
+        *,
+        sample: int = 0,
+        k: int | None = None,
+    ) -> Explanation:
+        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`."""
+        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        logits = {
+            name: logits.detach().float().cpu().numpy()
+            for name, logits in zip(reasoner.parameter_names, self._logits(), strict=True)
+        }
+        arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in (inputs or {}).items()}
+        return reasoner.with_parameters(logits).explain(relation, values, arrays, sample=sample, k=k)
 
     def _logits(self) -> tuple[torch.Tensor, ...]:
         """The parameters in the order of the reasoner's."""
@@ -263,16 +286,24 @@ class Module(torch.nn.Module):
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
-        del state["reasoner"]
-        return {**state, "specification": self.specification.to_json()}
+        reasoner = state.pop("reasoner")
+        state["specification"] = reasoner.specification.to_json()
+        if reasoner.limits != Limits():
+            # As plain data, which torch's safe default loads.
+            state["limits"] = asdict(reasoner.limits)
+        return state
 
     def __setstate__(self, state: dict) -> None:
         state = dict(state)
         text = state.pop("specification", None)
         if not isinstance(text, str):
             raise CheckpointError("the saved module holds no specification")
+        try:
+            limits = Limits(**state.pop("limits", {}))
+        except (TypeError, InputError) as error:  # damaged data
+            raise CheckpointError(f"the saved module's limits are damaged: {error}") from None
         super().__setstate__(state)
-        self.reasoner = Reasoner.from_json(text)
+        self.reasoner = Reasoner.from_json(text, limits=limits)
         saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:

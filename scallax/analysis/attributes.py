@@ -9,12 +9,14 @@ from scallax.errors import Diagnostic
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
+from scallax.syntax.naming import name_query
 from scallax.values import Value
 
 _RELATIONS = (ast.RelationTypes, ast.FactSet, ast.Fact, ast.Rule, ast.ReduceRule)
 
 # Parameters by name with what they take, in the order of positional arguments.
-_TEXT, _TEXTS, _FLAG, _COUNT, _CHARACTER = "a string", "a string or a list of strings", "a bool", "an integer", "a char"
+_TEXT, _TEXTS, _FLAG, _COUNT = "a string", "a string or a list of strings", "a bool", "an integer"
+_CHARACTER = "one character, no quote and no line break"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ _FORMS = {
     "hidden": _Form(_RELATIONS),
     "demand": _Form(_RELATIONS, {"pattern": _TEXT}, ("pattern",)),
     "file": _Form(
-        (ast.RelationTypes,),
+        (ast.RelationTypes, ast.Query),
         {
             "path": _TEXT,
             "deliminator": _CHARACTER,
@@ -53,6 +55,16 @@ _FORMS = {
 }
 
 
+_PLACES = {
+    (ast.RelationTypes, ast.Query): "the declaration of a relation's type, or a query",
+    (ast.Rule,): "a rule",
+}
+# They have a meaning of their own in CSV.
+_NO_DELIMITERS = '"\r\n\0'
+# Arguments of `@file` that say how to read.
+_READING = ("keys", "fields")
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """A pattern of `b` and `f`, a letter for each column, and where it is declared."""
@@ -68,6 +80,9 @@ class Attributes:
     hidden: set[str] = field(default_factory=set)
     demands: dict[str, Demand] = field(default_factory=dict)
     files: list[ir.FactsFile] = field(default_factory=list)
+    answer_files: list[ir.AnswerFile] = field(default_factory=list)
+    goals: dict[str, Span] = field(default_factory=dict)
+    schedulers: dict[str, Span] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
 
 
@@ -97,9 +112,7 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
         found.problems.append(Diagnostic(f"unknown attribute `@{attribute.name}`", attribute.span, hint))
         return
     if not isinstance(declaration, form.targets):
-        what = "the declaration of a relation's type" if form.targets == (ast.RelationTypes,) else "a relation"
-        what = "a rule" if form.targets == (ast.Rule,) else what
-        message = f"`@{attribute.name}` belongs before {what}"
+        message = f"`@{attribute.name}` belongs before {_PLACES.get(form.targets, 'a relation')}"
         found.problems.append(Diagnostic(message, attribute.span))
         return
     problems = list(_check_arguments(attribute, form))
@@ -120,6 +133,24 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
                 return
             for relation in relations:
                 _add_demand(relation, Demand(pattern, attribute.span), found)
+        case "goal":
+            for relation in relations:
+                _add_goal(relation, _arity(declaration, relation), attribute.span, found)
+        case "scheduler":
+            for relation in relations:
+                earlier = found.schedulers.setdefault(relation, attribute.span)
+                if earlier is not attribute.span:
+                    message = f"`{relation}` has two schedulers"
+                    hint = f"the other is at {_place(earlier)}: remove one of the two"
+                    found.problems.append(Diagnostic(message, attribute.span, hint))
+        case "file" if isinstance(declaration, ast.Query):
+            for name in _READING:
+                if name in arguments:
+                    message = f"`{name}` of `@file` says how to read facts: a query's answer is written in full"
+                    hint = "write a rule that gives the columns to write, and query it"
+                    found.problems.append(Diagnostic(message, attribute.span, hint))
+            query = name_query(declaration.target)
+            found.answer_files.append(_answer_file(query, arguments, attribute.span))
         case "file":
             for relation in relations:
                 found.files.append(_facts_file(relation, arguments, attribute.span))
@@ -128,10 +159,43 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
 def _add_demand(relation: str, demand: Demand, found: Attributes) -> None:
     earlier = found.demands.setdefault(relation, demand)
     if earlier.pattern != demand.pattern:
-        line, column = earlier.span.source.position(earlier.span.start)
         message = f"`{relation}` is demanded as `{demand.pattern}` here and as `{earlier.pattern}` elsewhere"
-        hint = f"a relation has one pattern; the other is at {earlier.span.source.name}:{line}:{column}"
+        hint = f"a relation has one pattern; the other is at {_place(earlier.span)}"
         found.problems.append(Diagnostic(message, demand.span, hint))
+
+
+def _add_goal(relation: str, arity: int, span: Span, found: Attributes) -> None:
+    if arity:
+        message = f"the goal `{relation}` has {arity} column{'' if arity == 1 else 's'}"
+        hint = f"a goal holds or not: give it none, as in `@goal rel reached() = {relation}(…)`"
+        found.problems.append(Diagnostic(message, span, hint))
+    found.goals.setdefault(relation, span)
+    first = next(iter(found.goals))
+    if relation != first:
+        message = f"`{relation}` is a second goal"
+        hint = f"a program has one; `{first}` is marked at {_place(found.goals[first])}: remove one of the two"
+        found.problems.append(Diagnostic(message, span, hint))
+
+
+def _arity(declaration: ast.Declaration, relation: str) -> int:
+    """How many columns a declaration gives a relation; 0 for a set of no facts."""
+    match declaration:
+        case ast.RelationTypes(relations=relations):
+            return next(len(type.columns) for type in relations if type.name == relation)
+        case ast.FactSet(elements=elements):
+            return max((len(element.values) for element in elements), default=0)
+        case ast.Fact(atom=atom):
+            return len(atom.arguments)
+        case ast.Rule(heads=heads):
+            return max(len(head.arguments) for head in heads if head.name == relation)
+        case _:
+            # The results of an aggregate.
+            return 1
+
+
+def _place(span: Span) -> str:
+    line, column = span.source.position(span.start)
+    return f"{span.source.name}:{line}:{column}"
 
 
 def _facts_file(relation: str, arguments: Mapping[str, "Value | tuple"], span: Span) -> ir.FactsFile:
@@ -143,6 +207,13 @@ def _facts_file(relation: str, arguments: Mapping[str, "Value | tuple"], span: S
     return ir.FactsFile(relation, str(arguments["path"]), delimiter, has_header, has_probability, keys, fields, span)
 
 
+def _answer_file(query: str, arguments: Mapping[str, "Value | tuple"], span: Span) -> ir.AnswerFile:
+    has_header = bool(arguments.get("header", arguments.get("has_header", False)))
+    has_probability = bool(arguments.get("has_probability", False))
+    delimiter = str(arguments.get("deliminator", ","))
+    return ir.AnswerFile(query, str(arguments["path"]), delimiter, has_header, has_probability, span)
+
+
 def _texts(value: "Value | tuple") -> tuple[str, ...]:
     return tuple(str(part) for part in value) if isinstance(value, tuple) else (str(value),)
 
@@ -152,7 +223,8 @@ def _check_arguments(attribute: ast.Attribute, form: _Form) -> Iterator[Diagnost
     names = list(form.parameters)
     positional = [argument for argument in attribute.arguments if argument.keyword is None]
     if len(positional) > len(names):
-        yield Diagnostic(f"`@{attribute.name}` takes at most {len(names)} arguments", span)
+        most = f"takes at most {len(names)} arguments" if names else "takes no arguments"
+        yield Diagnostic(f"`@{attribute.name}` {most}", span)
         return
     given = dict(zip(names, positional, strict=False))
     for argument in attribute.arguments:
@@ -196,8 +268,11 @@ def _is_of(value: "ast.Literal | tuple", kind: str) -> bool:
             return value.kind is LiteralKind.BOOL
         case "an integer":
             return value.kind is LiteralKind.INTEGER
-        case "a char":
-            return value.kind in (LiteralKind.CHAR, LiteralKind.STRING) and len(str(value.value)) == 1
+        case "one character, no quote and no line break":
+            text = str(value.value)
+            return (
+                value.kind in (LiteralKind.CHAR, LiteralKind.STRING) and len(text) == 1 and text not in _NO_DELIMITERS
+            )
         case _:
             return value.kind is LiteralKind.STRING
 

@@ -1,9 +1,11 @@
 """From syntax tree to core form: constants put in, bodies as alternatives of conjunctions, queries as rules."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+from scallax.analysis.constants import fold
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase, check_constructor, is_ground, read_pattern
 from scallax.errors import Diagnostic, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
@@ -11,7 +13,7 @@ from scallax.predicates import INCLUSIVE_RANGE, PREDICATES
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.syntax.printer import print_expression
+from scallax.syntax.naming import name_query
 
 # A body of more alternatives is refused: each becomes a rule.
 _MOST_ALTERNATIVES = 4096
@@ -168,6 +170,8 @@ class _Desugarer:
         for name in _names(values):
             if name.name not in bound:
                 hint = f"declare `const {name.name} = …`, or give the rule a body that binds `{name.name}`"
+                if name.name in ("True", "False"):
+                    hint = f"write `{name.name.lower()}`"
                 message = f"`{name.name}` is no constant: a fact has no variables"
                 self.report(UnboundVariableError, message, name.span, hint)
 
@@ -188,16 +192,27 @@ class _Desugarer:
             ]
         values = tuple(self.expression(argument) for argument in arguments)
         tag = None if tag is None else self.expression(tag)
+        if group is not None and tag is not None:
+            tag = self.constant_tag(tag)
         literals = tuple(value for value in values if isinstance(value, FactValue) and is_literal(value))
         self.check_no_variables((*values, tag), cases)
         if len(literals) == len(values) and not cases and (tag is None or isinstance(tag, ast.Literal)):
             self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
-        elif group is not None:
-            hint = "write the number out"
-            self.report(UnsupportedError, "the tag of an alternative is no literal", span, hint)
         else:
             self.num_scopes += 1
             self.program.clauses.append(Clause(relation, values, tuple(cases), tag, self.num_scopes, span))
+
+    def constant_tag(self, tag: ast.Expression) -> ast.Literal:
+        """The tag of an alternative, which is computed from numbers and constants here."""
+        if isinstance(tag, ast.Literal):
+            return tag
+        value = fold(tag, lambda name: None)  # constants are put in before
+        if value is None or not math.isfinite(value):
+            hint = "compute it from numbers and constants by `+ - * /`, comparisons and `if`"
+            self.report(UnsupportedError, "the tag of an alternative is no constant number", tag.span, hint)
+            value = 1.0
+        kind = LiteralKind.BOOL if isinstance(value, bool) else LiteralKind.FLOAT
+        return ast.Literal(value if isinstance(value, bool) else float(value), kind, tag.span)
 
     def tag(self, literal: ast.Literal | None) -> float | bool | None:
         if literal is None or isinstance(literal.value, bool):
@@ -242,7 +257,7 @@ class _Desugarer:
 
     def add_query(self, target: ast.Name | ast.Application, span: Span) -> None:
         """A query of an atom is a relation named by the atom as printed, which holds the tuples that match it."""
-        name = print_expression(target)
+        name = name_query(target)
         if name in self.program.queries:
             return
         self.program.queries[name] = target.span

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import assert_never
 
 from scallax.analysis.aggregates import AGGREGATORS, CoreAggregate
@@ -301,8 +302,12 @@ class _Inference:
                 self.unify(self.infer(otherwise, scope), variable, otherwise.span)
                 return variable
             case ast.Cast(operand=operand, type=type, span=span):
-                self.casts.append((expression, self.infer(operand, scope)))
-                return _TypeVariable(TypeSet({self.names.type(type)}), span)
+                inferred, target = self.infer(operand, scope), self.names.type(type)
+                if _is_large(operand) and target.is_number:
+                    # A number that is too large for the default type is one of the type it is cast to.
+                    self.narrow(inferred, TypeSet({target}), operand.span)
+                self.casts.append((expression, inferred))
+                return _TypeVariable(TypeSet({target}), span)
             case ast.Application(name=name, arguments=arguments, span=span):
                 self.add_arguments(name, arguments, scope)
                 return _TypeVariable(_ENTITY, span)
@@ -446,7 +451,7 @@ class _Inference:
         for cast, variable in self.casts:
             source, target = _choose(_find(variable).types), self.names.type(cast.type)
             if not _can_cast(source, target):
-                self.report(f"cannot cast `{source}` to `{target}`", cast.span)
+                self.report(f"cannot cast `{source}` to `{target}`", cast.span, _cast_hint(source, target))
 
     def report(self, message: str, span: Span | None = None, hint: str | None = None) -> None:
         diagnostic = Diagnostic(message, span, hint)
@@ -463,6 +468,7 @@ def _find(variable: _TypeVariable) -> _TypeVariable:
     return variable
 
 
+@cache
 def _choose(types: TypeSet) -> ValueType:
     for type in _DEFAULTS:
         if type in types:
@@ -500,6 +506,35 @@ def _value_types(value: Value) -> TypeSet:
             return FLOATS
         case _:
             return TypeSet(type for type in ValueType if type.admits(value))
+
+
+def _is_large(expression: ast.Expression) -> bool:
+    """Whether an expression is an integer that is beyond the default type."""
+    match expression:
+        case ast.Literal(value=value, kind=LiteralKind.INTEGER):
+            return not ValueType.I32.admits(value)
+        case _:
+            return False
+
+
+def _cast_hint(source: ValueType, target: ValueType) -> str:
+    match source, target:
+        case ValueType.BOOL, _ if target.is_number:
+            return "choose a number: `if b then 1 else 0`"
+        case _, ValueType.BOOL:
+            return 'compare it, as in `x != 0` or `s == "true"`'
+        case ValueType.STRING, ValueType.CHAR:
+            return "take one of its characters: `$string_char_at(s, 0)`"
+        case _:
+            targets = [type for type in ValueType if type is not source and _can_cast(source, type)]
+            return f"values of `{source}` convert to {_listed(targets)}"
+
+
+def _listed(types: Sequence[ValueType]) -> str:
+    """Types in words, numbers as one."""
+    words = ["numbers"] if any(type.is_integer for type in types) else []
+    words += [f"`{type}`" for type in types if not type.is_integer and not (type.is_float and words)]
+    return " and ".join(words)
 
 
 def _can_cast(source: ValueType, target: ValueType) -> bool:

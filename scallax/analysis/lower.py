@@ -104,8 +104,10 @@ def _lower(
         hidden = name in names.hidden or name in core.hidden or name.startswith(HIDDEN)
         demand = names.demands.get(name)
         if demand is not None and len(demand.pattern) != len(relation.columns):
-            message = f"the pattern `{demand.pattern}` of `{name}` has {len(demand.pattern)} letters"
-            hint = f"`{name}` has {len(relation.columns)} columns: write a letter for each"
+            count = len(demand.pattern)
+            message = f"the pattern `{demand.pattern}` of `{name}` has {count} letter{'' if count == 1 else 's'}"
+            count = len(relation.columns)
+            hint = f"`{name}` has {count} column{'' if count == 1 else 's'}: write a letter for each"
             problems.append(Diagnostic(message, demand.span, hint))
         pattern = "" if demand is None else demand.pattern
         relations.append(ir.Relation(name, relation.columns, column_names, hidden, pattern, span=relation.span))
@@ -115,7 +117,15 @@ def _lower(
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
     variants = tuple(ir.Variant(variant.name, variant.columns) for variant in names.variants.values())
     return ir.Program(
-        tuple(relations), bind_variables(rules, demands), facts, queries, variants, terms, names.files, warnings
+        tuple(relations),
+        bind_variables(rules, demands),
+        facts,
+        queries,
+        variants,
+        terms,
+        names.files,
+        names.answer_files,
+        warnings,
     )
 
 

@@ -1,10 +1,12 @@
 """Name resolution: what each declared name stands for, and which constructs are still to come."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scallax import ir
 from scallax.analysis.attributes import Demand, read_attributes
+from scallax.analysis.constants import fold
 from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError, near_name
 from scallax.functions import FUNCTIONS
 from scallax.predicates import PREDICATES
@@ -14,6 +16,9 @@ from scallax.syntax.ast import LiteralKind
 from scallax.values import ValueType
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
+# What other languages call these types.
+_TYPES_ELSEWHERE = {"int": "i32", "integer": "i32", "long": "i64", "uint": "u32", "float": "f32", "double": "f64"}
+_TYPES_ELSEWHERE |= {"str": "String", "text": "String", "boolean": "bool", "date": "DateTime", "time": "DateTime"}
 _LATER_TYPES = frozenset({"Tensor"})
 _LATER_FUNCTIONS = frozenset({"dim", "dot"})
 _LATER_PREDICATES = frozenset({"tensor_shape"})
@@ -57,6 +62,7 @@ class Names:
     hidden: frozenset[str]
     demands: dict[str, Demand]
     files: tuple[ir.FactsFile, ...]
+    answer_files: tuple[ir.AnswerFile, ...]
 
     def type(self, name: ast.TypeName) -> ValueType:
         """The type that a name stands for; that it is one was checked."""
@@ -82,10 +88,6 @@ def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
             yield f"function types such as `${name}` are", span
         case ast.TypeName(name=name, span=span) if name in _LATER_TYPES:
             yield f"the type `{name}` is", span
-        case ast.Item(declaration=ast.Query(), attributes=attributes):
-            for attribute in attributes:
-                if attribute.name == "file":
-                    yield "`@file` before a query is", attribute.span
         case ast.Call(function=function, span=span) if function in _LATER_FUNCTIONS:
             yield f"the function `${function}` is", span
         case ast.Application(name=name, span=span) if name in _LATER_PREDICATES and name not in written:
@@ -143,6 +145,7 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
         frozenset(attributes.hidden),
         attributes.demands,
         tuple(attributes.files),
+        tuple(attributes.answer_files),
     )
 
 
@@ -208,7 +211,8 @@ class _Resolver:
         if not atom.parameters:
             return
         if atom.name not in PREDICATES:
-            self.unknown("predicate", atom.name, atom.span, list(PREDICATES))
+            hint = near_name(atom.name, PREDICATES) or "relations have no parameters `<…>`"
+            self.report(f"unknown predicate `{atom.name}`", atom.span, hint)
             return
         match [parameter.value for parameter in atom.parameters]:
             case [ast.TypeName(name=name, span=span) | ast.Name(name=name, span=span)]:
@@ -283,7 +287,10 @@ class _Resolver:
     def type(self, name: ast.TypeName) -> ValueType:
         found = _PRIMITIVES.get(name.name) or self.types.get(name.name)
         if found is None:
-            self.unknown("type", name.name, name.span, [*self.type_names, *_PRIMITIVES])
+            known = [*self.type_names, *_PRIMITIVES]
+            elsewhere = _TYPES_ELSEWHERE.get(name.name.lower())
+            hint = f"did you mean `{elsewhere}`?" if elsewhere else near_name(name.name, known)
+            self.report(f"unknown type `{name.name}`", name.span, hint or f"declare it: `type {name.name} = …`")
         return found or ValueType.I32
 
     def constant(self, declaration: ast.ConstantDeclaration, above: tuple[str, ...]) -> ConstantValue | None:
@@ -296,7 +303,10 @@ class _Resolver:
             fits = type is ValueType.ENTITY if isinstance(value, ast.Application) else literal_fits(value, type)
             if not fits:
                 kind = "entity" if isinstance(value, ast.Application) else value.kind.value
-                self.report(f"{kind} constant `{declaration.name}` does not fit `{type}`", declaration.span)
+                low, high = type.bounds if type.is_integer else (0, 0)
+                hint = f"values of `{type}` go from {low} to {high}" if type.is_integer else None
+                message = f"{kind} constant `{declaration.name}` does not fit `{type}`"
+                self.report(message, declaration.span, hint or "leave the type out, or declare another one")
         return value
 
     def constant_value(
@@ -305,25 +315,44 @@ class _Resolver:
         """What an expression in a constant's declaration stands for; None, with an error reported, if nothing."""
         if isinstance(value, ast.Application):
             if value.name not in self.variants:
-                self.unknown("constructor", value.name, value.span, [*self.variants])
+                hint = near_name(value.name, self.variants) or "declare it: `type T = A(i32) | B()`"
+                self.report(f"unknown constructor `{value.name}`", value.span, hint)
                 return None
             arguments = [self.constant_value(argument, declaration, above) for argument in value.arguments]
             known = tuple(argument for argument in arguments if argument is not None)
             return replace(value, arguments=known) if len(known) == len(arguments) else None
         if isinstance(value, ast.Name):
             if value.name in (*above, declaration.name):
-                self.report(f"constant `{declaration.name}` is declared by itself", value.span)
+                message = f"constant `{declaration.name}` is declared by itself"
+                self.report(message, value.span, "give one of the constants a value of its own")
                 return None
             if value.name in self.constants:
                 return self.constants[value.name]
             if value.name not in self.constant_values:
-                self.unknown("constant", value.name, value.span, [*self.constant_values, *self.constants])
+                known = [*self.constant_values, *self.constants]
+                hint = near_name(value.name, known) or f"declare it: `const {value.name} = …`"
+                self.report(f"unknown constant `{value.name}`", value.span, hint)
                 return None
             return self.constant(self.constant_values[value.name], (*above, declaration.name))
-        if not isinstance(value, ConstantValue):
-            self.report("a constant is a literal, or a constructor of constants", value.span, "write it out")
+        if isinstance(value, ConstantValue) and not isinstance(value, ast.Cast):
+            return value
+
+        def value_of(name: str) -> float | bool | None:
+            found = self.constant_value(ast.Name(name, value.span), declaration, above)
+            found = found.operand if isinstance(found, ast.Cast) else found  # a member of an enum
+            number = found.value if isinstance(found, ast.Literal) else None
+            return number if isinstance(number, int | float) else None
+
+        num_problems = len(self.problems)
+        number = fold(value, value_of)
+        if len(self.problems) > num_problems:
             return None
-        return value
+        if number is None or not math.isfinite(number):
+            hint = "write its value, or compute it from numbers and constants by `+ - * /`, comparisons and `if`"
+            self.report("a constant is a value, or a constructor of constants", value.span, hint)
+            return None
+        kind = LiteralKind.FLOAT if isinstance(number, float) else LiteralKind.INTEGER
+        return ast.Literal(number, LiteralKind.BOOL if isinstance(number, bool) else kind, value.span)
 
     def check_queries(self, items: Sequence[ast.Item]) -> None:
         declarations = [item.declaration for item in items]
@@ -332,10 +361,11 @@ class _Resolver:
             if isinstance(declaration, ast.Query) and declaration.target.name not in known:
                 name = declaration.target.name
                 hint = near_name(name, known) or "declare it, or give it facts or rules"
-                self.report(f"the query is of an unknown relation `{name}`", declaration.target.span, hint)
-
-    def unknown(self, kind: str, name: str, span: Span, known: Sequence[str]) -> None:
-        self.report(f"unknown {kind} `{name}`", span, near_name(name, known))
+                message = f"the query is of an unknown relation `{name}`"
+                if name in PREDICATES:
+                    message = f"the query is of the built-in predicate `{name}`"
+                    hint = f"query a relation: `rel r(…) = {name}(…)`, `query r`"
+                self.report(message, declaration.target.span, hint)
 
     def report(self, message: str, span: Span, hint: str | None = None) -> None:
         diagnostic = Diagnostic(message, span, hint)

@@ -195,12 +195,12 @@ def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
 
     Certain tuples are added first, all at once; where their order matters, only those of groups without any other.
     """
-    fold = _FOLDS[reducer.reduce.op](reducer)
+    # Of a count of several columns, any will do.
+    native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
+    fold = _FOLDS[reducer.reduce.op](reducer, native)
     first = elements.operands == ONE
     if reducer.reduce.op == "string_join":
         first = ~np.isin(elements.groups, elements.groups[~first])
-    # Of a count of several columns, any will do.
-    native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
     state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
     state = fold.bulk(state, native[first], elements.groups[first])
     states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
@@ -307,15 +307,7 @@ def _repeated(value: object, type: ValueType, count: int) -> np.ndarray:
     return np.full(count, value, native_dtype(type))
 
 
-def _wrapped(values: np.ndarray, type: ValueType) -> np.ndarray:
-    """Integers modulo the size of their type, which sums of 64 bits are by themselves."""
-    if not type.is_integer or (values.dtype != object and type.bounds[1] - type.bounds[0] >= (1 << 64) - 1):
-        return values
-    low, high = type.bounds
-    return (values - low) % (high - low + 1) + low
-
-
-def _count(reducer: _Reducer) -> _Fold:
+def _count(reducer: _Reducer, _: np.ndarray) -> _Fold:
     one = np.uint64(1)
 
     def bulk(state: list[np.ndarray], _: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
@@ -324,32 +316,65 @@ def _count(reducer: _Reducer) -> _Fold:
     return _Fold((ValueType.USIZE,), (0,), bulk, lambda state, _: [state[0] + one], lambda state: (state[0], None))
 
 
-def _sum(reducer: _Reducer) -> _Fold:
-    return _arithmetic(reducer, np.add, 0)
+def _sum(reducer: _Reducer, native: np.ndarray) -> _Fold:
+    return _arithmetic(reducer, native, np.add, 0)
 
 
-def _product(reducer: _Reducer) -> _Fold:
-    return _arithmetic(reducer, np.multiply, 1)
+def _product(reducer: _Reducer, native: np.ndarray) -> _Fold:
+    return _arithmetic(reducer, native, np.multiply, 1)
 
 
-def _arithmetic(reducer: _Reducer, operation: np.ufunc, start: int) -> _Fold:
+def _arithmetic(reducer: _Reducer, native: np.ndarray, operation: np.ufunc, start: int) -> _Fold:
+    """The sum or product of all; of integers it is exact, and cut to the bounds of the type at the end."""
     type = reducer.reduce.values[0].type
+    state_type = _exact_type(native, type, operation)
+    dtype = native_dtype(state_type)
+    if dtype.kind == "O" and operation is np.multiply:
+        operation = _LIMITED_PRODUCT
 
     def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
         total = state[0].copy()
-        operation.at(total, groups, values)
-        return [_wrapped(total, type)]
+        with np.errstate(all="ignore"):  # infinite floats
+            operation.at(total, groups, values.astype(dtype))
+        return [total]
 
     def add(state: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
-        return [_wrapped(operation(state[0], values), type)]
+        with np.errstate(all="ignore"):
+            return [operation(state[0], values.astype(dtype))]
 
-    return _Fold((type,), (start,), bulk, add, lambda state: (state[0], None))
+    def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+        return (_cut(state[0], state_type, type) if type.is_integer else state[0]), None
+
+    return _Fold((state_type,), (start,), bulk, add, finish)
 
 
-def _average(reducer: _Reducer) -> _Fold:
+def _cut(values: np.ndarray, exact: ValueType, type: ValueType) -> np.ndarray:
+    low, high = max(exact.bounds[0], type.bounds[0]), min(exact.bounds[1], type.bounds[1])
+    if exact is ValueType.I128:  # Python's integers, of any size
+        low, high = type.bounds
+    return np.minimum(np.maximum(values, low), high).astype(native_dtype(type))
+
+
+def _exact_type(native: np.ndarray, type: ValueType, operation: np.ufunc) -> ValueType:
+    """A type whose native values hold what the operation can give for any of the integers."""
+    if not type.is_integer:
+        return type
+    sizes = np.abs(native.astype(np.float64))
+    bits = np.log2(np.maximum(sizes, 1)).sum() if operation is np.multiply else np.log2(max(sizes.sum(), 1))
+    return ValueType.I64 if bits < _EXACT_BITS else ValueType.I128
+
+
+# Below, 64 bits are enough for sums of rounded sizes.
+_EXACT_BITS = 62
+# A product this far out of the bounds of every type stays out of them, with its sign, unless a factor is 0.
+_PRODUCT_LIMIT = 1 << 129
+_LIMITED_PRODUCT = np.frompyfunc(lambda a, b: min(max(a * b, -_PRODUCT_LIMIT), _PRODUCT_LIMIT), 2, 1)
+
+
+def _average(reducer: _Reducer, native: np.ndarray) -> _Fold:
     """No tuple has no average."""
     type = reducer.reduce.values[0].type
-    total = _sum(reducer)
+    total = _sum(reducer, native)
 
     def bulk(state: list[np.ndarray], values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
         return [*total.bulk(state[:1], values, groups), state[1] + np.bincount(groups, minlength=len(state[1]))]
@@ -359,15 +384,17 @@ def _average(reducer: _Reducer) -> _Fold:
 
     def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         there = state[1] > 0
-        number = np.where(there, state[1], 1)
+        number = np.where(there, state[1], 1).astype(state[0].dtype)
         if type.is_float:
-            return (state[0] / number).astype(state[0].dtype), there
-        return truncated_quotient(state[0], number.astype(state[0].dtype), type), there
+            return state[0] / number, there
+        # An average is within the bounds of its type, whatever the sum.
+        exact = type if native_dtype(type).kind == "O" else total.types[0]
+        return truncated_quotient(state[0], number, exact).astype(native_dtype(type)), there
 
-    return _Fold((type, ValueType.I64), (0, 0), bulk, add, finish)
+    return _Fold((*total.types, ValueType.I64), (0, 0), bulk, add, finish)
 
 
-def _join_strings(reducer: _Reducer) -> _Fold:
+def _join_strings(reducer: _Reducer, _: np.ndarray) -> _Fold:
     """Texts with the separator between them; whether there is a first one is part of the state."""
     symbols = reducer.symbols
     separator = str(dict(reducer.reduce.parameters).get("separator", ""))
@@ -394,7 +421,7 @@ def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
     """One text for each world; with `all`, one for each choice of a tuple for every argument, or of all without any."""
     if not dict(reducer.reduce.parameters).get("all", False):
         return _fold(reducer, elements)
-    fold = _join_strings(reducer)
+    fold = _join_strings(reducer, elements.values[0])
     slots = elements.positions
     if elements.arguments:
         columns = (elements.groups, *elements.ranks[: len(elements.arguments)])

@@ -10,6 +10,7 @@ from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.arithmetic import saturating, truncated_quotient, truncated_remainder
 from scallax.grounding.calls import call, combine_times
 from scallax.grounding.casts import cast
+from scallax.grounding.limits import raise_limit
 from scallax.grounding.symbols import Symbols, decode, encode, encode_values, native_dtype, sort_keys
 from scallax.ir import print_expression
 from scallax.source import Span
@@ -161,7 +162,8 @@ class Evaluation:
                     f"the texts `{print_expression(expression)}` pass the limit of"
                     f" {self._symbols.max_characters:,} characters",
                     expression.span or self._rule,
-                    "if the recursion does not end, bound it with a constraint, or give `iter_limit`",
+                    "if the recursion does not end, bound it with a constraint, or give `iter_limit`; if it does,"
+                    f" {raise_limit('characters')}",
                 )
             )
         return self._symbols.intern(a + b for a, b in zip(first, second, strict=True))[inverse.reshape(-1)]

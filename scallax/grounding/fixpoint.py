@@ -12,7 +12,8 @@ from scallax.grounding.certainty import propagate_certainty
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
-from scallax.grounding.operators import Database, Table, run_pipeline
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits, raise_limit
+from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import (
     Symbols,
@@ -25,6 +26,7 @@ from scallax.grounding.symbols import (
 )
 from scallax.planner.algebra import DeltaRule, Generate, Join, Pipeline, Plan, Stratum
 from scallax.planner.joins import plan_joins
+from scallax.planner.sharing import Beginning, find_beginnings
 from scallax.values import Value
 
 
@@ -47,31 +49,19 @@ class FactColumns:
     operands: np.ndarray
 
 
-Planned = Sequence[tuple[DeltaRule, Pipeline]]
+Planned = Sequence[tuple[DeltaRule, Pipeline, Beginning | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStratum:
-    """A stratum with the join orders of its rules, planned for the sizes of relations that were met first."""
+    """A stratum with the join orders of its rules, planned for the sizes of relations that were met first.
 
-    relations: tuple[str, ...]
-    once: Planned
-    each_round: Planned
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When to give up: totals over all relations, rounds of one stratum, and seconds of one grounding.
-
-    `characters` are those of all texts that differ, in facts and made by rules. The defaults end a recursion that
-    would go on for ever in about a minute, and one that makes texts within 1 GB; there is no limit of seconds.
+    `first_round` are the versions of the first round, `each_round` those of the others.
     """
 
-    tuples: int = 50_000_000
-    derivations: int = 200_000_000
-    rounds: int = 100_000
-    characters: int = 100_000_000
-    seconds: float | None = None
+    relations: tuple[str, ...]
+    first_round: Planned
+    each_round: Planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +147,7 @@ def ground(
     choices: Choices | None = None,
     rule_parameters: Mapping[int, int] | None = None,
     iter_limit: int | None = None,
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Grounding:
     """All tuples of the plan's relations that hold for some values of the literals, with all their derivations.
 
@@ -210,7 +200,7 @@ class SampleGrounder:
         choices: Choices | None = None,
         rule_parameters: Mapping[int, int] | None = None,
         iter_limit: int | None = None,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT_LIMITS,
     ):
         self.base = base
         self._plan = plan.restrict(plan.lifted)
@@ -295,6 +285,8 @@ class _Grounder:
         self._num_tuples = 0
         # Nodes of this stratum found to be certain after they were made, in batches.
         self._late_certain: list[np.ndarray] = []
+        # The tables of beginnings that several rules have, in this round.
+        self._shared: dict[tuple, tuple[Beginning, Table]] = {}
         # Tuples and derivations that each rule found in this round.
         self._growth: dict[int, int] = {}
 
@@ -334,11 +326,9 @@ class _Grounder:
             for literal in version.rule.body
             if isinstance(literal, ir.Atom) and literal.relation not in stratum.relations
         }
-        return PlannedStratum(
-            stratum.relations,
-            [(version, plan_joins(version, sizes)) for version in stratum.once],
-            [(version, plan_joins(version, sizes)) for version in stratum.each_round],
-        )
+        planned = [(version, plan_joins(version, sizes)) for version in (*stratum.once, *stratum.each_round)]
+        each_round = _with_beginnings(planned[len(stratum.once) :])
+        return PlannedStratum(stratum.relations, _with_beginnings(planned), each_round)
 
     def ground_stratum(self, stratum: PlannedStratum, facts: Mapping[str, FactColumns], iter_limit: int | None) -> int:
         """Runs a stratum to its fixpoint; returns the number of rounds that found tuples."""
@@ -351,13 +341,14 @@ class _Grounder:
         self._list_terms(relations)
         for relation in relations:
             relation.advance()
-        versions = [*stratum.once, *stratum.each_round]
+        versions = stratum.first_round
         num_rounds = 0
         while versions:
             self._growth.clear()
-            for version, pipeline in versions:
-                self._derive(version, pipeline)
+            for version, pipeline, beginning in versions:
+                self._derive(version, pipeline, beginning)
                 self._check_limits()
+            self._shared.clear()
             self._list_terms(relations)
             grown = sum([relation.advance() for relation in relations])
             versions = stratum.each_round
@@ -367,7 +358,7 @@ class _Grounder:
             if iter_limit is not None and num_rounds > iter_limit:
                 break
             if versions and num_rounds >= self._limits.rounds:
-                raise self._exceeded(f"{num_rounds:,} rounds")
+                raise self._exceeded("rounds", f"{num_rounds:,} rounds")
         self._settle(relations, first_node, first_part)
         return num_rounds
 
@@ -378,7 +369,7 @@ class _Grounder:
                 terms = self.database.symbols.terms
                 relation.insert(*terms.listed(relation.schema.constructor, relation.size))
 
-    def _derive(self, version: DeltaRule, pipeline: Pipeline) -> None:
+    def _derive(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> None:
         """Adds what one version of a rule derives from the visible tuples."""
         self._growth.setdefault(version.index, 0)
         joins = [step for step in pipeline.steps if isinstance(step, Join)]
@@ -386,7 +377,7 @@ class _Grounder:
             first, end = self.database.relations[step.relation].bounds(step.version)
             if first == end:
                 return
-        table = run_pipeline(pipeline, self.database, version.index)
+        table = self._run(version, pipeline, beginning)
         if table.num_rows == 0:
             return
         heads, prior, factors = self._project(table, version.rule)
@@ -416,6 +407,19 @@ class _Grounder:
         self._num_tuples += relation.size - known
         grown = relation.size - known + self.database.builder.num_derivations - before
         self._growth[version.index] += grown
+
+    def _run(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> Table:
+        """All bindings of a rule's body; the beginning that other rules of this round have too is run once."""
+        table, steps, span = UNIT, pipeline.steps, pipeline.rule.span
+        if beginning is not None:
+            if beginning.key not in self._shared:
+                begun = run_steps(steps[: beginning.num_steps], table, self.database, version.index, span)
+                self._shared[beginning.key] = beginning, begun
+            first, begun = self._shared[beginning.key]
+            names = dict(zip(first.names, beginning.names, strict=True))
+            table = begun.rename(names, dict(zip(first.literals, beginning.literals, strict=True)))
+            steps = steps[beginning.num_steps :]
+        return run_steps(steps, table, self.database, version.index, span) if table.num_rows else table
 
     def _project(self, table: Table, rule: ir.Rule) -> tuple[list[np.ndarray], np.ndarray | None, list[Factor]]:
         """The head's columns, the tag of each row if the rule is tagged, and the factors in body order."""
@@ -455,7 +459,8 @@ class _Grounder:
     ) -> None:
         """Gives the tuples of `ids` operands (those from `known` on are new) and records the derivations."""
         open_tuples = np.ones(relation.size - known, np.bool_)
-        if self.database.certain_is_one:
+        # What is asked for is certain even where certain tuples are nodes.
+        if self.database.certain_is_one or self._rules[rule].is_certain:
             held = np.ones(len(ids), np.bool_)
             for factor in factors:
                 held &= factor.operands == ONE
@@ -501,15 +506,15 @@ class _Grounder:
 
     def _check_limits(self) -> None:
         if self._num_tuples > self._limits.tuples:
-            raise self._exceeded(f"{self._limits.tuples:,} tuples")
+            raise self._exceeded("tuples", f"{self._limits.tuples:,} tuples")
         if self.database.builder.num_derivations > self._limits.derivations:
-            raise self._exceeded(f"{self._limits.derivations:,} derivations")
+            raise self._exceeded("derivations", f"{self._limits.derivations:,} derivations")
         if self.database.symbols.num_characters > self._limits.characters:
-            raise self._exceeded(f"{self._limits.characters:,} characters of text")
+            raise self._exceeded("characters", f"{self._limits.characters:,} characters of text")
         if self._limits.seconds is not None and time.monotonic() - self._started > self._limits.seconds:
-            raise self._exceeded(f"{self._limits.seconds:g} seconds")
+            raise self._exceeded("seconds", f"{self._limits.seconds:g} seconds")
 
-    def _exceeded(self, limit: str) -> GroundingError:
+    def _exceeded(self, name: str, limit: str) -> GroundingError:
         """Blames the rule that found most in this round."""
         index = max(self._growth, key=lambda rule: self._growth[rule])
         rule = self._rules[index]
@@ -522,6 +527,13 @@ class _Grounder:
                 f" {self.database.builder.num_derivations:,} derivations in all",
                 rule.span,
                 "if the recursion does not end, bound it with a constraint, or give `iter_limit`; if it does, bind more"
-                " variables of the rule, or give fewer facts",
+                f" variables of the rule, give fewer facts, or {raise_limit(name)}",
             )
         )
+
+
+def _with_beginnings(
+    planned: Sequence[tuple[DeltaRule, Pipeline]],
+) -> list[tuple[DeltaRule, Pipeline, Beginning | None]]:
+    beginnings = find_beginnings([pipeline for _, pipeline in planned]) if len(planned) > 1 else [None] * len(planned)
+    return [(*version, beginning) for version, beginning in zip(planned, beginnings, strict=True)]

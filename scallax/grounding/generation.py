@@ -6,6 +6,7 @@ import numpy as np
 
 from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.calls import distinct_rows
+from scallax.grounding.limits import raise_limit
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values
 from scallax.kernels.rows import expand_ranges
 from scallax.predicates import PREDICATES
@@ -42,7 +43,8 @@ def generate_rows(
     assert predicate.columns is not None
     if predicate.count is not None and predicate.count(*natives).sum() > max_rows:
         message = f"`{name.rstrip('=')}` in this rule gives over {max_rows:,} rows"
-        raise GroundingError(Diagnostic(message, span, "narrow its bounds"))
+        hint = f"narrow its bounds, or {raise_limit('derivations')}"
+        raise GroundingError(Diagnostic(message, span, hint))
     with np.errstate(invalid="ignore"):
         matches = predicate.columns(*natives)
     output_types = types[len(inputs) :]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scallax.grounding.dependencies import component_depths, needed_derivations
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
@@ -157,10 +158,10 @@ def lay_out(
     the derivations but for sorting.
     """
     sizes = sizes or Sizes()
-    graph, outputs = _negate_by_nodes(derivations, outputs, *_needed(derivations, outputs))
+    graph, outputs = _negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
     graph, outputs = _resolve_aliases(graph, outputs)
     graph = _split_fan_in(graph)
-    depth, cyclic = _levels(graph)
+    depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
     component = node_component = None
     if num_shared is not None:
         node_component, component = _components(graph, literals, num_shared)
@@ -236,22 +237,6 @@ def lay_out(
         **local,
         logit_groups=logit_groups.astype(np.int32),
     )
-
-
-def _needed(derivations: Derivations, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the derivations that outputs depend on, sorted by head, and which nodes those are."""
-    by_head = np.argsort(derivations.head, kind="stable")
-    counts = np.bincount(derivations.head, minlength=derivations.num_nodes)
-    starts = np.cumsum(counts) - counts
-    needed = np.zeros(derivations.num_nodes, bool)
-    frontier = np.unique(outputs[outputs >= 0])
-    while len(frontier):
-        needed[frontier] = True
-        used = by_head[_ranges(starts[frontier], counts[frontier])]
-        operands = np.concatenate([derivations.left[used], derivations.right[used]])
-        frontier = np.unique(operands[operands >= 0])
-        frontier = frontier[~needed[frontier]]
-    return by_head[needed[derivations.head[by_head]]], needed
 
 
 def _negate_by_nodes(
@@ -343,41 +328,6 @@ def _split_fan_in(graph: _Graph) -> _Graph:
             np.concatenate([graph.right[order], np.full(num_parts, ONE)]),
             np.concatenate([graph.complement, np.zeros(num_parts, bool)]),
         )
-
-
-def _levels(graph: _Graph) -> tuple[np.ndarray, np.ndarray]:
-    """For each node the longest path of strongly connected components below it, and whether it is on a cycle."""
-    num_nodes = graph.num_nodes
-    if not num_nodes:
-        return np.zeros(0, np.int64), np.zeros(0, bool)
-    # SciPy takes half a second to import, and discrete programs have no layout.
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    tails = np.concatenate([graph.left, graph.right])
-    heads = np.concatenate([graph.head, graph.head])[tails >= 0]
-    tails = tails[tails >= 0]
-    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(num_nodes, num_nodes))
-    num_components, component = connected_components(matrix, directed=True, connection="strong")
-    cyclic = np.bincount(component, minlength=num_components) > 1
-    cyclic[component[tails[tails == heads]]] = True
-    between = component[tails] != component[heads]
-    tails, heads = component[tails[between]], component[heads[between]]
-    by_tail = np.argsort(tails, kind="stable")
-    counts = np.bincount(tails, minlength=num_components)
-    starts = np.cumsum(counts) - counts
-    waiting = np.bincount(heads, minlength=num_components)
-    depth = np.zeros(num_components, np.int64)
-    frontier = np.flatnonzero(waiting == 0)
-    level = 0
-    while len(frontier):
-        depth[frontier] = level
-        reached = heads[by_tail[_ranges(starts[frontier], counts[frontier])]]
-        np.subtract.at(waiting, reached, 1)
-        frontier = np.unique(reached)
-        frontier = frontier[waiting[frontier] == 0]
-        level += 1
-    return depth[component], cyclic[component]
 
 
 def _number_literals(
@@ -832,13 +782,6 @@ def _fill(length: int, place: np.ndarray, values: np.ndarray, fill: int) -> np.n
 
 def _pad_float(values: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([values.astype(np.float32), np.zeros(length - len(values), np.float32)])
-
-
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """`starts[i], starts[i] + 1, ...`, `counts[i]` of them, for every `i` in turn."""
-    total = int(counts.sum())
-    ends = np.cumsum(counts)
-    return np.arange(total) - np.repeat(ends - counts - starts, counts)
 
 
 def _ranks(keys: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.generation import generate_rows
+from scallax.grounding.limits import raise_limit
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode, encode_values
 from scallax.kernels.rows import RowTable, unique_rows
@@ -23,9 +24,9 @@ from scallax.planner.algebra import (
     Extend,
     Generate,
     Join,
-    Pipeline,
     Reduce,
     Select,
+    Step,
 )
 from scallax.source import Span
 
@@ -48,6 +49,14 @@ class Table:
             count,
             {name: self.columns[name][rows] for name in names},
             {position: Factor(f.operands[rows], f.negated) for position, f in self.factors.items()},
+        )
+
+    def rename(self, names: Mapping[str, str], literals: Mapping[int, int]) -> "Table":
+        """The same rows for another body, whose variables and literals are given by those of this one."""
+        return Table(
+            self.num_rows,
+            {names[name]: column for name, column in self.columns.items()},
+            {literals[position]: factor for position, factor in self.factors.items()},
         )
 
 
@@ -80,14 +89,16 @@ class Database:
         return Evaluation(table.columns, table.num_rows, self.symbols, rule)
 
 
-def run_pipeline(pipeline: Pipeline, database: Database, rule: int) -> Table:
-    """All bindings of a rule's body, a row for each combination of body tuples.
+# The table that pipelines start from.
+UNIT = Table(1, {}, {})
+
+
+def run_steps(steps: Sequence[Step], table: Table, database: Database, rule: int, span: Span | None) -> Table:
+    """The table after some steps of a pipeline; after all, a row for each combination of a rule's body tuples.
 
     Combinations of certain tuples that no later step tells apart may share a row.
     """
-    table = Table(1, {}, {})
-    span = pipeline.rule.span
-    for step in pipeline.steps:
+    for step in steps:
         match step:
             case Join():
                 table = _join(table, step, database, span)
@@ -179,7 +190,7 @@ def _probe(
                 Diagnostic(
                     f"joining `{step.relation}` in this rule gives over {max_rows:,} rows",
                     span,
-                    "join on more columns, or constrain the variables further",
+                    f"join on more columns, constrain the variables further, or {raise_limit('derivations')}",
                 )
             )
         parts.append(index.expand(groups, counts))

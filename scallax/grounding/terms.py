@@ -158,8 +158,8 @@ class Terms:
         return np.where(rows >= 0, rows * len(self._tables) + number, -1)
 
     def is_of(self, codes: np.ndarray, constructor: str) -> np.ndarray:
-        """Which codes are terms of the constructor."""
-        return codes % len(self._tables) == self._numbers[constructor]
+        """Which codes are terms of the constructor; -1, an unknown term, is of none."""
+        return (codes >= 0) & (codes % len(self._tables) == self._numbers[constructor])
 
     def arguments(self, codes: np.ndarray, constructor: str) -> tuple[np.ndarray, ...]:
         """The arguments, a column each, of terms of the constructor."""

@@ -2,30 +2,161 @@
 
 Bancilhon, Maier, Sagiv and Ullman (1986): a relation p with a pattern of bound columns has a relation `d#p` of the
 values that they are asked for. Every rule of p has it as a premise, and every body that uses p gives it a rule. The
-tuples of `d#p` are certain, whatever the tags of those that ask.
+tuples of `d#p` are certain, whatever the tags of those that ask. Patterns are declared (`declared_demand`), or found
+where constants give them (`automatic_demand`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from scallax import ir
 from scallax.errors import Diagnostic, UnboundVariableError
+from scallax.planner.joins import can_fail, variable_names
+from scallax.planner.sideways import Patterns, find_uses, meet_patterns
+from scallax.planner.strata import find_negative_cycles, is_recursive, needed_relations
+from scallax.predicates import PREDICATES
+
+# Aggregates that draw, or whose results are literals: these depend on the groups beside them.
+_NUMBERED = frozenset(("uniform", "categorical", "normalize", "softmax", "disjunct"))
 
 
-def ask_for_bindings(program: ir.Program) -> ir.Program:
+def declared_demand(program: ir.Program) -> ir.Program:
+    """The program with demand relations for the declared patterns, in strata if that can be.
+
+    Where asking would make a relation depend on its own negation or aggregate, less is asked for: first by the
+    literals that bind the values alone, then, for relations whose rules do without, everything. Raises
+    `UnboundVariableError` for every use of a demanded relation that leaves a bound column open.
+    """
+    asked = ask_for_bindings(program)
+    cycles = find_negative_cycles(asked)
+    if not cycles:
+        return asked
+    asked = ask_for_bindings(program, avoid={name for component in cycles for name in component})
+    cyclic = _demanded(find_negative_cycles(asked))
+    whole = {name for name in cyclic if all(_is_safe(rule) for rule in program.rules if rule.relation == name)}
+    if not whole:
+        return asked
+    relations = tuple(
+        replace(relation, demand="") if relation.name in whole else relation for relation in program.relations
+    )
+    return declared_demand(replace(program, relations=relations))
+
+
+def automatic_demand(program: ir.Program, outputs: Sequence[str], *, uses_tags: bool, is_ordered: bool) -> ir.Program:
+    """The program that computes only what the constants in rules ask for; `outputs` are computed whole.
+
+    Tuples that outputs depend on keep all their derivations, others may be gone. The program is as it was where that
+    could change an answer: if it lists terms or draws, if rules make literals, which are numbered as they are found, if
+    it is recursive and tags on cycles depend on the order (`is_ordered`), and for relations that would come to depend
+    on their own negation or aggregate. Equalities are propagated before.
+    """
+    needed = needed_relations(program, outputs)
+    rules = [rule for rule in program.rules if rule.relation in needed]
+    if any(relation.constructor is not None for relation in program.relations):
+        return program
+    if any(_is_numbered(literal, uses_tags) for rule in rules for literal in rule.body):
+        return program
+    if uses_tags and any(rule.tag is not None or rule.choice is not None for rule in rules):
+        return program
+    if uses_tags and is_ordered and is_recursive(replace(program, rules=tuple(rules))):
+        return program
+    patterns = {name: pattern for name, pattern in _widest(program, rules).items() if name not in outputs}
+    avoid: set[str] = set()
+    while True:
+        met = {name: found for name, found in meet_patterns(rules, patterns, avoid).items() if "b" in found}
+        if not met:
+            return program
+        asked = _ask(program, needed, met, avoid)
+        cycles = find_negative_cycles(asked)
+        if not cycles:
+            return asked
+        cyclic = {name for component in cycles for name in component if not ir.is_demand(name)}
+        if cyclic <= avoid:
+            # Without values from these, it is their own bindings that close the cycle.
+            whole = _demanded(cycles).intersection(met)
+            if not whole:
+                return program
+            patterns = {name: pattern for name, pattern in patterns.items() if name not in whole}
+        avoid |= cyclic
+
+
+def _is_numbered(literal: ir.BodyLiteral, uses_tags: bool) -> bool:
+    match literal:
+        case ir.Reduce(op=op):
+            return op in _NUMBERED
+        case ir.ForeignAtom(predicate=predicate):
+            return uses_tags and PREDICATES[predicate].probability is not None
+        case _:
+            return False
+
+
+def _widest(program: ir.Program, rules: Sequence[ir.Rule]) -> dict[str, str]:
+    """For each relation of `rules` the columns that may be asked for.
+
+    These are no results of aggregates, and no floats: a NaN is not equal to what was asked for. Demand itself is not
+    asked for.
+    """
+    results: dict[str, set[int]] = {rule.relation: set() for rule in rules if not ir.is_demand(rule.relation)}
+    for rule in rules:
+        for literal in rule.body:
+            if isinstance(literal, ir.Reduce):
+                places = (i for i, expression in enumerate(rule.head) if expression not in literal.groups)
+                results[rule.relation].update(places)
+    return {
+        relation.name: "".join(
+            "f" if type.is_float or column in results[relation.name] else "b"
+            for column, type in enumerate(relation.columns)
+        )
+        for relation in program.relations
+        if relation.name in results and not relation.demand
+    }
+
+
+def _ask(program: ir.Program, needed: Collection[str], patterns: Patterns, avoid: Collection[str]) -> ir.Program:
+    """The program with premises, and with demand relations and rules behind the others."""
+    rules: list[ir.Rule] = []
+    demands: dict[ir.Rule, None] = {}
+    for rule in program.rules:
+        if rule.relation not in needed:
+            rules.append(rule)
+            continue
+        for use in find_uses(rule, patterns, avoid):
+            if use.relation in patterns:
+                demand = use.demand(patterns[use.relation], rule)
+                if not _is_tautology(demand):
+                    demands[demand] = None
+        is_reduced = any(isinstance(literal, ir.Reduce) for literal in rule.body)
+        if rule.relation in patterns and not is_reduced:
+            rule = replace(rule, body=(*ir.demand_premise(rule, patterns[rule.relation]), *rule.body))
+        rules.append(rule)
+    asking = _demand_relations(program, patterns)
+    return replace(program, relations=(*program.relations, *asking), rules=(*rules, *demands))
+
+
+def _demand_relations(program: ir.Program, patterns: Patterns) -> Iterator[ir.Relation]:
+    columns = {relation.name: relation.columns for relation in program.relations}
+    for name, pattern in patterns.items():
+        names = (None,) * pattern.count("b")
+        yield ir.Relation(ir.demand_name(name), tuple(_bound(columns[name], pattern)), names, hidden=True)
+
+
+def _demanded(components: Sequence[Sequence[str]]) -> set[str]:
+    """The relations that the demand relations among some are for."""
+    return {ir.demanded_relation(name) for component in components for name in component if ir.is_demand(name)}
+
+
+def ask_for_bindings(program: ir.Program, avoid: Collection[str] = ()) -> ir.Program:
     """The program with demand relations, premises and rules; rules keep their places, those of demand come last.
 
-    Raises `UnboundVariableError` for every use of a demanded relation that leaves a bound column open.
+    Demand relations in `avoid` get their tuples by as few literals as bind the values, none of those that read a
+    relation in `avoid` if others do. Raises `UnboundVariableError` for every use of a demanded relation that leaves a
+    bound column open.
     """
     patterns = {relation.name: relation.demand for relation in program.relations if relation.demand}
     if not patterns:
         return program
-    columns = {relation.name: relation.columns for relation in program.relations}
-    asking = [
-        ir.Relation(ir.demand_name(name), tuple(_bound(columns[name], pattern)), (None,) * pattern.count("b"), True)
-        for name, pattern in patterns.items()
-    ]
+    asking = _demand_relations(program, patterns)
     rules: list[ir.Rule] = []
     demands: list[ir.Rule] = []
     problems: list[Diagnostic] = []
@@ -34,7 +165,7 @@ def ask_for_bindings(program: ir.Program) -> ir.Program:
         if pattern is not None:
             rule = replace(rule, body=(*ir.demand_premise(rule, pattern), *rule.body))
         rules.append(rule)
-        demands += _Asker(rule, patterns, problems).demands()
+        demands += _Asker(rule, patterns, avoid, problems).demands()
     if problems:
         raise UnboundVariableError(*dict.fromkeys(problems))
     return replace(program, relations=(*program.relations, *asking), rules=(*rules, *dict.fromkeys(demands)))
@@ -46,19 +177,23 @@ class _Asker:
 
     rule: ir.Rule
     patterns: Mapping[str, str]
+    avoid: Collection[str]
     problems: list[Diagnostic]
 
     def demands(self) -> Iterator[ir.Rule]:
         """A rule for each use of a demanded relation: what comes before it gives the bindings.
 
-        Negated atoms are left out of these rules: asking for more is no mistake, and a relation that is asked for must
-        not depend on a negation of its own.
+        Negated atoms are left out of these rules, but where they may keep a condition from failing: asking for more is
+        no mistake, and a relation that is asked for must not depend on a negation of its own.
         """
         waiting = list(self.rule.body)
         before: list[ir.BodyLiteral] = []
         bound: set[str] = set()
         while waiting:
-            literal = next((part for part in waiting if self._is_ready(part, bound)), None)
+            # Conditions first, wherever they stand: `fib(x - 1, a), x > 1` must not ask for ever smaller numbers.
+            literal = next((part for part in waiting if _filters(part, bound)), None)
+            if literal is None:
+                literal = next((part for part in waiting if _is_ready(part, self.patterns, bound)), None)
             if literal is None:
                 literal = self._next_blocked(waiting)
                 if literal is None:
@@ -69,7 +204,7 @@ class _Asker:
                 demand = ir.Rule(
                     ir.demand_name(literal.relation),
                     tuple(term for term in terms if not isinstance(term, ir.Wildcard)),
-                    tuple(before),
+                    self._premises(literal.relation, terms, before, bound),
                     span=self.rule.span,
                     is_certain=True,
                 )
@@ -79,22 +214,15 @@ class _Asker:
                 before.append(literal)
             _bind(literal, bound)
 
-    def _is_ready(self, literal: ir.BodyLiteral, bound: set[str]) -> bool:
-        match literal:
-            case ir.Atom() | ir.NegatedAtom():
-                terms = _bound(literal.terms, self.patterns.get(literal.relation, ""))
-                return all(_is_bound(term, bound) for term in terms)
-            case ir.Case(subject=subject):
-                return _is_bound(subject, bound)
-            case ir.ForeignAtom(inputs=inputs, outputs=outputs, is_negated=is_negated):
-                terms = (*inputs, *outputs) if is_negated else inputs
-                return all(_is_bound(term, bound) for term in terms if not isinstance(term, ir.Wildcard))
-            case ir.Reduce():
-                return True
-            case ir.Constraint(condition=condition):
-                return ir.is_bound(condition, bound) or ir.solve_equality(condition, bound) is not None
-            case _:
-                assert_never(literal)
+    def _premises(
+        self, relation: str, terms: Sequence[ir.Term], before: Sequence[ir.BodyLiteral], bound: set[str]
+    ) -> tuple[ir.BodyLiteral, ...]:
+        if ir.demand_name(relation) in self.avoid:
+            return _shortest(before, {term.name for term in terms if isinstance(term, ir.Variable)}, self.avoid)
+        if not any(map(_may_fail, before)):
+            return tuple(before)
+        negated = (part for part in self.rule.body if isinstance(part, ir.NegatedAtom))
+        return (*before, *(part for part in negated if _is_ready(part, self.patterns, bound)))
 
     def _next_blocked(self, waiting: Sequence[ir.BodyLiteral]) -> ir.BodyLiteral | None:
         """A case that lists terms; if there is none, an error is reported."""
@@ -102,7 +230,7 @@ class _Asker:
             if isinstance(literal, ir.Case):
                 return literal
         for literal in waiting:
-            if isinstance(literal, ir.Atom | ir.NegatedAtom):
+            if isinstance(literal, ir.Atom | ir.NegatedAtom) and literal.relation in self.patterns:
                 pattern = self.patterns[literal.relation]
                 shown = ", ".join("bound" if letter == "b" else "free" for letter in pattern)
                 self.problems.append(
@@ -115,11 +243,70 @@ class _Asker:
         return None
 
 
+def _is_ready(literal: ir.BodyLiteral, patterns: Patterns, bound: Collection[str]) -> bool:
+    """Whether a literal can be joined: what it has to be given is bound."""
+    match literal:
+        case ir.Atom(relation=relation, terms=terms):
+            return all(_is_bound(term, bound) for term in _bound(terms, patterns.get(relation, "")))
+        case ir.NegatedAtom(relation=relation, terms=terms):
+            needed = [*_bound(terms, patterns.get(relation, "")), *(t for t in terms if isinstance(t, ir.Variable))]
+            return all(_is_bound(term, bound) for term in needed)
+        case ir.Case(subject=subject):
+            return _is_bound(subject, bound)
+        case ir.ForeignAtom(inputs=inputs, outputs=outputs, is_negated=is_negated):
+            terms = (*inputs, *outputs) if is_negated else inputs
+            return all(_is_bound(term, bound) for term in terms if not isinstance(term, ir.Wildcard))
+        case ir.Reduce():
+            return True
+        case ir.Constraint(condition=condition):
+            return ir.is_bound(condition, bound) or ir.solve_equality(condition, bound) is not None
+        case _:
+            assert_never(literal)
+
+
+def _filters(literal: ir.BodyLiteral, bound: Collection[str]) -> bool:
+    return (
+        isinstance(literal, ir.Constraint) and ir.is_bound(literal.condition, bound) and not can_fail(literal.condition)
+    )
+
+
+def _may_fail(literal: ir.BodyLiteral) -> bool:
+    return isinstance(literal, ir.Constraint) and can_fail(literal.condition)
+
+
+def _shortest(before: Sequence[ir.BodyLiteral], names: set[str], avoid: Collection[str]) -> tuple[ir.BodyLiteral, ...]:
+    """Literals that bind some variables, none too many: what reads a relation in `avoid` goes first, then the last."""
+    kept = list(before)
+    last_first = before[::-1]
+    for literal in sorted(last_first, key=lambda part: not (isinstance(part, ir.Atom) and part.relation in avoid)):
+        rest = [part for part in kept if part is not literal]
+        waiting, bound = _join(rest)
+        if not waiting and names <= bound:
+            kept = rest
+    return tuple(kept)
+
+
+def _is_safe(rule: ir.Rule) -> bool:
+    """Whether the body binds every variable, without being given any."""
+    waiting, bound = _join(rule.body)
+    expressions = (*rule.head, *(() if rule.tag is None else (rule.tag,)))
+    return not waiting and all(variable_names(expression) <= bound for expression in expressions)
+
+
+def _join(literals: Sequence[ir.BodyLiteral]) -> tuple[list[ir.BodyLiteral], set[str]]:
+    """The literals for which the others bind too little, and all variables that get bound."""
+    waiting, bound = list(literals), set[str]()
+    while (literal := next((part for part in waiting if _is_ready(part, {}, bound)), None)) is not None:
+        waiting.remove(literal)
+        _bind(literal, bound)
+    return waiting, bound
+
+
 def _bound(items: Sequence, pattern: str) -> Iterator:
     return (item for item, letter in zip(items, pattern, strict=False) if letter == "b")
 
 
-def _is_bound(term: ir.Term, bound: set[str]) -> bool:
+def _is_bound(term: ir.Term, bound: Collection[str]) -> bool:
     return isinstance(term, ir.Constant) or (isinstance(term, ir.Variable) and term.name in bound)
 
 

@@ -155,7 +155,7 @@ class _JoinPlanner:
                         del self.others[position]
                         return self._generate(position, literal)
                 case ir.Constraint(condition=condition):
-                    if _can_fail(condition) and not risky:
+                    if can_fail(condition) and not risky:
                         continue
                     if variable_names(condition) <= self.bound:
                         del self.others[position]
@@ -193,7 +193,8 @@ def variable_names(expression: ir.Expression) -> frozenset[str]:
     return frozenset(part.name for part in ir.parts(expression) if isinstance(part, ir.Variable))
 
 
-def _can_fail(expression: ir.Expression) -> bool:
+def can_fail(expression: ir.Expression) -> bool:
+    """Whether an expression may raise an error: integers may be divided by zero."""
     return any(
         isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float for part in ir.parts(expression)
     )

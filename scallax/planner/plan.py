@@ -2,28 +2,44 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from operator import itemgetter
 
 from scallax import ir
 from scallax.planner.algebra import DeltaRule, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
-from scallax.planner.demand import ask_for_bindings
+from scallax.planner.demand import automatic_demand, declared_demand
 from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.rewrite import propagate_equalities
 from scallax.planner.samples import lift
-from scallax.planner.strata import needed_relations, stratify
+from scallax.planner.strata import needed_relations, read_relations, stratify
 
 
 def plan(
-    program: ir.Program, outputs: Sequence[str], sampled: Collection[str] = (), with_facts: Collection[str] = ()
+    program: ir.Program,
+    outputs: Sequence[str],
+    *,
+    uses_tags: bool = True,
+    is_ordered: bool = False,
+    demand: bool = True,
+    sampled: Collection[str] = (),
+    with_facts: Collection[str] = (),
 ) -> Plan:
     """The plan that computes `outputs` and what they depend on, and no other relation.
 
-    The whole program is stratified: raises `StratificationError` even for relations that no output needs. Relations in
-    `sampled` have facts for each sample (see `lift`), those in `with_facts` have facts of the program.
+    Of the relations that are no outputs only the tuples are computed that outputs can depend on, as far as constants
+    and declarations tell them; without `demand`, as far as declarations do. With `uses_tags` rules have tags, choices
+    and soft comparisons, and demand leaves their numbering alone; if `is_ordered`, tags on cycles depend on the order
+    in which tuples are found, and it leaves recursive programs alone. The whole program is stratified: raises
+    `StratificationError` even for relations that no output needs.
+
+    Relations in `sampled` have facts for each sample (see `lift`), those in `with_facts` have facts of the program.
     """
     stratify(program)
-    program = enumerate_terms(ask_for_bindings(_restrict(program, outputs)))
+    program = declared_demand(_restrict(program, outputs))
+    program = enumerate_terms(replace(program, rules=tuple(map(propagate_equalities, program.rules))))
+    if demand:
+        program = automatic_demand(program, outputs, uses_tags=uses_tags, is_ordered=is_ordered)
     lifted: frozenset[str] = frozenset()
     if sampled:
         program, lifted = lift(program, sampled, with_facts)
@@ -32,10 +48,18 @@ def plan(
     rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}
     for index, rule in enumerate(program.rules):
         if rule.relation in needed:
-            rules[rule.relation].append((index, propagate_equalities(rule)))
+            rules[rule.relation].append((index, rule))
+    wanted = [each for each in components if needed.issuperset(each)]
+    # What all samples share comes first, in strata of its own.
     return Plan(
         relations=tuple(relation for relation in program.relations if relation.name in needed),
-        strata=tuple(_plan_stratum(component, rules) for component in components if needed.issuperset(component)),
+        strata=tuple(
+            _plan_stratum(component, rules)
+            for component in (
+                *_merge_alike([each for each in wanted if lifted.isdisjoint(each)], rules),
+                *_merge_alike([each for each in wanted if not lifted.isdisjoint(each)], rules),
+            )
+        ),
         derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
         variants=program.variants,
         terms=program.terms,
@@ -50,6 +74,41 @@ def _restrict(program: ir.Program, outputs: Sequence[str]) -> ir.Program:
     needed = needed_relations(program, outputs)
     rules = tuple(rule if rule.relation in needed else replace(rule, body=()) for rule in program.rules)
     return replace(program, rules=rules)
+
+
+def _merge_alike(
+    components: Sequence[tuple[str, ...]], rules: Mapping[str, Sequence[tuple[int, ir.Rule]]]
+) -> list[tuple[str, ...]]:
+    """The components, with relations whose rules join the same two relations in one, where neither needs the other.
+
+    One round then evaluates them, and joins once what they have in common. Relations that are recursive, or whose rules
+    make literals, stay where they are.
+    """
+    merged: list[tuple[str, ...]] = []
+    # The place of each relation among the merged, and the pairs that the movable ones of a place join.
+    places: dict[str, int] = {}
+    joined: dict[int, set[tuple[str, str]]] = {}
+    for component in components:
+        own = [rule for name in component for _, rule in rules[name]]
+        reads = {relation for rule in own for relation in read_relations(rule)}
+        place = len(merged)
+        if reads.isdisjoint(component) and all(rule.tag is None and rule.choice is None for rule in own):
+            pairs = {pair for rule in own for pair in _joined_pairs(rule)}
+            lowest = max((places.get(name, -1) + 1 for name in reads), default=0)
+            place = next((i for i in range(lowest, len(merged)) if not pairs.isdisjoint(joined.get(i, ()))), place)
+            joined.setdefault(place, set()).update(pairs)
+        if place == len(merged):
+            merged.append(component)
+        else:
+            merged[place] += component
+        places.update((name, place) for name in component)
+    return merged
+
+
+def _joined_pairs(rule: ir.Rule) -> set[tuple[str, str]]:
+    """The relations of any two atoms of a body."""
+    names = sorted(literal.relation for literal in rule.body if isinstance(literal, ir.Atom))
+    return set(combinations(names, 2))
 
 
 def _plan_stratum(relations: tuple[str, ...], rules: Mapping[str, Sequence[tuple[int, ir.Rule]]]) -> Stratum:

@@ -1,6 +1,6 @@
 """Strata: relations in an order in which every negated or aggregated relation is complete before it is used."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -27,23 +27,45 @@ def stratify(program: ir.Program) -> tuple[tuple[str, ...], ...]:
     Raises `StratificationError` for every component in which a relation depends on its own negation or aggregate.
     """
     dependencies = _dependencies(program)
+    components, blamed = _negative_cycles(program, dependencies)
+    if blamed:
+        raise StratificationError(
+            *(_report(dependency, dependencies, components[component]) for component, dependency in blamed.items())
+        )
+    return components
+
+
+def find_negative_cycles(program: ir.Program) -> list[tuple[str, ...]]:
+    """The components for which `stratify` raises."""
+    components, blamed = _negative_cycles(program, _dependencies(program))
+    return [components[component] for component in blamed]
+
+
+def _negative_cycles(
+    program: ir.Program, dependencies: Sequence[_Dependency]
+) -> tuple[tuple[tuple[str, ...], ...], dict[int, _Dependency]]:
+    """All components, and by number those that cannot be stratified, with the first dependency to blame."""
     names = [relation.name for relation in program.relations]
-    graph: dict[str, list[str]] = {name: [] for name in names}
+    graph: dict[str, dict[str, None]] = {name: {} for name in names}
     for dependency in dependencies:
-        if dependency.relation not in graph[dependency.head]:
-            graph[dependency.head].append(dependency.relation)
+        graph[dependency.head][dependency.relation] = None
     components = _components(graph)
     position = {name: i for i, component in enumerate(components) for name in component}
-    problems: list[Diagnostic] = []
-    reported: set[int] = set()
+    blamed: dict[int, _Dependency] = {}
     for dependency in dependencies:
         component = position[dependency.head]
-        if dependency.kind and position[dependency.relation] == component and component not in reported:
-            reported.add(component)
-            problems.append(_report(dependency, dependencies, components[component]))
-    if problems:
-        raise StratificationError(*problems)
-    return components
+        if dependency.kind and position[dependency.relation] == component:
+            blamed.setdefault(component, dependency)
+    return components, blamed
+
+
+def is_recursive(program: ir.Program) -> bool:
+    """Whether a relation depends on itself."""
+    dependencies = _dependencies(program)
+    components, _ = _negative_cycles(program, dependencies)
+    return any(len(component) > 1 for component in components) or any(
+        dependency.head == dependency.relation for dependency in dependencies
+    )
 
 
 def needed_relations(program: ir.Program, outputs: Sequence[str]) -> frozenset[str]:
@@ -77,6 +99,11 @@ def _dependencies(program: ir.Program) -> list[_Dependency]:
     return dependencies
 
 
+def read_relations(rule: ir.Rule) -> Iterator[str]:
+    """The relations that a rule reads."""
+    return (relation for literal in rule.body for relation, _ in _reads(literal))
+
+
 def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
     """The relations that a literal reads, each with what it needs of them."""
     match literal:
@@ -93,7 +120,7 @@ def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
             assert_never(literal)
 
 
-def _components(graph: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def _components(graph: Mapping[str, Iterable[str]]) -> tuple[tuple[str, ...], ...]:
     """Tarjan's strongly connected components, successors first; an explicit stack, as chains may be long."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}

@@ -7,6 +7,7 @@ from scallax.errors import Diagnostic, InputError
 from scallax.provenance.base import AbstractProvenance as AbstractProvenance
 from scallax.provenance.base import LiteralTable as LiteralTable
 from scallax.provenance.discrete import Boolean as Boolean
+from scallax.provenance.exact import Exact as Exact
 from scallax.provenance.probability import AddMult as AddMult
 from scallax.provenance.probability import MinMax as MinMax
 from scallax.provenance.proofs import TopKProofs as TopKProofs
@@ -16,9 +17,11 @@ _PROVENANCES: dict[str, Callable[[str, int, bool], AbstractProvenance]] = {
     "bool": lambda name, k, grouped: Boolean(name, uses_tags=True),
     "minmaxprob": lambda name, k, grouped: MinMax(name, keeps_bool_tags=False),
     "addmultprob": lambda name, k, grouped: AddMult(name, keeps_bool_tags=False),
+    "exact": lambda name, k, grouped: Exact(name, keeps_bool_tags=False),
     "topkproofs": lambda name, k, grouped: TopKProofs(name, k, grouped, keeps_bool_tags=False),
     "diffminmaxprob": lambda name, k, grouped: MinMax(name, keeps_bool_tags=True),
     "diffaddmultprob": lambda name, k, grouped: AddMult(name, keeps_bool_tags=True),
+    "diffexact": lambda name, k, grouped: Exact(name, keeps_bool_tags=True),
     "difftopkproofs": lambda name, k, grouped: TopKProofs(name, k, grouped, keeps_bool_tags=True),
 }
 
@@ -32,7 +35,8 @@ def resolve_provenance(name: str, *, k: int = 3, wmc_with_disjunctions: bool = F
     """The provenance of a name, equal by value for equal arguments.
 
     `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable.
-    Both matter to proofs only. Raises `InputError` for a name that is not in the table or a `k` out of range.
+    Both matter to proofs only: `exact` keeps all proofs and always counts groups so. Raises `InputError` for a name
+    that is not in the table or a `k` out of range.
     """
     if name not in _PROVENANCES:
         near = difflib.get_close_matches(str(name), _PROVENANCES, n=1)

@@ -53,9 +53,24 @@ class AbstractProvenance(ABC):
         """Whether mutual exclusion matters; then an untagged member of a group has probability 1, not certainty."""
 
     @property
+    def counts_groups(self) -> bool:
+        """Whether a group is one multi-valued variable; if not, its members are independent where they do not meet."""
+        return False
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether derivations are compiled to a circuit of disjoint sums and independent products first."""
+        return False
+
+    @property
     @abstractmethod
     def is_discrete(self) -> bool:
         """Whether outputs are bool rather than numbers."""
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether tags on a cycle depend on the order in which tuples were found, as those do that leave proofs out."""
+        return True
 
     @property
     @abstractmethod

@@ -26,6 +26,10 @@ class Boolean(AbstractProvenance):
         return True
 
     @property
+    def is_ordered(self) -> bool:
+        return False
+
+    @property
     def has_tag_gradient(self) -> bool:
         return False
 

@@ -12,7 +12,7 @@ from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
 
-def _leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves batch"]:
+def leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves batch"]:
     """`zero`, 1 and the literals' probabilities, `zero` where absent."""
     p = jnp.where(literals.present, literals.probabilities, zero)
     return jnp.concatenate([batch_constant(p, (1,), zero), batch_constant(p, (1,), 1), p])
@@ -39,6 +39,10 @@ class AddMult(AbstractProvenance):
         return False
 
     @property
+    def is_ordered(self) -> bool:
+        return False
+
+    @property
     def has_tag_gradient(self) -> bool:
         return True
 
@@ -50,7 +54,7 @@ class AddMult(AbstractProvenance):
         return number_prior(tag, self.keeps_bool_tags)
 
     def leaf_tags(self, literals: LiteralTable) -> Float[Array, "leaves batch"]:
-        return _leaf_values(literals, 0.0)
+        return leaf_values(literals, 0.0)
 
     @property
     def block_rows(self):
@@ -109,6 +113,10 @@ class MinMax(AbstractProvenance):
         return False
 
     @property
+    def is_ordered(self) -> bool:
+        return False
+
+    @property
     def has_tag_gradient(self) -> bool:
         return False
 
@@ -123,7 +131,7 @@ class MinMax(AbstractProvenance):
         num_literals = literals.probabilities.shape[0]
         origin = jnp.pad(1 + jnp.arange(num_literals, dtype=jnp.int32), (2, 0))
         none = batch_constant(literals.probabilities, origin.shape, 0, jnp.int32)
-        return DecidingLiteral(_leaf_values(literals, -jnp.inf), none + origin[:, None])
+        return DecidingLiteral(leaf_values(literals, -jnp.inf), none + origin[:, None])
 
     @property
     def block_rows(self):

@@ -43,6 +43,10 @@ class TopKProofs(AbstractProvenance):
         return True
 
     @property
+    def counts_groups(self) -> bool:
+        return self.grouped
+
+    @property
     def is_discrete(self) -> bool:
         return False
 

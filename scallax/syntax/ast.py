@@ -419,15 +419,18 @@ class Program:
 
 def walk(node: object) -> Iterator[object]:
     """The node and all nodes below it, in the order of the text."""
-    if isinstance(node, tuple):
-        for part in node:
-            yield from walk(part)
-    elif is_dataclass(node):
-        yield node
-        for name in _part_names(type(node)):
-            yield from walk(getattr(node, name))
+    # A stack: generators in each other cost as much as the tree is deep.
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, tuple):
+            stack.extend(reversed(node))
+        elif (names := _part_names(type(node))) is not None:
+            yield node
+            stack.extend([getattr(node, name) for name in names])
 
 
 @cache
-def _part_names(kind: type) -> tuple[str, ...]:
-    return tuple(part.name for part in fields(kind) if part.name != "span")
+def _part_names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a node's class in reverse order, without its place; None for what is no node."""
+    return tuple(part.name for part in reversed(fields(kind)) if part.name != "span") if is_dataclass(kind) else None

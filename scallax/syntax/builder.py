@@ -36,9 +36,8 @@ class _Builder:
         if isinstance(part, Token):
             start = part.start_pos or 0
             return Span(self.source, start, start + len(part))
-        if part.meta.empty:
-            return Span(self.source, 0, 0)
-        return Span(self.source, part.meta.start_pos, part.meta.end_pos)
+        meta = part.meta
+        return Span(self.source, 0, 0) if meta.empty else Span(self.source, meta.start_pos, meta.end_pos)
 
     def error(self, message: str, part: _Node, hint: str | None = None) -> ParseError:
         return ParseError(Diagnostic(message, self.span(part), hint))
@@ -180,20 +179,25 @@ class _Builder:
         (braces,) = tree.children if tree.data == "head" else (tree,)
         parts = _parts(braces)
         if not parts:
-            raise self.error("a rule without a head", tree)
+            raise self.error("a rule without a head", tree, "write `rel p(x) = …`")
         heads = []
         for part in parts:
             tag, head = part.children
             if tag is not None:
-                raise self.error("an alternative of a head has no tag of its own", tag)
+                hint = "the tag of a rule stands before its heads: `rel 0.5::{…} = …`"
+                raise self.error("an alternative of a head has no tag of its own", tag, hint)
             heads.append(self.atom(head, "a head"))
         return tuple(heads), _DISJUNCTIVE if braces.data == "exclusive_braces" else _CONJUNCTIVE
 
     def atom(self, tree: _Node, what: str) -> ast.Application:
-        atom = self.expression(tree)
-        if isinstance(atom, ast.Application):
-            return atom
-        raise self.error(f"{what} is a relation with arguments", tree, "write `p(1, 2)`")
+        if tree.data in _EXPRESSIONS or tree.data == "application":
+            atom = self.expression(tree)
+            if isinstance(atom, ast.Application):
+                return atom
+        hint = "write `p(1, 2)`"
+        if tree.data == "binary":
+            hint = "write `=` or `:-` between the head of a rule and its body"
+        raise self.error(f"{what} is a relation with arguments", tree, hint)
 
     def element(self, tree: _Node) -> ast.Element:
         tag, values = tree.children
@@ -237,7 +241,7 @@ class _Builder:
             case "application" if parts[0] in ("exists", "forall"):
                 aggregate = self.aggregate(tree)
                 if aggregate is None:
-                    raise self.error(f"`{parts[0]}` of nothing", tree)
+                    raise self.error(f"`{parts[0]}` of nothing", tree, f"write `{parts[0]}(x: …)`")
                 return ast.Quantified(aggregate, span)
             case "range":
                 name, start, dots, stop = parts
@@ -270,7 +274,7 @@ class _Builder:
 
     def variable_name(self, tree: _Node, what: str) -> str:
         if tree.data != "name":
-            raise self.error(f"{what} is a name", tree)
+            raise self.error(f"{what} is a name", tree, "name it, and say in an equality what it shall be")
         return str(tree.children[0])
 
     def aggregate(self, tree: _Node) -> ast.Aggregate | None:
@@ -366,6 +370,8 @@ class _Builder:
                 return (ast.Call if tree.data == "call" else ast.New)(str(parts[0]), arguments, span)
             case _:
                 hint = "formulas stand in the body of a rule, not inside expressions or arguments"
+                if tree.data == "application":
+                    hint = f"bind the result of `{parts[0]}` to a variable, `n := {parts[0]}(…)`, and use that"
                 raise self.error("expected an expression, found a formula", tree, hint)
 
     def unary(self, tree: _Node) -> ast.Expression:

@@ -1,7 +1,7 @@
 """From text to syntax tree: tokens, items, and errors with their place."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -12,6 +12,7 @@ from scallax.errors import Diagnostic, ParseError
 from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.builder import build_item
+from scallax.syntax.tables import Tables
 
 _ITEM_STARTS = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "IMPORT", "EXTERN", "AT"})
 
@@ -32,6 +33,8 @@ _WORDS = {
 _WORD_LIST = re.compile(r"([a-z]+|\([a-z|]+\))\(\?!.*\)")
 # Never what is expected: it is a comparison's sign until a whole list of parameters was seen.
 _RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
+# Halves of UTF-16 pairs, which Python's texts may hold alone, and UTF-8 may not.
+_SURROGATES = re.compile("[\ud800-\udfff]+")
 # Levels of a tree that may lie in each other: the passes over it recurse, and Python's stack is not endless. A sum has
 # a level for each term, parentheses have two.
 _MAX_DEPTH = 200
@@ -43,6 +46,11 @@ def parse(source: Source) -> ast.Program:
     """The items of a source in order. Raises `ParseError` with the first problem of every item that has one."""
     items: list[ast.Item] = []
     problems: list[Diagnostic] = []
+    for found in _SURROGATES.finditer(source.text):
+        span = Span(source, found.start(), found.end())
+        problems.append(Diagnostic("half of a surrogate pair is no character", span, "decode the text as UTF-8"))
+    if problems:
+        raise ParseError(*problems)
     for tokens in _split_items(_lark().lex(source.text)):
         # Items are independent: one that is no item says nothing about the next.
         try:
@@ -95,7 +103,9 @@ class _ParameterLists:
     def process(self, stream: Iterable[Token]) -> Iterator[Token]:
         tokens = list(stream)
         for start in range(1, len(tokens)):
-            if tokens[start] == "<" and (end := _parameters_end(tokens, start)) is not None:
+            if tokens[start].type != "COMPARISON" or tokens[start] != "<":
+                continue
+            if (end := _parameters_end(tokens, start)) is not None:
                 tokens[start] = Token.new_borrow_pos("PARAMETERS_OPEN", tokens[start].value, tokens[start])
                 tokens[end] = Token.new_borrow_pos("PARAMETERS_CLOSE", tokens[end].value, tokens[end])
         return iter(tokens)
@@ -134,10 +144,14 @@ def _lark() -> Lark:
         start="item",
         parser="lalr",
         lexer="basic",
-        propagate_positions=True,
         maybe_placeholders=True,
         postlex=_ParameterLists(),
     )
+
+
+@cache
+def _tables() -> Tables:
+    return Tables(_lark())
 
 
 def _split_items(tokens: Iterable[Token]) -> Iterator[list[Token]]:
@@ -157,6 +171,10 @@ def _split_items(tokens: Iterable[Token]) -> Iterator[list[Token]]:
 
 
 def _parse_item(source: Source, tokens: Sequence[Token]) -> Tree:
+    tree = _tables().parse(tokens)
+    if tree is not None:
+        return tree
+    # Lark tells what it expected.
     parser = _lark().parse_interactive()
     try:
         for token in tokens:
@@ -164,7 +182,7 @@ def _parse_item(source: Source, tokens: Sequence[Token]) -> Tree:
         return parser.feed_eof(tokens[-1])
     except UnexpectedToken as error:
         # A user's mistake, and lark's way to report it.
-        raise ParseError(_explain(source, error, tokens)) from None
+        raise ParseError(_explain(source, error.token, parser.accepts(), tokens)) from None
 
 
 def _check_depth(source: Source, tree: Tree) -> None:
@@ -179,28 +197,111 @@ def _check_depth(source: Source, tree: Tree) -> None:
     raise ParseError(Diagnostic("this is nested too deep", Span(source, place.start_pos, place.end_pos), hint))
 
 
-def _explain(source: Source, error: UnexpectedToken, tokens: Sequence[Token]) -> Diagnostic:
-    token = error.token
-    expected = error.accepts or error.expected
+def _explain(source: Source, token: Token, expected: Collection[str], tokens: Sequence[Token]) -> Diagnostic:
     if token.type == "$END":
         end = tokens[-1].end_pos or 0
         span = Span(source, max(end - 1, 0), end)
         return Diagnostic("the item ends too early", span, _expectation(expected))
     start = token.start_pos or 0
     span = Span(source, start, start + len(token))
+    place = next(i for i, other in enumerate(tokens) if other is token)
+    before = tokens[place - 1] if place else None
+    after = tokens[place + 1] if place + 1 < len(tokens) else None
     match token.type:
         case "UNCLOSED_STRING":
             return Diagnostic("the string is never closed", span, 'end it with `"`')
         case "UNCLOSED_COMMENT":
             return Diagnostic("the comment is never closed", span, "end it with `*/`")
-        case "UNKNOWN":
-            return Diagnostic(f"`{token}` is no part of the language", span)
+        case "UNKNOWN" if not _is_number_part(before, token, after):
+            return Diagnostic(f"`{token}` is no part of the language", span, _unknown_hint(token, after))
         case "SEMICOLON" if "$END" in expected:
-            return Diagnostic("unexpected `;`", span, "items end without a sign: remove it")
-    if token is tokens[0]:
+            return Diagnostic("unexpected `;`", span, _NO_END)
+    if _is_number_part(before, token, after):
+        is_number = before is not None and before.type in _NUMBERS and before.end_pos == start
+        found = _NUMBER_LIKE.match(source.text, start - len(before) if is_number and before is not None else start)
+        assert found is not None
+        span = Span(source, found.start(), found.end())
+        hint = "integers are digits, floats are written `0.5` or `1.5e-3`"
+        return Diagnostic(f"`{found[0]}` is no number", span, hint)
+    hint = _hint(before, token, expected)
+    if hint is None and place == 0:
         hint = "an item starts with `rel`, `type`, `const`, `query`, `import` or an attribute"
-        return Diagnostic(f"unexpected `{token}`", span, hint)
-    return Diagnostic(f"unexpected `{token}`", span, _expectation(expected))
+    return Diagnostic(
+        f"unexpected `{token}`", span, hint or _expectation(expected) or _separator(before, token, expected)
+    )
+
+
+_NUMBERS = ("INTEGER", "FLOAT")
+_NUMBER_LIKE = re.compile(r"[0-9.]+[0-9A-Za-z_.]*")
+_NO_END = "items end without a sign: remove it"
+_UNKNOWN_HINTS = {
+    "'": "a char is one character in single quotes, a string is in double quotes",
+    "#": "comments start with `//`",
+    "&": "write `and` between atoms, `&&` between bools",
+    "“": 'strings are in straight quotes: `"`',
+    "”": 'strings are in straight quotes: `"`',
+}
+
+
+def _unknown_hint(token: Token, after: Token | None) -> str | None:
+    if token == "." and after is None:
+        return _NO_END
+    if token.isalpha():
+        return "names are of the letters `a` to `z` and `A` to `Z`, digits and `_`"
+    return _UNKNOWN_HINTS.get(token)
+
+
+def _is_number_part(before: Token | None, token: Token, after: Token | None) -> bool:
+    """Whether a token continues what looks like a number: `1.`, `.5`, `1e5`, `1_000`, `0x10`."""
+    follows = before is not None and before.type in _NUMBERS and before.end_pos == token.start_pos
+    if token == "." and before is not None and before.type != "RANGE":
+        leads = after is not None and after.type == "INTEGER" and after.start_pos == token.end_pos
+        return leads or (follows and after is not None)
+    return follows and (token.type == "NAME" or token == "_")
+
+
+def _hint(before: Token | None, token: Token, expected: Collection[str]) -> str | None:
+    """What to do about a token that is written in other languages, or often by mistake."""
+    touches = before is not None and before.end_pos == token.start_pos
+    match token.type:
+        case "COMPARISON" if touches and before == "=" and token in ("<", ">"):
+            return f"write `{token}=`"
+        case "COMPARISON" if touches and before == "<" and token == ">":
+            return "write `!=`"
+        case "COMPARISON":
+            return "comparisons do not chain: join two of them by `and`"
+        case "COMMA" if "$END" in expected:
+            return "join several heads by `and`; write `rel` before each fact"
+        case "IF":
+            return "put the `if … then … else …` in parentheses"
+        case "VBAR":
+            return "write `or` between atoms, `||` between bools"
+        case "LSQB" if before == "in":
+            return "a range is `x in 0..10`; other values are those of a relation: `r(x)`"
+        case "LSQB" if before == "=":
+            return "facts are in braces: `{1, 2}`"
+        case "NAME" if touches and before == "_":
+            return "a name starts with a letter"
+        case "NAME" if before is not None and before.type == "QUANTIFIER":
+            return f"write `{before}(x: …)`"
+    is_word = token.type == "PRIMITIVE" or (token.isalpha() and token.type != "NAME")
+    # Between operands such a word is out of place, but not as a name.
+    is_name = token not in _INFIX_WORDS or (before is not None and before.type in _ITEM_STARTS)
+    if "NAME" in expected and is_word and is_name:
+        kind = "a type" if token.type == "PRIMITIVE" else "a word of the language"
+        return f"`{token}` is {kind}, and no name"
+    return None
+
+
+def _separator(before: Token | None, token: Token, expected: Collection[str]) -> str | None:
+    """A hint at a comma that may be missing between two tokens that end and start a part."""
+    ends = before is not None and (before.type in _PART_ENDS or before in (")", "}"))
+    starts = token.type in _PART_ENDS or token in ("(", "not", "~", "$", "new", "exists", "forall")
+    return "a `,` may be missing before it" if "COMMA" in expected and ends and starts else None
+
+
+_INFIX_WORDS = frozenset({"and", "or", "implies", "where", "then", "else", "in", "is", "as"})
+_PART_ENDS = frozenset({"NAME", "INTEGER", "FLOAT", "STRING", "CHAR", "TRUTH", "SYMBOL", "DATETIME", "DURATION"})
 
 
 def _expectation(terminals: Iterable[str]) -> str | None:

@@ -16,7 +16,7 @@ def print_program(program: ast.Program) -> str:
 
 
 def print_expression(expression: ast.Expression) -> str:
-    """The expression; whatever has an operator stands in parentheses, as in the names of atom queries."""
+    """The expression; whatever has an operator stands in parentheses."""
     match expression:
         case ast.Literal():
             return _literal(expression)

@@ -1,0 +1,235 @@
+"""Proofs for people: which facts entail a tuple, by which rules, and how likely each proof is."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from scallax import ir
+from scallax.drawing import Node, draw_trees
+from scallax.errors import InputError
+from scallax.grounding.conjunction import NO_RULE
+from scallax.grounding.derivations import ONE, literal_operand, operand_literal
+from scallax.grounding.fixpoint import Grounding
+from scallax.grounding.search import Search, Support, Tree
+from scallax.mappings import show_tuple
+from scallax.source import Span
+from scallax.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class ProofFact:
+    """A fact that a proof rests on, or, `is_negated`, one that must not hold.
+
+    `probability` is the fact's, None for a certain one. `relation` and `values` are those of the tuple; for the random
+    choice of a tagged rule they are those that the rule derives with it, and `rule` is its place in the program.
+    """
+
+    relation: str
+    values: tuple[Value, ...]
+    is_negated: bool
+    probability: float | None
+    rule: str | None = None
+
+    def __str__(self) -> str:
+        shown = f"{self.relation}{show_tuple(self.values)}"
+        rule = "" if self.rule is None else f", the choice of the rule at {self.rule}"
+        tag = "" if self.probability is None else f"{self.probability:.6g}::"
+        return f"{'not ' if self.is_negated else ''}{tag}{shown}{rule}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a proof: a tuple, or fact, by the rule at `rule` (None for a fact), from the steps below it."""
+
+    text: str
+    rule: str | None
+    steps: tuple["Step", ...]
+
+    def lines(self, indent: str = "") -> Iterator[str]:
+        """The step and those below it as lines of text."""
+        place = "" if self.rule is None else f"    by the rule at {self.rule}"
+        yield f"{indent}{self.text}{place}"
+        for step in self.steps:
+            yield from step.lines(indent + "  ")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A set of facts that entails a tuple; none can be left out.
+
+    `weight` is the probability that all of them hold if they are independent; `tree` says how they do it.
+    """
+
+    weight: float
+    facts: tuple[ProofFact, ...]
+    tree: Step
+
+    def __str__(self) -> str:
+        return f"proof of weight {self.weight:.6g}\n" + "\n".join(self.tree.lines("  "))
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The best proofs of a tuple, the likeliest first; prints as text, and shows as a picture in notebooks.
+
+    `value` is the tuple's value under the reasoner's provenance (a bool if it is discrete). No proofs: nothing
+    derives the tuple.
+    """
+
+    relation: str
+    values: tuple[Value, ...]
+    value: float | bool
+    proofs: tuple[Proof, ...]
+
+    def __str__(self) -> str:
+        head = f"{self.relation}{show_tuple(self.values)}: {_show_value(self.value)}"
+        return "\n\n".join([head, *map(str, self.proofs)] if self.proofs else [f"{head}, no proof"])
+
+    def to_dot(self) -> str:
+        """The proofs as one graph in Graphviz's language, a cluster each."""
+        lines = ["digraph proofs {", "  rankdir=BT;", "  node [shape=box, style=rounded];"]
+        for number, proof in enumerate(self.proofs):
+            lines += [f"  subgraph cluster_{number} {{", f"    label={_quote(f'weight {proof.weight:.6g}')};"]
+            lines += [f"    {line}" for line in _dot_lines(proof.tree, f"n{number}")]
+            lines.append("  }")
+        return "\n".join([*lines, "}"])
+
+    def draw(self, path: str | Path) -> None:
+        """Writes a picture of the proofs, PNG, SVG or PDF by the name's ending; needs Matplotlib (`scallax[draw]`)."""
+        path = Path(path)
+        if path.suffix not in (".png", ".svg", ".pdf"):
+            raise InputError(f"`{path}`: a picture is a file that ends in .png, .svg or .pdf")
+        draw_trees(self._pictures(), path, path.suffix[1:])
+
+    def _pictures(self) -> list[tuple[str, Node]]:
+        return [(f"weight {proof.weight:.6g}", _picture(proof.tree)) for proof in self.proofs]
+
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows, if Matplotlib is there; else it shows the text."""
+        if not self.proofs:
+            return None
+        picture = io.StringIO()
+        try:
+            draw_trees(self._pictures(), picture, "svg")
+        except InputError:  # Matplotlib is not installed
+            return None
+        return picture.getvalue()
+
+
+def explain_tuple(
+    program: ir.Program,
+    grounding: Grounding,
+    relation: str,
+    values: tuple[Value, ...],
+    probabilities: np.ndarray,
+    *,
+    value: float | bool,
+    respects_groups: bool,
+    k: int,
+) -> Explanation:
+    """The `k` best proofs of a tuple in a grounding whose certain tuples keep their derivations.
+
+    `probabilities` float64 `[literals]` are those of its literals.
+    """
+    operand = int(grounding.operands(relation, [values])[0])
+    groups = grounding.literals.group if respects_groups else np.full(len(grounding.literals), -1)
+    search = Search(
+        grounding.derivations, grounding.rules, probabilities, groups, counts_facts=not len(grounding.literals)
+    )
+    names = _Names(program, grounding, probabilities)
+    supports = [support for support in search.find(operand, k) if support.weight != 0]
+    return Explanation(relation, values, value, tuple(names.proof(operand, support) for support in supports))
+
+
+class _Names:
+    """What operands of a grounding are called."""
+
+    def __init__(self, program: ir.Program, grounding: Grounding, probabilities: np.ndarray):
+        self._spans = [rule.span for rule in program.rules]
+        self._probabilities = probabilities
+        self._tuples: dict[int, tuple[str, tuple[Value, ...]]] = {}
+        self._hidden = {relation.name for relation in program.relations if relation.hidden or "#" in relation.name}
+        for name, relation in grounding.relations.items():
+            operands = grounding.operands(name)
+            for operand, values in zip(operands.tolist(), grounding.tuples(name), strict=True):
+                if operand != ONE or relation.schema.constructor is None:
+                    self._tuples[operand] = (name, values)
+        # What a literal that is no tuple's only one, or the conjunction of some operands, is used for first.
+        derivations = grounding.derivations
+        self._users: dict[int, tuple[int, int]] = {}
+        for operands in (derivations.left, derivations.right):
+            for row, operand in enumerate(operands.tolist()):
+                if operand not in self._tuples:
+                    self._users.setdefault(operand, (int(derivations.head[row]), int(grounding.rules[row])))
+
+    def proof(self, operand: int, support: Support) -> Proof:
+        """A proof with everything named."""
+        facts = [
+            self._fact(literal)
+            for literal in sorted(support.literals, key=lambda literal: literal if literal >= 0 else ~literal)
+        ]
+        facts += [ProofFact(*self._tuples[node], False, None) for node in sorted(support.facts) if self._is_shown(node)]
+        steps = [step for tree in support.tree for step in self._steps(tree)]
+        if len(steps) == 1:
+            return Proof(support.weight, tuple(facts), steps[0])
+        relation, values = self._tuples[operand]
+        return Proof(support.weight, tuple(facts), Step(f"{relation}{show_tuple(values)}", None, tuple(steps)))
+
+    def _is_shown(self, operand: int) -> bool:
+        return operand in self._tuples and self._tuples[operand][0] not in self._hidden
+
+    def _fact(self, literal: int) -> ProofFact:
+        is_negated = literal < 0
+        index = ~literal if is_negated else literal
+        operand = int(literal_operand(index))
+        probability = float(self._probabilities[index])
+        if operand in self._tuples:
+            return ProofFact(*self._tuples[operand], is_negated, probability)
+        head, rule = self._users[operand]
+        while head not in self._tuples:
+            head, _ = self._users[head]
+        return ProofFact(*self._tuples[head], is_negated, probability, self._place(rule))
+
+    def _place(self, rule: int) -> str | None:
+        span: Span | None = self._spans[rule] if rule >= 0 else None
+        if span is None:
+            return None
+        line, column = span.source.position(span.start)
+        return f"{span.source.name}:{line}:{column}"
+
+    def _steps(self, tree: Tree) -> list[Step]:
+        """The step of a tree; instead of a hidden tuple, or of an intermediate one, those below it."""
+        below = tuple(step for child in tree.children for step in self._steps(child))
+        if tree.operand < ONE:
+            literal = int(operand_literal(tree.operand))
+            return [Step(str(self._fact(~literal if tree.negated else literal)), None, below)]
+        if not self._is_shown(tree.operand) or (tree.rule == NO_RULE and below and not tree.negated):
+            return list(below)
+        relation, values = self._tuples[tree.operand]
+        text = f"{'not ' if tree.negated else ''}{relation}{show_tuple(values)}"
+        return [Step(text, self._place(tree.rule), below)]
+
+
+def _show_value(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:.6g}"
+
+
+def _picture(step: Step) -> Node:
+    label = step.text if step.rule is None else f"{step.text}\n{step.rule}"
+    return Node(label, tuple(map(_picture, step.steps)))
+
+
+def _dot_lines(step: Step, name: str) -> Iterator[str]:
+    label = step.text if step.rule is None else f"{step.text}\n{step.rule}"
+    yield f"{name} [label={_quote(label)}];"
+    for number, child in enumerate(step.steps):
+        yield from _dot_lines(child, f"{name}_{number}")
+        yield f"{name}_{number} -> {name};"
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,76 @@
+"""Exact probabilities: sum and product over a circuit in which they are those of probabilities."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.probability import leaf_values, number_prior
+
+
+@dataclass(frozen=True)
+class Exact(AbstractProvenance):
+    """Sum and product, `1 - p` for not, of a compiled circuit: sums are disjoint and products are independent.
+
+    Values are polynomials of degree 1 in each probability, without a division or a clamp, also for numbers outside
+    [0, 1]; their derivatives `P(F | fact) - P(F | not fact)` are as exact. An absent fact has the probability 0.
+    """
+
+    name: str
+    keeps_bool_tags: bool
+    uses_tags: bool = True
+
+    @property
+    def respects_groups(self) -> bool:
+        return True
+
+    @property
+    def counts_groups(self) -> bool:
+        return True
+
+    @property
+    def is_compiled(self) -> bool:
+        return True
+
+    @property
+    def is_discrete(self) -> bool:
+        return False
+
+    @property
+    def has_tag_gradient(self) -> bool:
+        return True
+
+    @property
+    def is_idempotent(self) -> bool:
+        return False
+
+    def prior(self, tag: float | bool) -> float | None:
+        return number_prior(tag, self.keeps_bool_tags)
+
+    def leaf_tags(self, literals: LiteralTable) -> Float[Array, "leaves batch"]:
+        return leaf_values(literals, 0.0)
+
+    @property
+    def block_rows(self):
+        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.25
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if kind == COMPLEMENT:
+            return 1 - left[0]
+        return total + sum(a * b for a, b in zip(left, right, strict=True))
+
+    def head_cotangent(self, total, heads, complement, cyclic):
+        return jnp.where(complement, -total, total)
+
+    def differs(self, old, new) -> Bool[Array, ""]:
+        # A circuit has no cycle.
+        return jnp.zeros((), bool)
+
+    def recover(self, tags, literals):
+        return tags

@@ -1,0 +1,291 @@
+"""Exact inference against all possible worlds, and what a compilation is refused for."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scallax.compilation import compile_circuit
+from scallax.diagrams import CompilationLimits
+from scallax.engine import analyse_program
+from scallax.errors import UnsupportedError
+from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
+from scallax.mappings import InputMapping
+from scallax.reasoner import Reasoner
+from scallax.source import Source
+from tests.compilations import counted_compilations
+from tests.test_conformance import CASES, check_run
+from tests.uncertain_programs import KnownProgram, known_program
+from tests.worlds import Choice, PossibleWorlds, datalog_in_worlds
+
+# Programs of one text, which is compiled once.
+BLOCK = 50
+
+
+def reasoner_of(known: list[KnownProgram]) -> Reasoner:
+    """All programs side by side."""
+    mappings: dict[str, InputMapping] = {}
+    for each in known:
+        mappings |= {name: InputMapping(tuples) for name, tuples in each.program.independent.items()}
+        mappings |= {name: InputMapping(tuples, disjunctive=True) for name, tuples in each.program.exclusive.items()}
+    return Reasoner(
+        "".join(each.program.text for each in known),
+        provenance="diffexact",
+        input_mappings=mappings,
+        output_mappings=dict.fromkeys(name for each in known for name in each.program.derived),
+    )
+
+
+def check(block: int, dtype: type, tolerance: float) -> None:
+    """Values and gradients of a block of random programs are those of the worlds."""
+    seeds = range(block * BLOCK, (block + 1) * BLOCK)
+    known = [known_program(np.random.default_rng(seed), number, dtype) for number, seed in enumerate(seeds)]
+    reasoner = reasoner_of(known)
+    owner = {name: each for each in known for name in each.program.derived}
+    expected, cotangent = [], []
+    weights = np.random.default_rng(block)
+    gradients = {name: np.zeros(values.shape) for each in known for name, values in each.inputs.items()}
+    sizes = {name: np.zeros(values.shape) for name, values in gradients.items()}
+    for output in reasoner.outputs:
+        each = owner[output.relation]
+        absent = set(each.tuples[output.relation]) - set(output.tuples)
+        assert not any(each.tuples[output.relation][values] for values in absent)
+        for values in output.tuples:
+            worlds = each.tuples[output.relation].get(values, 0)
+            expected.append(each.worlds.probability(worlds))
+            cotangent.append(weights.uniform(0.5, 1.5))
+            derivatives = each.worlds.derivatives(worlds)
+            start = dict.fromkeys(each.inputs, 0)
+            for choice, derivative in zip(each.worlds.choices, derivatives, strict=True):
+                name, count = choice.facts[0][0], len(choice.facts)
+                if name in start:
+                    place = slice(start[name], start[name] + count)
+                    gradients[name][place] += cotangent[-1] * derivative
+                    sizes[name][place] += cotangent[-1] * np.abs(derivative)
+                    start[name] += count
+    arrays = reasoner.order({name: p[None] for each in known for name, p in each.inputs.items()})
+    values, residuals = reasoner.forward(arrays)
+    assert values.dtype == dtype
+    np.testing.assert_allclose(values[0], expected, rtol=tolerance, atol=1e-2 * tolerance)
+    pulled, _ = reasoner.pull_back(arrays, residuals, jnp.asarray(np.array(cotangent)[None].astype(dtype)))
+    for name, actual in zip(reasoner.input_relations, pulled, strict=True):
+        # Derivatives of either sign cancel.
+        assert (np.abs(np.asarray(actual)[0] - gradients[name]) <= tolerance * (1 + sizes[name])).all(), name
+
+
+def test_float32_values_and_gradients_are_those_of_the_worlds():
+    # 16 roundings of half an epsilon each.
+    check(0, np.float32, 1e-6)
+
+
+def test_float64_values_and_gradients_are_those_of_the_worlds():
+    with jax.enable_x64(True):
+        check(1, np.float64, 1e-12)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("block", range(2, 22))
+def test_values_and_gradients_of_many_programs(block: int):
+    dtype = np.float32 if block % 2 else np.float64
+    with jax.enable_x64(dtype is np.float64):
+        check(block, dtype, 1e-6 if dtype is np.float32 else 1e-12)
+
+
+WARM = """
+    rel warm() = c("red") or c("orange")
+    rel both() = c("red"), c("orange")
+    rel none() = not c(_)
+    rel other() = c("blue"), not c("red")
+"""
+COLORS = ["red", "orange", "blue"]
+
+
+def colors(**options) -> Reasoner:
+    mapping = InputMapping(COLORS, disjunctive=True, retain_k=options.pop("retain_k", None))
+    outputs = {"warm": (), "both": (), "none": (), "other": ()}
+    return Reasoner(WARM, provenance="exact", input_mappings={"c": mapping}, output_mappings=outputs, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"wmc_with_disjunctions": True}, {"k": 1}])
+def test_a_group_is_one_variable(options: dict):
+    found = colors(**options)(c=np.array([[0.5, 0.25, 0.125], [0.5, 0.25, 0.25], [0, 0, 0], [0, 1, 0]], np.float32))
+    np.testing.assert_array_equal(found["warm"], [0.75, 0.75, 0, 1])
+    np.testing.assert_array_equal(found["both"], [0, 0, 0, 0])
+    np.testing.assert_array_equal(found["none"], [0.125, 0, 1, 0])
+    np.testing.assert_array_equal(found["other"], [0.125, 0.25, 0, 0])
+
+
+@pytest.mark.parametrize("p", [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.25, 0.25, 0.5]])
+def test_derivatives_of_a_group_are_constant(p: list[float]):
+    gradient = jax.jacobian(lambda p: jnp.stack([v[0] for v in colors()(c=p[None]).values()]))(jnp.asarray(p))
+    np.testing.assert_array_equal(gradient, [[1, 1, 0], [0, 0, 0], [-1, -1, -1], [0, 0, 1]])
+
+
+def test_what_is_not_kept_of_a_group_is_left_to_none():
+    p = jnp.asarray([[0.5, 0.125, 0.25]])
+    values, gradient = jax.value_and_grad(lambda p: colors(retain_k=1)(c=p)["none"][0])(p)
+    assert values == 0.5
+    np.testing.assert_array_equal(gradient, [[-1, 0, 0]])
+    np.testing.assert_array_equal(colors(retain_k=1)(c=p)["warm"], [0.5])
+
+
+def test_what_is_not_kept_does_not_hold():
+    reasoner = Reasoner(
+        "rel out(x) = f(x, _)\nrel neither() = not f(0, 1), not f(1, 0)",
+        provenance="exact",
+        input_mappings={"f": InputMapping([(0, 1), (0, 2), (1, 0)], retain_threshold=0.3)},
+        output_mappings={"out": [0, 1], "neither": ()},
+    )
+    found = reasoner(f=np.array([[0.25, 0.5, 0.75]], np.float32))
+    np.testing.assert_array_equal(found["out"], [[0.5, 0.75]])
+    np.testing.assert_array_equal(found["neither"], [0.25])
+
+
+def test_alternatives_of_heads_are_equally_likely():
+    program = "rel 0.5::v(1)\nrel {on(x); off(x)} = v(x)\nrel either(x) = on(x) or off(x)\nquery either\nquery on"
+    found = Reasoner(program, provenance="exact")()
+    assert (found["either"][1][0, 0], found["on"][1][0, 0]) == (0.5, 0.25)
+
+
+def test_logits_of_facts_sets_and_rules_have_the_gradients_of_the_worlds():
+    facts, rules = [("f", (0, 1)), ("f", (1, 2)), ("f", (2, 0))], [("coin", (x,)) for x in range(3)]
+    body = "rel reached(y) = reached(x), f(x, y)\n"
+    reasoner = Reasoner(
+        "rel c = {0.25::0; 0.5::1; 0.125::2}\nrel f = {0.5::(0, 1), 0.25::(1, 2), 0.75::(2, 0)}\n"
+        f"rel 0.375::reached(x) = c(x)\n{body}",
+        trainable=["c", "f", "reached"],
+        provenance="diffexact",
+        output_mapping=("reached", (2,)),
+    )
+    choices = [Choice((fact,), (p,)) for fact, p in zip(facts, (0.5, 0.25, 0.75), strict=True)]
+    choices.append(Choice((("c", (0,)), ("c", (1,)), ("c", (2,))), (0.25, 0.5, 0.125)))
+    choices += [Choice((coin,), (0.375,)) for coin in rules]
+    worlds = PossibleWorlds(choices)
+    explicit = analyse_program([Source(f"type c(i32), f(i32, i32), coin(i32)\nrel reached(x) = c(x), coin(x)\n{body}")])
+    reached = datalog_in_worlds(explicit, worlds.facts(), worlds.everywhere)["reached"][2,]
+    parameters = {name: jnp.asarray(array) for name, array in reasoner.parameters.items()}
+    value, gradient = jax.value_and_grad(lambda q: reasoner.apply(q)[0])(parameters)
+    np.testing.assert_allclose(value, worlds.probability(reached), rtol=1e-6)
+    *independent, coin0, coin1, coin2 = worlds.derivatives(reached)
+    # The derivatives of a sigmoid, and of a softmax with what is left to none of the set.
+    sigmoids = [d.item() * p * (1 - p) for d, p in zip(independent[:3], (0.5, 0.25, 0.75), strict=True)]
+    expected = {"f.facts": np.array(sigmoids)}
+    expected["reached.rules.0"] = np.array((coin0 + coin1 + coin2).item() * 0.375 * 0.625)
+    shares, slopes = np.array([0.25, 0.5, 0.125, 0.125]), np.append(independent[3], 0)
+    expected["c.facts"] = shares * (slopes - shares @ slopes)
+    for name, actual in gradient.items():
+        np.testing.assert_allclose(actual, expected[name], rtol=1e-5, atol=1e-7)
+
+
+PATHS = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"
+CYCLE = [(0, 1), (1, 2), (0, 2), (2, 3), (3, 0)]
+
+
+def paths(edges: list[tuple], **options) -> Reasoner:
+    outputs = ("path", [(0, y) for y in range(4)])
+    return Reasoner(PATHS, provenance="diffexact", input_mappings={"edge": edges}, output_mapping=outputs, **options)
+
+
+def test_a_second_call_compiles_nothing():
+    reasoner = paths(CYCLE)
+    p = np.array([[0.9, 0.2, 0.8, 0.6, 0.5]], np.float32)
+
+    def both(reasoner, p):
+        values, residuals = reasoner.forward([p])
+        return values, reasoner.pull_back([p], residuals, np.ones((len(p), 4), np.float32))
+
+    values, _ = both(reasoner, p)
+    np.testing.assert_allclose(values, [[0.2508, 0.9, 0.836, 0.5016]], rtol=1e-6)
+    with counted_compilations() as compiled:
+        both(reasoner, 1 - p)
+    assert not compiled
+
+
+def test_a_stored_circuit_needs_no_library(monkeypatch):
+    reasoner = paths(CYCLE)
+    p = np.array([[0.9, 0.2, 0.8, 0.6, 0.5]], np.float32)
+    values, stored = reasoner(edge=p), reasoner.stored_ground()
+    monkeypatch.setitem(sys.modules, "pysdd.sdd", None)
+    np.testing.assert_array_equal(Reasoner.from_stored(reasoner.specification, stored)(edge=p), values)
+    with pytest.raises(UnsupportedError, match=r"pip install scallax\[exact\]"):
+        paths(CYCLE)(edge=p)
+
+
+def grid(side: int) -> tuple[Derivations, Literals, np.ndarray]:
+    """Whether the last cell is reached over uncertain steps to the right and downwards, from the first."""
+    rows, count = [], 0
+    for cell in range(1, side * side):
+        for before, possible in ((cell - 1, cell % side > 0), (cell - side, cell >= side)):
+            if possible:
+                rows.append((cell, ONE if before == 0 else before, int(literal_operand(count))))
+                count += 1
+    head, left, right = np.array(rows).T
+    no = np.zeros(len(rows), bool)
+    none = np.full(count, -1)
+    return Derivations(side * side, head, left, right, no, no), Literals(np.zeros(count), none, none, none), head[-1:]
+
+
+def evaluate(circuit: tuple[Derivations, np.ndarray], p: np.ndarray) -> float:
+    """The value of a circuit's one output: nodes are numbered from the lowest up."""
+    derivations, (output,) = circuit
+    values = np.zeros(derivations.num_nodes)
+
+    def read(operand: int, negated: bool) -> float:
+        value = values[operand] if operand >= 0 else 1.0 if operand == ONE else p[literal_operand(operand)]
+        return 1 - value if negated else value
+
+    for head, left, right, *negated in zip(
+        *(derivations.head, derivations.left, derivations.right, derivations.left_negated, derivations.right_negated),
+        strict=True,
+    ):
+        values[head] += read(left, negated[0]) * read(right, negated[1])
+    return read(output, False)
+
+
+def test_calls_that_are_cut_up_give_the_same():
+    program, p = grid(4), np.random.default_rng(0).uniform(size=24)
+    whole = evaluate(compile_circuit(*program), p)
+    for steps in (1, 64):
+        cut = evaluate(compile_circuit(*program, CompilationLimits(steps=steps)), p)
+        np.testing.assert_allclose(cut, whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (CompilationLimits(elements=300), r"more than 300 elements of decision diagrams .*: \d+ of 35 nodes were done"),
+        (CompilationLimits(seconds=0), r"more than 0 seconds .*: 0 of 35 nodes were done"),
+    ],
+)
+def test_what_takes_too_much_is_refused(limits: CompilationLimits, message: str):
+    with pytest.raises(UnsupportedError, match=message) as error:
+        compile_circuit(*grid(6), limits)
+    assert "topkproofs" in str(error.value)
+
+
+def exact_cases(area: str) -> list[dict]:
+    """The first case of each group whose exact answers are known."""
+    found: dict[str, dict] = {}
+    for case in json.loads((CASES / area).read_text()):
+        if "exact" in case and case["kind"] == "run":
+            found.setdefault(case.get("group", case["name"]), case)
+    return list(found.values())
+
+
+AREAS = [
+    area for area in sorted(p.relative_to(CASES).as_posix() for p in Path(CASES).rglob("*.json")) if exact_cases(area)
+]
+
+
+@pytest.mark.parametrize(
+    "area", [area if area == "exclusive.json" else pytest.param(area, marks=pytest.mark.nightly) for area in AREAS]
+)
+@pytest.mark.timeout(600)
+def test_conformance_cases_have_their_exact_answers(area: str):
+    for case in exact_cases(area):
+        check_run({**case, "provenance": "exact", "expected": case["exact"]})

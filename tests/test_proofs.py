@@ -1,0 +1,166 @@
+"""The proofs that are shown to people entail their tuple, are minimal, and together are all there are."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import scallax
+import torch_bridge
+from scallax.engine import analyse_program
+from scallax.errors import InputError, UnsupportedError
+from scallax.proofs import Proof
+from scallax.source import Source
+from tests.oracles import naive_datalog
+
+EDGES = [(0, 1), (1, 2), (0, 2), (2, 0), (2, 1)]
+PROGRAMS = {
+    "recursion": ("path(a, b) = edge(a, b)\nrel path(a, c) = path(a, b) and edge(b, c)", "path", (0, 2)),
+    "cycle": ("path(a, b) = edge(a, b)\nrel path(a, c) = path(a, b) and path(b, c)", "path", (1, 1)),
+    "negation": ("alone(a) = edge(_, a) and not edge(a, 2) and not edge(a, 0)", "alone", (1,)),
+    "negated rule": (
+        "near(a, b) = edge(a, b) or edge(b, a)\nrel apart(a, b) = edge(a, _) and edge(_, b) and not near(a, b)",
+        "apart",
+        (0, 1),
+    ),
+    "count": ("n(c) = c := count(b: edge(2, b))", "n", (1,)),
+    "forall": ("all(a) = edge(a, _) and forall(b: edge(a, b) implies edge(b, a))", "all", (0,)),
+}
+
+
+def holds(rules: str, relation: str, values: tuple, edges: set[tuple]) -> bool:
+    program = analyse_program([Source(f"type edge(a: i32, b: i32)\nrel {rules}")])
+    possible = naive_datalog(program, {"edge": set(EDGES)})
+    return values in naive_datalog(program, {"edge": edges}, possible)[relation]
+
+
+def agrees(proof: Proof, edges: set[tuple]) -> bool:
+    return all((fact.values in edges) != fact.is_negated for fact in proof.facts)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_tuple_holds_where_one_of_its_proofs_does(name):
+    rules, relation, values = PROGRAMS[name]
+    facts = [(0.3 + 0.1 * i, edge) for i, edge in enumerate(EDGES)]
+    reasoner = scallax.Reasoner(
+        f"type edge(a: i32, b: i32)\nrel {rules}",
+        provenance="addmultprob",
+        facts={"edge": facts},
+        output_relation=relation,
+    )
+    explanation = reasoner.explain(relation, values, k=100)
+    weights = [proof.weight for proof in explanation.proofs]
+    assert weights == sorted(weights, reverse=True)
+    for chosen in itertools.product([False, True], repeat=len(EDGES)):
+        world = {edge for edge, holds in zip(EDGES, chosen, strict=True) if holds}
+        is_entailed = any(agrees(proof, world) for proof in explanation.proofs)
+        assert is_entailed == holds(rules, relation, values, world)
+    for proof in explanation.proofs:
+        assert {(fact.values, fact.is_negated) for fact in proof.facts}
+        assert proof.weight == pytest.approx(np.prod([_weight(fact) for fact in proof.facts]))
+
+
+def _weight(fact) -> float:
+    return 1 - fact.probability if fact.is_negated else fact.probability
+
+
+def test_inputs_rules_choices_and_certain_facts_are_named():
+    program = """
+type edge(a: i32, b: i32)
+rel colour = {0.4::"red"; 0.6::"blue"}
+rel 0.9::path(a, b) = edge(a, b)
+rel path(a, c) = path(a, b) and road(b, c) and colour("red")
+rel road = {(1, 2)}
+"""
+    mapping = {"edge": EDGES}
+    reasoner = scallax.Reasoner(program, input_mappings=mapping, output_relation="path")
+    inputs = jnp.array([[0.1] * 5, [0.5, 0.2, 0.3, 0.4, 0.6]])
+    explanation = reasoner.explain("path", (0, 2), {"edge": inputs}, sample=1)
+    assert str(explanation) == (
+        "path(0, 2): 0.3996\n\n"
+        "proof of weight 0.27\n"
+        "  path(0, 2)    by the rule at <program>:4:1\n"
+        "    0.3::edge(0, 2)\n"
+        "    0.9::path(0, 2), the choice of the rule at <program>:4:1\n\n"
+        "proof of weight 0.18\n"
+        "  path(0, 2)    by the rule at <program>:5:1\n"
+        "    path(0, 1)    by the rule at <program>:4:1\n"
+        "      0.5::edge(0, 1)\n"
+        "      0.9::path(0, 1), the choice of the rule at <program>:4:1\n"
+        "    road(1, 2)\n"
+        '    0.4::colour("red")'
+    ).replace("0.3996", f"{explanation.value:.6g}")
+    tuples, values = reasoner(edge=inputs)
+    assert explanation.value == values[1, tuples.index((0, 2))]
+    module = torch_bridge.Module(program, input_mappings=mapping, output_relation="path")
+    assert module.explain("path", (0, 2), {"edge": torch.tensor(np.asarray(inputs))}, sample=1) == explanation
+
+
+def test_the_facts_of_a_discrete_program_are_its_proofs():
+    program = "rel edge = {(0, 1), (1, 2), (0, 2)}\nrel path(a, b) = edge(a, b) or (path(a, c) and edge(c, b))"
+    reasoner = scallax.Reasoner(program, provenance="unit", output_relation="path")
+    explanation = reasoner.explain("path", (0, 2))
+    assert explanation.value is True
+    facts = [[(fact.relation, fact.values, fact.probability) for fact in proof.facts] for proof in explanation.proofs]
+    assert facts == [[("edge", (0, 2), None)], [("edge", (0, 1), None), ("edge", (1, 2), None)]]
+    assert str(reasoner.explain("path", (2, 0))) == "path(2, 0): false, no proof"
+
+
+def test_two_alternatives_of_a_group_are_no_proof():
+    program = "rel a = {0.3::1; 0.4::2}\nrel both() = a(1) and a(2)\nrel one(x) = a(x)"
+    reasoner = scallax.Reasoner(program, output_relation="both")
+    assert reasoner.explain("both", ()).proofs == ()
+    assert [proof.weight for proof in reasoner.explain("one", 2).proofs] == [0.4]
+
+
+def test_trained_probabilities_are_explained():
+    reasoner = scallax.Reasoner("rel edge = {0.5::(0, 1)}\nrel path(a, b) = edge(a, b)\nquery path", trainable=["edge"])
+    logit = jnp.log(jnp.array([3.0], jnp.float32))
+    explanation = reasoner.with_parameters({"edge.facts": logit}).explain("path", (0, 1))
+    assert explanation.proofs[0].weight == pytest.approx(0.75, rel=1e-6)
+
+
+def test_pictures(tmp_path):
+    reasoner = scallax.Reasoner('rel a = {0.3::"\\"x\\\\"}\nrel b(x) = a(x)', output_relation="b")
+    explanation = reasoner.explain("b", '"x\\')
+    assert explanation.to_dot() == (
+        "digraph proofs {\n"
+        "  rankdir=BT;\n"
+        "  node [shape=box, style=rounded];\n"
+        "  subgraph cluster_0 {\n"
+        '    label="weight 0.3";\n'
+        '    n0 [label="b(\\"\\\\\\"x\\\\\\\\\\")\\n<program>:2:1"];\n'
+        '    n0_0 [label="0.3::a(\\"\\\\\\"x\\\\\\\\\\")"];\n'
+        "    n0_0 -> n0;\n"
+        "  }\n"
+        "}"
+    )
+    for name, start in {"proof.png": b"\x89PNG", "proof.svg": b"<?xml", "proof.pdf": b"%PDF"}.items():
+        explanation.draw(tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    picture = explanation._repr_svg_()
+    assert picture is not None
+    assert "<svg" in picture
+    with pytest.raises(InputError, match=r"ends in \.png, \.svg or \.pdf"):
+        explanation.draw(tmp_path / "proof.txt")
+
+
+def test_what_cannot_be_explained_is_told():
+    rules = "rel a(x) = b(x)\nrel none() = not a(_)\nquery none"
+    reasoner = scallax.Reasoner(f"type b(x: i32)\n{rules}", input_mappings={"b": range(3)})
+    inputs = {"b": jnp.full((2, 3), 0.5)}
+    with pytest.raises(InputError, match="has no relation `c`"):
+        reasoner.explain("c", 1, inputs)
+    with pytest.raises(InputError, match="has 2 values, but the relation has 1 columns"):
+        reasoner.explain("a", (1, 2), inputs)
+    with pytest.raises(InputError, match="there is no sample 2: the inputs have 2"):
+        reasoner.explain("a", 1, inputs, sample=2)
+    with pytest.raises(InputError, match="`k` is 0"):
+        reasoner.explain("a", 1, inputs, k=0)
+    with pytest.raises(InputError, match="no input for `b`"):
+        reasoner.explain("a", 1)
+    many = scallax.Reasoner("type b(x: i32)\nrel none() = not b(_)\nquery none", input_mappings={"b": range(300)})
+    with pytest.raises(UnsupportedError, match="a negated tuple has more than 256 proofs"):
+        many.explain("none", (), {"b": jnp.full((1, 300), 0.5)})
