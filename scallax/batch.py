@@ -132,7 +132,7 @@ _take_values.defvjp(
 
 def _take(values: Shaped[ArrayLike, " values"], places: Int[ArrayLike, "..."]) -> Shaped[Array, "..."]:
     if isinstance(values, Tracer) or isinstance(places, Tracer):
-        return values.at[places].get(mode="fill", fill_value=0)
+        return jnp.asarray(values).at[places].get(mode="fill", fill_value=0)
     host = np.asarray(values)
     return jnp.asarray(np.append(host, np.zeros(1, host.dtype)).take(places, mode="clip"))
 
@@ -204,7 +204,7 @@ def _columns(
     values, masks = [], []
     for number, (array, retention) in enumerate(zip(arrays, signature.retentions, strict=True)):
         value = jnp.asarray(array, dtype)
-        own_key = None if key is None else jax.random.fold_in(jax.random.wrap_key_data(key), number)
+        own_key = None if key is None else jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(key)), number)
         mask = jnp.ones(value.shape, bool) if retention is None else retained(retention, value, own_key)
         # In a union, samples follow each other in one column.
         values.append(value.reshape(batch, -1).T)

@@ -131,21 +131,24 @@ class BatchEvaluator:
         """
         known = dict(grounding.tag_relations)
         names = [*known, *grounding.mapped]
-        if not isinstance(tags, Mapping):
+        by_relation: Mapping[str, T]
+        if isinstance(tags, Mapping):
+            by_relation = tags
+        else:
             if len(names) != 1:
                 raise InputError(f"give the tags by relation: {', '.join(f'`{name}`' for name in names) or 'none'}")
-            tags = {names[0]: tags}
-        problems = [f"no tags for `{name}`" for name in names if name not in tags]
+            by_relation = {names[0]: tags}
+        problems = [f"no tags for `{name}`" for name in names if name not in by_relation]
         problems += [
-            str(unknown_name(f"`{name}` takes no tags here", name, names)) for name in tags if name not in names
+            str(unknown_name(f"`{name}` takes no tags here", name, names)) for name in by_relation if name not in names
         ]
         for name, count in known.items():
-            shape = tuple(getattr(tags[name], "shape", ())) if name in tags else (count,)
+            shape = tuple(getattr(by_relation[name], "shape", ())) if name in by_relation else (count,)
             if shape != (count,):
                 problems.append(f"the tags of `{name}` have shape {shape}; the batch has {count} facts of it")
         if problems:
             raise InputError(*problems)
-        return {name: tags[name] for name in names}
+        return {name: by_relation[name] for name in names}
 
     def order_tags(
         self, grounding: BatchGrounding, tags: Mapping[str, ArrayLike] | ArrayLike
@@ -191,3 +194,22 @@ class BatchEvaluator:
                 return grounding.arrays
             kept[key] = grounding.arrays._replace(program=program)
         return kept[key]
+
+
+def key_data(key: Key, seed: int) -> ArrayLike:
+    """The data of a key, uint32 `[2]`; InputError for what is none."""
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.key_data(key)
+    if key is None or (isinstance(key, int) and not isinstance(key, bool)):
+        number = seed if key is None else key
+        return np.array([number >> 32 & 0xFFFFFFFF, number & 0xFFFFFFFF], np.uint32)
+    if not isinstance(key, jax.Array | np.ndarray) or key.shape != (2,) or key.dtype != np.uint32:
+        raise InputError(f"`key` is {key!r}; give an integer or a key of `jax.random.key`")
+    return key
+
+
+def take_or_zero(values: Array, places: Sequence[int]) -> Array:
+    """The values at some places, 0 at -1."""
+    return (
+        jnp.asarray(values).at[np.array(places, np.int32)].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    )

@@ -12,8 +12,9 @@ from scallax.compilation import compile_circuit
 from scallax.grounding.choices import Choices
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder, ground
-from scallax.grounding.layout import GroundProgram, Sizes, lay_out
+from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.grounding.sizes import Sizes
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan

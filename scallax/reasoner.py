@@ -10,7 +10,6 @@ from typing import Any, TypeVar, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.extend.backend import get_default_device
 from jaxtyping import Array, PyTree
 
@@ -25,7 +24,8 @@ from scallax.batch import (
     pull_back_batch,
 )
 from scallax.batch import probabilities as _sigmoids
-from scallax.batch_evaluation import BatchEvaluator, Key, Logits
+from scallax.batch_evaluation import BatchEvaluator, Key, Logits, key_data, take_or_zero
+from scallax.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, show_shape
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
@@ -233,7 +233,7 @@ class Reasoner:
             logits = self.order_parameters(parameters)
         except InputError as error:  # names differ: the shapes of the others are told with them
             raise InputError(*error.diagnostics, *wrong) from None
-        self._check_logits(logits)
+        check_logits(self._grounded.parameters, logits)
         reasoner._start(self._grounded, self._specification, logits)
         return reasoner
 
@@ -243,7 +243,7 @@ class Reasoner:
         Those of facts are `[facts]`, without residuals. Differentiable in the logits.
         """
         logits = self._logits if parameters is None else self.order_parameters(parameters)
-        self._check_logits(logits)
+        check_logits(self._grounded.parameters, logits)
         if not logits:
             return {}
         dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
@@ -306,7 +306,7 @@ class Reasoner:
         results = self.with_outputs(asked.outputs, asked.keyed)._call(inputs, disjunctions, None, key)
         if asked.names is None:
             return results
-        return choose(results, asked.names, asked.is_flat, jnp.stack, _take_or_zero)
+        return choose(results, asked.names, asked.is_flat, jnp.stack, take_or_zero)
 
     def apply(
         self,
@@ -431,16 +431,7 @@ class Reasoner:
 
     def _draw_key(self, key: Key) -> ArrayLike | None:
         """The data of the key of a call, uint32 `[2]`; None if nothing is drawn."""
-        if not self.draws:
-            return None
-        if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.key_data(key)
-        if key is None or (isinstance(key, int) and not isinstance(key, bool)):
-            seed = self.specification.seed if key is None else key
-            return np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
-        if not isinstance(key, jax.Array | np.ndarray) or key.shape != (2,) or key.dtype != np.uint32:
-            raise InputError(f"`key` is {key!r}; give an integer or a key of `jax.random.key`")
-        return key
+        return key_data(key, self.specification.seed) if self.draws else None
 
     def explain(
         self,
@@ -573,7 +564,7 @@ class Reasoner:
         check_process()
         device = None
         if jax.device_count() > 1:
-            arrays = [a for a in (*arguments.arrays, *arguments.logits) if isinstance(a, jax.Array) and _is_concrete(a)]
+            arrays = [a for a in (*arguments.arrays, *arguments.logits) if isinstance(a, jax.Array) and is_concrete(a)]
             devices = {d for array in arrays if array.committed for d in array.devices()}
             device = devices.pop() if len(devices) == 1 else None
         # Where inputs are bound to no device, nor is the program: it goes where they go.
@@ -583,7 +574,7 @@ class Reasoner:
         with jax.ensure_compile_time_eval():
             program = jax.device_put(self._grounded.program(self._provenance), device)
         # Inside an eager `shard_map` even a copy to the device is traced.
-        if all(_is_concrete(leaf) for leaf in jax.tree.leaves(program)):
+        if all(is_concrete(leaf) for leaf in jax.tree.leaves(program)):
             self._programs[key] = program
         return program
 
@@ -591,88 +582,37 @@ class Reasoner:
         """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""
         arrays = tuple(arrays)
         for relation, array in zip(self._mappings, arrays, strict=True):
-            self._check_kind(relation, array)
+            check_kind(relation, array, self._expected_shape(relation), self.is_discrete)
         self.check_shapes([array.shape for array in arrays])
         # Reading values back from an accelerator waits for it: worth it in the first call.
         on_device = not self._has_checked_device
         self._check_values(arrays, on_device)
         if logits is not None:
-            self._check_logits(logits, arrays[0].shape[0] if arrays else None, on_device)
+            check_logits(self._grounded.parameters, logits, arrays[0].shape[0] if arrays else None, on_device)
         arguments = Arguments(arrays, self._logits if logits is None else tuple(logits))
-        if on_device and any(_is_concrete(array) and not _is_on_host(array) for array in arrays + arguments.logits):
+        if on_device and any(is_concrete(array) and not is_on_host(array) for array in arrays + arguments.logits):
             self._has_checked_device = True
         return arguments
 
     def _check_recovered(self, arguments: Arguments, values: Array) -> None:
         """UnsupportedError for the first output that the provenance refused; needs values that are not traced."""
         refusal = self._provenance.refusal
-        if refusal is None or not _is_concrete(values):
+        if refusal is None or not is_concrete(values):
             return
         refused = np.argwhere(np.isnan(np.asarray(values)))
         if not len(refused):
             return
         # NaN in, NaN out: inputs on an accelerator have not been looked at in every call.
         self._check_values(arguments.arrays, on_device=True)
-        self._check_logits(arguments.logits, len(values), on_device=True)
+        check_logits(self._grounded.parameters, arguments.logits, len(values), on_device=True)
         sample, place = refused[0]
         output = next(output for output in reversed(self.outputs) if output.start <= place)
         shown = f"`{output.relation}{show_tuple(output.tuples[place - output.start])}`"
         raise UnsupportedError(replace(refusal, message=f"{shown} in sample {sample}: {refusal.message}"))
 
-    def _check_logits(self, logits: Sequence[ArrayLike], batch: int | None = None, on_device: bool = False) -> None:
-        """InputError, with every problem, if logits are no finite floats of the parameters' shapes.
-
-        They may have an axis for the batch in front if that is given. Values on an accelerator are looked at only if
-        `on_device`.
-        """
-        problems = []
-        for parameter, array in zip(self._grounded.parameters, logits, strict=True):
-            name, shape = parameter.name, parameter.initial.shape
-            if not isinstance(array, jax.Array | np.ndarray | np.generic):
-                problems.append(f"the parameter `{name}` is a {type(array).__name__}; give an array of shape {shape}")
-            elif array.shape != shape and array.shape != (batch, *shape):
-                problems.append(f"the parameter `{name}` has shape {array.shape}; its logits have shape {shape}")
-            elif not jnp.issubdtype(array.dtype, jnp.floating):
-                problems.append(f"the parameter `{name}` is of dtype {array.dtype}; logits are floats")
-            elif _is_concrete(array) and (on_device or _is_on_host(array)) and not np.isfinite(array).all():
-                problems.append(f"the parameter `{name}` has a logit that is not finite")
-        if problems:
-            raise InputError(*problems)
-
     def check_shapes(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """InputError if shapes, in the order of `input_relations`, do not fit their mappings or each other."""
-        for (relation, mapping), shape in zip(self._mappings.items(), shapes, strict=True):
-            if not shape or tuple(shape[1:]) != mapping.shape:
-                raise InputError(
-                    f"`{relation}` has shape {tuple(shape)}; "
-                    f"its input mapping asks for {self._expected_shape(relation)}"
-                )
-        sizes = {relation: shape[0] for relation, shape in zip(self._mappings, shapes, strict=True)}
-        if len(set(sizes.values())) > 1:
-            shown = ", ".join(f"`{relation}` has {size}" for relation, size in sizes.items())
-            raise InputError(f"the inputs differ in batch size: {shown}")
-
-    def _check_kind(self, relation: str, array: ArrayLike) -> None:
-        if not isinstance(array, jax.Array | np.ndarray):
-            raise InputError(
-                f"`{relation}` is a {type(array).__name__}; give an array of shape {self._expected_shape(relation)}"
-            )
-        if array.dtype == np.bool_:
-            if not self.is_discrete:
-                raise InputError(
-                    Diagnostic(
-                        f"`{relation}` is of dtype bool; only the provenances `bool`, which reads bool inputs, and "
-                        "`unit`, which ignores the values of its inputs, take them",
-                        hint="convert it to float32 first",
-                    )
-                )
-        elif not jnp.issubdtype(array.dtype, jnp.floating):
-            raise InputError(
-                Diagnostic(
-                    f"`{relation}` is of dtype {array.dtype}; probabilities are floats",
-                    hint="convert it to float32 first",
-                )
-            )
+        check_shapes({relation: mapping.shape for relation, mapping in self._mappings.items()}, shapes)
 
     def _check_values(self, arrays: Sequence[ArrayLike], on_device: bool) -> None:
         """InputError for inputs that are not finite; one warning for those outside [0, 1].
@@ -680,9 +620,9 @@ class Reasoner:
         Values on an accelerator are looked at only if `on_device`.
         """
         for relation, array in zip(self._mappings, arrays, strict=True):
-            if array.dtype == np.bool_ or not array.shape[0] or not _is_concrete(array):
+            if array.dtype == np.bool_ or not array.shape[0] or not is_concrete(array):
                 continue
-            if on_device or _is_on_host(array):
+            if on_device or is_on_host(array):
                 self._check_probabilities(relation, np.asarray(array))
 
     def _check_probabilities(self, relation: str, values: np.ndarray) -> None:
@@ -698,18 +638,18 @@ class Reasoner:
     def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
         """InputError for arrays of mapped relations that do not fit the batch."""
         for relation, array in zip(grounding.mapped, arrays, strict=True):
-            self._check_kind(relation, array)
+            check_kind(relation, array, self._expected_shape(relation), self.is_discrete)
             if array.shape != (grounding.num_samples, *self._mappings[relation].shape):
                 raise InputError(
                     f"`{relation}` has shape {array.shape}; the batch has {grounding.num_samples} samples, and"
                     f" its input mapping asks for {self._expected_shape(relation)}"
                 )
-            if _is_concrete(array) and _is_on_host(array) and array.dtype != np.bool_ and array.size:
+            if is_concrete(array) and is_on_host(array) and array.dtype != np.bool_ and array.size:
                 self._check_probabilities(relation, np.asarray(array))
 
     def warn_of_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
         """One warning for each reasoner of a tag outside [0, 1]; those on an accelerator are not looked at."""
-        if self._has_warned or self.is_discrete or not _is_concrete(tags) or not _is_on_host(tags):
+        if self._has_warned or self.is_discrete or not is_concrete(tags) or not is_on_host(tags):
             return
         host = np.asarray(tags)
         outside = (host < -ROUNDING) | (host > 1 + ROUNDING)
@@ -738,8 +678,7 @@ class Reasoner:
         return f"is {float(values[index])} in sample {index[0]} for the tuple `{relation}{values_of_tuple}`"
 
     def _expected_shape(self, relation: str) -> str:
-        sizes = [str(size) for size in self._mappings[relation].shape]
-        return f"(batch, {', '.join(sizes)})" if sizes else "(batch,)"
+        return show_shape(self._mappings[relation].shape)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -770,19 +709,3 @@ class Reasoner:
 
 def _restore(text: str, parameters: Mapping[str, np.ndarray], limits: Limits | None = None) -> Reasoner:
     return Reasoner.from_json(text, limits=limits).with_parameters(parameters)
-
-
-def _take_or_zero(values: Array, places: Sequence[int]) -> Array:
-    return (
-        jnp.asarray(values).at[np.array(places, np.int32)].get(mode="fill", fill_value=0, wrap_negative_indices=False)
-    )
-
-
-def _is_concrete(array: object) -> bool:
-    """Whether the values can be looked at: they are not traced."""
-    return not isinstance(array, Tracer)
-
-
-def _is_on_host(array: ArrayLike) -> bool:
-    """Whether the values, which are not traced, can be looked at without waiting for an accelerator."""
-    return not isinstance(array, jax.Array) or all(device.platform == "cpu" for device in array.devices())

@@ -235,6 +235,7 @@ class FactReader:
         sizes: list[int] = []
         start = 0
         for sample, (sets, count) in enumerate(zip(groups, counts, strict=True)):
+            members: list[Any]
             try:
                 members = list(chain.from_iterable(sets))
                 lengths = list(map(len, sets))

@@ -12,9 +12,10 @@ from scallax import ir
 from scallax.engine import GivenFacts, compile_outputs, prepare_samples
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactColumns, Grounding, SampleGrounder
-from scallax.grounding.layout import GroundProgram, Sizes, padded
+from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits
 from scallax.grounding.relation import GroundRelation
+from scallax.grounding.sizes import Sizes, padded
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
 from scallax.kernels.rows import RowTable
 from scallax.mappings import InputMapping, Tuples

@@ -3,6 +3,7 @@
 import math
 import pickle
 from itertools import product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,7 @@ FORMULA = """
 
 def formula(lengths, seed=0):
     """Facts of sums of random digits, each place with two exclusive readings."""
+    inputs: dict[str, Any]
     random = np.random.default_rng(seed)
     symbols, groups = [], []
     for length in lengths:
@@ -245,7 +247,7 @@ def test_a_call_asks_for_other_outputs(door):
     program = "type a(x: i32) rel b(x) = a(x) rel c(x + 1) = a(x)"
     make = Reasoner if door == "jax" else torch_bridge.Module
     reasoner = make(program, output_relation="b", output_mapping=[1, 2])
-    facts = {"a": [[(0.5, 1)], [(0.25, 2)]]}
+    facts: dict[str, Any] = {"a": [[(0.5, 1)], [(0.25, 2)]]}
     near = pytest.approx
     assert reasoner(**facts, output_mappings=[2, 3]).tolist() == [near([0, 0]), near([0.25, 0])]
     assert reasoner(**facts, output_relations="c", output_mappings=(2,)).tolist() == near([0.5, 0])
@@ -372,7 +374,7 @@ BAD = [
 
 @pytest.mark.parametrize(("inputs", "message"), BAD)
 @pytest.mark.parametrize("door", ["jax", "torch"])
-def test_facts_that_do_not_fit_are_one_error(inputs, message, door):
+def test_facts_that_do_not_fit_are_one_error(inputs: dict[str, Any], message, door):
     program = "type e(a: i32, b: i32), n(a: i32) rel p(a) = e(a, _), n(a)"
     make = Reasoner if door == "jax" else torch_bridge.Module
     reasoner = make(program, output_relation="p", non_probabilistic=["n"])

@@ -139,12 +139,12 @@ def _by_base(tags: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor | None, np
     alone = [np.zeros(0, np.int64)]
     for number, base in enumerate(distinct):
         rows = np.flatnonzero(owner == number)
-        own = tags if len(distinct) == 1 else [tags[row] for row in rows]
+        own = tags if len(distinct) == 1 else [tags[row] for row in rows.tolist()]
         if base is None or not base.is_contiguous() or not _stand_for_base(own, base):
             alone.append(rows)
             continue
         offsets = np.fromiter((tag.storage_offset() for tag in own), np.int64, len(own))
-        found.append((base, rows, offsets - base.storage_offset()))
+        found.append((base, rows, offsets - int(base.storage_offset())))
     rest = np.sort(np.concatenate(alone))
     return [*found, (None, rest, rest)] if len(rest) else found
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scallax.grounding.components import find_components, find_exclusions, local_arrays, not_local
 from scallax.grounding.dependencies import component_depths, needed_derivations
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.sizes import Sizes
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
 # Rows of the tag array before the literals: the algebra's zero and one.
@@ -100,30 +102,6 @@ class GroundProgram:
         return self.exclusions.shape[1] > 0
 
 
-class Sizes:
-    """What the lengths of a program's arrays are padded to: each to its size class, or to what `least` says.
-
-    `counts` are the true lengths, by name, of the layout that used it. Layouts with one `least` that none of them
-    exceeds have equal shapes: `width` is that of `least` if it has one, and with `least` all branches are there.
-    """
-
-    __slots__ = ("counts", "least")
-
-    def __init__(self, least: Mapping[str, int] | None = None):
-        self.least = least
-        self.counts: dict[str, int] = {}
-
-    def pad(self, name: str, count: int) -> int:
-        """The length of an array that needs `count` places."""
-        self.counts[name] = count
-        return max(padded(count), 0 if self.least is None else self.least.get(name, 0))
-
-    def words(self, num_bits: int) -> int:
-        """The number of words that hold as many bits, at least 1; not padded further."""
-        self.counts["words"] = max(1, -(-num_bits // 32))
-        return max(self.counts["words"], 0 if self.least is None else self.least.get("words", 0))
-
-
 @dataclass(slots=True)
 class _Graph:
     """The part of the derivations that outputs depend on; node ids are dense, operands are codes."""
@@ -164,7 +142,9 @@ def lay_out(
     depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
     component = node_component = None
     if num_shared is not None:
-        node_component, component = _components(graph, literals, num_shared)
+        node_component, component = find_components(
+            graph.num_nodes, graph.head, graph.left, graph.right, literals, num_shared
+        )
     order, literal_row_of = _number_literals(graph, literals, outputs, component)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
@@ -206,9 +186,9 @@ def lay_out(
     right = np.full(capacity, ZERO_ROW, np.int32)
     left[place] = _operand_rows(graph.left, node_row, literal_row_of)
     right[place] = _operand_rows(graph.right, node_row, literal_row_of)
-    local = _not_local()
-    if component is not None:
-        local, table_place = _local_arrays(order, component, graph.num_nodes + len(literals), num_literals, sizes)
+    local = not_local()
+    if component is not None and node_component is not None:
+        local, table_place = local_arrays(order, component, graph.num_nodes + len(literals), num_literals, sizes)
         of_operands = np.concatenate([node_component, component, [-1]])
         of_outputs = np.where(outputs >= 0, outputs, graph.num_nodes + operand_literal(outputs))
         of_outputs = of_operands[np.where((outputs == ONE) | (outputs == ZERO), -1, of_outputs)]
@@ -350,71 +330,6 @@ def _used_literals(graph: _Graph, literals: Literals, outputs: np.ndarray) -> np
     used = np.zeros(len(literals), np.bool_)
     used[operand_literal(operands[operands <= literal_operand(0)])] = True
     return np.flatnonzero(used)
-
-
-def _components(graph: _Graph, literals: Literals, num_shared: int) -> tuple[np.ndarray, np.ndarray]:
-    """The component of each node and of each literal, from 0; -1 for the literals that are shared.
-
-    Nodes and literals are in one component if they depend on a common literal that is not shared, or their literals
-    are of one group. A node that depends on shared literals only does not connect those that use it.
-    """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    num_nodes, num_literals = graph.num_nodes, len(literals)
-    heads = np.concatenate([graph.head, graph.head])
-    tails = np.concatenate([graph.left, graph.right])
-    there = (tails >= 0) | (tails <= literal_operand(num_shared))
-    heads, tails = heads[there], tails[there]
-    if num_shared:
-        open_nodes = np.zeros(num_nodes, np.bool_)
-        open_nodes[heads[tails < 0]] = True
-        inner = tails >= 0
-        while True:
-            grown = heads[inner][open_nodes[tails[inner]]]
-            if open_nodes[grown].all():
-                break
-            open_nodes[grown] = True
-        there = ~inner | open_nodes[np.where(inner, tails, 0)]
-        heads, tails = heads[there], tails[there]
-    tails = np.where(tails >= 0, tails, num_nodes + operand_literal(tails))
-    own = np.arange(num_shared, num_literals)
-    grouped = own[literals.group[own] >= 0]
-    _, first = np.unique(literals.group[grouped], return_inverse=True)
-    leader = np.empty(len(grouped), np.int64)
-    leader[first[::-1]] = grouped[::-1]
-    heads = np.concatenate([heads, num_nodes + leader[first]])
-    tails = np.concatenate([tails, num_nodes + grouped])
-    size = num_nodes + num_literals
-    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(size, size))
-    _, component = connected_components(matrix, directed=False)
-    of_literal = component[num_nodes:].astype(np.int64)
-    of_literal[:num_shared] = -1
-    return component[:num_nodes].astype(np.int64), of_literal
-
-
-def _local_arrays(
-    order: np.ndarray, component: np.ndarray, num_components: int, num_literals: int, sizes: Sizes
-) -> tuple[dict, np.ndarray]:
-    """The numbers of the literals in their components, and the place of each component in the table of these.
-
-    `order` are the literals in use, those that are shared first; components without a literal of their own are the
-    first of the table.
-    """
-    of_literal = component[order]
-    num_shared = int(np.searchsorted(of_literal, 0))
-    own = of_literal[num_shared:]
-    number = _run_ids(own)
-    count = int(number[-1]) + 1 if len(number) else 1
-    bit = np.concatenate([np.arange(num_shared), num_shared + _ranks(own)])
-    table = np.full(
-        (sizes.pad("components", count), 32 * sizes.words(int(bit.max(initial=-1)) + 1)), num_literals, np.int32
-    )
-    table[:, :num_shared] = np.arange(num_shared)
-    table[number, bit[num_shared:]] = num_shared + np.arange(len(own))
-    place = np.zeros(num_components, np.int64)
-    place[own] = number
-    return {"literal_bit": _pad(bit, num_literals, 0), "bit_literals": table}, place
 
 
 def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
@@ -698,16 +613,6 @@ def _no_transpose(num_literals: int) -> dict:
     }
 
 
-def _not_local() -> dict:
-    empty = np.zeros(0, np.int32)
-    return {
-        "literal_bit": empty,
-        "bit_literals": np.zeros((0, 0), np.int32),
-        "place_components": empty,
-        "output_components": empty,
-    }
-
-
 def _literal_arrays(
     literals: Literals,
     order: np.ndarray,
@@ -735,38 +640,9 @@ def _literal_arrays(
         "input_literal": input_literal,
         "slots": _pad(parameter[trained], num_slots, 0),
         "literal_count": np.int32(len(order)),
-        "exclusions": _exclusions(group, num_literals, local, sizes),
+        "exclusions": find_exclusions(group, num_literals, local, sizes),
         "group_end": is_end,
     }
-
-
-def _exclusions(group: np.ndarray, num_literals: int, local: Mapping[str, np.ndarray], sizes: Sizes) -> np.ndarray:
-    """For each literal the bit set of the others of its group, uint32 `[literals, words]`."""
-    members = np.flatnonzero(group >= 0)
-    has_groups = len(members) > 0 and int(np.bincount(group[members]).max()) > 1
-    sizes.counts["groups"] = int(has_groups)
-    num_words = -(-num_literals // 32)
-    bit_of = members
-    if len(local["bit_literals"]):
-        num_words = local["bit_literals"].shape[1] // 32
-        bit_of = local["literal_bit"][members]
-    if not has_groups:
-        has_words = sizes.least is not None and sizes.least.get("groups", 0)
-        return np.zeros((num_literals, num_words if has_words else 0), np.uint32)
-    groups, inverse = np.unique(group[members], return_inverse=True)
-    bits = np.uint32(1) << (bit_of % 32).astype(np.uint32)
-    whole = np.zeros((len(groups), num_words), np.uint32)
-    np.bitwise_or.at(whole, (inverse, bit_of // 32), bits)
-    exclusions = np.zeros((num_literals, num_words), np.uint32)
-    exclusions[members] = whole[inverse]
-    exclusions[members, bit_of // 32] &= ~bits
-    return exclusions
-
-
-def padded(count: int) -> int:
-    """The size class of a count: 8, 12, 16, 24, 32, ... (two an octave)."""
-    size = max(8, 1 << (max(count, 1) - 1).bit_length())
-    return size * 3 // 4 if size > 8 and count <= size * 3 // 4 else size
 
 
 def _pad(values: np.ndarray, length: int, fill: int | bool) -> np.ndarray:

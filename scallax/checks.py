@@ -1,0 +1,86 @@
+"""Checks of the arrays that calls are given."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from scallax.batch import ArrayLike
+from scallax.errors import Diagnostic, InputError
+from scallax.parameters import Parameter
+
+
+def check_kind(relation: str, array: object, expected_shape: str, is_discrete: bool) -> None:
+    """InputError for an input that is no array of a dtype that its reasoner reads."""
+    if not isinstance(array, jax.Array | np.ndarray):
+        raise InputError(f"`{relation}` is a {type(array).__name__}; give an array of shape {expected_shape}")
+    if array.dtype == np.bool_:
+        if not is_discrete:
+            raise InputError(
+                Diagnostic(
+                    f"`{relation}` is of dtype bool; only the provenances `bool`, which reads bool inputs, and "
+                    "`unit`, which ignores the values of its inputs, take them",
+                    hint="convert it to float32 first",
+                )
+            )
+    elif not jnp.issubdtype(array.dtype, jnp.floating):
+        raise InputError(
+            Diagnostic(
+                f"`{relation}` is of dtype {array.dtype}; probabilities are floats",
+                hint="convert it to float32 first",
+            )
+        )
+
+
+def check_logits(
+    parameters: Sequence[Parameter], logits: Sequence[ArrayLike], batch: int | None = None, on_device: bool = False
+) -> None:
+    """InputError, with every problem, if logits are no finite floats of the parameters' shapes.
+
+    They may have an axis for the batch in front if that is given. Values on an accelerator are looked at only if
+    `on_device`.
+    """
+    problems = []
+    for parameter, array in zip(parameters, logits, strict=True):
+        name, shape = parameter.name, parameter.initial.shape
+        if not isinstance(array, jax.Array | np.ndarray | np.generic):
+            problems.append(f"the parameter `{name}` is a {type(array).__name__}; give an array of shape {shape}")
+        elif array.shape != shape and array.shape != (batch, *shape):
+            problems.append(f"the parameter `{name}` has shape {array.shape}; its logits have shape {shape}")
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            problems.append(f"the parameter `{name}` is of dtype {array.dtype}; logits are floats")
+        elif is_concrete(array) and (on_device or is_on_host(array)) and not np.isfinite(array).all():
+            problems.append(f"the parameter `{name}` has a logit that is not finite")
+    if problems:
+        raise InputError(*problems)
+
+
+def is_concrete(array: object) -> bool:
+    """Whether the values can be looked at: they are not traced."""
+    return not isinstance(array, Tracer)
+
+
+def is_on_host(array: ArrayLike) -> bool:
+    """Whether the values, which are not traced, can be looked at without waiting for an accelerator."""
+    return not isinstance(array, jax.Array) or all(device.platform == "cpu" for device in array.devices())
+
+
+def check_shapes(expected: Mapping[str, tuple[int, ...]], shapes: Sequence[tuple[int, ...]]) -> None:
+    """InputError if shapes are not those of one batch of inputs, whose samples have the shapes `expected`."""
+    for (relation, of_sample), shape in zip(expected.items(), shapes, strict=True):
+        if not shape or tuple(shape[1:]) != of_sample:
+            raise InputError(
+                f"`{relation}` has shape {tuple(shape)}; its input mapping asks for {show_shape(of_sample)}"
+            )
+    sizes = {relation: shape[0] for relation, shape in zip(expected, shapes, strict=True)}
+    if len(set(sizes.values())) > 1:
+        shown = ", ".join(f"`{relation}` has {size}" for relation, size in sizes.items())
+        raise InputError(f"the inputs differ in batch size: {shown}")
+
+
+def show_shape(of_sample: tuple[int, ...]) -> str:
+    """The shape of a batch of samples."""
+    sizes = list(map(str, of_sample))
+    return f"(batch, {', '.join(sizes)})" if sizes else "(batch,)"
