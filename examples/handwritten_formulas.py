@@ -4,7 +4,7 @@ The facts differ from formula to formula: which symbols may stand at which place
 read anything, so the workers of the data loader ground each batch, and a training step evaluates it.
 """
 
-import argparse
+from functools import partial
 
 import torch
 from sklearn.datasets import load_digits
@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import torch_bridge
 
+EPOCHS = 3
 SYMBOLS = [*map(str, range(10)), "+", "-", "*"]
 PROGRAM = """
-    type symbol(place: usize, glyph: String)
-    type length(n: usize)
+    type symbol(place: usize, glyph: String), length(n: usize)
     rel digit = {("0", 0), ("1", 1), ("2", 2), ("3", 3), ("4", 4), ("5", 5), ("6", 6), ("7", 7), ("8", 8), ("9", 9)}
     rel factor(x, b, b + 1) = symbol(b, s) and digit(s, x)
     rel product(x, b, e) = factor(x, b, e)
@@ -26,8 +26,6 @@ PROGRAM = """
     rel sum(x - y, b, e) = sum(x, b, m) and symbol(m, "-") and product(y, m + 1, e)
     rel value(x) = sum(x, 0, n) and length(n)
 """
-
-
 OPERATORS = {"+": torch.zeros(8, 8), "-": torch.zeros(8, 8), "*": torch.eye(8) + torch.eye(8).flip(0)}
 OPERATORS["+"][3:5, 1:7] = OPERATORS["+"][1:7, 3:5] = OPERATORS["-"][3:5, 1:7] = 1
 
@@ -57,10 +55,9 @@ class Formulas(Dataset):
         text = pick(SYMBOLS[:10])
         for _ in range(pick([0, 1, 2] if self.is_long else [0, 1, 1])):
             text += pick("+-*") + pick(SYMBOLS[:10])
-        images = [
-            self.images[pick(self.of_digit[int(glyph)])] if glyph.isdigit() else draw_operator(glyph, generator)
-            for glyph in text
-        ]
+        images = [self.images[pick(self.of_digit[int(digit)])] for digit in text[::2]]
+        for place, glyph in enumerate(text[1::2]):
+            images.insert(2 * place + 1, draw_operator(glyph, generator))
         return torch.stack(images), text, eval(text)
 
 
@@ -71,9 +68,7 @@ class Reader(nn.Module):
         super().__init__()
         layers = [nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
         self.encoder = nn.Sequential(*layers, nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, len(SYMBOLS)))
-        self.rules = torch_bridge.Module(
-            PROGRAM, provenance="difftopkproofs", k=3, non_probabilistic=["length"], output_relation="value"
-        )
+        self.rules = torch_bridge.Module(PROGRAM, k=3, non_probabilistic=["length"], output_relation="value")
 
     def forward(self, images, kinds, grounding):
         # At even places stand digits, at odd ones operators: the others are no facts.
@@ -81,37 +76,34 @@ class Reader(nn.Module):
         return self.rules.evaluate_grounded(grounding, scores.softmax(1)[kinds])
 
 
-class Collate:
-    """Batches of formulas with their grounding, made in the workers."""
-
-    def __init__(self, rules):
-        self.rules = rules
-
-    def __call__(self, formulas):
-        images, texts, values = zip(*formulas, strict=True)
-        facts, groups = [], []
-        for text in texts:
-            places = [(place, s) for place in range(len(text)) for s in (SYMBOLS[10:] if place % 2 else SYMBOLS[:10])]
-            facts.append(places)
-            groups.append([[i for i, (p, _) in enumerate(places) if p == place] for place in range(len(text))])
-        kinds = [[(s in "+-*") == bool(place % 2) for s in SYMBOLS] for text in texts for place in range(len(text))]
-        inputs = {"symbol": facts, "length": [[(len(text),)] for text in texts]}
-        grounding = self.rules.ground(inputs, disjunctions={"symbol": groups})
-        return torch.cat(images), torch.tensor(kinds), grounding, torch.tensor(values)
+def collate(rules, formulas):
+    """A batch of formulas with its grounding."""
+    images, texts, values = zip(*formulas, strict=True)
+    facts = [[(i, s) for i in range(len(text)) for s in SYMBOLS if (s in "+-*") == i % 2] for text in texts]
+    groups = [[[j for j, (p, _) in enumerate(places) if p == i] for i in range(places[-1][0] + 1)] for places in facts]
+    kinds = [[(s in "+-*") == i % 2 for s in SYMBOLS] for text in texts for i in range(len(text))]
+    inputs = {"symbol": facts, "length": [[(len(text),)] for text in texts]}
+    grounding = rules.ground(inputs, disjunctions={"symbol": groups})
+    return torch.cat(images), torch.tensor(kinds), grounding, torch.tensor(values)
 
 
-def main(epochs):
+def main():
     """Trains on short formulas, and tells the share of unseen, longer ones whose value is read right."""
     torch.manual_seed(0)
     images, labels = (torch.tensor(array) for array in load_digits(return_X_y=True))
     images = images.float().reshape(-1, 8, 8) / 16
     model = Reader()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    collate = Collate(model.rules.reasoner)
+    options = {"batch_size": 16, "collate_fn": partial(collate, model.rules.reasoner)}
     # The workers are forked at the first batch, before JAX starts, and stay.
-    options = {"batch_size": 16, "collate_fn": collate, "num_workers": 2, "persistent_workers": True, "shuffle": True}
-    loader = DataLoader(Formulas(images[:1400], labels[:1400], 1600, False), **options)
-    for epoch in range(1, epochs + 1):
+    loader = DataLoader(
+        Formulas(images[:1400], labels[:1400], 1600, False),
+        num_workers=2,
+        persistent_workers=True,
+        shuffle=True,
+        **options,
+    )
+    for epoch in range(1, EPOCHS + 1):
         for symbols, kinds, grounding, values in loader:
             tuples, found = model(symbols, kinds, grounding)
             place = {value: i for i, (value,) in enumerate(tuples)}
@@ -123,13 +115,11 @@ def main(epochs):
     model.eval()
     right = []
     with torch.no_grad():
-        for batch in DataLoader(Formulas(images[1400:], labels[1400:], 96, True), batch_size=16, collate_fn=collate):
+        for batch in DataLoader(Formulas(images[1400:], labels[1400:], 96, True), **options):
             tuples, found = model(*batch[:3])
             right += [tuples[i][0] == v for i, v in zip(found.argmax(1).tolist(), batch[3].tolist(), strict=True)]
     print(f"accuracy {sum(right) / len(right):.1%} of the values of unseen formulas")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=4)
-    main(parser.parse_args().epochs)
+    main()

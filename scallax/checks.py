@@ -9,6 +9,7 @@ from jax.core import Tracer
 
 from scallax.batch import ArrayLike
 from scallax.errors import Diagnostic, InputError
+from scallax.mappings import InputMapping, show_tuple
 from scallax.parameters import Parameter
 
 
@@ -84,3 +85,20 @@ def show_shape(of_sample: tuple[int, ...]) -> str:
     """The shape of a batch of samples."""
     sizes = list(map(str, of_sample))
     return f"(batch, {', '.join(sizes)})" if sizes else "(batch,)"
+
+
+def check_mapped(relation: str, shape: tuple[int, ...], num_samples: int, of_sample: tuple[int, ...]) -> None:
+    """InputError if the array of a mapped relation does not fit the batch of facts beside it."""
+    if shape != (num_samples, *of_sample):
+        raise InputError(
+            f"`{relation}` has shape {shape}; the batch has {num_samples} samples, and its input mapping asks for"
+            f" {show_shape(of_sample)}"
+        )
+
+
+def locate(mapping: InputMapping, relation: str, values: np.ndarray, wrong: np.ndarray) -> str:
+    """The first value that is wrong, with its sample and tuple."""
+    index = tuple(np.argwhere(wrong)[0])
+    entry = np.ravel_multi_index(index[1:], values.shape[1:]) if index[1:] else 0
+    values_of_tuple = show_tuple(mapping.tuples[entry])
+    return f"is {float(values[index])} in sample {index[0]} for the tuple `{relation}{values_of_tuple}`"

@@ -1,7 +1,7 @@
 """A compiled program as a pure, batched, differentiable function of input probabilities."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,16 @@ from scallax.batch import (
 )
 from scallax.batch import probabilities as _sigmoids
 from scallax.batch_evaluation import BatchEvaluator, Key, Logits, key_data, take_or_zero
-from scallax.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, show_shape
+from scallax.checks import (
+    check_kind,
+    check_logits,
+    check_mapped,
+    check_shapes,
+    is_concrete,
+    is_on_host,
+    locate,
+    show_shape,
+)
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
 from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
 from scallax.grounding.layout import GroundProgram
@@ -52,6 +61,12 @@ T = TypeVar("T")
 @final
 class Reasoner:
     """A program as a function `reasoner(relation=probabilities, ...)` of arrays `[batch, *mapping.shape]`.
+
+    Of relations without an input mapping, and of any others, a list with the facts of each sample may be given instead:
+    `(tag, tuple)`, None for the tag of a certain one; tuples alone for `non_probabilistic` relations and for `unit`; a
+    value for a tuple of one column; or a `FactList`. Relations that are not given are empty. Then `disjunctions` names
+    by relation, for each sample, the lists of indices of facts that exclude each other; without an output mapping the
+    tuples are those that some sample can derive; and groundings are kept (`cache_info`), the last 512.
 
     The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples, [batch,
     len(tuples)])` without an output mapping (every possible tuple, sorted); a dictionary of these with
@@ -366,12 +381,15 @@ class Reasoner:
                         hint="give a list of facts for each sample, or an input mapping when the reasoner is made",
                     )
                 )
-        missing = [r for r in self._mappings if r not in batch.arrays and r not in given]
+        self._require({*batch.arrays, *given})
+        return batch
+
+    def _require(self, given: Collection[str]) -> None:
+        missing = [relation for relation in self._mappings if relation not in given]
         if missing:
             raise InputError(
                 *(f"no input for `{r}`: give an array of shape {self._expected_shape(r)}" for r in missing)
             )
-        return batch
 
     def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
         """The grounding of a batch of facts, for `evaluate_grounded`. Does not touch JAX: a data loader may call it.
@@ -500,11 +518,7 @@ class Reasoner:
                     what = f"`{relation}` is a {type(value).__name__}, but has no input mapping"
                     raise InputError(Diagnostic(what, hint=hint))
                 raise unknown_name(f"`{relation}` is no input relation", relation, self._mappings)
-        missing = [relation for relation in self._mappings if relation not in inputs]
-        if missing:
-            raise InputError(
-                *(f"no input for `{r}`: give an array of shape {self._expected_shape(r)}" for r in missing)
-            )
+        self._require(inputs)
         return tuple(inputs[relation] for relation in self._mappings)
 
     def evaluate(
@@ -639,11 +653,7 @@ class Reasoner:
         """InputError for arrays of mapped relations that do not fit the batch."""
         for relation, array in zip(grounding.mapped, arrays, strict=True):
             check_kind(relation, array, self._expected_shape(relation), self.is_discrete)
-            if array.shape != (grounding.num_samples, *self._mappings[relation].shape):
-                raise InputError(
-                    f"`{relation}` has shape {array.shape}; the batch has {grounding.num_samples} samples, and"
-                    f" its input mapping asks for {self._expected_shape(relation)}"
-                )
+            check_mapped(relation, array.shape, grounding.num_samples, self._mappings[relation].shape)
             if is_concrete(array) and is_on_host(array) and array.dtype != np.bool_ and array.size:
                 self._check_probabilities(relation, np.asarray(array))
 
@@ -663,19 +673,12 @@ class Reasoner:
         """InputError or a warning for some values that are outside [0, 1]."""
         finite = np.isfinite(values)
         if not finite.all():
-            raise InputError(
-                f"`{relation}` {self._locate(relation, values, ~finite)}; a probability is a finite number"
-            )
+            place = locate(self._mappings[relation], relation, values, ~finite)
+            raise InputError(f"`{relation}` {place}; a probability is a finite number")
         if not self._has_warned:
             self._has_warned = True
-            place = self._locate(relation, values, (values < 0) | (values > 1))
+            place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))
             warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=7)
-
-    def _locate(self, relation: str, values: np.ndarray, wrong: np.ndarray) -> str:
-        index = tuple(np.argwhere(wrong)[0])
-        entry = np.ravel_multi_index(index[1:], values.shape[1:]) if index[1:] else 0
-        values_of_tuple = show_tuple(self._mappings[relation].tuples[entry])
-        return f"is {float(values[index])} in sample {index[0]} for the tuple `{relation}{values_of_tuple}`"
 
     def _expected_shape(self, relation: str) -> str:
         return show_shape(self._mappings[relation].shape)

@@ -11,7 +11,13 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Fewer passes over the pairs than by default, to the same accuracy.
 OPTIONS = {"digit_sum_torch.py": ["--epochs", "2"]}
-LEARNS_DIGITS = ["cross_framework.py", "digit_sum_flax.py", "digit_sum_torch.py"]
+# What the accuracy printed last, that of the trained network, is at least.
+LEAST_ACCURACY = {
+    "cross_framework.py": 95,
+    "digit_sum_flax.py": 95,
+    "digit_sum_torch.py": 95,
+    "handwritten_formulas.py": 70,
+}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
@@ -25,6 +31,5 @@ def test_an_example_runs(name, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    if name in LEARNS_DIGITS:
-        # The accuracy printed last is that of the trained network.
-        assert float(re.findall(r"accuracy (\d+\.\d)%", done.stdout)[-1]) >= 95, done.stdout
+    if name in LEAST_ACCURACY:
+        assert float(re.findall(r"accuracy (\d+\.\d)%", done.stdout)[-1]) >= LEAST_ACCURACY[name], done.stdout
