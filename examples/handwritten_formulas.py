@@ -96,13 +96,8 @@ def main():
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     options = {"batch_size": 16, "collate_fn": partial(collate, model.rules.reasoner)}
     # The workers are forked at the first batch, before JAX starts, and stay.
-    loader = DataLoader(
-        Formulas(images[:1400], labels[:1400], 1600, False),
-        num_workers=2,
-        persistent_workers=True,
-        shuffle=True,
-        **options,
-    )
+    train = Formulas(images[:1400], labels[:1400], 1600, False)
+    loader = DataLoader(train, num_workers=2, persistent_workers=True, shuffle=True, **options)
     for epoch in range(1, EPOCHS + 1):
         for symbols, kinds, grounding, values in loader:
             tuples, found = model(symbols, kinds, grounding)

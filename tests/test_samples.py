@@ -56,7 +56,9 @@ def table(result: tuple, sample: int) -> dict[tuple, float]:
 def test_a_sample_has_the_answers_of_its_facts_alone(provenance):
     outputs = dict.fromkeys(OUTPUTS)
     together = Reasoner(PROGRAM, provenance=provenance, output_mappings=outputs)
-    facts = {name: [rows(sample, name, provenance) for sample in SAMPLES] for name in ("edge", "blocked")}
+    facts: dict[str, Any] = {
+        name: [rows(sample, name, provenance) for sample in SAMPLES] for name in ("edge", "blocked")
+    }
     results = together(**facts)
     for number, sample in enumerate(SAMPLES):
         constants = {name: rows(sample, name, provenance) for name in ("edge", "blocked")}
