@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from scallax.errors import CheckpointError as CheckpointError
+from scallax.errors import ForeignError as ForeignError
 from scallax.errors import GroundingError as GroundingError
 from scallax.errors import InputError as InputError
 from scallax.errors import NameResolutionError as NameResolutionError
@@ -14,33 +15,86 @@ from scallax.errors import UnboundVariableError as UnboundVariableError
 from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
+    from scallax.context import Context as Context
+    from scallax.declaring import foreign_aggregate as foreign_aggregate
+    from scallax.declaring import foreign_attribute as foreign_attribute
+    from scallax.declaring import foreign_function as foreign_function
+    from scallax.declaring import foreign_predicate as foreign_predicate
     from scallax.explanation import explain_plan as explain_plan
     from scallax.grounding.limits import Limits as Limits
     from scallax.mappings import InputMapping as InputMapping
     from scallax.reasoner import Reasoner as Reasoner
     from scallax.sample_facts import FactList as FactList
     from scallax.specification import Specification as Specification
+    from scallax.tables import CsvFile as CsvFile
+    from scallax.tables import Table as Table
+    from scallax.types import Any as Any
+    from scallax.types import DateTime as DateTime
+    from scallax.types import Duration as Duration
+    from scallax.types import Entity as Entity
+    from scallax.types import Facts as Facts
+    from scallax.types import Float as Float
+    from scallax.types import Generic as Generic
+    from scallax.types import GenericTypeParameter as GenericTypeParameter
+    from scallax.types import Integer as Integer
+    from scallax.types import Number as Number
+    from scallax.types import SignedInteger as SignedInteger
+    from scallax.types import String as String
+    from scallax.types import Symbol as Symbol
+    from scallax.types import Tensor as Tensor
+    from scallax.types import UnsignedInteger as UnsignedInteger
+    from scallax.types import bool as bool
+    from scallax.types import char as char
+    from scallax.types import f32 as f32
+    from scallax.types import f64 as f64
+    from scallax.types import i8 as i8
+    from scallax.types import i16 as i16
+    from scallax.types import i32 as i32
+    from scallax.types import i64 as i64
+    from scallax.types import i128 as i128
+    from scallax.types import isize as isize
+    from scallax.types import u8 as u8
+    from scallax.types import u16 as u16
+    from scallax.types import u32 as u32
+    from scallax.types import u64 as u64
+    from scallax.types import u128 as u128
+    from scallax.types import usize as usize
     from scallax.union import BatchGrounding as BatchGrounding
 
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
     "BatchGrounding": "scallax.union",
+    "Context": "scallax.context",
+    "CsvFile": "scallax.tables",
     "FactList": "scallax.sample_facts",
+    "Facts": "scallax.types",
+    "GenericTypeParameter": "scallax.types",
     "InputMapping": "scallax.mappings",
     "Limits": "scallax.grounding.limits",
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
+    "Table": "scallax.tables",
     "explain_plan": "scallax.explanation",
+    "foreign_aggregate": "scallax.declaring",
+    "foreign_attribute": "scallax.declaring",
+    "foreign_function": "scallax.declaring",
+    "foreign_predicate": "scallax.declaring",
 }
+# The value types of the language and families of them, by the names that they have here.
+_TYPES = (
+    *("i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize", "f32", "f64"),
+    *("bool", "char", "String", "Symbol", "DateTime", "Duration", "Entity", "Tensor"),
+    *("Any", "Number", "Integer", "SignedInteger", "UnsignedInteger", "Float", "Generic"),
+)
 
 
 def __getattr__(name: str):
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _TYPES:
         raise AttributeError(f"module 'scallax' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "scallax.types")), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_TYPES})

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
+
+if TYPE_CHECKING:  # discrete programs do without JAX
+    from scallax.computation import Computation
 
 # The provenances whose tags are no numbers: they are answered without JAX.
 DISCRETE = ("unit", "bool")
@@ -38,8 +42,10 @@ class Options:
     limits: Limits = DEFAULT_LIMITS
 
 
-def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> list[Answer]:
-    """The answers for `outputs`, in their order; every possible tuple is listed.
+def answer(
+    program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[GivenFacts] = ()
+) -> list[Answer]:
+    """The answers for `outputs`, in their order; every possible tuple is listed. `given` are facts with constant tags.
 
     Raises `InputError` for a relation or a provenance that does not exist, `StratificationError`, `GroundingError`, and
     `UnsupportedError` for proofs that are too many to count. `unit` and `bool` do not import JAX.
@@ -47,10 +53,10 @@ def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> lis
     relations = {relation.name: relation for relation in program.relations}
     check_outputs(outputs, relations)
     if options.provenance not in DISCRETE:
-        return _answer_numbers(program, [relations[name] for name in outputs], options)
+        return _answer_numbers(program, [relations[name] for name in outputs], options, given)
     if options.provenance == "bool":
         program = _keep_true(program)
-    given = file_facts(program)
+    given = [*file_facts(program), *given]
     if options.provenance == "bool":
         given = [_drop_false(facts) for facts in given]
     grounding = ground_program(program, Certain(), given, outputs, iter_limit=options.iter_limit, limits=options.limits)
@@ -116,7 +122,8 @@ def _keep_true(program: ir.Program) -> ir.Program:
 def _drop_false(facts: GivenFacts) -> GivenFacts:
     assert facts.tags is not None
     kept = [i for i, tag in enumerate(facts.tags) if tag is not False]
-    return replace(facts, tuples=[facts.tuples[i] for i in kept], tags=[facts.tags[i] for i in kept])
+    groups = None if facts.groups is None else facts.groups[kept]
+    return replace(facts, tuples=[facts.tuples[i] for i in kept], tags=[facts.tags[i] for i in kept], groups=groups)
 
 
 def _constrain_tag(rule: ir.Rule) -> ir.Rule:
@@ -129,7 +136,9 @@ def _constrain_tag(rule: ir.Rule) -> ir.Rule:
     return replace(rule, tag=None, body=(*rule.body, ir.Constraint(condition, condition.span)))
 
 
-def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options: Options) -> list[Answer]:
+def _answer_numbers(
+    program: ir.Program, outputs: Sequence[ir.Relation], options: Options, given: Sequence[GivenFacts]
+) -> list[Answer]:
     # JAX takes a second to import, and discrete programs do without.
     from scallax.batch import Arguments, Signature, evaluate_batch
     from scallax.provenance import resolve_provenance
@@ -141,7 +150,7 @@ def _answer_numbers(program: ir.Program, outputs: Sequence[ir.Relation], options
     grounding = ground_program(
         program,
         provenance,
-        file_facts(program),
+        [*file_facts(program), *given],
         names,
         uniform_choices=provenance.counts_groups,
         iter_limit=options.iter_limit,
@@ -167,3 +176,24 @@ def _split(outputs: Sequence[ir.Relation], grounding: Grounding, tags: np.ndarra
         answers.append(Answer(relation, tuples, numbers))
         start += len(tuples)
     return answers
+
+
+def compute(
+    program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[GivenFacts]
+) -> "Computation":
+    """The tags of all tuples of `outputs` as a function of those of the `given` facts that are inputs. Imports JAX."""
+    # As above.
+    from scallax.computation import Computation
+    from scallax.provenance import resolve_provenance
+
+    relations = {relation.name: relation for relation in program.relations}
+    check_outputs(outputs, relations)
+    return Computation(
+        program,
+        [relations[name] for name in outputs],
+        [*file_facts(program), *given],
+        resolve_provenance(options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions),
+        uniform_choices=options.wmc_with_disjunctions,
+        iter_limit=options.iter_limit,
+        limits=options.limits,
+    )

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from scallax.errors import Diagnostic, InputError
 from scallax.mappings import Entries, InputMapping, is_finite_number, is_value, read_entries, read_tuple, show_tuple
@@ -21,6 +22,8 @@ def read_file(path: str | Path | None) -> Source | None:
     """The program's file; InputError if it cannot be read."""
     if path is None:
         return None
+    if not isinstance(path, str | Path):
+        raise InputError(f"the program file is {path!r}; it must be a path")
     try:
         return Source(Path(path).read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:  # no such file, no permission, not text
@@ -36,6 +39,7 @@ def specify(
     train_k: int | None,
     test_k: int | None,
     wmc_with_disjunctions: bool | None,
+    absorb: bool | None,
     facts: Mapping[str, Iterable] | None,
     rules: Sequence[str] | None,
     relations: Sequence[tuple[str, object]] | None,
@@ -58,10 +62,16 @@ def specify(
     """
     if program is not None and not isinstance(program, str):
         raise InputError(f"`program` is a {type(program).__name__}; it must be the program's text")
+    if program is not None and program.endswith(".scl") and "\n" not in program:
+        raise InputError(Diagnostic(f"`program` is the name of a file, `{program}`", hint="give it as `file=`"))
     untagged = _read_names(non_probabilistic, "non_probabilistic")
     mappings = _read_input_mappings(input_mappings or {}, retain_topk or {}, untagged)
     outputs, keyed = read_outputs(output_relation, output_mapping, output_mappings)
-    for name, flag in {"wmc_with_disjunctions": wmc_with_disjunctions, "early_discard": early_discard}.items():
+    for name, flag in {
+        "wmc_with_disjunctions": wmc_with_disjunctions,
+        "absorb": absorb,
+        "early_discard": early_discard,
+    }.items():
         if flag is not None and not isinstance(flag, bool):
             raise InputError(f"`{name}` is {flag!r}; it must be True, False or None")
     _check_count("k", k, 1)
@@ -83,6 +93,7 @@ def specify(
         train_k=train_k,
         test_k=test_k,
         wmc_with_disjunctions=bool(wmc_with_disjunctions),
+        absorb=absorb is not False,
         non_probabilistic=untagged,
         trainable=tuple(sorted(set(_read_names(trainable, "trainable")))),
         input_mappings=mappings,
@@ -204,14 +215,16 @@ def _read_relation(item: object) -> tuple[str, tuple[str, ...]]:
     match item:
         case (str() as name, types) if _IDENTIFIER.match(name):
             columns = types if isinstance(types, tuple | list) else (types,)
-            return name, tuple(_read_type(name, column) for column in columns)
+            return name, tuple(read_type(name, column) for column in columns)
         case _:
             raise InputError(f"`relations` holds {item!r}; every item must be a pair of a name and column types")
 
 
-def _read_type(relation: str, column: object) -> str:
-    if isinstance(column, ValueType):
-        return str(column)
+def read_type(relation: str, column: object) -> str:
+    """The name of a column's type, given as a value type, an annotation with one, a type of Python or a name."""
+    for part in (column, *get_args(column)):
+        if isinstance(part, ValueType):
+            return str(part)
     if isinstance(column, type) and column in _PYTHON_TYPES:
         return _PYTHON_TYPES[column]
     if isinstance(column, str) and _IDENTIFIER.match(column):

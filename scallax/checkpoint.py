@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +31,7 @@ from scallax.artifact import (
 )
 from scallax.durable import read_directory, recover, remove_directory, write_directory, write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
+from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner
 
@@ -96,14 +97,16 @@ def read(path: str | Path) -> Artifact:
         return read_directory(path, _read_orbax)
 
 
-def load(path: str | Path) -> Any:
-    """The reasoner that was saved, with its parameters: nothing else is needed.
+def load(path: str | Path, *, foreign: Sequence[ForeignItem] = ()) -> Any:
+    """The reasoner that was saved, with its parameters: nothing is needed but the functions of Python that it uses.
 
     A `scallax.Reasoner` if one was saved, and a Flax module, `scallax.nn.Reasoner`, if a module of Flax or torch was.
+    CheckpointError if `foreign` lacks something, or has it with another signature. With a stored grounding nothing of
+    it is called.
     """
     artifact = read(path)
     with _located(path):
-        reasoner = reasoner_of(artifact)
+        reasoner = reasoner_of(artifact, foreign)
     return reasoner if artifact.door == "reasoner" else _import_nn().Reasoner(reasoner)
 
 
@@ -118,10 +121,10 @@ def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
     return artifact
 
 
-def reasoner_of(artifact: Artifact, *, limits: Limits | None = None) -> Reasoner:
+def reasoner_of(artifact: Artifact, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None) -> Reasoner:
     """The reasoner that an artifact is, with its parameters; not grounded again if its grounding is stored.
 
-    `limits` are those of grounding again.
+    `foreign` are the functions of Python and the like that its program uses, `limits` those of grounding again.
 
     CheckpointError if it is of a larger model, or its parameters are not those of its program.
     """
@@ -130,9 +133,9 @@ def reasoner_of(artifact: Artifact, *, limits: Limits | None = None) -> Reasoner
         raise CheckpointError(Diagnostic(f"this is {_show_model(artifact)}, not one reasoner", hint=hint))
     specification = artifact.specifications[""]
     if "" in artifact.grounds:
-        reasoner = Reasoner.from_stored(specification, artifact.grounds[""])
+        reasoner = Reasoner.from_stored(specification, artifact.grounds[""], foreign)
     else:
-        reasoner = Reasoner.from_json(specification.to_json(), limits=limits)
+        reasoner = Reasoner.from_json(specification.to_json(), foreign, limits=limits)
     tensors = {n: a for n, a in artifact.tensors.items() if not n.startswith(OPTIMIZER)}
     try:
         return reasoner.with_parameters(tensors)
@@ -387,7 +390,7 @@ def _located(path: str | Path) -> Iterator[None]:
     except OSError as error:  # missing, no permission, a disk that fails
         raise CheckpointError(f"`{path}` cannot be read: {error.strerror or error}") from error
     except CheckpointError as error:
-        located = [Diagnostic(f"`{path}`: {d.message}", d.span, d.hint) for d in error.diagnostics]
+        located = [replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics]
         raise CheckpointError(*located) from error.__cause__
 
 

@@ -15,6 +15,7 @@ from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder, groun
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.grounding.sizes import Sizes
+from scallax.library import BUILT_IN, Library
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
@@ -58,13 +59,16 @@ class GivenFacts:
 
 
 def analyse_program(
-    sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None
+    sources: Sequence[Source],
+    given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None,
+    library: Library = BUILT_IN,
 ) -> ir.Program:
     """The checked program of all sources together; `given` are example tuples of relations with facts from Python.
 
-    Raises the error of the first stage that refuses the program.
+    `library` are the functions and the like that it may use: `read_foreign` makes it of foreign ones. Raises the error
+    of the first stage that refuses the program.
     """
-    return analyse(sources, given or {})
+    return analyse(sources, given or {}, library)
 
 
 def ground_program(

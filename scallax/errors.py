@@ -9,11 +9,15 @@ from scallax.source import Span
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One problem: a sentence, the place in the program it is about, and what to do."""
+    """One problem: a sentence, the place in the program it is about, and what to do.
+
+    `detail` is a text of several lines for the end, such as the traceback of a function that raised.
+    """
 
     message: str
     span: Span | None = None
     hint: str | None = None
+    detail: str | None = None
 
     def __str__(self) -> str:
         lines = [self.message]
@@ -30,6 +34,8 @@ class Diagnostic:
             ]
         if self.hint is not None:
             lines.append(f"hint: {self.hint}")
+        if self.detail is not None:
+            lines.append(self.detail.rstrip())
         # Whatever is wrong with the text, its report can be written.
         return "\n".join(lines).encode(errors="replace").decode()
 
@@ -77,6 +83,10 @@ class UnsupportedError(ScallaxError):
 
 class GroundingError(ScallaxError):
     """Grounding met a value it cannot compute, or passed a limit."""
+
+
+class ForeignError(ScallaxError):
+    """A function of Python that a program uses raised, or gave what does not fit its declaration."""
 
 
 class InputError(ScallaxError, ValueError):

@@ -1,6 +1,7 @@
 """Probabilities of output tuples from those of the facts: a provenance folded over a ground program."""
 
 import functools
+import math
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -12,10 +13,14 @@ from jaxtyping import Array, Bool, Float
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.tiles import Tags, fold_tiles, take_block
+from scallax.kernels.schedule import LINEAR, LITERALS
+from scallax.kernels.tiles import Tags, fold_tiles, take_block, take_first
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
-_STATIC = ("width", "branches", "use_rows", "num_heads", "num_sums")
+_STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
+
+# Bytes of the tags of all rows.
+MAX_TAG_BYTES = 1 << 32
 
 jax.tree_util.register_dataclass(
     GroundProgram,
@@ -160,11 +165,16 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     else:
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
-    exclusions, group_end, count = map(jnp.asarray, (program.exclusions, program.group_end, program.literal_count))
-    bits, num_bits = jnp.arange(prior.shape[0], dtype=jnp.int32), prior.shape[0]
-    if program.is_local:
-        bits, num_bits = jnp.asarray(program.literal_bit), program.bit_literals.shape[1]
-    return LiteralTable(values, exists, exclusions, group_end, count, program.has_negation, bits, num_bits)
+    return LiteralTable(
+        probabilities=values,
+        present=exists,
+        exclusions=jnp.asarray(program.exclusions),
+        group_end=jnp.asarray(program.group_end),
+        columns=jnp.asarray(program.columns),
+        column_of=jnp.asarray(program.column_of),
+        negated=jnp.asarray(program.negated),
+        words=program.words,
+    )
 
 
 def _recover(provenance, program: GroundProgram, tags: Tags, literals: LiteralTable) -> Array:
@@ -177,24 +187,23 @@ def _recover(provenance, program: GroundProgram, tags: Tags, literals: LiteralTa
 
 
 def _local_table(program: GroundProgram, literals: LiteralTable, components: Array) -> LiteralTable:
-    """The literals of some components by bit: a column of the batch for each component and column of the table."""
-    rows = jnp.asarray(program.bit_literals).at[components].get(mode="promise_in_bounds")
+    """The literals of some components: a column of the batch for each component and column of the table."""
+    rows = jnp.asarray(program.local_literals).at[components].get(mode="promise_in_bounds")
     batch = literals.probabilities.shape[1]
 
-    def by_bit(leaf, fill):
+    def by_place(leaf, fill):
         return _to_columns(leaf.at[rows].get(mode="fill", fill_value=fill))[0]
 
     def repeated(leaf, fill):
-        return by_bit(jnp.broadcast_to(leaf[..., None], (*leaf.shape, batch)), fill)
+        return by_place(jnp.broadcast_to(leaf[..., None], (*leaf.shape, batch)), fill)
 
     return replace(
         literals,
-        probabilities=by_bit(literals.probabilities, 0),
-        present=by_bit(literals.present, False),
+        probabilities=by_place(literals.probabilities, 0),
+        present=by_place(literals.present, False),
         exclusions=repeated(literals.exclusions, 0),
         group_end=repeated(literals.group_end, True),
-        count=jnp.int32(program.bit_literals.shape[1]),
-        bits=jnp.arange(program.bit_literals.shape[1], dtype=jnp.int32),
+        column_of=jnp.asarray(program.local_columns),
     )
 
 
@@ -211,22 +220,28 @@ def _from_columns(leaf: Array, batch: int) -> Array:
 
 def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> Tags:
     leaves = provenance.leaf_tags(literals)
+    wide = provenance.widen(leaves)
     if not program.branches:
-        return leaves
-    zero = jax.tree.map(lambda leaf: leaf[:1], leaves)
+        return wide
+    zero = jax.tree.map(lambda leaf: leaf[:1], wide)
 
     def repeat(count):
         return jax.tree.map(lambda none: jnp.broadcast_to(none, (count, *none.shape[1:])), zero)
 
-    rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), leaves, repeat(program.num_heads))
-
+    _check_size(provenance, program, wide)
+    rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), wide, repeat(program.num_heads))
     place_components = jnp.asarray(program.place_components)
-    left_operands, right_operands = jnp.asarray(program.left), jnp.asarray(program.right)
+    operands = [jnp.asarray(array) for array in (program.left, program.right, program.third)]
 
     def branch(kind, count):
         def fold(rows, total, offset, cyclic):
-            left = take_block(rows, left_operands, offset, program.width, count)
-            right = take_block(rows, right_operands, offset, program.width, count)
+            take = take_first if kind == LITERALS else take_block
+            left = take(rows, operands[0], offset, program.width, count)
+            if kind in (LITERALS, LINEAR):
+                pairs = [take_block(leaves, places, offset, program.width, count) for places in operands[1:]]
+                right = [leaf for pair in zip(*pairs, strict=True) for leaf in pair]
+            else:
+                right = take_block(rows, operands[1], offset, program.width, count)
             if not program.is_local:
                 return provenance.step(kind, total, left, right, cyclic, literals)
             # Each head with the literals of its component: heads stand where samples do.
@@ -246,6 +261,25 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
         [branch(kind, count) for kind, count in program.branches],
         lambda total, step: total,
         provenance.differs,
+    )
+
+
+def _check_size(provenance: AbstractProvenance, program: GroundProgram, leaves: Tags) -> None:
+    """UnsupportedError if the tags of all rows would take more than `MAX_TAG_BYTES`."""
+    row = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in jax.tree.leaves(leaves))
+    num_rows = program.num_leaves + program.num_heads
+    if num_rows * row <= MAX_TAG_BYTES:
+        return
+    batch = jax.tree.leaves(leaves)[0].shape[-1]
+    need, limit = num_rows * row / 2**30, MAX_TAG_BYTES / 2**30
+    raise UnsupportedError(
+        Diagnostic(
+            f"evaluation under `{provenance.name}` would hold {need:.1f} GiB, and the limit is {limit:.1f}: "
+            f"{row // batch:,} bytes for each of {program.num_heads:,} tuples and {program.num_literals:,} facts "
+            f"and each of {batch:,} samples",
+            hint="smaller batches, a smaller `k` or fewer outputs take less; "
+            "`diffaddmultprob` and `diffminmaxprob` take one number for each tuple and sample",
+        )
     )
 
 

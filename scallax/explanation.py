@@ -5,25 +5,33 @@ from collections.abc import Sequence
 from scallax import ir
 from scallax.answers import Certain, Options, check_outputs, default_outputs, file_facts
 from scallax.engine import analyse_program, compile_plan, ground_program
+from scallax.foreign import ForeignItem
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
+from scallax.library import read_foreign
 from scallax.planner.algebra import DeltaRule, Stratum
 from scallax.planner.joins import plan_joins
 from scallax.source import Source
 
 
-def explain_plan(program: str, outputs: Sequence[str] | None = None, *, limits: Limits | None = None) -> str:
+def explain_plan(
+    program: str,
+    outputs: Sequence[str] | None = None,
+    *,
+    foreign: Sequence[ForeignItem] = (),
+    limits: Limits | None = None,
+) -> str:
     """The plan that computes `outputs`, with row counts: the program is grounded, tags aside.
 
     Without outputs, the program's queries are planned for; without these, all relations that are not hidden. Each
     stratum names its relations with their numbers of tuples, and then every version of its rules: the number of rows
-    that the rule gave in all its versions (bindings of its body, before equal tuples are merged) and the steps. Raises
-    what running the program raises.
+    that the rule gave in all its versions (bindings of its body, before equal tuples are merged) and the steps.
+    `foreign` are the functions of Python and the like that the program uses. Raises what running the program raises.
     """
     source = Source(program)
     options = Options(limits=check_limits(limits))
-    checked = analyse_program([*read_imports([source]), source])
+    checked = analyse_program([*read_imports([source]), source], library=read_foreign(foreign))
     return explain(checked, default_outputs(checked) if outputs is None else outputs, options)
 
 

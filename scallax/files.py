@@ -13,7 +13,7 @@ from scallax.values import Value, ValueType
 TaggedTuples = list[tuple[float | bool | None, tuple[Value, ...]]]
 
 # Problems of one file that are told; there may be one in every line.
-_MOST_PROBLEMS = 10
+MOST_PROBLEMS = 10
 _TRUTHS = {"true": True, "false": False}
 
 
@@ -34,7 +34,7 @@ def read_facts(file: ir.FactsFile, relation: ir.Relation) -> TaggedTuples:
     if file.has_probability:
         if not columns:
             raise InputError(Diagnostic(f"`{path}` has no column of probabilities", file.span))
-        tags = table.parsed(0, "a probability", _tag)
+        tags = table.parsed(0, "a probability", read_tag)
         header, columns = header[1:], columns[1:]
     offset = int(file.has_probability)
     places = {column: i for i, column in enumerate(header)}
@@ -49,7 +49,7 @@ def read_facts(file: ir.FactsFile, relation: ir.Relation) -> TaggedTuples:
             message = f"`{path}` gives {len(chosen)} columns, but `{relation.name}` has {len(relation.columns)}"
             raise InputError(Diagnostic(message, file.span, "name the columns to read: `fields=[…]`"))
         parsed = [
-            table.parsed(place + offset, f"a value of `{type}`", _reader(type))
+            table.parsed(place + offset, f"a value of `{type}`", text_reader(type))
             for place, type in zip(chosen, relation.columns, strict=False)
         ]
         facts = list(zip(tags, zip(*parsed, strict=True) if parsed else [()] * len(tags), strict=True))
@@ -75,10 +75,10 @@ def _melt(
         message = f"`{relation.name}` does not fit a file with `keys`"
         raise InputError(Diagnostic(message, file.span, f"its columns have to be ({shown})"))
     key_values = [
-        table.parsed(place + offset, f"a value of `{type}`", _reader(type))
+        table.parsed(place + offset, f"a value of `{type}`", text_reader(type))
         for place, type in zip(keys, types, strict=False)
     ]
-    values = [table.parsed(place + offset, f"a value of `{types[-1]}`", _reader(types[-1])) for place in chosen]
+    values = [table.parsed(place + offset, f"a value of `{types[-1]}`", text_reader(types[-1])) for place in chosen]
     table.raise_problems()
     return [
         (tag, (*(column[row] for column in key_values), field, column[row]))
@@ -146,12 +146,12 @@ class _Table:
 
     def raise_problems(self) -> None:
         if self.problems:
-            more = len(self.problems) - _MOST_PROBLEMS
-            shown = self.problems[:_MOST_PROBLEMS]
+            more = len(self.problems) - MOST_PROBLEMS
+            shown = self.problems[:MOST_PROBLEMS]
             raise InputError(*shown, *([f"and {more} more problems in `{self.path}`"] if more > 0 else []))
 
 
-def _reader(type: ValueType) -> Callable[[str], Value | None]:
+def text_reader(type: ValueType) -> Callable[[str], Value | None]:
     """Reads a text as a value of a type, None if it is none."""
     if type.is_integer:
         low, high = type.bounds
@@ -190,6 +190,7 @@ def _float(text: str) -> float | None:
     return None if number != number else number
 
 
-def _tag(text: str) -> float | bool | None:
+def read_tag(text: str) -> float | bool | None:
+    """A text as a tag, None if it is none."""
     found = _TRUTHS.get(text.strip())
     return _float(text) if found is None else found

@@ -8,6 +8,7 @@ import numpy as np
 
 from scallax.hashing import hash_values
 from scallax.signatures import Signature
+from scallax.tensors import TensorValue
 from scallax.values import Value, ValueType
 
 # Values `[rows]`, and which of them exist (None: all).
@@ -104,7 +105,7 @@ def _mod(type: ValueType, dividend: np.ndarray, divisor: np.ndarray) -> Image:
 
 def _pow(types: Sequence[ValueType], values: Sequence[Value]) -> int:
     """The power, cut to the bounds of the type as sums and products are."""
-    base, exponent = map(int, values)
+    base, exponent = (int(value) for value in values if isinstance(value, int))
     low, high = types[0].bounds
     # Further powers of such a base are out of bounds as well, with the same sign.
     exponent = min(exponent, 128 + exponent % 2) if abs(base) > 1 else exponent
@@ -156,6 +157,13 @@ def day_of(instants: np.ndarray) -> np.ndarray:
     """The days of the month of instants, from 1."""
     days = _dates("D")(instants)
     return (days - days.astype("datetime64[M]")).astype(np.int64) + 1
+
+
+def _dot(left: TensorValue, right: TensorValue) -> TensorValue | None:
+    """The inner product of two vectors of one length, as a tensor without axes."""
+    if left.array.ndim != 1 or left.array.shape != right.array.shape:
+        return None
+    return TensorValue(np.dot(left.array, right.array))
 
 
 def _has_unit_size(values: np.ndarray) -> np.ndarray:
@@ -224,6 +232,8 @@ FUNCTIONS = {
         _columns("datetime_day(DateTime) -> u32", _elementwise(day_of)),
         # A text that writes no term has none: texts of terms are read where they are numbered.
         _values("parse_entity(String) -> Entity", lambda text: text),
+        _values("dim(Tensor) -> usize", lambda tensor: tensor.array.ndim),
+        _values("dot(Tensor, Tensor) -> Tensor", _dot),
         _typed("hash(Any...) -> u64", hash_values),
     )
 }

@@ -15,6 +15,7 @@ from scallax.grounding.derivations import ZERO
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.library import BUILT_IN, Library
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
 from scallax.per_sample import SampleProgram
@@ -24,6 +25,7 @@ from scallax.provenance import AbstractProvenance, resolve_provenance
 from scallax.source import Source
 from scallax.specification import Specification
 from scallax.stored import columns_data, program_data, read_columns, read_program
+from scallax.tables import Table, read_table
 from scallax.values import ValueType
 
 Columns = Mapping[str, Sequence[ValueType]]
@@ -49,13 +51,14 @@ class Grounded:
     """What reasoners that differ only in k and in the values of their parameters share.
 
     `specification` has its mappings and facts fitted to the column types, which it names. `programs` are those made so
-    far, by provenance.
+    far, by provenance. `library` is what the program is grounded with; None if its functions of Python are not known.
     """
 
     specification: Specification
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     logit_groups: np.ndarray
+    library: Library | None
     programs: dict[AbstractProvenance, GroundProgram] = field(default_factory=dict)
     limits: Limits = DEFAULT_LIMITS
     _derived: "_Derived | None" = None
@@ -69,7 +72,7 @@ class Grounded:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance not in self.programs:
             if self._derived is None:
-                self._derived = ground(self.specification, limits=self.limits)._derived
+                self._derived = ground(self.specification, self.require_library(), limits=self.limits)._derived
             derived = self._derived
             assert derived is not None
             self.programs[provenance] = compile_outputs(
@@ -77,12 +80,23 @@ class Grounded:
             )
         return self.programs[provenance]
 
+    def require_library(self) -> Library:
+        """The library. CheckpointError if its functions of Python are not known."""
+        if self.library is None:
+            raise CheckpointError(
+                Diagnostic(
+                    f"what is stored does not answer this, and the program uses {_listed(self.specification.foreign)}",
+                    hint="load it with `foreign=[…]`, so that it can be grounded",
+                )
+            )
+        return self.library
+
     @property
     def samples(self) -> SampleProgram:
         """What grounds batches of facts per sample."""
         if self._samples is None:
             if self._derived is None:
-                self._derived = ground(self.specification, limits=self.limits)._derived
+                self._derived = ground(self.specification, self.require_library(), limits=self.limits)._derived
             derived = self._derived
             assert derived is not None
             specification = self.specification
@@ -102,14 +116,14 @@ class Grounded:
     def with_outputs(self, outputs: Outputs, keyed: bool) -> "Grounded":
         """The same specification with other outputs, grounded for them; groundings of facts per sample are shared."""
         specification = replace(self.specification, outputs=outputs, keyed=keyed)
-        grounded = ground(specification, limits=self.limits)
+        grounded = ground(specification, self.require_library(), limits=self.limits)
         grounded._samples = self.samples
         return grounded
 
     def trace(self) -> tuple[ir.Program, Grounding]:
         """The program, and its grounding in which certain tuples keep their derivations."""
         if self._derived is None:
-            self._derived = ground(self.specification, limits=self.limits)._derived
+            self._derived = ground(self.specification, self.require_library(), limits=self.limits)._derived
         assert self._derived is not None
         program, parameters = self._derived.program, self._derived.parameters
         return program, _ground(self.specification, program, parameters, self.limits, collapse_certain=False)
@@ -163,15 +177,15 @@ def store(grounded: Grounded) -> StoredGround:
     return StoredGround({"programs": programs, "listed": listed, "parameters": parameters}, arrays)
 
 
-def restore(specification: Specification, stored: StoredGround) -> Grounded:
+def restore(specification: Specification, stored: StoredGround, library: Library | None) -> Grounded:
     """What `store` was given, of this specification. CheckpointError if the data are damaged."""
     try:
-        return _restore(specification, stored)
+        return _restore(specification, stored, library)
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # crafted data: names or kinds are others
         raise CheckpointError(f"the stored grounding is damaged: {error!r}") from error
 
 
-def _restore(specification: Specification, stored: StoredGround) -> Grounded:
+def _restore(specification: Specification, stored: StoredGround, library: Library | None) -> Grounded:
     outputs, start = [], 0
     for name, entries in specification.outputs:
         tuples = entries.tuples if entries is not None else ()
@@ -191,7 +205,7 @@ def _restore(specification: Specification, stored: StoredGround) -> Grounded:
         Parameter(item["name"], stored.arrays[f"parameter.{item['name']}"], item["num_facts"])
         for item in stored.data["parameters"]
     )
-    return Grounded(specification, tuple(outputs), parameters, stored.arrays["logit_groups"], programs)
+    return Grounded(specification, tuple(outputs), parameters, stored.arrays["logit_groups"], library, programs)
 
 
 def _under(stored: StoredGround, prefix: str) -> dict[str, np.ndarray]:
@@ -200,6 +214,34 @@ def _under(stored: StoredGround, prefix: str) -> dict[str, np.ndarray]:
 
 def _types(specification: Specification, relation: str) -> list[ValueType]:
     return [ValueType(name) for name in dict(specification.column_types)[relation]]
+
+
+def check_foreign(specification: Specification, library: Library) -> None:
+    """CheckpointError unless the library has everything that the saved program uses, as it was declared."""
+    here = library.declarations
+    missing = [declaration for declaration in specification.foreign if declaration not in here]
+    if not missing:
+        return
+    by_name = {_name(declaration): declaration for declaration in here}
+    problems = []
+    for declaration in missing:
+        other = by_name.get(_name(declaration))
+        if other is None:
+            hint = "pass it when loading: `foreign=[…]`; code is not saved"
+            problems.append(Diagnostic(f"the saved program uses the {declaration}, which is not passed", hint=hint))
+        else:
+            message = f"the saved program uses the {declaration}, but what is passed is the {other}"
+            problems.append(Diagnostic(message, hint="pass the one that it was saved with"))
+    raise CheckpointError(*problems)
+
+
+def _name(declaration: str) -> str:
+    """The kind and the name in a declaration."""
+    return declaration.partition("(")[0].partition("<")[0].replace("fold ", "aggregate ")
+
+
+def _listed(declarations: Sequence[str]) -> str:
+    return ", ".join(f"the {declaration}" for declaration in declarations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,22 +257,31 @@ class _Derived:
 def provenance_of(specification: Specification) -> AbstractProvenance:
     """The provenance that a specification names, with its options."""
     return resolve_provenance(
-        specification.provenance, k=specification.k, wmc_with_disjunctions=specification.wmc_with_disjunctions
+        specification.provenance,
+        k=specification.k,
+        wmc_with_disjunctions=specification.wmc_with_disjunctions,
+        absorb=specification.absorb,
     )
 
 
 def ground(
-    specification: Specification, sources: Sequence[Source] | None = None, *, limits: Limits = DEFAULT_LIMITS
+    specification: Specification,
+    library: Library = BUILT_IN,
+    sources: Sequence[Source] | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Grounded:
     """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
 
-    `sources` are those of the specification, with the names that errors show; only with them files of facts are read.
+    `library` has the functions that the program may call. `sources` are those of the specification, with the names that
+    errors show; only with them files of facts are read.
     """
-    program = _analyse(specification, program_sources(specification) if sources is None else sources)
+    program = _analyse(specification, program_sources(specification) if sources is None else sources, library)
     columns = {relation.name: relation.columns for relation in program.relations}
     if sources is not None:
         # What a specification alone is grounded from was read when it was made.
         specification = _with_files(specification, program)
+    specification = replace(specification, foreign=program.foreign)
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
     parameters = _find_parameters(specification, program, columns, provenance_of(specification))
     grounding = _ground(specification, program, parameters, limits)
@@ -244,7 +295,7 @@ def ground(
         start += len(tuples)
     derived = _Derived(program, grounding, np.concatenate(operands), parameters)
     return Grounded(
-        specification, tuple(outputs), parameters.arrays, parameters.groups, limits=limits, _derived=derived
+        specification, tuple(outputs), parameters.arrays, parameters.groups, library, limits=limits, _derived=derived
     )
 
 
@@ -269,19 +320,35 @@ def _ground(
     )
 
 
-def _analyse(specification: Specification, sources: Sequence[Source]) -> ir.Program:
+def _analyse(specification: Specification, sources: Sequence[Source], library: Library) -> ir.Program:
     examples: dict[str, list[tuple]] = {}
     for relation, facts in specification.facts:
         examples.setdefault(relation, []).extend(values for _, values in facts)
     for relation, mapping in specification.input_mappings:
         examples.setdefault(relation, []).extend(mapping.tuples)
     try:
-        return analyse_program(sources, {relation: typical_tuples(tuples) for relation, tuples in examples.items()})
+        typical = {relation: typical_tuples(tuples) for relation, tuples in examples.items()}
+        return analyse_program(sources, typical, library)
     except TypeInferenceError:
         # If the program is right by itself, the mappings and facts are to blame: say which entry.
-        alone = analyse_program(sources, {})
+        alone = analyse_program(sources, {}, library)
         _fit(specification, {relation.name: relation.columns for relation in alone.relations}, alone.variants)
         raise
+
+
+def with_tables(
+    specification: Specification, tables: Mapping[str, Table], sources: Sequence[Source], library: Library
+) -> Specification:
+    """The specification with the rows of tables, by relation, as further facts. InputError for what does not fit."""
+    if not tables:
+        return specification
+    relations = {relation.name: relation for relation in _analyse(specification, sources, library).relations}
+    facts = dict(specification.facts)
+    for name, table in tables.items():
+        if name not in relations:
+            raise unknown_name(f"facts of `{name}`: the program has no relation `{name}`", name, relations)
+        facts[name] = (*facts.get(name, ()), *read_table(table, relations[name]))
+    return replace(specification, facts=tuple(sorted(facts.items())))
 
 
 def _with_files(specification: Specification, program: ir.Program) -> Specification:

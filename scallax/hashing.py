@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from struct import pack
 
+from scallax.tensors import TensorValue
 from scallax.values import Value, ValueType
 
 _MASK = (1 << 64) - 1
@@ -12,7 +13,8 @@ _FLOAT_FORMATS = {ValueType.F32: "<f", ValueType.F64: "<d"}
 def hash_values(types: Sequence[ValueType], values: Sequence[Value]) -> int:
     """The hash of the number of values and of each value.
 
-    Numbers count with their bytes, the lowest first, texts as UTF-8 with the byte 255 behind.
+    Numbers count with their bytes, the lowest first, texts as UTF-8 with the byte 255 behind, and tensors with their
+    dtype, their shape and the bytes of their elements.
     """
     message = len(values).to_bytes(8, "little") + b"".join(map(_bytes, types, values))
     return _siphash(message)
@@ -30,6 +32,8 @@ def _bytes(type: ValueType, value: Value) -> bytes:
             return ord(value).to_bytes(4, "little")
         case str():
             return value.encode() + b"\xff"
+        case TensorValue(array=array):
+            return f"{array.dtype.str}{array.shape}".encode() + b"\xff" + array.tobytes()
 
 
 def _siphash(message: bytes) -> int:

@@ -10,14 +10,16 @@ from scallax.syntax import ast
 from scallax.syntax.parser import parse
 
 
-def read_imports(sources: Sequence[Source]) -> list[Source]:
+def read_imports(sources: Sequence[Source], known: Sequence[Source] = ()) -> list[Source]:
     """The sources that `sources` import, directly or through others: a file before those that import it.
 
     A path is relative to the importing file, or to the working directory for a source that is no file (named `<…>`).
-    A file that is imported twice, or in a circle, is read once; one of `sources` is not read again. What is wrong
-    with the text of a source is left to the analysis. Raises `InputError` with every file that cannot be read.
+    A file that is imported twice, or in a circle, is read once; one of `sources` or of `known`, whose imports were
+    read before, is not read again. What is wrong with the text of a source is left to the analysis. Raises `InputError`
+    with every file that cannot be read.
     """
-    reader = _Reader({_resolved(Path(source.name)) for source in sources if not source.name.startswith("<")})
+    met = (source.name for source in (*sources, *known) if not source.name.startswith("<"))
+    reader = _Reader({_resolved(Path(name)) for name in met})
     for source in sources:
         reader.follow(source)
     if reader.problems:

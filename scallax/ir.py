@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from scallax.errors import Diagnostic
+from scallax.library import BUILT_IN, Library
 from scallax.source import Span
-from scallax.values import Value, ValueType
+from scallax.values import Scalar, Value, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`$function(arguments)` of a built-in function."""
+    """`$function(arguments)` of a built-in or foreign function."""
 
     function: str
     arguments: tuple["Expression", ...]
@@ -169,14 +170,14 @@ class Reduce:
     domain: str | None
     groups: tuple[Variable, ...]
     results: tuple[Variable, ...]
-    parameters: tuple[tuple[str, Value], ...]
+    parameters: tuple[tuple[str, Scalar], ...]
     is_discrete: bool
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignAtom:
-    """A built-in predicate that computes its outputs from its inputs, which the rest of the body binds."""
+    """A built-in or foreign predicate that computes its outputs from its inputs, which the rest of the body binds."""
 
     predicate: str
     inputs: tuple[Term, ...]
@@ -304,7 +305,8 @@ class Variant:
 class Program:
     """A checked program: every name resolved, every column typed, every variable bound.
 
-    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant.
+    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant. `library` is
+    what calls, predicates and aggregates mean.
     """
 
     relations: tuple[Relation, ...]
@@ -316,6 +318,9 @@ class Program:
     files: tuple[FactsFile, ...] = ()
     answer_files: tuple[AnswerFile, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+    # The signatures of the foreign functions and the like that it uses, those aside that its attributes make.
+    foreign: tuple[str, ...] = ()
+    library: Library = field(default=BUILT_IN, compare=False, repr=False)
 
     def __str__(self) -> str:
         columns = {relation.name: relation.columns for relation in self.relations}
@@ -497,7 +502,7 @@ def print_reduce(reduce: Reduce) -> str:
     def names(variables: tuple[Variable, ...]) -> str:
         return ", ".join(variable.name for variable in variables)
 
-    parameters = ", ".join(f"{name}={_print_value(value, ValueType.STRING)}" for name, value in reduce.parameters)
+    parameters = ", ".join(f"{name}={print_value(value, ValueType.STRING)}" for name, value in reduce.parameters)
     where = "" if reduce.domain is None else f" where {names(reduce.groups)}: {reduce.domain}({names(reduce.groups)})"
     return (
         f"({names(reduce.results)}) := {reduce.op}{'!' if reduce.is_discrete else ''}"

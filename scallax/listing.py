@@ -11,6 +11,7 @@ import numpy as np
 from scallax.answers import Answer
 from scallax.errors import Diagnostic, InputError
 from scallax.functions import display
+from scallax.tensors import TensorValue
 from scallax.values import Value, ValueType
 
 
@@ -72,7 +73,9 @@ def _rows(answer: Answer) -> list[list[str]]:
     return rows if answer.tags is None else [[str(tag), *row] for tag, row in zip(answer.tags, rows, strict=True)]
 
 
-def _plain(value: Value, type: ValueType = ValueType.F64) -> Value:
+def _plain(value: Value, type: ValueType = ValueType.F64) -> object:
+    if isinstance(value, TensorValue):
+        return value.array.tolist()
     if not isinstance(value, float):
         return value
     # The shortest number that is equal to an f32.

@@ -13,6 +13,7 @@ from scallax.errors import InputError
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
+from scallax.tensors import SupportsArray, TensorValue
 from scallax.values import Value, ValueType, canonical_time, plain_value
 
 Tuples = tuple[tuple[Value, ...], ...]
@@ -54,7 +55,7 @@ class InputMapping:
 
     `mapping` is a list or range of values or tuples (`shape` `(n,)`), lists of lists (one axis for each level), a
     dictionary `{0: values, 1: values, ...}` (the product; one axis for each key), one tuple or one value (`shape`
-    `()`).
+    `()`), or an InputMapping, whose options hold where none is given.
 
     `disjunctive`: the entries exclude each other; with `disjunctive_dim`, those along that axis do, for every index of
     the other axes. `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k` largest
@@ -80,6 +81,13 @@ class InputMapping:
         sample_dim: int | None = None,
         sample_strategy: str = "top",
     ):
+        if isinstance(mapping, InputMapping):
+            disjunctive = disjunctive or mapping.disjunctive
+            disjunctive_dim = mapping.disjunctive_dim if disjunctive_dim is None else disjunctive_dim
+            retain_threshold = mapping.retain_threshold if retain_threshold is None else retain_threshold
+            retain_k = mapping.retain_k if retain_k is None else retain_k
+            sample_dim = mapping.sample_dim if sample_dim is None else sample_dim
+            mapping = mapping.entries
         entries = mapping if isinstance(mapping, Entries) else read_entries(mapping, "input mapping")
         if not isinstance(disjunctive, bool):
             raise InputError(f"input mapping: `disjunctive` is {disjunctive!r}; it must be True or False")
@@ -105,6 +113,35 @@ class InputMapping:
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample's tensor."""
         return self.entries.shape
+
+    @property
+    def dimension(self) -> int:
+        """How many axes one sample's tensor has."""
+        return len(self.shape)
+
+    @property
+    def is_singleton(self) -> bool:
+        """Whether the tuples have one value."""
+        return len(self.tuples[0]) == 1
+
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Value, ...]:
+        """The tuple of an entry. IndexError if there is none."""
+        places = index if isinstance(index, tuple) else (index,)
+        inside = all(-size <= place < size for place, size in zip(places, self.shape, strict=False))
+        if len(places) != len(self.shape) or not inside:
+            raise IndexError(f"a mapping of shape {self.shape} has no entry {index}")
+        position = 0
+        for place, size in zip(places, self.shape, strict=True):
+            position = position * size + place % size
+        return self.tuples[position]
+
+    def all_tuples(self) -> list[tuple[Value, ...]]:
+        """The tuples of the entries, in row-major order."""
+        return list(self.tuples)
+
+    def all_indices(self) -> list[tuple[int, ...]]:
+        """The indices of the entries, in row-major order."""
+        return list(itertools.product(*map(range, self.shape)))
 
     @property
     def tuples(self) -> Tuples:
@@ -204,9 +241,9 @@ def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str, varia
 def fit_value(value: Value, kind: ValueType) -> Value:
     """A value that `kind` admits, as a column of that type holds it."""
     match kind:
-        case ValueType.F32:
+        case ValueType.F32 if isinstance(value, int | float):
             return float(np.float32(value))
-        case ValueType.F64:
+        case ValueType.F64 if isinstance(value, int | float):
             return float(value)
         case ValueType.DATETIME | ValueType.DURATION:
             canonical = canonical_time(str(value), kind)
@@ -249,9 +286,21 @@ def read_tuple(values: tuple, what: str) -> tuple[Value, ...]:
     for value in values:
         if isinstance(value, list | range):
             raise InputError(f"{what}: it is ragged: a list stands beside values")
-        if not is_value(value):
+        if not is_value(value) and not _is_array(value):
             raise InputError(f"{what}: {value!r} is no value; a value is an integer, a float, a bool or a string")
-    return tuple(map(_plain, values))
+    return tuple(_read_tensor(value, what) if _is_array(value) else _plain(value) for value in values)
+
+
+def _is_array(value: object) -> bool:
+    """Whether a Python object is an array, a value of type Tensor."""
+    return isinstance(value, SupportsArray) and not isinstance(value, TensorValue | np.generic | type)
+
+
+def _read_tensor(value, what: str) -> TensorValue:
+    try:
+        return TensorValue(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # no numbers, traced, on an accelerator, or with a gradient
+        raise InputError(f"{what}: it has an array that is no constant tensor on the host: {error}") from None
 
 
 def _read_product(mapping: dict, what: str) -> Entries:
@@ -286,7 +335,9 @@ def _read_nested(mapping: list | range, what: str) -> Entries:
 
 def is_value(value: object) -> bool:
     """Whether a Python object can stand in a tuple."""
-    return isinstance(value, bool | int | float | str | date | timedelta | np.bool_ | np.integer | np.floating)
+    return isinstance(
+        value, bool | int | float | str | date | timedelta | np.bool_ | np.integer | np.floating | TensorValue
+    )
 
 
 def _plain(value) -> Value:
@@ -295,7 +346,7 @@ def _plain(value) -> Value:
 
 def _kind(value: Value) -> tuple:
     match value:
-        case bool() | float():
+        case bool() | float() | TensorValue():
             return (type(value),)
         case int():
             return int, value < 0

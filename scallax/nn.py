@@ -15,6 +15,7 @@ from jaxtyping import Array, PyTree
 from scallax.artifact import OPTIMIZER, Artifact, differences
 from scallax.batch import ArrayLike
 from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner as _Reasoner
 from scallax.specification import Specification
@@ -52,6 +53,8 @@ class Reasoner(nnx.Module):
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        absorb: bool | None = None,
+        foreign: Sequence[ForeignItem] = (),
         limits: Limits | None = None,
     ):
         if not isinstance(program, _Reasoner):
@@ -75,6 +78,8 @@ class Reasoner(nnx.Module):
                 iter_limit=iter_limit,
                 early_discard=early_discard,
                 wmc_with_disjunctions=wmc_with_disjunctions,
+                absorb=absorb,
+                foreign=foreign,
                 limits=limits,
             )
         self.reasoner = program
@@ -147,6 +152,8 @@ class LinenReasoner(linen.Module):
     iter_limit: int | None = None
     early_discard: bool | None = None
     wmc_with_disjunctions: bool | None = None
+    absorb: bool | None = None
+    foreign: Sequence[ForeignItem] = ()
     limits: Limits | None = None
     deterministic: bool = False
 

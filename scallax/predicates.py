@@ -9,6 +9,7 @@ import numpy as np
 from scallax.functions import day_of, month_of, year_of
 from scallax.kernels.rows import expand_ranges
 from scallax.signatures import Signature
+from scallax.tensors import TensorValue, cosine_similarity
 from scallax.values import Value
 
 
@@ -25,8 +26,9 @@ class Predicate:
     """A predicate whose first `num_inputs` arguments have to be bound; exactly one of the functions is given.
 
     `columns` takes the inputs as native columns, `values` those of one distinct row. `probability` `[rows]` is that of
-    the one tuple of each row, which is a random variable of its own every time; NaN is no tuple. `count` tells how many
-    matches each row has, if that may be very many.
+    the one tuple of each row, which is a random variable of its own every time; NaN is no tuple. `weight` is such a
+    probability of one distinct row, None for no tuple. `count` tells how many matches each row has, if that may be very
+    many.
     """
 
     signature: Signature
@@ -34,7 +36,13 @@ class Predicate:
     columns: Callable[..., Matches] | None = None
     values: Callable[..., Iterable[tuple[Value, ...]]] | None = None
     probability: Callable[..., np.ndarray] | None = None
+    weight: Callable[..., float | None] | None = None
     count: Callable[..., np.ndarray] | None = None
+
+    @property
+    def has_literals(self) -> bool:
+        """Whether each row has a literal of its own."""
+        return self.probability is not None or self.weight is not None
 
 
 def _range_count(end_offset: int) -> Callable[..., np.ndarray]:
@@ -83,6 +91,21 @@ def _split(text: str, pattern: str) -> list[tuple[str]]:
     return [(part,) for part in (text.split(pattern) if pattern else ["", *text, ""])]
 
 
+def _closeness(left: TensorValue, right: TensorValue) -> float | None:
+    """The cosine of the angle between two tensors, moved from [-1, 1] to [0, 1]."""
+    cosine = cosine_similarity(left.array, right.array)
+    return None if cosine is None else min(max((cosine + 1) / 2, 0.0), 1.0)
+
+
+def _distance(left: TensorValue, right: TensorValue) -> float | None:
+    closeness = _closeness(left, right)
+    return None if closeness is None else 1 - closeness
+
+
+def _axes(tensor: TensorValue) -> Iterable[tuple[int, int]]:
+    return enumerate(tensor.array.shape)
+
+
 def _predicate(text: str, num_inputs: int, **functions: Callable) -> Predicate:
     return Predicate(Signature.read(text), num_inputs, **functions)
 
@@ -98,21 +121,29 @@ PREDICATES = {
     "soft_neq": _predicate("soft_neq<T: Float>(T, T)", 2, probability=lambda x, y: 1 - _hyperbolic_secant((x - y) / 2)),
     "soft_gt": _predicate("soft_gt<T: Float>(T, T)", 2, probability=lambda x, y: _sigmoid(x - y)),
     "soft_lt": _predicate("soft_lt<T: Float>(T, T)", 2, probability=lambda x, y: _sigmoid(y - x)),
+    "soft_eq<Tensor>": _predicate("soft_eq<Tensor>(Tensor, Tensor)", 2, weight=_closeness),
+    "soft_neq<Tensor>": _predicate("soft_neq<Tensor>(Tensor, Tensor)", 2, weight=_distance),
     # A variable of its own for each row, certain where tags are probabilities.
     "new_tag_variable": _predicate("new_tag_variable()", 0, probability=lambda: np.ones(1)),
     "string_chars": _predicate("string_chars(String, usize, char)", 1, values=enumerate),
     "string_index": _predicate("string_index(String, usize)", 1, values=_byte_indices),
     "string_find": _predicate("string_find(String, String, usize, usize)", 2, values=_find),
     "string_split": _predicate("string_split(String, String, String)", 2, values=_split),
+    "tensor_shape": _predicate("tensor_shape(Tensor, usize, i64)", 1, values=_axes),
     "datetime_ymd": _predicate("datetime_ymd(DateTime, i32, u32, u32)", 1, columns=_ymd),
 }
 
 
-def expected_matches(name: str, inputs: Sequence[Value | None]) -> float:
+def makes_literals(name: str) -> bool:
+    """Whether each row of a predicate has a literal of its own; the tuples of a foreign one share theirs."""
+    return name in PREDICATES and PREDICATES[name].has_literals
+
+
+def expected_matches(name: str, inputs: Sequence[Value | None], num_outputs: int) -> float:
     """How many tuples a row is expected to match, None standing for an input that is no constant."""
-    count = PREDICATES[name].count
+    count = PREDICATES[name].count if name in PREDICATES else None
     if count is None or any(value is None for value in inputs):
-        return 1.0 if len(inputs) == len(PREDICATES[name].signature.parameters) else _TYPICAL_MATCHES
+        return _TYPICAL_MATCHES if num_outputs else 1.0
     return float(count(*(np.array(value, object) for value in inputs)))
 
 

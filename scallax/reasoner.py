@@ -36,10 +36,12 @@ from scallax.checks import (
     show_shape,
 )
 from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
-from scallax.grounded import Grounded, Output, ground, provenance_of, restore, store
+from scallax.foreign import ForeignItem
+from scallax.grounded import Grounded, Output, check_foreign, ground, provenance_of, restore, store, with_tables
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
+from scallax.library import read_foreign
 from scallax.mappings import read_entries, show_tuple
 from scallax.outputs import choose, read_asked
 from scallax.per_sample import BatchFacts, has_facts
@@ -49,6 +51,7 @@ from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import resolve_provenance
 from scallax.sample_facts import SampleFacts
 from scallax.specification import Specification, from_json
+from scallax.tables import Table
 from scallax.tags import collect_tags, tag_message
 from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 
@@ -79,8 +82,16 @@ class Reasoner:
     In eager calls a NaN or an infinite value raises InputError, and a value outside [0, 1] is computed as it is, with
     one warning for each reasoner; on an accelerator only the first call is checked.
 
+    A proof that contains another one of its tuple says nothing more: it is dropped, unless `absorb=False` lets it take
+    one of the `k` places, as the reference does.
+
     With more than 10 proofs, an output whose proofs take too many decisions to count raises UnsupportedError in eager
     calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
+
+    `facts` are lists of facts by relation, or a `scallax.Table` whose rows are the facts: a file or a database.
+
+    `foreign` are the functions, predicates, aggregates and attributes of Python that the program may use: what
+    `scallax.foreign_function` and its like make. They are called while the program is grounded, and never afterwards.
 
     The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
     `early_discard` changes no value here and is kept with the specification. `limits` says when grounding gives up,
@@ -99,7 +110,7 @@ class Reasoner:
         train_k: int | None = None,
         test_k: int | None = None,
         file: str | Path | None = None,
-        facts: Mapping[str, Iterable] | None = None,
+        facts: Mapping[str, Iterable | Table] | None = None,
         rules: Sequence[str] | None = None,
         relations: Sequence[tuple[str, object]] | None = None,
         input_mappings: Mapping[str, object] | None = None,
@@ -112,11 +123,15 @@ class Reasoner:
         iter_limit: int | None = None,
         early_discard: bool | None = None,
         wmc_with_disjunctions: bool | None = None,
+        absorb: bool | None = None,
+        foreign: Sequence[ForeignItem] = (),
         seed: int = 0,
         limits: Limits | None = None,
     ):
         limits = check_limits(limits)
+        library = read_foreign(foreign)
         source = read_file(file)
+        tables = {name: given for name, given in (facts or {}).items() if isinstance(given, Table)}
         specification = specify(
             program=program,
             file=None if source is None else source.text,
@@ -125,7 +140,8 @@ class Reasoner:
             train_k=train_k,
             test_k=test_k,
             wmc_with_disjunctions=wmc_with_disjunctions,
-            facts=facts,
+            absorb=absorb,
+            facts={name: given for name, given in (facts or {}).items() if not isinstance(given, Table)},
             rules=rules,
             relations=relations,
             input_mappings=input_mappings,
@@ -143,26 +159,37 @@ class Reasoner:
         file_name = "" if source is None else source.name
         imported = read_imports(program_sources(specification, file_name))
         specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
-        self._start(ground(specification, program_sources(specification, file_name), limits=limits))
+        sources = program_sources(specification, file_name)
+        specification = with_tables(specification, tables, sources, library)
+        self._start(ground(specification, library, sources, limits=limits))
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
     @classmethod
-    def from_specification(cls, specification: Specification, *, limits: Limits | None = None) -> "Reasoner":
-        """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing."""
+    def from_specification(
+        cls, specification: Specification, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None
+    ) -> "Reasoner":
+        """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing.
+
+        CheckpointError if `foreign` lacks something that the program uses, or has it with another signature.
+        """
+        library = read_foreign(foreign)
+        check_foreign(specification, library)
         reasoner = cls.__new__(cls)
-        reasoner._start(ground(specification, limits=check_limits(limits)))
+        reasoner._start(ground(specification, library, limits=check_limits(limits)))
         return reasoner
 
     @classmethod
-    def from_json(cls, text: str, *, limits: Limits | None = None) -> "Reasoner":
-        """The reasoner of `specification.to_json()`.
+    def from_json(cls, text: str, foreign: Sequence[ForeignItem] = (), *, limits: Limits | None = None) -> "Reasoner":
+        """The reasoner of `specification.to_json()`, with the functions of Python that it uses.
 
         CheckpointError if the text is damaged or no longer compiles to the same.
         """
         specification = from_json(text)
         try:
-            reasoner = cls.from_specification(specification, limits=limits)
+            reasoner = cls.from_specification(specification, foreign, limits=limits)
+        except CheckpointError:
+            raise
         except ScallaxError as error:  # a program that this version refuses
             raise CheckpointError(f"the saved program does not compile: {error}") from error
         differences = specification.differences(reasoner.specification)
@@ -171,10 +198,29 @@ class Reasoner:
         return reasoner
 
     @classmethod
-    def from_stored(cls, specification: Specification, stored: StoredGround) -> "Reasoner":
-        """The reasoner that gave `stored_ground`, without grounding. CheckpointError if the data are damaged."""
+    def from_stored(
+        cls, specification: Specification, stored: StoredGround, foreign: Sequence[ForeignItem] | None = None
+    ) -> "Reasoner":
+        """The reasoner that gave `stored_ground`, without grounding. CheckpointError if the data are damaged.
+
+        No function of Python is called. Without `foreign`, a program that uses some answers only what is stored.
+        """
+        library = None if foreign is None and specification.foreign else read_foreign(foreign or ())
+        if library is not None:
+            check_foreign(specification, library)
         reasoner = cls.__new__(cls)
-        reasoner._start(restore(specification, stored))
+        reasoner._start(restore(specification, stored, library))
+        return reasoner
+
+    def with_foreign(self, foreign: Sequence[ForeignItem]) -> "Reasoner":
+        """The same reasoner with the functions of Python that its program uses; shares the grounding.
+
+        CheckpointError if one is missing, or of another signature.
+        """
+        library = read_foreign(foreign)
+        check_foreign(self._specification, library)
+        reasoner = Reasoner.__new__(Reasoner)
+        reasoner._start(replace(self._grounded, library=library), self._specification, self._logits)
         return reasoner
 
     def stored_ground(self) -> StoredGround:
@@ -474,7 +520,8 @@ class Reasoner:
         if not 0 <= sample < size:
             raise InputError(f"there is no sample {sample}: the inputs have {size}")
         asked = replace(self.specification, outputs=((relation, entries),), keyed=False)
-        reasoner = Reasoner.from_specification(asked).with_parameters(self.parameters)
+        reasoner = Reasoner.__new__(Reasoner)
+        reasoner._start(ground(asked, self._grounded.require_library()), logits=self._logits)
         arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
         value = np.asarray(reasoner.evaluate(arrays))[0, 0].item()
         program, grounding = reasoner._grounded.trace()
@@ -702,7 +749,9 @@ class Reasoner:
 
     def __reduce__(self):
         parameters = {n: np.asarray(a) for n, a in self.parameters.items()}
-        return _restore, (self.specification.to_json(), parameters, self.limits)
+        # A pickle holds no code: without functions of Python, what was grounded with them must be in it.
+        stored = self.stored_ground() if self.specification.foreign else None
+        return _restore, (self.specification.to_json(), parameters, self.limits, stored)
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"`{output.relation}`" for output in self.outputs)
@@ -710,5 +759,12 @@ class Reasoner:
         return f"Reasoner({self._provenance.name}, inputs {inputs}, outputs {outputs})"
 
 
-def _restore(text: str, parameters: Mapping[str, np.ndarray], limits: Limits | None = None) -> Reasoner:
-    return Reasoner.from_json(text, limits=limits).with_parameters(parameters)
+def _restore(
+    text: str,
+    parameters: Mapping[str, np.ndarray],
+    limits: Limits | None = None,
+    stored: StoredGround | None = None,
+) -> Reasoner:
+    if stored is None:
+        return Reasoner.from_json(text, limits=limits).with_parameters(parameters)
+    return Reasoner.from_stored(from_json(text), stored).with_parameters(parameters)

@@ -82,7 +82,7 @@ class Session:
         queries = [query.name for query in program.queries]
         plan(program, queries)
         for warning in program.warnings:
-            if warning.span is not None and warning.span.source is source:
+            if warning.span is not None and warning.span.source == source:
                 print(f"warning: {warning}", file=sys.stderr)
         if queries:
             print_table(write_answer_files(program, answer(program, queries, self._options)))

@@ -10,9 +10,13 @@ from typing import NoReturn, TypeVar
 
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.mappings import Entries, InputMapping, show_tuple
+from scallax.tensors import TensorValue
 from scallax.values import Value, ValueType
 
 FORMAT = 1
+
+# Fields that older texts lack.
+_LATER_FIELDS = ("imports", "foreign")
 
 Tag = float | bool | None
 T = TypeVar("T")
@@ -26,7 +30,8 @@ class Specification:
     `file` is the text of the program's file; `imports` are the names and texts of all files that it and the program
     import. `facts` are relations with pairs of tag and tuple. `outputs` are relations
     with what to return of each (None: every tuple that is possible), `keyed` whether they are returned as a dictionary.
-    `column_types` are those of the input and output relations, as inferred.
+    `column_types` are those of the input and output relations, as inferred. `foreign` are the signatures of the
+    functions of Python and the like that the program uses.
     """
 
     program: str | None
@@ -48,6 +53,8 @@ class Specification:
     early_discard: bool | None
     column_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
     imports: tuple[tuple[str, str], ...] = ()
+    foreign: tuple[str, ...] = ()
+    absorb: bool = True
     seed: int = 0
 
     def to_json(self) -> str:
@@ -83,9 +90,12 @@ class Specification:
             for relation, mapping in self.input_mappings
         ]
         data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
-        if not self.imports:
-            # Left out, so that a program without imports has the text that it had before there were any.
-            del data["imports"]
+        for name in _LATER_FIELDS:
+            # Left out, so that a program without any has the text that it had before there were such.
+            if not data[name]:
+                del data[name]
+        if self.absorb:
+            del data["absorb"]
         if not self.seed:
             del data["seed"]
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
@@ -109,7 +119,9 @@ def from_json(text: str) -> Specification:
             f"this version of scallax reads version {FORMAT}"
         )
     names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
-    data.setdefault("imports", [])
+    for name in _LATER_FIELDS:
+        data.setdefault(name, [])
+    data.setdefault("absorb", True)
     data.setdefault("seed", 0)
     wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]
     wrong += [f"the saved specification has the unknown field `{name}`" for name in sorted(set(data) - names)]
@@ -141,6 +153,7 @@ def _read(data: dict) -> Specification:
         train_k=read("train_k", _optional(integer)),
         test_k=read("test_k", _optional(integer)),
         wmc_with_disjunctions=read("wmc_with_disjunctions", flag),
+        absorb=read("absorb", flag),
         non_probabilistic=read("non_probabilistic", texts),
         trainable=read("trainable", texts),
         input_mappings=read("input_mappings", _sequence(_pair(text, _input_mapping))),
@@ -150,6 +163,7 @@ def _read(data: dict) -> Specification:
         early_discard=read("early_discard", _optional(flag)),
         column_types=read("column_types", _sequence(_pair(text, _sequence(_column_type)))),
         imports=read("imports", _sequence(_pair(text, text))),
+        foreign=read("foreign", texts),
         seed=read("seed", integer),
     )
 
@@ -194,6 +208,11 @@ def _pair(first: _Reader[T], second: _Reader[U]) -> _Reader[tuple[T, U]]:
 
 
 def _value(value: object, where: str) -> Value:
+    if isinstance(value, dict) and set(value) == {"tensor"}:
+        try:
+            return TensorValue.of_data(value["tensor"])
+        except ValueError:  # damaged or crafted data
+            _wrong(where, "made of tensors with a dtype, a shape and data", value)
     if not isinstance(value, bool | int | float | str):
         _wrong(where, "made of numbers, booleans and strings", value)
     return value
@@ -246,7 +265,12 @@ def _entries_data(entries: Entries) -> dict:
 
 
 def _canonical(data: dict) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_tensor_data)
+
+
+def _tensor_data(value: object) -> dict:
+    assert isinstance(value, TensorValue)
+    return {"tensor": value.data()}
 
 
 def _sha256(text: str) -> str:

@@ -1,29 +1,27 @@
 """Ground programs and listed tuples as data and back: a checkpoint that holds them is ready without grounding."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
 
 from scallax.errors import CheckpointError
-from scallax.grounding.layout import FIRST_LITERAL_ROW, GroundProgram
-from scallax.kernels.schedule import Schedule
+from scallax.grounding.layout import GroundProgram
+from scallax.kernels.runs import ranges
+from scallax.kernels.schedule import LINEAR, LITERALS, Schedule
 from scallax.mappings import Tuples
-from scallax.values import ValueType
+from scallax.tensors import TensorValue
+from scallax.values import Value, ValueType
 
 _SCHEDULES = ("tiles", "transpose")
-_STATIC = ("width", "branches", "use_rows", "num_heads", "num_sums")
+_STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
 # What programs of many components have; stored ones are of one.
-_LOCAL = {
-    "literal_bit": (0,),
-    "bit_literals": (0, 0),
-    "place_components": (0,),
-    "output_components": (0,),
-}
+_LOCAL = {"local_literals": (0, 0), "local_columns": (2, 0), "place_components": (0,), "output_components": (0,)}
 _ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC, *_LOCAL))
 _DTYPES = {"literal_prior": np.float32, "exclusions": np.uint32, "group_end": np.bool_}
 _FLAGS = ("begins", "ends", "cyclic", "complement")
-_DIMENSIONS = {"literal_count": 0, "literal_prior": 2, "exclusions": 2}
+_DIMENSIONS = {"literal_prior": 2, "exclusions": 2, "column_of": 2}
 _DAMAGED = "the stored grounding is damaged or of another version; load the checkpoint without it"
 
 
@@ -33,6 +31,7 @@ def program_data(program: GroundProgram) -> tuple[dict, dict[str, np.ndarray]]:
         "width": program.width,
         "branches": [list(pair) for pair in program.branches],
         "use_rows": list(program.use_rows),
+        "words": list(program.words),
         "num_heads": program.num_heads,
         "num_sums": program.num_sums,
     }
@@ -55,7 +54,10 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgr
     _require(all(_is_count(data[name]) for name in ("width", "num_heads", "num_sums")) and data["width"] > 0)
     _require(isinstance(data["branches"], list) and all(_is_pair(pair) for pair in data["branches"]))
     _require(isinstance(data["use_rows"], list) and all(map(_is_count, data["use_rows"])))
+    _require(isinstance(data["words"], list) and len(data["words"]) == 5 and all(map(_is_count, data["words"])))
+    positive, both, negated, *columns = data["words"]
     program = GroundProgram(
+        words=(positive, both, negated, columns[0], columns[1]),
         width=data["width"],
         branches=tuple((kind, rows) for kind, rows in data["branches"]),
         use_rows=tuple(data["use_rows"]),
@@ -71,7 +73,7 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgr
 
 
 def columns_data(tuples: Tuples, types: Sequence[ValueType]) -> tuple[dict, dict[str, np.ndarray]]:
-    """A table of tuples: its length as data, and for each column an array, or two for texts and wide integers."""
+    """A table of tuples: its length as data, and for each column an array, or two for texts, tensors, wide integers."""
     arrays: dict[str, np.ndarray] = {}
     for number, type in enumerate(types):
         values = [row[number] for row in tuples]
@@ -85,7 +87,7 @@ def columns_data(tuples: Tuples, types: Sequence[ValueType]) -> tuple[dict, dict
             case _ if type.is_integer and type not in (ValueType.I128, ValueType.U128):
                 arrays[f"{number}"] = np.array(values, np.int64)
             case _:
-                texts = [str(value).encode() for value in values]
+                texts = [_text(value).encode() for value in values]
                 arrays[f"{number}"] = np.frombuffer(b"".join(texts), np.uint8)
                 arrays[f"{number}.ends"] = np.cumsum([len(text) for text in texts], dtype=np.int64)
     return {"num_tuples": len(tuples)}, arrays
@@ -109,6 +111,8 @@ def read_columns(data: Mapping, arrays: Mapping[str, np.ndarray], types: Sequenc
             try:
                 values = [text[a:b].decode() for a, b in zip([0, *ends.tolist()], ends.tolist(), strict=False)]
                 values = [int(value) for value in values] if type.is_integer else values
+                if type is ValueType.TENSOR:
+                    values = [TensorValue.of_data(json.loads(value)) for value in values]
             except ValueError:  # damaged text
                 raise CheckpointError(_DAMAGED) from None
         _require(len(values) == count)
@@ -116,10 +120,15 @@ def read_columns(data: Mapping, arrays: Mapping[str, np.ndarray], types: Sequenc
     return tuple(zip(*columns, strict=True))
 
 
+def _text(value: Value) -> str:
+    return json.dumps(value.data()) if isinstance(value, TensorValue) else str(value)
+
+
 def _check_indices(program: GroundProgram) -> None:
     """Nothing outside an array is read, and every loop goes back."""
     num_literals = program.num_literals
-    num_rows = FIRST_LITERAL_ROW + num_literals + program.num_heads
+    num_rows = program.num_leaves + program.num_heads
+    positive, both, negated, *columns = program.words
     num_buffer = 1 + len(program.outputs) + program.num_sums
     num_inputs = len(program.input_literal)
     for values, limit in (
@@ -130,7 +139,10 @@ def _check_indices(program: GroundProgram) -> None:
         (program.uses, num_buffer),
         (program.literal_row, num_buffer),
         (program.input_literal, num_literals + 1),
-        (program.literal_count, num_literals + 1),
+        (program.negated, max(1, num_literals)),
+        (program.columns + 1, num_literals + 1),
+        (program.column_of + 1, len(program.columns) + 1),
+        (program.third, program.num_leaves),
         (program.slots, len(program.logit_groups)),
         (program.heads, num_rows - program.width + 1),
         (program.tiles.branch, max(1, len(program.branches))),
@@ -141,6 +153,11 @@ def _check_indices(program: GroundProgram) -> None:
     _require(bool(np.all((program.logit_groups >= -1) & (program.logit_groups < len(program.logit_groups)))))
     _require(program.literal_prior.shape == (2, num_literals) and len(program.exclusions) == num_literals)
     _require(len(program.group_end) == num_literals)
+    _require(len(program.columns) == 32 * (positive + negated) and both <= min(positive, max(negated, both)))
+    _require(columns[0] <= 32 * positive and columns[1] <= 32 * negated)
+    _require(program.column_of.shape == (2, num_literals))
+    _require(len(program.third) in (0, len(program.left)))
+    _check_leaves(program)
     for schedule, size in ((program.tiles, num_rows), (program.transpose, num_buffer)):
         steps = np.arange(len(schedule.branch))
         _require(all(len(values) == len(steps) for values in schedule[:-1]))
@@ -148,6 +165,18 @@ def _check_indices(program: GroundProgram) -> None:
         _require(bool(np.all((schedule.loop >= -1) & (schedule.loop <= steps))))
         used = schedule.target[: int(schedule.count)]
         _require(bool(np.all((used >= 0) & (used + program.width <= size))))
+
+
+def _check_leaves(program: GroundProgram) -> None:
+    """Where operands on the right are taken for leaves, they are."""
+    count = int(program.tiles.count)
+    for branch, (kind, rows) in enumerate(program.branches):
+        if kind in (LITERALS, LINEAR):
+            _require(len(program.third) == len(program.right))
+            offset = program.tiles.offset[:count][program.tiles.branch[:count] == branch].astype(np.int64)
+            places = ranges(offset, np.full(len(offset), rows * program.width))
+            _require(bool(np.all((places >= 0) & (places < len(program.right)))))
+            _require(bool(np.all(program.right[places] < program.num_leaves)))
 
 
 def _is_count(value: object) -> bool:

@@ -316,7 +316,7 @@ class BatchGrounder:
                 for name, count in sizes.counts.items():
                     if name == "width":
                         known.setdefault(name, count)
-                    elif name in ("groups", "negation", "words"):
+                    elif name in ("groups", "negation"):
                         known[name] = max(known.get(name, 0), count)
                     elif count > known.get(name, -1):
                         known[name] = padded(int(count * slack))

@@ -5,6 +5,7 @@ import math
 import re
 from datetime import date, timedelta
 
+from scallax.tensors import TensorValue
 from scallax.times import parse_datetime, parse_duration, show_datetime, show_time
 
 
@@ -32,6 +33,7 @@ class ValueType(enum.Enum):
     DATETIME = "DateTime"
     DURATION = "Duration"
     ENTITY = "Entity"
+    TENSOR = "Tensor"
 
     def __str__(self) -> str:
         return self.value
@@ -62,6 +64,11 @@ class ValueType(enum.Enum):
         return self in (ValueType.STRING, ValueType.SYMBOL, ValueType.DURATION)
 
     @property
+    def is_numbered(self) -> bool:
+        """Whether values are told apart by a number that they are given: texts and tensors."""
+        return self.is_text or self is ValueType.TENSOR
+
+    @property
     def bounds(self) -> tuple[int, int]:
         """Smallest and largest value of an integer type, both inclusive."""
         bits = _INTEGER_BITS[self]
@@ -85,6 +92,8 @@ class ValueType(enum.Enum):
                 return canonical_time(value, self) is not None
             case str():
                 return self.is_text or self is ValueType.ENTITY or (self is ValueType.CHAR and len(value) == 1)
+            case TensorValue():
+                return self is ValueType.TENSOR
             case _:
                 return False
 
@@ -108,7 +117,8 @@ _INTEGER_BITS = {
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # What a Python value is called in errors and in programs. Dates and durations are their canonical texts.
-Value = bool | int | float | str
+Scalar = bool | int | float | str
+Value = Scalar | TensorValue
 
 
 def canonical_time(text: str, type: ValueType) -> str | None:

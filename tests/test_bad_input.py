@@ -323,7 +323,7 @@ def test_proofs_too_many_to_count_are_one_error_with_the_tuple_and_the_sample(ca
     reasoner, module = Reasoner(TANGLE, **TANGLE_OPTIONS), torch_bridge.Module(TANGLE, **TANGLE_OPTIONS)
     bits = tangled_bits()
     message = (
-        "`hit(7)` in sample 1: counting its proofs takes more than 200,000 decisions\n"
+        "`hit(7)` in sample 1: counting its proofs takes more than 50,000 decisions\n"
         "hint: lower `k`; up to 10 proofs are counted without a limit"
     )
     with pytest.raises(UnsupportedError) as caught:

@@ -272,7 +272,13 @@ def read_options(case: dict) -> dict[str, Any]:
         for name, value in case["options"].items()
         if name in ("wmc_with_disjunctions", "iter_limit", "early_discard")
     }
-    return {"provenance": case["provenance"], **({} if case["k"] is None else {"k": case["k"]}), **options}
+    # Recorded are answers in which a proof that contains another takes a place.
+    return {
+        "provenance": case["provenance"],
+        "absorb": False,
+        **({} if case["k"] is None else {"k": case["k"]}),
+        **options,
+    }
 
 
 def read_facts(case: dict) -> Given:

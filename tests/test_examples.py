@@ -11,6 +11,13 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Fewer passes over the pairs than by default, to the same accuracy.
 OPTIONS = {"digit_sum_torch.py": ["--epochs", "2"]}
+PRINTS = {
+    "foreign_functions.py": """\
+km {('Lisbon', 1387): 0.201, ('London', 0): 0.747, ('Lublin', 1438): 0.201, ('Lyon', 0): 0.65}
+usual {(0,): 0.619, (694,): 0.064, (719,): 0.064, (1387,): 0.132, (1412,): 0.004, (1438,): 0.001}
+gradient [1.286, 1.708]
+""",
+}
 # What the accuracy printed last, that of the trained network, is at least.
 LEAST_ACCURACY = {
     "cross_framework.py": 95,
@@ -31,5 +38,6 @@ def test_an_example_runs(name, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == PRINTS.get(name, done.stdout)
     if name in LEAST_ACCURACY:
         assert float(re.findall(r"accuracy (\d+\.\d)%", done.stdout)[-1]) >= LEAST_ACCURACY[name], done.stdout

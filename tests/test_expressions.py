@@ -11,6 +11,7 @@ from scallax.grounding.casts import cast
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values, sort_keys
 from scallax.ir import Variant
+from scallax.tensors import TensorValue
 from scallax.values import Value, ValueType
 from tests.oracles import evaluate
 
@@ -167,6 +168,9 @@ def test_codes_keep_values_and_their_order(type: ValueType):
             values = ["0001-01-01 00:00:00 UTC", "1969-12-31 23:59:59.999999 UTC", "9999-12-31 00:00:00 UTC"]
         case ValueType.DURATION:
             values = ["R-1MO PT5S", "-PT0.000000001S", "P0D", "PT90S", "PT100S", "R2MO P0D"]
+        case ValueType.TENSOR:
+            arrays = [np.ones((), np.float32), np.zeros(()), np.zeros(2), np.ones(2), np.full(2, np.inf), np.eye(2)]
+            values = [TensorValue(array) for array in arrays]
         case _ if type.is_float:
             values = [float("-inf"), -1.5, 0.0, 0.25, float("inf")]
         case _:

@@ -30,6 +30,7 @@ EXAMPLE = Specification(
     early_discard=None,
     column_types=(("sum", ("f32",)),),
     imports=(("lib.scl", "type seen(i32)"),),
+    foreign=("function $half(i32) -> i32",),
 )
 
 

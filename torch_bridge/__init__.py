@@ -1,10 +1,74 @@
-"""Scallop programs as torch modules, saved and loaded as torch modules are."""
+"""Scallop programs as torch modules, saved and loaded as those are; and the names of the reference's package."""
 
+from scallax.attributes import ErrorAction as ErrorAction
+from scallax.attributes import MultipleActions as MultipleActions
+from scallax.attributes import NoAction as NoAction
+from scallax.attributes import RegisterForeignFunctionAction as RegisterForeignFunctionAction
+from scallax.attributes import RegisterForeignPredicateAction as RegisterForeignPredicateAction
+from scallax.attributes import RemoveItemAction as RemoveItemAction
+from scallax.declaring import foreign_aggregate as foreign_aggregate
+from scallax.declaring import foreign_attribute as foreign_attribute
+from scallax.declaring import foreign_function as foreign_function
+from scallax.declaring import foreign_predicate as foreign_predicate
 from scallax.errors import ScallaxError as ScallaxError
+from scallax.foreign import ForeignAttribute as ForeignAttribute
+from scallax.foreign import ForeignFunction as ForeignFunction
+from scallax.foreign import ForeignPredicate as ForeignPredicate
 from scallax.mappings import InputMapping as InputMapping
+from scallax.types import Any as Any
+from scallax.types import DateTime as DateTime
+from scallax.types import Duration as Duration
+from scallax.types import Entity as Entity
+from scallax.types import Facts as Facts
+from scallax.types import Float as Float
+from scallax.types import Generic as Generic
+from scallax.types import GenericTypeParameter as GenericTypeParameter
+from scallax.types import Integer as Integer
+from scallax.types import Number as Number
+from scallax.types import SignedInteger as SignedInteger
+from scallax.types import String as String
+from scallax.types import Symbol as Symbol
+from scallax.types import Tensor as Tensor
+from scallax.types import UnsignedInteger as UnsignedInteger
+from scallax.types import bool as bool
+from scallax.types import char as char
+from scallax.types import f32 as f32
+from scallax.types import f64 as f64
+from scallax.types import i8 as i8
+from scallax.types import i16 as i16
+from scallax.types import i32 as i32
+from scallax.types import i64 as i64
+from scallax.types import i128 as i128
+from scallax.types import isize as isize
+from scallax.types import u8 as u8
+from scallax.types import u16 as u16
+from scallax.types import u32 as u32
+from scallax.types import u64 as u64
+from scallax.types import u128 as u128
+from scallax.types import usize as usize
+from torch_bridge import io as io
 from torch_bridge import weights as weights
 from torch_bridge.checkpoint import convert as convert
 from torch_bridge.checkpoint import load as load
 from torch_bridge.checkpoint import load_state_dict as load_state_dict
 from torch_bridge.checkpoint import save as save
+from torch_bridge.context import ScallopContext as ScallopContext
+from torch_bridge.forward import ScallopForwardFunction as ScallopForwardFunction
 from torch_bridge.module import Module as Module
+from torch_bridge.plugins import Plugin as Plugin
+from torch_bridge.plugins import PluginRegistry as PluginRegistry
+from torch_bridge.reference import boolean as boolean
+from torch_bridge.reference import diff_prob as diff_prob
+from torch_bridge.reference import exclusive_diff_prob as exclusive_diff_prob
+from torch_bridge.reference import exclusive_prob as exclusive_prob
+from torch_bridge.reference import none as none
+from torch_bridge.reference import prob as prob
+from torch_bridge.reference import torch_tensor_enabled as torch_tensor_enabled
+
+# The short names of the reference.
+Context = ScallopContext
+ForwardFunction = ScallopForwardFunction
+Map = InputMapping
+ForeignAttributeProcessor = ForeignAttribute
+ff = foreign_function
+fp = foreign_predicate

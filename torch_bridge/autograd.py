@@ -1,7 +1,7 @@
 """A reasoner as a torch autograd function."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import jax
@@ -13,6 +13,28 @@ from scallax.reasoner import Reasoner
 from torch_bridge.tensors import precision_and_place, to_jax, to_torch
 
 T = TypeVar("T")
+
+
+class _Bound:
+    """Arguments that were given by position, all of them."""
+
+    __slots__ = ("args",)
+
+    kwargs: Mapping = {}
+
+    def __init__(self, args: tuple):
+        self.args = args
+
+    def apply_defaults(self) -> None:
+        """Nothing: no argument was left out."""
+
+
+class _Positional(inspect.Signature):
+    """The signature of a function of positional arguments, which binds what it is given without a look."""
+
+    def bind(self, *args, **kwargs) -> _Bound:  # pyright: ignore[reportIncompatibleMethodOverride]
+        assert not kwargs
+        return _Bound(args)
 
 
 class _Residuals:
@@ -88,7 +110,7 @@ class _Evaluate(torch.autograd.Function):
 
 
 # Torch binds the arguments of every call to this signature, and would inspect the function for it each time.
-_Evaluate.forward.__signature__ = inspect.signature(_Evaluate.forward)  # pyright: ignore[reportFunctionMemberAccess]
+_Evaluate.forward.__signature__ = _Positional()  # pyright: ignore[reportFunctionMemberAccess]
 
 
 class _PullBack(torch.autograd.Function):
@@ -136,7 +158,7 @@ class _PullBack(torch.autograd.Function):
         return tuple(parts), tuple(None if g is None else 0 for g in gradients)
 
 
-_PullBack.forward.__signature__ = inspect.signature(_PullBack.forward)  # pyright: ignore[reportFunctionMemberAccess]
+_PullBack.forward.__signature__ = _Positional()  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _split(reasoner: Reasoner, arrays: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:

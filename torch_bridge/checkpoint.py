@@ -6,7 +6,8 @@ import json
 import pickle
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from scallax import checkpoint
 from scallax.artifact import OPTIMIZER, Artifact
 from scallax.durable import write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.foreign import ForeignItem
 from scallax.reasoner import Reasoner
+from torch_bridge.foreign import as_torch
 from torch_bridge.module import EXTRA_STATE, Module, pack_specification, read_specification
 from torch_bridge.tensors import from_numpy, to_numpy
 
@@ -49,11 +52,14 @@ def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
         write_file(path, partial(_write_torch, obj), overwrite=overwrite)
 
 
-def load(path: str | Path, map_location=None) -> Any:
+def load(path: str | Path, map_location=None, *, foreign: Sequence[ForeignItem] = ()) -> Any:
     """What was saved at `path`, by whatever framework; executes nothing from the file.
 
     From a file of torch, what it holds. From an Orbax directory or a safetensors file, the module; of a model around
     the reasoner, its state dict. `map_location` is that of `torch.load`.
+
+    `foreign` are the functions of Python and the like that its programs use, which no file holds. CheckpointError if
+    one is missing, or of another signature.
 
     CheckpointError, with every problem, if something is damaged: files of `save`, Orbax directories and safetensors
     files have a SHA-256 of everything; those of plain `torch.save` have the checksums of a zip file. A class of your
@@ -62,10 +68,10 @@ def load(path: str | Path, map_location=None) -> Any:
     path = Path(path)
     if _is_torch_file(path):
         _verify(path)
-        return _load_torch(path, map_location)
+        return _with_foreign(_load_torch(path, map_location), path, foreign)
     artifact = checkpoint.read(path)
     if set(artifact.specifications) == {""}:
-        module = Module.from_reasoner(_reasoner_of(artifact, path))
+        module = Module.from_reasoner(_reasoner_of(artifact, path, foreign))
         return module if map_location is None else module.to(_device(map_location))
     return _state_dict(artifact, map_location)
 
@@ -85,20 +91,27 @@ def load_state_dict(
     return model.load_state_dict(state_dict, strict=strict, assign=assign)
 
 
-def convert(source: str | Path, target: str | Path, *, form: Form | None = None, overwrite: bool = False) -> None:
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    form: Form | None = None,
+    overwrite: bool = False,
+    foreign: Sequence[ForeignItem] = (),
+) -> None:
     """Writes the checkpoint `source` once more as `target`, in another form: the same tensors and specifications.
 
     The form of `target` follows from its name: a safetensors file for `.safetensors`, a file of torch for `.pt`,
     `.pth`, `.bin`, `.ckpt` or `.tar`, else an Orbax directory. A file of torch must hold a module or a state dict; one
     that is written holds the module, of a larger model the state dict. CheckpointError if it would lose something that
-    a file of torch has no place for.
+    a file of torch has no place for. A file of torch of a module needs the functions of Python that its program uses.
     """
     artifact = _read(Path(source))
     if form is None:
         suffix = Path(target).suffix.lower()
         form = "safetensors" if suffix == _SAFETENSORS else "torch" if suffix in _TORCH else "orbax"
     if form == "torch":
-        save_torch = partial(_write_torch, _torch_object(artifact, source))
+        save_torch = partial(_write_torch, _torch_object(artifact, source, foreign))
         write_file(target, save_torch, overwrite=overwrite)
     else:
         checkpoint.save(target, artifact, form=form, overwrite=overwrite)
@@ -133,7 +146,7 @@ def _read(path: Path) -> Artifact:
         raise CheckpointError(*(replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics)) from None
 
 
-def _torch_object(artifact: Artifact, source: str | Path) -> object:
+def _torch_object(artifact: Artifact, source: str | Path, foreign: Sequence[ForeignItem]) -> object:
     """What a file of torch holds for an artifact: the module, or a state dict."""
     lost = [name for name in ("extra", "grounds", "metrics") if getattr(artifact, name)]
     lost += ["an optimizer"] if any(name.startswith(OPTIMIZER) for name in artifact.tensors) else []
@@ -141,13 +154,30 @@ def _torch_object(artifact: Artifact, source: str | Path) -> object:
         hint = f"read them with scallax.checkpoint.read; a converted file has no place for `{'`, `'.join(lost)}`"
         raise CheckpointError(Diagnostic(f"`{source}` has {', '.join(lost)} beside the model", hint=hint))
     if set(artifact.specifications) == {""}:
-        return Module.from_reasoner(_reasoner_of(artifact, source))
+        return Module.from_reasoner(_reasoner_of(artifact, source, foreign))
     return _state_dict(artifact, None)
 
 
-def _reasoner_of(artifact: Artifact, path: str | Path) -> Reasoner:
+def _with_foreign(obj: object, path: Path, foreign: Sequence[ForeignItem]) -> object:
+    """What a file of torch held, its modules with the functions of Python that they use."""
+    if isinstance(obj, torch.nn.Module):
+        for module in obj.modules():
+            if isinstance(module, Module) and module.specification.foreign:
+                with _located(path):
+                    module.reasoner = module.reasoner.with_foreign(as_torch(foreign))
+    return obj
+
+
+def _reasoner_of(artifact: Artifact, path: str | Path, foreign: Sequence[ForeignItem]) -> Reasoner:
+    with _located(path):
+        return checkpoint.reasoner_of(artifact, as_torch(foreign))
+
+
+@contextmanager
+def _located(path: str | Path) -> Iterator[None]:
+    """Names the path in every problem."""
     try:
-        return checkpoint.reasoner_of(artifact)
+        yield
     except CheckpointError as error:
         located = [replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics]
         raise CheckpointError(*located) from None

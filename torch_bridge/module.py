@@ -1,6 +1,7 @@
 """A Scallop program as a layer of a torch model."""
 
 import copy
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,17 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from scallax.errors import CheckpointError, InputError
+from scallax.artifact import StoredGround
+from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
+from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.outputs import choose, read_asked
 from scallax.per_sample import has_facts
 from scallax.proofs import Explanation
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
+from scallax.tables import Table
 from scallax.union import BatchGrounding
 from torch_bridge.autograd import apply
 from torch_bridge.batches import apply_batch, apply_tags
-from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
+from torch_bridge.foreign import as_torch
+from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
 
 EXTRA_STATE = "_extra_state"
 # Distributed checkpoints load a tensor only into one of the same length: round it up.
@@ -31,12 +36,14 @@ class Module(torch.nn.Module):
 
     Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays. The output has the dtype and
     the device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode
-    `train_k` proofs are kept and in evaluation mode `test_k`, where given.
+    `train_k` proofs are kept and in evaluation mode `test_k`, where given. `jit`, `jit_name`, `jit_recompile`,
+    `dispatch` and `sparse_jacobian` say how the reference computes; they are taken, and change nothing.
 
     The tags of the relations in `trainable` are the module's only parameters, logits named and shaped as
     `scallax.Reasoner.parameters` are; `.to()` and `.half()` change these alone, for all else the inputs decide.
     `state_dict()` carries the program, and `load_state_dict()` refuses another one. The module can be pickled, and
-    loaded by `torch.load` with its safe default.
+    loaded by `torch.load` with its safe default: of a program with functions of Python (`foreign`) the file holds what
+    was grounded with them, and `torch_bridge.load` gives them to the module.
     """
 
     reasoner: Reasoner
@@ -48,7 +55,7 @@ class Module(torch.nn.Module):
         file: str | Path | None = None,
         relations: Sequence[tuple[str, object]] | None = None,
         rules: Sequence[str] | None = None,
-        facts: Mapping[str, Iterable] | None = None,
+        facts: Mapping[str, Iterable | Table] | None = None,
         provenance: str = "difftopkproofs",
         non_probabilistic: Sequence[str] | None = None,
         trainable: Sequence[str] | None = None,
@@ -60,13 +67,22 @@ class Module(torch.nn.Module):
         train_k: int | None = None,
         test_k: int | None = None,
         wmc_with_disjunctions: bool | None = None,
+        absorb: bool | None = None,
         early_discard: bool | None = None,
         iter_limit: int | None = None,
         retain_topk: Mapping[str, int] | None = None,
         seed: int = 0,
+        jit: bool = False,
+        jit_name: str = "",
+        jit_recompile: bool = False,
+        dispatch: str = "parallel",
+        sparse_jacobian: bool = False,
+        monitors: Sequence[str] = (),
+        foreign: Sequence[ForeignItem] = (),
         limits: Limits | None = None,
     ):
         super().__init__()
+        refuse_monitors(monitors)
         self.reasoner = Reasoner(
             program,
             file=file,
@@ -84,10 +100,12 @@ class Module(torch.nn.Module):
             train_k=train_k,
             test_k=test_k,
             wmc_with_disjunctions=wmc_with_disjunctions,
+            absorb=absorb,
             early_discard=early_discard,
             iter_limit=iter_limit,
             retain_topk=retain_topk,
             seed=seed,
+            foreign=as_torch(foreign),
             limits=limits,
         )
         for name, logits in self.reasoner.parameters.items():
@@ -291,6 +309,11 @@ class Module(torch.nn.Module):
         if reasoner.limits != Limits():
             # As plain data, which torch's safe default loads.
             state["limits"] = asdict(reasoner.limits)
+        if self.specification.foreign:
+            # A file holds no code: what was grounded with functions of Python must be in it.
+            stored = self.reasoner.stored_ground()
+            arrays = {name: from_numpy(np.asarray(array)) for name, array in stored.arrays.items()}
+            state["ground"] = {"data": json.dumps(stored.data), "arrays": arrays}
         return state
 
     def __setstate__(self, state: dict) -> None:
@@ -298,12 +321,13 @@ class Module(torch.nn.Module):
         text = state.pop("specification", None)
         if not isinstance(text, str):
             raise CheckpointError("the saved module holds no specification")
+        ground = state.pop("ground", None)
         try:
             limits = Limits(**state.pop("limits", {}))
         except (TypeError, InputError) as error:  # damaged data
             raise CheckpointError(f"the saved module's limits are damaged: {error}") from None
         super().__setstate__(state)
-        self.reasoner = Reasoner.from_json(text, limits=limits)
+        self.reasoner = Reasoner.from_json(text, limits=limits) if ground is None else _restore(text, ground)
         saved = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:
@@ -312,6 +336,18 @@ class Module(torch.nn.Module):
 
 def _take_or_zero(values: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
     return torch.nn.functional.pad(values, (0, 1))[torch.tensor(places, dtype=torch.int64, device=values.device)]
+
+
+def _restore(text: str, ground: object) -> Reasoner:
+    match ground:
+        case {"data": str() as data, "arrays": dict() as tensors}:
+            try:
+                stored = StoredGround(json.loads(data), {name: to_numpy(tensor) for name, tensor in tensors.items()})
+            except (ValueError, AttributeError) as error:  # damaged or crafted data
+                raise CheckpointError(f"the stored grounding is damaged: {error}") from None
+            return Reasoner.from_stored(from_json(text), stored)
+        case _:
+            raise CheckpointError("the stored grounding is damaged: it has no data and arrays")
 
 
 class _MissingProgram(str):
@@ -335,6 +371,13 @@ class _Logits(torch.nn.Module):
 
 # So that `torch.load` with its safe default takes the classes from a file.
 torch.serialization.add_safe_globals([Module, _Logits])
+
+
+def refuse_monitors(monitors: Sequence[str]) -> None:
+    """UnsupportedError if there are monitors."""
+    if monitors:
+        hint = "`scallax plan` and `scallax.explain_plan` show what is computed"
+        raise UnsupportedError(Diagnostic("monitors are not supported", hint=hint))
 
 
 def pack_specification(specification: Specification) -> torch.Tensor:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+import torch.utils.dlpack
 
 from scallax.errors import InputError
 
@@ -37,6 +38,9 @@ def to_torch(array: jax.Array, device: torch.device) -> torch.Tensor:
     """The array as a tensor on `device`; waits for its values. Shares memory unless the devices differ."""
     if array.size == 0:
         return torch.empty(array.shape, dtype=_torch_dtype(array), device=device)
+    if device.type == "cpu" and all(place.platform == "cpu" for place in array.devices()):
+        # Torch need not ask where it is.
+        return torch.utils.dlpack.from_dlpack(array.__dlpack__())
     return torch.from_dlpack(array).to(device)
 
 

@@ -8,7 +8,7 @@ from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeIn
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.values import Value
+from scallax.values import Scalar
 
 # Names that start with it are of relations and variables that no program can write.
 HIDDEN = "#"
@@ -18,7 +18,8 @@ HIDDEN = "#"
 class Aggregator:
     """What an aggregator takes and gives.
 
-    `results` are, in order, of the kinds `usize`, `bool`, `arguments` and `values` (all those, with their types).
+    `results` are, in order, of the kinds `usize`, `bool`, `arguments` and `values` (all those, with their types), or
+    `result`, one of a foreign aggregate's own types.
     `values` says what the bound values are: `any`, `number`, `float` or `String`; all but `any` take one. The types of
     `parameters` are by name, those of the first places positional; `needs` are those without a default.
     """
@@ -26,6 +27,7 @@ class Aggregator:
     results: tuple[str, ...]
     values: str = "any"
     least_values: int = 1
+    most_values: int | None = None
     least_arguments: int = 0
     most_arguments: int | None = None
     may_be_discrete: bool = False
@@ -88,7 +90,7 @@ class CoreAggregate:
     bindings: tuple[ast.Binding, ...]
     domain: str | None
     groups: tuple[str, ...]
-    parameters: tuple[tuple[str, Value], ...]
+    parameters: tuple[tuple[str, Scalar], ...]
     is_discrete: bool
     span: Span
 
@@ -265,7 +267,7 @@ class _Expansion:
         body: ast.Formula,
         keys: tuple[str, ...],
         heads: Collection[str],
-        parameters: tuple[tuple[str, Value], ...],
+        parameters: tuple[tuple[str, Scalar], ...],
     ) -> tuple[str, tuple[str, ...]]:
         """The relation of an aggregate's results, and its group columns: those of `where`, or else the keys."""
         domain, groups = None, keys
@@ -325,7 +327,7 @@ class _Expansion:
         keys: tuple[str, ...],
         domain: str | None,
         groups: tuple[str, ...],
-        parameters: tuple[tuple[str, Value], ...],
+        parameters: tuple[tuple[str, Scalar], ...],
     ) -> str:
         relation = f"{HIDDEN}{aggregate.op}{len(self.aggregates)}{'!' if aggregate.is_discrete else ''}"
         self.aggregates.append(
@@ -350,12 +352,13 @@ class _Expansion:
 
     # Checks ---------------------------------------------------------------------------------------------------------
 
-    def check(self, aggregate: ast.Aggregate) -> tuple[Aggregator, tuple[tuple[str, Value], ...]] | tuple[None, None]:
+    def check(self, aggregate: ast.Aggregate) -> tuple[Aggregator, tuple[tuple[str, Scalar], ...]] | tuple[None, None]:
         """The aggregator and its parameters; None, with the problems reported, if it is none or does not fit."""
         op, span = aggregate.op, aggregate.span
-        aggregator = AGGREGATORS.get(op)
+        aggregator = self.aggregator(op)
         if aggregator is None:
-            hint = near_name(op, AGGREGATORS) or f"there are {', '.join(f'`{name}`' for name in AGGREGATORS)}"
+            known = [*AGGREGATORS, *self.names.library.aggregates]
+            hint = near_name(op, known) or f"there are {', '.join(f'`{name}`' for name in known)}"
             self.report(NameResolutionError, f"unknown aggregate `{op}`", span, hint)
             return None, None
         before = len(self.problems)
@@ -369,7 +372,12 @@ class _Expansion:
             self.report(TypeInferenceError, f"`{op}` takes no arguments in brackets", span, "leave them out")
         values = len(aggregate.bindings)
         if values < aggregator.least_values:
-            self.report(TypeInferenceError, f"`{op}` needs a binding", span, f"name what to aggregate: `{op}(x: …)`")
+            wanted = "a binding" if aggregator.least_values == 1 else f"{aggregator.least_values} bindings"
+            self.report(TypeInferenceError, f"`{op}` needs {wanted}", span, f"name what to aggregate: `{op}(x: …)`")
+        elif aggregator.most_values is not None and values > aggregator.most_values:
+            wanted = f"{aggregator.most_values} binding{'' if aggregator.most_values == 1 else 's'}"
+            hint = f"it is `{self.names.library.aggregates[op].signature.text}`"
+            self.report(TypeInferenceError, f"`{op}` takes {wanted}, found {values}", span, hint)
         elif aggregator.values != "any" and values != 1:
             hint = "put what only tells tuples apart in brackets: " + f"`{op}[a](x: …)`"
             self.report(TypeInferenceError, f"`{op}` takes one binding, found {values}", span, hint)
@@ -379,10 +387,25 @@ class _Expansion:
         parameters = self.parameters(aggregate, aggregator)
         return (aggregator, parameters) if len(self.problems) == before else (None, None)
 
-    def parameters(self, aggregate: ast.Aggregate, aggregator: Aggregator) -> tuple[tuple[str, Value], ...]:
+    def aggregator(self, op: str) -> Aggregator | None:
+        """The aggregator of a name; a foreign one as it declares itself."""
+        foreign = self.names.library.aggregates.get(op)
+        if foreign is None:
+            return AGGREGATORS.get(op)
+        count = len(foreign.signature.parameters)
+        return Aggregator(
+            ("result",) * len(foreign.results),
+            least_values=count,
+            most_values=count,
+            most_arguments=0,
+            may_be_discrete=True,
+            parameters=tuple((name, type(default)) for name, default in foreign.options),
+        )
+
+    def parameters(self, aggregate: ast.Aggregate, aggregator: Aggregator) -> tuple[tuple[str, Scalar], ...]:
         kinds = dict(aggregator.parameters)
         free = [name for name, kind in aggregator.parameters if kind is not bool]
-        found: dict[str, Value] = {}
+        found: dict[str, Scalar] = {}
         for parameter in aggregate.parameters:
             value, name, span = parameter.value, parameter.keyword, parameter.span
             if name is None and isinstance(value, ast.Name) and value.name not in self.names.constants:
@@ -402,7 +425,7 @@ class _Expansion:
             literal = value.operand if isinstance(value, ast.Cast) else value
             kind = kinds[name]
             if not isinstance(literal, ast.Literal) or type(literal.value) is not kind:
-                wanted = {int: "an integer", str: "a string", bool: "`true` or `false`"}[kind]
+                wanted = {int: "an integer", float: "a float", str: "a string", bool: "`true` or `false`"}[kind]
                 self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is {wanted}", span)
                 continue
             if isinstance(literal.value, int) and literal.value < 0:
@@ -416,7 +439,7 @@ class _Expansion:
         return tuple(found.items())
 
     def num_results(self, aggregate: ast.Aggregate) -> int:
-        aggregator = AGGREGATORS.get(aggregate.op)
+        aggregator = self.aggregator(aggregate.op)
         if aggregator is None:
             return 1
         sizes = {"arguments": len(aggregate.arguments), "values": len(aggregate.bindings)}

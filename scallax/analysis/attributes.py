@@ -1,6 +1,6 @@
 """Attributes of items: which there are, where they may stand, and what their arguments say."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -86,8 +86,13 @@ class Attributes:
     problems: list[Diagnostic] = field(default_factory=list)
 
 
-def read_attributes(items: Sequence[ast.Item]) -> Attributes:
-    """The attributes of all items, and the adornments of relation types.
+def is_built_in(name: str) -> bool:
+    """Whether the language has an attribute of this name."""
+    return name in _FORMS
+
+
+def read_attributes(items: Sequence[ast.Item], foreign: Collection[str] = ()) -> Attributes:
+    """The attributes of all items, those of Python (`foreign`) aside, and the adornments of relation types.
 
     `@goal`, `@scheduler`, `@storage`, `@tagged` and `@no_temp_relation` are checked, and change nothing here: they say
     how to compute, not what.
@@ -95,7 +100,7 @@ def read_attributes(items: Sequence[ast.Item]) -> Attributes:
     found = Attributes()
     for item in items:
         for attribute in item.attributes:
-            _read(attribute, item.declaration, found)
+            _read(attribute, item.declaration, found, foreign)
         if isinstance(item.declaration, ast.RelationTypes):
             for relation in item.declaration.relations:
                 if any(column.adornment == "bound" for column in relation.columns):
@@ -104,11 +109,12 @@ def read_attributes(items: Sequence[ast.Item]) -> Attributes:
     return found
 
 
-def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attributes) -> None:
+def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attributes, foreign: Collection[str]) -> None:
     form = _FORMS.get(attribute.name)
     if form is None:
-        near = get_close_matches(attribute.name, _FORMS, 1)
-        hint = f"did you mean `@{near[0]}`?" if near else f"there are: {', '.join(f'`@{name}`' for name in _FORMS)}"
+        known = [*_FORMS, *foreign]
+        near = get_close_matches(attribute.name, known, 1)
+        hint = f"did you mean `@{near[0]}`?" if near else f"there are: {', '.join(f'`@{name}`' for name in known)}"
         found.problems.append(Diagnostic(f"unknown attribute `@{attribute.name}`", attribute.span, hint))
         return
     if not isinstance(declaration, form.targets):

@@ -9,7 +9,7 @@ from scallax.analysis.constants import fold
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase, check_constructor, is_ground, read_pattern
 from scallax.errors import Diagnostic, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
-from scallax.predicates import INCLUSIVE_RANGE, PREDICATES
+from scallax.predicates import INCLUSIVE_RANGE
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -33,7 +33,7 @@ class BodyAtom:
 
 @dataclass(frozen=True, slots=True)
 class BodyForeign:
-    """An atom of a built-in predicate or its negation; `type` is its parameter, if given."""
+    """An atom of a built-in or foreign predicate, or its negation; `type` is its parameter, if given."""
 
     predicate: str
     type: ast.TypeName | None
@@ -312,12 +312,14 @@ class _Desugarer:
             for argument in atom.arguments
         )
         body = BodyAtom(replace(atom, arguments=arguments), False, span)
-        if atom.name in PREDICATES:
-            types = [parameter.value for parameter in atom.parameters]
+        predicate = self.names.predicate(atom)
+        if predicate is not None:
+            # Type arguments that are part of the predicate's name say nothing more.
+            types = [parameter.value for parameter in atom.parameters if predicate == atom.name]
             type = (
                 ast.TypeName(types[0].name, types[0].span) if types and not isinstance(types[0], ast.Literal) else None
             )
-            body = BodyForeign(atom.name, type, arguments, False, span)
+            body = BodyForeign(predicate, type, arguments, False, span)
         if not negated:
             return body, *cases
         return self.negation((body, *cases), span) if cases else (replace(body, is_negated=True),)

@@ -10,9 +10,8 @@ from scallax.analysis.desugar import BodyAtom, BodyForeign, Clause, CoreFact, Co
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase
 from scallax.errors import Diagnostic, TypeInferenceError
-from scallax.functions import FUNCTIONS, num_placeholders
-from scallax.predicates import PREDICATES
-from scallax.signatures import FLOATS, INTEGERS, Signature
+from scallax.functions import num_placeholders
+from scallax.signatures import FLOATS, INTEGERS, Parameter, Signature
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -32,12 +31,21 @@ _USIZE = TypeSet({ValueType.USIZE})
 _I32 = TypeSet({ValueType.I32})
 _DATETIME = TypeSet({ValueType.DATETIME})
 _DURATION = TypeSet({ValueType.DURATION})
-_TIMES = _DATETIME | _DURATION
+_TENSOR = TypeSet({ValueType.TENSOR})
+_F64 = TypeSet({ValueType.F64})
+# Arithmetic of these is not of two operands of one type.
+_MIXED = _DATETIME | _DURATION | _TENSOR
 # The types of the operands and of the result.
-_TIME_OPERATIONS = {
-    "+": [(_DATETIME, _DURATION, _DATETIME), (_DURATION, _DURATION, _DURATION)],
-    "-": [(_DATETIME, _DURATION, _DATETIME), (_DATETIME, _DATETIME, _DURATION), (_DURATION, _DURATION, _DURATION)],
-    "*": [(_DURATION, _I32, _DURATION)],
+_TENSOR_OPERATIONS = [(_TENSOR, _TENSOR, _TENSOR), (_TENSOR, _F64, _TENSOR)]
+_MIXED_OPERATIONS = {
+    "+": [(_DATETIME, _DURATION, _DATETIME), (_DURATION, _DURATION, _DURATION), *_TENSOR_OPERATIONS],
+    "-": [
+        (_DATETIME, _DURATION, _DATETIME),
+        (_DATETIME, _DATETIME, _DURATION),
+        (_DURATION, _DURATION, _DURATION),
+        *_TENSOR_OPERATIONS,
+    ],
+    "*": [(_DURATION, _I32, _DURATION), *_TENSOR_OPERATIONS],
     "/": [(_DURATION, _I32, _DURATION)],
 }
 _ADDABLE = _NUMBERS | _STRING
@@ -200,6 +208,16 @@ class _Inference:
         groups = keys if aggregate.domain is None else self.columns[aggregate.domain].types
         for name, key in zip(aggregate.keys, keys, strict=True):
             self.unify(key, groups[aggregate.groups.index(name)], span)
+        foreign = self.names.library.aggregates.get(aggregate.op)
+        if foreign is not None:
+            generics = [_TypeVariable(family) for family in foreign.signature.generics]
+            for parameter, binding, value in zip(foreign.signature.parameters, aggregate.bindings, values, strict=True):
+                if binding.type is not None:
+                    self.narrow(value, TypeSet({self.names.type(binding.type)}), binding.span)
+                self.fit(value, parameter, foreign.signature, generics, binding.span)
+            results = [generics[r] if isinstance(r, int) else _TypeVariable(r, span) for r in foreign.results]
+            self.add_results(aggregate, groups, results)
+            return
         aggregator = AGGREGATORS[aggregate.op]
         for binding, value in zip(aggregate.bindings, values, strict=True):
             if binding.type is not None:
@@ -214,9 +232,14 @@ class _Inference:
                     results += values
                 case _:
                     results.append(_TypeVariable(_USIZE if kind == "usize" else _BOOL, span))
-        columns = self.columns_of(aggregate.relation, len(groups) + len(results), span)
+        self.add_results(aggregate, groups, results)
+
+    def add_results(
+        self, aggregate: CoreAggregate, groups: Sequence[_TypeVariable], results: Sequence[_TypeVariable]
+    ) -> None:
+        columns = self.columns_of(aggregate.relation, len(groups) + len(results), aggregate.span)
         for given, column in zip([*groups, *results], columns, strict=True):
-            self.unify(given, column, span)
+            self.unify(given, column, aggregate.span)
 
     def add_given(self, relation: str, values: tuple[Value, ...]) -> None:
         columns = self.columns[relation].types
@@ -248,23 +271,25 @@ class _Inference:
                 self.unify(self.infer(argument, scope), _TypeVariable(TypeSet({type}), variant.span), argument.span)
 
     def add_foreign(self, literal: BodyForeign, scope: int) -> None:
-        signature = PREDICATES[literal.predicate].signature
+        signature = self.names.library.predicates[literal.predicate].signature
         inferred = []
         for argument in literal.arguments:
             if isinstance(argument, ast.Wildcard):
                 self.expressions[id(argument)] = _TypeVariable(_ANY)
             inferred.append(self.infer(argument, scope))
-        generic = _TypeVariable(signature.generic)
+        generics = [_TypeVariable(family) for family in signature.generics]
         if literal.type is not None:
             if not signature.is_generic:
                 self.report(f"`{signature.name}` has no type parameter", literal.type.span, f"it is `{signature.text}`")
-            elif self.names.type(literal.type) not in signature.generic:
-                message = f"`{signature.name}` is of {_describe(signature.generic)}, not of `{literal.type.name}`"
+            elif len(signature.generics) != 1:
+                self.report(f"`{signature.name}` has several type parameters", literal.type.span, "leave them out")
+            elif self.names.type(literal.type) not in signature.generics[0]:
+                message = f"`{signature.name}` is of {_describe(signature.generics[0])}, not of `{literal.type.name}`"
                 self.report(message, literal.type.span, f"it is `{signature.text}`")
                 return
             else:
-                self.narrow(generic, TypeSet({self.names.type(literal.type)}), literal.type.span)
-        self.apply(signature, signature.text, literal.arguments, inferred, generic, literal.span)
+                self.narrow(generics[0], TypeSet({self.names.type(literal.type)}), literal.type.span)
+        self.apply(signature, signature.text, literal.arguments, inferred, generics, literal.span)
 
     def columns_of(self, relation: str, arity: int, span: Span) -> list[_TypeVariable]:
         """The columns of a relation; empty, with an error reported, if it has another number of them."""
@@ -318,9 +343,9 @@ class _Inference:
                 inferred = [self.infer(argument, scope) for argument in arguments]
                 if function == "format":
                     self.check_format(expression)
-                signature = FUNCTIONS[function].signature
-                generic = _TypeVariable(signature.generic)
-                return self.apply(signature, f"${signature.text}", arguments, inferred, generic, span)
+                signature = self.names.library.functions[function].signature
+                generics = [_TypeVariable(family) for family in signature.generics]
+                return self.apply(signature, f"${signature.text}", arguments, inferred, generics, span)
             case ast.Wildcard():
                 raise AssertionError("refused before")
             case _:
@@ -332,21 +357,34 @@ class _Inference:
         shown: str,
         arguments: Sequence[ast.Expression],
         inferred: Sequence[_TypeVariable],
-        generic: _TypeVariable,
+        generics: Sequence[_TypeVariable],
         span: Span,
     ) -> _TypeVariable:
-        """The type of the result, `generic` being the generic type. `shown` is the signature in errors."""
+        """The type of the result, `generics` being those of the type parameters. `shown` is the signature in errors."""
         parameters = signature.parameters_of(len(arguments))
         if parameters is None:
             message = f"`{shown.partition('(')[0].partition('<')[0]}` does not take {_arguments(len(arguments))}"
             self.report(message, span, f"it is `{shown}`")
             parameters = ()
-        for argument, variable, family in zip(arguments, inferred, parameters, strict=False):
-            if family is not None:
-                self.narrow(variable, family, argument.span)
-            elif self.narrow(variable, signature.generic, argument.span):
-                self.unify(variable, generic, argument.span)
-        return generic if signature.result is None else _TypeVariable(signature.result, span)
+        for argument, variable, parameter in zip(arguments, inferred, parameters, strict=False):
+            self.fit(variable, parameter, signature, generics, argument.span)
+        return (
+            generics[signature.result] if isinstance(signature.result, int) else _TypeVariable(signature.result, span)
+        )
+
+    def fit(
+        self,
+        variable: _TypeVariable,
+        parameter: Parameter,
+        signature: Signature,
+        generics: Sequence[_TypeVariable],
+        span: Span,
+    ) -> None:
+        """Makes what stands at `span` of the type of a parameter."""
+        if not isinstance(parameter, int):
+            self.narrow(variable, parameter, span)
+        elif self.narrow(variable, signature.generics[parameter], span):
+            self.unify(variable, generics[parameter], span)
 
     def check_format(self, call: ast.Call) -> None:
         """Reports a template that takes another number of values than are given."""
@@ -374,14 +412,14 @@ class _Inference:
         return _TypeVariable(_BOOL, expression.span)
 
     def settle(self, arithmetic: "_Arithmetic", *, is_last: bool = False) -> bool:
-        """Infers arithmetic once it is known whether it is of times; False if that is still open.
+        """Infers arithmetic once it is known whether it is of times or tensors; False if that is still open.
 
-        All operations of times have a time on the left and give one. What stays open is none, `is_last`.
+        All such operations have a time or a tensor on the left and give one. What stays open is none, `is_last`.
         """
         expression, left, right, result = arithmetic.expression, arithmetic.left, arithmetic.right, arithmetic.result
         sets = [_find(variable).types for variable in (left, right, result)]
-        decided = sets[0] <= _TIMES or sets[2] <= _TIMES
-        if expression.op == "%" or not sets[0] & _TIMES or not sets[2] & _TIMES or (is_last and not decided):
+        decided = sets[0] <= _MIXED or sets[2] <= _MIXED
+        if expression.op == "%" or not sets[0] & _MIXED or not sets[2] & _MIXED or (is_last and not decided):
             allowed = _ADDABLE if expression.op == "+" else _NUMBERS
             if self.narrow(left, allowed, expression.left.span):
                 self.unify(right, left, expression.right.span)
@@ -390,7 +428,7 @@ class _Inference:
         if not decided:
             return False
         spans = (expression.left.span, expression.right.span, expression.span)
-        possible = _TIME_OPERATIONS[expression.op]
+        possible = _MIXED_OPERATIONS[expression.op]
         for i, (variable, span) in enumerate(zip((left, right, result), spans, strict=True)):
             if not self.narrow(variable, TypeSet().union(*(types[i] for types in possible)), span):
                 return True

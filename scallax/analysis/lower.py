@@ -1,11 +1,12 @@
 """From sources to the core form that planning takes: the passes of the analysis in order."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from scallax import ir
-from scallax.analysis.aggregates import HIDDEN, CoreAggregate, expand_aggregates
+from scallax.analysis.aggregates import AGGREGATORS, HIDDEN, CoreAggregate, expand_aggregates
+from scallax.analysis.attributes import is_built_in
 from scallax.analysis.boundness import bind_variables
 from scallax.analysis.desugar import (
     BodyAtom,
@@ -17,11 +18,13 @@ from scallax.analysis.desugar import (
     desugar,
     is_literal,
 )
+from scallax.analysis.foreign_attributes import apply_attributes
 from scallax.analysis.inference import Types, infer_types
-from scallax.analysis.names import DeclaredVariant, Names, literal_fits, reject_unsupported, resolve_names
+from scallax.analysis.names import DeclaredVariant, Names, literal_fits, resolve_names
 from scallax.analysis.patterns import BodyCase
-from scallax.errors import Diagnostic, ParseError, TypeInferenceError, near_name
-from scallax.predicates import PREDICATES
+from scallax.errors import Diagnostic, InputError, ParseError, TypeInferenceError, near_name
+from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
+from scallax.library import BUILT_IN, Library
 from scallax.source import Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -32,22 +35,71 @@ from scallax.values import Value, ValueType, canonical_time
 _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
 
 
-def analyse(sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None) -> ir.Program:
+def analyse(
+    sources: Sequence[Source],
+    given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None,
+    library: Library = BUILT_IN,
+) -> ir.Program:
     """The checked program of all sources together, those that they import (`scallax.imports`) among them.
 
     `given` are example tuples of relations whose facts come from Python: they count in type inference like facts
-    written with these values; relations that the program never mentions are ignored. Raises the error of the first
+    written with these values; relations that the program never mentions are ignored. `library` holds the functions and
+    the like that the program may use; foreign attributes may add to it. Raises the error of the first
     stage that refuses the program, with all its independent problems: `ParseError`, `UnsupportedError`,
     `NameResolutionError`, `TypeInferenceError`, `UnboundVariableError`.
     """
-    items = _parse_all(sources)
-    reject_unsupported(items)
-    names = resolve_names(items)
+    _check_library(library)
+    written = _parse_all(sources)
+    foreign = _find_foreign(written, library)
+    items, library = apply_attributes(written, library)
+    names = resolve_names(items, library)
     items, aggregates = expand_aggregates(items, names)
     core = desugar(items, names)
     types = infer_types(core, names, given or {}, aggregates)
     defined = [*(given or {}), *(aggregate.relation for aggregate in aggregates)]
-    return _lower(core, aggregates, types, names, _find_undefined(core, names, defined))
+    program = _lower(core, aggregates, types, names, _find_undefined(core, names, defined))
+    return replace(program, foreign=foreign)
+
+
+def _check_library(library: Library) -> None:
+    taken = [f"aggregate `{name}`" for name in library.aggregates if name in AGGREGATORS]
+    taken += [f"attribute `@{name}`" for name in library.attributes if is_built_in(name)]
+    if taken:
+        hint = "give the foreign one another name with `name=`"
+        raise InputError(*(Diagnostic(f"the {what} is built in", hint=hint) for what in taken))
+
+
+def _find_foreign(items: Sequence[ast.Item], library: Library) -> tuple[str, ...]:
+    """The signatures of the items of the library that a program names, sorted."""
+    if not library.items:
+        return ()
+    named: set[str] = set()
+    for node in ast.walk(tuple(items)):
+        match node:
+            case ast.Call(function=name) | ast.FunctionType(name=name):
+                named.add(f"${name}")
+            case ast.Application(name=name) | ast.RelationType(name=name):
+                named.add(name)
+            case ast.Aggregate(op=name):
+                named.add(f"{name}(")
+            case ast.Attribute(name=name):
+                named.add(f"@{name}")
+    return tuple(sorted(str(item) for item in library.items if _written_name(item) in named))
+
+
+def _written_name(item: ForeignItem) -> str:
+    """How programs name an item, told apart from those of other kinds."""
+    match item:
+        case ForeignFunction(signature=signature):
+            return f"${signature.name}"
+        case ForeignPredicate(signature=signature):
+            return signature.name.partition("<")[0]
+        case ForeignAggregate(signature=signature):
+            return f"{signature.name}("
+        case ForeignAttribute(name=name):
+            return f"@{name}"
+        case _:
+            assert_never(item)
 
 
 def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
@@ -93,7 +145,7 @@ def _lower(
 ) -> ir.Program:
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
-    rules = tuple(_RuleLowering(types, names.variants, problems).rule(clause) for clause in core.clauses)
+    rules = tuple(_RuleLowering(types, names.variants, names.library, problems).rule(clause) for clause in core.clauses)
     rules += tuple(_lower_aggregate(aggregate, types) for aggregate in aggregates)
     constants = [value for value in names.constants.values() if isinstance(value, ast.Application)]
     terms = tuple(dict.fromkeys(_term_text(constant, types, problems) for constant in constants))
@@ -126,6 +178,7 @@ def _lower(
         names.files,
         names.answer_files,
         warnings,
+        library=names.library,
     )
 
 
@@ -196,6 +249,7 @@ class _RuleLowering:
 
     types: Types
     variants: Mapping[str, DeclaredVariant]
+    library: Library
     problems: list[Diagnostic]
     num_fresh: int = 0
     body: list[ir.BodyLiteral] = field(default_factory=list)
@@ -233,7 +287,7 @@ class _RuleLowering:
         self.body.extend(equalities)
 
     def foreign(self, literal: BodyForeign) -> None:
-        name, num_inputs = literal.predicate, PREDICATES[literal.predicate].num_inputs
+        name, num_inputs = literal.predicate, self.library.predicates[literal.predicate].num_inputs
         columns = [self.types.of(argument) for argument in literal.arguments]
         terms, equalities = self.terms(name, literal.arguments, columns)
         self.body.append(ir.ForeignAtom(name, terms[:num_inputs], terms[num_inputs:], literal.is_negated, literal.span))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from scallax import ir
 from scallax.analysis.attributes import Demand, read_attributes
 from scallax.analysis.constants import fold
-from scallax.errors import Diagnostic, NameResolutionError, UnsupportedError, near_name
-from scallax.functions import FUNCTIONS
-from scallax.predicates import PREDICATES
+from scallax.errors import Diagnostic, NameResolutionError, near_name
+from scallax.foreign import ForeignPredicate
+from scallax.library import Library
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -19,9 +19,9 @@ _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRI
 # What other languages call these types.
 _TYPES_ELSEWHERE = {"int": "i32", "integer": "i32", "long": "i64", "uint": "u32", "float": "f32", "double": "f64"}
 _TYPES_ELSEWHERE |= {"str": "String", "text": "String", "boolean": "bool", "date": "DateTime", "time": "DateTime"}
-_LATER_TYPES = frozenset({"Tensor"})
-_LATER_FUNCTIONS = frozenset({"dim", "dot"})
-_LATER_PREDICATES = frozenset({"tensor_shape"})
+
+# What to do about a function that neither the language nor `foreign` has.
+_FOREIGN_HINT = "a function of Python is passed as `foreign=[…]`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +63,25 @@ class Names:
     demands: dict[str, Demand]
     files: tuple[ir.FactsFile, ...]
     answer_files: tuple[ir.AnswerFile, ...]
+    library: Library
 
     def type(self, name: ast.TypeName) -> ValueType:
         """The type that a name stands for; that it is one was checked."""
         return _PRIMITIVES.get(name.name) or self.types[name.name]
 
-
-def reject_unsupported(items: Sequence[ast.Item]) -> None:
-    """Raises one `UnsupportedError` that lists every construct of the language that this version does not evaluate."""
-    written = {name for item in items for name in _written_relations(item.declaration)}
-    problems = [
-        Diagnostic(f"{what} not supported yet", span)
-        for item in items
-        for node in ast.walk(item)
-        for what, span in _unsupported(node, written)
-    ]
-    if problems:
-        raise UnsupportedError(*problems)
+    def predicate(self, atom: ast.Application) -> str | None:
+        """The name in the library of the predicate that an atom is of; None for an atom of a relation."""
+        types = [str(self.type(part)) for part in map(_type_argument, atom.parameters) if part is not None]
+        return self.library.predicate_name(atom.name, types)
 
 
-def _unsupported(node: object, written: set[str]) -> Iterator[tuple[str, Span]]:
-    match node:
-        case ast.FunctionType(name=name, span=span):
-            yield f"function types such as `${name}` are", span
-        case ast.TypeName(name=name, span=span) if name in _LATER_TYPES:
-            yield f"the type `{name}` is", span
-        case ast.Call(function=function, span=span) if function in _LATER_FUNCTIONS:
-            yield f"the function `${function}` is", span
-        case ast.Application(name=name, span=span) if name in _LATER_PREDICATES and name not in written:
-            yield f"the predicate `{name}` is", span
+def _type_argument(parameter: ast.Parameter) -> ast.TypeName | None:
+    """The type that a parameter `<…>` of an atom names; None if it is a literal."""
+    match parameter.value:
+        case ast.TypeName(name=name, span=span) | ast.Name(name=name, span=span):
+            return ast.TypeName(name, span)
+        case _:
+            return None
 
 
 def _written_relations(declaration: ast.Declaration) -> Iterator[str]:
@@ -106,23 +96,23 @@ def _written_relations(declaration: ast.Declaration) -> Iterator[str]:
             yield from (head.name for head in heads)
 
 
-def _mentioned_relations(declaration: ast.Declaration) -> Iterator[str]:
+def _mentioned_relations(declaration: ast.Declaration, library: Library) -> Iterator[str]:
     """The relations that a declaration writes or reads, a query aside."""
     yield from _written_relations(declaration)
     if isinstance(declaration, ast.Rule | ast.ReduceRule):
         body = declaration.body if isinstance(declaration, ast.Rule) else declaration.aggregate
         names = (node.name for node in ast.walk(body) if isinstance(node, ast.Application))
-        yield from (name for name in names if name not in PREDICATES)
+        yield from (name for name in names if not library.is_predicate(name))
 
 
-def resolve_names(items: Sequence[ast.Item]) -> Names:
+def resolve_names(items: Sequence[ast.Item], library: Library) -> Names:
     """The declarations of a program.
 
     Raises `NameResolutionError` with all names that are unknown or declared twice; a relation is unknown in a query if
     nothing else mentions it.
     """
-    resolver = _Resolver()
-    attributes = read_attributes(items)
+    resolver = _Resolver(library)
+    attributes = read_attributes(items, library.attributes)
     resolver.problems += attributes.problems
     for item in items:
         resolver.declare(item)
@@ -130,8 +120,9 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
     for node in ast.walk(tuple(items)):
         if isinstance(node, ast.Cast | ast.Binding) and node.type is not None:
             resolver.type(node.type)
-        elif isinstance(node, ast.Call) and node.function not in FUNCTIONS:
-            resolver.report(f"unknown function `${node.function}`", node.span, near_name(node.function, FUNCTIONS, "$"))
+        elif isinstance(node, ast.Call) and node.function not in library.functions:
+            hint = near_name(node.function, library.functions, "$")
+            resolver.report(f"unknown function `${node.function}`", node.span, hint or _FOREIGN_HINT)
         elif isinstance(node, ast.Application):
             resolver.check_parameters(node)
     resolver.check_queries(items)
@@ -146,19 +137,22 @@ def resolve_names(items: Sequence[ast.Item]) -> Names:
         attributes.demands,
         tuple(attributes.files),
         tuple(attributes.answer_files),
+        library,
     )
 
 
 class _Resolver:
     """Declarations as they are met; types and constants may be used before they are declared."""
 
-    def __init__(self):
+    def __init__(self, library: Library):
+        self.library = library
         self.problems: list[Diagnostic] = []
         # The name that a type is declared as, or the type itself for enums and data types.
         self.type_names: dict[str, ast.TypeName | ValueType] = {}
         self.constant_values: dict[str, ast.ConstantDeclaration] = {}
         self.relation_types: dict[str, ast.RelationType] = {}
         self.first: dict[tuple[str, str], Span] = {}
+        self.function_types: list[ast.FunctionType] = []
         self.types: dict[str, ValueType] = {}
         self.constants: dict[str, ConstantValue] = {}
         self.variant_types: dict[str, ast.Variant] = {}
@@ -191,36 +185,70 @@ class _Resolver:
                 for relation in relations:
                     if self.is_first("relation type", relation.name, relation.span):
                         self.relation_types[relation.name] = relation
+            case ast.FunctionType():
+                self.function_types.append(item.declaration)
 
         for name in dict.fromkeys(_written_relations(item.declaration)):
-            if name in PREDICATES:
-                message = f"`{name}` is a built-in predicate and cannot be declared, or given facts or rules"
+            if self.library.is_predicate(name):
+                kind = "foreign" if isinstance(self.library.predicates.get(name), ForeignPredicate) else "built-in"
+                message = f"`{name}` is a {kind} predicate and cannot be declared, or given facts or rules"
                 self.report(message, item.declaration.span, "give the relation another name")
 
+    def check_function(self, function: ast.FunctionType) -> None:
+        """Reports a function type of no function, or of one of other types."""
+        if function.name not in self.library.functions:
+            message = (
+                f"nothing makes the function `${function.name}`: no attribute before its type, no function of Python"
+            )
+            hint = "pass the function, or a foreign attribute that makes it, as `foreign=[…]`"
+            self.report(message, function.span, hint)
+            return
+        signature = self.library.functions[function.name].signature
+        parameters = signature.parameters_of(len(function.parameters))
+        hint = f"it is `${signature.text}`"
+        if parameters is None:
+            self.report(f"`${function.name}` has another number of arguments", function.span, hint)
+            return
+        names = (*(column.type for column in function.parameters), function.result)
+        of_generic: dict[int, ValueType] = {}
+        for name, parameter in zip(names, (*parameters, signature.result), strict=True):
+            type = self.type(name)
+            family = signature.generics[parameter] if isinstance(parameter, int) else parameter
+            is_same = not isinstance(parameter, int) or of_generic.setdefault(parameter, type) is type
+            if type not in family or not is_same:
+                self.report(f"`${function.name}` is of other types", name.span, hint)
+
     def check_extern(self, relation: ast.RelationType) -> None:
-        """Reports an `extern` type of no built-in predicate, or of one with another number of arguments."""
-        if relation.name not in PREDICATES:
-            hint = near_name(relation.name, PREDICATES) or "without `extern` it is a relation of the program"
-            self.report(f"there is no built-in predicate `{relation.name}`", relation.span, hint)
-        elif len(PREDICATES[relation.name].signature.parameters) != len(relation.columns):
-            hint = f"it is `{PREDICATES[relation.name].signature.text}`"
-            self.report(f"`{relation.name}` has another number of arguments", relation.span, hint)
+        """Reports an `extern` type of no predicate, or of one with other arguments."""
+        if relation.name not in self.library.predicates:
+            near = near_name(relation.name, self.library.predicates)
+            hint = near or "pass it as `foreign=[…]`; without `extern` it is a relation of the program"
+            self.report(f"there is no predicate `{relation.name}`", relation.span, hint)
+            return
+        signature = self.library.predicates[relation.name].signature
+        if len(signature.parameters) != len(relation.columns):
+            self.report(
+                f"`{relation.name}` has another number of arguments", relation.span, f"it is `{signature.text}`"
+            )
+            return
 
     def check_parameters(self, atom: ast.Application) -> None:
         """Reports parameters `<…>` of what takes none, or other ones than one type."""
-        if not atom.parameters:
+        if not self.library.is_predicate(atom.name):
+            if atom.parameters:
+                hint = near_name(atom.name, self.library.predicates) or "relations have no parameters `<…>`"
+                self.report(f"unknown predicate `{atom.name}`", atom.span, hint)
             return
-        if atom.name not in PREDICATES:
-            hint = near_name(atom.name, PREDICATES) or "relations have no parameters `<…>`"
-            self.report(f"unknown predicate `{atom.name}`", atom.span, hint)
+        named = [_type_argument(parameter) for parameter in atom.parameters]
+        types = [str(self.type(name)) for name in named if name is not None]
+        if len(types) == len(named) and self.library.predicate_name(atom.name, types) not in (None, atom.name):
             return
-        match [parameter.value for parameter in atom.parameters]:
-            case [ast.TypeName(name=name, span=span) | ast.Name(name=name, span=span)]:
-                self.type(ast.TypeName(name, span))
-            case _:
-                self.report(
-                    f"the parameter of `{atom.name}` is one type", atom.parameters[0].span, "as in `range<i32>`"
-                )
+        if atom.name not in self.library.predicates:
+            known = [f"`{name}`" for name in self.library.predicates if name.startswith(f"{atom.name}<")]
+            message = f"`{atom.name}` is not of these types" if named else f"`{atom.name}` needs its types"
+            self.report(message, atom.span, f"there is {', '.join(known)}")
+        elif atom.parameters and (len(named) != 1 or not types):
+            self.report(f"the parameter of `{atom.name}` is one type", atom.parameters[0].span, "as in `range<i32>`")
 
     def number_members(self, members: Sequence[ast.EnumMember]) -> None:
         """Members count up from 0, or from the last number that was given."""
@@ -245,8 +273,9 @@ class _Resolver:
             following += 1
 
     def is_first(self, kind: str, name: str, span: Span) -> bool:
-        earlier = self.first.setdefault((kind, name), span)
-        if earlier is span:
+        earlier = self.first.get((kind, name))
+        if earlier is None:
+            self.first[kind, name] = span
             return True
         line, column = earlier.source.position(earlier.start)
         self.report(
@@ -260,7 +289,12 @@ class _Resolver:
         for name in self.type_names:
             self.types[name] = self.alias(name)
         for name, variant in self.variant_types.items():
-            self.variants[name] = DeclaredVariant(name, tuple(map(self.type, variant.columns)), variant.span)
+            columns = tuple(map(self.type, variant.columns))
+            if ValueType.TENSOR in columns:
+                span = variant.columns[columns.index(ValueType.TENSOR)].span
+                hint = "give tensors numbers in a relation, and the number to the constructor"
+                self.report(f"the constructor `{name}` cannot take a Tensor: terms are texts", span, hint)
+            self.variants[name] = DeclaredVariant(name, columns, variant.span)
         for name, declaration in self.constant_values.items():
             literal = self.constant(declaration, ())
             if literal is not None:
@@ -269,6 +303,8 @@ class _Resolver:
             columns = tuple(self.type(column.type) for column in relation.columns)
             names = tuple(column.name for column in relation.columns)
             self.relations[name] = DeclaredRelation(name, columns, names, relation.span)
+        for function in self.function_types:
+            self.check_function(function)
 
     def alias(self, name: str) -> ValueType:
         """The type a name stands for in the end; `i32` where that was reported as an error."""
@@ -356,14 +392,16 @@ class _Resolver:
 
     def check_queries(self, items: Sequence[ast.Item]) -> None:
         declarations = [item.declaration for item in items]
-        known = dict.fromkeys(name for declaration in declarations for name in _mentioned_relations(declaration))
+        known = dict.fromkeys(
+            name for declaration in declarations for name in _mentioned_relations(declaration, self.library)
+        )
         for declaration in declarations:
             if isinstance(declaration, ast.Query) and declaration.target.name not in known:
                 name = declaration.target.name
                 hint = near_name(name, known) or "declare it, or give it facts or rules"
                 message = f"the query is of an unknown relation `{name}`"
-                if name in PREDICATES:
-                    message = f"the query is of the built-in predicate `{name}`"
+                if self.library.is_predicate(name):
+                    message = f"the query is of the predicate `{name}`"
                     hint = f"query a relation: `rel r(…) = {name}(…)`, `query r`"
                 self.report(message, declaration.target.span, hint)
 

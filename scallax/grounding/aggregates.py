@@ -6,23 +6,34 @@ one node.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from scallax import ir
-from scallax.errors import Diagnostic, GroundingError, UnsupportedError
+from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.arithmetic import truncated_quotient
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE
+from scallax.grounding.folds import (
+    Elements,
+    Fold,
+    Reducer,
+    Results,
+    States,
+    check_size,
+    positions_in_groups,
+    reach,
+    repeated,
+)
+from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.foreign_aggregates import reduce_foreign
 from scallax.grounding.relation import GroundRelation
-from scallax.grounding.symbols import Symbols, as_objects, decode, encode, native_dtype, sort_keys
+from scallax.grounding.symbols import Symbols, decode, encode, native_dtype, sort_keys
 from scallax.kernels.rows import RowTable, expand_ranges, group
 from scallax.values import ValueType
 
-# A group whose result can take more values than this is refused.
-_MOST_VALUES = 1 << 16
 # Draws of `uniform` and `categorical`.
 _SEED = 0
 
@@ -36,59 +47,6 @@ class Reduced:
     factors: list[Factor]
 
 
-@dataclass(frozen=True, slots=True)
-class _Elements:
-    """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
-
-    `positions` are counted from 0 in each group. `ranks` number the values of each column in their order.
-    """
-
-    groups: np.ndarray
-    positions: np.ndarray
-    arguments: list[np.ndarray]
-    values: list[np.ndarray]
-    ranks: list[np.ndarray]
-    value_ranks: list[np.ndarray]
-    operands: np.ndarray
-    num_groups: int
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, rows: np.ndarray) -> "_Elements":
-        groups = self.groups[rows]
-        return _Elements(
-            groups,
-            _positions(groups, self.num_groups),
-            [column[rows] for column in self.arguments],
-            [column[rows] for column in self.values],
-            [column[rows] for column in self.ranks],
-            [column[rows] for column in self.value_ranks],
-            self.operands[rows],
-            self.num_groups,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """Groups, columns of result codes, and the operands that are conjoined for each row."""
-
-    groups: np.ndarray
-    columns: list[np.ndarray]
-    factors: list[np.ndarray] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reducer:
-    """One aggregate at work."""
-
-    reduce: ir.Reduce
-    symbols: Symbols
-    builder: DerivationBuilder
-    rule: int
-    uses_tags: bool
-
-
 def reduce_groups(
     reduce: ir.Reduce,
     body: GroundRelation,
@@ -97,13 +55,14 @@ def reduce_groups(
     builder: DerivationBuilder,
     rule: int,
     uses_tags: bool,
+    calls: ForeignCalls,
 ) -> Reduced:
     """The results of an aggregate for every group, with the operands under which they hold.
 
     Raises `GroundingError` for a group with too many possible values, and `UnsupportedError` where an aggregator
     that weighs tuples meets an uncertain one.
     """
-    reducer = _Reducer(reduce, symbols, builder, rule, uses_tags)
+    reducer = Reducer(reduce, symbols, builder, rule, uses_tags, calls)
     num_keys = len(reduce.keys)
     keys = body.columns[:num_keys]
     table = RowTable(num_keys)
@@ -116,7 +75,11 @@ def reduce_groups(
         groups = table.find(keys, body.size)
     # Without a key there is one group, which may be empty.
     num_groups = table.size if num_keys else 1
-    results = _OPERATORS[reduce.op](reducer, _elements(reducer, body, groups, num_groups))
+    elements = _elements(reducer, body, groups, num_groups)
+    if reducer.foreign is not None:
+        results = reduce_foreign(reducer, reducer.foreign, elements)
+    else:
+        results = _OPERATORS[reduce.op](reducer, elements)
     factors = [Factor(operands) for operands in results.factors]
     if domain is None or of_domain is None:
         columns = [column[results.groups] for column in table.columns]
@@ -137,7 +100,7 @@ def reduce_groups(
     return Reduced(num_rows, dict(zip(names, columns, strict=True)), factors)
 
 
-def _elements(reducer: _Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int) -> _Elements:
+def _elements(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int) -> Elements:
     reduce = reducer.reduce
     variables = (*reduce.arguments, *reduce.values)
     columns = body.columns[len(reduce.keys) :]
@@ -149,9 +112,9 @@ def _elements(reducer: _Reducer, body: GroundRelation, groups: np.ndarray, num_g
     rows = rows[groups[rows] >= 0]
     operands = np.full(len(rows), ONE) if reduce.is_discrete else body.operands[rows]
     end = len(reduce.arguments)
-    return _Elements(
+    return Elements(
         groups[rows],
-        _positions(groups[rows], num_groups),
+        positions_in_groups(groups[rows], num_groups),
         [column[rows] for column in columns[:end]],
         [column[rows] for column in columns[end:]],
         [rank[rows] for rank in ranks],
@@ -166,165 +129,44 @@ def _dense(keys: np.ndarray) -> np.ndarray:
     return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _positions(groups: np.ndarray, num_groups: int) -> np.ndarray:
-    """The place of each row in its group; the rows are sorted by group."""
-    counts = np.bincount(groups, minlength=num_groups)
-    return np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
 # Folds ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Fold:
-    """A value that grows tuple by tuple; `state` are columns of native values of the given types.
-
-    `start` are those of no tuple. `bulk` adds, to the states of all groups, tuples with the groups they are of; `add`
-    one tuple to each state. `finish` gives results, and where there are any.
-    """
-
-    types: tuple[ValueType, ...]
-    start: tuple[object, ...]
-    bulk: Callable[[list[np.ndarray], np.ndarray, np.ndarray], list[np.ndarray]]
-    add: Callable[[list[np.ndarray], np.ndarray], list[np.ndarray]]
-    finish: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]
-
-
-def _fold(reducer: _Reducer, elements: _Elements) -> _Results:
+def _fold(reducer: Reducer, elements: Elements) -> Results:
     """The states that each group can reach, and the nodes that say it does.
 
-    Certain tuples are added first, all at once; where their order matters, only those of groups without any other.
+    Certain tuples are added first, all at once; where their order matters (`is_ordered`), only those of groups without
+    any other.
     """
     # Of a count of several columns, any will do.
     native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
     fold = _FOLDS[reducer.reduce.op](reducer, native)
-    first = elements.operands == ONE
-    if reducer.reduce.op == "string_join":
-        first = ~np.isin(elements.groups, elements.groups[~first])
-    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
-    state = fold.bulk(state, native[first], elements.groups[first])
-    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
-    groups, operands, native = elements.groups[~first], elements.operands[~first], native[~first]
-    positions = _positions(groups, elements.num_groups)
-    # Tuples in turn, those of one turn side by side.
-    starts, order = group(positions, int(positions.max(initial=-1)) + 1)
-    for first, end in pairwise(starts.tolist()):
-        rows = order[first:end]
-        chosen = np.full(elements.num_groups, -1)
-        chosen[groups[rows]] = rows
-        states = _add_in_turn(reducer, fold, states, chosen[states.groups], native, operands)
+    states = reach(reducer, fold, elements, native, is_ordered=reducer.reduce.op == "string_join")
     results, there = fold.finish(states.columns)
     codes = encode(results, reducer.reduce.results[0].type, reducer.symbols)
     if there is None:
-        return _Results(states.groups, [codes], [states.operands])
-    return _Results(states.groups[there], [codes[there]], [states.operands[there]])
+        return Results(states.groups, [codes], [states.operands])
+    return Results(states.groups[there], [codes[there]], [states.operands[there]])
 
 
-@dataclass(frozen=True, slots=True)
-class _States:
-    groups: np.ndarray
-    columns: list[np.ndarray]
-    operands: np.ndarray
-
-    def __getitem__(self, rows: np.ndarray) -> "_States":
-        return _States(self.groups[rows], [column[rows] for column in self.columns], self.operands[rows])
-
-
-def _add_in_turn(
-    reducer: _Reducer,
-    fold: _Fold,
-    states: _States,
-    tuples: np.ndarray,
-    native: np.ndarray,
-    operands: np.ndarray,
-) -> _States:
-    """The states after one more tuple of each group: `tuples` int64 `[states]`, -1 for none."""
-    builder = reducer.builder
-    taken = np.flatnonzero(tuples >= 0)
-    rows = tuples[taken]
-    grown = fold.add([column[taken] for column in states.columns], native[rows])
-    uncertain = operands[rows] != ONE
-    if not np.any(uncertain):
-        columns = [column.copy() for column in states.columns]
-        for column, values in zip(columns, grown, strict=True):
-            column[taken] = values
-        return _States(states.groups, columns, states.operands)
-    # With the tuple, without it, and where the group has no more tuples.
-    left_out = taken[uncertain]
-    kept = np.flatnonzero(tuples < 0)
-    sources = np.concatenate([taken, left_out, kept])
-    groups = states.groups[sources]
-    columns = [
-        np.concatenate([values, column[left_out], column[kept]])
-        for column, values in zip(states.columns, grown, strict=True)
-    ]
-    codes = [encode(column, type, reducer.symbols) for column, type in zip(columns, fold.types, strict=True)]
-    table = RowTable(1 + len(codes))
-    ids = table.insert([groups, *codes], len(groups))
-    first = np.empty(table.size, np.int64)
-    first[ids[::-1]] = np.arange(len(ids))[::-1]
-    _check_size(reducer, groups[first])
-    merged = _States(groups[first], [column[first] for column in columns], np.empty(table.size, np.int64))
-    # Certain steps and finished groups keep their operands: nothing else leads to their states.
-    same = np.concatenate([~uncertain, np.zeros(len(left_out), np.bool_), np.ones(len(kept), np.bool_)])
-    lone = np.bincount(ids, minlength=table.size) == 1
-    plain = same & lone[ids]
-    merged.operands[ids[plain]] = states.operands[sources[plain]]
-    opened = np.ones(table.size, np.bool_)
-    opened[ids[plain]] = False
-    merged.operands[opened] = builder.add_nodes(int(np.count_nonzero(opened)))
-    with_tuple = np.flatnonzero(~plain[: len(taken)])
-    without = np.arange(len(taken), len(taken) + len(left_out))
-    others = np.flatnonzero(~plain[len(taken) + len(left_out) :]) + len(taken) + len(left_out)
-    tuple_operands = operands[rows]
-    for places, factor in (
-        (with_tuple, Factor(tuple_operands[with_tuple])),
-        (without, Factor(tuple_operands[uncertain], negated=True)),
-        (others, Factor(np.full(len(others), ONE))),
-    ):
-        if len(places):
-            pair = conjoin(builder, [Factor(states.operands[sources[places]]), factor], len(places), reducer.rule)
-            builder.add(merged.operands[ids[places]], pair, np.zeros(len(places), np.bool_), reducer.rule)
-    return merged
-
-
-def _check_size(reducer: _Reducer, groups: np.ndarray) -> None:
-    largest = int(np.bincount(groups).max(initial=0))
-    if largest > _MOST_VALUES:
-        reduce = reducer.reduce
-        raise GroundingError(
-            Diagnostic(
-                f"`{reduce.op}` can take more than {_MOST_VALUES:,} values in one group",
-                reduce.span,
-                f"group it by more variables, aggregate fewer uncertain tuples, or take all with `{reduce.op}!`",
-            )
-        )
-
-
-def _repeated(value: object, type: ValueType, count: int) -> np.ndarray:
-    if native_dtype(type) == np.dtype(object):
-        return as_objects([value] * count)
-    return np.full(count, value, native_dtype(type))
-
-
-def _count(reducer: _Reducer, _: np.ndarray) -> _Fold:
+def _count(reducer: Reducer, _: np.ndarray) -> Fold:
     one = np.uint64(1)
 
     def bulk(state: list[np.ndarray], _: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
         return [state[0] + np.bincount(groups, minlength=len(state[0])).astype(np.uint64)]
 
-    return _Fold((ValueType.USIZE,), (0,), bulk, lambda state, _: [state[0] + one], lambda state: (state[0], None))
+    return Fold((ValueType.USIZE,), (0,), bulk, lambda state, _: [state[0] + one], lambda state: (state[0], None))
 
 
-def _sum(reducer: _Reducer, native: np.ndarray) -> _Fold:
+def _sum(reducer: Reducer, native: np.ndarray) -> Fold:
     return _arithmetic(reducer, native, np.add, 0)
 
 
-def _product(reducer: _Reducer, native: np.ndarray) -> _Fold:
+def _product(reducer: Reducer, native: np.ndarray) -> Fold:
     return _arithmetic(reducer, native, np.multiply, 1)
 
 
-def _arithmetic(reducer: _Reducer, native: np.ndarray, operation: np.ufunc, start: int) -> _Fold:
+def _arithmetic(reducer: Reducer, native: np.ndarray, operation: np.ufunc, start: int) -> Fold:
     """The sum or product of all; of integers it is exact, and cut to the bounds of the type at the end."""
     type = reducer.reduce.values[0].type
     state_type = _exact_type(native, type, operation)
@@ -345,7 +187,7 @@ def _arithmetic(reducer: _Reducer, native: np.ndarray, operation: np.ufunc, star
     def finish(state: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
         return (_cut(state[0], state_type, type) if type.is_integer else state[0]), None
 
-    return _Fold((state_type,), (start,), bulk, add, finish)
+    return Fold((state_type,), (start,), bulk, add, finish)
 
 
 def _cut(values: np.ndarray, exact: ValueType, type: ValueType) -> np.ndarray:
@@ -371,7 +213,7 @@ _PRODUCT_LIMIT = 1 << 129
 _LIMITED_PRODUCT = np.frompyfunc(lambda a, b: min(max(a * b, -_PRODUCT_LIMIT), _PRODUCT_LIMIT), 2, 1)
 
 
-def _average(reducer: _Reducer, native: np.ndarray) -> _Fold:
+def _average(reducer: Reducer, native: np.ndarray) -> Fold:
     """No tuple has no average."""
     type = reducer.reduce.values[0].type
     total = _sum(reducer, native)
@@ -391,10 +233,10 @@ def _average(reducer: _Reducer, native: np.ndarray) -> _Fold:
         exact = type if native_dtype(type).kind == "O" else total.types[0]
         return truncated_quotient(state[0], number, exact).astype(native_dtype(type)), there
 
-    return _Fold((*total.types, ValueType.I64), (0, 0), bulk, add, finish)
+    return Fold((*total.types, ValueType.I64), (0, 0), bulk, add, finish)
 
 
-def _join_strings(reducer: _Reducer, _: np.ndarray) -> _Fold:
+def _join_strings(reducer: Reducer, _: np.ndarray) -> Fold:
     """Texts with the separator between them; whether there is a first one is part of the state."""
     symbols = reducer.symbols
     separator = str(dict(reducer.reduce.parameters).get("separator", ""))
@@ -414,10 +256,10 @@ def _join_strings(reducer: _Reducer, _: np.ndarray) -> _Fold:
         ]
         return [symbols.intern(joined), np.ones(len(joined), np.bool_)]
 
-    return _Fold((ValueType.STRING, ValueType.BOOL), (int(empty), False), bulk, add, lambda state: (state[0], None))
+    return Fold((ValueType.STRING, ValueType.BOOL), (int(empty), False), bulk, add, lambda state: (state[0], None))
 
 
-def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
+def _string_join(reducer: Reducer, elements: Elements) -> Results:
     """One text for each world; with `all`, one for each choice of a tuple for every argument, or of all without any."""
     if not dict(reducer.reduce.parameters).get("all", False):
         return _fold(reducer, elements)
@@ -433,8 +275,8 @@ def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
         first[elements.groups[::-1]] = slots[::-1]
         slots = slots - first[elements.groups]
     (texts,) = elements.values
-    state = [_repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
-    states = _States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
+    state = [repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
+    states = States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
     for slot in range(int(slots.max(initial=-1)) + 1):
         rows = np.flatnonzero(slots == slot)
         counts = np.bincount(elements.groups[rows], minlength=elements.num_groups)
@@ -446,16 +288,16 @@ def _string_join(reducer: _Reducer, elements: _Elements) -> _Results:
         factors = [Factor(states.operands), Factor(elements.operands[chosen])]
         operands = _conjunctions(reducer, factors)
         columns = fold.add(states.columns, texts[chosen])
-        states = _States(
+        states = States(
             np.concatenate([states.groups, done.groups]),
             [np.concatenate(pair) for pair in zip(columns, done.columns, strict=True)],
             np.concatenate([operands, done.operands]),
         )
-        _check_size(reducer, states.groups)
-    return _Results(states.groups, [states.columns[0]], [states.operands])
+        check_size(reducer, states.groups)
+    return Results(states.groups, [states.columns[0]], [states.operands])
 
 
-def _conjunctions(reducer: _Reducer, factors: Sequence[Factor]) -> np.ndarray:
+def _conjunctions(reducer: Reducer, factors: Sequence[Factor]) -> np.ndarray:
     """Operands that hold where all factors do: a node only where no single operand says it."""
     pair = conjoin(reducer.builder, factors, len(factors[0].operands), reducer.rule)
     operands = pair.left.copy()
@@ -475,12 +317,12 @@ _FOLDS = {
 }
 
 
-def _weighted(reducer: _Reducer, elements: _Elements) -> _Results:
+def _weighted(reducer: Reducer, elements: Elements) -> Results:
     _require_certain(reducer, elements, "its value would depend on probabilities")
     return _fold(reducer, elements)
 
 
-def _require_certain(reducer: _Reducer, elements: _Elements, why: str) -> None:
+def _require_certain(reducer: Reducer, elements: Elements, why: str) -> None:
     if np.any(elements.operands != ONE):
         op = reducer.reduce.op
         raise UnsupportedError(
@@ -491,7 +333,7 @@ def _require_certain(reducer: _Reducer, elements: _Elements, why: str) -> None:
 # Truth ----------------------------------------------------------------------------------------------------------------
 
 
-def _exists(reducer: _Reducer, elements: _Elements) -> _Results:
+def _exists(reducer: Reducer, elements: Elements) -> Results:
     """True with each tuple, false where none holds."""
     certain = np.zeros(elements.num_groups, np.bool_)
     certain[elements.groups[elements.operands == ONE]] = True
@@ -504,14 +346,14 @@ def _exists(reducer: _Reducer, elements: _Elements) -> _Results:
     groups = np.concatenate([held, open_elements.groups, empty])
     truth = np.repeat([value, value, not value], [len(held), len(open_elements), len(empty)])
     operands = np.concatenate([np.full(len(held), ONE), open_elements.operands, none[empty]])
-    return _Results(groups, [truth.astype(np.int64)], [operands])
+    return Results(groups, [truth.astype(np.int64)], [operands])
 
 
-def _conjoin_negations(reducer: _Reducer, elements: _Elements, nodes: np.ndarray) -> None:
+def _conjoin_negations(reducer: Reducer, elements: Elements, nodes: np.ndarray) -> None:
     """Puts "none of its uncertain tuples" in the place of each group that has any, as a balanced tree."""
     groups, operands, negated = elements.groups, elements.operands, True
     while len(groups):
-        positions = _positions(groups, elements.num_groups)
+        positions = positions_in_groups(groups, elements.num_groups)
         left = np.flatnonzero(positions % 2 == 0)
         right = np.full(len(left), ONE)
         places = np.cumsum(positions % 2 == 0) - 1
@@ -527,7 +369,7 @@ def _conjoin_negations(reducer: _Reducer, elements: _Elements, nodes: np.ndarray
 # The best tuples ------------------------------------------------------------------------------------------------------
 
 
-def _best(reducer: _Reducer, elements: _Elements) -> _Results:
+def _best(reducer: Reducer, elements: Elements) -> Results:
     """Each tuple with "none of the better ones"; tuples of one value do not exclude each other.
 
     What is worse than a certain tuple is never the best.
@@ -553,21 +395,19 @@ def _best(reducer: _Reducer, elements: _Elements) -> _Results:
     columns = elements.arguments
     if reducer.reduce.op in ("min", "max"):
         columns = elements.arguments + elements.values
-    return _Results(elements.groups, columns, [before, elements.operands])
+    return Results(elements.groups, columns, [before, elements.operands])
 
 
-def _prefixes(
-    reducer: _Reducer, groups: np.ndarray, operands: np.ndarray, num_groups: int, negated: bool
-) -> np.ndarray:
+def _prefixes(reducer: Reducer, groups: np.ndarray, operands: np.ndarray, num_groups: int, negated: bool) -> np.ndarray:
     """For each row the conjunction of those before it in its group, or of their complements.
 
     Of pairs first, then of single rows: at most two nodes for each row, at a depth of twice the logarithm.
     """
     result = np.full(len(groups), ONE)
-    right = np.flatnonzero(_positions(groups, num_groups) % 2 == 1)
+    right = np.flatnonzero(positions_in_groups(groups, num_groups) % 2 == 1)
     if not len(right):
         return result
-    left = np.flatnonzero(_positions(groups, num_groups) % 2 == 0)
+    left = np.flatnonzero(positions_in_groups(groups, num_groups) % 2 == 0)
     pairs = np.full(len(groups), ONE)
     # Nothing comes after a group's last pair.
     inner = right[:-1][groups[right[:-1]] == groups[np.minimum(right[:-1] + 1, len(groups) - 1)]]
@@ -582,7 +422,7 @@ def _prefixes(
 # Orders and choices ---------------------------------------------------------------------------------------------------
 
 
-def _sort(reducer: _Reducer, elements: _Elements) -> _Results:
+def _sort(reducer: Reducer, elements: Elements) -> Results:
     """Every tuple with its place among all possible ones: the largest value first, unless `asc` is given."""
     parameters = dict(reducer.reduce.parameters)
     ascending = parameters.get("asc", not parameters.get("desc", True))
@@ -590,27 +430,27 @@ def _sort(reducer: _Reducer, elements: _Elements) -> _Results:
     ranks = [sign * rank for rank in elements.value_ranks]
     elements = elements[np.lexsort((*ranks[::-1], elements.groups))]
     columns = elements.arguments + (elements.values if reducer.reduce.op == "sort" else [])
-    return _Results(elements.groups, [elements.positions, *columns], [elements.operands])
+    return Results(elements.groups, [elements.positions, *columns], [elements.operands])
 
 
-def _enumerate(reducer: _Reducer, elements: _Elements) -> _Results:
-    return _Results(elements.groups, [elements.positions, *elements.values], [elements.operands])
+def _enumerate(reducer: Reducer, elements: Elements) -> Results:
+    return Results(elements.groups, [elements.positions, *elements.values], [elements.operands])
 
 
-def _rank(reducer: _Reducer, elements: _Elements) -> _Results:
+def _rank(reducer: Reducer, elements: Elements) -> Results:
     """Certain tuples weigh the same: the order is that of the values."""
     _require_certain(reducer, elements, "their order would depend on probabilities")
     return _enumerate(reducer, elements)
 
 
-def _top(reducer: _Reducer, elements: _Elements) -> _Results:
+def _top(reducer: Reducer, elements: Elements) -> Results:
     _require_certain(reducer, elements, "the choice would depend on probabilities")
     k = 1 if reducer.reduce.op == "unique" else int(dict(reducer.reduce.parameters).get("k", 1))
     elements = elements[elements.positions < k]
-    return _Results(elements.groups, elements.values, [elements.operands])
+    return Results(elements.groups, elements.values, [elements.operands])
 
 
-def _sample(reducer: _Reducer, elements: _Elements) -> _Results:
+def _sample(reducer: Reducer, elements: Elements) -> Results:
     """As many tuples of each group as asked for, all equally likely, the same ones in every run."""
     _require_certain(reducer, elements, "the choice would depend on probabilities")
     k = int(dict(reducer.reduce.parameters)["k"])
@@ -618,31 +458,31 @@ def _sample(reducer: _Reducer, elements: _Elements) -> _Results:
     drawn = np.lexsort((draws, elements.groups))
     chosen = np.sort(drawn[elements.positions < k])
     elements = elements[chosen]
-    return _Results(elements.groups, elements.values, [elements.operands])
+    return Results(elements.groups, elements.values, [elements.operands])
 
 
-def _share(reducer: _Reducer, elements: _Elements) -> _Results:
+def _share(reducer: Reducer, elements: Elements) -> Results:
     """`normalize` and `softmax`: tuples that exclude each other, equally likely as all are certain."""
     if not reducer.uses_tags:
-        return _Results(elements.groups, elements.values, [elements.operands])
+        return Results(elements.groups, elements.values, [elements.operands])
     _require_certain(reducer, elements, "its tags would depend on probabilities")
     counts = np.bincount(elements.groups, minlength=elements.num_groups)
     literals = reducer.builder.add_exclusive(1.0 / counts[elements.groups], elements.groups)
-    return _Results(elements.groups, elements.values, [literals])
+    return Results(elements.groups, elements.values, [literals])
 
 
-def _exclude(reducer: _Reducer, elements: _Elements) -> _Results:
+def _exclude(reducer: Reducer, elements: Elements) -> Results:
     """`disjunct`: tuples keep their tags, and those of equal arguments exclude each other."""
     columns = elements.arguments + elements.values
     if not reducer.uses_tags:
-        return _Results(elements.groups, columns, [elements.operands])
+        return Results(elements.groups, columns, [elements.operands])
     table = RowTable(1 + len(elements.arguments))
     sets = table.insert([elements.groups, *elements.arguments], len(elements))
     literals = reducer.builder.add_exclusive(np.ones(len(elements)), sets)
-    return _Results(elements.groups, columns, [elements.operands, literals])
+    return Results(elements.groups, columns, [elements.operands, literals])
 
 
-_OPERATORS: dict[str, Callable[[_Reducer, _Elements], _Results]] = {
+_OPERATORS: dict[str, Callable[[Reducer, Elements], Results]] = {
     "count": _fold,
     "sum": _fold,
     "prod": _fold,

@@ -5,13 +5,27 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from scallax import ir
-from scallax.functions import FUNCTIONS, Image
+from scallax.errors import Diagnostic, GroundingError
+from scallax.foreign import ForeignFunction
+from scallax.functions import Image
+from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values
-from scallax.times import Duration, divide, parse_duration, scale, shift
+from scallax.source import Span
+from scallax.tensors import TensorValue
+from scallax.times import NO_DURATION, Duration, divide, parse_duration, scale, shift, show_datetime
 from scallax.values import Value, ValueType
 
-# What stands in a row that has no value, by kind of type.
-_TEXT_FILL, _NUMBER_FILL = "", 0
+_NO_TENSOR = TensorValue(np.zeros(()))
+# What stands in a row that has no value, where that is not 0.
+_FILLS: dict[ValueType, Value] = {
+    ValueType.CHAR: " ",
+    ValueType.STRING: "",
+    ValueType.SYMBOL: "",
+    ValueType.ENTITY: "",
+    ValueType.DURATION: str(NO_DURATION),
+    ValueType.DATETIME: show_datetime(0),
+    ValueType.TENSOR: _NO_TENSOR,
+}
 
 
 def call(
@@ -21,12 +35,18 @@ def call(
     result: ValueType,
     num_rows: int,
     symbols: Symbols,
+    calls: ForeignCalls,
+    missing: np.ndarray | None,
+    span: Span | None,
 ) -> Image:
     """The values `[rows]` of a function of native columns, and which of them exist (None: all).
 
-    Functions over columns are called once, others once for every distinct row.
+    Functions over columns are called once, others once for every distinct row. Those of Python are not called for the
+    rows that are `missing` already.
     """
-    found = FUNCTIONS[function]
+    found = calls.library.functions[function]
+    if isinstance(found, ForeignFunction):
+        return _call_foreign(found, arguments, types, result, num_rows, symbols, calls, missing, span)
     if found.columns is not None:
         # What overflows is infinite, and what is undefined NaN or dropped, as the function says.
         with np.errstate(all="ignore"):
@@ -43,6 +63,40 @@ def call(
     return spread(images, inverse, result, symbols)
 
 
+def _call_foreign(
+    function: ForeignFunction,
+    arguments: Sequence[np.ndarray],
+    types: Sequence[ValueType],
+    result: ValueType,
+    num_rows: int,
+    symbols: Symbols,
+    calls: ForeignCalls,
+    missing: np.ndarray | None,
+    span: Span | None,
+) -> Image:
+    present = np.arange(num_rows) if missing is None else np.flatnonzero(~missing)
+    codes = [encode(column, type, symbols)[present] for column, type in zip(arguments, types, strict=True)]
+    rows, inverse = distinct_rows(codes, len(present))
+    count = len(rows[0]) if rows else min(1, len(present))
+    images = calls.images(function, rows, count, types, result, symbols, span)
+    exists = np.zeros(num_rows, np.bool_)
+    values = np.repeat(_fill(result, symbols), num_rows)
+    if count:
+        there = np.array([image is not None for image in images], np.bool_)
+        found = np.array([0 if image is None else image for image in images], np.int64)
+        exists[present] = there[inverse]
+        native = decode(found[there], result, symbols)
+        spread_values = np.repeat(_fill(result, symbols), len(images))
+        spread_values[there] = native
+        values[present] = spread_values[inverse]
+    return values, exists
+
+
+def _fill(type: ValueType, symbols: Symbols) -> np.ndarray:
+    """A native value `[1]` for a row that has none."""
+    return decode(encode_values([_FILLS.get(type, 0)], type, symbols), type, symbols)
+
+
 def distinct_rows(columns: Sequence[np.ndarray], num_rows: int) -> tuple[list[np.ndarray], np.ndarray]:
     """The distinct rows as columns, and the number of each row's own among them."""
     if not columns:
@@ -57,7 +111,7 @@ def distinct_rows(columns: Sequence[np.ndarray], num_rows: int) -> tuple[list[np
 def spread(images: Sequence[Value | None], inverse: np.ndarray, type: ValueType, symbols: Symbols) -> Image:
     """Values of distinct rows as native values of all rows; None is no value."""
     exists = np.array([image is not None for image in images], np.bool_)
-    fill = " " if type is ValueType.CHAR else _TEXT_FILL if type.is_text or type is ValueType.ENTITY else _NUMBER_FILL
+    fill = _FILLS.get(type, 0)
     values = [fill if image is None else image for image in images]
     native = decode(encode_values(values, type, symbols), type, symbols)
     if type is ValueType.ENTITY:
@@ -95,3 +149,30 @@ _OPERATIONS: dict[tuple[ValueType, str], Callable] = {
     # A row whose divisor is 0 was dropped before for another reason, or is an error.
     (ValueType.DURATION, "/"): lambda duration, divisor: divide(duration, divisor or 1),
 }
+
+
+def combine_tensors(
+    expression: ir.Binary, left: np.ndarray, right: np.ndarray, symbols: Symbols, missing: np.ndarray | None
+) -> np.ndarray:
+    """`+ - *` of tensors of one shape, or of a tensor and a number. GroundingError for other shapes."""
+    operation = {"+": np.add, "-": np.subtract, "*": np.multiply}[expression.op]
+    is_number = expression.right.type is not ValueType.TENSOR
+    rows, inverse = distinct_rows([left, right.view(np.int64) if is_number else right], len(left))
+    # What is combined in a row without a value is never seen.
+    seen = np.zeros(len(rows[0]), np.bool_)
+    seen[inverse if missing is None else inverse[~missing]] = True
+    others = rows[1].view(np.float64).tolist() if is_number else symbols.values(rows[1])
+    images = []
+    for first, second, counts in zip(symbols.values(rows[0]), others, seen.tolist(), strict=True):
+        operand = second if is_number else second.array
+        if not counts:
+            images.append(_NO_TENSOR)
+            continue
+        if not is_number and first.array.shape != operand.shape:
+            shapes = f"{first.array.shape} and {operand.shape}"
+            message = f"`{ir.print_expression(expression)}` is of tensors of the shapes {shapes}"
+            raise GroundingError(Diagnostic(message, expression.span, "give tensors of one shape"))
+        # Integers wrap, and floats overflow to infinity, as elements of arrays do.
+        with np.errstate(all="ignore"):
+            images.append(TensorValue(operation(first.array, operand)))
+    return symbols.intern(images)[inverse]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from scallax.grounding.derivations import Derivations
+from scallax.kernels.runs import ranges
 
 
 def needed_derivations(derivations: Derivations, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,10 +56,3 @@ def component_depths(
         frontier = frontier[waiting[frontier] == 0]
         level += 1
     return depth[component], cyclic[component]
-
-
-def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """`starts[i], starts[i] + 1, ...`, `counts[i]` of them, for every `i` in turn."""
-    total = int(counts.sum())
-    ends = np.cumsum(counts)
-    return np.arange(total) - np.repeat(ends - counts - starts, counts)

@@ -8,8 +8,9 @@ import numpy as np
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.arithmetic import saturating, truncated_quotient, truncated_remainder
-from scallax.grounding.calls import call, combine_times
+from scallax.grounding.calls import call, combine_tensors, combine_times
 from scallax.grounding.casts import cast
+from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.symbols import Symbols, decode, encode, encode_values, native_dtype, sort_keys
 from scallax.ir import print_expression
@@ -31,12 +32,21 @@ class Evaluation:
     """Evaluates expressions over the rows of a table and remembers the rows that have no value.
 
     `columns` are codes by variable name. `missing` bool `[rows]`, or None while every row has a value: a cast
-    or a float division of the row failed. `rule` is the span to blame for a division by zero.
+    or a float division of the row failed. `rule` is the span to blame for a division by zero. `calls` are those of
+    Python functions so far; without them there are only the built-in ones.
     """
 
-    __slots__ = ("_columns", "_rule", "_symbols", "missing", "num_rows")
+    __slots__ = ("_calls", "_columns", "_rule", "_symbols", "missing", "num_rows")
 
-    def __init__(self, columns: Mapping[str, np.ndarray], num_rows: int, symbols: Symbols, rule: Span | None):
+    def __init__(
+        self,
+        columns: Mapping[str, np.ndarray],
+        num_rows: int,
+        symbols: Symbols,
+        rule: Span | None,
+        calls: ForeignCalls | None = None,
+    ):
+        self._calls = calls or ForeignCalls()
         self._columns = columns
         self._symbols = symbols
         self._rule = rule
@@ -78,7 +88,10 @@ class Evaluation:
             case ir.Call(function=function, arguments=arguments, type=type):
                 types = [argument.type for argument in arguments]
                 natives = [self.native(argument) for argument in arguments]
-                values, exists = call(function, natives, types, type, self.num_rows, self._symbols)
+                span = expression.span or self._rule
+                values, exists = call(
+                    function, natives, types, type, self.num_rows, self._symbols, self._calls, self.missing, span
+                )
                 if exists is not None:
                     self._drop(~exists)
                 return values
@@ -99,7 +112,7 @@ class Evaluation:
 
     def _compare(self, op: str, left: ir.Expression, right: ir.Expression) -> np.ndarray:
         values = self.native(left), self.native(right)
-        if (left.type.is_text or left.type is ValueType.ENTITY) and op not in ("==", "!="):
+        if (left.type.is_numbered or left.type is ValueType.ENTITY) and op not in ("==", "!="):
             ranks = sort_keys(np.concatenate(values), left.type, self._symbols)
             values = ranks[: self.num_rows], ranks[self.num_rows :]
         return _COMPARISONS[op](*values).astype(np.bool_, copy=False)
@@ -108,6 +121,8 @@ class Evaluation:
         left, right = self.native(expression.left), self.native(expression.right)
         if expression.type is ValueType.STRING:
             return self._concatenate(expression, left, right)
+        if expression.type is ValueType.TENSOR:
+            return combine_tensors(expression, left, right, self._symbols, self.missing)
         if expression.left.type.is_time:
             if expression.op == "/":
                 self._check_divisor(expression, right)
@@ -175,7 +190,8 @@ class Evaluation:
         for rows, branch in ((taken, expression.then), (~taken, expression.otherwise)):
             positions = np.flatnonzero(rows)
             columns = {name: column[positions] for name, column in self._columns.items()}
-            inner = Evaluation(columns, len(positions), self._symbols, self._rule)
+            inner = Evaluation(columns, len(positions), self._symbols, self._rule, self._calls)
+            inner.missing = None if self.missing is None else self.missing[positions]
             values[positions] = inner.native(branch)
             if inner.missing is not None:
                 missing = np.zeros(self.num_rows, np.bool_)

@@ -12,6 +12,7 @@ from scallax.grounding.certainty import propagate_certainty
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
+from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, raise_limit
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
@@ -271,6 +272,7 @@ class _Grounder:
             certain_is_one=collapse_certain,
             has_tags=rule_tags,
             max_rows=limits.derivations,
+            calls=ForeignCalls(plan.library),
         )
         self.rule_rows: dict[int, int] = {}
         self._derived = plan.derived

@@ -1,11 +1,14 @@
 """Foreign predicates over tables: the tuples that each row of inputs matches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from scallax.errors import Diagnostic, GroundingError
+from scallax.foreign import ForeignPredicate
 from scallax.grounding.calls import distinct_rows
+from scallax.grounding.conjunction import DerivationBuilder
+from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values
 from scallax.kernels.rows import expand_ranges
@@ -29,6 +32,9 @@ def generate_rows(
     distinct row. GroundingError beyond `max_rows`.
     """
     predicate = PREDICATES[name]
+    if predicate.weight is not None:
+        rows, probability = _weigh(predicate.weight, inputs, types, num_rows, symbols)
+        return rows, [], probability
     if predicate.values is not None:
         rows, outputs = _expand_values(name, inputs, types, num_rows, symbols)
         return rows, outputs, None
@@ -53,6 +59,50 @@ def generate_rows(
         [encode(column, type, symbols) for column, type in zip(matches.outputs, output_types, strict=True)],
         None,
     )
+
+
+def generate_foreign(
+    predicate: ForeignPredicate,
+    inputs: Sequence[np.ndarray],
+    types: Sequence[ValueType],
+    num_rows: int,
+    symbols: Symbols,
+    calls: ForeignCalls,
+    builder: DerivationBuilder | None,
+    max_rows: int,
+    span: Span | None,
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray | None]:
+    """What `generate_rows` gives for a predicate of Python, with operands for probabilities, None if all are ONE."""
+    distinct, inverse = distinct_rows(inputs, num_rows)
+    count = len(distinct[0]) if distinct else min(1, num_rows)
+    found = calls.matches(predicate, distinct, count, types, symbols, builder, span)
+    counts = np.array([len(image.outputs) for image in found], np.int64)
+    if counts[inverse].sum() > max_rows:
+        message = f"`{predicate.signature.name}` in this rule gives over {max_rows:,} rows"
+        raise GroundingError(Diagnostic(message, span, "narrow its inputs"))
+    starts = np.cumsum(counts) - counts
+    rows, positions = expand_ranges(starts[inverse], counts[inverse])
+    tuples = [codes for image in found for codes in image.outputs]
+    outputs = [np.array([codes[i] for codes in tuples], np.int64)[positions] for i in range(len(types) - len(inputs))]
+    if predicate.tags == "none" or builder is None:
+        return rows, outputs, None
+    return rows, outputs, np.concatenate([np.zeros(0, np.int64), *(image.operands for image in found)])[positions]
+
+
+def _weigh(
+    weight: Callable[..., float | None],
+    inputs: Sequence[np.ndarray],
+    types: Sequence[ValueType],
+    num_rows: int,
+    symbols: Symbols,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that have a probability, and these."""
+    distinct, inverse = distinct_rows(inputs, num_rows)
+    columns = [decode_values(column, type, symbols) for column, type in zip(distinct, types, strict=False)]
+    images = [weight(*values) for values in zip(*columns, strict=True)]
+    probability = np.array([np.nan if image is None else image for image in images], np.float64)[inverse]
+    rows = np.flatnonzero(~np.isnan(probability))
+    return rows, probability[rows].astype(np.float32).astype(np.float64)
 
 
 def _expand_values(

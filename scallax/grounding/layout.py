@@ -5,10 +5,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax.grounding.components import find_components, find_exclusions, local_arrays, not_local
+from scallax.grounding.columns import column_arrays
+from scallax.grounding.components import Components, find_components
 from scallax.grounding.dependencies import component_depths, needed_derivations
-from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.graph import (
+    Graph,
+    chain_singles,
+    inline_pairs,
+    leaf_ids,
+    negate_by_nodes,
+    negate_literals,
+    resolve_aliases,
+    single_nodes,
+    split_fan_in,
+)
 from scallax.grounding.sizes import Sizes
+from scallax.kernels.runs import ranks, run_ids, run_starts
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
 # Rows of the tag array before the literals: the algebra's zero and one.
@@ -16,8 +29,7 @@ ZERO_ROW = 0
 ONE_ROW = 1
 FIRST_LITERAL_ROW = 2
 
-# More derivations of one node, or uses of one row, are split into trees of this width.
-_MAX_FAN_IN = 32
+# More uses of one row are split into trees of this width.
 _MAX_USES = 32
 # Rows of uses that a backward step sums at once.
 _USE_ROWS = (1, 2, 4, 8)
@@ -31,10 +43,13 @@ class GroundProgram:
     """Arrays that a provenance folds over; a pytree whose static data are small numbers, shared by many programs.
 
     The tag array has the rows zero, one, `literals` literals, then `num_heads` heads, `width` a tile. Lengths are
-    padded to size classes.
+    padded to size classes. Beside literals, the leaves are the complements of the literals `negated` (int32), in rows
+    after them.
 
     `tiles` folds, into each tile, rows of `width` derivations with the operands `left` and `right` (int32, rows of the
-    tag array); the branch of a step is a kind and a number of rows of `branches`.
+    tag array), and in tiles of the kinds `LITERALS` and `LINEAR` with `third` (empty if the provenance does not tell
+    these apart), where `right` and `third` are leaves; the branch of a step is a kind and a number of rows of
+    `branches`.
 
     `transpose` (empty if the algebra's gradient does not pass through tags) folds into tiles of a buffer `[zero,
     outputs, sums]` of cotangents: each place that uses a row contributes the cotangent at `uses` times the tag at
@@ -43,36 +58,41 @@ class GroundProgram:
 
     `literal_source` int32: position in the flattened inputs, or -1; `literal_prior` float32 `[2, literals]`: a value
     given as the sum of two floats, so that one array serves both precisions; `input_literal` int32 `[inputs]`: the
-    literal of an input, `literals` if it has none; `literal_count`: the true number. The last inputs are trained:
-    `slots` int32 `[trained inputs]` is the position of each one's logit, and `logit_groups` int32 `[logits]` says which
-    logits are normalised together by a softmax; those of -1 are independent, their probability is the sigmoid.
-    `exclusions` uint32 `[literals, words]`: the other members of a literal's exclusive group as a bit set (no words
-    without groups); `group_end`: last member of its group.
+    literal of an input, `literals` if it has none. The last inputs are trained: `slots` int32 `[trained inputs]` is the
+    position of each one's logit, and `logit_groups` int32 `[logits]` says which logits are normalised together by a
+    softmax; those of -1 are independent, their probability is the sigmoid.
+    `columns`, `column_of`, `words`: the columns of proofs, as `provenance.base.LiteralTable` says. `exclusions` uint32
+    `[literals, words]`: the other members of a literal's exclusive group as a set of columns (no words without groups);
+    `group_end`: last member of its group.
 
-    A program of independent components, such as samples side by side, may number the literals in each of them apart:
-    then `literal_bit` int32 `[literals]` is the number of a literal in its component, `bit_literals` int32
-    `[components, bits]` its inverse, and `place_components` int32 `[operands]` and `output_components` int32
-    `[outputs]` say which component a derivation's head and an output are of. Elsewhere these are empty, and a literal's
-    bit is its own number.
+    A program of independent components, such as samples side by side, may number the columns in each of them apart:
+    `columns` then holds places, `local_literals` int32 `[components, places]` says which literal is at each place of a
+    component (`literals` for none), `local_columns` int32 `[2, places]` is the `column_of` of places, and
+    `place_components` int32 `[operands]` and `output_components` int32 `[outputs]` say which component a derivation's
+    head and an output are of. Elsewhere these are empty.
     """
 
     width: int
     branches: tuple[tuple[int, int], ...]
     use_rows: tuple[int, ...]
+    words: tuple[int, int, int, int, int]
     tiles: Schedule
     left: np.ndarray
     right: np.ndarray
+    third: np.ndarray
+    negated: np.ndarray
     outputs: np.ndarray
     literal_source: np.ndarray
     literal_prior: np.ndarray
     input_literal: np.ndarray
-    literal_count: np.ndarray
     slots: np.ndarray
     logit_groups: np.ndarray
+    columns: np.ndarray
+    column_of: np.ndarray
     exclusions: np.ndarray
     group_end: np.ndarray
-    literal_bit: np.ndarray
-    bit_literals: np.ndarray
+    local_literals: np.ndarray
+    local_columns: np.ndarray
     place_components: np.ndarray
     output_components: np.ndarray
     transpose: Schedule
@@ -90,27 +110,13 @@ class GroundProgram:
 
     @property
     def is_local(self) -> bool:
-        """Whether literals are numbered by component."""
-        return self.bit_literals.shape[0] > 0
+        """Whether columns are numbered by component."""
+        return self.local_literals.shape[0] > 0
 
     @property
-    def has_negation(self) -> bool:
-        return any(kind == COMPLEMENT for kind, _ in self.branches)
-
-    @property
-    def has_groups(self) -> bool:
-        return self.exclusions.shape[1] > 0
-
-
-@dataclass(slots=True)
-class _Graph:
-    """The part of the derivations that outputs depend on; node ids are dense, operands are codes."""
-
-    num_nodes: int
-    head: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    complement: np.ndarray  # complement[n]: node n is the negation of its one operand
+    def num_leaves(self) -> int:
+        """Rows before those of heads."""
+        return FIRST_LITERAL_ROW + self.num_literals + self.negated.shape[0]
 
 
 def lay_out(
@@ -136,32 +142,33 @@ def lay_out(
     the derivations but for sorting.
     """
     sizes = sizes or Sizes()
-    graph, outputs = _negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
-    graph, outputs = _resolve_aliases(graph, outputs)
-    graph = _split_fan_in(graph)
+    graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
+    graph, outputs = resolve_aliases(graph, outputs)
+    if LITERALS in block_rows:
+        graph, outputs = negate_literals(graph, outputs, len(literals))
+        graph, outputs = inline_pairs(chain_singles(graph), outputs)
+    graph = split_fan_in(graph)
     depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
-    component = node_component = None
-    if num_shared is not None:
-        node_component, component = find_components(
-            graph.num_nodes, graph.head, graph.left, graph.right, literals, num_shared
-        )
-    order, literal_row_of = _number_literals(graph, literals, outputs, component)
+    components = None if num_shared is None else find_components(graph, literals, num_shared)
+    order, negated = _order_literals(graph, literals, outputs, components)
+    num_literals = sizes.pad("literals", len(order))
+    literal_row_of = _leaf_rows(order, negated, 2 * len(literals), num_literals)
+    negated = _pad(negated, sizes.pad_some("complements", len(negated)), 0)
+    base = FIRST_LITERAL_ROW + num_literals + len(negated)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
 
     node_order = np.lexsort((np.arange(graph.num_nodes), fan_in, kind, cyclic, depth))
-    segment = _run_ids(depth[node_order], cyclic[node_order], kind[node_order])
+    segment = run_ids(depth[node_order], cyclic[node_order], kind[node_order])
     width = _choose_width(segment, fan_in[node_order], derivation_cost, sizes)
     tile, lane = _tiles(segment, width)
     num_tiles = int(tile[-1]) + 1 if len(tile) else 0
-    num_literals = sizes.pad("literals", len(order))
-    base = FIRST_LITERAL_ROW + num_literals
     node_row = np.empty(graph.num_nodes, np.int64)
     node_row[node_order] = base + tile * width + lane
 
     fan_in_of_tile = np.zeros(num_tiles, np.int64)
     np.maximum.at(fan_in_of_tile, tile, fan_in[node_order])
-    first_nodes = node_order[_run_starts(tile)]
+    first_nodes = node_order[run_starts(tile)]
     all_branches = None if sizes.least is None else _all_branches(block_rows, graph, sizes)
     blocks = _cut_into_blocks(fan_in_of_tile, kind[first_nodes], block_rows, all_branches)
     tile_cyclic, tile_loop = _loops(depth[first_nodes], cyclic[first_nodes])
@@ -178,7 +185,7 @@ def lay_out(
     # A derivation's place: its rank among those of its head gives the row of the tile, its head the lane.
     by_head = np.argsort(graph.head, kind="stable")
     rank = np.empty(len(by_head), np.int64)
-    rank[by_head] = _ranks(graph.head[by_head])
+    rank[by_head] = ranks(graph.head[by_head])
     head_row = node_row[graph.head] - base
     place = tile_offset[head_row // width] + rank * width + head_row % width
     capacity = sizes.pad("operands", size)
@@ -186,17 +193,16 @@ def lay_out(
     right = np.full(capacity, ZERO_ROW, np.int32)
     left[place] = _operand_rows(graph.left, node_row, literal_row_of)
     right[place] = _operand_rows(graph.right, node_row, literal_row_of)
-    local = not_local()
-    if component is not None and node_component is not None:
-        local, table_place = local_arrays(order, component, graph.num_nodes + len(literals), num_literals, sizes)
-        of_operands = np.concatenate([node_component, component, [-1]])
-        of_outputs = np.where(outputs >= 0, outputs, graph.num_nodes + operand_literal(outputs))
-        of_outputs = of_operands[np.where((outputs == ONE) | (outputs == ZERO), -1, of_outputs)]
-        of_outputs = np.where(of_outputs >= 0, table_place[of_outputs], 0)
-        local["output_components"] = _pad(of_outputs, sizes.pad("outputs", len(outputs)), 0)
-        local["place_components"] = _fill(capacity, place, table_place[node_component[graph.head]], 0)
+    third = np.zeros(0, np.int32)
+    if graph.third is not None:
+        third = np.full(capacity, ONE_ROW, np.int32)
+        third[place] = _operand_rows(graph.third, node_row, literal_row_of)
     output_rows = _operand_rows(outputs, node_row, literal_row_of)
     output_rows = _pad(output_rows, sizes.pad("outputs", len(outputs)), ZERO_ROW)
+    columns = column_arrays(graph, outputs, literals, order, num_literals, components, sizes)
+    if components is not None:
+        columns["output_components"] = _pad(components.of_operands(outputs), len(output_rows), 0)
+        columns["place_components"] = _fill(capacity, place, components.of_operands(graph.head), 0)
 
     uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
     backward = (
@@ -210,126 +216,39 @@ def lay_out(
         tiles=tiles,
         left=left,
         right=right,
+        third=third,
+        negated=negated,
         outputs=output_rows,
         num_heads=sizes.pad("tiles", num_tiles) * width,
         **backward,
-        **_literal_arrays(literals, order, num_literals, num_inputs, local, sizes),
-        **local,
+        **_literal_arrays(literals, order, num_literals, num_inputs, sizes),
+        **columns,
         logit_groups=logit_groups.astype(np.int32),
     )
 
 
-def _negate_by_nodes(
-    derivations: Derivations, outputs: np.ndarray, used: np.ndarray, needed: np.ndarray
-) -> tuple[_Graph, np.ndarray]:
-    """The needed derivations and the outputs over dense node ids, with a complement node for each negated operand."""
-    left, right = derivations.left[used], derivations.right[used]
-    left_negated, right_negated = derivations.left_negated[used], derivations.right_negated[used]
-    negated = np.unique(np.concatenate([left[left_negated], right[right_negated]]))
-    left = np.where(left_negated, derivations.num_nodes + np.searchsorted(negated, left), left)
-    right = np.where(right_negated, derivations.num_nodes + np.searchsorted(negated, right), right)
-    head = np.concatenate([derivations.head[used], derivations.num_nodes + np.arange(len(negated))])
-    left = np.concatenate([left, negated])
-    right = np.concatenate([right, np.full(len(negated), ONE)])
-    complement = np.concatenate([np.zeros(derivations.num_nodes, bool), np.ones(len(negated), bool)])
-    keep = np.concatenate([needed, np.ones(len(negated), bool)])
-    return _compact(_Graph(len(keep), head, left, right, complement), keep, outputs)
-
-
-def _compact(graph: _Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
-    """The graph with only the nodes of `keep`, renumbered in order; derivations of others are dropped."""
-    new_id = np.cumsum(keep) - 1
-    kept = keep[graph.head]
-
-    def renumber(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands >= 0, new_id[np.maximum(operands, 0)], operands) if len(new_id) else operands
-
-    graph = _Graph(
-        int(keep.sum()),
-        new_id[graph.head[kept]],
-        renumber(graph.left[kept]),
-        renumber(graph.right[kept]),
-        graph.complement[keep],
-    )
-    return graph, renumber(outputs)
-
-
-def _resolve_aliases(graph: _Graph, outputs: np.ndarray) -> tuple[_Graph, np.ndarray]:
-    """Replaces every node that is one operand, or nothing, by that operand or ZERO.
-
-    A chain of aliases that closes on itself derives nothing.
-    """
-    if not graph.num_nodes:
-        return graph, outputs
-    absent = (graph.left == ZERO) | (graph.right == ZERO)
-    absent &= ~graph.complement[graph.head]
-    graph = _Graph(graph.num_nodes, graph.head[~absent], graph.left[~absent], graph.right[~absent], graph.complement)
-    fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
-    target = np.arange(graph.num_nodes)
-    target[fan_in == 0] = ZERO
-    single = (fan_in[graph.head] == 1) & ~graph.complement[graph.head]
-    from_left = single & (graph.right == ONE)
-    from_right = single & (graph.left == ONE) & ~from_left
-    target[graph.head[from_left]] = graph.left[from_left]
-    target[graph.head[from_right]] = graph.right[from_right]
-    is_alias = target != np.arange(graph.num_nodes)
-    for _ in range(graph.num_nodes.bit_length() + 1):
-        target = np.where(target >= 0, target[np.maximum(target, 0)], target)
-    # What still points at an alias went round a cycle of aliases.
-    target[(target >= 0) & is_alias[np.maximum(target, 0)]] = ZERO
-
-    def resolve(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands >= 0, target[np.maximum(operands, 0)], operands)
-
-    resolved = _Graph(graph.num_nodes, graph.head, resolve(graph.left), resolve(graph.right), graph.complement)
-    return _compact(resolved, ~is_alias, resolve(outputs))
-
-
-def _split_fan_in(graph: _Graph) -> _Graph:
-    """Nodes with many derivations become trees of nodes with at most `_MAX_FAN_IN`."""
-    while True:
-        order = np.argsort(graph.head, kind="stable")
-        head = graph.head[order]
-        fan_in = np.bincount(head, minlength=graph.num_nodes)
-        wide = fan_in[head] > _MAX_FAN_IN
-        if not wide.any():
-            return graph
-        # One new node for each chunk of derivations of a wide head.
-        chunk = _run_ids(head[wide], _ranks(head[wide]) // _MAX_FAN_IN)
-        parts = graph.num_nodes + chunk
-        first = _run_starts(chunk)
-        new_head = head.copy()
-        new_head[wide] = parts
-        num_parts = len(first)
-        graph = _Graph(
-            graph.num_nodes + num_parts,
-            np.concatenate([new_head, head[wide][first]]),
-            np.concatenate([graph.left[order], parts[first]]),
-            np.concatenate([graph.right[order], np.full(num_parts, ONE)]),
-            np.concatenate([graph.complement, np.zeros(num_parts, bool)]),
-        )
-
-
-def _number_literals(
-    graph: _Graph, literals: Literals, outputs: np.ndarray, component: np.ndarray | None = None
+def _order_literals(
+    graph: Graph, literals: Literals, outputs: np.ndarray, components: Components | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The literals in use, by component if that is given, members of a group side by side; the row of every literal."""
-    used = _used_literals(graph, literals, outputs)
+    """The literals in use, by component if given, members of a group side by side; the places of those negated."""
+    complements, used = np.divmod(leaf_ids(graph, outputs), max(len(literals), 1))
+    negated = np.unique(used[complements > 0])
+    used = np.unique(used)
     group = literals.group[used]
     # Independent literals keep their order before all groups.
-    keys = (used, group) if component is None else (used, group, component[used])
+    keys = (used, group) if components is None else (used, group, components.of_literal[used])
     order = used[np.lexsort(keys)]
-    row = np.full(len(literals), ZERO_ROW, np.int64)
+    place = np.zeros(len(literals), np.int64)
+    place[order] = np.arange(len(order))
+    return order, place[negated]
+
+
+def _leaf_rows(order: np.ndarray, negated: np.ndarray, num_leaves: int, num_literals: int) -> np.ndarray:
+    """The row of every literal, then that of its complement; `negated` are places in `order`."""
+    row = np.full(num_leaves, ZERO_ROW, np.int64)
     row[order] = FIRST_LITERAL_ROW + np.arange(len(order))
-    return order, row
-
-
-def _used_literals(graph: _Graph, literals: Literals, outputs: np.ndarray) -> np.ndarray:
-    """The literals in use, ascending."""
-    operands = np.concatenate([graph.left, graph.right, outputs])
-    used = np.zeros(len(literals), np.bool_)
-    used[operand_literal(operands[operands <= literal_operand(0)])] = True
-    return np.flatnonzero(used)
+    row[num_leaves // 2 + order[negated]] = FIRST_LITERAL_ROW + num_literals + np.arange(len(negated))
+    return row
 
 
 def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
@@ -340,12 +259,12 @@ def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.nd
     return rows
 
 
-def _kinds(graph: _Graph) -> np.ndarray:
-    """The kind of each node; swaps operands so that a literal stands on the right of a node."""
-    swap = (graph.left < 0) & (graph.right >= 0)
-    graph.left, graph.right = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
+def _kinds(graph: Graph) -> np.ndarray:
+    """The kind of each node, by the most general of its derivations."""
+    single = single_nodes(graph)
+    of_one = (graph.left < 0) | (single[np.maximum(graph.left, 0)] if len(single) else False)
     kind = np.zeros(graph.num_nodes, np.int64)
-    np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(graph.left >= 0, LINEAR, LITERALS)))
+    np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(of_one, LITERALS, LINEAR)))
     kind[graph.complement] = COMPLEMENT
     return kind
 
@@ -356,9 +275,7 @@ def _choose_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: floa
     return width
 
 
-def _all_branches(
-    block_rows: Mapping[int, tuple[int, ...]], graph: _Graph, sizes: Sizes
-) -> tuple[tuple[int, int], ...]:
+def _all_branches(block_rows: Mapping[int, tuple[int, ...]], graph: Graph, sizes: Sizes) -> tuple[tuple[int, int], ...]:
     """Every branch that a program of this class may need."""
     assert sizes.least is not None
     sizes.counts["negation"] = int(graph.complement.any())
@@ -383,14 +300,14 @@ def _tile_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float)
 
 def _tiles(segment: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Tile and lane of each node, given nodes in order of their segments: a tile never crosses segments."""
-    rank = _ranks(segment)
-    return _run_ids(segment, rank // width), rank % width
+    rank = ranks(segment)
+    return run_ids(segment, rank // width), rank % width
 
 
 def _loops(depth: np.ndarray, cyclic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For tiles in order: on a cycle, and on the last tile of a depth's cycles the index of their first (else -1)."""
     loop = np.full(len(depth), -1, np.int64)
-    starts = _run_starts(_run_ids(depth, cyclic))
+    starts = run_starts(run_ids(depth, cyclic))
     ends = np.concatenate([starts[1:], [len(depth)]]) - 1
     loop[ends[cyclic[starts]]] = starts[cyclic[starts]]
     return cyclic, loop
@@ -446,7 +363,7 @@ def _schedule(
     tile = blocks.tile
     rows = np.array([count for _, count in blocks.branches], np.int64)[blocks.branch]
     offset = np.cumsum(rows * width) - rows * width
-    starts = _run_starts(tile)
+    starts = run_starts(tile)
     begins = np.zeros(len(tile), bool)
     begins[starts] = True
     ends = np.roll(begins, -1)
@@ -570,13 +487,13 @@ def _sum_in_tiles(group: np.ndarray, lane: np.ndarray, num_groups: int, width: i
     order = np.lexsort((source, lane, group))
     group, lane, source = group[order], lane[order], source[order]
     while True:
-        rank = _ranks(group * width + lane)
+        rank = ranks(group * width + lane)
         if not len(rank) or rank.max() < _MAX_USES:
             break
-        chunk = _run_ids(group, lane, rank // _MAX_USES)
-        starts = _run_starts(chunk)
+        chunk = run_ids(group, lane, rank // _MAX_USES)
+        starts = run_starts(chunk)
         # Chunks of a group fill tiles of their own, lane by lane.
-        part = _ranks(group[starts])
+        part = ranks(group[starts])
         levels.append((group, part[chunk], rank % _MAX_USES, source, group[starts], part))
         group, lane, source = group[starts], lane[starts], -1 - np.arange(len(starts))
     counts = np.zeros((len(levels) + 1, num_groups), np.int64)
@@ -618,13 +535,12 @@ def _literal_arrays(
     order: np.ndarray,
     num_literals: int,
     num_inputs: int,
-    local: Mapping[str, np.ndarray],
     sizes: Sizes,
 ) -> dict:
     parameter = literals.parameter[order]
     trained = parameter >= 0
     num_trained = int(np.count_nonzero(trained))
-    num_slots = sizes.pad("slots", num_trained) if num_trained or (sizes.least or {}).get("slots") else 0
+    num_slots = sizes.pad_some("slots", num_trained)
     source = np.where(trained, num_inputs + np.cumsum(trained) - 1, literals.source[order])
     prior = np.where(source >= 0, 0.0, literals.prior[order])
     high = prior.astype(np.float32)
@@ -639,8 +555,6 @@ def _literal_arrays(
         "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(prior - high, num_literals)]),
         "input_literal": input_literal,
         "slots": _pad(parameter[trained], num_slots, 0),
-        "literal_count": np.int32(len(order)),
-        "exclusions": find_exclusions(group, num_literals, local, sizes),
         "group_end": is_end,
     }
 
@@ -658,28 +572,3 @@ def _fill(length: int, place: np.ndarray, values: np.ndarray, fill: int) -> np.n
 
 def _pad_float(values: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([values.astype(np.float32), np.zeros(length - len(values), np.float32)])
-
-
-def _ranks(keys: np.ndarray) -> np.ndarray:
-    """For keys in runs: the place of each element in its run, from 0."""
-    if not len(keys):
-        return np.zeros(0, np.int64)
-    starts = _run_starts(keys)
-    return np.arange(len(keys)) - np.repeat(starts, np.diff(np.concatenate([starts, [len(keys)]])))
-
-
-def _run_starts(keys: np.ndarray) -> np.ndarray:
-    """For keys in runs: the index of the first element of each run."""
-    if not len(keys):
-        return np.zeros(0, np.int64)
-    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-
-
-def _run_ids(*keys: np.ndarray) -> np.ndarray:
-    """For rows in runs of equal keys: 0 for the first run, 1 for the next, ..."""
-    if not len(keys[0]):
-        return np.zeros(0, np.int64)
-    changes = np.zeros(len(keys[0]) - 1, bool)
-    for key in keys:
-        changes |= key[1:] != key[:-1]
-    return np.concatenate([[0], np.cumsum(changes)])

@@ -8,11 +8,13 @@ import numpy as np
 
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
+from scallax.foreign import ForeignPredicate
 from scallax.grounding.aggregates import reduce_groups
 from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.expressions import Evaluation
-from scallax.grounding.generation import generate_rows
+from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.generation import generate_foreign, generate_rows
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode, encode_values
@@ -83,10 +85,11 @@ class Database:
     certain_is_one: bool
     has_tags: bool
     max_rows: int
+    calls: ForeignCalls = field(default_factory=ForeignCalls)
     projections: dict[tuple[str, tuple[int, ...]], Projection] = field(default_factory=dict)
 
     def evaluation(self, table: Table, rule: Span | None) -> Evaluation:
-        return Evaluation(table.columns, table.num_rows, self.symbols, rule)
+        return Evaluation(table.columns, table.num_rows, self.symbols, rule, self.calls)
 
 
 # The table that pipelines start from.
@@ -105,7 +108,7 @@ def run_steps(steps: Sequence[Step], table: Table, database: Database, rule: int
             case AntiJoin():
                 table = _antijoin(table, step, database)
             case Generate():
-                table = _generate(table, step, database, span)
+                table = _generate(table, step, database, step.span or span)
             case Select(condition=condition, keep=keep):
                 evaluation = database.evaluation(table, span)
                 holds = evaluation.native(condition)
@@ -136,6 +139,7 @@ def _reduce(reduce: ir.Reduce, database: Database, rule: int) -> Table:
         database.builder,
         rule,
         database.has_tags,
+        database.calls,
     )
     return Table(reduced.num_rows, reduced.columns, dict(enumerate(reduced.factors)))
 
@@ -232,27 +236,71 @@ def _antijoin(table: Table, step: AntiJoin, database: Database) -> Table:
 
 def _generate(table: Table, step: Generate, database: Database, span: Span | None) -> Table:
     inputs = _key_columns(list(enumerate(step.inputs)), table, database)
-    rows, outputs, probability = generate_rows(
-        step.predicate, inputs, step.types, table.num_rows, database.symbols, database.max_rows, span
-    )
+    predicate = database.calls.library.predicates[step.predicate]
+    probability, operands = None, None
+    if isinstance(predicate, ForeignPredicate):
+        rows, outputs, operands = generate_foreign(
+            predicate,
+            inputs,
+            step.types,
+            table.num_rows,
+            database.symbols,
+            database.calls,
+            database.builder if database.has_tags else None,
+            database.max_rows,
+            span,
+        )
+    else:
+        rows, outputs, probability = generate_rows(
+            step.predicate, inputs, step.types, table.num_rows, database.symbols, database.max_rows, span
+        )
     for (position, _), values in zip(step.bound, _key_columns(step.bound, table, database), strict=True):
         equal = outputs[position] == values[rows]
         rows, outputs = rows[equal], [column[equal] for column in outputs]
+        operands = None if operands is None else operands[equal]
     for left, right in step.same:
         equal = outputs[left] == outputs[right]
         rows, outputs = rows[equal], [column[equal] for column in outputs]
+        operands = None if operands is None else operands[equal]
     if probability is not None and database.has_tags:
         operands = database.builder.add_literals(probability)
         chosen = table.take(rows, step.keep)
         factors = {**chosen.factors, step.literal: Factor(operands, step.is_negated)}
         return Table(chosen.num_rows, chosen.columns, factors)
+    if step.is_negated and operands is not None:
+        values = _any_of(rows, operands, table.num_rows, database.builder)
+        factors = {**table.factors, step.literal: Factor(np.where(values == _NONE, ONE, values), negated=True)}
+        # The complement of ONE is that no row is left.
+        return Table(table.num_rows, table.columns, factors).take(values != ONE, step.keep)
     if step.is_negated:
         unmatched = np.ones(table.num_rows, np.bool_)
         unmatched[rows] = False
         return table.take(unmatched, step.keep)
     joined = table.take(rows, step.keep)
     columns = {name: outputs[position] for position, name in step.fresh if name in step.keep}
-    return Table(joined.num_rows, {**joined.columns, **columns}, joined.factors)
+    factors = joined.factors if operands is None else {**joined.factors, step.literal: Factor(operands)}
+    return Table(joined.num_rows, {**joined.columns, **columns}, factors)
+
+
+# Stands for the operand of a row that nothing matches; no operand has this code.
+_NONE = np.iinfo(np.int64).min
+
+
+def _any_of(rows: np.ndarray, operands: np.ndarray, num_rows: int, builder: DerivationBuilder) -> np.ndarray:
+    """For each row the operand that one of its matches holds: a node if there are several; _NONE without any."""
+    result = np.full(num_rows, _NONE)
+    pairs = unique_rows([rows, operands], len(rows))
+    rows, operands = rows[pairs], operands[pairs]
+    counts = np.bincount(rows, minlength=num_rows)
+    certain = np.zeros(num_rows, np.bool_)
+    certain[rows[operands == ONE]] = True
+    result[rows] = operands
+    result[certain] = ONE
+    several = np.flatnonzero((counts > 1) & ~certain)
+    result[several] = builder.add_nodes(len(several))
+    members = np.isin(rows, several)
+    builder.add_single(result[rows[members]], operands[members])
+    return result
 
 
 def _project(relation: GroundRelation, columns: tuple[int, ...], database: Database) -> Projection:

@@ -21,10 +21,16 @@ class Sizes:
         self.counts[name] = count
         return max(padded(count), 0 if self.least is None else self.least.get(name, 0))
 
-    def words(self, num_bits: int) -> int:
-        """The number of words that hold as many bits, at least 1; not padded further."""
-        self.counts["words"] = max(1, -(-num_bits // 32))
-        return max(self.counts["words"], 0 if self.least is None else self.least.get("words", 0))
+    def at_least(self, name: str, count: int) -> int:
+        """The count, or the `least` if that is more; 0 stays 0 unless some program of the class has more."""
+        if count:
+            self.counts[name] = count
+        return max(count, 0 if self.least is None else self.least.get(name, 0))
+
+    def pad_some(self, name: str, count: int) -> int:
+        """As `pad`, of an array that is empty if nothing is in it."""
+        count = self.at_least(name, count)
+        return padded(count) if count else 0
 
 
 def padded(count: int) -> int:

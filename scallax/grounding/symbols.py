@@ -15,7 +15,7 @@ _UNSIGNED_64 = (ValueType.U64, ValueType.USIZE)
 
 
 class Symbols:
-    """Numbers for the values that do not fit 64 bits: texts, 128-bit integers, and terms of the `variants`.
+    """Numbers for the values that do not fit 64 bits: texts, tensors, 128-bit integers, and terms of the `variants`.
 
     `num_characters` are those of all texts so far; who makes texts makes at most `max_characters` at once.
     """
@@ -139,14 +139,14 @@ def find_values(values: Sequence[Value], type: ValueType, symbols: Symbols) -> t
         codes[admitted] = symbols.find(present)
     else:
         codes[admitted] = encode(_native(present, type, symbols.find), type, symbols)
-    if type.is_text or type is ValueType.ENTITY or type in _WIDE_INTEGERS:
+    if type.is_numbered or type is ValueType.ENTITY or type in _WIDE_INTEGERS:
         admitted &= codes >= 0
     return codes, admitted
 
 
 def decode_values(codes: np.ndarray, type: ValueType, symbols: Symbols) -> list[Value]:
     """Python values of codes."""
-    if type.is_text:
+    if type.is_numbered:
         return symbols.values(codes)
     if type is ValueType.ENTITY:
         return list(symbols.term_texts(codes))
@@ -159,7 +159,7 @@ def decode_values(codes: np.ndarray, type: ValueType, symbols: Symbols) -> list[
 
 def sort_keys(native: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
     """Keys that order like the values: texts and terms by code point, the rest by value."""
-    if not (type.is_text or type is ValueType.ENTITY) and type not in _WIDE_INTEGERS:
+    if not (type.is_numbered or type is ValueType.ENTITY) and type not in _WIDE_INTEGERS:
         return native
     distinct, inverse = np.unique(native, return_inverse=True)
     values = distinct.tolist() if type in _WIDE_INTEGERS else decode_values(distinct, type, symbols)
@@ -178,7 +178,7 @@ def as_objects(values: Sequence[object]) -> np.ndarray:
 
 
 def _native(values: Sequence[Value], type: ValueType, number) -> np.ndarray:
-    if type.is_text:
+    if type.is_numbered:
         return number(values)
     if type is ValueType.DATETIME:
         return np.array([parse_datetime(str(value)) for value in values], np.int64)

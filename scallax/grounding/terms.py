@@ -83,7 +83,7 @@ def parse_term(text: str, variants: Sequence[ir.Variant]) -> Term | str:
 
 def print_term_value(value: Value, type: ValueType) -> str:
     """An argument of a term as its text shows it."""
-    if type is ValueType.F32:
+    if type is ValueType.F32 and isinstance(value, int | float):
         return str(np.float32(value))
     return ir.print_value(value, type)
 

@@ -2,10 +2,11 @@
 
 from typing import Any, NamedTuple
 
-# What a tile computes, by the operands of its derivations:
-# two literals, or one;
+# What a tile computes, by the operands of its derivations. A leaf is a literal or the complement of one; a node is
+# single if it has one derivation, of leaves and single nodes: it has one proof at most.
+# a leaf or a single node, and up to two leaves;
 LITERALS = 0
-# a node and a literal on its right, or a node alone (a literal may stand on the left too);
+# any node, and up to two leaves;
 LINEAR = 1
 # any operands;
 NODES = 2

@@ -77,10 +77,26 @@ def take_block(
     rows: Tags, operands: Int[Array, " operands"], offset: Int[Array, ""], width: int, count: int
 ) -> list[Tags]:
     """`count` times `[width, ..., batch]`: the rows that the block's operands name."""
-    places = [lax.dynamic_slice_in_dim(operands, offset + row * width, width) for row in range(count)]
     return [
-        jax.tree.map(lambda leaf, place=place: leaf.at[place].get(mode="promise_in_bounds"), rows) for place in places
+        jax.tree.map(lambda leaf, place=place: leaf.at[place].get(mode="promise_in_bounds"), rows)
+        for place in _places(operands, offset, width, count)
     ]
+
+
+def take_first(
+    rows: Tags, operands: Int[Array, " operands"], offset: Int[Array, ""], width: int, count: int
+) -> list[Tags]:
+    """`take_block` that reads only the first place of the second axis: `count` times `[width, 1, ..., batch]`."""
+    return [
+        jax.tree.map(lambda leaf, place=place: leaf.at[place, 0].get(mode="promise_in_bounds")[:, None], rows)
+        for place in _places(operands, offset, width, count)
+    ]
+
+
+def _places(
+    operands: Int[Array, " operands"], offset: Int[Array, ""], width: int, count: int
+) -> list[Int[Array, " width"]]:
+    return [lax.dynamic_slice_in_dim(operands, offset + row * width, width) for row in range(count)]
 
 
 def _where(condition: Bool[Array, ""], a: Tags, b: Tags) -> Tags:

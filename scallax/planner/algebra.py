@@ -1,10 +1,12 @@
 """Relational algebra of rule bodies: left-deep pipelines over tables whose columns are variables."""
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from scallax import ir
 from scallax.ir import print_expression, print_reduce
+from scallax.library import BUILT_IN, Library
+from scallax.source import Span
 from scallax.values import ValueType
 
 
@@ -137,6 +139,7 @@ class Generate:
     fresh: tuple[tuple[int, str], ...]
     same: tuple[tuple[int, int], ...]
     keep: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         inside = [print_expression(value) for value in self.inputs]
@@ -206,6 +209,7 @@ class Plan:
     # Terms that exist before anything is derived.
     terms: tuple[str, ...] = ()
     lifted: frozenset[str] = frozenset()
+    library: Library = field(default=BUILT_IN, compare=False, repr=False)
 
     def restrict(self, relations: frozenset[str]) -> "Plan":
         """The part of the plan that computes some relations; no stratum may be cut."""

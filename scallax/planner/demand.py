@@ -15,7 +15,7 @@ from scallax.errors import Diagnostic, UnboundVariableError
 from scallax.planner.joins import can_fail, variable_names
 from scallax.planner.sideways import Patterns, find_uses, meet_patterns
 from scallax.planner.strata import find_negative_cycles, is_recursive, needed_relations
-from scallax.predicates import PREDICATES
+from scallax.predicates import PREDICATES, makes_literals
 
 # Aggregates that draw, or whose results are literals: these depend on the groups beside them.
 _NUMBERED = frozenset(("uniform", "categorical", "normalize", "softmax", "disjunct"))
@@ -86,7 +86,8 @@ def _is_numbered(literal: ir.BodyLiteral, uses_tags: bool) -> bool:
         case ir.Reduce(op=op):
             return op in _NUMBERED
         case ir.ForeignAtom(predicate=predicate):
-            return uses_tags and PREDICATES[predicate].probability is not None
+            # A foreign predicate may have tags, whose literals are numbered as they are met.
+            return uses_tags and (predicate not in PREDICATES or makes_literals(predicate))
         case _:
             return False
 

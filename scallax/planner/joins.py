@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from scallax import ir
+from scallax.functions import FUNCTIONS
 from scallax.planner.algebra import (
     AntiJoin,
     Argument,
@@ -18,7 +19,7 @@ from scallax.planner.algebra import (
     Select,
     Step,
 )
-from scallax.predicates import PREDICATES, expected_matches
+from scallax.predicates import expected_matches, makes_literals
 
 # What the size of a relation without one is at least taken to be.
 _UNKNOWN_SIZE = 1000
@@ -66,7 +67,9 @@ class _JoinPlanner:
             return True
         ready = {
             position: expected_matches(
-                literal.predicate, [term.value if isinstance(term, ir.Constant) else None for term in literal.inputs]
+                literal.predicate,
+                [term.value if isinstance(term, ir.Constant) else None for term in literal.inputs],
+                len(literal.outputs),
             )
             for position, literal in self.others.items()
             if isinstance(literal, ir.ForeignAtom) and not literal.is_negated and self._has_inputs(literal)
@@ -94,7 +97,9 @@ class _JoinPlanner:
         bound, fresh, same = self._match(literal.outputs)
         inputs = tuple(term for term in literal.inputs if not isinstance(term, ir.Wildcard))
         types = tuple(term.type for term in literal.terms)
-        return Generate(position, literal.predicate, literal.is_negated, types, inputs, bound, fresh, same, ())
+        return Generate(
+            position, literal.predicate, literal.is_negated, types, inputs, bound, fresh, same, (), literal.span
+        )
 
     def _expected_matches(self, position: int) -> float:
         """Matches per row, taking the columns of a relation as independent and equally selective."""
@@ -194,9 +199,11 @@ def variable_names(expression: ir.Expression) -> frozenset[str]:
 
 
 def can_fail(expression: ir.Expression) -> bool:
-    """Whether an expression may raise an error: integers may be divided by zero."""
+    """Whether an expression may raise an error: integers may be divided by zero, and functions of Python may raise."""
     return any(
-        isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float for part in ir.parts(expression)
+        (isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float)
+        or (isinstance(part, ir.Call) and part.function not in FUNCTIONS)
+        for part in ir.parts(expression)
     )
 
 
@@ -214,7 +221,7 @@ def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
     for expression in (*rule.head, *bindings, *(() if rule.tag is None else (rule.tag,))):
         needed |= variable_names(expression)
     has_literals = rule.tag is not None or any(
-        isinstance(step, Generate) and PREDICATES[step.predicate].probability is not None for step in steps
+        isinstance(step, Generate) and makes_literals(step.predicate) for step in steps
     )
     pruned: list[Step] = []
     bound = [_binds(step) for step in steps]

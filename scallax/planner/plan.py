@@ -64,6 +64,7 @@ def plan(
         variants=program.variants,
         terms=program.terms,
         lifted=lifted & needed,
+        library=program.library,
     )
 
 

@@ -19,7 +19,7 @@ from scallax.planner.algebra import (
     Step,
 )
 from scallax.planner.rewrite import substitute
-from scallax.predicates import PREDICATES
+from scallax.predicates import makes_literals
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,7 @@ def _number(pipeline: Pipeline) -> _Numbered:
     names: list[tuple[str, ...]] = []
     literals: list[tuple[int, ...]] = []
     for step in pipeline.steps:
-        if isinstance(step, Reduce) or (
-            isinstance(step, Generate) and PREDICATES[step.predicate].probability is not None
-        ):
+        if isinstance(step, Reduce) or (isinstance(step, Generate) and makes_literals(step.predicate)):
             break
         numbered = numbering.step(step)
         # The text as well: 0.0 and -0.0 are equal.

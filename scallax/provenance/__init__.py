@@ -12,17 +12,19 @@ from scallax.provenance.probability import AddMult as AddMult
 from scallax.provenance.probability import MinMax as MinMax
 from scallax.provenance.proofs import TopKProofs as TopKProofs
 
-_PROVENANCES: dict[str, Callable[[str, int, bool], AbstractProvenance]] = {
-    "unit": lambda name, k, grouped: Boolean(name, uses_tags=False),
-    "bool": lambda name, k, grouped: Boolean(name, uses_tags=True),
-    "minmaxprob": lambda name, k, grouped: MinMax(name, keeps_bool_tags=False),
-    "addmultprob": lambda name, k, grouped: AddMult(name, keeps_bool_tags=False),
-    "exact": lambda name, k, grouped: Exact(name, keeps_bool_tags=False),
-    "topkproofs": lambda name, k, grouped: TopKProofs(name, k, grouped, keeps_bool_tags=False),
-    "diffminmaxprob": lambda name, k, grouped: MinMax(name, keeps_bool_tags=True),
-    "diffaddmultprob": lambda name, k, grouped: AddMult(name, keeps_bool_tags=True),
-    "diffexact": lambda name, k, grouped: Exact(name, keeps_bool_tags=True),
-    "difftopkproofs": lambda name, k, grouped: TopKProofs(name, k, grouped, keeps_bool_tags=True),
+_PROVENANCES: dict[str, Callable[[str, int, bool, bool], AbstractProvenance]] = {
+    "unit": lambda name, k, grouped, absorb: Boolean(name, uses_tags=False),
+    "bool": lambda name, k, grouped, absorb: Boolean(name, uses_tags=True),
+    "minmaxprob": lambda name, k, grouped, absorb: MinMax(name, keeps_bool_tags=False),
+    "addmultprob": lambda name, k, grouped, absorb: AddMult(name, keeps_bool_tags=False),
+    "exact": lambda name, k, grouped, absorb: Exact(name, keeps_bool_tags=False),
+    "topkproofs": lambda name, k, grouped, absorb: TopKProofs(name, k, grouped, keeps_bool_tags=False, absorbs=absorb),
+    "diffminmaxprob": lambda name, k, grouped, absorb: MinMax(name, keeps_bool_tags=True),
+    "diffaddmultprob": lambda name, k, grouped, absorb: AddMult(name, keeps_bool_tags=True),
+    "diffexact": lambda name, k, grouped, absorb: Exact(name, keeps_bool_tags=True),
+    "difftopkproofs": lambda name, k, grouped, absorb: TopKProofs(
+        name, k, grouped, keeps_bool_tags=True, absorbs=absorb
+    ),
 }
 
 
@@ -31,12 +33,14 @@ def provenance_names() -> list[str]:
     return list(_PROVENANCES)
 
 
-def resolve_provenance(name: str, *, k: int = 3, wmc_with_disjunctions: bool = False) -> AbstractProvenance:
+def resolve_provenance(
+    name: str, *, k: int = 3, wmc_with_disjunctions: bool = False, absorb: bool = True
+) -> AbstractProvenance:
     """The provenance of a name, equal by value for equal arguments.
 
-    `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable.
-    Both matter to proofs only: `exact` keeps all proofs and always counts groups so. Raises `InputError` for a name
-    that is not in the table or a `k` out of range.
+    `k` is the number of proofs kept, at least 1; `wmc_with_disjunctions` counts an exclusive group as one variable;
+    `absorb` drops a proof that contains another. They matter to proofs only: `exact` keeps all proofs and always counts
+    groups so. Raises `InputError` for a name that is not in the table or a `k` out of range.
     """
     if name not in _PROVENANCES:
         near = difflib.get_close_matches(str(name), _PROVENANCES, n=1)
@@ -47,4 +51,4 @@ def resolve_provenance(name: str, *, k: int = 3, wmc_with_disjunctions: bool = F
         )
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(Diagnostic(f"`k` is {k!r}, but it counts proofs", hint="give an integer of at least 1"))
-    return _PROVENANCES[name](name, k, bool(wmc_with_disjunctions))
+    return _PROVENANCES[name](name, k, bool(wmc_with_disjunctions), bool(absorb))

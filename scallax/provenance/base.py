@@ -16,22 +16,29 @@ Tags = PyTree[Array]
 class LiteralTable:
     """The literals of a program, for one evaluation.
 
-    `exclusions` are bit sets of the other members of a literal's exclusive group (no words if there are no groups);
-    members stand side by side, and `group_end` marks the last one (an independent literal is its own last). `count` is
-    the true number of literals, the rest is padding. `bits` numbers the literals, by which sets of them are bit sets.
+    Proofs have a column for each polarity in which a literal may occur: `columns` is the literal of each (-1: padding),
+    first `words[0]` words of positive columns, then `words[2]` of negated ones; in the first `words[1]` words of both,
+    equal columns are one literal; the last two of `words` count the columns of each kind in use. `column_of` is the
+    positive and the negated column of each literal, -1 for none.
+    `negated` are the literals whose complements are leaves.
+
+    `exclusions` are bit sets, over positive columns, of the other members of a literal's exclusive group (no words if
+    there are no groups); members stand side by side, and `group_end` marks the last one (an independent literal is its
+    own last).
 
     Of a program with `has_local_literals`, `leaf_tags` sees all literals; `step` and `recover` see, for each column of
-    the batch, those of its component, in order of their bits; then exclusions and group ends have a batch axis.
+    the batch, those of its component; then exclusions and group ends have a batch axis. Columns are numbered for each
+    component alone, and equal columns of all components have one polarity.
     """
 
     probabilities: Float[Array, "literals batch"]
     present: Bool[Array, "literals batch"]
     exclusions: UInt32[Array, "literals words"] | UInt32[Array, "literals words batch"]
     group_end: Bool[Array, " literals"] | Bool[Array, "literals batch"]
-    count: Int[Array, ""]
-    has_negation: bool
-    bits: Int[Array, " literals"]
-    num_bits: int
+    columns: Int[Array, " columns"]
+    column_of: Int[Array, "2 literals"]
+    negated: Int[Array, " negated"]
+    words: tuple[int, int, int, int, int]
 
 
 class AbstractProvenance(ABC):
@@ -93,7 +100,14 @@ class AbstractProvenance(ABC):
 
     @abstractmethod
     def leaf_tags(self, literals: LiteralTable) -> Tags:
-        """Tags of zero, one and every literal, in this order; an absent literal is zero."""
+        """Tags of zero, one, every literal and the complement of every literal in `negated`, in this order.
+
+        An absent literal is zero.
+        """
+
+    def widen(self, leaves: Tags) -> Tags:
+        """Tags of leaves as tags of nodes, where these have axes of another length."""
+        return leaves
 
     @property
     @abstractmethod
@@ -117,6 +131,7 @@ class AbstractProvenance(ABC):
     ) -> Tags:
         """`total` `[width, ..., batch]` joined with the conjunctions of each row of `left` and `right`.
 
+        For the kinds `LITERALS` and `LINEAR` each row has two operands in `right`, leaves as `leaf_tags` gives them.
         For the kind `COMPLEMENT`: the negation of `left[0]`.
         """
 

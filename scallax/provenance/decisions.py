@@ -21,7 +21,7 @@ Clause = frozenset[int]
 Formula = frozenset[Clause]
 
 # Nodes of one diagram.
-MAX_NODES = 200_000
+MAX_NODES = 50_000
 
 # Values of nodes held at once.
 _MAX_NUMBERS = 1 << 24
@@ -41,18 +41,21 @@ def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, 
     """
     groups = jnp.cumsum(literals.group_end, dtype=jnp.int32) - literals.group_end.astype(jnp.int32)
     used = proofs.weights != -jnp.inf
-    positive, negated = sections.positive(proofs.bits), sections.negated(proofs.bits)
+    bits = proofs.bits[..., : sections.identity, :]
+    signs = jnp.asarray(np.where(np.arange(32 * sections.identity) < 32 * sections.positive, 1, -1), jnp.int32)
+    # The literal of each column, as clauses name it.
+    names = signs * (literals.columns + 1)
     if not grouped:
         groups = jnp.arange(groups.shape[0], dtype=jnp.int32)
 
     @jax.custom_vjp
     def count(p):
         shape = ShapeDtypeStruct((used.shape[0], p.shape[1]), p.dtype)
-        return jax.pure_callback(_values, shape, p, used, positive, negated, groups)
+        return jax.pure_callback(_values, shape, p, used, bits, names, groups)
 
     def count_backward(p, cotangent):
         shape = ShapeDtypeStruct(p.shape, p.dtype)
-        return (jax.pure_callback(_gradient, shape, p, used, positive, negated, groups, cotangent),)
+        return (jax.pure_callback(_gradient, shape, p, used, bits, names, groups, cotangent),)
 
     count.defvjp(lambda p: (count(p), p), count_backward)
     return count(literals.probabilities)
@@ -166,16 +169,16 @@ class _Diagram:
         return gradient
 
 
-def _diagrams(used, positive, negated, groups) -> Iterator[tuple[_Diagram, int | None, np.ndarray, np.ndarray]]:
+def _diagrams(used, bits, names, groups) -> Iterator[tuple[_Diagram, int | None, np.ndarray, np.ndarray]]:
     """A diagram and its root for each distinct proof set, with the outputs and samples that have it.
 
     In the order of the first of these, by sample and then by output. From the first that takes more than `MAX_NODES`
     on, the root is None: one such is as much time as is worth to lose.
     """
-    used, positive, negated = np.asarray(used), np.asarray(positive), np.asarray(negated)
+    used, bits, names = np.asarray(used), np.asarray(bits), np.asarray(names)
     group = np.asarray(groups).tolist()
-    num_outputs, k, words, batch = positive.shape
-    bits = np.concatenate([positive, negated], 2).transpose(3, 0, 1, 2).reshape(batch * num_outputs, k, 2 * words)
+    num_outputs, k, words, batch = bits.shape
+    bits = bits.transpose(3, 0, 1, 2).reshape(batch * num_outputs, k, words)
     kept = used.transpose(2, 0, 1).reshape(batch * num_outputs, k)
     rows = np.concatenate([bits.reshape(len(bits), -1), kept.astype(np.uint32)], 1)
     _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
@@ -185,7 +188,7 @@ def _diagrams(used, positive, negated, groups) -> Iterator[tuple[_Diagram, int |
         clauses = set()
         for clause in bits[row][kept[row]]:
             members = np.flatnonzero(np.unpackbits(clause.astype("<u4").view(np.uint8), bitorder="little"))
-            clauses.add(frozenset(int(m) + 1 if m < 32 * words else -(int(m) - 32 * words + 1) for m in members))
+            clauses.add(frozenset(names[members].tolist()))
         diagram = _Diagram(group)
         root = None if is_refused else diagram.build(_TRUE_FORMULA if frozenset() in clauses else frozenset(clauses))
         is_refused = root is None
@@ -193,12 +196,12 @@ def _diagrams(used, positive, negated, groups) -> Iterator[tuple[_Diagram, int |
         yield diagram, root, where % num_outputs, where // num_outputs
 
 
-def _values(p, used, positive, negated, groups):
+def _values(p, used, bits, names, groups):
     p64 = np.asarray(p, np.float64)
     values = np.zeros((used.shape[0], p.shape[1]))
     # Probabilities may be any numbers under `jit`.
     with np.errstate(over="ignore", invalid="ignore"):
-        for diagram, root, outputs, samples in _diagrams(used, positive, negated, groups):
+        for diagram, root, outputs, samples in _diagrams(used, bits, names, groups):
             for part in _slices(len(samples), diagram):
                 at = outputs[part], samples[part]
                 values[at] = np.nan if root is None else _count(diagram, root, p64[:, samples[part]])
@@ -211,12 +214,12 @@ def _count(diagram: _Diagram, root: int, p: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(value) & np.isfinite(p).all(0), np.inf, value)
 
 
-def _gradient(p, used, positive, negated, groups, cotangent):
+def _gradient(p, used, bits, names, groups, cotangent):
     p64 = np.asarray(p, np.float64)
     cotangent = np.asarray(cotangent, np.float64)
     gradient = np.zeros(p.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        for diagram, root, outputs, samples in _diagrams(used, positive, negated, groups):
+        for diagram, root, outputs, samples in _diagrams(used, bits, names, groups):
             for part in _slices(len(samples), diagram):
                 at, chosen = (outputs[part], samples[part]), p64[:, samples[part]]
                 change = np.full_like(chosen, np.nan)

@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 class ProofSets(NamedTuple):
     """At most `proofs` proofs a tag, by weight descending, then bit set; weight -inf marks an unused place.
 
-    Words come in sections of `ceil(literals / 32)`: positive literals, then negated ones (if the program negates), then
-    the literals that a group excludes because of the positive ones (if there are groups).
+    A bit stands for a column: a literal in one polarity. Words come in three sections: columns of positive literals,
+    columns of negated ones, and the positive columns that groups exclude because of the positive literals.
     """
 
     weights: Float[Array, "... proofs batch"]
@@ -19,41 +19,84 @@ class ProofSets(NamedTuple):
 
 
 class Sections(NamedTuple):
-    """How the words of a proof are divided."""
+    """How the words of a proof are divided.
 
-    words: int
-    has_negation: bool
+    `positive` and `negated` are numbers of words; in the first `both` words of each, equal columns are one literal in
+    its two polarities, and no literal beyond has both. `columns` says how many of the two sections' columns are in use.
+    """
+
+    positive: int
+    both: int
+    negated: int
+    columns: tuple[int, int]
     has_groups: bool
+
+    def blocks(self, size: int) -> list[int]:
+        """The numbers of the blocks of `size` columns that are in use; `size` divides 32."""
+        starts = (0, 32 * self.positive)
+        return [
+            start // size + i
+            for start, count in zip(starts, self.columns, strict=True)
+            for i in range(-(-count // size))
+        ]
 
     @property
     def total(self) -> int:
-        return self.words * (1 + self.has_negation + self.has_groups)
+        return self.identity + self.positive * self.has_groups
 
     @property
     def identity(self) -> int:
         """The number of words that tell proofs apart: positive and negated literals."""
-        return self.words * (1 + self.has_negation)
+        return self.positive + self.negated
 
-    def positive(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... section batch"]:
-        return bits[..., : self.words, :]
+    def contradict(
+        self, a: UInt32[Array, "... words batch"], b: UInt32[Array, "... words batch"]
+    ) -> Bool[Array, "... batch"]:
+        """Whether no world makes both clauses true."""
+        union = a | b
+        clash = self.contradict_by_polarity(union)
+        if self.has_groups:
+            clash |= (union[..., : self.positive, :] & union[..., self.identity :, :] != 0).any(-2)
+        return clash
 
-    def negated(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... section batch"]:
-        """The negated literals; all zero if the program has none."""
-        section = bits[..., self.words : 2 * self.words, :]
-        return section if self.has_negation else jnp.zeros_like(self.positive(bits))
+    def contradict_by_polarity(self, bits: UInt32[Array, "... words batch"]) -> Bool[Array, "... batch"]:
+        """Whether a clause has a literal in both polarities."""
+        negated = bits[..., self.positive : self.positive + self.both, :]
+        return (bits[..., : self.both, :] & negated != 0).any(-2)
 
-    def forbidden(self, bits: UInt32[Array, "... words batch"]) -> UInt32[Array, "... section batch"]:
-        """The literals that cannot be true beside the proof."""
-        forbidden = self.negated(bits)
-        return forbidden | bits[..., self.total - self.words :, :] if self.has_groups else forbidden
+    def share_variables(self, bits: UInt32[Array, "... proofs words batch"]) -> Bool[Array, "... batch"]:
+        """Whether some variable stands in two of the proofs, in whichever polarity."""
+        positive, negated = bits[..., : self.positive, :], bits[..., self.positive : self.identity, :]
+        both = positive[..., : self.both, :] | negated[..., : self.both, :]
+        variables = jnp.concatenate([both, positive[..., self.both :, :], negated[..., self.both :, :]], -2)
+        seen, found = variables[..., 0, :, :], jnp.zeros_like(variables[..., 0, 0, :], jnp.bool_)
+        for proof in range(1, bits.shape[-3]):
+            found |= (seen & variables[..., proof, :, :] != 0).any(-2)
+            seen |= variables[..., proof, :, :]
+        return found
 
 
-def literal_bits(bits: Int[Array, " literals"], words: int) -> UInt32[Array, "literals words"]:
-    """The bit set of each single literal, given their numbers."""
-    literal = bits.astype(jnp.uint32)
-    bit = jnp.uint32(1) << (literal % 32)
-    word = jnp.arange(words, dtype=jnp.uint32)[None, :]
-    return jnp.where((literal // 32)[:, None] == word, bit[:, None], jnp.uint32(0))
+def column_bits(columns: Int[Array, " literals"], words: int) -> UInt32[Array, "literals words"]:
+    """The bit set of each column; that of -1 is empty."""
+    bit = jnp.uint32(1) << (columns % 32).astype(jnp.uint32)
+    word = jnp.arange(words, dtype=jnp.int32)[None, :]
+    return jnp.where((columns[:, None] >= 0) & (columns[:, None] // 32 == word), bit[:, None], jnp.uint32(0))
+
+
+def extend(proofs: ProofSets, literal: ProofSets, sections: Sections) -> ProofSets:
+    """Each proof `[..., proofs, batch]` with one literal more, `[..., batch]`: contradictions have weight -inf.
+
+    Weights are exact for independent literals: a literal that a proof has already changes nothing.
+    """
+    weights, bits = literal.weights[..., None, :], literal.bits[..., None, :, :]
+    union = proofs.bits | bits
+    valid = (proofs.weights != -jnp.inf) & (weights != -jnp.inf)
+    if sections.both or sections.has_groups:
+        valid &= ~sections.contradict(proofs.bits, bits)
+    has = (proofs.bits[..., : sections.identity, :] & bits[..., : sections.identity, :] != 0).any(-2)
+    # The product of an unused place is thrown away, but must not warn or poison.
+    product = jnp.where(valid, proofs.weights, 1) * jnp.where(valid & ~has, weights, 1)
+    return ProofSets(jnp.where(valid, product, -jnp.inf), union)
 
 
 def conjoin(left: ProofSets, right: ProofSets, sections: Sections) -> tuple[ProofSets, Bool[Array, "... batch"]]:
@@ -65,8 +108,8 @@ def conjoin(left: ProofSets, right: ProofSets, sections: Sections) -> tuple[Proo
     bl, br = left.bits[..., :, None, :, :], right.bits[..., None, :, :, :]
     union = bl | br
     valid = (wl != -jnp.inf) & (wr != -jnp.inf)
-    if sections.has_negation or sections.has_groups:
-        valid &= ~(sections.positive(union) & sections.forbidden(union)).any(-2)
+    if sections.both or sections.has_groups:
+        valid &= ~sections.contradict(union, union)
     shares = valid & (bl[..., : sections.identity, :] & br[..., : sections.identity, :]).any(-2)
     # The product of an unused place is thrown away, but must not warn or poison.
     product = jnp.where(valid, jnp.where(valid, wl, 1) * jnp.where(valid, wr, 1), -jnp.inf)
@@ -76,8 +119,12 @@ def conjoin(left: ProofSets, right: ProofSets, sections: Sections) -> tuple[Proo
     return candidates, shares.reshape(*flat, batch)
 
 
-def select(pool: ProofSets, k: int, sections: Sections) -> ProofSets:
-    """The best `k` distinct proofs of a pool, by weight descending, then bit set."""
+def select(pool: ProofSets, k: int, sections: Sections, absorb: bool) -> ProofSets:
+    """The best `k` distinct proofs of a pool, by weight descending, then bit set.
+
+    With `absorb` no proof is kept that contains another of the pool: a part comes first, since its weight is at least
+    as large and its bit set smaller; where weights are no probabilities, what contains a proof taken later goes then.
+    """
     none = jnp.uint32(0xFFFFFFFF)
 
     def take_best(weights, _):
@@ -90,11 +137,12 @@ def select(pool: ProofSets, k: int, sections: Sections) -> ProofSets:
             words.append(value)
         for word in range(sections.identity, sections.total):
             words.append(jnp.where(chosen, pool.bits[..., word, :], jnp.uint32(0)).max(-2, keepdims=True))
-        same = jnp.ones_like(chosen)
+        goes = jnp.ones_like(chosen)
         for word in range(sections.identity):
-            same &= pool.bits[..., word, :] == words[word]
+            bits = pool.bits[..., word, :]
+            goes &= (words[word] & ~bits == 0) if absorb else bits == words[word]
         bits = jnp.where(best == -jnp.inf, jnp.uint32(0), jnp.concatenate(words, -2))
-        return jnp.where(same, -jnp.inf, weights), (best.squeeze(-2), bits)
+        return jnp.where(goes, -jnp.inf, weights), (best.squeeze(-2), bits)
 
     _, (weights, bits) = lax.scan(take_best, pool.weights, None, length=k)
     return ProofSets(jnp.moveaxis(weights, 0, -2), jnp.moveaxis(bits, 0, -3))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from scallax.errors import Diagnostic
@@ -12,15 +13,15 @@ from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.decisions import MAX_NODES, count_models
-from scallax.provenance.dnf import ProofSets, Sections, concatenate, conjoin, literal_bits, select
+from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
 from scallax.provenance.probability import number_prior
-from scallax.provenance.wmc import clause_weights, inclusion_exclusion
+from scallax.provenance.wmc import clause_weights, count_proofs, inclusion_exclusion
 
 # More proofs are counted by decisions on the host: inclusion-exclusion has 2^k terms, and loses digits.
 _MAX_INCLUSION_EXCLUSION = 10
 
-# Literals that a complement tries at once.
-_LITERALS_AT_ONCE = 8
+# Columns that a complement tries at once; divides the 32 bits of a word.
+_COLUMNS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class TopKProofs(AbstractProvenance):
     k: int
     grouped: bool
     keeps_bool_tags: bool
+    absorbs: bool
     uses_tags: bool = True
 
     @property
@@ -67,30 +69,35 @@ class TopKProofs(AbstractProvenance):
         return number_prior(tag, self.keeps_bool_tags)
 
     def leaf_tags(self, literals: LiteralTable) -> ProofSets:
-        p = literals.probabilities
-        num_literals = p.shape[0]
+        """Sets of at most one proof; a complement of an absent literal is one."""
         sections = _sections(literals)
-        first = jnp.concatenate(
-            [
-                batch_constant(p, (1,), -jnp.inf),
-                batch_constant(p, (1,), 1),
-                jnp.where(literals.present, p, -jnp.inf),
-            ]
-        )
-        bits = [literal_bits(literals.bits, sections.words)]
-        if sections.has_negation:
-            bits.append(jnp.zeros((num_literals, sections.words), jnp.uint32))
+        positive = _columns_of(literals, 0, sections)
         if sections.has_groups:
-            bits.append(literals.exclusions)
-        first_bits = jnp.pad(jnp.concatenate(bits, 1), ((2, 0), (0, 0)))
-        weights = jnp.pad(first[:, None], ((0, 0), (0, self.k - 1), (0, 0)), constant_values=-jnp.inf)
+            positive = jnp.concatenate([positive, literals.exclusions], 1)
+        negated = _columns_of(literals, 1, sections).at[literals.negated].get(mode="promise_in_bounds")
+        negated = jnp.pad(negated, ((0, 0), (0, sections.total - sections.identity)))
+        p, present = literals.probabilities, literals.present
+        complement = jnp.where(present, 1 - p, jnp.ones_like(p)).at[literals.negated].get(mode="promise_in_bounds")
+        weights = [
+            batch_constant(p, (1,), -jnp.inf),
+            batch_constant(p, (1,), 1),
+            jnp.where(present, p, -jnp.inf),
+            complement,
+        ]
+        bits = jnp.concatenate([jnp.zeros((2, sections.total), jnp.uint32), positive, negated])
         # A tag of weight -inf keeps no bits, so that equal tags are equal arrays.
-        here = jnp.where((first != -jnp.inf)[:, None, :], first_bits[:, :, None], jnp.uint32(0))
-        return ProofSets(weights, jnp.pad(here[:, None], ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
+        none = jnp.zeros_like(present[:1], shape=(2, p.shape[1]))
+        there = jnp.concatenate([none, present, present.at[literals.negated].get(mode="promise_in_bounds")])
+        here = jnp.where(there[:, None, :], bits[:, :, None], jnp.uint32(0))
+        return ProofSets(jnp.concatenate(weights)[:, None], here[:, None])
+
+    def widen(self, leaves: ProofSets) -> ProofSets:
+        weights = jnp.pad(leaves.weights, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=-jnp.inf)
+        return ProofSets(weights, jnp.pad(leaves.bits, ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
 
     @property
     def block_rows(self):
-        return {LITERALS: (4,), LINEAR: (max(1, 8 // self.k),), NODES: (1,), COMPLEMENT: (1,)}
+        return {LITERALS: (8,), LINEAR: (max(1, 8 // self.k),), NODES: (1,), COMPLEMENT: (1,)}
 
     @property
     def derivation_cost(self) -> float:
@@ -100,32 +107,40 @@ class TopKProofs(AbstractProvenance):
         sections = _sections(literals)
         if kind == COMPLEMENT:
             return self._complement(left[0], literals, sections)
-        left, right = _stack(left), _stack(right)
-        if kind == LITERALS:
-            left = _first_proof(left)
-        if kind != NODES:
-            right = _first_proof(right)
-        candidates, shares = conjoin(left, right, sections)
-        weights = candidates.weights
-        if self._needs_grouped_weights(sections):
-            weights = self._recompute(candidates, weights != -jnp.inf, literals, sections)
-        elif kind == NODES:
-            weights = lax.cond(
-                shares.any(), lambda: self._recompute(candidates, shares, literals, sections), lambda: weights
-            )
+        if kind == NODES:
+            candidates = self._conjoin(_stack(left), _stack(right), literals, sections)
         else:
-            # The one literal on the right is in the proof already: the union is the proof.
-            weights = jnp.where(shares, left.weights, weights)
-        pool = ProofSets(_merge_rows(weights), _merge_rows(candidates.bits))
-        return select(concatenate(total, pool), self.k, sections)
+            candidates = _stack(left)
+            for leaf in (_stack(right[::2]), _stack(right[1::2])):
+                candidates = extend(candidates, ProofSets(leaf.weights[..., 0, :], leaf.bits[..., 0, :, :]), sections)
+            if self._needs_grouped_weights(sections):
+                candidates = self._weigh(candidates, literals, sections)
+        pool = ProofSets(_merge_rows(candidates.weights), _merge_rows(candidates.bits))
+        return select(concatenate(total, pool), self.k, sections, self.absorbs)
+
+    def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
+        candidates, shares = conjoin(left, right, sections)
+        if self._needs_grouped_weights(sections):
+            return self._weigh(candidates, literals, sections)
+        weights = lax.cond(
+            shares.any(),
+            lambda: jnp.where(shares, self._weigh(candidates, literals, sections).weights, candidates.weights),
+            lambda: candidates.weights,
+        )
+        return ProofSets(weights, candidates.bits)
 
     def differs(self, old, new):
         # NaN weights may repeat for ever; the proofs do not.
         return (old.bits != new.bits).any() | ((old.weights == -jnp.inf) != (new.weights == -jnp.inf)).any()
 
     def recover(self, tags, literals):
+        sections = _sections(literals)
         count = inclusion_exclusion if self.k <= _MAX_INCLUSION_EXCLUSION else count_models
-        return count(tags, literals, _sections(literals), self.grouped)
+
+        def otherwise(tags, literals):
+            return count(tags, literals, sections, self.grouped)
+
+        return count_proofs(tags, literals, sections, self.grouped, otherwise)
 
     @property
     def refusal(self):
@@ -136,11 +151,12 @@ class TopKProofs(AbstractProvenance):
 
     def _needs_grouped_weights(self, sections: Sections) -> bool:
         """Whether a weight is no product of its literals' weights even if no literal repeats."""
-        return self.grouped and sections.has_groups and sections.has_negation
+        return self.grouped and sections.has_groups and sections.negated > 0
 
-    def _recompute(self, candidates: ProofSets, where, literals: LiteralTable, sections: Sections):
-        exact = clause_weights(candidates.bits, literals, sections, self.grouped)
-        return jnp.where(where, exact, candidates.weights)
+    def _weigh(self, candidates: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
+        """The candidates with weights counted from their literals."""
+        weights = clause_weights(candidates.bits, literals, sections, self.grouped)
+        return ProofSets(jnp.where(candidates.weights == -jnp.inf, -jnp.inf, weights), candidates.bits)
 
     def _complement(self, tags: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         """The negation of a DNF by a beam of `k` over its clauses: each clause is falsified by one of its literals."""
@@ -159,51 +175,60 @@ class TopKProofs(AbstractProvenance):
 
     def _falsify(self, beam: ProofSets, clause, literals: LiteralTable, sections: Sections) -> ProofSets:
         """The best `k` proofs of the beam, each with the complement of a literal of `clause` `[..., words, batch]`."""
-        num_literals = literals.probabilities.shape[0]
-        positive, negated = sections.positive(clause), sections.negated(clause)
-        padding = ((0, -num_literals % _LITERALS_AT_ONCE), (0, 0))
-        table = jnp.pad(literal_bits(literals.bits, sections.words), padding)
+        is_positive = np.arange(32 * sections.identity) < 32 * sections.positive
+        p = literals.probabilities.at[literals.columns].get(mode="clip")
+        # not a, if the clause has a; a, if it has not a.
+        weights = jnp.where(is_positive[:, None], 1 - p, p)
+        opposite = jnp.where(
+            is_positive[:, None], *(_columns_of(literals, i, sections)[literals.columns] for i in (1, 0))
+        )
         # The words of all columns of the batch, or of each.
-        excluded = literals.exclusions if literals.exclusions.ndim == 3 else literals.exclusions[..., None]
-        p, excluded = jnp.pad(literals.probabilities, padding), jnp.pad(excluded, (*padding, (0, 0)))
+        opposite = opposite[..., None]
+        if sections.has_groups:
+            excluded = literals.exclusions.at[literals.columns].get(mode="clip")
+            excluded = excluded if excluded.ndim == 3 else excluded[..., None]
+            excluded = jnp.where(is_positive[:, None, None], jnp.uint32(0), excluded)
+            opposite = jnp.broadcast_to(opposite, (*opposite.shape[:2], excluded.shape[2]))
+            opposite = jnp.concatenate([opposite, excluded], 1)
 
-        def block(found, inputs):
-            bit, p, excluded = inputs
-            bit, p = bit[None, :, :, None], p[None]
-            is_positive = (positive[:, None] & bit).any(-2)
-            is_negated = (negated[:, None] & bit).any(-2)
-            # not a, if the clause has a; a, if it has not a.
-            complement = jnp.where(is_positive[..., None, :], jnp.uint32(0), bit)
-            words = [complement, jnp.where(is_positive[..., None, :], bit, jnp.uint32(0))]
-            if sections.has_groups:
-                words.append(jnp.where(is_positive[..., None, :], jnp.uint32(0), excluded[None]))
-            weight = jnp.where(is_positive, 1 - p, jnp.where(is_negated, p, -jnp.inf))
-            single = ProofSets(weight, jnp.concatenate(words, -2))
+        def block(found, number):
+            clause_word = lax.dynamic_index_in_dim(clause, number * _COLUMNS_AT_ONCE // 32, clause.ndim - 2)
+            first = (number * _COLUMNS_AT_ONCE % 32).astype(jnp.uint32)
+            shifts = first + jnp.arange(_COLUMNS_AT_ONCE, dtype=jnp.uint32)
+            has = (clause_word >> shifts.reshape(*(1,) * (clause.ndim - 2), -1, 1)) & jnp.uint32(1) != 0
+            weight, bits = (
+                lax.dynamic_slice_in_dim(a, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for a in (weights, opposite)
+            )
+            single = ProofSets(
+                jnp.where(has, jnp.broadcast_to(weight, has.shape), -jnp.inf),
+                jnp.broadcast_to(bits, (*has.shape[:-1], bits.shape[1], has.shape[-1])),
+            )
             candidates, shares = conjoin(beam, single, sections)
             if self._needs_grouped_weights(sections):
-                exact = self._recompute(candidates, candidates.weights != -jnp.inf, literals, sections)
+                candidates = self._weigh(candidates, literals, sections)
             else:
-                exact = jnp.where(shares, jnp.repeat(beam.weights, _LITERALS_AT_ONCE, axis=-2), candidates.weights)
-            return select(concatenate(found, ProofSets(exact, candidates.bits)), self.k, sections), None
+                same = jnp.repeat(beam.weights, _COLUMNS_AT_ONCE, axis=-2)
+                candidates = ProofSets(jnp.where(shares, same, candidates.weights), candidates.bits)
+            return select(concatenate(found, candidates), self.k, sections, self.absorbs), None
 
         none = ProofSets(jnp.full_like(beam.weights, -jnp.inf), jnp.zeros_like(beam.bits))
-        blocks = table.shape[0] // _LITERALS_AT_ONCE
-        inputs = tuple(a.reshape(blocks, _LITERALS_AT_ONCE, *a.shape[1:]) for a in (table, p, excluded))
-        return lax.scan(block, none, inputs)[0]
+        return lax.scan(block, none, jnp.asarray(sections.blocks(_COLUMNS_AT_ONCE), jnp.int32))[0]
 
 
 def _sections(literals: LiteralTable) -> Sections:
-    return Sections(-(-literals.num_bits // 32), literals.has_negation, literals.exclusions.shape[1] > 0)
+    positive, both, negated, *columns = literals.words
+    return Sections(positive, both, negated, (columns[0], columns[1]), literals.exclusions.shape[1] > 0)
+
+
+def _columns_of(literals: LiteralTable, polarity: int, sections: Sections):
+    """For each literal the bit of its column of a polarity (0 positive, 1 negated), `[literals, identity words]`."""
+    column = literals.column_of[polarity]
+    return column_bits(column, sections.identity)
 
 
 def _stack(rows: Sequence[ProofSets]) -> ProofSets:
     """Tags `[width, rows, ...]` of rows of tags."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *rows)
-
-
-def _first_proof(tags: ProofSets) -> ProofSets:
-    """Tags of single literals: nothing stands after their first proof."""
-    return ProofSets(tags.weights[..., :1, :], tags.bits[..., :1, :, :])
 
 
 def _merge_rows(leaf):

@@ -5,19 +5,34 @@ residual outcome has the probability 1 - Σp.
 """
 
 import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, UInt32
 
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.dnf import ProofSets, Sections
 
-# Numbers held at once for the gradient of inclusion-exclusion: literals times terms, outputs and batch.
+# Numbers held at once: terms of inclusion-exclusion times outputs and batch, and for its gradient times columns / 8.
 _MAX_NUMBERS = 1 << 24
+_MAX_GRADIENT_NUMBERS = 1 << 20
+
+# Columns whose factors one step multiplies; divides the 32 bits of a word.
+_COLUMNS_AT_ONCE = 8
+
+# Blocks of columns up to which loops over them are written out.
+_MAX_UNROLLED = 4
+
+# Products are not divided by factors below this.
+_SMALL = 1e-18
+
+Count = Callable[[ProofSets, LiteralTable], Float[Array, "outputs batch"]]
 
 
 def clause_weights(
@@ -26,77 +41,108 @@ def clause_weights(
     """The probability that all literals of a clause are true together; 1 for the empty clause, 0 for a contradiction.
 
     Differentiable in the literals' probabilities; gradients are leave-one-out products, finite at 0 and 1. Cost is
-    linear in the program's literals.
+    linear in the columns.
     """
-    if grouped:
+    if grouped and sections.has_groups:
         return _grouped_weights(bits, literals, sections)
-    return _independent_weights(sections, literals.probabilities, bits, literals.count)
+    own = bits[..., : sections.identity, :]
+    found = _products(sections, literals.probabilities, own, literals.columns, literals.column_of)
+    weights = cast(Array, found)
+    if not sections.both:
+        return weights
+    return jnp.where(sections.contradict_by_polarity(bits), jnp.zeros_like(weights), weights)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _independent_weights(sections, p, bits, count):
-    def multiply(literal, product):
-        return product * _factor(sections, p, bits, literal)
-
-    return lax.fori_loop(jnp.int32(0), count, multiply, _ones(p, bits))
+def _products(sections, p, bits, columns, column_of):
+    """`[..., batch]`: the product of the probabilities of the literals whose bits are set."""
+    return _multiply(sections, _factors(sections, p, columns), bits)
 
 
-def _independent_forward(sections, p, bits, count):
-    return _independent_weights(sections, p, bits, count), (p, bits, count)
+def _products_forward(sections, p, bits, columns, column_of):
+    weights = _products(sections, p, bits, columns, column_of)
+    return weights, (p, bits, columns, column_of, weights)
 
 
-def _independent_backward(sections, saved, cotangent):
-    """`d weight / d p[l]` is the product of the factors before and after `l`: prefixes are kept, suffixes carried."""
-    p, bits, count = saved
-    ones = _ones(p, bits)
+def _products_backward(sections, saved, cotangent):
+    p, bits, columns, column_of, weights = saved
+    return _pull_products(sections, p, bits, columns, column_of, weights, cotangent), None, None, None
 
-    def keep_prefix(literal, state):
-        product, prefixes = state
-        prefixes = lax.dynamic_update_index_in_dim(prefixes, product, literal, 0)
-        return product * _factor(sections, p, bits, literal), prefixes
 
-    prefixes = batch_constant(ones, (p.shape[0], *ones.shape[:-1]), 0)
-    _, prefixes = lax.fori_loop(jnp.int32(0), count, keep_prefix, (ones, prefixes))
+_products.defvjp(_products_forward, _products_backward)
 
-    def pull_back(step, state):
-        suffix, gradient = state
-        literal = count - 1 - step
-        others = suffix * lax.dynamic_index_in_dim(prefixes, literal, 0, keepdims=False)
-        share = jnp.where(_has(sections.positive(bits), literal), others, jnp.zeros_like(others))
-        if sections.has_negation:
-            positive, negated = _has(sections.positive(bits), literal), _has(sections.negated(bits), literal)
-            share = jnp.where(negated, jnp.where(positive, jnp.zeros_like(others), -others), share)
+
+def _pull_products(sections, p, bits, columns, column_of, weights, cotangent):
+    """The gradient of p: a clause's weight divided by a factor is the product of the others, unless it is small.
+
+    Of a clause with one small factor, the derivative by it is the product of the others. With two or more, those by
+    the small ones are at most `_SMALL` times the others, and taken as 0.
+    """
+    factors = _factors(sections, p, columns)
+    is_small = (jnp.abs(factors) < _SMALL).astype(factors.dtype)
+
+    def product_of_others():
+        count = _multiply(sections, 1 + is_small, bits)
+        others = _multiply(sections, jnp.where(is_small > 0, jnp.ones_like(factors), factors), bits)
+        # One small factor counts 2, others 1.
+        return jnp.where(count == 2, others * cotangent, jnp.zeros_like(others))
+
+    alone = lax.cond(is_small.any(), product_of_others, lambda: jnp.zeros_like(weights))
+    divided = weights * cotangent
+    inverse = jnp.where(is_small > 0, jnp.zeros_like(factors), 1 / jnp.where(is_small > 0, 1, factors))
+
+    def pull_back(gradient, block):
+        shares = []
+        for (bit, scale), (_, small) in zip(_block(inverse, bits, block), _block(is_small, bits, block), strict=True):
+            shares.append(jnp.where(bit, divided * scale + alone * small, jnp.zeros_like(divided)))
         # A product with ones is how the sum over clauses is fast on CPUs.
-        rows = share.reshape(-1, share.shape[-1])
-        total = jnp.ones((1, rows.shape[0]), p.dtype) @ rows
-        gradient = lax.dynamic_update_slice_in_dim(gradient, total, literal, 0)
-        return suffix * _factor(sections, p, bits, literal), gradient
+        rows = jnp.stack(shares, -2).reshape(-1, _COLUMNS_AT_ONCE * p.shape[1])
+        total = (jnp.ones((1, rows.shape[0]), p.dtype) @ rows).reshape(_COLUMNS_AT_ONCE, -1)
+        return lax.dynamic_update_slice_in_dim(gradient, total, block * _COLUMNS_AT_ONCE, 0)
 
-    _, gradient = lax.fori_loop(jnp.int32(0), count, pull_back, (cotangent, jnp.zeros_like(p)))
-    return gradient, None, None
-
-
-_independent_weights.defvjp(_independent_forward, _independent_backward)
-
-
-def _factor(sections: Sections, p, bits, literal):
-    """What a literal contributes to the weight of each clause `[..., batch]`."""
-    positive = _has(sections.positive(bits), literal)
-    value = jnp.broadcast_to(lax.dynamic_index_in_dim(p, literal, 0, keepdims=False), positive.shape)
-    factor = jnp.where(positive, value, jnp.ones_like(value))
-    if not sections.has_negation:
-        return factor
-    complement = jnp.where(positive, jnp.zeros_like(value), 1 - value)
-    return jnp.where(_has(sections.negated(bits), literal), complement, factor)
+    gradient = _for_blocks(sections, pull_back, jnp.zeros_like(factors))
+    gradient = jnp.concatenate([gradient, batch_constant(gradient, (1,), 0)])
+    # -1 is the row of zeros at the end.
+    by_polarity = gradient.at[column_of].get(mode="promise_in_bounds")
+    return by_polarity[0] - by_polarity[1]
 
 
-def _has(words: UInt32[Array, "... words batch"], literal: Int[Array, ""]) -> Bool[Array, "... batch"]:
-    word = lax.dynamic_index_in_dim(words, literal // 32, words.ndim - 2, keepdims=False)
-    return (word >> (literal % 32).astype(jnp.uint32)) & jnp.uint32(1) != 0
+def _factors(sections: Sections, p, columns) -> Float[Array, "columns batch"]:
+    """The probability of the literal of each column, in its polarity."""
+    p = p.at[columns].get(mode="clip")
+    is_positive = np.arange(32 * sections.identity) < 32 * sections.positive
+    return jnp.where(is_positive[:, None], p, 1 - p)
 
 
-def _ones(p, bits):
-    return batch_constant(p, (*bits.shape[:-2],), 1)
+def _multiply(sections: Sections, factors, bits):
+    """The product of the factors `[columns, batch]` whose bits `[..., words, batch]` are set."""
+
+    def multiply(product, block):
+        for bit, factor in _block(factors, bits, block):
+            product = product * jnp.where(bit, factor, jnp.ones_like(factor))
+        return product
+
+    return _for_blocks(sections, multiply, batch_constant(factors, bits.shape[:-2], 1))
+
+
+def _for_blocks(sections: Sections, step, state):
+    """The state after a step for each block of columns in use."""
+    blocks = sections.blocks(_COLUMNS_AT_ONCE)
+    if len(blocks) <= _MAX_UNROLLED:
+        for block in blocks:
+            state = step(state, jnp.int32(block))
+        return state
+    numbers = jnp.asarray(blocks, jnp.int32)
+    return lax.fori_loop(0, len(blocks), lambda index, state: step(state, numbers[index]), state)
+
+
+def _block(values, bits, block):
+    """For each column of a block: whether a clause has it `[..., batch]`, and its value there."""
+    word = lax.dynamic_index_in_dim(bits, block * _COLUMNS_AT_ONCE // 32, bits.ndim - 2, keepdims=False)
+    word = word >> (block * _COLUMNS_AT_ONCE % 32).astype(jnp.uint32)
+    values = lax.dynamic_slice_in_dim(values, block * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE)
+    for column in range(_COLUMNS_AT_ONCE):
+        yield (word >> jnp.uint32(column)) & jnp.uint32(1) != 0, jnp.broadcast_to(values[column], word.shape)
 
 
 def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
@@ -105,17 +151,17 @@ def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
     A group contributes p of the one member that is chosen, 0 if two are, and else 1 - Σp of the excluded ones.
     """
     p = literals.probabilities
-    ones = _ones(p, bits)
+    ones = batch_constant(p, bits.shape[:-2], 1)
 
     def step(carry, inputs):
         product, chosen, excluded, count = carry
-        literal, value, end = inputs
+        (positive_column, negated_column), value, end = inputs
         value = jnp.broadcast_to(value, product.shape)
-        positive = _has(sections.positive(bits), literal)
+        positive = _has(bits, positive_column)
         chosen = chosen + jnp.where(positive, value, jnp.zeros_like(value))
         count = count + positive.astype(jnp.int32)
-        if sections.has_negation:
-            negated = _has(sections.negated(bits), literal)
+        if sections.negated:
+            negated = _has(bits, negated_column)
             excluded = excluded + jnp.where(negated, value, jnp.zeros_like(value))
             count = count + 2 * (positive & negated).astype(jnp.int32)
         factor = jnp.where(count == 0, 1 - excluded, jnp.where(count == 1, chosen, jnp.zeros_like(chosen)))
@@ -127,9 +173,61 @@ def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
         ), None
 
     start = (ones, jnp.zeros_like(ones), jnp.zeros_like(ones), jnp.zeros_like(ones, jnp.int32))
-    indices = jnp.arange(p.shape[0], dtype=jnp.int32)
-    (weights, *_), _ = lax.scan(step, start, (indices, p, literals.group_end))
+    (weights, *_), _ = lax.scan(step, start, (literals.column_of.T, p, literals.group_end))
     return weights
+
+
+def _has(bits: UInt32[Array, "... words batch"], column) -> Bool[Array, "... batch"]:
+    """Whether a clause has the literal of a column; -1 is no column."""
+    word = lax.dynamic_index_in_dim(bits, jnp.maximum(column, 0) // 32, bits.ndim - 2, keepdims=False)
+    bit = (word >> (jnp.maximum(column, 0) % 32).astype(jnp.uint32)) & jnp.uint32(1) != 0
+    return bit & (column >= 0)
+
+
+def count_proofs(
+    proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool, otherwise: Count
+) -> Float[Array, "outputs batch"]:
+    """The probability that some proof of an output is true, differentiable in the literals' probabilities.
+
+    `1 - Π (1 - w)` if in no output two proofs share a variable, which then are independent; else what `otherwise` says.
+    """
+    if grouped and sections.has_groups:
+        # The members of a group depend on each other even if no literal is shared.
+        return otherwise(proofs, literals)
+    used = proofs.weights != -jnp.inf
+    bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
+    is_independent = ~sections.share_variables(bits).any()
+
+    weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
+    own = bits[..., : sections.identity, :]
+
+    def general(p):
+        return otherwise(proofs, replace(literals, probabilities=p))
+
+    @jax.custom_vjp
+    def count(p):
+        return lax.cond(is_independent, lambda p: _some(weights), general, p)
+
+    def pull_independent(p, cotangent):
+        (pulled,) = jax.vjp(_some, weights)[1](cotangent)
+        return _pull_products(sections, p, own, literals.columns, literals.column_of, weights, pulled)
+
+    def pull_general(p, cotangent):
+        return jax.vjp(general, p)[1](cotangent)[0]
+
+    def count_backward(p, cotangent):
+        return (lax.cond(is_independent, pull_independent, pull_general, p, cotangent),)
+
+    count.defvjp(lambda p: (count(p), p), count_backward)
+    return count(literals.probabilities)
+
+
+def _some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "outputs batch"]:
+    """That one of some independent events happens; leave-one-out products as gradient, by plain multiplications."""
+    none = jnp.ones_like(weights[:, 0])
+    for proof in range(weights.shape[1]):
+        none = none * (1 - weights[:, proof])
+    return 1 - none
 
 
 def inclusion_exclusion(
@@ -141,15 +239,30 @@ def inclusion_exclusion(
     probabilities.
     """
     num_outputs, k, _, batch = proofs.bits.shape
-    if literals.probabilities.shape[0] * num_outputs * batch << k <= _MAX_NUMBERS:
-        return _signed_unions(proofs.weights, proofs.bits, literals, sections, grouped)
 
-    @jax.checkpoint
-    def one(output):
-        weights, bits = output
-        return _signed_unions(weights[None], bits[None], literals, sections, grouped)[0]
+    def count(p, weights, bits):
+        return _signed_unions(weights, bits, replace(literals, probabilities=p), sections, grouped)
 
-    return lax.map(one, (proofs.weights, proofs.bits))
+    @jax.custom_vjp
+    def total(p):
+        if num_outputs * batch * sections.total << k <= _MAX_NUMBERS:
+            return count(p, proofs.weights, proofs.bits)
+        return lax.map(lambda output: count(p, output[0][None], output[1][None])[0], (proofs.weights, proofs.bits))
+
+    def total_backward(p, cotangent):
+        blocks = len(sections.blocks(_COLUMNS_AT_ONCE))
+        if blocks * num_outputs * batch << k <= _MAX_GRADIENT_NUMBERS:
+            return jax.vjp(lambda p: count(p, proofs.weights, proofs.bits), p)[1](cotangent)
+
+        def add(gradient, output):
+            weights, bits, cotangent = output
+            pulled = jax.vjp(lambda p: count(p, weights[None], bits[None]), p)[1](cotangent[None])
+            return gradient + pulled[0], None
+
+        return (lax.scan(add, jnp.zeros_like(p), (proofs.weights, proofs.bits, cotangent))[0],)
+
+    total.defvjp(lambda p: (total(p), p), total_backward)
+    return total(literals.probabilities)
 
 
 def _signed_unions(weights, bits, literals, sections, grouped):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 
 from scallax.source import Span
-from scallax.values import Value
+from scallax.values import Scalar
 
 
 class LiteralKind(enum.Enum):
@@ -29,7 +29,7 @@ class LiteralKind(enum.Enum):
 class Literal:
     """A constant as written; the text of a symbol, a date or a duration, without its quotes."""
 
-    value: Value
+    value: Scalar
     kind: LiteralKind
     span: Span = field(compare=False, repr=False)
 

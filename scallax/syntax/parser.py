@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from lark import Lark, Token, Tree
@@ -42,6 +42,8 @@ _MAX_DEPTH = 200
 _LONGEST_HINT = 5
 
 
+# A program that is built step by step is analysed as a whole at every step, and its texts do not change.
+@lru_cache(maxsize=512)
 def parse(source: Source) -> ast.Program:
     """The items of a source in order. Raises `ParseError` with the first problem of every item that has one."""
     items: list[ast.Item] = []

@@ -32,7 +32,7 @@ class Tables:
                 return argument
             assert argument.expansion, "every rule has a place in the text"
             is_symbol = argument.options.expand1 and argument.alias is None and len(argument.expansion) == 1
-            build = None if is_symbol else configuration.callbacks[argument]
+            build = None if is_symbol else configuration.callbacks[argument]  # pyright: ignore[reportArgumentType] (lark's annotation is of names)
             return len(argument.expansion), str(argument.origin.name), build
 
         self._states: dict[int, dict[str, _Action]] = {
@@ -64,7 +64,7 @@ class Tables:
             kind = token.type
             while True:
                 action = table[states[-1]].get(kind)
-                if type(action) is int:
+                if isinstance(action, int):
                     states.append(action)
                     values.append(token)
                     starts.append(token.start_pos or 0)

@@ -1,0 +1,112 @@
+"""The relations of a program with facts from Python, grounded once, as a function of the tags of some facts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import final
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, PyTree
+
+from scallax import ir
+from scallax.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
+from scallax.engine import GivenFacts, compile_outputs, ground_program
+from scallax.errors import InputError, UnsupportedError
+from scallax.grounding.limits import Limits
+from scallax.mappings import show_tuple
+from scallax.process import check_process
+from scallax.provenance import AbstractProvenance
+from scallax.values import Value
+
+
+@final
+class Computation:
+    """The possible tuples of `outputs`, and their tags as a pure function of the inputs that `given` facts name.
+
+    `relations` are the outputs with their possible tuples in value order, `starts` the place of each relation's first
+    tuple among the tags.
+    """
+
+    def __init__(
+        self,
+        program: ir.Program,
+        outputs: Sequence[ir.Relation],
+        given: Sequence[GivenFacts],
+        provenance: AbstractProvenance,
+        *,
+        uniform_choices: bool,
+        iter_limit: int | None,
+        limits: Limits,
+    ):
+        grounding = ground_program(
+            program,
+            provenance,
+            given,
+            [relation.name for relation in outputs],
+            uniform_choices=uniform_choices,
+            iter_limit=iter_limit,
+            limits=limits,
+        )
+        self.relations: list[tuple[ir.Relation, list[tuple[Value, ...]]]] = [
+            (relation, grounding.tuples(relation.name)) for relation in outputs
+        ]
+        operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(relation.name) for relation in outputs)])
+        counts = [len(tuples) for _, tuples in self.relations]
+        self.starts = [0, *np.cumsum(counts).tolist()]
+        self.num_outputs = len(operands)
+        self.num_inputs = sum(len(facts.tuples) for facts in given if facts.inputs is not None)
+        self._signature = Signature(provenance, (None,) * bool(self.num_inputs), (), self.num_outputs)
+        self._program = compile_outputs(grounding, provenance, operands) if self.num_outputs else None
+
+    def evaluate(self, tags: ArrayLike) -> Array:
+        """The tags `[outputs]` for those of the inputs, float `[inputs]`; differentiable by JAX.
+
+        InputError for an input that is not finite, UnsupportedError for proofs that are too many to count; under
+        tracing nothing is checked.
+        """
+        arguments = self._arguments(tags)
+        if self._program is None:
+            return jnp.zeros(0, tags.dtype)
+        values = evaluate_batch(self._signature, self._program, arguments)[0]
+        self._check(values)
+        return values
+
+    def forward(self, tags: ArrayLike) -> tuple[Array, PyTree[Array]]:
+        """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
+        arguments = self._arguments(tags)
+        if self._program is None:
+            return jnp.zeros(0, tags.dtype), None
+        values, residuals = forward_batch(self._signature, self._program, arguments)
+        self._check(values[0])
+        return values[0], residuals
+
+    def pull_back(self, tags: ArrayLike, residuals: PyTree[Array], cotangent: ArrayLike) -> Array:
+        """The gradient `[inputs]` for a cotangent `[outputs]`, with what `forward` gave for the same tags."""
+        if self._program is None:
+            return jnp.zeros_like(tags)
+        arguments = self._arguments(tags)
+        (gradient,), _ = pull_back_batch(self._signature, self._program, arguments, residuals, cotangent[None])
+        assert gradient is not None, "tags are floats"
+        return gradient[0]
+
+    def _arguments(self, tags: ArrayLike) -> Arguments:
+        check_process()
+        assert tags.shape == (self.num_inputs,)
+        if not isinstance(tags, Tracer) and not np.isfinite(np.asarray(tags)).all():
+            raise InputError("a tag of a fact is not finite; a tag is a finite number")
+        # Without inputs there is no array whose dtype could be followed.
+        return Arguments((tags[None],) if self.num_inputs else ())
+
+    def _check(self, values: Array) -> None:
+        """UnsupportedError for the first tuple that the provenance refused; needs values that are not traced."""
+        refusal = self._signature.provenance.refusal
+        if refusal is None or isinstance(values, Tracer):
+            return
+        refused = np.flatnonzero(np.isnan(np.asarray(values)))
+        if len(refused):
+            place = int(refused[0])
+            number = int(np.searchsorted(self.starts, place, side="right")) - 1
+            relation, tuples = self.relations[number]
+            shown = show_tuple(tuples[place - self.starts[number]])
+            raise UnsupportedError(replace(refusal, message=f"`{relation.name}{shown}`: {refusal.message}"))

@@ -1,0 +1,658 @@
+"""A program that is built step by step, run, and run again after new facts and rules."""
+
+import math
+import re
+import sys
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, final
+
+import numpy as np
+
+from scallax import ir
+from scallax.answer_files import write_answer_files
+from scallax.answers import Options, answer, compute
+from scallax.arguments import read_file, read_type
+from scallax.collection import Collection
+from scallax.draft import (
+    Draft,
+    changed_relations,
+    computed_relations,
+    given_facts,
+    is_written,
+    read_groups,
+    reference_to,
+)
+from scallax.errors import Diagnostic, InputError
+from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
+from scallax.grounding.limits import Limits, check_limits
+from scallax.library import read_foreign
+from scallax.mappings import InputMapping, read_tuple
+from scallax.parameters import GivenTags
+from scallax.planner.plan import plan
+from scallax.planner.strata import needed_relations
+from scallax.source import Source
+from scallax.syntax.parser import parse
+from scallax.syntax.printer import print_program
+from scallax.tables import CsvFile, Table, read_table
+from scallax.tensors import TensorValue
+from scallax.values import ValueType
+
+if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
+    from scallax.computation import Computation
+    from scallax.proofs import Explanation
+    from scallax.reasoner import Reasoner
+
+# Provenances whose facts and tuples have no tags, and those whose tags are computed without JAX.
+_TAGLESS = ("unit", "proofs")
+_DISCRETE = ("unit", "bool")
+# Those whose tags are truth values, numbers or costs.
+_NO_PROBABILITIES = ("bool", "natural", "tropical", "realtropical", "realtropicalproofs", "custom")
+_COLUMN = re.compile(r"(?:([A-Za-z_]\w*)\s*:\s*)?([A-Za-z_&]\w*)\Z")
+
+
+@dataclass(slots=True)
+class ContextState:
+    """What a context is made of. `foreign` are foreign items as they were registered.
+
+    `results` are those of the last run, of the draft `run_draft` under `run_options`.
+    """
+
+    options: Options
+    train_k: int | None = None
+    test_k: int | None = None
+    early_discard: bool | None = None
+    draft: Draft = field(default_factory=Draft)
+    results: dict[str, Collection] = field(default_factory=dict)
+    run_draft: Draft | None = None
+    run_options: Options | None = None
+    foreign: tuple[ForeignItem, ...] = ()
+
+
+class AbstractContext(ABC):
+    """A program with facts: add to it, `run()` it, read its relations; then add more and run it again.
+
+    What raises leaves the context as it was. A provenance without tags (`unit`, `proofs`) takes tuples for facts and
+    gives tuples; the others take and give pairs `(tag, tuple)`, where None for a tag means certain.
+    """
+
+    state: ContextState
+
+    @abstractmethod
+    def is_array(self, tag: object) -> bool:
+        """Whether a tag is an array of the framework whose gradients pass through the context."""
+
+    @abstractmethod
+    def evaluate(self, computation: "Computation", tags: Sequence[object]) -> Any:
+        """The tags of all tuples, an array `[outputs]`, for the computation's inputs: scalars and floats."""
+
+    @abstractmethod
+    def adapted(self, item: ForeignItem) -> ForeignItem:
+        """A foreign item as the context calls it."""
+
+    @abstractmethod
+    def scalars(self, values: Any) -> list[Any]:
+        """The scalars of an array `[tuples]`."""
+
+    @abstractmethod
+    def tensor(self, value: TensorValue) -> Any:
+        """A value of type Tensor as it stands in the tuples of a relation."""
+
+    # Building -----------------------------------------------------------------------------------------------------
+
+    def add_program(self, program: str) -> None:
+        """Adds items: facts, rules, types, queries."""
+        if not isinstance(program, str):
+            raise InputError(f"the program is a {type(program).__name__}; it must be a text")
+        self._add(self._source(program, "program"))
+
+    def add_item(self, item: str) -> list[str]:
+        """Adds one item or several; the names of the relations that their queries ask for."""
+        source = self._source(item, "item")
+        self._add(source)
+        queries = self.state.draft.program.queries
+        return [query.name for query in queries if query.span is not None and query.span.source == source]
+
+    def import_file(self, path: str | Path) -> None:
+        """Adds a file's items and those of the files that it imports; one that was imported before adds nothing."""
+        source = read_file(path)
+        assert source is not None, "a path gives a file or an error"
+        draft = self.state.draft
+        names = {Path(known.name).resolve() for known in (*draft.imports, *draft.sources) if known.name[:1] != "<"}
+        if Path(source.name).resolve() not in names:
+            self._add(source)
+
+    def add_relation(
+        self,
+        name: str,
+        types: object,
+        input_mapping: object = None,
+        retain_topk: int | None = None,
+        non_probabilistic: bool = False,
+        load_csv: Any = None,
+    ) -> None:
+        """Declares a relation: `types` is a tuple of column types, or one type for a relation of one column.
+
+        A type is Python's `int` (`i32`), `float` (`f32`), `bool` or `str` (`String`), a value type, or a text `type` or
+        `name: type`. Facts of a `non_probabilistic` relation have no tags. `input_mapping` and `retain_topk` are as in
+        `set_input_mapping`, with `retain_k` for the latter; `load_csv` is a file of facts.
+        """
+        columns = types if isinstance(types, tuple | list) else (types,)
+        declared = ", ".join(_column(name, column) for column in columns)
+        if not isinstance(name, str) or not _COLUMN.match(name):
+            raise InputError(f"{name!r} is no name of a relation")
+        before = self.state.draft
+        try:
+            self._add(Source(f"type {name}({declared})", f"<relation {name}>"))
+            if non_probabilistic:
+                self.set_non_probabilistic(name)
+            if input_mapping is not None or retain_topk is not None:
+                self.set_input_mapping(name, input_mapping, retain_k=retain_topk)
+            if load_csv is not None:
+                self.load_csv(name, load_csv)
+        except BaseException:
+            self.state.draft = before
+            raise
+
+    def add_facts(self, relation: str, elements: Iterable, disjunctions: Iterable[Iterable[int]] | None = None) -> None:
+        """Adds facts: tuples, or pairs `(tag, tuple)` under a provenance with tags; a value stands for its 1-tuple.
+
+        A tag is a number, a bool, a scalar array, or None for a certain fact. Each list of `disjunctions` names
+        positions in `elements` that exclude each other. The relation must be declared, or used by the program.
+        """
+        self.state.draft.relation(relation)
+        tags, tuples = [], []
+        if isinstance(elements, str) or not isinstance(elements, Iterable):
+            raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
+        tagged = self.requires_tag() and relation not in self.state.draft.untagged
+        for position, element in enumerate(elements):
+            what = f"facts of `{relation}`: fact {position}, {element!r},"
+            tag = None
+            if tagged:
+                if not isinstance(element, tuple) or len(element) != 2:
+                    hint = "write `(probability, tuple)`, or `(None, tuple)` for a certain fact"
+                    raise InputError(Diagnostic(f"{what} has no tag", hint=hint))
+                tag, element = self._tag(element[0], what), element[1]
+            elif isinstance(element, tuple) and any(isinstance(value, tuple) for value in element):
+                hint = f"`{relation}` is non-probabilistic: leave the tags out"
+                if not self.requires_tag():
+                    hint = f"under `{self.provenance}` facts have no tags: leave them out, or choose another provenance"
+                raise InputError(Diagnostic(f"{what} holds a tuple", hint=hint))
+            tags.append(tag)
+            tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what.removesuffix(",")))
+        groups = read_groups(relation, disjunctions, len(tuples))
+        self.state.draft = self.state.draft.with_facts(relation, tags, tuple(tuples), groups)
+
+    def add_rule(self, rule: str, tag: object = None, demand: str | None = None) -> None:
+        """Adds a rule, with or without `rel` in front of it.
+
+        `tag`: the rule holds with this probability; it is one random variable for all that the rule derives, where a
+        tag in the text, `0.9::head = body`, is one for each derivation. `demand`: a letter for each column of the head,
+        `b` for bound and `f` for free.
+        """
+        if isinstance(tag, tuple) and len(tag) == 2 and tag[1] is None:
+            tag = tag[0]  # how the reference wants tags of provenances with exclusive groups
+        tag = self._tag(tag, f"the tag of the rule `{rule}`,")
+        self.state.draft = self.state.draft.with_rule(rule, demand, tag)
+
+    def load(
+        self,
+        relation: str,
+        source: object,
+        *,
+        columns: Sequence[str] | None = None,
+        tag: str | None = None,
+        table: str | None = None,
+        delimiter: str | None = None,
+    ) -> None:
+        """Adds the rows of a table as facts: see `scallax.Table`, whose arguments these are."""
+        found = source if isinstance(source, Table) else Table(source, columns, tag, table, delimiter)
+        facts = read_table(found, self.state.draft.relation(relation))
+        self.state.draft = self.state.draft.with_facts(relation, [t for t, _ in facts], tuple(v for _, v in facts))
+
+    def load_csv(self, relation: str, file: "str | Path | CsvFile") -> None:
+        """Adds the facts of a CSV file with columns by position; `load` takes columns by name."""
+        self.state.draft = self.state.draft.with_csv(relation, file if isinstance(file, CsvFile) else CsvFile(file))
+
+    def set_non_probabilistic(self, relations: str | Iterable[str], non_probabilistic: bool = True) -> None:
+        """Whether facts of these relations are given without tags from now on."""
+        if not isinstance(relations, Iterable):
+            raise InputError(f"{relations!r} is no name of a relation, and no list of names")
+        names = [relations] if isinstance(relations, str) else list(relations)
+        for name in names:
+            self.state.draft.relation(name)
+        before = self.state.draft.untagged
+        self.state.draft = replace(
+            self.state.draft, untagged=before | set(names) if non_probabilistic else before - set(names)
+        )
+
+    def set_input_mapping(
+        self,
+        relation: str,
+        mapping: object,
+        disjunctive: bool = False,
+        disjunctive_dim: int | None = None,
+        retain_threshold: float | None = None,
+        retain_k: int | None = None,
+        sample_dim: int | None = None,
+        sample_strategy: str = "top",
+    ) -> None:
+        """Says which tuples the entries of a tensor stand for, in functions that are made of the context.
+
+        The arguments are those of `InputMapping`; without `mapping` the options are those of the mapping that is set.
+        """
+        options = {
+            "disjunctive": disjunctive,
+            "disjunctive_dim": disjunctive_dim,
+            "retain_threshold": retain_threshold,
+            "retain_k": retain_k,
+            "sample_dim": sample_dim,
+        }
+        self.state.draft.relation(relation)
+        found = dict(self.state.draft.mappings).get(relation) if mapping is None else mapping
+        if found is None:
+            raise InputError(f"`{relation}` has no input mapping")
+        mapping = InputMapping(found, **options, sample_strategy=sample_strategy)
+        self.state.draft = self.state.draft.with_mapping(relation, mapping)
+
+    def register_foreign_function(self, function: ForeignFunction) -> None:
+        """Adds a function `$name(…)` that `foreign_function` has made of one of Python."""
+        self._register(function, ForeignFunction, "foreign_function")
+
+    def register_foreign_predicate(self, predicate: ForeignPredicate) -> None:
+        """Adds a predicate that `foreign_predicate` has made of a generator."""
+        self._register(predicate, ForeignPredicate, "foreign_predicate")
+
+    def register_foreign_aggregate(self, aggregate: ForeignAggregate) -> None:
+        """Adds an aggregate that `foreign_aggregate` has made of a function."""
+        self._register(aggregate, ForeignAggregate, "foreign_aggregate")
+
+    def register_foreign_attribute(self, attribute: ForeignAttribute) -> None:
+        """Adds an attribute `@name` that `foreign_attribute` has made of a function."""
+        self._register(attribute, ForeignAttribute, "foreign_attribute")
+
+    # Options ------------------------------------------------------------------------------------------------------
+
+    @property
+    def provenance(self) -> str:
+        """The name of the provenance."""
+        return self.state.options.provenance
+
+    def set_iter_limit(self, limit: int | None) -> None:
+        """A recursion ends after `limit` + 1 rounds; None: when nothing is new."""
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+            raise InputError(f"the limit is {limit!r}; it must be an integer of at least 0, or None")
+        self.state.options = replace(self.state.options, iter_limit=limit)
+
+    def set_early_discard(self, early_discard: bool = True) -> None:
+        """Changes no value here: tuples of tag zero are listed. Kept with functions that are made of the context."""
+        self.state.early_discard = bool(early_discard)
+
+    def clone(
+        self,
+        provenance: str | None = None,
+        k: int | None = None,
+        wmc_with_disjunctions: bool | None = None,
+    ) -> Self:
+        """A context with the same program and facts, perhaps under another provenance; the two change apart.
+
+        Facts without tags are certain; a provenance without tags leaves those that there are aside.
+        """
+        options = self.state.options
+        options = replace(
+            options,
+            provenance=options.provenance if provenance is None else provenance,
+            k=options.k if k is None else k,
+            wmc_with_disjunctions=(
+                options.wmc_with_disjunctions if wmc_with_disjunctions is None else wmc_with_disjunctions
+            ),
+        )
+        check_options(options)
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self))
+        twin.state = replace(self.state, options=options, results=dict(self.state.results))
+        return twin
+
+    # Running ------------------------------------------------------------------------------------------------------
+
+    def compile(self) -> None:
+        """Plans the program. Every addition is checked at once, so this finds nothing that it would not have found."""
+        plan(self.state.draft.program, computed_relations(self.state.draft.program))
+
+    def run(self) -> None:
+        """Computes all relations that the last run has not, or that depend on what is new since then.
+
+        The answers to queries with `@file` that are new are written to their files.
+
+        Raises `GroundingError` and the like, and keeps the results of the last run.
+        """
+        state = self.state
+        outputs = self._outdated()
+        collections = self._collections(outputs) if outputs else []
+        if state.run_draft is not state.draft:
+            for warning in self._warnings():
+                warnings.warn(str(warning), UserWarning, stacklevel=2)
+        state.results = {
+            name: state.results[name] for name in computed_relations(state.draft.program) if name in state.results
+        }
+        state.results.update((collection.name, collection) for collection in collections)
+        state.run_draft, state.run_options = state.draft, state.options
+        written = {file.query for file in state.draft.program.answer_files}
+        answers = [collection.answer() for collection in collections if collection.name in written]
+        write_answer_files(state.draft.program, answers)
+
+    def relation(self, name: str) -> Collection:
+        """A relation as the last run has computed it."""
+        if name not in self.state.results:
+            known = self.state.draft.relation(name)
+            raise InputError(Diagnostic(f"`{known.name}` is not computed yet", hint="call `run()` first"))
+        return self.state.results[name]
+
+    def reasoner(
+        self, output_relation: str | None = None, output_mapping: object = None, output_mappings: Any = None
+    ) -> "Reasoner":
+        """The context as a pure function: the arguments are the outputs of `scallax.Reasoner`.
+
+        Inputs are the relations with an input mapping, and those with scalar arrays for tags, whose facts are the
+        mapping: the function takes `[batch, facts]` for them. All other facts are constants.
+        """
+        # A second that a context without functions does not spend: it imports JAX.
+        from scallax.drafted import CallOptions, draft_reasoner
+
+        state = self.state
+        options = CallOptions(state.train_k, state.test_k, state.early_discard)
+        return draft_reasoner(
+            state.draft, state.options, options, self.is_array, output_relation, output_mapping, output_mappings
+        )
+
+    def explain(self, relation: str, values: object, k: int | None = None) -> "Explanation":
+        """The `k` likeliest proofs of a tuple, from the facts that there are now; see `scallax.Reasoner.explain`."""
+        from scallax.drafted import CallOptions, draft_reasoner  # as in `reasoner`
+
+        draft = self.state.draft
+        draft.relation(relation)
+        batches = tuple(replace(batch, tags=tuple(map(self._number, batch.tags))) for batch in draft.batches)
+        draft = replace(draft, batches=batches, mappings=())
+        reasoner = draft_reasoner(draft, self.state.options, CallOptions(), lambda tag: False, relation, None, None)
+        return reasoner.explain(relation, values, k=k)
+
+    def _warnings(self) -> list[Diagnostic]:
+        """What is new since the last run, allowed, and hardly meant."""
+        draft, before = self.state.draft, self.state.run_draft
+        found = []
+        if before is None or before.program is not draft.program:
+            found += draft.program.warnings
+        if self.is_probabilistic():
+            # As in `reasoner`.
+            from scallax.plausibility import find_tag_outside
+
+            known = set() if before is None else {id(batch.values) for batch in before.batches}
+            new = [batch for batch in draft.batches if id(batch.values) not in known]
+            given = [
+                GivenTags(batch.relation, batch.tuples, [None if self.is_array(tag) else tag for tag in batch.tags])  # pyright: ignore[reportArgumentType]
+                for batch in new
+            ]
+            program = draft.program
+            if before is not None:
+                facts, rules = set(before.program.facts), set(before.program.rules)
+                program = replace(
+                    program,
+                    facts=tuple(fact for fact in program.facts if fact not in facts),
+                    rules=tuple(rule for rule in program.rules if rule not in rules),
+                )
+            found.append(find_tag_outside(program, given))
+        return [warning for warning in found if warning is not None]
+
+    def _outdated(self) -> list[str]:
+        state = self.state
+        outputs = computed_relations(state.draft.program)
+        before = state.run_draft
+        if before is None or state.run_options != state.options:
+            return outputs
+        program = state.draft.program
+        # What is asked of a relation, and which terms there are, depends on all others.
+        if before.program.variants != program.variants or any(relation.demand for relation in program.relations):
+            return outputs if before is not state.draft else []
+        changed = changed_relations(before, state.draft)
+        if not changed:
+            return []
+        return [
+            name
+            for name in outputs
+            if name not in state.results or not changed.isdisjoint(needed_relations(program, [name]))
+        ]
+
+    def _collections(self, outputs: Sequence[str]) -> list[Collection]:
+        draft, options = self.state.draft, self.state.options
+        is_array = (lambda tag: False) if options.provenance in _DISCRETE else self.is_array
+        given, inputs = given_facts(draft, is_array, self._number)
+        if not inputs and not options.provenance.startswith("diff"):
+            answers = answer(draft.program, outputs, options, given)
+            tagless = options.provenance in _TAGLESS
+            return [
+                Collection(
+                    found.relation,
+                    self._readable(found.relation, found.tuples),
+                    # The tuples that `bool` lists are true.
+                    found.tags if tagless or found.tags is not None else [True] * len(found.tuples),
+                )
+                for found in answers
+            ]
+        computation = compute(draft.program, outputs, options, given)
+        values = self.evaluate(computation, inputs)
+        return [
+            Collection(
+                relation,
+                self._readable(relation, tuples),
+                self.scalars(values[start : start + len(tuples)]),
+                arrays=True,
+            )
+            for (relation, tuples), start in zip(computation.relations, computation.starts, strict=False)
+        ]
+
+    def _readable(self, relation: ir.Relation, tuples: Sequence[tuple]) -> Sequence[tuple]:
+        if ValueType.TENSOR not in relation.columns:
+            return tuples
+        return [
+            tuple(self.tensor(value) if isinstance(value, TensorValue) else value for value in values)
+            for values in tuples
+        ]
+
+    # Looking ------------------------------------------------------------------------------------------------------
+
+    def has_relation(self, name: str) -> bool:
+        """Whether the program has a relation of this name."""
+        return any(relation.name == name for relation in self.state.draft.program.relations)
+
+    def relations(self, include_hidden: bool = False) -> list[str]:
+        """The names of the relations, sorted; hidden ones, those of queries and those made by the analysis apart."""
+        return sorted(
+            relation.name
+            for relation in self.state.draft.program.relations
+            if include_hidden or (is_written(relation) and not relation.hidden)
+        )
+
+    def num_relations(self, include_hidden: bool = False) -> int:
+        """How many names `relations` lists."""
+        return len(self.relations(include_hidden))
+
+    def relation_is_computed(self, name: str) -> bool:
+        """Whether the last run has computed a relation."""
+        return name in self.state.results
+
+    def relation_field_names(self, name: str) -> list[str | None]:
+        """The declared names of a relation's columns, None for one without."""
+        return list(self.state.draft.relation(name).names)
+
+    def relation_is_non_probabilistic(self, name: str) -> bool:
+        """Whether facts of a relation are given without tags."""
+        return self.state.draft.relation(name).name in self.state.draft.untagged
+
+    def has_input_mapping(self, name: str) -> bool:
+        """Whether a relation has an input mapping."""
+        return name in dict(self.state.draft.mappings)
+
+    def requires_tag(self) -> bool:
+        """Whether facts are pairs of tag and tuple."""
+        return self.provenance not in _TAGLESS
+
+    def is_probabilistic(self) -> bool:
+        """Whether tags are probabilities."""
+        return self.provenance not in (*_TAGLESS, *_NO_PROBABILITIES)
+
+    def supports_disjunctions(self) -> bool:
+        """Whether facts that exclude each other make a difference."""
+        from scallax.provenance import resolve_provenance  # as in `reasoner`
+
+        return self.provenance not in _DISCRETE and resolve_provenance(self.provenance).respects_groups
+
+    def get_front_ir(self) -> str:
+        """The program as it was parsed, one item a line."""
+        draft = self.state.draft
+        return "".join(print_program(parse(source)) for source in (*draft.imports, *draft.sources))
+
+    def dump_front_ir(self) -> None:
+        """Prints `get_front_ir()`."""
+        print(self.get_front_ir(), end="")
+
+    def __getstate__(self) -> dict:
+        """Texts, facts and options: what `run()` computes is computed again."""
+        state = self.state
+        options = {"train_k": state.train_k, "test_k": state.test_k, "early_discard": state.early_discard}
+        saved = {
+            "options": {"options": state.options, **options},
+            "parts": state.draft.parts,
+            "foreign": tuple(map(reference_to, state.foreign)),
+        }
+        return {**{name: value for name, value in vars(self).items() if name != "state"}, "saved": saved}
+
+    def __setstate__(self, state: dict) -> None:
+        state = dict(state)
+        saved = state.pop("saved")
+        vars(self).update(state)
+        self.state = ContextState(**saved["options"])
+        self.state.foreign = tuple(reference.item() for reference in saved["foreign"])
+        self.state.draft = Draft(*saved["parts"], foreign=tuple(map(self.adapted, self.state.foreign))).analysed()
+
+    def __repr__(self) -> str:
+        count = self.num_relations()
+        return f"{type(self).__name__}({self.provenance}, {count} relation{'' if count == 1 else 's'})"
+
+    def _add(self, source: Source) -> None:
+        self.state.draft = self.state.draft.with_sources(source)
+
+    def _register(self, item: object, kind: type, decorator: str) -> None:
+        if not isinstance(item, kind):
+            hint = f"decorate it with `{decorator}`"
+            raise InputError(Diagnostic(f"{item!r} is not what `{decorator}` makes", hint=hint))
+        assert isinstance(item, ForeignItem)
+        self.state.draft = self.state.draft.with_foreign(self.adapted(item))
+        self.state.foreign = (*self.state.foreign, item)
+
+    def _source(self, text: str, kind: str) -> Source:
+        number = 1 + sum(source.name.startswith(f"<{kind} ") for source in self.state.draft.sources)
+        return Source(text, f"<{kind} {number}>")
+
+    def _tag(self, tag: Any, what: str) -> object:
+        if isinstance(tag, np.generic) or (isinstance(tag, np.ndarray) and tag.ndim == 0):
+            tag = tag.item()
+        if tag is None or isinstance(tag, bool):
+            return tag
+        if isinstance(tag, int | float):
+            if not np.isfinite(tag):
+                raise InputError(f"{what} has the tag {tag}; it must be finite")
+            return tag
+        if self.is_array(tag):
+            if math.prod(tag.shape) != 1:
+                hint = "give each fact a scalar: `zip(tags, tuples)` pairs them"
+                raise InputError(Diagnostic(f"{what} has an array of shape {tuple(tag.shape)} for a tag", hint=hint))
+            return tag
+        raise InputError(f"{what} has the tag {tag!r}; it must be a number, a bool, a scalar array or None")
+
+    def _number(self, tag: Any) -> float | bool:
+        return tag.item() if self.is_array(tag) else tag
+
+
+@final
+class Context(AbstractContext):
+    """A program with facts: add to it, `run()` it, read its relations; then add more and run it again.
+
+        context = Context("topkproofs")
+        context.add_relation("edge", (int, int))
+        context.add_facts("edge", [(0.9, (0, 1)), (0.8, (1, 2))])
+        context.add_rule("path(a, c) = edge(a, c) or path(a, b) and edge(b, c)")
+        context.run()
+        list(context.relation("path"))
+
+    A provenance without tags (`unit`, `proofs`) takes tuples for facts and gives tuples; the others take and give pairs
+    `(tag, tuple)`, where None for a tag means certain. Tags may be JAX scalars, traced ones too: then, and under
+    `diff…` provenances, the tags of tuples are JAX scalars, and `jax.grad` goes through. `reasoner` makes a compiled
+    function of the context. What raises leaves the context as it was. `foreign` are functions of Python and the like,
+    as in `Reasoner`.
+    """
+
+    def __init__(
+        self,
+        provenance: str = "unit",
+        k: int = 3,
+        *,
+        train_k: int | None = None,
+        test_k: int | None = None,
+        wmc_with_disjunctions: bool = False,
+        iter_limit: int | None = None,
+        early_discard: bool | None = None,
+        limits: Limits | None = None,
+        foreign: Sequence[ForeignItem] = (),
+    ):
+        options = Options(provenance, k, wmc_with_disjunctions, limits=check_limits(limits))
+        check_options(options)
+        self.state = ContextState(options, train_k, test_k, early_discard)
+        self.set_iter_limit(iter_limit)
+        self.state.foreign = read_foreign(foreign).items
+        self.state.draft = self.state.draft.with_foreign(*self.state.foreign)
+
+    def is_array(self, tag: object) -> bool:
+        # Where JAX is not loaded there is none of its arrays.
+        jax = sys.modules.get("jax")
+        return jax is not None and isinstance(tag, jax.Array)
+
+    def evaluate(self, computation: "Computation", tags: Sequence[Any]) -> Any:
+        import jax.numpy as jnp  # loaded by now: there is a computation
+
+        if not tags:
+            return computation.evaluate(np.zeros(0, np.float32))
+        is_double = any(self.is_array(tag) and tag.dtype == jnp.float64 for tag in tags)
+        dtype = jnp.float64 if is_double else jnp.float32
+        return computation.evaluate(jnp.stack([jnp.asarray(tag, dtype).reshape(()) for tag in tags]))
+
+    def scalars(self, values: Any) -> list[Any]:
+        return list(values)
+
+    def adapted(self, item: ForeignItem) -> ForeignItem:
+        return item
+
+    def tensor(self, value: TensorValue) -> TensorValue:
+        return value
+
+
+def check_options(options: Options) -> None:
+    """Raises what a provenance with these options raises; imports JAX unless it is `unit` or `bool`."""
+    if not isinstance(options.wmc_with_disjunctions, bool):
+        raise InputError(f"`wmc_with_disjunctions` is {options.wmc_with_disjunctions!r}; it must be True or False")
+    if options.provenance not in _DISCRETE:
+        from scallax.provenance import resolve_provenance  # as in `reasoner`
+
+        resolve_provenance(options.provenance, k=options.k)
+
+
+def _column(relation: object, column: object) -> str:
+    """A column as a program declares it."""
+    if isinstance(column, str) and ":" in column:
+        if not _COLUMN.match(column):
+            hint = "write `type` or `name: type`"
+            raise InputError(Diagnostic(f"relation `{relation}`: {column!r} is no column", hint=hint))
+        return column
+    return read_type(str(relation), column)

@@ -1,0 +1,125 @@
+"""The reasoner of a program that was built step by step."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scallax import ir
+from scallax.answers import Options, file_facts
+from scallax.arguments import read_outputs
+from scallax.draft import Draft, FactBatch
+from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.mappings import Entries, InputMapping, Tuples
+from scallax.reasoner import Reasoner
+from scallax.specification import Specification, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What a reasoner has beside the options of its provenance."""
+
+    train_k: int | None = None
+    test_k: int | None = None
+    early_discard: bool | None = None
+
+
+def draft_reasoner(
+    draft: Draft,
+    options: Options,
+    call_options: CallOptions,
+    is_array: Callable[[object], bool],
+    output_relation: str | None,
+    output_mapping: object,
+    output_mappings: Mapping[str, object] | None,
+) -> Reasoner:
+    """The reasoner of a draft; see `AbstractContext.reasoner`."""
+    outputs, keyed = read_outputs(output_relation, output_mapping, output_mappings)
+    mappings = dict(draft.mappings)
+    texts = [source.text for source in draft.sources]
+    facts: dict[str, list[tuple[Tag, tuple]]] = {}
+    for given in file_facts(draft.program):
+        assert given.tags is not None
+        facts.setdefault(given.relation, []).extend(zip(given.tags, given.tuples, strict=True))
+    for relation in dict.fromkeys(batch.relation for batch in draft.batches):
+        batches = [batch for batch in draft.batches if batch.relation == relation]
+        inputs = [batch for batch in batches if any(map(is_array, batch.tags))]
+        if inputs and relation in mappings:
+            message = f"facts of `{relation}` have arrays for tags, and the relation has an input mapping"
+            raise InputError(Diagnostic(message, hint="give it one of the two"))
+        if inputs:
+            mappings[relation] = _mapping(relation, inputs)
+        for batch in batches:
+            if batch not in inputs:
+                texts.append(_exclusive_text(draft.relation(relation), batch))
+                facts.setdefault(relation, []).extend(_independent(batch))
+    specification = Specification(
+        program="\n".join(filter(None, texts)),
+        file=None,
+        relations=(),
+        rules=(),
+        facts=tuple((relation, tuple(given)) for relation, given in sorted(facts.items()) if given),
+        provenance=options.provenance,
+        k=options.k,
+        train_k=call_options.train_k,
+        test_k=call_options.test_k,
+        wmc_with_disjunctions=options.wmc_with_disjunctions,
+        non_probabilistic=tuple(sorted(draft.untagged)),
+        trainable=(),
+        input_mappings=tuple(sorted(mappings.items(), key=lambda item: item[0])),
+        outputs=outputs,
+        keyed=keyed,
+        iter_limit=options.iter_limit,
+        early_discard=call_options.early_discard,
+        imports=tuple((source.name, source.text) for source in draft.imports),
+    )
+    return Reasoner.from_specification(specification, draft.foreign, limits=options.limits)
+
+
+def _mapping(relation: str, batches: Iterable[FactBatch]) -> InputMapping:
+    """The mapping of facts that are inputs: as many entries, independent or all exclusive."""
+    tuples: Tuples = tuple(values for batch in batches for values in batch.tuples)
+    numbered = [
+        np.full(len(batch.tags), -1) if batch.groups is None else np.where(batch.groups < 0, -1, number)
+        for number, batch in enumerate(batches)
+    ]
+    groups = np.unique(np.concatenate(numbered))
+    sets = {int(group) for batch in batches if batch.groups is not None for group in batch.groups}
+    if len(groups) > 1 or len(sets) > 1:
+        message = f"of the facts of `{relation}` with arrays for tags, some exclude each other and some do not"
+        hint = "set an input mapping with `disjunctive_dim` instead of adding these facts"
+        raise UnsupportedError(Diagnostic(message, hint=hint))
+    return InputMapping(Entries((len(tuples),), tuples), disjunctive=bool(groups[0] >= 0))
+
+
+def _independent(batch: FactBatch) -> list[tuple[Tag, tuple]]:
+    groups = [-1] * len(batch.tags) if batch.groups is None else batch.groups
+    return [
+        (tag, values)  # pyright: ignore[reportReturnType]  # a batch without arrays has numbers for tags
+        for tag, values, group in zip(batch.tags, batch.tuples, groups, strict=True)
+        if group < 0
+    ]
+
+
+def _exclusive_text(relation: ir.Relation, batch: FactBatch) -> str:
+    """The sets of exclusive facts of a batch, as items of a program."""
+    if batch.groups is None:
+        return ""
+    sets: dict[int, list[str]] = {}
+    for tag, values, group in zip(batch.tags, batch.tuples, batch.groups.tolist(), strict=True):
+        if group >= 0:
+            shown = ", ".join(map(ir.print_value, values, relation.columns))
+            shown = shown if len(values) == 1 else f"({shown})"
+            sets.setdefault(group, []).append(f"{_print_tag(tag)}{shown}")
+    return "\n".join(f"rel {relation.name} = {{{'; '.join(members)}}}" for members in sets.values())
+
+
+def _print_tag(tag: object) -> str:
+    match tag:
+        case None:
+            return ""
+        case bool():
+            return "true::" if tag else "false::"
+        case _:
+            # Programs write exponents only behind a fraction.
+            return f"{np.format_float_positional(float(tag), trim='0')}::"  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,209 @@
+"""Aggregates that take in tuples one by one: the states that each group can reach, and the nodes that say it does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from scallax import ir
+from scallax.errors import Diagnostic, GroundingError
+from scallax.foreign import ForeignAggregate
+from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
+from scallax.grounding.derivations import ONE
+from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.symbols import Symbols, as_objects, encode, native_dtype
+from scallax.kernels.rows import RowTable, group
+from scallax.values import ValueType
+
+# A group whose result can take more values than this is refused.
+_MOST_VALUES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
+
+    `positions` are counted from 0 in each group. `ranks` number the values of each column in their order.
+    """
+
+    groups: np.ndarray
+    positions: np.ndarray
+    arguments: list[np.ndarray]
+    values: list[np.ndarray]
+    ranks: list[np.ndarray]
+    value_ranks: list[np.ndarray]
+    operands: np.ndarray
+    num_groups: int
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, rows: np.ndarray) -> "Elements":
+        groups = self.groups[rows]
+        return Elements(
+            groups,
+            positions_in_groups(groups, self.num_groups),
+            [column[rows] for column in self.arguments],
+            [column[rows] for column in self.values],
+            [column[rows] for column in self.ranks],
+            [column[rows] for column in self.value_ranks],
+            self.operands[rows],
+            self.num_groups,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Groups, columns of result codes, and the operands that are conjoined for each row."""
+
+    groups: np.ndarray
+    columns: list[np.ndarray]
+    factors: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reducer:
+    """One aggregate at work."""
+
+    reduce: ir.Reduce
+    symbols: Symbols
+    builder: DerivationBuilder
+    rule: int
+    uses_tags: bool
+    calls: ForeignCalls
+
+    @property
+    def foreign(self) -> ForeignAggregate | None:
+        """The foreign aggregate; None for a built-in one."""
+        return self.calls.library.aggregates.get(self.reduce.op)
+
+
+def positions_in_groups(groups: np.ndarray, num_groups: int) -> np.ndarray:
+    """The place of each row in its group; the rows are sorted by group."""
+    counts = np.bincount(groups, minlength=num_groups)
+    return np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A value that grows tuple by tuple; `state` are columns of native values of the given types.
+
+    `start` are those of no tuple. `bulk` adds, to the states of all groups, tuples with the groups they are of; `add`
+    one tuple to each state. `finish` gives results, and where there are any.
+    """
+
+    types: tuple[ValueType, ...]
+    start: tuple[object, ...]
+    bulk: Callable[[list[np.ndarray], np.ndarray, np.ndarray], list[np.ndarray]]
+    add: Callable[[list[np.ndarray], np.ndarray], list[np.ndarray]]
+    finish: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    groups: np.ndarray
+    columns: list[np.ndarray]
+    operands: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "States":
+        return States(self.groups[rows], [column[rows] for column in self.columns], self.operands[rows])
+
+
+def reach(reducer: Reducer, fold: Fold, elements: Elements, native: np.ndarray, *, is_ordered: bool) -> States:
+    """The states of all groups once all their tuples are added, `native` being what is added of each."""
+    first = elements.operands == ONE
+    if is_ordered:
+        first = ~np.isin(elements.groups, elements.groups[~first])
+    state = [repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
+    state = fold.bulk(state, native[first], elements.groups[first])
+    states = States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
+    groups, operands, native = elements.groups[~first], elements.operands[~first], native[~first]
+    positions = positions_in_groups(groups, elements.num_groups)
+    # Tuples in turn, those of one turn side by side.
+    starts, order = group(positions, int(positions.max(initial=-1)) + 1)
+    for first, end in pairwise(starts.tolist()):
+        rows = order[first:end]
+        chosen = np.full(elements.num_groups, -1)
+        chosen[groups[rows]] = rows
+        states = _add_in_turn(reducer, fold, states, chosen[states.groups], native, operands)
+    return states
+
+
+def _add_in_turn(
+    reducer: Reducer,
+    fold: Fold,
+    states: States,
+    tuples: np.ndarray,
+    native: np.ndarray,
+    operands: np.ndarray,
+) -> States:
+    """The states after one more tuple of each group: `tuples` int64 `[states]`, -1 for none."""
+    builder = reducer.builder
+    taken = np.flatnonzero(tuples >= 0)
+    rows = tuples[taken]
+    grown = fold.add([column[taken] for column in states.columns], native[rows])
+    uncertain = operands[rows] != ONE
+    if not np.any(uncertain):
+        columns = [column.copy() for column in states.columns]
+        for column, values in zip(columns, grown, strict=True):
+            column[taken] = values
+        return States(states.groups, columns, states.operands)
+    # With the tuple, without it, and where the group has no more tuples.
+    left_out = taken[uncertain]
+    kept = np.flatnonzero(tuples < 0)
+    sources = np.concatenate([taken, left_out, kept])
+    groups = states.groups[sources]
+    columns = [
+        np.concatenate([values, column[left_out], column[kept]])
+        for column, values in zip(states.columns, grown, strict=True)
+    ]
+    codes = [encode(column, type, reducer.symbols) for column, type in zip(columns, fold.types, strict=True)]
+    table = RowTable(1 + len(codes))
+    ids = table.insert([groups, *codes], len(groups))
+    first = np.empty(table.size, np.int64)
+    first[ids[::-1]] = np.arange(len(ids))[::-1]
+    check_size(reducer, groups[first])
+    merged = States(groups[first], [column[first] for column in columns], np.empty(table.size, np.int64))
+    # Certain steps and finished groups keep their operands: nothing else leads to their states.
+    same = np.concatenate([~uncertain, np.zeros(len(left_out), np.bool_), np.ones(len(kept), np.bool_)])
+    lone = np.bincount(ids, minlength=table.size) == 1
+    plain = same & lone[ids]
+    merged.operands[ids[plain]] = states.operands[sources[plain]]
+    opened = np.ones(table.size, np.bool_)
+    opened[ids[plain]] = False
+    merged.operands[opened] = builder.add_nodes(int(np.count_nonzero(opened)))
+    with_tuple = np.flatnonzero(~plain[: len(taken)])
+    without = np.arange(len(taken), len(taken) + len(left_out))
+    others = np.flatnonzero(~plain[len(taken) + len(left_out) :]) + len(taken) + len(left_out)
+    tuple_operands = operands[rows]
+    for places, factor in (
+        (with_tuple, Factor(tuple_operands[with_tuple])),
+        (without, Factor(tuple_operands[uncertain], negated=True)),
+        (others, Factor(np.full(len(others), ONE))),
+    ):
+        if len(places):
+            pair = conjoin(builder, [Factor(states.operands[sources[places]]), factor], len(places), reducer.rule)
+            builder.add(merged.operands[ids[places]], pair, np.zeros(len(places), np.bool_), reducer.rule)
+    return merged
+
+
+def check_size(reducer: Reducer, groups: np.ndarray) -> None:
+    """Raises GroundingError if a group has too many values, `groups` being those of all values."""
+    largest = int(np.bincount(groups).max(initial=0))
+    if largest > _MOST_VALUES:
+        reduce = reducer.reduce
+        raise GroundingError(
+            Diagnostic(
+                f"`{reduce.op}` can take more than {_MOST_VALUES:,} values in one group",
+                reduce.span,
+                f"group it by more variables, aggregate fewer uncertain tuples, or take all with `{reduce.op}!`",
+            )
+        )
+
+
+def repeated(value: object, type: ValueType, count: int) -> np.ndarray:
+    """One native value, many times."""
+    if native_dtype(type) == np.dtype(object):
+        return as_objects([value] * count)
+    return np.full(count, value, native_dtype(type))

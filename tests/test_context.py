@@ -1,0 +1,577 @@
+"""A context: built step by step, run, changed, run again; under every provenance, as functions, and with bad input."""
+
+import importlib.util
+import itertools
+import math
+import pickle
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scallax import Context, CsvFile, InputError, Reasoner, ScallaxError, Table
+from scallax.provenance import provenance_names
+from tests.compilations import counted_compilations
+
+EDGES = [(0, 1), (1, 2), (0, 2), (2, 3)]
+PATH = "path(a, c) = edge(a, c) or path(a, b) and edge(b, c)"
+
+
+def reachable(provenance: str = "unit", tags=None, **options) -> Context:
+    context = Context(provenance, **options)
+    context.add_relation("edge", (int, int))
+    context.add_facts("edge", EDGES if tags is None else list(zip(tags, EDGES, strict=True)))
+    context.add_rule(PATH)
+    return context
+
+
+def closure(edges) -> list[tuple[int, int]]:
+    pairs = set(edges)
+    while True:
+        more = pairs | {(a, d) for a, b in pairs for c, d in pairs if b == c}
+        if more == pairs:
+            return sorted(pairs)
+        pairs = more
+
+
+def probability_of(tags, holds) -> float:
+    """The sum over all worlds in which `holds` of the edges that exist in them."""
+    total = 0.0
+    for world in itertools.product([True, False], repeat=len(EDGES)):
+        if holds(closure(edge for edge, exists in zip(EDGES, world, strict=True) if exists)):
+            total += math.prod(p if exists else 1 - p for p, exists in zip(tags, world, strict=True))
+    return total
+
+
+def test_relations_are_computed_by_run():
+    context = reachable()
+    context.run()
+    assert list(context.relation("path")) == closure(EDGES)
+    assert list(context.relation("edge")) == sorted(EDGES)
+
+
+def test_new_facts_and_rules_count_from_the_next_run():
+    context = reachable()
+    context.run()
+    before = context.relation("edge")
+    context.add_facts("edge", [(3, 4)])
+    assert list(context.relation("path")) == closure(EDGES)
+    context.add_rule("end(b) = path(0, b)")
+    context.run()
+    assert list(context.relation("path")) == closure([*EDGES, (3, 4)])
+    assert list(context.relation("end")) == [(1,), (2,), (3,), (4,)]
+    assert len(before) == 4
+
+
+def test_what_nothing_new_reaches_is_not_computed_again():
+    context = reachable()
+    context.add_relation("other", int)
+    context.run()
+    path, other = context.relation("path"), context.relation("other")
+    context.add_facts("other", [1])
+    context.run()
+    assert context.relation("path") is path
+    assert context.relation("other") is not other
+    context.set_iter_limit(0)
+    context.run()
+    assert list(context.relation("path")) == sorted(EDGES)
+
+
+def test_facts_of_the_program_can_be_extended_after_a_run():
+    context = Context()
+    context.add_program("rel edge = {(0, 1)}\nrel path(a, c) = edge(a, c) or path(a, b) and edge(b, c)")
+    context.run()
+    context.add_facts("edge", [(1, 2)])
+    context.run()
+    assert list(context.relation("path")) == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_a_context_without_probabilities_does_not_load_jax():
+    code = (
+        "import sys, scallax\n"
+        "context = scallax.Context()\n"
+        "context.add_relation('a', int)\ncontext.add_facts('a', [1])\ncontext.run()\n"
+        "assert list(context.relation('a')) == [(1,)]\nassert 'jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("provenance", ["topkproofs", "difftopkproofs"])
+def test_tags_are_probabilities_of_possible_worlds(provenance):
+    tags = [0.5, 0.4, 0.3, 0.9]
+    context = reachable(provenance, tags)
+    context.run()
+    for tag, (a, b) in context.relation("path"):
+        expected = probability_of(tags, lambda pairs, pair=(a, b): pair in pairs)
+        assert float(tag) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_tag_of_a_rule_counts_once():
+    context = Context("topkproofs")
+    context.add_relation("p", int)
+    context.add_facts("p", [(None, 1), (None, 2)])
+    context.add_rule("q(x) = p(x)", tag=0.5)
+    context.add_rule("both() = q(1) and q(2)")
+    context.run()
+    assert list(context.relation("both")) == [(0.5, ())]
+    assert context.relations() == ["both", "p", "q"]
+
+
+# Every provenance is a compilation of its own; those that are not tried at once are tried at night.
+QUICK = ("unit", "bool", "minmaxprob", "topkproofs")
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.nightly) for name in provenance_names()],
+)
+def test_rules_take_tags_under_every_provenance(provenance):
+    context = Context(provenance)
+    context.add_relation("p", int)
+    context.add_facts("p", [1] if not context.requires_tag() else [(None, 1)])
+    context.add_rule("q(x) = p(x) or r(x)", tag=(0.25, None))
+    context.add_relation("r", int)
+    context.run()
+    (found,) = context.relation("q")
+    if not context.is_probabilistic():
+        assert found in ((1,), (True, (1,)))
+    else:
+        assert float(found[0]) == 0.25
+
+
+@pytest.mark.parametrize("source", provenance_names())
+def test_clones_take_other_provenances(source):
+    context = reachable(source, [None] * 4) if Context(source).requires_tag() else reachable(source)
+    for target in ("unit", "bool"):
+        clone = context.clone(provenance=target)
+        clone.add_facts("edge", [(3, 4)] if target == "unit" else [(True, (3, 4))])
+        clone.run()
+        assert clone.relation("path").tuples == closure([*EDGES, (3, 4)])
+    back = clone.clone(provenance=source)
+    assert (back.provenance, back.relations()) == (source, ["edge", "path"])
+
+
+@pytest.mark.parametrize("target", ["minmaxprob", "topkproofs"])
+def test_clones_keep_tags_and_facts_without_tags_are_certain(target):
+    context = reachable()
+    clone = context.clone(provenance=target)
+    clone.add_facts("edge", [(0.5, (3, 4))])
+    clone.run()
+    found = {values: tag for tag, values in clone.relation("path")}
+    assert found == {pair: 0.5 if pair[1] == 4 else 1.0 for pair in closure([*EDGES, (3, 4)])}
+    context.run()
+    assert list(context.relation("path")) == closure(EDGES)
+
+
+def test_disjunctions_exclude_each_other():
+    context = Context("topkproofs", wmc_with_disjunctions=True)
+    context.add_relation("digit", int)
+    context.add_facts("digit", [(0.3, 0), (0.7, 1)], disjunctions=[[0, 1]])
+    context.add_rule("both() = digit(0) and digit(1)")
+    context.add_rule("any() = digit(_)")
+    context.run()
+    assert [tag for tag, _ in context.relation("both")] == [0.0]
+    assert context.relation("any")[0][0] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_jax_scalars_have_gradients():
+    def probability(tags):
+        context = reachable("difftopkproofs", tags)
+        context.run()
+        return {values: tag for tag, values in context.relation("path")}[0, 3]
+
+    tags = jnp.array([0.5, 0.4, 0.3, 0.9])
+    gradient = jax.grad(probability)(tags)
+    for i in range(4):
+        # A probability is linear in each tag.
+        on, off = (probability_of(tags.at[i].set(value).tolist(), lambda pairs: (0, 3) in pairs) for value in (1, 0))
+        assert gradient[i] == pytest.approx(on - off, rel=1e-5)
+
+
+def test_runs_of_equal_sizes_share_a_compilation():
+    reachable("difftopkproofs", [0.5, 0.4, 0.3, 0.9]).run()
+    with counted_compilations() as compiled:
+        reachable("difftopkproofs", [0.1, 0.2, 0.3, 0.4]).run()
+    assert compiled == []
+
+
+def test_a_reasoner_takes_the_tags_of_facts_that_are_arrays():
+    context = reachable("difftopkproofs", jnp.array([0.5, 0.4, 0.3, 0.9]))
+    context.add_relation("start", int)
+    context.add_facts("start", [(0.5, 0)])
+    context.add_rule("end(b) = start(a) and path(a, b)", tag=0.5)
+    context.run()
+    reasoner = context.reasoner("end")
+    assert isinstance(reasoner, Reasoner)
+    tuples, values = reasoner(edge=jnp.array([[0.5, 0.4, 0.3, 0.9], [0.0, 0.0, 0.0, 0.0]]))
+    assert tuples == context.relation("end").tuples
+    np.testing.assert_array_equal(values[0], np.array(context.relation("end").tags))
+    np.testing.assert_array_equal(values[1], np.zeros(3))
+
+
+def test_a_reasoner_keeps_sets_of_exclusive_facts():
+    context = Context("topkproofs", wmc_with_disjunctions=True)
+    context.add_relation("digit", (int, str))
+    context.add_facts("digit", [(1e-5, (0, 'a"')), (0.7, (1, "b")), (0.5, (2, "c"))], disjunctions=[[0, 1]])
+    context.add_rule("any() = digit(_, _)")
+    context.run()
+    assert context.reasoner("any", ())() == pytest.approx(context.relation("any")[0][0])
+
+
+def test_input_mappings_are_those_of_the_reasoner():
+    context = Context("difftopkproofs")
+    context.add_relation("digit", int, input_mapping=range(3), retain_topk=2)
+    context.add_rule("even(x) = digit(x) and x % 2 == 0")
+    np.testing.assert_array_equal(
+        context.reasoner("even", [0, 2])(digit=np.array([[0.5, 0.1, 0.3]], np.float32)),
+        np.array([[0.5, 0.3]], np.float32),
+    )
+
+
+def test_tuples_are_explained_by_their_proofs():
+    context = reachable("difftopkproofs", jnp.array([0.5, 0.5, 0.2, 0.5]))
+    context.set_input_mapping("edge", EDGES)
+    explanation = context.explain("path", (0, 2), k=1)
+    assert explanation.value == pytest.approx(1 - (1 - 0.25) * (1 - 0.2))
+    (proof,) = explanation.proofs
+    assert (proof.weight, [fact.values for fact in proof.facts]) == (0.25, [(0, 1), (1, 2)])
+
+
+@pytest.mark.parametrize("types", [(int, float), ("i32", "f32"), ["a: i32", "b: f32"]])
+def test_columns_are_declared_in_several_ways(types):
+    context = Context()
+    context.add_relation("r", types)
+    context.add_facts("r", [(1, 0.5)])
+    context.run()
+    assert list(context.relation("r")) == [(1, 0.5)]
+    assert context.relation_field_names("r") == (["a", "b"] if types[0] == "a: i32" else [None, None])
+
+
+def test_collections_are_sequences_with_tables():
+    context = Context("minmaxprob")
+    context.add_relation("r", ("name: String", "size: i32"))
+    context.add_facts("r", [(0.25, ("b<", 2)), (0.5, ("a", 1))])
+    context.run()
+    found = context.relation("r")
+    assert (len(found), found[0], found[-1], found[:1]) == (
+        2,
+        (0.5, ("a", 1)),
+        (0.25, ("b<", 2)),
+        [(0.5, ("a", 1))],
+    )
+    assert str(found).splitlines() == [
+        "r: 2 tuples",
+        "tag   name  size",
+        "────  ────  ────",
+        "0.5   a     1",
+        "0.25  b<    2",
+    ]
+    assert "<td>b&lt;</td>" in found._repr_html_()
+    assert (found.tags, found.tuples, found.field_names) == ([0.5, 0.25], [("a", 1), ("b<", 2)], ("name", "size"))
+
+
+def test_long_collections_are_cut_in_tables():
+    context = Context()
+    context.add_relation("r", int)
+    context.add_facts("r", range(100))
+    context.run()
+    assert str(context.relation("r")).endswith("59\nand 40 more")
+    assert "and 40 more" in context.relation("r")._repr_html_()
+
+
+@pytest.mark.parametrize(("package", "export"), [("pandas", "to_pandas"), ("pyarrow", "to_arrow")])
+def test_collections_are_exported_where_the_package_is_there(package, export):
+    context = Context("minmaxprob")
+    context.add_relation("r", ("name: String", "size: i32"))
+    context.add_facts("r", [(0.5, ("a", 1))])
+    context.run()
+    if importlib.util.find_spec(package) is None:
+        with pytest.raises(InputError, match=f"this needs the package `{package}`"):
+            getattr(context.relation("r"), export)()
+        return
+    found = getattr(context.relation("r"), export)()
+    columns = found.to_dict("list") if package == "pandas" else found.to_pydict()
+    assert columns == {"tag": [0.5], "name": ["a"], "size": [1]}
+
+
+def test_a_pickled_context_runs_again(tmp_path: Path):
+    (tmp_path / "lib.scl").write_text("rel far(x) = path(0, x), x > 1")
+    context = reachable("minmaxprob", [0.5, 0.25, 0.5, None])
+    context.import_file(tmp_path / "lib.scl")
+    context.set_iter_limit(5)
+    context.set_non_probabilistic("edge")
+    context.run()
+    (tmp_path / "lib.scl").unlink()
+    restored = pickle.loads(pickle.dumps(context))
+    assert not restored.relation_is_computed("path")
+    restored.add_facts("edge", [(7, 8)])
+    restored.run()
+    assert [t for t in restored.relation("far") if t[1] != (8,)] == list(context.relation("far"))
+
+
+def test_what_a_context_tells_of_itself():
+    context = reachable("minmaxprob", [0.5] * 4)
+    context.add_program("@hidden rel inner(x) = edge(x, _)\nrel n(m) = m := count(x: inner(x))")
+    assert context.add_item("query path(0, x)") == ["path(0, x)"]
+    context.run()
+    assert context.relations() == ["edge", "n", "path"]
+    assert context.num_relations() == 3
+    assert context.num_relations(include_hidden=True) > 3
+    assert [t for _, t in context.relation("path(0, x)")] == [(0, 1), (0, 2), (0, 3)]
+    assert (context.has_relation("edge"), context.has_relation("no")) == (True, False)
+    assert (context.requires_tag(), context.is_probabilistic(), context.supports_disjunctions()) == (True, True, False)
+    assert context.get_front_ir().splitlines()[0] == "type edge(i32, i32)"
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def loaded(source, types=("from: i32", "to: String"), provenance="minmaxprob", **options) -> list:
+    context = Context(provenance)
+    context.add_relation("r", types)
+    context.load("r", source, **options)
+    context.run()
+    return list(context.relation("r"))
+
+
+ROWS = [(0.5, (1, "a")), (1.0, (2, "b"))]
+CSV = "p,to,from\n0.5,a,1\n,b,2\n".replace("\n,", "\n1.0,")
+
+
+def test_facts_are_loaded_by_the_names_of_columns(tmp_path: Path):
+    (tmp_path / "r.csv").write_text(CSV)
+    (tmp_path / "r.tsv").write_text(CSV.replace(",", "\t"))
+    (tmp_path / "r.jsonl").write_text('{"from": 1, "to": "a", "p": 0.5}\n\n{"to": "b", "p": null, "from": 2}\n')
+    for name in ("r.csv", "r.tsv", "r.jsonl"):
+        assert loaded(tmp_path / name, tag="p") == ROWS
+    assert loaded(tmp_path / "r.csv", (int, str), "unit", columns=["from", "to"]) == [(1, "a"), (2, "b")]
+
+
+def test_facts_are_loaded_from_databases(tmp_path: Path):
+    path = tmp_path / "facts.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute('CREATE TABLE r ("from" INTEGER, "to" TEXT, p REAL)')
+        connection.executemany("INSERT INTO r VALUES (?, ?, ?)", [(1, "a", 0.5), (2, "b", None)])
+        connection.execute('CREATE TABLE "odd name" (flag INTEGER, moment TEXT)')
+        connection.execute("INSERT INTO \"odd name\" VALUES (1, '2020-01-01')")
+        connection.commit()
+        assert loaded(connection, tag="p") == ROWS
+        flags = loaded(connection, ("bool", "DateTime"), "unit", table="odd name")
+        assert flags == [(True, "2020-01-01 00:00:00 UTC")]
+    assert loaded(path, tag="p") == ROWS
+    assert loaded(f"sqlite:///{path}", tag="p") == ROWS
+
+
+def test_parquet_needs_its_package_or_is_read(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"p": [0.5, 1.0], "from": [1, 2], "to": ["a", "b"]})
+    parquet.write_table(table, tmp_path / "r.parquet")
+    assert loaded(tmp_path / "r.parquet", tag="p") == ROWS
+
+
+def test_urls_of_databases_need_their_package_or_are_read(tmp_path: Path):
+    pytest.importorskip("sqlalchemy")
+    with closing(sqlite3.connect(tmp_path / "facts.db")) as connection:
+        connection.execute('CREATE TABLE r ("from" INTEGER, "to" TEXT)')
+        connection.execute("INSERT INTO r VALUES (1, 'a')")
+        connection.commit()
+    assert loaded(f"sqlite+pysqlite:///{tmp_path}/facts.db", provenance="unit") == [(1, "a")]
+
+
+def test_tables_are_facts_of_reasoners(tmp_path: Path):
+    (tmp_path / "edges.csv").write_text("a,b,p\n0,1,0.5\n1,2,0.25\n")
+    reasoner = Reasoner(
+        f"type edge(i32, i32)\nrel {PATH}\nquery path",
+        facts={"edge": Table(tmp_path / "edges.csv", columns=["a", "b"], tag="p")},
+    )
+    tuples, values = reasoner()
+    assert tuples == [(0, 1), (0, 2), (1, 2)]
+    np.testing.assert_allclose(values, np.array([[0.5, 0.125, 0.25]]), rtol=1e-6)
+
+
+def test_csv_files_by_position(tmp_path: Path):
+    (tmp_path / "r.csv").write_text("0.5;1;a\n1.0;2;b\n")
+    context = Context("minmaxprob")
+    context.add_relation("r", (int, str), load_csv=CsvFile(tmp_path / "r.csv", ";", has_probability=True))
+    context.run()
+    assert list(context.relation("r")) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("from,to\nx,a\n1,b\ny,c\n", {}, r"r.csv`, line 2, column `from`: 'x' is no value of `i32`(.|\n)*line 4"),
+        ("from,to\n1\n", {}, "line 2: the row has 1 columns, the header has 2"),
+        ("from,to\n1,a\n", {"tag": "p"}, r"has no column `p`\nhint: its columns are: `from`, `to`"),
+        ("from,to\n1,a\n", {"columns": ["from"]}, "gives 1 columns .`from`., but `r` has 2"),
+        ("from,to,p\n1,a,often\n", {"tag": "p"}, "line 2, column `p`: 'often' is no tag"),
+        ("", {}, "has no header"),
+        ("from,to\n" + "x,a\n" * 15, {}, "and 5 more problems"),
+    ],
+)
+def test_wrong_tables_are_one_error(tmp_path: Path, text, options, message):
+    (tmp_path / "r.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        loaded(tmp_path / "r.csv", **options)
+
+
+def test_what_is_no_table_is_one_error(tmp_path: Path):
+    (tmp_path / "r.jsonl").write_text('{"from": 1}\nno\n[]\n')
+    (tmp_path / "bad.db").write_text("this is no database at all, but it is long enough to be taken for one" * 20)
+    with closing(sqlite3.connect(tmp_path / "facts.db")) as connection:
+        connection.execute('CREATE TABLE r ("from" INTEGER, "to" TEXT)')
+        connection.execute("INSERT INTO r VALUES (1, NULL)")
+        connection.commit()
+    for source, options, message in [
+        ("none.csv", {}, "the file `none.csv` cannot be read: No such file"),
+        ("none.db", {}, "there is no database file `none.db`"),
+        (tmp_path / "bad.db", {}, "the table `r` cannot be read from the database .*: file is not a database"),
+        (tmp_path / "facts.db", {"table": "s"}, "the table `s` cannot be read from .*: no such table: s"),
+        (tmp_path / "facts.db", {}, "row 1, column `to`: there is no value"),
+        (tmp_path / "r.jsonl", {}, "line 2: it is no JSON"),
+        ("facts.xls", {}, "the kind of the file is told by its ending"),
+        (5, {}, "facts cannot be read from a int"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            loaded(source, **options)
+
+
+# Bad input ------------------------------------------------------------------------------------------------------------
+
+BAD = [
+    (lambda c: c.add_program("rel b(x) = "), "the item ends too early"),
+    (lambda c: c.add_program(7), "it must be a text"),
+    (lambda c: c.add_program("rel b(x) = edge(x, y, z)"), "edge"),
+    (lambda c: c.add_rule("b(x) = edge(x, _), not b(x)"), "depends on its own negation"),
+    (lambda c: c.add_rule("b(1)"), "is not one rule"),
+    (lambda c: c.add_rule("b(x) = edge(x, _)", tag="often"), "the tag 'often'"),
+    (lambda c: c.add_rule("b = count(x: edge(x, _))", tag=0.5), "takes no tag"),
+    (lambda c: c.add_rule("b(x) = edge(x, _)", demand="bbb"), "letters"),
+    (lambda c: c.add_facts("edg", [(0.5, (0, 1))]), "did you mean `edge`"),
+    (lambda c: c.add_facts("edge", [(0, 1, 2)]), "has no tag"),
+    (lambda c: c.add_facts("edge", [(0.5, (0, "x"))]), '"x" is no i32'),
+    (lambda c: c.add_facts("edge", [(0.5, (0, 1)), (0.5, (1,))]), "has 1 values, but the relation has 2"),
+    (lambda c: c.add_facts("edge", [("x", (0, 1))]), "the tag 'x'"),
+    (lambda c: c.add_facts("edge", [(float("nan"), (0, 1))]), "must be finite"),
+    (lambda c: c.add_facts("edge", [(jnp.ones(2), (0, 1))]), "an array of shape"),
+    (lambda c: c.add_facts("edge", [(0.5, (0, 1))], disjunctions=[[1]]), "the positions of the facts are 0 to 0"),
+    (lambda c: c.add_facts("edge", [(0.5, (0, 1))], disjunctions=[[0], [0]]), "is in two lists"),
+    (lambda c: c.add_facts("edge", 5), "give a list of facts"),
+    (lambda c: c.add_relation("edge", int), "declared twice"),
+    (lambda c: c.add_relation("fresh", complex), "is no column type"),
+    (lambda c: c.add_relation("fresh", "no such type!"), "is no column type"),
+    (lambda c: c.add_relation("fresh thing", int), "is no name"),
+    (lambda c: c.add_relation("fresh", int, input_mapping=["x"]), "does not fit"),
+    (lambda c: c.add_relation("fresh", int, load_csv="none.csv"), "cannot be read"),
+    (lambda c: c.add_relation("fresh", int, retain_topk=3), "has no input mapping"),
+    (lambda c: c.set_input_mapping("edge", [1, 2]), "has 1 values, but the relation has 2"),
+    (lambda c: c.set_non_probabilistic(["edge", "no"]), "there is no relation `no`"),
+    (lambda c: c.set_non_probabilistic(5), "is no name of a relation"),
+    (lambda c: c.add_facts("edge", [(0.5, (0, 1))], disjunctions=5), "a list of lists of positions"),
+    (lambda c: c.import_file("none.scl"), "cannot be read"),
+    (lambda c: c.import_file(5), "it must be a path"),
+    (lambda c: c.add_program('import "none.scl"'), "cannot be read"),
+    (lambda c: c.clone(provenance="topkproof"), "did you mean `topkproofs`"),
+    (lambda c: c.clone(k=0), "it counts proofs"),
+    (lambda c: c.set_iter_limit(-1), "at least 0"),
+    (lambda c: c.relation("no"), "there is no relation `no`"),
+    (lambda c: c.reasoner("no"), "no relation `no`"),
+    (lambda c: c.reasoner(), "no output is named"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_bad_input_is_one_error_and_changes_nothing(change, message):
+    context = reachable("topkproofs", [0.5] * 4)
+    before = pickle.dumps(context)
+    with pytest.raises(ScallaxError, match=message):
+        change(context)
+    assert pickle.dumps(context) == before
+
+
+def test_a_context_is_made_of_known_options():
+    for options, message in [
+        ({"provenance": "topkproof"}, "did you mean `topkproofs`"),
+        ({"provenance": "topkproofs", "k": 0}, "it counts proofs"),
+        ({"wmc_with_disjunctions": 1}, "must be True or False"),
+        ({"iter_limit": "x"}, "at least 0"),
+        ({"limits": 5}, "`limits` is 5"),
+        ({"foreign": 5}, "must be a list of foreign functions"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Context(**options)
+
+
+def test_relations_without_tags_refuse_them():
+    context = reachable()
+    with pytest.raises(InputError, match="under `unit` facts have no tags"):
+        context.add_facts("edge", [(0.5, (0, 1))])
+    context = reachable("topkproofs", [0.5] * 4)
+    context.set_non_probabilistic("edge")
+    context.add_facts("edge", [(7, 8)])
+    with pytest.raises(InputError, match="`edge` is non-probabilistic"):
+        context.add_facts("edge", [(0.5, (0, 1))])
+
+
+def test_a_run_that_fails_keeps_the_results_before():
+    context = Context()
+    context.add_program("rel n(1)\nrel q(x / y) = n(x), m(y)\ntype m(i32)")
+    context.run()
+    context.add_facts("m", [0])
+    with pytest.raises(ScallaxError, match="division by zero"):
+        context.run()
+    assert list(context.relation("q")) == []
+
+
+def test_relations_are_read_after_a_run():
+    with pytest.raises(InputError, match=r"not computed yet\nhint: call `run\(\)` first"):
+        reachable().relation("path")
+
+
+def test_bool_keeps_what_is_not_false():
+    context = Context("bool")
+    context.add_relation("p", int)
+    context.add_facts("p", [(False, 0), (True, 1), (0.0, 2), (None, 3)], disjunctions=[[0, 1, 2]])
+    context.run()
+    assert list(context.relation("p")) == [(True, (1,)), (True, (2,)), (True, (3,))]
+
+
+def test_tags_outside_of_probabilities_are_warned_of_once():
+    context = Context("minmaxprob")
+    context.add_relation("p", int)
+    context.add_facts("p", [(1.5, 0)])
+    with pytest.warns(UserWarning, match=r"facts of `p`: the tag 1.5 of \(0\) is outside"):
+        context.run()
+    context.add_facts("p", [(0.5, 1)])
+    context.run()
+    assert context.relation("p").tags == [1.5, 0.5]
+    context.add_program("rel 0.5::q(1)\nrel 2.5::p(3)")
+    with pytest.warns(UserWarning, match="the tag 2.5 of"):
+        context.run()
+
+
+def test_what_nothing_fills_is_warned_of():
+    context = Context()
+    context.add_rule("a(x) = nothing(x)")
+    with pytest.warns(UserWarning, match="`nothing` is empty"):
+        context.run()
+
+
+@pytest.mark.parametrize("tag", [0.5, np.float32(0.5)])
+def test_answers_are_written_by_a_run(tmp_path, tag):
+    path = tmp_path / "answers.csv"
+    context = Context("diffaddmultprob")
+    context.add_program(f'type a(x: i32)\n@file("{path}", has_probability=true)\nquery a')
+    context.add_facts("a", [(tag, (1,))])
+    context.run()
+    assert path.read_text() == "0.5,1\n"
+    context.add_facts("a", [(None, (2,))])
+    context.run()
+    assert path.read_text() == "0.5,1\n1.0,2\n"

@@ -1,0 +1,666 @@
+"""Functions, predicates and aggregates of Python against programs that say the same with facts or built-ins."""
+
+import itertools
+import math
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import scallax
+import scallax.nn
+import torch_bridge
+from scallax import ForeignError, InputError, ScallaxError
+from scallax.engine import analyse_program, ground_program
+from scallax.foreign import ForeignItem
+from scallax.library import read_foreign
+from scallax.provenance import resolve_provenance
+from scallax.source import Source
+from scallax.values import ValueType
+
+FIXTURES = Path(__file__).parent / "fixtures" / "foreign"
+
+T = TypeVar("T", bound=scallax.Number)
+U = TypeVar("U")
+
+
+def tuples(text: str, foreign: Iterable[ForeignItem], relation: str = "out") -> list[tuple]:
+    """The tuples of a relation in every world together."""
+    program = analyse_program([Source(text)], library=read_foreign(foreign))
+    return sorted(ground_program(program, resolve_provenance("unit"), [], [relation]).tuples(relation))
+
+
+# Functions ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_function_is_called_once_for_every_distinct_tuple():
+    calls: Counter[tuple] = Counter()
+
+    @scallax.foreign_function
+    def mix(x: scallax.i32, y: scallax.i32) -> scallax.i32:
+        calls[x, y] += 1
+        return (x * 7 + y) % 10
+
+    program = """
+    rel a = {(0, 1), (1, 2), (0, 2), (5, 1)}
+    rel reach(0)
+    rel reach($mix(x, 3)) = reach(x)
+    rel out(x, $mix(x, 3), $mix(x, $mix(x, 3))) = reach(x)
+    rel both(x, y) = a(x, _), a(y, _), $mix(x, y) == $mix(y, x)
+    query out
+    query both
+    """
+    step = {x: (x * 7 + 3) % 10 for x in range(10)}
+    reached = [0]
+    while step[reached[-1]] not in reached:
+        reached.append(step[reached[-1]])
+    assert tuples(program, [mix]) == sorted((x, step[x], (x * 7 + step[x]) % 10) for x in reached)
+    assert set(calls.values()) == {1}
+    both = [(x, y) for x, y in itertools.product([0, 1, 5], repeat=2) if (x * 7 + y) % 10 == (y * 7 + x) % 10]
+    assert tuples(program, [mix], "both") == both
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_function_is_a_relation_of_arguments_and_values(seed: int):
+    random = np.random.default_rng(seed)
+    table = {(x, y): int(random.integers(6)) for x in range(6) for y in range(6) if random.random() < 0.7}
+
+    @scallax.foreign_function
+    def f(x: scallax.i32, y: scallax.i32) -> scallax.i32:
+        return table.get((x, y))  # pyright: ignore[reportReturnType]
+
+    facts = ", ".join(str((x, y, z)) for (x, y), z in table.items())
+    edges = ", ".join(str(tuple(map(int, random.integers(0, 6, 2)))) for _ in range(6))
+    called = f"""rel e = {{{edges}}}
+    rel out(x, $f(x, y)) = e(x, y)
+    rel out(x, $f(z, y)) = out(x, z), e(z, y), $f(y, z) != x"""
+    looked_up = f"""rel e = {{{edges}}}  rel t = {{{facts}}}
+    rel out(x, v) = e(x, y), t(x, y, v)
+    rel out(x, v) = out(x, z), e(z, y), t(z, y, v), t(y, z, w), w != x"""
+    assert tuples(called, [f]) == tuples(looked_up, [])
+
+
+_LITERALS = {
+    ValueType.BOOL: ["true", "false"],
+    ValueType.CHAR: ["'a'", "'é'"],
+    ValueType.STRING: ['""', '"né"'],
+    ValueType.SYMBOL: ['s"a"', 's"b"'],
+    ValueType.DATETIME: ['t"2024-02-29 12:30"', 't"0001-01-01"'],
+    ValueType.DURATION: ['d"1 month 3s"', 'd"0s"'],
+    ValueType.ENTITY: ["E", "Nil()"],
+    ValueType.F32: ["0.1", "-2.5"],
+    ValueType.F64: ["0.1", "-2.5"],
+}
+
+
+@pytest.mark.parametrize("type", [type for type in ValueType if type is not ValueType.TENSOR], ids=str)
+def test_values_of_every_type_come_back(type: ValueType):
+    seen = []
+
+    def identity(x):
+        seen.append(x)
+        return x
+
+    function = scallax.foreign_function(name="same", arg_types=[type], ret_type=type)(identity)
+    literals = _LITERALS.get(type) or [str(bound) for bound in (0, *type.bounds)]
+    given = " ".join(f"rel v({literal})" for literal in literals)
+    program = f"type List = Cons(i32, List) | Nil()  const E = Cons(-1, Nil())  type v({type})  {given}"
+    program = f"{program}  rel out($same(x)) = v(x)"
+    assert tuples(program, [function]) == tuples(program, [function], "v")
+    assert len(seen) == len(set(literals))
+    kinds = {ValueType.BOOL: bool, ValueType.F32: float, ValueType.F64: float}
+    assert {kinds.get(type, int if type.is_integer else str)} == set(map(__builtins__["type"], seen))
+
+
+def test_results_are_read_as_values_are_elsewhere():
+    results: list[Any] = [np.int64(3), np.float32(0.5), jnp.float32(0.25), 7]
+
+    @scallax.foreign_function
+    def number(x: scallax.i32) -> scallax.f64:
+        return results[x]
+
+    @scallax.foreign_function
+    def date(x: scallax.i32) -> scallax.DateTime:
+        return datetime(2024, 1, 1 + x, tzinfo=UTC)  # pyright: ignore[reportReturnType]
+
+    @scallax.foreign_function
+    def span(x: scallax.i32) -> scallax.Duration:
+        return timedelta(days=x)  # pyright: ignore[reportReturnType]
+
+    program = "rel i = {0, 1, 2, 3}  rel out(x, $number(x)) = i(x)  rel t($date(x) + $span(x)) = i(x)"
+    assert tuples(program, [number, date, span]) == [(0, 3.0), (1, 0.5), (2, 0.25), (3, 7.0)]
+    days = [f"2024-01-0{1 + 2 * x} 00:00:00 UTC" for x in range(4)]
+    assert tuples(program, [number, date, span], "t") == [(day,) for day in days]
+
+
+def test_optional_and_variadic_arguments_and_type_parameters():
+    @scallax.foreign_function
+    def pick(first: T, second: T = 10, *others: T) -> T:  # pyright: ignore[reportArgumentType] (a number)
+        return max(first, second, *others)
+
+    number = scallax.Generic(scallax.Number)
+    pick_too = scallax.foreign_function(
+        name="pick", arg_types=[number], opt_arg_types=[number], var_arg_type=number, ret_type=number
+    )(max)
+    assert pick_too.signature == pick.signature
+
+    @scallax.foreign_function
+    def pair(x: scallax.Any, y: scallax.Any) -> scallax.String:
+        return f"{x!r}|{y!r}"
+
+    program = """
+    type n(u8), f(f32)
+    rel n = {1, 20}  rel f = {0.5}
+    rel out($pick(x)) = n(x)
+    rel two($pick(x, 5)) = n(x)
+    rel many($pick(x, 1, 2, 30)) = n(x)
+    rel floats($pick(x, 0.25)) = f(x)
+    rel pairs($pair(x, "a")) = n(x)
+    """
+    expected = {"out": [(10,), (20,)], "two": [(5,), (20,)], "many": [(30,)], "floats": [(0.5,)]}
+    for relation, values in expected.items():
+        assert tuples(program, [pick, pair], relation) == values
+    assert tuples(program, [pick, pair], "pairs") == [("1|'a'",), ("20|'a'",)]
+    with pytest.raises(scallax.TypeInferenceError, match=r"`y` is `f64`, but `u8` is needed here"):
+        tuples("type n(u8), f(f64)  rel out($pick(x, y)) = n(x), f(y)", [pick])
+    with pytest.raises(scallax.TypeInferenceError, match=r"it is `\$pick<T: Number>\(T, T\?, T\.\.\.\) -> T`"):
+        tuples("rel out($pick())", [pick])
+
+
+def test_rows_that_are_gone_are_not_called():
+    @scallax.foreign_function
+    def inverse(x: scallax.i32) -> scallax.f64:
+        return 1 / x
+
+    program = """
+    rel n = {0, 1, 2}
+    rel out(x, $inverse(x)) = n(x), x != 0
+    rel branch(x, if x == 0 then 0.0 else $inverse(x)) = n(x)
+    rel failed($inverse("x" as i32)) = n(_)
+    """
+    assert tuples(program, [inverse]) == [(1, 1.0), (2, 0.5)]
+    assert tuples(program, [inverse], "branch") == [(0, 0.0), (1, 1.0), (2, 0.5)]
+    assert tuples(program, [inverse], "failed") == []
+
+
+@pytest.mark.parametrize("how", [{"on_error": "drop"}, {"suppress_warning": True}])
+def test_what_fails_may_be_dropped(how: dict):
+    @scallax.foreign_function(**how)
+    def half(x: scallax.i32) -> scallax.u8:
+        return x // 2 if x % 2 == 0 else 1 // 0
+
+    @scallax.foreign_predicate(**how)
+    def below(x: scallax.i32) -> scallax.Facts[None, tuple[scallax.i32]]:
+        yield (0,)
+        if x == 3:
+            raise ValueError("three")
+
+    program = "rel n = {-2, 2, 3, 600}  rel out($half(x)) = n(x)  rel b(x, y) = n(x), below(x, y)"
+    assert tuples(program, [half, below]) == [(1,)]
+    assert tuples(program, [half, below], "b") == [(-2, 0), (2, 0), (600, 0)]
+
+
+# Predicates -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_predicate_is_called_once_for_every_distinct_prefix():
+    calls: Counter[int] = Counter()
+
+    @scallax.foreign_predicate
+    def divisor(x: scallax.i32) -> scallax.Facts[None, tuple[scallax.i32]]:
+        calls[x] += 1
+        for d in range(1, x + 1):
+            if x % d == 0:
+                yield (d,)
+                yield (d,)
+
+    program = """
+    rel n = {12, 18}
+    rel reach(x) = n(x) or (reach(y) and divisor(y, x))
+    rel out(x) = n(a), n(b), a != b, divisor(a, x), divisor(b, x)
+    rel odd(x) = reach(x), not divisor(x, 2)
+    rel same(x) = reach(x), divisor(x, x)
+    """
+    assert tuples(program, [divisor]) == [(d,) for d in (1, 2, 3, 6)]
+    assert set(calls.values()) == {1}
+    assert tuples(program, [divisor], "odd") == [(1,), (3,), (9,)]
+    assert tuples(program, [divisor], "same") == tuples(program, [divisor], "reach")
+
+
+RULES = """
+rel out(x, z) = a(x), near(x, y), near(y, z)
+rel lone(x) = a(x), not near(x, 1)
+rel none(x) = a(x), not near(x, _)
+rel some(x) = near(x, 2), a(x)
+"""
+
+
+@pytest.mark.parametrize("provenance", ["diffaddmultprob", "diffminmaxprob", "difftopkproofs"])
+def test_a_tagged_predicate_is_a_relation_of_tagged_facts(provenance: str):
+    facts = {0: [(0.5, 1), (0.25, 2)], 1: [(0.75, 1), (None, 2)], 2: [(1.0, 0), (0.125, 1)]}
+
+    @scallax.foreign_predicate
+    def near(x: scallax.i32) -> scallax.Facts[float, tuple[scallax.i32]]:
+        for tag, y in facts.get(x, []):
+            yield (tag, (y,)) if tag is not None else (y,)
+
+    written = ", ".join(
+        f"({x}, {y})" if tag is None else f"{tag}::({x}, {y})" for x, found in facts.items() for tag, y in found
+    )
+    a = np.array([[0.5, 0.25, 0.75, 0.125]], np.float32)
+    assert_same_answers(RULES, near, written, a, provenance=provenance, k=5)
+
+
+def assert_same_answers(rules: str, predicate: ForeignItem, facts: str, a: np.ndarray, **options) -> None:
+    """Equal tuples, tags and gradients with a predicate and, in its place, a relation of the facts."""
+    name = str(predicate).split()[1].partition("(")[0]
+    relations = re.findall(r"rel (\w+)\(", rules)
+    renamed = re.sub(rf"\b({'|'.join([*relations, name])})\(", r"\1_2(", rules)
+    reasoner = scallax.Reasoner(
+        f"{rules}  {renamed}  rel {name}_2 = {{{facts}}}",
+        foreign=[predicate],
+        input_mappings={"a": range(a.shape[1])},
+        output_mappings=dict.fromkeys([*relations, *(f"{relation}_2" for relation in relations)]),
+        **options,
+    )
+    values, residuals = reasoner.forward((a,))
+    half = values.shape[1] // 2
+    assert [output.tuples for output in reasoner.outputs[: len(relations)]] == [
+        output.tuples for output in reasoner.outputs[len(relations) :]
+    ]
+    assert half >= len(relations)
+    # The same numbers are multiplied and added in another order.
+    np.testing.assert_allclose(values[:, :half], values[:, half:], rtol=1e-5, atol=1e-6)
+    weights = np.arange(1, half + 1, dtype=np.float32)
+    zeros = np.zeros(half, np.float32)
+    (one,), _ = reasoner.pull_back((a,), residuals, np.concatenate([weights, zeros])[None])
+    (other,), _ = reasoner.pull_back((a,), residuals, np.concatenate([zeros, weights])[None])
+    assert np.any(np.asarray(one) != 0)
+    np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("counts_groups", [pytest.param(False, marks=pytest.mark.nightly), True])
+def test_exclusive_tags_are_an_exclusive_set(counts_groups: bool):
+    @scallax.foreign_predicate
+    def color(x: scallax.i32) -> scallax.Facts[tuple[float, int], tuple[scallax.i32, scallax.String]]:
+        yield (0.3, 0), (x, "red")
+        yield (0.6, 0), (x, "green")
+        yield (0.5, 7), (x, "blue")
+        yield True, (x, "white")
+
+    rules = """
+    rel both(c, d) = a(x), color(x, _, c), color(x, _, d), c < d
+    rel any() = a(x), (color(x, _, "red") or color(x, _, "green"))
+    """
+    facts = '0.3::(0, 0, "red"); 0.6::(0, 0, "green")'
+    facts = f'{facts}}}  rel color_2 = {{0.5::(0, 0, "blue"), (0, 0, "white")'
+    assert_same_answers(rules, color, facts, np.array([[0.5]], np.float32), k=3, wmc_with_disjunctions=counts_groups)
+
+
+def test_certain_and_impossible_tags():
+    @scallax.foreign_predicate
+    def choice(x: scallax.i32) -> scallax.Facts[bool, tuple[scallax.i32]]:
+        yield True, (x,)
+        yield False, (x + 1,)
+        yield None, (x + 2,)
+
+    reasoner = scallax.Reasoner(
+        "rel out(y) = choice(1, y)", foreign=[choice], output_relation="out", provenance="diffminmaxprob"
+    )
+    found, values = reasoner()
+    assert found == [(1,), (3,)]
+    np.testing.assert_array_equal(values, [[1, 1]])
+
+
+def test_predicates_of_given_types():
+    @scallax.foreign_predicate(name="parts", type_params=[scallax.String])
+    def characters(text: str) -> scallax.Facts[None, tuple[scallax.char]]:
+        yield from ((c,) for c in text)
+
+    @scallax.foreign_predicate(name="parts", type_params=["u8"])
+    def bits(x: scallax.u8) -> scallax.Facts[None, tuple[scallax.u8]]:
+        yield from ((i,) for i in range(8) if x >> i & 1)
+
+    @scallax.foreign_predicate
+    def twice(x: U) -> scallax.Facts[None, tuple[U, U]]:
+        yield (x, x)
+
+    program = 'rel out(c) = parts<String>("ab", c)  rel b(i) = parts<u8>(5, i)  rel t(x, y) = twice<f32>(0.5, x, y)'
+    assert tuples(program, [characters, bits, twice]) == [("a",), ("b",)]
+    assert tuples(program, [characters, bits, twice], "b") == [(0,), (2,)]
+    assert tuples(program, [characters, bits, twice], "t") == [(0.5, 0.5)]
+    with pytest.raises(
+        ScallaxError, match=r"`parts` needs its types\n.*\n.*\nhint: there is `parts<String>`, `parts<u8>`"
+    ):
+        tuples("rel out(i) = parts(5, i)", [characters, bits])
+    with pytest.raises(ScallaxError, match=r"`parts` is not of these types"):
+        tuples("rel out(i) = parts<i32>(5, i)", [characters, bits])
+
+
+def test_a_predicate_that_never_ends_is_refused():
+    @scallax.foreign_predicate
+    def naturals() -> scallax.Facts[None, tuple[scallax.u64]]:
+        yield from ((i,) for i in itertools.count())
+
+    with pytest.raises(ForeignError, match=r"`naturals\(\)` yielded over 1,000,000 tuples"):
+        tuples("rel out(i) = naturals(i), i < 3", [naturals])
+
+
+@pytest.mark.parametrize("tag", [torch.tensor(0.5, requires_grad=True), jnp.float32(0.5), 1.5, math.nan, "0.5"])
+def test_tags_are_constants(tag: object):
+    @scallax.foreign_predicate
+    def p() -> scallax.Facts[float, tuple[scallax.i32]]:
+        yield tag, (1,)  # pyright: ignore[reportReturnType]
+
+    with pytest.raises(ForeignError, match=r"`p\(\)` yielded the tag .*\n.*\n.*\nhint: a tag is a number in \[0, 1\]"):
+        tuples("rel out(x) = p(x)", [p])
+
+
+# Aggregates -----------------------------------------------------------------------------------------------------------
+
+UNCERTAIN = """
+rel b = {(0, 3), 0.5::(0, 1), 0.25::(0, 7), 0.75::(1, 4), 0.125::(1, 2), (2, 5), (2, 6)}
+rel k = {0, 1, 2, 3}
+"""
+
+
+@scallax.foreign_aggregate
+def listed(values: list[scallax.i32]) -> scallax.String:
+    return ",".join(map(str, values))
+
+
+@scallax.foreign_aggregate
+def middle(values: list[T], *, place: float = 0.5, low: bool = False) -> T:
+    return sorted(values)[int(len(values) * (0 if low else place))] if values else None  # pyright: ignore
+
+
+@scallax.foreign_aggregate(initial=0)
+def added(total, x: scallax.i32) -> scallax.i32:
+    return total + x
+
+
+def finish_mean(state: tuple[int, int]) -> scallax.f32:
+    return state[0] / state[1] if state[1] else None  # pyright: ignore[reportReturnType]
+
+
+@scallax.foreign_aggregate(initial=(0, 0), finish=finish_mean)
+def mean(state, x: scallax.i32):
+    return state[0] + x, state[1] + 1
+
+
+@scallax.foreign_aggregate
+def extent(pairs: list[tuple[scallax.i32, scallax.i32]]) -> tuple[scallax.i32, scallax.usize]:
+    return sum(x * y for x, y in pairs), len(pairs)
+
+
+def enumerated(aggregate: Callable[[list], object]) -> dict[tuple, float]:
+    """The probability of each result for each key, over all worlds."""
+    certain = {0: [3], 1: [], 2: [5, 6]}
+    possible = {0: [(0.5, 1), (0.25, 7)], 1: [(0.75, 4), (0.125, 2)], 2: []}
+    found: Counter[tuple] = Counter()
+    for key, rows in possible.items():
+        for world in itertools.product([False, True], repeat=len(rows)):
+            weight = math.prod(p if holds else 1 - p for holds, (p, _) in zip(world, rows, strict=True))
+            values = sorted([*certain[key], *(x for holds, (_, x) in zip(world, rows, strict=True) if holds)])
+            result = aggregate(values)
+            if result is not None:
+                found[key, result] += weight
+    return dict(found)
+
+
+AGGREGATES: dict[str, Callable] = {
+    "listed(x: b(k, x))": lambda values: ",".join(map(str, values)),
+    "middle(x: b(k, x))": lambda values: values[len(values) // 2] if values else None,
+    "middle<0.9>(x: b(k, x))": lambda values: values[int(len(values) * 0.9)] if values else None,
+    "middle<low>(x: b(k, x))": lambda values: values[0] if values else None,
+    "added(x: b(k, x))": sum,
+    "mean(x: b(k, x))": lambda values: float(np.float32(sum(values) / len(values))) if values else None,
+}
+
+
+def test_an_aggregate_is_that_of_every_world():
+    rules = "\n".join(f"rel r{i}(k, r) = r := {call}" for i, call in enumerate(AGGREGATES))
+    outputs = {f"r{i}": plain for i, plain in enumerate(AGGREGATES.values())}
+    reasoner = scallax.Reasoner(
+        f"{UNCERTAIN} {rules}",
+        foreign=[listed, middle, added, mean],
+        output_mappings=dict.fromkeys(outputs),
+        # Different ways to a result exclude each other: their sum is exact.
+        provenance="diffaddmultprob",
+    )
+    for relation, (found, values) in reasoner().items():
+        actual = dict(zip(found, np.asarray(values)[0].tolist(), strict=True))
+        assert actual == pytest.approx(enumerated(outputs[relation]), abs=1e-6)
+
+
+def test_aggregates_of_certain_tuples():
+    program = f"""{UNCERTAIN}
+    rel out(k, r) = r := listed!(x: b(k, x))
+    rel empty(k, r) = r := listed(x: b(k, x) where k: k(k))
+    rel pairs(s, n) = (s, n) := extent(k, x: b(k, x))
+    """
+    foreign = [listed, extent]
+    assert tuples(program, foreign) == [(0, "1,3,7"), (1, "2,4"), (2, "5,6")]
+    assert (3, "") in tuples(program, foreign, "empty")
+    assert tuples(program, foreign, "pairs") == [(0 * 11 + 6 + 2 * 11, 7)]
+
+
+def test_too_many_worlds_are_refused_and_a_fold_has_no_worlds():
+    facts = ", ".join(f"0.5::{i}" for i in range(17))
+    program = f"rel a = {{{facts}}}  rel out(r) = r := NAME(x: a(x))"
+    options: dict[str, Any] = {"output_relation": "out", "provenance": "diffaddmultprob"}
+    with pytest.raises(ScallaxError, match=r"`listed` can take more than 65,536 values in one group"):
+        scallax.Reasoner(program.replace("NAME", "listed"), foreign=[listed], **options)
+    folded = scallax.Reasoner(program.replace("NAME", "added"), foreign=[added], **options)
+    built_in = scallax.Reasoner(program.replace("NAME", "sum"), **options)
+    assert folded()[0] == built_in()[0]
+    np.testing.assert_allclose(folded()[1], built_in()[1], rtol=1e-5)
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+@scallax.foreign_function
+def fails(x: scallax.i32, text: str) -> scallax.i32:
+    raise ValueError(f"no {text}")
+
+
+@scallax.foreign_function
+def wide(x: scallax.i32) -> scallax.u8:
+    return x * 100
+
+
+@scallax.foreign_function
+def wrong(x: scallax.i32) -> scallax.String:
+    return x  # pyright: ignore[reportReturnType]
+
+
+@scallax.foreign_function
+def term(x: scallax.i32) -> scallax.Entity:
+    return f"Cons({x})"
+
+
+@scallax.foreign_predicate
+def untagged(x: scallax.i32) -> scallax.Facts[None, tuple[scallax.i32]]:
+    yield 0.5, (x,)  # pyright: ignore[reportReturnType]
+
+
+@scallax.foreign_predicate
+def uneven(x: scallax.i32) -> scallax.Facts[None, tuple[scallax.i32]]:
+    yield (x, x)  # pyright: ignore[reportReturnType]
+
+
+@scallax.foreign_predicate
+def nothing(x: scallax.i32) -> scallax.Facts[None, tuple[scallax.i32]]:
+    return 7  # pyright: ignore[reportReturnType]
+
+
+@scallax.foreign_aggregate
+def unhappy(values: list[scallax.i32]) -> scallax.i32:
+    return max(values)
+
+
+@scallax.foreign_aggregate
+def two(values: list[scallax.i32]) -> tuple[scallax.i32, scallax.i32]:
+    return 1  # pyright: ignore[reportReturnType]
+
+
+FOREIGN = [fails, wide, wrong, term, untagged, uneven, nothing, unhappy, two, added, listed, extent]
+
+
+def ground_all(source: Source) -> None:
+    program = analyse_program([source], library=read_foreign(FOREIGN))
+    ground_program(program, resolve_provenance("unit"), [], [relation.name for relation in program.relations])
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.scl")), ids=lambda path: path.stem)
+def test_errors_are_as_written(path: Path):
+    with pytest.raises(ScallaxError) as caught:
+        ground_all(Source(path.read_text(), path.name))
+    # Tracebacks have the places of files.
+    report = str(caught.value).partition("\nTraceback")[0]
+    assert f"{type(caught.value).__name__}\n{report}\n" == path.with_suffix(".txt").read_text()
+
+
+def test_an_error_shows_the_users_frames_only():
+    with pytest.raises(ForeignError) as caught:
+        tuples('rel out($fails(1, "luck"))', [fails])
+    assert isinstance(caught.value.__cause__, ValueError)
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.detail is not None
+    frames = [line for line in diagnostic.detail.splitlines() if line.startswith("  File")]
+    assert len(frames) == 1
+    assert "test_foreign.py" in frames[0]
+    assert str(caught.value).endswith("ValueError: no luck")
+
+
+def no_annotation(x):
+    return x
+
+
+def no_result(x: int):
+    return x
+
+
+def of_family(x: int) -> int:
+    return x
+
+
+def lone_generic(x: scallax.i32) -> T:  # pyright: ignore[reportInvalidTypeVarUse]
+    return x  # pyright: ignore[reportReturnType]
+
+
+def with_keyword(x: scallax.i32, *, y: scallax.i32) -> scallax.i32:
+    return x
+
+
+def takes_list(x: list) -> scallax.i32:
+    return 0
+
+
+def unresolved(x: "nowhere") -> scallax.i32:
+    return 0
+
+
+def good(x: scallax.i32) -> scallax.i32:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda: scallax.foreign_function(no_annotation), r"`x` has no annotation\nhint: annotate it"),
+        (lambda: scallax.foreign_function(no_result), r"its result has no annotation\nhint: annotate it with `->`"),
+        (lambda: scallax.foreign_function(of_family), r"the result is of the family `Integer`\nhint: say which type"),
+        (lambda: scallax.foreign_function(lone_generic), "of a type parameter that no parameter has"),
+        (lambda: scallax.foreign_function(with_keyword), "`y` is a keyword, which programs cannot give"),
+        (lambda: scallax.foreign_function(takes_list), r"`x` has the annotation .*list.*, no type"),
+        (
+            lambda: scallax.foreign_function(unresolved),
+            "its annotations cannot be read: name 'nowhere' is not defined",
+        ),
+        (lambda: scallax.foreign_function(lambda x: x), r"'<lambda>' is no name of a foreign function"),
+        (lambda: scallax.foreign_function(name="2x")(good), "'2x' is no name"),
+        (lambda: scallax.foreign_function(3), "made from a Python function, not from 3"),  # pyright: ignore
+        (lambda: scallax.foreign_function(arg_types=["i32", "i32"], ret_type="i32")(good), "2 arguments are declared"),
+        (lambda: scallax.foreign_function(arg_types=["i33"], ret_type="i32")(good), "argument 1 has the annotation"),
+        (lambda: scallax.foreign_function(on_error="ignore")(good), r'must be "raise" or "drop"'),  # pyright: ignore
+        (lambda: scallax.foreign_function(suppress_warning=1)(good), "must be True or False"),  # pyright: ignore
+        (lambda: scallax.foreign_predicate(good), r"its result is not annotated as facts\nhint: annotate it with"),
+        (
+            lambda: scallax.foreign_predicate(output_arg_types=["i32"], tag_type=str)(good),
+            r"is no type of tags\nhint: tags are None",
+        ),
+        (
+            lambda: scallax.foreign_predicate(output_arg_types=["i32"], type_params=[scallax.Any])(good),
+            "`type_params` are value types",
+        ),
+        (lambda: scallax.foreign_aggregate(good), r"`x` is no list\nhint: annotate it as `list"),
+        (lambda: scallax.foreign_aggregate(initial=[])(with_keyword), "a fold takes a state and the values"),
+        (lambda: scallax.foreign_aggregate(finish=len)(good), "`finish` needs a fold"),
+        (lambda: scallax.Generic("number"), "is no family of types"),
+    ],
+)
+def test_what_cannot_be_declared_is_refused(declare: Callable[[], object], message: str):
+    with pytest.raises(InputError, match=message):
+        declare()
+
+
+@pytest.mark.parametrize(
+    ("foreign", "message"),
+    [
+        ([wide, wide], r"`foreign` has the function `\$wide` twice"),
+        (
+            [scallax.foreign_function(name="abs")(good)],
+            r"the function `\$abs` is built in\nhint: give the foreign one",
+        ),
+        ([scallax.foreign_predicate(name="range", output_arg_types=[])(good)], "the predicate `range` is built in"),
+        ([scallax.foreign_aggregate(name="sum", initial=0, arg_types=["i32"], ret_type="i32")(max)], "built in"),
+        ([scallax.foreign_attribute(name="hidden")(good)], "the attribute `@hidden` is built in"),
+        ([good], r"which is no foreign function.*\nhint: decorate it with"),
+        (wide, "`foreign` must be a list"),
+    ],
+)
+def test_what_is_passed_is_checked(foreign: Any, message: str):
+    with pytest.raises(InputError, match=message):
+        scallax.Reasoner("rel a(1)  query a", foreign=foreign)
+
+
+# Doors ----------------------------------------------------------------------------------------------------------------
+
+
+def test_declaring_does_not_load_jax():
+    code = "import scallax, sys; scallax.i32, scallax.Facts, scallax.foreign_function; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_door_takes_foreign_items():
+    program = "rel out(added) = added := added(x: a(x))  query out"
+    options: dict[str, Any] = {"input_mappings": {"a": range(3)}, "foreign": [added, wide]}
+    a = np.array([[0.5, 0.25, 0.75]], np.float32)
+    reasoner = scallax.Reasoner(program, **options)
+    found, values = reasoner(a=a)
+    # What the program does not name is no part of it.
+    assert reasoner.specification.foreign == ("fold added(i32) -> (i32)",)
+    doors: Sequence[Any] = [
+        torch_bridge.Module(program, **options)(a=torch.tensor(a)),
+        scallax.nn.Reasoner(program, **options)(a=a),
+        scallax.nn.LinenReasoner(program, **options).apply({}, a=a),
+    ]
+    for tuples_of_door, values_of_door in doors:
+        assert tuples_of_door == found
+        np.testing.assert_array_equal(np.asarray(values_of_door), values)
+    explanation = reasoner.explain("out", found[0], {"a": a})
+    assert explanation.value == pytest.approx(float(np.asarray(values)[0, 0]))
+    assert "extend y := $wide(x)" in scallax.explain_plan(
+        "rel b(y) = x in 0..2, y == $wide(x)  query b", foreign=[wide]
+    )

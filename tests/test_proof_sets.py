@@ -1,0 +1,105 @@
+"""Proof sets: absorption, negation without repeats, counting with few and with many proofs, their memory."""
+
+import itertools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.workloads import first_sum, reference_rows
+from scallax import Reasoner
+from scallax.errors import UnsupportedError
+
+# Edges 0→1, 1→2, 0→2 and 2→0: going round the cycle gives proofs of (0, 2) that contain others.
+CYCLE = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"
+EDGES = [(0, 1), (1, 2), (0, 2), (2, 0)]
+
+
+def by_worlds(p: np.ndarray, holds: Callable[[set[int]], bool]) -> float:
+    """The probability of the worlds, sets of true facts, in which something holds."""
+    total = 0.0
+    for world in itertools.product((False, True), repeat=len(p)):
+        if holds({fact for fact, is_true in enumerate(world) if is_true}):
+            total += float(np.prod(np.where(world, p, 1 - p)))
+    return total
+
+
+@pytest.mark.parametrize(("k", "absorb", "expected"), [(2, True, 0.836), (2, False, 0.8), (3, False, 0.836)])
+def test_a_proof_that_contains_another_takes_a_place_only_where_asked_for(k: int, absorb: bool, expected: float):
+    path = Reasoner(CYCLE, k=k, absorb=absorb, input_mappings={"edge": EDGES}, output_mapping=("path", (0, 2)))
+    assert path(edge=np.array([[0.9, 0.2, 0.8, 0.6]], np.float32))[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_proofs_of_a_negation_are_distinct_and_minimal():
+    # The negation of two proofs that share a fact: not f(0), or not f(1) and not f(2). Every other choice contains one.
+    program = "rel g() = f(0), f(1)\nrel g() = f(0), f(2)\nrel out() = f(3) and not g()"
+    out = Reasoner(program, k=2, input_mappings={"f": range(4)}, output_mapping=("out", ()))
+    p = np.array([0.5, 0.4, 0.3, 0.9], np.float32)
+    expected = by_worlds(p.astype(float), lambda world: 3 in world and not (0 in world and world & {1, 2}))
+    assert out(f=p[None])[0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [3, 16, 64])
+def test_proofs_without_a_common_fact_are_counted_with_gradients(k: int):
+    # Of the 2k alternatives the k likeliest are kept; facts of probability 0 and 1 among them.
+    program = "rel out() = f(x, 0), f(x, 1)"
+    entries = [(x, side) for x in range(2 * k) for side in (0, 1)]
+    out = Reasoner(program, k=k, input_mappings={"f": entries}, output_mapping=("out", ()))
+    p = np.random.default_rng(0).uniform(0.01, 0.2, (2 * k, 2)).astype(np.float32)
+    p[0, 0], p[1, 0] = 1, 0
+    value, gradient = jax.value_and_grad(lambda p: out(f=p.reshape(1, -1))[0])(jnp.asarray(p))
+    weights = p.prod(1).astype(float)
+    kept = np.argsort(-weights, kind="stable")[:k]
+    expected = 1 - np.prod(1 - weights[kept])
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    others = (1 - expected) / (1 - weights[kept])
+    np.testing.assert_allclose(np.asarray(gradient)[kept], others[:, None] * p[kept][:, ::-1], rtol=1e-4, atol=1e-7)
+
+
+def test_conjunctions_of_single_nodes_count_a_shared_fact_once():
+    # Both sides of the last join are conjunctions that share f(0), and its complement occurs as well.
+    program = """
+rel left(x) = f(0), f(x), not f(5), x != 0
+rel right(x) = f(0), f(x), not f(6), x != 0
+rel chain(x) = left(x)
+rel chain(y) = chain(x), right(y), y == x + 1
+"""
+    chain = Reasoner(program, k=10, input_mappings={"f": range(7)}, output_mapping=("chain", [2, 3]))
+    p = np.random.default_rng(1).uniform(0.2, 0.9, 7).astype(np.float32)
+
+    def holds(world: set[int], y: int) -> bool:
+        right = {x for x in world - {0} if 0 in world and 6 not in world}
+        reached = {x for x in world - {0} if 0 in world and 5 not in world}
+        for x in range(1, 6):
+            if x in reached and x + 1 in right:
+                reached.add(x + 1)
+        return y in reached
+
+    expected = [by_worlds(p.astype(float), lambda world, y=y: holds(world, y)) for y in (2, 3)]
+    np.testing.assert_allclose(chain(f=p[None])[0], expected, rtol=1e-5)
+
+
+def test_an_absent_fact_has_a_complement_that_takes_no_place():
+    program = "rel out(x) = f(x), not g(x)"
+    mappings = {"f": range(2), "g": range(2)}
+    out = Reasoner(program, k=1, input_mappings=mappings, retain_topk={"g": 1}, output_mapping=("out", range(2)))
+    f, g = np.array([[0.5, 0.5]], np.float32), np.array([[0.6, 0.2]], np.float32)
+    np.testing.assert_allclose(out(f=f, g=g), [[0.5 * 0.4, 0.5]], rtol=1e-6)
+
+
+def test_tags_that_need_too_much_memory_are_one_error_with_the_figures():
+    edges = [(x, x + 1) for x in range(300)]
+    path = Reasoner(CYCLE, k=64, input_mappings={"edge": edges}, output_mapping=("path", [(0, y) for y in (1, 300)]))
+    with pytest.raises(UnsupportedError, match=r"would hold [0-9.]+ GiB.*4,000 samples") as caught:
+        path(edge=np.full((4000, 300), 0.5, np.float32))
+    assert "smaller batches" in str(caught.value)
+
+
+# The other tasks are compared by `python -m benchmarks.workloads --sums`.
+@pytest.mark.filterwarnings("ignore:no rule can derive")
+@pytest.mark.parametrize("task", ["sum2", "less", "not3or4", "count5"])
+def test_sums_of_outputs_are_those_recorded_of_the_reference(task: str):
+    # Recorded to four places from float64, summed here in float32.
+    assert first_sum(task) == pytest.approx(reference_rows()[task]["output_sum"], abs=2e-4)

@@ -1,0 +1,155 @@
+"""The reference's context: a program that is built step by step, with torch scalars for tags."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import jax
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from scallax.answers import Options
+from scallax.context import AbstractContext, ContextState, check_options
+from scallax.errors import UnsupportedError
+from scallax.foreign import ForeignItem
+from scallax.tables import CsvFile
+from scallax.tensors import TensorValue
+from torch_bridge.foreign import as_torch
+from torch_bridge.io import CSVFileOptions
+from torch_bridge.module import Module, refuse_monitors
+from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
+
+if TYPE_CHECKING:
+    from scallax.computation import Computation
+
+
+@final
+class ScallopContext(AbstractContext):
+    """What `scallax.Context` is, with the names, the order and the defaults of the reference's arguments.
+
+    Tags may be torch scalars. Under `diff…` provenances the tags of tuples are torch scalars; gradients reach the tags
+    of facts through one node for the whole run, and `backward()` may be called for several tuples one after the other.
+
+    `fork_from` is a context to copy instead. `no_stdlib` changes nothing: what the reference loads is built in.
+    """
+
+    # What `compile` prints.
+    _shows_program = False
+    _shows_core = False
+
+    def __init__(
+        self,
+        provenance: str = "unit",
+        custom_provenance: object = None,
+        k: int = 3,
+        wmc_with_disjunctions: bool = False,
+        train_k: int | None = None,
+        test_k: int | None = None,
+        fork_from: "ScallopContext | None" = None,
+        no_stdlib: bool = False,
+        monitors: Sequence[str] = (),
+    ):
+        refuse_monitors(monitors)
+        if fork_from is not None:
+            self.state = fork_from.clone().state
+            return
+        options = Options(provenance, k, bool(wmc_with_disjunctions))
+        if custom_provenance is not None:
+            raise UnsupportedError("`custom_provenance` is not supported yet")
+        check_options(options)
+        self.state = ContextState(options, train_k, test_k)
+
+    def is_array(self, tag: object) -> bool:
+        return isinstance(tag, torch.Tensor)
+
+    def evaluate(self, computation: "Computation", tags: Sequence[Any]) -> torch.Tensor:
+        if not tags:
+            return to_torch(computation.evaluate(np.zeros(0, np.float32)), torch.device("cpu"))
+        tensors = [tag for tag in tags if isinstance(tag, torch.Tensor)]
+        device = common_device({f"tag {i}": tensor for i, tensor in enumerate(tensors)})
+        is_double = any(tensor.dtype is torch.float64 for tensor in tensors)
+        dtype = torch.float64 if is_double else torch.float32
+        stacked = torch.stack([torch.as_tensor(tag, dtype=dtype, device=device).reshape(()) for tag in tags])
+        return _EvaluateTags.apply(computation, stacked)
+
+    def adapted(self, item: ForeignItem) -> ForeignItem:
+        return as_torch([item])[0]
+
+    def tensor(self, value: TensorValue) -> torch.Tensor:
+        return from_numpy(value.array)
+
+    def scalars(self, values: torch.Tensor) -> list[torch.Tensor]:
+        return list(values.unbind())
+
+    def load_csv(self, relation: str, file: "str | Path | CsvFile | CSVFileOptions") -> None:
+        if isinstance(file, CSVFileOptions):
+            file = file.csv_file()
+        self.state.draft = self.state.draft.with_csv(relation, file if isinstance(file, CsvFile) else CsvFile(file))
+
+    def compile(self) -> None:
+        """Prints what `set_debug_…` asks for; the program was checked when it was added."""
+        if self._shows_program:
+            self.dump_front_ir()
+        if self._shows_core:
+            print(self.state.draft.program)
+
+    def set_debug_front(self, debug: bool = True) -> None:
+        """Whether `compile()` prints the program as it was parsed."""
+        self._shows_program = bool(debug)
+
+    def set_debug_back(self, debug: bool = True) -> None:
+        """Whether `compile()` prints the program in core form."""
+        self._shows_core = bool(debug)
+
+    def set_debug_ram(self, debug: bool = True) -> None:
+        """What `set_debug_back` does: there is one core form."""
+        self._shows_core = bool(debug)
+
+    def set_sample_topk_facts(self, relation: str, amount: int) -> None:
+        """Keeps the `amount` largest inputs of a relation with an input mapping."""
+        self.set_input_mapping(relation, None, retain_k=amount)
+
+    def load_stdlib(self) -> None:
+        """Nothing: what the reference loads is built in."""
+
+    def forward_function(
+        self,
+        output: str | None = None,
+        output_mapping: object = None,
+        output_mappings: Any = None,
+        dispatch: str = "parallel",
+        debug_provenance: bool = False,
+        jit: bool = False,
+        jit_name: str = "",
+        recompile: bool = False,
+        sparse_jacobian: bool = False,
+    ) -> Module:
+        """The context as a torch module; see `reasoner`.
+
+        The arguments from `dispatch` on say how the reference computes; they are taken, and change nothing.
+        """
+        return Module.from_reasoner(self.reasoner(output, output_mapping, output_mappings))
+
+
+class _EvaluateTags(torch.autograd.Function):
+    """The tags `[outputs]` of all tuples for those of the facts `[inputs]`.
+
+    What the backward pass needs is no saved tensor: the reference lets one call `backward()` for every tuple of a run.
+    """
+
+    @staticmethod
+    def forward(ctx, computation: "Computation", tags: torch.Tensor) -> torch.Tensor:
+        with precision_and_place((tags,)):
+            arrays = to_jax(tags.detach().clone())
+            values, residuals = computation.forward(arrays)
+            ctx.kept = computation, arrays, residuals
+            return to_torch(jax.block_until_ready(values), tags.device)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *cotangents):
+        computation, arrays, residuals = ctx.kept
+        with precision_and_place(cotangents):
+            gradient = computation.pull_back(arrays, residuals, to_jax(cotangents[0]))
+            return None, to_torch(jax.block_until_ready(gradient), cotangents[0].device)

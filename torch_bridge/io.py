@@ -1,0 +1,42 @@
+"""Files of facts by the names of the reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scallax.tables import CsvFile
+
+
+@dataclass(frozen=True, slots=True)
+class CSVFileOptions:
+    """`scallax.CsvFile` by the names of the reference."""
+
+    path: str | Path
+    deliminator: str | None = None
+    has_header: bool = False
+    has_probability: bool = False
+    keys: Sequence[str] | None = None
+    fields: Sequence[str] | None = None
+
+    def with_deliminator(self, deliminator: str) -> "CSVFileOptions":
+        """The same file with another character between columns."""
+        return replace(self, deliminator=deliminator)
+
+    def with_fields(self, fields: Sequence[str]) -> "CSVFileOptions":
+        """The same file, of which only these columns are read."""
+        return replace(self, fields=fields)
+
+    def with_keys(self, keys: Sequence[str]) -> "CSVFileOptions":
+        """The same file, whose rows give a fact for each column but these."""
+        return replace(self, keys=keys)
+
+    def csv_file(self) -> CsvFile:
+        """The file as scallax takes it."""
+        return CsvFile(
+            self.path,
+            self.deliminator or ",",
+            self.has_header,
+            self.has_probability,
+            tuple(self.keys or ()),
+            tuple(self.fields or ()),
+        )
