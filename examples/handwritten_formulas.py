@@ -55,9 +55,8 @@ class Formulas(Dataset):
         text = pick(SYMBOLS[:10])
         for _ in range(pick([0, 1, 2] if self.is_long else [0, 1, 1])):
             text += pick("+-*") + pick(SYMBOLS[:10])
-        images = [self.images[pick(self.of_digit[int(digit)])] for digit in text[::2]]
-        for place, glyph in enumerate(text[1::2]):
-            images.insert(2 * place + 1, draw_operator(glyph, generator))
+        draw = partial(draw_operator, generator=generator)
+        images = [self.images[pick(self.of_digit[int(s)])] if s.isdigit() else draw(s) for s in text]
         return torch.stack(images), text, eval(text)
 
 

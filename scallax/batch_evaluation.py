@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 from weakref import WeakKeyDictionary
 
 import jax
@@ -22,11 +22,13 @@ from scallax.batch import (
     pull_back_batch,
     take_outputs,
 )
+from scallax.checks import check_given, check_kind, check_mapped, is_concrete, is_on_host, not_mapped, show_shape
 from scallax.errors import InputError
 from scallax.grounded import Grounded
 from scallax.grounding.layout import GroundProgram
-from scallax.mappings import InputMapping
+from scallax.per_sample import BatchFacts
 from scallax.process import check_process
+from scallax.specification import Specification
 from scallax.union import BatchArrays, BatchGrounding
 
 T = TypeVar("T")
@@ -37,7 +39,9 @@ Key = int | ArrayLike | None
 
 @final
 class BatchEvaluator:
-    """Evaluates groundings of one program; `draw_key` and `check_mapped` are those of its reasoner.
+    """Grounds batches of one program and evaluates them.
+
+    `draw_key` gives the data of a call's key, and `check_probabilities` refuses, or warns of, a relation's values.
 
     Tags are vectors `[padded_tags]`, arrays those of the grounding's mapped relations, in its order; logits are in the
     order of the parameters, None for the reasoner's own.
@@ -45,21 +49,43 @@ class BatchEvaluator:
 
     def __init__(
         self,
+        specification: Specification,
         signature: Signature,
-        mappings: Mapping[str, InputMapping],
         logits: Logits,
         grounded: Grounded,
         draw_key: Callable[[Key], ArrayLike | None],
-        check_mapped: Callable[[BatchGrounding, Logits], None],
+        check_probabilities: Callable[[str, np.ndarray], None],
     ):
+        self._outputs = tuple(
+            (name, None if listed is None else listed.tuples) for name, listed in specification.outputs
+        )
+        self._mappings = dict(specification.input_mappings)
         self._signature = signature
-        self._mappings = mappings
         self._logits = logits
         self._grounded = grounded
         self._draw_key = draw_key
-        self._check_mapped = check_mapped
+        self._check_probabilities = check_probabilities
         # The arrays of each grounding, by device.
         self._kept: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
+
+    def read(
+        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None = None, later: bool = False
+    ) -> BatchFacts:
+        """The inputs of a call with facts per sample, by kind; `later`: their tags come later.
+
+        InputError for what does not fit the program.
+        """
+        provenance = self._signature.provenance
+        batch = self._grounded.samples.read(inputs, disjunctions or {}, provenance, tags_come_later=later)
+        for relation, array in batch.arrays.items():
+            if relation not in self._mappings:
+                raise not_mapped(relation, array)
+        check_given(self._mappings, {*batch.arrays, *(part.relation for part in batch.facts)})
+        return batch
+
+    def ground(self, batch: BatchFacts) -> BatchGrounding:
+        """The grounding of what `read` read, from the cache if the facts were met before."""
+        return self._grounded.samples.ground(batch, self._signature.provenance, self._outputs)
 
     def evaluate(
         self,
@@ -159,6 +185,15 @@ class BatchEvaluator:
         missing = grounding.padded_tags - sum(len(part) for part in parts)
         vector = jnp.concatenate([*parts, jnp.zeros(missing, parts[0].dtype if parts else jnp.float32)])
         return vector, tuple(named[name] for name in grounding.mapped)
+
+    def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
+        """InputError for arrays of mapped relations that do not fit the batch."""
+        for relation, array in zip(grounding.mapped, arrays, strict=True):
+            shape = self._mappings[relation].shape
+            check_kind(relation, array, show_shape(shape), self._signature.provenance.is_discrete)
+            check_mapped(relation, array.shape, grounding.num_samples, shape)
+            if is_concrete(array) and is_on_host(array) and array.dtype != np.bool_ and array.size:
+                self._check_probabilities(relation, np.asarray(array))
 
     def _union(
         self,

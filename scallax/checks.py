@@ -1,6 +1,6 @@
 """Checks of the arrays that calls are given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,25 @@ def check_shapes(expected: Mapping[str, tuple[int, ...]], shapes: Sequence[tuple
     if len(set(sizes.values())) > 1:
         shown = ", ".join(f"`{relation}` has {size}" for relation, size in sizes.items())
         raise InputError(f"the inputs differ in batch size: {shown}")
+
+
+def check_given(mappings: Mapping[str, InputMapping], given: Collection[str]) -> None:
+    """InputError with all mapped relations that are not given."""
+    missing = [relation for relation in mappings if relation not in given]
+    if missing:
+        raise InputError(
+            *(f"no input for `{r}`: give an array of shape {show_shape(mappings[r].shape)}" for r in missing)
+        )
+
+
+def not_mapped(relation: str, value: object) -> InputError:
+    """The error of an array for a relation that has no input mapping."""
+    return InputError(
+        Diagnostic(
+            f"`{relation}` is a {type(value).__name__}, but has no input mapping",
+            hint="give a list of facts for each sample, or an input mapping when the reasoner is made",
+        )
+    )
 
 
 def show_shape(of_sample: tuple[int, ...]) -> str:

@@ -1,7 +1,7 @@
 """A compiled program as a pure, batched, differentiable function of input probabilities."""
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any, TypeVar, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.backend import get_default_device
 from jaxtyping import Array, PyTree
 
 from scallax.arguments import Outputs, program_sources, read_file, specify, unknown_name
@@ -26,33 +25,33 @@ from scallax.batch import (
 from scallax.batch import probabilities as _sigmoids
 from scallax.batch_evaluation import BatchEvaluator, Key, Logits, key_data, take_or_zero
 from scallax.checks import (
+    check_given,
     check_kind,
     check_logits,
-    check_mapped,
     check_shapes,
     is_concrete,
     is_on_host,
     locate,
+    not_mapped,
     show_shape,
 )
-from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
+from scallax.errors import CheckpointError, InputError, ScallaxError, UnsupportedError
 from scallax.foreign import ForeignItem
 from scallax.grounded import Grounded, Output, check_foreign, ground, provenance_of, restore, store, with_tables
-from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
 from scallax.imports import read_imports
 from scallax.library import read_foreign
 from scallax.mappings import read_entries, show_tuple
 from scallax.outputs import choose, read_asked
-from scallax.per_sample import BatchFacts, has_facts
+from scallax.per_sample import has_facts
+from scallax.placement import PlacedPrograms
 from scallax.plausibility import ROUNDING, find_overfull_entries
-from scallax.process import check_process
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import resolve_provenance
 from scallax.sample_facts import SampleFacts
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
-from scallax.tags import collect_tags, tag_message
+from scallax.tags import collect_tags, find_outside
 from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 
 # Reasoners with other outputs that are kept.
@@ -240,10 +239,10 @@ class Reasoner:
             tuple(parameter.initial.shape for parameter in grounded.parameters),
             grounded.num_outputs,
         )
-        self._programs: dict = {}
+        self._programs = PlacedPrograms(grounded, self._provenance)
         self._variants: dict[tuple[Outputs, bool], Reasoner] = {}
         self.batches = BatchEvaluator(
-            self._signature, self._mappings, self._logits, grounded, self._draw_key, self._check_mapped
+            self._specification, self._signature, self._logits, grounded, self._draw_key, self._check_probabilities
         )
         self._counts_groups = self._provenance.counts_groups
         self._has_warned = False
@@ -389,8 +388,8 @@ class Reasoner:
     ) -> PyTree:
         if not has_facts(inputs, disjunctions):
             return self.unpack(self.evaluate(self.order(inputs), logits, key))
-        batch = self.read_batch(inputs, disjunctions)
-        grounding = self.ground_batch(batch)
+        batch = self.batches.read(inputs, disjunctions)
+        grounding = self.batches.ground(batch)
         tags = collect_tags(batch.facts, grounding.padded_tags)
         self.warn_of_tags(batch.facts, tags)
         values = self.batches.evaluate(grounding, tags, tuple(batch.arrays.values()), logits, key)
@@ -410,47 +409,13 @@ class Reasoner:
             self._variants[outputs, keyed] = reasoner
         return self._variants[outputs, keyed]
 
-    def read_batch(
-        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None = None, later: bool = False
-    ) -> BatchFacts:
-        """The inputs of a call with facts per sample, by kind; `later`: their tags come later.
-
-        InputError for what does not fit the program.
-        """
-        batch = self._grounded.samples.read(inputs, disjunctions or {}, self._provenance, tags_come_later=later)
-        given = {part.relation for part in batch.facts}
-        for relation in batch.arrays:
-            if relation not in self._mappings:
-                raise InputError(
-                    Diagnostic(
-                        f"`{relation}` is a {type(batch.arrays[relation]).__name__}, but has no input mapping",
-                        hint="give a list of facts for each sample, or an input mapping when the reasoner is made",
-                    )
-                )
-        self._require({*batch.arrays, *given})
-        return batch
-
-    def _require(self, given: Collection[str]) -> None:
-        missing = [relation for relation in self._mappings if relation not in given]
-        if missing:
-            raise InputError(
-                *(f"no input for `{r}`: give an array of shape {self._expected_shape(r)}" for r in missing)
-            )
-
     def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
         """The grounding of a batch of facts, for `evaluate_grounded`. Does not touch JAX: a data loader may call it.
 
         `facts` are given as to a call, with or without tags: without, all facts of relations that have tags are
         uncertain. For a mapped relation, the number of samples counts of its array; `np.zeros` will do.
         """
-        return self.ground_batch(self.read_batch(facts, disjunctions, later=True))
-
-    def ground_batch(self, batch: BatchFacts) -> BatchGrounding:
-        """The grounding of what `read_batch` read, from the cache if the facts were met before."""
-        outputs = tuple(
-            (name, None if entries is None else entries.tuples) for name, entries in self.specification.outputs
-        )
-        return self._grounded.samples.ground(batch, self._provenance, outputs)
+        return self.batches.ground(self.batches.read(facts, disjunctions, later=True))
 
     def cache_info(self) -> CacheInfo:
         """What the cache of groundings of facts per sample holds, and its hits and misses; shared by `with_k`'s."""
@@ -561,11 +526,9 @@ class Reasoner:
         for relation, value in inputs.items():
             if relation not in self._mappings:
                 if any(known.name == relation for known in self._grounded.samples.program.relations):
-                    hint = "give a list of facts for each sample, or an input mapping when the reasoner is made"
-                    what = f"`{relation}` is a {type(value).__name__}, but has no input mapping"
-                    raise InputError(Diagnostic(what, hint=hint))
+                    raise not_mapped(relation, value)
                 raise unknown_name(f"`{relation}` is no input relation", relation, self._mappings)
-        self._require(inputs)
+        check_given(self._mappings, inputs)
         return tuple(inputs[relation] for relation in self._mappings)
 
     def evaluate(
@@ -576,7 +539,7 @@ class Reasoner:
         `logits` are in the order of `parameter_names`; None: the reasoner's own. `key` is that of the draws.
         """
         arguments = self._check(arrays, logits)._replace(key=self._draw_key(key))
-        values = evaluate_batch(self._signature, self._program(arguments), arguments)
+        values = evaluate_batch(self._signature, self._programs.program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values
 
@@ -585,7 +548,7 @@ class Reasoner:
     ) -> tuple[Array, PyTree[Array]]:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
         arguments = self._check(arrays, logits)._replace(key=self._draw_key(key))
-        values, residuals = forward_batch(self._signature, self._program(arguments), arguments)
+        values, residuals = forward_batch(self._signature, self._programs.program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values, residuals
 
@@ -603,7 +566,7 @@ class Reasoner:
         """
         own = self._logits if logits is None else tuple(logits)
         arguments = Arguments(tuple(arrays), own, self._draw_key(key))
-        return pull_back_batch(self._signature, self._program(arguments), arguments, residuals, cotangent)
+        return pull_back_batch(self._signature, self._programs.program(arguments), arguments, residuals, cotangent)
 
     def unpack(self, packed: Any) -> Any:
         """The result of a call from values `[batch, outputs]`: only slices them, so any array type will do."""
@@ -620,30 +583,11 @@ class Reasoner:
         values = packed if whole else packed[:, output.start : output.start + len(output.tuples)]
         return (list(output.tuples), values) if output.is_listed else values
 
-    def _program(self, arguments: Arguments) -> GroundProgram:
-        """The index arrays, on the device of the arrays: kept there after the first call."""
-        check_process()
-        device = None
-        if jax.device_count() > 1:
-            arrays = [a for a in (*arguments.arrays, *arguments.logits) if isinstance(a, jax.Array) and is_concrete(a)]
-            devices = {d for array in arrays if array.committed for d in array.devices()}
-            device = devices.pop() if len(devices) == 1 else None
-        # Where inputs are bound to no device, nor is the program: it goes where they go.
-        key = (device, get_default_device())
-        if key in self._programs:
-            return self._programs[key]
-        with jax.ensure_compile_time_eval():
-            program = jax.device_put(self._grounded.program(self._provenance), device)
-        # Inside an eager `shard_map` even a copy to the device is traced.
-        if all(is_concrete(leaf) for leaf in jax.tree.leaves(program)):
-            self._programs[key] = program
-        return program
-
     def _check(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Arguments:
         """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""
         arrays = tuple(arrays)
         for relation, array in zip(self._mappings, arrays, strict=True):
-            check_kind(relation, array, self._expected_shape(relation), self.is_discrete)
+            check_kind(relation, array, show_shape(self._mappings[relation].shape), self.is_discrete)
         self.check_shapes([array.shape for array in arrays])
         # Reading values back from an accelerator waits for it: worth it in the first call.
         on_device = not self._has_checked_device
@@ -696,25 +640,12 @@ class Reasoner:
                 self._has_warned_of_sums = True
                 warnings.warn(text, UserWarning, stacklevel=6)
 
-    def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
-        """InputError for arrays of mapped relations that do not fit the batch."""
-        for relation, array in zip(grounding.mapped, arrays, strict=True):
-            check_kind(relation, array, self._expected_shape(relation), self.is_discrete)
-            check_mapped(relation, array.shape, grounding.num_samples, self._mappings[relation].shape)
-            if is_concrete(array) and is_on_host(array) and array.dtype != np.bool_ and array.size:
-                self._check_probabilities(relation, np.asarray(array))
-
     def warn_of_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
         """One warning for each reasoner of a tag outside [0, 1]; those on an accelerator are not looked at."""
-        if self._has_warned or self.is_discrete or not is_concrete(tags) or not is_on_host(tags):
-            return
-        host = np.asarray(tags)
-        outside = (host < -ROUNDING) | (host > 1 + ROUNDING)
-        if outside.any():
+        text = None if self._has_warned or self.is_discrete else find_outside(facts, tags)
+        if text is not None:
             self._has_warned = True
-            place = int(np.flatnonzero(outside)[0])
-            problem = f"has the tag {float(host[place])}, outside [0, 1]; it is computed as it is"
-            warnings.warn(tag_message(facts, place, problem), UserWarning, stacklevel=5)
+            warnings.warn(text, UserWarning, stacklevel=5)
 
     def _check_outside(self, relation: str, values: np.ndarray) -> None:
         """InputError or a warning for some values that are outside [0, 1]."""
@@ -726,9 +657,6 @@ class Reasoner:
             self._has_warned = True
             place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))
             warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=7)
-
-    def _expected_shape(self, relation: str) -> str:
-        return show_shape(self._mappings[relation].shape)
 
     def __eq__(self, other: object) -> bool:
         if self is other:

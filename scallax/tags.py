@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from scallax.checks import is_concrete, is_on_host
 from scallax.errors import InputError
 from scallax.mappings import show_tuple
+from scallax.plausibility import ROUNDING
 from scallax.sample_facts import SampleFacts, is_array
 
 # Scalars that are stacked at once, so that vectors of all lengths share the compilation.
@@ -86,6 +88,18 @@ def check_tags(facts: Sequence[SampleFacts], vector: np.ndarray) -> None:
         return
     place = int(np.flatnonzero(~np.isfinite(vector))[0])
     raise InputError(tag_message(facts, place, f"has the tag {float(vector[place])}; a tag is a finite number"))
+
+
+def find_outside(facts: Sequence[SampleFacts], tags: Any) -> str | None:
+    """What to say of the first tag outside [0, 1]; tags that are traced or on an accelerator are not looked at."""
+    if not is_concrete(tags) or not is_on_host(tags):
+        return None
+    host = np.asarray(tags)
+    outside = np.flatnonzero((host < -ROUNDING) | (host > 1 + ROUNDING))
+    if not len(outside):
+        return None
+    place = int(outside[0])
+    return tag_message(facts, place, f"has the tag {float(host[place])}, outside [0, 1]; it is computed as it is")
 
 
 def tag_message(facts: Sequence[SampleFacts], place: int, problem: str) -> str:

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from scallax.grounding.fixpoint import FactColumns, Grounding, SampleGrounder
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits
 from scallax.grounding.relation import GroundRelation
-from scallax.grounding.sizes import Sizes, padded
+from scallax.grounding.sizes import SizeClasses, Sizes
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
 from scallax.kernels.rows import RowTable
 from scallax.mappings import InputMapping, Tuples
@@ -149,7 +149,7 @@ class _WantedOutput:
 class BatchGrounder:
     """Grounds batches of one program, for some relations with facts of their own in each sample, and some outputs.
 
-    Arrays of two batches of like size are padded to the same lengths, see `_size_class`.
+    Arrays of two batches of like size are padded to the same lengths, see `SizeClasses`.
     """
 
     grounder: SampleGrounder
@@ -158,7 +158,7 @@ class BatchGrounder:
     parameters: Parameters
     provenance: AbstractProvenance
     owner: str
-    _least: dict[int, dict[str, int]] = field(default_factory=dict)
+    _classes: SizeClasses = field(default_factory=SizeClasses)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @staticmethod
@@ -226,7 +226,7 @@ class BatchGrounder:
                 ]
                 samples = np.repeat(np.arange(num_samples), part.counts)
                 columns[part.relation] = FactColumns([samples, *codes], operands)
-        padded_tags = literals.pad_inputs()
+        num_tags = literals.num_inputs
         for relation, (codes, groups) in self.mapped.items():
             count = len(codes[0]) if codes else 1
             operands = literals.add_mapped(count, groups, num_samples)
@@ -236,7 +236,7 @@ class BatchGrounder:
         grounding = self.grounder.ground(columns, literals.finish(), symbols)
         outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
         num_outputs = sum(len(output.tuples) for output in outputs)
-        program, room = self._lay_out(grounding, operands, literals.num_inputs, num_outputs)
+        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals.num_inputs, num_outputs)
         if any(wanted.table is None for wanted in self.wanted):
             num_outputs = room
         sources = np.full((num_samples, num_outputs), len(program.outputs), np.int32)
@@ -283,43 +283,33 @@ class BatchGrounder:
         return self.grounder.base.relations[name], True
 
     def _lay_out(
-        self, grounding: Grounding, operands: np.ndarray, num_inputs: int, num_columns: int
-    ) -> tuple[GroundProgram, int]:
-        """The program in the shape of its size class, and the padded number of columns of the results.
-
-        A class is an octave of the number of derivations. The first batch of all sets the lengths of its class; a batch
-        that needs more of something, and the first of another class, make room for all that may come.
-        """
-        size_class = max(len(grounding.derivations), len(operands), 8).bit_length()
+        self, grounding: Grounding, operands: np.ndarray, num_tags: int, num_inputs: int, num_columns: int
+    ) -> tuple[GroundProgram, int, int]:
+        """The program in the shape of its size class, and the padded numbers of columns of the results and of tags."""
+        size = max(len(grounding.derivations), len(operands), 8)
+        literals = grounding.literals
         while True:
             with self._lock:
-                least = dict(self._least.get(size_class, {}))
+                found = self._classes.find(size)
+                least = dict(found.least) if found else {}
             sizes = Sizes(least)
             room = sizes.pad("columns", num_columns)
+            padding = sizes.pad_some("tags", num_tags) - num_tags
+            # Mapped inputs come behind the tags.
+            source = np.where(literals.source >= num_tags, literals.source + padding, literals.source)
             program = compile_outputs(
-                grounding,
+                replace(grounding, literals=replace(literals, source=source)),
                 self.provenance,
                 operands,
                 self.parameters,
-                num_inputs=num_inputs,
+                num_inputs=num_inputs + padding,
                 sizes=sizes,
                 num_shared=len(self.grounder.base.literals) if self.provenance.has_local_literals else None,
             )
-            if least and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
-                return program, room
+            if found and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
+                return program, room, num_tags + padding
             with self._lock:
-                is_varied = len(self._least) > (size_class in self._least)
-                known = self._least.setdefault(size_class, {})
-                # What does not fit, or is of a second class, is given room for all batches of its class.
-                size = max(len(grounding.derivations), len(operands), 8)
-                slack = 1.25 * (1 << size_class) / size if known or is_varied else 1
-                for name, count in sizes.counts.items():
-                    if name == "width":
-                        known.setdefault(name, count)
-                    elif name in ("groups", "negation"):
-                        known[name] = max(known.get(name, 0), count)
-                    elif count > known.get(name, -1):
-                        known[name] = padded(int(count * slack))
+                self._classes.make_room(size, sizes.counts, found)
 
 
 class _LiteralColumns:
@@ -353,11 +343,6 @@ class _LiteralColumns:
         operands = np.full(count, ONE)
         operands[uncertain] = self._add(prior[uncertain], sources[uncertain], facts.groups, uncertain)
         return operands
-
-    def pad_inputs(self) -> int:
-        """The inputs so far, brought to a size class."""
-        self.num_inputs = padded(self.num_inputs) if self.num_inputs else 0
-        return self.num_inputs
 
     def add_mapped(self, count: int, groups: np.ndarray | None, num_samples: int) -> np.ndarray:
         """Operands int64 `[samples * count]` of the entries of a mapping, sample by sample."""

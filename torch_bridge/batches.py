@@ -51,7 +51,7 @@ def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tenso
         raise InputError(f"the tags are on different devices: {', '.join({str(t.device) for t in tags.tensors})}")
     named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
     device = common_device(named)
-    grounding = reasoner.ground_batch(batch)
+    grounding = reasoner.batches.ground(batch)
     return apply_grounding(reasoner, grounding, batch.facts, tags, tuple(batch.arrays.values()), logits, device, key)
 
 

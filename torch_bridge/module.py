@@ -167,7 +167,7 @@ class Module(torch.nn.Module):
         if reasoner.draws and self.training:
             key = int(torch.randint(1 << 62, ()))
         if has_facts(inputs, disjunctions):
-            return apply_batch(reasoner, reasoner.read_batch(inputs, disjunctions), self._logits(), key)
+            return apply_batch(reasoner, reasoner.batches.read(inputs, disjunctions), self._logits(), key)
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
             if not isinstance(tensor, torch.Tensor):

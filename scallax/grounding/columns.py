@@ -5,11 +5,10 @@ import numpy as np
 from scallax.grounding.components import Components
 from scallax.grounding.derivations import Literals
 from scallax.grounding.graph import Graph, leaf_ids, reachable
-from scallax.grounding.sizes import Sizes, padded
+from scallax.grounding.sizes import COLUMN_COUNTS, Sizes, padded
 
 # In which polarities a literal may occur in a proof.
 _BOTH, _POSITIVE, _NEGATED = range(3)
-_COUNTS = ("literals of both polarities", "positive literals", "negated literals")
 
 
 def column_arrays(
@@ -46,7 +45,7 @@ def column_arrays(
         kind[:] = _BOTH
     of_literal = np.full(len(order), -1) if components is None else components.of_literal[order]
     number, counts = _number(kind, of_literal)
-    both, *only = (sizes.at_least(name, count) for name, count in zip(_COUNTS, counts, strict=True))
+    both, *only = (sizes.at_least(name, count) for name, count in zip(COLUMN_COUNTS, counts, strict=True))
     num_both = _num_words(both)
     used = [padded(32 * num_both + count) if count else padded(both) if both else 0 for count in only]
     words = [max(1, -(-used[0] // 32)), -(-used[1] // 32)]
