@@ -28,7 +28,7 @@ class Signature:
 
     `retentions` has one item for each input relation, `logit_shapes` one for each parameter; `num_outputs` is the
     number of output tuples. `is_union`: the program has the facts of all samples side by side, as one sample; the
-    inputs are flattened one after the other.
+    inputs are flattened one after the other, and values and cotangents are `[outputs]`.
     """
 
     provenance: AbstractProvenance
@@ -58,7 +58,8 @@ def evaluate_batch(
     if batch == 0:
         return jnp.zeros((0, signature.num_outputs), output_dtype(signature, arguments))
     inputs, present = _columns(signature, program, arguments)
-    return _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
+    values = _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
+    return values[0] if signature.is_union else values
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -70,7 +71,8 @@ def forward_batch(
         return evaluate_batch(signature, program, arguments), None
     inputs, present = _columns(signature, program, arguments)
     values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
-    return _rows(signature, arguments, values), residuals
+    values = _rows(signature, arguments, values)
+    return values[0] if signature.is_union else values, residuals
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -89,6 +91,8 @@ def pull_back_batch(
     if _batch_size(signature, arguments) == 0:
         zeros = tuple(jnp.zeros_like(array) if _is_float(array) else None for array in arrays)
         return zeros, tuple(map(jnp.zeros_like, logits))
+    if signature.is_union:
+        cotangent = cotangent[None]
     inputs, present = _columns(signature, program, arguments)
     missing = _padded_outputs(program) - signature.num_outputs
     columns = jnp.pad(cotangent.astype(inputs.dtype).T, ((0, missing), (0, 0)))

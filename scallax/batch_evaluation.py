@@ -100,7 +100,7 @@ class BatchEvaluator:
         sources = grounding.arrays.sources[:, : grounding.num_outputs]
         self._check_mapped(grounding, arrays)
         signature, arguments = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits, key)
-        values = evaluate_batch(signature, device_arrays.program, arguments)[0]
+        values = evaluate_batch(signature, device_arrays.program, arguments)
         # Without the columns that are padding, what stands behind them moves up.
         rows, columns = np.divmod(device_arrays.places, device_arrays.sources.shape[1] or 1)
         return take_outputs(values, sources, rows * sources.shape[1] + columns)
@@ -119,9 +119,8 @@ class BatchEvaluator:
         program = self._on_device(grounding).program
         signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits, key)
         if not keep:
-            return evaluate_batch(signature, program, arguments)[0], None
-        values, residuals = forward_batch(signature, program, arguments)
-        return values[0], residuals
+            return evaluate_batch(signature, program, arguments), None
+        return forward_batch(signature, program, arguments)
 
     def pull_back(
         self,
@@ -136,7 +135,7 @@ class BatchEvaluator:
         """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
         program = self._on_device(grounding).program
         signature, arguments = self._union(program, tags, grounding.mapped, arrays, logits, key)
-        gradients, trained = pull_back_batch(signature, program, arguments, residuals, cotangent[None])
+        gradients, trained = pull_back_batch(signature, program, arguments, residuals, cotangent)
         assert gradients[0] is not None
         return gradients[0], gradients[1:], trained
 
@@ -147,7 +146,7 @@ class BatchEvaluator:
         if tags.shape[0] < length:
             tags = jnp.pad(tags, (0, length - tags.shape[0]))
         signature, arguments = self._union(arrays.program, tags, (), (), logits, None)
-        values = evaluate_batch(signature, arrays.program, arguments)[0]
+        values = evaluate_batch(signature, arrays.program, arguments)
         return take_outputs(values, arrays.sources, arrays.places)
 
     def name_tags(self, grounding: BatchGrounding, tags: Mapping[str, T] | T) -> dict[str, T]:
