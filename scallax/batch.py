@@ -52,7 +52,7 @@ class Arguments(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate_batch(
     signature: Signature, program: GroundProgram, arguments: Arguments
-) -> Shaped[Array, "batch outputs"]:
+) -> Shaped[Array, "*batch outputs"]:
     """The outputs' values, of the inputs' dtype (bool for a discrete provenance); without inputs, a batch of 1."""
     batch = _batch_size(signature, arguments)
     if batch == 0:
@@ -65,7 +65,7 @@ def evaluate_batch(
 @functools.partial(jax.jit, static_argnums=0)
 def forward_batch(
     signature: Signature, program: GroundProgram, arguments: Arguments
-) -> tuple[Shaped[Array, "batch outputs"], PyTree[Array]]:
+) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
     """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
     if _batch_size(signature, arguments) == 0:
         return evaluate_batch(signature, program, arguments), None
