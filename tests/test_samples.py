@@ -329,7 +329,7 @@ def test_shapes_are_shared_by_batches_of_like_size():
     other = Reasoner(renamed, non_probabilistic=["length"], output_relation="value", k=1)
     random = np.random.default_rng(0)
     with counted_compilations() as compiled:
-        inputs, groups = formula(random.integers(1, 10, 8), 0)
+        inputs, groups = formula(random.integers(1, 10, random.integers(2, 9)), 0)
         grounding = other.ground(inputs, disjunctions=groups)
         other.batches.forward(grounding, np.zeros(grounding.padded_tags, np.float32))
     assert len(compiled) == 0
