@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scallax.mappings import InputMapping as InputMapping
     from scallax.provenance import Provenance as Provenance
     from scallax.reasoner import Reasoner as Reasoner
+    from scallax.sample_facts import FactList as FactList
     from scallax.specification import Specification as Specification
     from scallax.tables import CsvFile as CsvFile
     from scallax.tables import Table as Table
@@ -60,11 +61,14 @@ if TYPE_CHECKING:
     from scallax.types import u64 as u64
     from scallax.types import u128 as u128
     from scallax.types import usize as usize
+    from scallax.union import BatchGrounding as BatchGrounding
 
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
+    "BatchGrounding": "scallax.union",
     "Context": "scallax.context",
     "CsvFile": "scallax.tables",
+    "FactList": "scallax.sample_facts",
     "Facts": "scallax.types",
     "GenericTypeParameter": "scallax.types",
     "InputMapping": "scallax.mappings",

@@ -24,19 +24,24 @@ from scallax.provenance import AbstractProvenance
 # What a caller may give for an input `[batch, *mapping.shape]`.
 ArrayLike = jax.Array | np.ndarray
 
+# Keeps the draws of entries apart from those of proofs and gates, which have the same seed.
+_RETENTION = 0x52455441
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
     """What a compiled function depends on beside the shapes of its arguments; equal ones share a compilation.
 
     `retentions` has one item for each input relation, `logit_shapes` one for each parameter; `num_outputs` is the
-    number of output tuples.
+    number of output tuples. `is_union`: the program has the facts of all samples side by side, as one sample; the
+    inputs are flattened one after the other, and values and cotangents are `[outputs]`.
     """
 
     provenance: AbstractProvenance
     retentions: tuple[Retention | None, ...]
     logit_shapes: tuple[tuple[int, ...], ...]
     num_outputs: int
+    is_union: bool = False
 
 
 class Arguments(NamedTuple):
@@ -49,25 +54,27 @@ class Arguments(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate_batch(
     signature: Signature, program: GroundProgram, arguments: Arguments
-) -> Shaped[Array, "batch outputs"]:
+) -> Shaped[Array, "*batch outputs"]:
     """The outputs' values, of the inputs' dtype (bool for a discrete provenance); without inputs, a batch of 1."""
     batch = _batch_size(signature, arguments)
     if batch == 0:
         return jnp.zeros((0, signature.num_outputs), output_dtype(signature, arguments))
     inputs, present = _columns(signature, program, arguments)
-    return _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
+    values = _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
+    return values[0] if signature.is_union else values
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def forward_batch(
     signature: Signature, program: GroundProgram, arguments: Arguments
-) -> tuple[Shaped[Array, "batch outputs"], PyTree[Array]]:
+) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
     """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
     if _batch_size(signature, arguments) == 0:
         return evaluate_batch(signature, program, arguments), None
     inputs, present = _columns(signature, program, arguments)
     values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
-    return _rows(signature, arguments, values), residuals
+    values = _rows(signature, arguments, values)
+    return values[0] if signature.is_union else values, residuals
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -86,13 +93,15 @@ def pull_back_batch(
     if _batch_size(signature, arguments) == 0:
         zeros = tuple(jnp.zeros_like(array) if _is_float(array) else None for array in arrays)
         return zeros, tuple(map(jnp.zeros_like, logits))
+    if signature.is_union:
+        cotangent = cotangent[None]
     inputs, present = _columns(signature, program, arguments)
     missing = _padded_outputs(program) - signature.num_outputs
     columns = jnp.pad(cotangent.astype(inputs.dtype).T, ((0, missing), (0, 0)))
     gradient = evaluation.backward(signature.provenance, program, inputs, present, residuals, columns)
     gradients, start = [], 0
     for array in arrays:
-        size = math.prod(array.shape[1:])
+        size = math.prod(array.shape if signature.is_union else array.shape[1:])
         part = gradient[start : start + size].T.reshape(array.shape)
         gradients.append(part.astype(array.dtype) if _is_float(array) else None)
         start += size
@@ -101,6 +110,40 @@ def pull_back_batch(
     batch, dtype = inputs.shape[1], inputs.dtype
     _, pull = jax.vjp(lambda logits: _trained_columns(signature, program, logits, batch, dtype), logits)
     return tuple(gradients), pull(gradient[start:])[0]
+
+
+def take_outputs(
+    values: Shaped[Array, " derived"],
+    sources: Int[ArrayLike, "batch outputs"],
+    places: Int[ArrayLike, " derived"],
+    absent: float,
+) -> Shaped[Array, "batch outputs"]:
+    """The values in rows of results, `absent` where the source is behind their end; `places` are the sources' inverse.
+
+    On the host, unless something is traced: then no compilation depends on the batch's size.
+    """
+    if not _is_float(values):
+        return _take(values, sources, absent)
+    return _take_values(values, sources, places, absent)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _take_values(values, sources, places, absent):
+    return _take(values, sources, absent)
+
+
+# A gather by the inverse: the derivative that JAX would take of a gather is a scatter, which is slow.
+_take_values.defvjp(
+    lambda values, sources, places, absent: (_take(values, sources, absent), places),
+    lambda absent, places, cotangent: (_take(cotangent.reshape(-1), places, 0.0), None, None),
+)
+
+
+def _take(values: Shaped[ArrayLike, " values"], places: Int[ArrayLike, "..."], fill: float) -> Shaped[Array, "..."]:
+    if isinstance(values, Tracer) or isinstance(places, Tracer):
+        return jnp.asarray(values).at[places].get(mode="fill", fill_value=values.dtype.type(fill))
+    host = np.asarray(values)
+    return jnp.asarray(np.append(host, np.full(1, fill, host.dtype)).take(places, mode="clip"))
 
 
 def output_dtype(signature: Signature, arguments: Arguments) -> DTypeLike:
@@ -128,12 +171,17 @@ def probabilities(logits: Float[Array, " logits"], groups: Int[ArrayLike, " logi
     return jnp.where(groups < 0, jax.nn.sigmoid(logits), shares / total[segment])
 
 
-def retained(retention: Retention, values: Float[Array, "batch ..."]) -> Bool[Array, "batch ..."]:
-    """Which entries exist; of equal ones the first are kept."""
+def retained(
+    retention: Retention, values: Float[Array, "batch ..."], key: Array | None = None
+) -> Bool[Array, "batch ..."]:
+    """Which entries exist; of equal ones the first are kept. `key` is that of the draws."""
     kept = jnp.ones(values.shape, bool)
     if retention.threshold is not None:
         kept = values >= jnp.asarray(retention.threshold, values.dtype)
-    if retention.k is not None:
+    if retention.is_drawn:
+        assert key is not None
+        kept &= _drawn(retention, values, key)
+    elif retention.k is not None:
         axis = 1 if retention.dim is None else retention.dim + 1
         slices = values.reshape(values.shape[0], -1) if retention.dim is None else values
         order = jnp.argsort(slices, axis=axis, descending=True, stable=True)
@@ -142,26 +190,50 @@ def retained(retention: Retention, values: Float[Array, "batch ..."]) -> Bool[Ar
     return kept
 
 
-def read_samples(arrays: Sequence[ArrayLike], retentions: Sequence[Retention | None]) -> list[list[Any]]:
+def read_samples(
+    arrays: Sequence[ArrayLike], retentions: Sequence[Retention | None], seed: int | Array
+) -> list[list[Any]]:
     """For each sample the entries of all arrays, one after the other: numbers, traced ones if they are traced.
 
-    ABSENT for entries that are not retained. Without arrays, one sample. UnsupportedError for retention of traced ones.
+    ABSENT for entries that are not retained; `seed` is that of draws. Without arrays, one sample. UnsupportedError for
+    retention of traced ones.
     """
     if not arrays:
         return [[]]
     samples: list[list[Any]] = [[] for _ in range(arrays[0].shape[0])]
-    for array, retention in zip(arrays, retentions, strict=True):
+    for number, (array, retention) in enumerate(zip(arrays, retentions, strict=True)):
         flat = array.reshape(array.shape[0], math.prod(array.shape[1:]))
         is_traced = isinstance(array, Tracer)
         if is_traced and retention is not None:
             raise UnsupportedError("which inputs are retained depends on their values, and they are traced")
-        kept = None if retention is None else np.asarray(retained(retention, jnp.asarray(array))).reshape(flat.shape)
+        kept = None
+        if retention is not None:
+            key = _drawing_key(retention, seed, number)
+            kept = np.asarray(retained(retention, jnp.asarray(array), key)).reshape(flat.shape)
         entries = flat if is_traced else np.asarray(flat).tolist()
         for sample, values in enumerate(samples):
             for entry in range(flat.shape[1]):
                 exists = kept is None or kept[sample, entry]
                 values.append((flat[sample, entry] if is_traced else entries[sample][entry]) if exists else ABSENT)
     return samples
+
+
+def _drawing_key(retention: Retention, seed: ArrayLike | int, number: int) -> Array | None:
+    """What the entries of an input, by its number, are drawn by; None if they are not drawn."""
+    if not retention.is_drawn:
+        return None
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _RETENTION), number)
+
+
+def _drawn(retention: Retention, values: Float[Array, "batch ..."], key: Array) -> Bool[Array, "batch ..."]:
+    """The entries met in k draws from each sample's, or from each slice's; none of probability 0."""
+    assert retention.k is not None
+    axis = 1 if retention.dim is None else retention.dim + 1
+    slices = values.reshape(values.shape[0], -1) if retention.dim is None else jnp.moveaxis(values, axis, -1)
+    scores = jnp.where(slices > 0, jnp.log(jnp.where(slices > 0, slices, 1)), -jnp.inf)
+    draws = jax.random.categorical(key, scores, axis=-1, shape=(retention.k, *scores.shape[:-1]))
+    met = jax.nn.one_hot(draws, slices.shape[-1], dtype=jnp.bool_).any(0) & (slices > 0)
+    return met.reshape(values.shape) if retention.dim is None else jnp.moveaxis(met, -1, axis)
 
 
 def _columns(
@@ -174,9 +246,12 @@ def _columns(
     if logits:
         trained = _trained_columns(signature, program, logits, batch, dtype)
     values, masks = [], []
-    for array, retention in zip(arrays, signature.retentions, strict=True):
+    for number, (array, retention) in enumerate(zip(arrays, signature.retentions, strict=True)):
         value = jnp.asarray(array, dtype)
-        mask = jnp.ones(value.shape, bool) if retention is None else retained(retention, value)
+        mask = jnp.ones(value.shape, bool)
+        if retention is not None:
+            mask = retained(retention, value, _drawing_key(retention, program.seed, number))
+        # In a union, samples follow each other in one column.
         values.append(value.reshape(batch, -1).T)
         masks.append(mask.reshape(batch, -1).T)
     return jnp.concatenate([*values, trained]), jnp.concatenate([*masks, jnp.ones(trained.shape, bool)])
@@ -213,7 +288,9 @@ def _computing_dtype(arguments: Arguments) -> DTypeLike:
 
 
 def _batch_size(signature: Signature, arguments: Arguments) -> int:
-    """That of the inputs; without inputs, that of logits for each sample, or 1."""
+    """That of the inputs; without inputs, that of logits for each sample, or 1. A union is one sample."""
+    if signature.is_union:
+        return 1
     if arguments.arrays:
         return arguments.arrays[0].shape[0]
     sizes = [

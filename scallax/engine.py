@@ -1,6 +1,6 @@
 """From sources to a ground program: the stages in order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,15 +14,17 @@ from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand
-from scallax.grounding.fixpoint import FactSet, Grounding, ground
+from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder, ground
 from scallax.grounding.gates import GateSet, GateStage, find_stages, pad_gates
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.grounding.sizes import Sizes
 from scallax.kernels.gates import RANGE, Stage
 from scallax.library import BUILT_IN, Library
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
+from scallax.planner.samples import shared_name
 from scallax.source import Source
 from scallax.values import Value, ValueType
 
@@ -97,17 +99,11 @@ def ground_program(
     `collapse_certain` tuples that hold whatever the facts have no derivations. `weigh` is asked for the weights that
     become values of tuples. Raises `StratificationError`, `GroundingError`, and `UnsupportedError` if it has none.
     """
-    table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
-    facts: dict[str, FactSet] = {}
-    for relation, tuples, operands in table.add_all(program, given):
-        if relation in facts:
-            tuples = [*facts[relation].tuples, *tuples]
-            operands = np.concatenate([facts[relation].operands, operands])
-        facts[relation] = FactSet(tuples, operands)
+    facts, literals = _read_facts(program, provenance, given, parameters)
     return ground(
         _with_terms(compile_plan(program, provenance, outputs, iter_limit, collapse_certain), program, facts),
         facts,
-        table.literals(),
+        literals,
         collapse_certain=collapse_certain,
         rule_tags=provenance.uses_tags,
         choices=Choices(uniform_choices) if provenance.respects_groups else None,
@@ -126,12 +122,70 @@ def tag_facts(
     return [(relation, FactSet(tuples, operands)) for relation, tuples, operands in table.add_all(program, given)]
 
 
+def prepare_samples(
+    program: ir.Program,
+    provenance: TagReading,
+    given: Sequence[GivenFacts],
+    outputs: Sequence[str],
+    sampled: Sequence[str],
+    *,
+    parameters: Parameters = NO_PARAMETERS,
+    uniform_choices: bool = False,
+    iter_limit: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> SampleGrounder:
+    """What grounds batches whose samples have facts of their own for the relations `sampled`.
+
+    All that does not depend on them is grounded here. The other arguments are those of `ground_program`.
+    """
+    facts, literals = _read_facts(program, provenance, given, parameters)
+    planned = compile_plan(program, provenance, outputs, iter_limit, sampled=sampled, with_facts=facts.keys())
+    choices = Choices(uniform_choices) if provenance.respects_groups else None
+    shared = frozenset(relation.name for relation in planned.relations) - planned.lifted
+    planned = _with_terms(planned, program, facts)
+    base = ground(
+        planned.restrict(shared),
+        {shared_name(name) if name in planned.lifted else name: facts for name, facts in facts.items()},
+        literals,
+        rule_tags=provenance.uses_tags,
+        choices=choices,
+        rule_parameters=parameters.rules,
+        iter_limit=iter_limit,
+        limits=limits,
+    )
+    return SampleGrounder(
+        planned,
+        base,
+        rule_tags=provenance.uses_tags,
+        choices=choices,
+        rule_parameters=parameters.rules,
+        iter_limit=iter_limit,
+        limits=limits,
+    )
+
+
+def _read_facts(
+    program: ir.Program, provenance: TagReading, given: Sequence[GivenFacts], parameters: Parameters
+) -> tuple[dict[str, FactSet], Literals]:
+    """The facts of the program and the given ones, by relation, and their literals."""
+    table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
+    facts: dict[str, FactSet] = {}
+    for relation, tuples, operands in table.add_all(program, given):
+        if relation in facts:
+            tuples = [*facts[relation].tuples, *tuples]
+            operands = np.concatenate([facts[relation].operands, operands])
+        facts[relation] = FactSet(tuples, operands)
+    return facts, table.literals()
+
+
 def compile_plan(
     program: ir.Program,
     provenance: TagReading,
     outputs: Sequence[str],
     iter_limit: int | None,
     collapse_certain: bool = True,
+    sampled: Collection[str] = (),
+    with_facts: Collection[str] = (),
 ) -> Plan:
     """The plan that `ground_program` follows.
 
@@ -143,6 +197,8 @@ def compile_plan(
         uses_tags=provenance.uses_tags,
         is_ordered=provenance.is_ordered,
         demand=iter_limit is None and collapse_certain,
+        sampled=sampled,
+        with_facts=with_facts,
     )
 
 
@@ -163,10 +219,26 @@ def compile_outputs(
     provenance: "AbstractSemantics",
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
+    *,
+    num_inputs: int | None = None,
+    sizes: Sizes | None = None,
+    num_shared: int | None = None,
 ) -> GroundProgram:
-    """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order."""
+    """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order.
+
+    `num_inputs` is the length of the flattened inputs if some after the last one in use are to count; `sizes` and
+    `num_shared` are those of `lay_out`, for programs without gates.
+    """
     return compile_derivations(
-        grounding.derivations, grounding.literals, grounding.gate_sets, provenance, operands, parameters
+        grounding.derivations,
+        grounding.literals,
+        grounding.gate_sets,
+        provenance,
+        operands,
+        parameters,
+        num_inputs=num_inputs,
+        sizes=sizes,
+        num_shared=num_shared,
     )
 
 
@@ -177,13 +249,19 @@ def compile_derivations(
     provenance: "AbstractSemantics",
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
+    *,
+    num_inputs: int | None = None,
+    sizes: Sizes | None = None,
+    num_shared: int | None = None,
 ) -> GroundProgram:
     """`compile_outputs` of the parts of a grounding."""
-    num_inputs = int(literals.source.max(initial=-1)) + 1
+    if num_inputs is None:
+        num_inputs = int(literals.source.max(initial=-1)) + 1
     stages = find_stages(derivations, gate_sets, operands)
     _check_stages(stages, provenance)
     if not stages:
-        return _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups)
+        groups = parameters.groups
+        return _lay_out(derivations, literals, provenance, operands, num_inputs, groups, sizes, num_shared)
     # What is trained has the same places among the inputs of all stages.
     literals, slots = _with_trained_inputs(literals, num_inputs)
     num_inputs += len(slots)
@@ -235,6 +313,8 @@ def _lay_out(
     operands: np.ndarray,
     num_inputs: int,
     logit_groups: np.ndarray,
+    sizes: Sizes | None = None,
+    num_shared: int | None = None,
 ) -> GroundProgram:
     if provenance.is_compiled:
         derivations, operands = compile_circuit(derivations, literals, operands)
@@ -250,6 +330,8 @@ def _lay_out(
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.gradient.is_product,
         has_columns=provenance.respects_groups and not provenance.is_compiled,
+        sizes=sizes,
+        num_shared=num_shared,
     )
 
 

@@ -183,7 +183,7 @@ def _run_keeping_tags(provenance, program, inputs, present):
     literals = _literal_table(program, inputs, present)
     tags, rounds = _fold(provenance, program, literals)
     outputs = _rows_at(tags, program.outputs)
-    values = provenance.recover(outputs, literals)
+    values = _recover(provenance, program, outputs, literals)
     match provenance.gradient:
         case Gradient.NONE | Gradient.RECOVER:
             return values, Residuals(outputs)
@@ -227,6 +227,48 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     )
 
 
+def _recover(provenance, program: GroundProgram, tags: Tags, literals: LiteralTable) -> Array:
+    """Output values of tags; each output with the literals of its component, if these are numbered apart."""
+    if not program.is_local:
+        return provenance.recover(tags, literals)
+    local = _local_table(program, literals, jnp.asarray(program.output_components))
+    values = provenance.recover(jax.tree.map(_to_columns, tags), local)
+    return _from_columns(values, literals.probabilities.shape[1])
+
+
+def _local_table(program: GroundProgram, literals: LiteralTable, components: Array) -> LiteralTable:
+    """The literals of some components: a column of the batch for each component and column of the table."""
+    rows = jnp.asarray(program.local_literals).at[components].get(mode="promise_in_bounds")
+    batch = literals.probabilities.shape[1]
+
+    def by_place(leaf, fill):
+        return _to_columns(leaf.at[rows].get(mode="fill", fill_value=fill))[0]
+
+    def repeated(leaf, fill):
+        return by_place(jnp.broadcast_to(leaf[..., None], (*leaf.shape, batch)), fill)
+
+    return replace(
+        literals,
+        probabilities=by_place(literals.probabilities, 0),
+        present=by_place(literals.present, False),
+        exclusions=repeated(literals.exclusions, 0),
+        group_end=repeated(literals.group_end, True),
+        certain=repeated(literals.certain, False),
+        column_of=jnp.asarray(program.local_columns),
+    )
+
+
+def _to_columns(leaf: Array) -> Array:
+    """`[rows, ..., batch]` as `[1, ..., rows * batch]`: rows as samples."""
+    leaf = jnp.moveaxis(leaf, 0, -2)
+    return leaf.reshape(1, *leaf.shape[:-2], leaf.shape[-2] * leaf.shape[-1])
+
+
+def _from_columns(leaf: Array, batch: int) -> Array:
+    """What `_to_columns` was given."""
+    return jnp.moveaxis(leaf.reshape(*leaf.shape[1:-1], leaf.shape[-1] // batch, batch), -2, 0)
+
+
 def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> tuple[Tags, Array]:
     """The tags of all rows, and how many times the longest loop was repeated."""
     leaves = provenance.leaf_tags(literals)
@@ -240,6 +282,7 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
 
     _check_size(provenance, program, wide)
     rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), wide, repeat(program.num_heads))
+    place_components = jnp.asarray(program.place_components)
     operands = [jnp.asarray(array) for array in (program.left, program.right, program.third)]
 
     def branch(kind, count):
@@ -251,7 +294,14 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
                 right = [leaf for pair in zip(*pairs, strict=True) for leaf in pair]
             else:
                 right = take_block(rows, operands[1], offset, program.width, count)
-            return provenance.step(kind, total, left, right, cyclic, literals)
+            if not program.is_local:
+                return provenance.step(kind, total, left, right, cyclic, literals)
+            # Each head with the literals of its component: heads stand where samples do.
+            components = lax.dynamic_slice_in_dim(place_components, offset, program.width)
+            local = _local_table(program, literals, components)
+            total, left, right = jax.tree.map(_to_columns, (total, left, right))
+            folded = provenance.step(kind, total, left, right, cyclic, local)
+            return jax.tree.map(lambda leaf: _from_columns(leaf, literals.probabilities.shape[1]), folded)
 
         return fold
 
@@ -293,7 +343,7 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
             literals = _literal_table(program, inputs, present)
 
             def recover(values):
-                return provenance.recover(residuals.tags, replace(literals, probabilities=values))
+                return _recover(provenance, program, residuals.tags, replace(literals, probabilities=values))
 
             (gradients,) = jax.vjp(recover, literals.probabilities)[1](cotangent)
         case Gradient.PRODUCT:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from scallax import ir
-from scallax.arguments import program_sources, show_facts, unknown_name
+from scallax.arguments import Outputs, program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
 from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
@@ -20,6 +20,8 @@ from scallax.library import BUILT_IN, Library
 from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
+from scallax.per_sample import SampleProgram
+from scallax.planner.strata import needed_relations
 from scallax.plausibility import check_domain, find_overfull_set, find_tag_outside
 from scallax.provenance import (
     AbstractSemantics,
@@ -72,6 +74,7 @@ class Grounded:
     programs: dict[AbstractSemantics, GroundProgram] = field(default_factory=dict)
     limits: Limits = DEFAULT_LIMITS
     _derived: "_Derived | None" = None
+    _samples: SampleProgram | None = None
 
     def provenance(self, specification: Specification) -> AbstractSemantics:
         """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
@@ -124,6 +127,49 @@ class Grounded:
             program = self.program(provenance)
         return [names[i] for i in program.literal_ids if i >= 0]
 
+    def draws_per_sample(self) -> bool:
+        """Whether an output may depend on an aggregator that draws among facts that calls give.
+
+        Not known of what is stored without the program.
+        """
+        if self._derived is None:
+            return False
+        program = self._derived.program
+        names = [output.relation for output in self.outputs if _is_open(program, self.specification, output.relation)]
+        needed = needed_relations(program, names)
+        return any(
+            isinstance(literal, ir.Reduce) and literal.op in ("uniform", "categorical")
+            for rule in program.rules
+            if rule.relation in needed
+            for literal in rule.body
+        )
+
+    @property
+    def samples(self) -> SampleProgram:
+        """What grounds batches of facts per sample."""
+        if self._samples is None:
+            derived = self._derive()
+            specification = self.specification
+            self._samples = SampleProgram(
+                derived.program,
+                _given_facts(specification),
+                dict(specification.input_mappings),
+                frozenset(specification.non_probabilistic),
+                derived.parameters,
+                provenance_of(specification, self.custom).counts_groups,
+                specification.iter_limit,
+                specification.digest,
+                self.limits,
+            )
+        return self._samples
+
+    def with_outputs(self, outputs: Outputs, keyed: bool) -> "Grounded":
+        """The same specification with other outputs, grounded for them; groundings of facts per sample are shared."""
+        specification = replace(self.specification, outputs=outputs, keyed=keyed)
+        grounded = ground(specification, self.require_library(), custom=self.custom, limits=self.limits)
+        grounded._samples = self.samples
+        return grounded
+
     def trace(self) -> tuple[ir.Program, Grounding]:
         """The program, and its grounding in which certain tuples keep their derivations."""
         derived = self._derive()
@@ -152,12 +198,21 @@ class Grounded:
                 found.append(find_overfull_set(derived.program, provenance.prior))
             texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
+            if _is_open(derived.program, self.specification, output.relation):
+                continue
             operands = derived.operands[output.start : output.start + len(output.tuples)]
             never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
             if never:
                 shown = show_facts(output.relation, never)
                 texts.append(f"no rule can derive {shown}: always {provenance.absent:.10g} in the output")
         return texts
+
+
+def _is_open(program: ir.Program, specification: Specification, output: str) -> bool:
+    """Whether an output depends on a relation without facts or rules, whose facts calls may give."""
+    filled = {fact.relation for fact in program.facts} | {rule.relation for rule in program.rules}
+    filled |= {name for name, _ in (*specification.facts, *specification.input_mappings)}
+    return not needed_relations(program, [output]) <= filled
 
 
 def store(grounded: Grounded) -> StoredGround:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scallax.errors import InputError, UnsupportedError
+from scallax.errors import InputError
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
@@ -38,11 +38,15 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which entries of a sample exist: those of at least `threshold`, and the `k` largest (of each slice of `dim`)."""
+    """Which entries of a sample exist: those of at least `threshold`, and the `k` largest (of each slice of `dim`).
+
+    `is_drawn`: not the largest, but those met in k draws by probability, with replacement.
+    """
 
     threshold: float | None
     k: int | None
     dim: int | None
+    is_drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -55,7 +59,8 @@ class InputMapping:
 
     `disjunctive`: the entries exclude each other; with `disjunctive_dim`, those along that axis do, for every index of
     the other axes. `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k` largest
-    exist; with `sample_dim`, the `k` largest along that axis.
+    exist; with `sample_dim`, the `k` largest along that axis. With the `sample_strategy` "categorical" those exist that
+    are met in `k` draws by probability (with replacement: at most `k`), rather than the largest.
     """
 
     entries: Entries
@@ -64,6 +69,7 @@ class InputMapping:
     retain_threshold: float | None
     retain_k: int | None
     sample_dim: int | None
+    sample_strategy: str
 
     def __init__(
         self,
@@ -91,16 +97,17 @@ class InputMapping:
             raise InputError(f"input mapping: `retain_threshold` is {retain_threshold!r}; it must be a finite number")
         if retain_k is not None and (isinstance(retain_k, bool) or not isinstance(retain_k, int) or retain_k < 1):
             raise InputError(f"input mapping: `retain_k` is {retain_k!r}; it must be a positive integer")
-        if sample_strategy == "categorical":
-            raise UnsupportedError("input mapping: the sample strategy `categorical` is not supported yet; use `top`")
-        if sample_strategy != "top":
-            raise InputError(f"input mapping: unknown sample strategy {sample_strategy!r}; use `top`")
+        if sample_strategy not in ("top", "categorical"):
+            raise InputError(f"input mapping: unknown sample strategy {sample_strategy!r}; use `top` or `categorical`")
+        if sample_strategy == "categorical" and retain_k is None:
+            raise InputError("input mapping: the sample strategy `categorical` needs `retain_k`, the number of draws")
         object.__setattr__(self, "entries", entries)
         object.__setattr__(self, "disjunctive", disjunctive or disjunctive_dim is not None)
         object.__setattr__(self, "disjunctive_dim", disjunctive_dim)
         object.__setattr__(self, "retain_threshold", None if retain_threshold is None else float(retain_threshold))
         object.__setattr__(self, "retain_k", retain_k)
         object.__setattr__(self, "sample_dim", sample_dim)
+        object.__setattr__(self, "sample_strategy", sample_strategy)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,7 +153,7 @@ class InputMapping:
         """Which entries exist in a sample; None: all."""
         if self.retain_threshold is None and self.retain_k is None:
             return None
-        return Retention(self.retain_threshold, self.retain_k, self.sample_dim)
+        return Retention(self.retain_threshold, self.retain_k, self.sample_dim, self.sample_strategy == "categorical")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -165,7 +172,11 @@ class InputMapping:
         return np.broadcast_to(groups, self.shape).reshape(-1)
 
     def __str__(self) -> str:
-        given = [f"{name}={value}" for name, value in self.options.items() if value is not None and value is not False]
+        given = [
+            f"{name}={value}"
+            for name, value in self.options.items()
+            if value not in (None, False, "top") or (value == 0 and value is not False)
+        ]
         return ", ".join([str(self.entries), *given])
 
 

@@ -126,7 +126,7 @@ class Reasoner(nnx.Module):
     def __call__(self, /, **inputs: ArrayLike) -> PyTree:
         """The outputs for one array for each input relation; see `scallax.Reasoner`."""
         reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
-        return reasoner.apply(self.parameters, **inputs)
+        return reasoner.apply(self.parameters, **dict[str, Any](inputs))
 
 
 class LinenReasoner(linen.Module):
@@ -193,7 +193,7 @@ class LinenReasoner(linen.Module):
             name: self.param(name, lambda _, logits=logits: jnp.array(logits))
             for name, logits in reasoner.parameters.items()
         }
-        return reasoner.apply(parameters, **inputs)
+        return reasoner.apply(parameters, **dict[str, Any](inputs))
 
 
 def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, ground: bool = False) -> Artifact:

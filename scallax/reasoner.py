@@ -3,19 +3,17 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
-from jax.extend.backend import get_default_device
 from jax.typing import DTypeLike
 from jaxtyping import Array, PyTree
 
-from scallax.arguments import program_sources, read_file, specify, unknown_name
+from scallax.arguments import Outputs, program_sources, read_file, specify, unknown_name
 from scallax.artifact import StoredGround
 from scallax.batch import (
     Arguments,
@@ -24,53 +22,56 @@ from scallax.batch import (
     evaluate_batch,
     forward_batch,
     pull_back_batch,
-    read_samples,
 )
 from scallax.batch import probabilities as _sigmoids
-from scallax.domains import MAX_WEIGHT
-from scallax.errors import CheckpointError, Diagnostic, InputError, ScallaxError, UnsupportedError
+from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
+from scallax.checks import check_given, check_logits, check_shapes, is_concrete, not_mapped
+from scallax.errors import CheckpointError, InputError, ScallaxError, UnsupportedError
 from scallax.foreign import ForeignItem
-from scallax.grounded import (
-    Grounded,
-    Output,
-    check_custom,
-    check_foreign,
-    ground,
-    restore,
-    store,
-    with_tables,
-)
-from scallax.grounding.derivations import CERTAIN_PRIOR
+from scallax.grounded import Grounded, Output, check_custom, check_foreign, ground, restore, store, with_tables
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
+from scallax.host_evaluation import HostEvaluator, name_proofs
 from scallax.imports import read_imports
-from scallax.interpretation import ABSENT, interpret
+from scallax.input_checks import InputChecks
 from scallax.library import read_foreign
+from scallax.literal_probabilities import literal_probabilities
 from scallax.literals import read_proofs
 from scallax.mappings import read_entries, show_tuple
-from scallax.plausibility import ROUNDING, find_overfull_entries
-from scallax.process import check_process
+from scallax.outputs import AskedOutputs, choose, read_asked
+from scallax.per_sample import check_per_sample, has_facts
+from scallax.placement import PlacedPrograms
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import (
     AbstractProvenance,
-    Boolean,
-    Domain,
     ObjectProvenance,
     Provenance,
     name_provenance,
     qualified_name,
     resolve_provenance,
 )
+from scallax.sample_facts import SampleFacts
+from scallax.seeds import Key, read_key
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
+from scallax.tags import collect_tags
+from scallax.union import BatchArrays, BatchGrounding, CacheInfo
+
+# Reasoners with other outputs that are kept.
+_MOST_VARIANTS = 16
 
 T = TypeVar("T")
-Logits = tuple[ArrayLike, ...]
 
 
 @final
 class Reasoner:
     """A program as a function `reasoner(relation=probabilities, ...)` of arrays `[batch, *mapping.shape]`.
+
+    Of relations without an input mapping, and of any others, a list with the facts of each sample may be given instead:
+    `(tag, tuple)`, None for the tag of a certain one; tuples alone for `non_probabilistic` relations and for `unit`; a
+    value for a tuple of one column; or a `FactList`. Relations that are not given are empty. Then `disjunctions` names
+    by relation, for each sample, the lists of indices of facts that exclude each other; without an output mapping the
+    tuples are those that some sample can derive; and groundings are kept (`cache_info`), the last 512.
 
     The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples, [batch,
     len(tuples)])` without an output mapping (every possible tuple, sorted); a dictionary of these with
@@ -268,12 +269,13 @@ class Reasoner:
         self._mappings = dict(self._specification.input_mappings)
         self._retentions = tuple(mapping.retention for mapping in self._mappings.values())
         self._logit_shapes = tuple(parameter.initial.shape for parameter in grounded.parameters)
-        self._programs: dict = {}
+        self._programs = PlacedPrograms(grounded, self._provenance)
+        self._variants: dict[tuple[Outputs, bool], Reasoner] = {}
         self._seed: int | Array = self._specification.seed
-        self._counts_groups = self._provenance.counts_groups
-        self._has_warned = False
-        self._has_warned_of_sums = False
-        self._has_checked_device = False
+        self._checks = InputChecks(self._mappings, grounded.parameters, self._provenance)
+        self.batches = BatchEvaluator(
+            self._specification, self._provenance, self._logits, grounded, self._checks, self._seed
+        )
 
     @property
     def _signature(self) -> Signature:
@@ -324,7 +326,7 @@ class Reasoner:
             logits = self.order_parameters(parameters)
         except InputError as error:  # names differ: the shapes of the others are told with them
             raise InputError(*error.diagnostics, *wrong) from None
-        self._check_logits(logits)
+        check_logits(self._grounded.parameters, logits)
         reasoner._start(self._grounded, self._specification, logits)
         return reasoner
 
@@ -334,7 +336,7 @@ class Reasoner:
         Those of facts are `[facts]`, without residuals. Differentiable in the logits.
         """
         logits = self._logits if parameters is None else self.order_parameters(parameters)
-        self._check_logits(logits)
+        check_logits(self._grounded.parameters, logits)
         if not logits:
             return {}
         dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
@@ -367,6 +369,16 @@ class Reasoner:
         """The dtype of the outputs if it is not that of the inputs: of arrays, not of Python objects."""
         return self._provenance.output_dtype if isinstance(self._provenance, AbstractProvenance) else None
 
+    @property
+    def absent(self) -> float:
+        """The output of a tuple that does not hold."""
+        return self._provenance.absent
+
+    def check_asked(self, asked: AskedOutputs) -> None:
+        """UnsupportedError for outputs that differ per sample if the provenance's outputs are more than numbers."""
+        if asked.names is not None:
+            check_per_sample(self._provenance)
+
     def with_k(self, k: int) -> "Reasoner":
         """The same reasoner keeping `k` proofs; shares the grounding."""
         if k == self.specification.k:
@@ -385,10 +397,16 @@ class Reasoner:
         """This reasoner with `test_k` proofs, if that was given."""
         return self.with_k(self.specification.test_k or self.specification.k)
 
-    @property
+    @cached_property
     def draws(self) -> bool:
-        """Whether outputs depend on a seed: calls take a `key`."""
-        return self._provenance.draws or self._grounded.program(self._provenance).draws
+        """Whether outputs depend on a seed, so that calls take a `key`.
+
+        The provenance draws, or an aggregator, or an input mapping its entries.
+        """
+        is_drawn = any(retention is not None and retention.is_drawn for retention in self._retentions)
+        if is_drawn or self._provenance.draws or self._grounded.draws_per_sample():
+            return True
+        return self._grounded.program(self._provenance).draws
 
     def with_seed(self, seed: int | Array) -> "Reasoner":
         """The same reasoner drawing by another seed, of 32 bits; an array may be traced. Shares everything.
@@ -401,21 +419,68 @@ class Reasoner:
         for name in ("for_training", "for_testing"):
             reasoner.__dict__.pop(name, None)
         reasoner._seed = seed
+        reasoner.batches = self.batches.with_seed(seed)
         return reasoner
 
-    def __call__(self, /, **inputs: Any) -> PyTree:
-        """The outputs for one array for each input relation; see the class.
+    def __call__(
+        self,
+        /,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        output_relations: object = None,
+        output_mappings: object = None,
+        key: Key = None,
+        **inputs: Any,
+    ) -> PyTree:
+        """The outputs for an array, or for facts per sample, for each input relation; see the class.
 
-        If the reasoner `draws`, a `key` of JAX may be given as well, which takes the place of the seed.
+        If the reasoner `draws`, a `key` of JAX, or an integer below 2^32, may take the place of the seed. If it does
+        not, `key` is an input like the others.
         """
-        return self._keyed(inputs)._call(inputs, None)
+        if output_relations is None and output_mappings is None:
+            return self._call(inputs, disjunctions, None, key)
+        asked = read_asked(self.specification, output_relations, output_mappings)
+        self.check_asked(asked)
+        results = self.with_outputs(asked.outputs, asked.keyed)._call(inputs, disjunctions, None, key)
+        if asked.names is None:
+            return results
+        take = partial(take_or_absent, absent=self.absent)
+        return choose(results, asked.names, asked.is_flat, jnp.stack, take)
 
-    def apply(self, parameters: Mapping[str, ArrayLike], /, **inputs: Any) -> PyTree:
+    def apply(
+        self,
+        parameters: Mapping[str, ArrayLike],
+        /,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        key: Key = None,
+        **inputs: Any,
+    ) -> PyTree:
         """The outputs for logits named and shaped as `parameters` are; differentiable in them as well.
 
-        Logits may also be `[batch, *shape]`: others for each sample.
+        Logits may also be `[batch, *shape]`, others for each sample, where no facts are given.
         """
-        return self._keyed(inputs)._call(inputs, self.order_parameters(parameters))
+        return self._call(inputs, disjunctions, self.order_parameters(parameters), key)
+
+    def _call(
+        self, inputs: dict[str, Any], disjunctions: Mapping[str, Sequence] | None, logits: Logits | None, key: Key
+    ) -> Any:
+        if key is not None:
+            if self.draws:
+                return self.with_seed(read_key(key))._call(inputs, disjunctions, logits, None)
+            inputs = {**inputs, "key": key}
+        if has_facts(inputs, disjunctions):
+            batch = self.batches.read(inputs, disjunctions)
+            grounding = self.batches.ground(batch)
+            tags = collect_tags(batch.facts, grounding.padded_tags)
+            self.check_tags(batch.facts, tags)
+            values = self.batches.evaluate(grounding, tags, tuple(batch.arrays.values()), logits)
+            return self.unpack_batch(grounding, values)
+        arrays = self.order(inputs)
+        values = self.evaluate(arrays, logits)
+        if isinstance(values, np.ndarray):
+            return self.unpack_objects(values)
+        return self.with_proofs(self.unpack(values), arrays, logits) if self.returns_proofs else self.unpack(values)
 
     def kept_proofs(self, /, **inputs: ArrayLike) -> Any:
         """The proofs of the outputs in place of their values: for each sample and tuple a list of proofs.
@@ -423,26 +488,7 @@ class Reasoner:
         Of the proofs that the provenance keeps, for provenances that keep some; each is a tuple of `Literal`s. Of a
         negation that `topbottomkclauses` keeps as clauses they are those that falsify it. Values cannot be traced.
         """
-        arguments = self._check(self.order(inputs), None)
-        self._check_concrete(arguments)
-        return self.unpack_objects(self._kept_proofs(arguments))
-
-    def _check_concrete(self, arguments: Arguments) -> None:
-        if not all(map(_is_concrete, (*arguments.arrays, *arguments.logits))):
-            raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
-
-    def _keyed(self, inputs: dict[str, Any]) -> "Reasoner":
-        """This reasoner with the seed of a key among the inputs, which is taken out, if there is one."""
-        if not self.draws or "key" not in inputs:
-            return self
-        return self.with_seed(jax.random.bits(inputs.pop("key"), (), jnp.uint32))
-
-    def _call(self, inputs: Mapping[str, Any], logits: Logits | None) -> Any:
-        arrays = self.order(inputs)
-        values = self.evaluate(arrays, logits)
-        if isinstance(values, np.ndarray):
-            return self.unpack_objects(values)
-        return self.with_proofs(self.unpack(values), arrays, logits) if self.returns_proofs else self.unpack(values)
+        return self.unpack_objects(self._kept_proofs(self._check(self.order(inputs), None)))
 
     @property
     def returns_proofs(self) -> bool:
@@ -451,9 +497,7 @@ class Reasoner:
 
     def with_proofs(self, values: Any, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Any:
         """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
-        arguments = self._check(arrays, logits)
-        self._check_concrete(arguments)
-        proofs = self.unpack_objects(self._kept_proofs(arguments))
+        proofs = self.unpack_objects(self._kept_proofs(self._check(arrays, logits)))
         if self.specification.keyed:
             pairs = zip(values.items(), proofs.values(), strict=True)
             return {name: _pair_one(value, proof) for (name, value), proof in pairs}
@@ -461,21 +505,76 @@ class Reasoner:
 
     def _kept_proofs(self, arguments: Arguments) -> np.ndarray:
         """The proofs `[batch, outputs]`, lists of tuples of literals."""
-        names = self._grounded.literals(self._provenance)
+        if not all(map(is_concrete, (*arguments.arrays, *arguments.logits))):
+            raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
+        names, num_outputs = self._grounded.literals(self._provenance), self._grounded.num_outputs
         if isinstance(self._provenance, ObjectProvenance):
-            found = [[self._provenance.semiring.proofs(tag) for tag in tags] for tags in self._interpret(arguments)]
-            literals = [[[sorted((n, True) for n, _ in proof) for proof in one] for one in tags] for tags in found]
-        else:
-            program = self._program(arguments)
-            residuals = forward_batch(self._signature, program, arguments)[1]
-            literals = [] if residuals is None else read_proofs(residuals.tags, program, self._provenance.name)
-        proofs = np.empty((len(literals), self._grounded.num_outputs), object)
-        for sample, outputs in enumerate(literals):
-            for place in range(self._grounded.num_outputs):
-                proofs[sample, place] = [
-                    tuple(replace(names[n], is_true=is_true) for n, is_true in proof) for proof in outputs[place]
-                ]
-        return proofs
+            return name_proofs(self._host.proofs(arguments, self._seed), names, num_outputs)
+        program = self._program(arguments)
+        residuals = forward_batch(self._signature, program, arguments)[1]
+        found = [] if residuals is None else read_proofs(residuals.tags, program, self._provenance.name)
+        return name_proofs(found, names, num_outputs)
+
+    def with_outputs(self, outputs: Outputs, keyed: bool) -> "Reasoner":
+        """The same reasoner with other outputs, in normal form; the last ones asked for are kept."""
+        if (outputs, keyed) == (self.specification.outputs, self.specification.keyed):
+            return self
+        if (outputs, keyed) not in self._variants:
+            if len(self._variants) >= _MOST_VARIANTS:
+                del self._variants[next(iter(self._variants))]
+            reasoner = Reasoner.__new__(Reasoner)
+            grounded = self._grounded.with_outputs(outputs, keyed)
+            specification = replace(grounded.specification, k=self.specification.k)
+            reasoner._start(grounded, specification, self._logits)
+            self._variants[outputs, keyed] = reasoner
+        variant = self._variants[outputs, keyed]
+        return variant if variant._seed is self._seed else variant.with_seed(self._seed)
+
+    def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
+        """The grounding of a batch of facts, for `evaluate_grounded`. Does not touch JAX: a data loader may call it.
+
+        `facts` are given as to a call, with or without tags: without, all facts of relations that have tags are
+        uncertain. For a mapped relation, the number of samples counts of its array; `np.zeros` will do.
+        """
+        return self.batches.ground(self.batches.read(facts, disjunctions, later=True))
+
+    def cache_info(self) -> CacheInfo:
+        """What the cache of groundings of facts per sample holds, and its hits and misses; shared by `with_k`'s."""
+        return self._grounded.samples.cache.info()
+
+    def cache_clear(self) -> None:
+        """Empties the cache of groundings."""
+        self._grounded.samples.cache.clear()
+
+    def evaluate_grounded(
+        self,
+        grounding: BatchGrounding | BatchArrays,
+        tags: Mapping[str, ArrayLike] | ArrayLike,
+        logits: Sequence[ArrayLike] | None = None,
+        key: Key = None,
+    ) -> PyTree:
+        """The outputs of a grounded batch, differentiable in the tags, by relation or as one array if there is one.
+
+        Tags are `[facts]`, for all samples in the order in which the facts were given; those of certain facts are
+        ignored; mapped relations have their arrays. For `grounding.arrays`, which may be traced and passed to a jitted
+        function, the result is an array `[num_samples, outputs]`, whose columns are those of `grounding.outputs`, and
+        more without an output mapping; then `tags` is one array, of at most the length of that of the grounding.
+        """
+        if key is not None:
+            return self.with_seed(read_key(key)).evaluate_grounded(grounding, tags, logits)
+        if isinstance(grounding, BatchArrays):
+            assert not isinstance(tags, Mapping)
+            return self.batches.evaluate_arrays(grounding, tags, logits)
+        vector, arrays = self.batches.order_tags(grounding, tags)
+        return self.unpack_batch(grounding, self.batches.evaluate(grounding, vector, arrays, logits))
+
+    def unpack_batch(self, grounding: BatchGrounding, packed: Any) -> Any:
+        """The result of a call from `[num_samples, num_outputs]`; see `unpack`."""
+        outputs = [
+            replace(output, tuples=found.tuples, start=found.start)
+            for output, found in zip(self.outputs, grounding.outputs, strict=True)
+        ]
+        return self._unpack(outputs, packed)
 
     def explain(
         self,
@@ -504,29 +603,19 @@ class Reasoner:
         again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)
         reasoner = Reasoner.__new__(Reasoner)
         reasoner._start(again, logits=self._logits)
+        reasoner = reasoner.with_seed(self._seed)
         arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
         value = np.asarray(reasoner.evaluate(arrays))[0, 0]
         value = value.item() if isinstance(value, np.generic) else value
         program, grounding = reasoner._grounded.trace()
-        literals = grounding.literals
-        probabilities = literals.prior.copy()
-        flat = np.concatenate([np.zeros(0), *(np.asarray(array, np.float64).reshape(-1) for array in arrays)])
-        probabilities[literals.source >= 0] = flat[literals.source[literals.source >= 0]]
-        if self._logits:
-            logits = jnp.concatenate([jnp.asarray(array, jnp.float32).reshape(-1) for array in self._logits])
-            trained = np.asarray(_sigmoids(logits, self._grounded.logit_groups))
-            probabilities[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
-        if self._provenance.domain is not Domain.PROBABILITY:
-            # Costs, counts and what only the user knows tell nothing of how likely a proof is.
-            probabilities[:] = 1
-        probabilities[probabilities == CERTAIN_PRIOR] = 1
-        if grounding.gate_sets:
-            gates, compiled = reasoner._grounded.gates(grounding, self._provenance)
-            compiled = replace(compiled, seed=jnp.asarray(reasoner._seed, jnp.uint32))
-            signature = replace(reasoner._signature, num_outputs=len(gates))
-            values = jnp.asarray(evaluate_batch(signature, compiled, reasoner._check(arrays, None)))
-            assert isinstance(self._provenance, AbstractProvenance), "what has gates is evaluated by arrays"
-            probabilities[gates] = np.asarray(self._provenance.weigh(values))[0]
+        probabilities = literal_probabilities(
+            reasoner._grounded,
+            grounding,
+            self._provenance,
+            reasoner._retentions,
+            reasoner._check(arrays, None),
+            self._seed,
+        )
         ((_, fitted),) = reasoner.specification.outputs
         assert fitted is not None
         return explain_tuple(
@@ -554,17 +643,10 @@ class Reasoner:
         """The inputs in the order of `input_relations`. InputError if one is missing or is no input relation."""
         for relation, value in inputs.items():
             if relation not in self._mappings:
-                known = dict(self.specification.column_types)
-                if relation in known or isinstance(value, list):
-                    raise UnsupportedError(_no_facts_per_sample(relation))
+                if any(known.name == relation for known in self._grounded.samples.program.relations):
+                    raise not_mapped(relation, value)
                 raise unknown_name(f"`{relation}` is no input relation", relation, self._mappings)
-            if isinstance(value, list):
-                raise UnsupportedError(_no_facts_per_sample(relation))
-        missing = [relation for relation in self._mappings if relation not in inputs]
-        if missing:
-            raise InputError(
-                *(f"no input for `{r}`: give an array of shape {self._expected_shape(r)}" for r in missing)
-            )
+        check_given(self._mappings, inputs)
         return tuple(inputs[relation] for relation in self._mappings)
 
     def evaluate(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Array:
@@ -574,7 +656,7 @@ class Reasoner:
         """
         arguments = self._check(arrays, logits)
         if isinstance(self._provenance, ObjectProvenance):
-            values = self._recover_objects(self._interpret(arguments))
+            values = self._host.evaluate(arguments, self._seed)
             return values if values.dtype == object else jnp.asarray(values)  # pyright: ignore[reportReturnType]
         values = evaluate_batch(self._signature, self._program(arguments), arguments)
         self._check_recovered(arguments, values)
@@ -605,10 +687,6 @@ class Reasoner:
         arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
         return pull_back_batch(self._signature, self._program(arguments), arguments, residuals, cotangent)
 
-    def _interpret(self, arguments: Arguments) -> list[list[Any]]:
-        """The tags of the outputs, sample by sample, evaluated on the host."""
-        return self._interpret_samples(read_samples(arguments.arrays, self._retentions))
-
     @property
     def is_interpreted(self) -> bool:
         """Whether tags are Python objects, evaluated on the host."""
@@ -619,36 +697,20 @@ class Reasoner:
 
         Outputs are objects, or of the provenance's dtype if it has one. Only if `is_interpreted`.
         """
-        samples = read_samples(self._check(arrays, None).arrays, self._retentions)
-        given = [
-            [ABSENT if value is ABSENT else entry for value, entry in zip(values, row, strict=True)]
-            for values, row in zip(samples, entries, strict=True)
-        ]
-        return self._recover_objects(self._interpret_samples(given))
+        return self._host.evaluate(self._check(arrays, None), self._seed, entries)
 
-    def _interpret_samples(self, samples: Sequence[Sequence[Any]]) -> list[list[Any]]:
-        """The tags of the outputs for samples of one value for each input, ABSENT for one that is not retained."""
+    @property
+    def _host(self) -> HostEvaluator:
         assert isinstance(self._provenance, ObjectProvenance)
-        program, semiring = self._grounded.program(self._provenance), self._provenance.semiring
-        found = [interpret(semiring, program, values) for values in samples]
-        return [
-            [semiring.zero() if tag is ABSENT else tag for tag in tags[: self._grounded.num_outputs]] for tags in found
-        ]
-
-    def _recover_objects(self, tags: Sequence[Sequence[Any]]) -> np.ndarray:
-        """The outputs `[batch, outputs]` of interpreted tags: objects, or of the provenance's dtype if it has one."""
-        assert isinstance(self._provenance, ObjectProvenance)
-        dtype = self._provenance.semiring.output_dtype
-        values = np.empty((len(tags), self._grounded.num_outputs), object)
-        for sample, row in enumerate(tags):
-            for place, tag in enumerate(row):
-                values[sample, place] = self._provenance.semiring.recover(tag)
-        return values if dtype is None else values.astype(dtype)
+        return HostEvaluator(self._grounded, self._provenance, self._retentions)
 
     def unpack(self, packed: Any) -> Any:
         """The result of a call from values `[batch, outputs]`: only slices them, so any array type will do."""
-        results = {output.relation: self._unpack_one(output, packed) for output in self.outputs}
-        return results if self.specification.keyed else results[self.outputs[0].relation]
+        return self._unpack(self.outputs, packed)
+
+    def _unpack(self, outputs: Sequence[Output], packed: Any) -> Any:
+        results = {output.relation: self._unpack_one(output, packed) for output in outputs}
+        return results if self.specification.keyed else results[outputs[0].relation]
 
     def unpack_objects(self, objects: np.ndarray) -> Any:
         """The result of a call from objects `[batch, outputs]`: lists, which a user's provenance collates."""
@@ -664,177 +726,47 @@ class Reasoner:
     def _unpack_one(self, output: Output, packed):
         if output.is_single:
             return packed[:, output.start]
-        whole = len(output.tuples) == self._grounded.num_outputs
+        whole = len(output.tuples) == packed.shape[1]
         values = packed if whole else packed[:, output.start : output.start + len(output.tuples)]
         return (list(output.tuples), values) if output.is_listed else values
 
     def _program(self, arguments: Arguments) -> GroundProgram:
         """The index arrays with the seed."""
-        program = self._placed_program(arguments)
+        program = self._programs.program(arguments)
         return replace(program, seed=jnp.asarray(self._seed, jnp.uint32)) if self.draws else program
-
-    def _placed_program(self, arguments: Arguments) -> GroundProgram:
-        """The index arrays, on the device of the arrays: kept there after the first call."""
-        check_process()
-        device = None
-        if jax.device_count() > 1:
-            arrays = [a for a in (*arguments.arrays, *arguments.logits) if isinstance(a, jax.Array) and _is_concrete(a)]
-            devices = {d for array in arrays if array.committed for d in array.devices()}
-            device = devices.pop() if len(devices) == 1 else None
-        # Where inputs are bound to no device, nor is the program: it goes where they go.
-        key = (device, get_default_device())
-        if key in self._programs:
-            return self._programs[key]
-        with jax.ensure_compile_time_eval():
-            program = jax.device_put(self._grounded.program(self._provenance), device)
-        # Inside an eager `shard_map` even a copy to the device is traced.
-        if all(_is_concrete(leaf) for leaf in jax.tree.leaves(program)):
-            self._programs[key] = program
-        return program
 
     def _check(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Arguments:
         """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""
-        arrays = tuple(arrays)
-        for relation, array in zip(self._mappings, arrays, strict=True):
-            self._check_kind(relation, array)
-        self.check_shapes([array.shape for array in arrays])
-        # Reading values back from an accelerator waits for it: worth it in the first call.
-        on_device = not self._has_checked_device
-        self._check_values(arrays, on_device)
-        if logits is not None:
-            self._check_logits(logits, arrays[0].shape[0] if arrays else None, on_device)
-        arguments = Arguments(arrays, self._logits if logits is None else tuple(logits))
-        if on_device and any(_is_concrete(array) and not _is_on_host(array) for array in arrays + arguments.logits):
-            self._has_checked_device = True
+        arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
+        self._checks.check(arguments, are_logits_given=logits is not None)
         return arguments
 
     def _check_recovered(self, arguments: Arguments, values: Array) -> None:
         """UnsupportedError for the first output that the provenance refused; needs values that are not traced."""
         refusal = self._provenance.refusal
-        if refusal is None or not _is_concrete(values):
+        if refusal is None or not is_concrete(values):
             return
         refused = np.argwhere(np.isnan(np.asarray(values)))
         if not len(refused):
             return
         # NaN in, NaN out: inputs on an accelerator have not been looked at in every call.
-        self._check_values(arguments.arrays, on_device=True)
-        self._check_logits(arguments.logits, len(values), on_device=True)
+        self._checks.check_values(arguments.arrays, on_device=True)
+        check_logits(self._grounded.parameters, arguments.logits, len(values), on_device=True)
         sample, place = refused[0]
         output = next(output for output in reversed(self.outputs) if output.start <= place)
         shown = f"`{output.relation}{show_tuple(output.tuples[place - output.start])}`"
         raise UnsupportedError(replace(refusal, message=f"{shown} in sample {sample}: {refusal.message}"))
 
-    def _check_logits(self, logits: Sequence[ArrayLike], batch: int | None = None, on_device: bool = False) -> None:
-        """InputError, with every problem, if logits are no finite floats of the parameters' shapes.
-
-        They may have an axis for the batch in front if that is given. Values on an accelerator are looked at only if
-        `on_device`.
-        """
-        problems = []
-        for parameter, array in zip(self._grounded.parameters, logits, strict=True):
-            name, shape = parameter.name, parameter.initial.shape
-            if not isinstance(array, jax.Array | np.ndarray | np.generic):
-                problems.append(f"the parameter `{name}` is a {type(array).__name__}; give an array of shape {shape}")
-            elif array.shape != shape and array.shape != (batch, *shape):
-                problems.append(f"the parameter `{name}` has shape {array.shape}; its logits have shape {shape}")
-            elif not jnp.issubdtype(array.dtype, jnp.floating):
-                problems.append(f"the parameter `{name}` is of dtype {array.dtype}; logits are floats")
-            elif _is_concrete(array) and (on_device or _is_on_host(array)) and not np.isfinite(array).all():
-                problems.append(f"the parameter `{name}` has a logit that is not finite")
-        if problems:
-            raise InputError(*problems)
-
     def check_shapes(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """InputError if shapes, in the order of `input_relations`, do not fit their mappings or each other."""
-        for (relation, mapping), shape in zip(self._mappings.items(), shapes, strict=True):
-            if not shape or tuple(shape[1:]) != mapping.shape:
-                raise InputError(
-                    f"`{relation}` has shape {tuple(shape)}; "
-                    f"its input mapping asks for {self._expected_shape(relation)}"
-                )
-        sizes = {relation: shape[0] for relation, shape in zip(self._mappings, shapes, strict=True)}
-        if len(set(sizes.values())) > 1:
-            shown = ", ".join(f"`{relation}` has {size}" for relation, size in sizes.items())
-            raise InputError(f"the inputs differ in batch size: {shown}")
+        check_shapes({relation: mapping.shape for relation, mapping in self._mappings.items()}, shapes)
 
-    def _check_kind(self, relation: str, array: ArrayLike) -> None:
-        if not isinstance(array, jax.Array | np.ndarray):
-            raise InputError(
-                f"`{relation}` is a {type(array).__name__}; give an array of shape {self._expected_shape(relation)}"
-            )
-        if self._provenance.domain is Domain.NATURAL and jnp.issubdtype(array.dtype, jnp.integer):
-            return
-        if array.dtype == np.bool_:
-            if not isinstance(self._provenance, Boolean):
-                raise InputError(
-                    Diagnostic(
-                        f"`{relation}` is of dtype bool; only the provenances `bool`, which reads bool inputs, and "
-                        "`unit`, which ignores the values of its inputs, take them",
-                        hint="convert it to float32 first",
-                    )
-                )
-        elif not jnp.issubdtype(array.dtype, jnp.floating):
-            raise InputError(
-                Diagnostic(
-                    f"`{relation}` is of dtype {array.dtype}; probabilities are floats",
-                    hint="convert it to float32 first",
-                )
-            )
+    def check_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
+        """What the provenance cannot read of a batch's tags is refused, and what is hardly meant warned of once.
 
-    def _check_values(self, arrays: Sequence[ArrayLike], on_device: bool) -> None:
-        """InputError for inputs that are not finite; one warning for those outside [0, 1].
-
-        Values on an accelerator are looked at only if `on_device`.
+        Those on an accelerator are not looked at.
         """
-        for relation, array in zip(self._mappings, arrays, strict=True):
-            if array.dtype == np.bool_ or not array.shape[0] or not _is_concrete(array):
-                continue
-            if on_device or _is_on_host(array):
-                self._check_probabilities(relation, np.asarray(array))
-
-    def _check_probabilities(self, relation: str, values: np.ndarray) -> None:
-        if self._provenance.domain is not Domain.PROBABILITY:
-            self._check_domain(relation, values)
-            return
-        low, high = values.min(), values.max()
-        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            self._check_outside(relation, values)
-        if self._counts_groups and not self._has_warned_of_sums:
-            text = find_overfull_entries(relation, self._mappings[relation], values)
-            if text is not None:
-                self._has_warned_of_sums = True
-                warnings.warn(text, UserWarning, stacklevel=7)
-
-    def _check_domain(self, relation: str, values: np.ndarray) -> None:
-        """InputError for inputs that the provenance, not one of probabilities, cannot read."""
-        domain = self._provenance.domain
-        wrong = ~np.isfinite(values)
-        if domain is Domain.NATURAL:
-            wrong |= (values < 0) | (values > MAX_WEIGHT) | (values != np.floor(values))
-        if wrong.any():
-            raise InputError(f"`{relation}` {self._locate(relation, values, wrong)}; give {domain.value}")
-
-    def _check_outside(self, relation: str, values: np.ndarray) -> None:
-        """InputError or a warning for some values that are outside [0, 1]."""
-        finite = np.isfinite(values)
-        if not finite.all():
-            raise InputError(
-                f"`{relation}` {self._locate(relation, values, ~finite)}; a probability is a finite number"
-            )
-        if not self._has_warned:
-            self._has_warned = True
-            place = self._locate(relation, values, (values < 0) | (values > 1))
-            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=8)
-
-    def _locate(self, relation: str, values: np.ndarray, wrong: np.ndarray) -> str:
-        index = tuple(np.argwhere(wrong)[0])
-        entry = np.ravel_multi_index(index[1:], values.shape[1:]) if index[1:] else 0
-        values_of_tuple = show_tuple(self._mappings[relation].tuples[entry])
-        return f"is {float(values[index])} in sample {index[0]} for the tuple `{relation}{values_of_tuple}`"
-
-    def _expected_shape(self, relation: str) -> str:
-        sizes = [str(size) for size in self._mappings[relation].shape]
-        return f"(batch, {', '.join(sizes)})" if sizes else "(batch,)"
+        self._checks.check_tags(facts, tags)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -881,17 +813,3 @@ def _restore(
 def _pair_one(values: Any, proofs: Any) -> Any:
     """Values with or without tuples, and the same of proofs."""
     return (*values, proofs[1]) if isinstance(values, tuple) else (values, proofs)
-
-
-def _is_concrete(array: object) -> bool:
-    """Whether the values can be looked at: they are not traced."""
-    return not isinstance(array, Tracer)
-
-
-def _is_on_host(array: ArrayLike) -> bool:
-    """Whether the values, which are not traced, can be looked at without waiting for an accelerator."""
-    return not isinstance(array, jax.Array) or all(device.platform == "cpu" for device in array.devices())
-
-
-def _no_facts_per_sample(relation: str) -> str:
-    return f"`{relation}`: facts per sample are not supported yet; give an input mapping"

@@ -88,7 +88,7 @@ class Specification:
     def _data(self) -> dict:
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         data["input_mappings"] = [
-            [relation, {**mapping.options, "entries": _entries_data(mapping.entries)}]
+            [relation, {**_options_data(mapping), "entries": _entries_data(mapping.entries)}]
             for relation, mapping in self.input_mappings
         ]
         data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
@@ -244,12 +244,17 @@ def _entries(value: object, where: str) -> Entries:
 
 def _input_mapping(value: object, where: str) -> InputMapping:
     names = {"entries", "disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim"}
-    if not isinstance(value, dict) or set(value) != names:
+    if not isinstance(value, dict) or set(value) - {"sample_strategy"} != names:
         _wrong(where, "mappings with their options", value)
     try:
-        return InputMapping(_entries(value["entries"], where), **{n: value[n] for n in names - {"entries"}})
+        return InputMapping(_entries(value["entries"], where), **{n: value[n] for n in set(value) - {"entries"}})
     except InputError as error:  # an option that no mapping can have
         raise CheckpointError(Diagnostic(f"the saved specification's `{where}` is wrong: {error}")) from None
+
+
+def _options_data(mapping: InputMapping) -> dict:
+    """The options without the default strategy, which there was before there were others."""
+    return {name: value for name, value in mapping.options.items() if (name, value) != ("sample_strategy", "top")}
 
 
 def _entries_data(entries: Entries) -> dict:

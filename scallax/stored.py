@@ -20,7 +20,10 @@ _STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
 _STAGES = "stages"
 # Given with each call, and made by grounding.
 _NOT_STORED = ("seed", "literal_ids")
-_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in (*_SCHEDULES, *_STATIC, *_NOT_STORED, _STAGES))
+# What programs of many components have; stored ones are of one.
+_LOCAL = {"local_literals": (0, 0), "local_columns": (2, 0), "place_components": (0,), "output_components": (0,)}
+_APART = (*_SCHEDULES, *_STATIC, *_NOT_STORED, *_LOCAL, _STAGES)
+_ARRAYS = tuple(f.name for f in fields(GroundProgram) if f.name not in _APART)
 _DTYPES = {"literal_prior": np.float32, "exclusions": np.uint32, "group_end": np.bool_}
 _FLAGS = ("begins", "ends", "cyclic", "complement")
 _DIMENSIONS = {"literal_prior": 2, "exclusions": 2, "column_of": 2}
@@ -78,6 +81,7 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> GroundProgr
         transpose=Schedule(*(arrays[f"transpose.{part}"] for part in Schedule._fields)),
         stages=compiled,
         **{name: arrays[name] for name in _ARRAYS},
+        **{name: np.zeros(shape, np.int32) for name, shape in _LOCAL.items()},
     )
     _check_indices(program)
     return program

@@ -56,13 +56,14 @@ def with_value(value: float) -> np.ndarray:
         ),
         (
             {"digit_a": digits(), "digit_b": digits(), "sum_2": digits()},
-            UnsupportedError,
-            "`sum_2`: facts per sample are not supported yet; give an input mapping",
+            InputError,
+            "`sum_2` is a ndarray, but has no input mapping\nhint: give a list of facts for each sample, or an input "
+            "mapping when the reasoner is made",
         ),
         (
-            {"digit_a": digits(), "digit_b": [[(0.5, (1,))], []]},
-            UnsupportedError,
-            "`digit_b`: facts per sample are not supported yet; give an input mapping",
+            {"digit_a": digits(), "digit_b": [[(0.5, (1,))], [(0.5, ("x",))]]},
+            InputError,
+            '`digit_b`: fact 0 of sample 1, ("x"), does not fit: "x" is no i32 (column 1)',
         ),
         (
             {"digit_a": digits(), "digit_b": np.ones((2, 9), np.float32)},

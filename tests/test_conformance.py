@@ -39,7 +39,7 @@ LEAST_PASSING = {
     "exclusive.json": 16,
     "expressions.json": 34,
     "facts.json": 19,
-    "forward.json": 41,
+    "forward.json": 42,
     "functions.json": 19,
     "heads.json": 4,
     "negation.json": 12,
@@ -213,10 +213,21 @@ def check_forward(case: dict) -> None:
     module = torch_bridge.Module(case["program"], **constructor, **read_options(case))
     module.train(form.get("mode") != "eval")
     calls = {"disjunctions": form["disjunctions"]} if "disjunctions" in form else {}
-    inputs = {
-        name: torch.tensor(value["tensor"], requires_grad=True) if "tensor" in value else value["facts"]
-        for name, value in form["inputs"].items()
-    }
+    untagged = form.get("non_probabilistic", ())
+    leaves: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    for name, value in form["inputs"].items():
+        if "tensor" in value:
+            inputs[name] = leaves[name] = torch.tensor(value["tensor"], requires_grad=True)
+        elif name in untagged:
+            inputs[name] = [[read_tuple(values) for values in sample] for sample in value["facts"]]
+        else:
+            # Every tag is a leaf of its own.
+            leaves[name] = [[torch.tensor(tag, requires_grad=True) for tag, _ in sample] for sample in value["facts"]]
+            inputs[name] = [
+                [(tag, read_tuple(values)) for tag, (_, values) in zip(tags, sample, strict=True)]
+                for tags, sample in zip(leaves[name], value["facts"], strict=True)
+            ]
     results = module(**inputs, **calls)
     results = results if isinstance(results, dict) else {"": results}
     functional = torch.zeros(())
@@ -230,9 +241,17 @@ def check_forward(case: dict) -> None:
         assert_close(functional.item(), expected["functional"])
         functional.backward()
         for name, gradient in expected["gradients"].items():
-            actual = inputs[name].grad
-            actual = torch.zeros_like(inputs[name]) if actual is None else actual
-            assert_close(actual.numpy(), gradient, err_msg=f"gradient of {name}")
+            for leaf, wanted in (
+                [(leaves[name], gradient)] if "tensor" in form["inputs"][name] else pair(leaves[name], gradient)
+            ):
+                actual = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+                assert_close(actual.numpy(), wanted, err_msg=f"gradient of {name}")
+
+
+def pair(leaves: list[list[torch.Tensor]], gradients: list[list[float]]) -> list[tuple[torch.Tensor, float]]:
+    """The tag of each fact with its derivative."""
+    rows = zip(leaves, gradients, strict=True)
+    return [(leaf, gradient) for row in rows for leaf, gradient in zip(*row, strict=True)]
 
 
 def check_error(case: dict) -> None:

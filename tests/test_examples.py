@@ -24,7 +24,13 @@ PRINTS = {
         "from 0 to 3 for 4.5 by roads of [1.0, 2.0, 1.5]",
     ],
 }
-LEARNS_DIGITS = ["cross_framework.py", "digit_sum_flax.py", "digit_sum_torch.py"]
+# What the accuracy printed last, that of the trained network, is at least.
+LEAST_ACCURACY = {
+    "cross_framework.py": 95,
+    "digit_sum_flax.py": 95,
+    "digit_sum_torch.py": 95,
+    "handwritten_formulas.py": 70,
+}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
@@ -39,6 +45,5 @@ def test_an_example_runs(name, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(PRINTS.get(name, ())) <= set(done.stdout.splitlines()), done.stdout
-    if name in LEARNS_DIGITS:
-        # The accuracy printed last is that of the trained network.
-        assert float(re.findall(r"accuracy (\d+\.\d)%", done.stdout)[-1]) >= 95, done.stdout
+    if name in LEAST_ACCURACY:
+        assert float(re.findall(r"accuracy (\d+\.\d)%", done.stdout)[-1]) >= LEAST_ACCURACY[name], done.stdout

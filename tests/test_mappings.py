@@ -82,7 +82,7 @@ def test_what_is_no_mapping_is_refused(mapping, message):
         ({"sample_dim": -1}, "input mapping: `sample_dim` is -1, but the mapping has 2 dimensions, counted from 0"),
         ({"retain_k": 0}, "input mapping: `retain_k` is 0; it must be a positive integer"),
         ({"retain_threshold": float("nan")}, "input mapping: `retain_threshold` is nan; it must be a finite number"),
-        ({"sample_strategy": "best"}, "input mapping: unknown sample strategy 'best'; use `top`"),
+        ({"sample_strategy": "best"}, "input mapping: unknown sample strategy 'best'; use `top` or `categorical`"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

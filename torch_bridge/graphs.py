@@ -22,7 +22,7 @@ def apply_operator(
     relations, results = _interface(name)
     fits = len(relations) == len(inputs) and all(isinstance(inputs.get(r), torch.Tensor) for r in relations)
     if not fits or not results or not (relations or logits):
-        return _call_outside(name, inputs, call)
+        return call_outside(name, inputs, call)
     # What is saved is evaluated in other processes, where no module has registered the reasoner.
     reasoner = _portable_name(name) if is_saved() else name
     values = torch.ops.scallax.evaluate(reasoner, [*(inputs[relation] for relation in relations), *logits])
@@ -76,14 +76,14 @@ def _portable_name(name: str) -> str:
 @torch.compiler.disable(
     reason="in a graph a reasoner takes one tensor for each input relation, draws nothing and returns tensors only"
 )
-def _call_outside(name: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """The module's result, outside of the graph."""
+def call_outside(name: str, inputs: Mapping[str, Any], call: Callable[..., Any], options: Sequence[Any] = ()) -> Any:
+    """The module's result, with further arguments of its, outside of the graph."""
     if is_saved():
         find_reasoner(name).order(inputs)
         raise UnsupportedError(
             "a saved graph holds a reasoner that takes tensors, one or more, draws nothing and returns tensors only"
         )
-    return call(inputs)
+    return call(inputs, *options)
 
 
 def _unpack(result: _Result, values: torch.Tensor) -> Any:

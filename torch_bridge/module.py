@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from scallax.artifact import StoredGround
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
+from scallax.outputs import choose, read_asked
+from scallax.per_sample import has_facts
 from scallax.proofs import Explanation
 from scallax.provenance import Provenance
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
+from scallax.union import BatchGrounding
 from torch_bridge.autograd import apply
+from torch_bridge.batches import apply_batch, apply_tags
 from torch_bridge.foreign import as_torch
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
@@ -154,26 +159,58 @@ class Module(torch.nn.Module):
         """Everything that defines the module, as plain data."""
         return self.reasoner.specification
 
-    def forward(self, /, **inputs: torch.Tensor) -> Any:
-        """The outputs for one tensor for each input relation; see the class. Values are ready when it returns."""
+    def forward(
+        self,
+        /,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        output_relations: object = None,
+        output_mappings: object = None,
+        **inputs: Any,
+    ) -> Any:
+        """The outputs for a tensor, or for facts per sample, for each input relation; see the class.
+
+        Values are ready when it returns.
+        """
+        options = (disjunctions, output_relations, output_mappings)
         if torch.compiler.is_compiling() or is_saved():
             # Loads torch's compiler, which others need not wait for.
-            from torch_bridge.graphs import apply_operator
+            from torch_bridge.graphs import apply_operator, call_outside
 
-            return apply_operator(self._names_in_graphs[self.training], inputs, self._logits(), self._evaluate)
-        return self._evaluate(inputs)
+            name = self._names_in_graphs[self.training]
+            if disjunctions is not None or output_relations is not None or output_mappings is not None:
+                return call_outside(name, inputs, self._evaluate, options)
+            return apply_operator(name, inputs, self._logits(), self._evaluate)
+        return self._evaluate(inputs, *options)
 
-    def _evaluate(self, inputs: Mapping[str, Any]) -> Any:
+    def _evaluate(
+        self,
+        inputs: Mapping[str, Any],
+        disjunctions: Mapping[str, Sequence] | None = None,
+        output_relations: object = None,
+        output_mappings: object = None,
+    ) -> Any:
         """The outputs, outside of graphs."""
-        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        reasoner = self._reasoner_of_call()
+        if output_relations is None and output_mappings is None:
+            return self._call(reasoner, inputs, disjunctions)
+        asked = read_asked(reasoner.specification, output_relations, output_mappings)
+        reasoner.check_asked(asked)
+        results = self._call(reasoner.with_outputs(asked.outputs, asked.keyed), inputs, disjunctions)
+        if asked.names is None:
+            return results
+        take = partial(_take_or_absent, absent=reasoner.absent)
+        return choose(results, asked.names, asked.is_flat, torch.stack, take)
+
+    def _call(self, reasoner: Reasoner, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None) -> Any:
+        if has_facts(inputs, disjunctions):
+            return apply_batch(reasoner, reasoner.batches.read(inputs, disjunctions), self._logits())
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
             if not isinstance(tensor, torch.Tensor):
                 raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
         logits = self._logits()
         device = common_device({**inputs, **dict(zip(reasoner.parameter_names, logits, strict=True))})
-        if reasoner.draws and self.training:
-            reasoner = reasoner.with_seed(int(torch.randint(1 << 32, ())))
         if reasoner.is_interpreted:
             return self._interpret(reasoner, tensors, device)
         if tensors or logits:
@@ -192,6 +229,21 @@ class Module(torch.nn.Module):
         if values.dtype == object:
             return reasoner.unpack_objects(values)
         return reasoner.unpack(from_numpy(values).to(device))
+
+    def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
+        """The grounding of a batch of facts for `evaluate_grounded`; see `scallax.Reasoner.ground`."""
+        return self.reasoner.ground(facts, disjunctions=disjunctions)
+
+    def evaluate_grounded(self, grounding: BatchGrounding, tags: Mapping[str, torch.Tensor] | torch.Tensor) -> Any:
+        """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`."""
+        return apply_tags(self._reasoner_of_call(), grounding, tags, self._logits())
+
+    def _reasoner_of_call(self) -> Reasoner:
+        """The reasoner of the module's mode; in training mode it draws by a new seed."""
+        if not self.training:
+            return self.reasoner.for_testing
+        reasoner = self.reasoner.for_training
+        return reasoner.with_seed(int(torch.randint(1 << 32, ()))) if reasoner.draws else reasoner
 
     def probabilities(self) -> dict[str, torch.Tensor]:
         """The probabilities that the parameters stand for now, by their names; see `scallax.Reasoner.probabilities`."""
@@ -349,6 +401,12 @@ class Module(torch.nn.Module):
         expected = {name: logits.shape for name, logits in self.reasoner.parameters.items()}
         if saved != expected:
             raise CheckpointError(f"the saved module has parameters of shapes {saved}; its program has {expected}")
+
+
+def _take_or_absent(values: torch.Tensor, places: Sequence[int], absent: float) -> torch.Tensor:
+    """The values at some places, `absent` at -1."""
+    padded = torch.cat([values, values.new_full((1,), absent)])
+    return padded[torch.tensor(places, dtype=torch.int64, device=values.device)]
 
 
 def _restore(text: str, ground: object) -> Reasoner:

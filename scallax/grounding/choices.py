@@ -22,6 +22,10 @@ class Choices:
         self._tables: dict[int, RowTable] = {}
         self._first_literals: dict[int, Buffer] = {}
 
+    def fresh(self) -> "Choices":
+        """The same kind of choices, without any binding."""
+        return Choices(self._uniform)
+
     def operands(
         self,
         builder: DerivationBuilder,

@@ -58,8 +58,8 @@ class Rows:
 class DerivationBuilder:
     """Collects derivations, and numbers the nodes and literals that they need."""
 
-    def __init__(self, literals: Literals, weigh: Weigh | None = None):
-        self.num_nodes = 0
+    def __init__(self, literals: Literals, num_nodes: int = 0, weigh: Weigh | None = None):
+        self.num_nodes = num_nodes
         self.num_derivations = 0
         self.gate_sets: list[GateSet] = []
         self._literals = literals

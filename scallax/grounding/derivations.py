@@ -64,3 +64,13 @@ class Derivations:
 
     def __len__(self) -> int:
         return len(self.head)
+
+    def join(self, others: "Derivations") -> "Derivations":
+        """These and others, whose nodes come after these ones."""
+        return Derivations(
+            others.num_nodes,
+            *(
+                np.concatenate([getattr(self, name), getattr(others, name)])
+                for name in ("head", "left", "right", "left_negated", "right_negated")
+            ),
+        )

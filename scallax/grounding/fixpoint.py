@@ -44,6 +44,29 @@ class FactSet:
 
 
 @dataclass(frozen=True, slots=True)
+class FactColumns:
+    """The facts of one relation as columns of codes; `operands` as those of a `FactSet`."""
+
+    columns: Sequence[np.ndarray]
+    operands: np.ndarray
+
+
+Planned = Sequence[tuple[DeltaRule, Pipeline, Beginning | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStratum:
+    """A stratum with the join orders of its rules, planned for the sizes of relations that were met first.
+
+    `first_round` are the versions of the first round, `each_round` those of the others.
+    """
+
+    relations: tuple[str, ...]
+    first_round: Planned
+    each_round: Planned
+
+
+@dataclass(frozen=True, slots=True)
 class Grounding:
     """A ground program on the host: every possible tuple with its operand, and the derivations.
 
@@ -143,13 +166,20 @@ def ground(
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
-    grounder = _Grounder(plan, literals, collapse_certain, rule_tags, choices, rule_parameters or {}, limits, weigh)
+    relations = {schema.name: GroundRelation(schema) for schema in plan.relations}
+    symbols = Symbols(plan.variants, limits.characters)
+    builder = DerivationBuilder(literals, weigh=weigh)
+    grounder = _Grounder(
+        plan, relations, symbols, builder, collapse_certain, rule_tags, choices, rule_parameters or {}, limits
+    )
+    symbols.intern_terms(plan.terms)
     num_rounds = 0
     for stratum in plan.strata:
-        num_rounds = max(num_rounds, grounder.ground_stratum(stratum, facts, iter_limit))
-    for relation in grounder.database.relations.values():
+        names = [name for name in stratum.relations if name in facts]
+        columns = {name: _encode_facts(relations[name].schema, facts[name], symbols) for name in names}
+        num_rounds = max(num_rounds, grounder.ground_stratum(grounder.plan_stratum(stratum), columns, iter_limit))
+    for relation in relations.values():
         relation.drop_indexes()
-    builder = grounder.database.builder
     derivations, rules = builder.derivations()
     return Grounding(
         builder.literals(),
@@ -157,10 +187,90 @@ def ground(
         rules,
         num_rounds,
         grounder.rule_rows,
-        grounder.database.relations,
-        grounder.database.symbols,
+        relations,
+        symbols,
         tuple(builder.gate_sets),
     )
+
+
+def _encode_facts(schema: ir.Relation, facts: FactSet, symbols: Symbols) -> FactColumns:
+    values = zip(*facts.tuples, strict=True) if facts.tuples else [()] * len(schema.columns)
+    columns = [encode_values(column, type, symbols) for column, type in zip(values, schema.columns, strict=True)]
+    return FactColumns(columns, facts.operands)
+
+
+class SampleGrounder:
+    """Grounds the strata of samples side by side, again and again, on what all samples share.
+
+    `plan` is of a lifted program; `base` is the grounding of its relations without a sample column. The join orders are
+    planned once, at the first call.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        base: Grounding,
+        *,
+        rule_tags: bool = True,
+        choices: Choices | None = None,
+        rule_parameters: Mapping[int, int] | None = None,
+        iter_limit: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ):
+        self.base = base
+        self._plan = plan.restrict(plan.lifted)
+        self._planned: list[PlannedStratum] = []
+        self._rule_tags = rule_tags
+        self._choices = choices
+        self._rule_parameters = rule_parameters or {}
+        self._iter_limit = iter_limit
+        self._limits = limits
+
+    @property
+    def schemas(self) -> Mapping[str, ir.Relation]:
+        """The relations with a sample column, by name."""
+        return {schema.name: schema for schema in self._plan.relations}
+
+    def ground(self, facts: Mapping[str, FactColumns], literals: Literals, symbols: Symbols) -> Grounding:
+        """The grounding of a batch; `symbols` (a copy of the base's) and `literals` extend those of the base.
+
+        Facts have a column of samples in front. Raises `GroundingError`, see `ground`.
+        """
+        base = self.base
+        own = {schema.name: GroundRelation(schema) for schema in self._plan.relations}
+        builder = DerivationBuilder(literals, base.derivations.num_nodes)
+        choices = None if self._choices is None else self._choices.fresh()
+        grounder = _Grounder(
+            self._plan,
+            {**base.relations, **own},
+            symbols,
+            builder,
+            True,
+            self._rule_tags,
+            choices,
+            self._rule_parameters,
+            self._limits,
+        )
+        num_rounds = 0
+        for place, stratum in enumerate(self._plan.strata):
+            if place == len(self._planned):
+                self._planned.append(grounder.plan_stratum(stratum))
+            rounds = grounder.ground_stratum(self._planned[place], facts, self._iter_limit)
+            num_rounds = max(num_rounds, rounds)
+        derivations, rules = builder.derivations()
+        if len(base.derivations):
+            derivations = base.derivations.join(derivations)
+            rules = np.concatenate([base.rules, rules])
+        return Grounding(
+            builder.literals(),
+            derivations,
+            rules,
+            num_rounds,
+            grounder.rule_rows,
+            own,
+            symbols,
+            (*base.gate_sets, *builder.gate_sets),
+        )
 
 
 class _Grounder:
@@ -169,18 +279,19 @@ class _Grounder:
     def __init__(
         self,
         plan: Plan,
-        literals: Literals,
+        relations: dict[str, GroundRelation],
+        symbols: Symbols,
+        builder: DerivationBuilder,
         collapse_certain: bool,
         rule_tags: bool,
         choices: Choices | None,
         rule_parameters: Mapping[int, int],
         limits: Limits,
-        weigh: Weigh | None,
     ):
         self.database = Database(
-            relations={schema.name: GroundRelation(schema) for schema in plan.relations},
-            symbols=Symbols(plan.variants, limits.characters),
-            builder=DerivationBuilder(literals, weigh),
+            relations=relations,
+            symbols=symbols,
+            builder=builder,
             certain_is_one=collapse_certain,
             has_tags=rule_tags,
             max_rows=limits.derivations,
@@ -199,21 +310,15 @@ class _Grounder:
         self._num_tuples = 0
         # Nodes of this stratum found to be certain after they were made, in batches.
         self._late_certain: list[np.ndarray] = []
-        self.database.symbols.intern_terms(plan.terms)
         # The tables of beginnings that several rules have, in this round.
         self._shared: dict[tuple, tuple[Beginning, Table]] = {}
         # Tuples and derivations that each rule found in this round.
         self._growth: dict[int, int] = {}
 
-    def _add_facts(self, name: str, facts: FactSet) -> None:
+    def _add_facts(self, name: str, facts: FactColumns) -> None:
         """Puts the facts of a relation in front of its derived tuples."""
         relation = self.database.relations[name]
-        types = relation.schema.columns
-        values = zip(*facts.tuples, strict=True) if facts.tuples else [()] * len(types)
-        columns = [
-            encode_values(column, type, self.database.symbols) for column, type in zip(values, types, strict=True)
-        ]
-        ids = relation.insert(columns, len(facts.tuples))
+        ids = relation.insert(facts.columns, len(facts.operands))
         self._num_tuples += relation.size
         literal = facts.operands != ONE
         open_tuples = np.ones(relation.size, np.bool_)
@@ -238,15 +343,8 @@ class _Grounder:
             operands[tuples] = self.database.builder.add_nodes(count)
             relation.certain = False
 
-    def ground_stratum(self, stratum: Stratum, facts: Mapping[str, FactSet], iter_limit: int | None) -> int:
-        """Runs a stratum to its fixpoint; returns the number of rounds that found tuples."""
-        relations = [self.database.relations[name] for name in stratum.relations]
-        builder = self.database.builder
-        first_node, first_part = builder.num_nodes, builder.num_parts
-        for name in stratum.relations:
-            if name in facts:
-                self._add_facts(name, facts[name])
-        # Relations that are still to grow have no size yet.
+    def plan_stratum(self, stratum: Stratum) -> PlannedStratum:
+        """The join orders for the sizes of the strata below: relations that are still to grow have no size yet."""
         sizes = {
             literal.relation: self.database.relations[literal.relation].size
             for version in (*stratum.once, *stratum.each_round)
@@ -255,10 +353,20 @@ class _Grounder:
         }
         planned = [(version, plan_joins(version, sizes)) for version in (*stratum.once, *stratum.each_round)]
         each_round = _with_beginnings(planned[len(stratum.once) :])
+        return PlannedStratum(stratum.relations, _with_beginnings(planned), each_round)
+
+    def ground_stratum(self, stratum: PlannedStratum, facts: Mapping[str, FactColumns], iter_limit: int | None) -> int:
+        """Runs a stratum to its fixpoint; returns the number of rounds that found tuples."""
+        relations = [self.database.relations[name] for name in stratum.relations]
+        builder = self.database.builder
+        first_node, first_part = builder.num_nodes, builder.num_parts
+        for name in stratum.relations:
+            if name in facts:
+                self._add_facts(name, facts[name])
         self._list_terms(relations)
         for relation in relations:
             relation.advance()
-        versions = _with_beginnings(planned)
+        versions = stratum.first_round
         num_rounds = 0
         while versions:
             self._growth.clear()
@@ -268,7 +376,7 @@ class _Grounder:
             self._shared.clear()
             self._list_terms(relations)
             grown = sum([relation.advance() for relation in relations])
-            versions = each_round
+            versions = stratum.each_round
             if grown == 0:
                 break
             num_rounds += 1

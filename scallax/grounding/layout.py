@@ -1,10 +1,12 @@
 """Derivations laid out for evaluation: topologically ordered tiles of equal width, and the transposed index."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from scallax.grounding.columns import column_arrays, no_columns
+from scallax.grounding.components import Components, find_components
 from scallax.grounding.dependencies import component_depths, needed_derivations
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
 from scallax.grounding.graph import (
@@ -14,11 +16,11 @@ from scallax.grounding.graph import (
     leaf_ids,
     negate_by_nodes,
     negate_literals,
-    reachable,
     resolve_aliases,
     single_nodes,
     split_fan_in,
 )
+from scallax.grounding.sizes import Sizes
 from scallax.kernels.gates import CATEGORICAL, UNIFORM, Stage
 from scallax.kernels.runs import ranks, run_ids, run_starts
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
@@ -32,6 +34,8 @@ FIRST_LITERAL_ROW = 2
 _MAX_USES = 32
 # Rows of uses that a backward step sums at once.
 _USE_ROWS = (1, 2, 4, 8)
+# More than any block has.
+_MOST_BLOCK_ROWS = 64
 _TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
 
 
@@ -66,6 +70,12 @@ class GroundProgram:
     literals of the grounding, which says what they are; evaluation needs none.
     `stages` are evaluated first, in order. The gates of each are further inputs of those after it and of the program,
     in this order, behind all others.
+
+    A program of independent components, such as samples side by side, may number the columns in each of them apart:
+    `columns` then holds places, `local_literals` int32 `[components, places]` says which literal is at each place of a
+    component (`literals` for none), `local_columns` int32 `[2, places]` is the `column_of` of places, and
+    `place_components` int32 `[operands]` and `output_components` int32 `[outputs]` say which component a derivation's
+    head and an output are of. Elsewhere these are empty.
     """
 
     width: int
@@ -87,6 +97,10 @@ class GroundProgram:
     column_of: np.ndarray
     exclusions: np.ndarray
     group_end: np.ndarray
+    local_literals: np.ndarray
+    local_columns: np.ndarray
+    place_components: np.ndarray
+    output_components: np.ndarray
     transpose: Schedule
     uses: np.ndarray
     others: np.ndarray
@@ -109,6 +123,11 @@ class GroundProgram:
         return self.literal_source.shape[0]
 
     @property
+    def is_local(self) -> bool:
+        """Whether columns are numbered by component."""
+        return self.local_literals.shape[0] > 0
+
+    @property
     def num_leaves(self) -> int:
         """Rows before those of heads."""
         return FIRST_LITERAL_ROW + self.num_literals + self.negated.shape[0]
@@ -125,6 +144,8 @@ def lay_out(
     derivation_cost: float,
     transposed: bool,
     has_columns: bool,
+    sizes: Sizes | None = None,
+    num_shared: int | None = None,
 ) -> GroundProgram:
     """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
@@ -133,8 +154,10 @@ def lay_out(
     once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
     microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule, `has_columns` the
     columns of proofs and the exclusions: without `LITERALS`, all literals have one in every polarity that the program
-    has. Cost is linear in the derivations but for sorting.
+    has. With `num_shared`, literals are numbered by component; the first so many may be in all of them. Cost is linear
+    in the derivations but for sorting.
     """
+    sizes = sizes or Sizes()
     graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
     graph, outputs = resolve_aliases(graph, outputs)
     if LITERALS in block_rows:
@@ -142,28 +165,37 @@ def lay_out(
         graph, outputs = inline_pairs(chain_singles(graph), outputs)
     graph = split_fan_in(graph)
     depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
-    order, negated, literal_row_of = _number_literals(graph, literals, outputs)
+    components = None if num_shared is None else find_components(graph, literals, num_shared)
+    order, negated = _order_literals(graph, literals, outputs, components)
+    num_literals = sizes.pad("literals", len(order))
+    literal_row_of = _leaf_rows(order, negated, 2 * len(literals), num_literals)
+    negated = _pad(negated, sizes.pad_some("complements", len(negated)), 0)
+    base = FIRST_LITERAL_ROW + num_literals + len(negated)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
 
     node_order = np.lexsort((np.arange(graph.num_nodes), fan_in, kind, cyclic, depth))
     segment = run_ids(depth[node_order], cyclic[node_order], kind[node_order])
-    width = _tile_width(segment, fan_in[node_order], derivation_cost)
+    width = _choose_width(segment, fan_in[node_order], derivation_cost, sizes)
     tile, lane = _tiles(segment, width)
     num_tiles = int(tile[-1]) + 1 if len(tile) else 0
-    num_literals = _padded(len(order))
-    negated = _pad(negated, _padded(len(negated)) if len(negated) else 0, 0)
-    base = FIRST_LITERAL_ROW + num_literals + len(negated)
     node_row = np.empty(graph.num_nodes, np.int64)
     node_row[node_order] = base + tile * width + lane
 
     fan_in_of_tile = np.zeros(num_tiles, np.int64)
     np.maximum.at(fan_in_of_tile, tile, fan_in[node_order])
     first_nodes = node_order[run_starts(tile)]
-    blocks = _cut_into_blocks(fan_in_of_tile, kind[first_nodes], block_rows)
+    all_branches = None if sizes.least is None else _all_branches(block_rows, graph, sizes)
+    blocks = _cut_into_blocks(fan_in_of_tile, kind[first_nodes], block_rows, all_branches)
     tile_cyclic, tile_loop = _loops(depth[first_nodes], cyclic[first_nodes])
     tiles, tile_offset, size = _schedule(
-        blocks, base + np.arange(num_tiles) * width, tile_cyclic, tile_loop, kind[first_nodes] == COMPLEMENT, width
+        blocks,
+        base + np.arange(num_tiles) * width,
+        tile_cyclic,
+        tile_loop,
+        kind[first_nodes] == COMPLEMENT,
+        width,
+        lambda count: sizes.pad("steps", count),
     )
 
     # A derivation's place: its rank among those of its head gives the row of the tile, its head the lane.
@@ -172,19 +204,27 @@ def lay_out(
     rank[by_head] = ranks(graph.head[by_head])
     head_row = node_row[graph.head] - base
     place = tile_offset[head_row // width] + rank * width + head_row % width
-    left = np.full(_padded(size), ZERO_ROW, np.int32)
-    right = np.full(_padded(size), ZERO_ROW, np.int32)
+    capacity = sizes.pad("operands", size)
+    left = np.full(capacity, ZERO_ROW, np.int32)
+    right = np.full(capacity, ZERO_ROW, np.int32)
     left[place] = _operand_rows(graph.left, node_row, literal_row_of)
     right[place] = _operand_rows(graph.right, node_row, literal_row_of)
     third = np.zeros(0, np.int32)
     if graph.third is not None:
-        third = np.full(_padded(size), ONE_ROW, np.int32)
+        third = np.full(capacity, ONE_ROW, np.int32)
         third[place] = _operand_rows(graph.third, node_row, literal_row_of)
-    output_rows = _pad(_operand_rows(outputs, node_row, literal_row_of), _padded(len(outputs)), ZERO_ROW)
+    output_rows = _operand_rows(outputs, node_row, literal_row_of)
+    output_rows = _pad(output_rows, sizes.pad("outputs", len(outputs)), ZERO_ROW)
+    columns = no_columns(num_literals)
+    if has_columns:
+        columns = column_arrays(graph, outputs, literals, order, num_literals, components, sizes)
+    if components is not None:
+        columns["output_components"] = _pad(components.of_operands(outputs), len(output_rows), 0)
+        columns["place_components"] = _fill(capacity, place, components.of_operands(graph.head), 0)
 
     uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
     backward = (
-        _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows))
+        _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows), sizes)
         if transposed
         else _no_transpose(num_literals)
     )
@@ -197,31 +237,37 @@ def lay_out(
         third=third,
         negated=negated,
         outputs=output_rows,
-        num_heads=_padded(num_tiles) * width,
+        num_heads=sizes.pad("tiles", num_tiles) * width,
         **backward,
-        **_literal_arrays(literals, order, num_literals, num_inputs),
-        **(_column_arrays(graph, outputs, literals, order, num_literals) if has_columns else _no_columns(num_literals)),
+        **_literal_arrays(literals, order, num_literals, num_inputs, sizes),
+        **columns,
         logit_groups=logit_groups.astype(np.int32),
         literal_ids=_pad(order, num_literals, -1),
     )
 
 
-def _number_literals(
-    graph: Graph, literals: Literals, outputs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The literals in use, members of a group side by side; places in it of those negated; the row of every leaf."""
-    used, complements = np.divmod(leaf_ids(graph, outputs), max(len(literals), 1))[::-1]
+def _order_literals(
+    graph: Graph, literals: Literals, outputs: np.ndarray, components: Components | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The literals in use, by component if given, members of a group side by side; the places of those negated."""
+    complements, used = np.divmod(leaf_ids(graph, outputs), max(len(literals), 1))
     negated = np.unique(used[complements > 0])
     used = np.unique(used)
     group = literals.group[used]
     # Independent literals keep their order before all groups.
-    order = used[np.lexsort((used, group))]
+    keys = (used, group) if components is None else (used, group, components.of_literal[used])
+    order = used[np.lexsort(keys)]
     place = np.zeros(len(literals), np.int64)
     place[order] = np.arange(len(order))
-    row = np.full(2 * len(literals), ZERO_ROW, np.int64)
+    return order, place[negated]
+
+
+def _leaf_rows(order: np.ndarray, negated: np.ndarray, num_leaves: int, num_literals: int) -> np.ndarray:
+    """The row of every literal, then that of its complement; `negated` are places in `order`."""
+    row = np.full(num_leaves, ZERO_ROW, np.int64)
     row[order] = FIRST_LITERAL_ROW + np.arange(len(order))
-    row[len(literals) + negated] = FIRST_LITERAL_ROW + _padded(len(order)) + np.arange(len(negated))
-    return order, place[negated], row
+    row[num_leaves // 2 + order[negated]] = FIRST_LITERAL_ROW + num_literals + np.arange(len(negated))
+    return row
 
 
 def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
@@ -240,6 +286,21 @@ def _kinds(graph: Graph) -> np.ndarray:
     np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(of_one, LITERALS, LINEAR)))
     kind[graph.complement] = COMPLEMENT
     return kind
+
+
+def _choose_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float, sizes: Sizes) -> int:
+    width = (sizes.least or {}).get("width") or _tile_width(segment, fan_in, derivation_cost)
+    sizes.counts["width"] = width
+    return width
+
+
+def _all_branches(block_rows: Mapping[int, tuple[int, ...]], graph: Graph, sizes: Sizes) -> tuple[tuple[int, int], ...]:
+    """Every branch that a program of this class may need."""
+    assert sizes.least is not None
+    sizes.counts["negation"] = int(graph.complement.any())
+    negates = sizes.counts["negation"] or sizes.least.get("negation", 0)
+    kinds = [kind for kind in block_rows if kind != COMPLEMENT or negates]
+    return tuple((kind, rows) for kind in sorted(kinds) for rows in block_rows[kind])
 
 
 def _tile_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float) -> int:
@@ -280,8 +341,16 @@ class _Blocks:
     branch: np.ndarray
 
 
-def _cut_into_blocks(rows: np.ndarray, kind: np.ndarray, block_rows: Mapping[int, tuple[int, ...]]) -> _Blocks:
-    """As many blocks of the largest size as fit, and one of the smallest that holds the rest."""
+def _cut_into_blocks(
+    rows: np.ndarray,
+    kind: np.ndarray,
+    block_rows: Mapping[int, tuple[int, ...]],
+    all_branches: tuple[tuple[int, int], ...] | None = None,
+) -> _Blocks:
+    """As many blocks of the largest size as fit, and one of the smallest that holds the rest.
+
+    The branches are those in use, or `all_branches`, sorted.
+    """
     tiles, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for each, counts in block_rows.items():
         of_kind = np.flatnonzero(kind == each)
@@ -291,12 +360,23 @@ def _cut_into_blocks(rows: np.ndarray, kind: np.ndarray, block_rows: Mapping[int
     tile, size = np.concatenate(tiles), np.concatenate(sizes)
     order = np.lexsort((-size, tile))
     tile, size = tile[order], size[order]
-    pairs, branch = np.unique(np.stack([kind[tile], size], 1), axis=0, return_inverse=True)
-    return _Blocks(tuple((int(k), int(n)) for k, n in pairs), tile, branch.reshape(-1))
+    code = kind[tile] * _MOST_BLOCK_ROWS + size
+    if all_branches is None:
+        codes, branch = np.unique(code, return_inverse=True)
+        all_branches = tuple(divmod(pair, _MOST_BLOCK_ROWS) for pair in codes.tolist())
+        return _Blocks(all_branches, tile, branch)
+    codes = [k * _MOST_BLOCK_ROWS + n for k, n in all_branches]
+    return _Blocks(all_branches, tile, np.searchsorted(codes, code))
 
 
 def _schedule(
-    blocks: _Blocks, target: np.ndarray, cyclic: np.ndarray, loop: np.ndarray, complement: np.ndarray, width: int
+    blocks: _Blocks,
+    target: np.ndarray,
+    cyclic: np.ndarray,
+    loop: np.ndarray,
+    complement: np.ndarray,
+    width: int,
+    pad: Callable[[int], int],
 ) -> tuple[Schedule, np.ndarray, int]:
     """The steps of tiles (`loop`: on a loop's last tile its first), each tile's first operand, the operands' number."""
     tile = blocks.tile
@@ -309,7 +389,7 @@ def _schedule(
     last = np.flatnonzero(ends)
     step_loop = np.full(len(tile), -1, np.int64)
     step_loop[last] = np.where(loop >= 0, starts[np.maximum(loop, 0)], -1) if len(starts) else loop
-    capacity = _padded(len(tile))
+    capacity = pad(len(tile))
     schedule = Schedule(
         branch=_pad(blocks.branch, capacity, 0),
         offset=_pad(offset, capacity, 0),
@@ -346,7 +426,9 @@ class _Uses:
         return _Uses(row[wanted], reader[wanted], other[wanted])
 
 
-def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, width: int, num_outputs: int) -> dict:
+def _transpose(
+    uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, width: int, num_outputs: int, sizes: Sizes
+) -> dict:
     """The backward schedule: tiles in reverse order, then the literals, each after the partial sums of their rows."""
     base = FIRST_LITERAL_ROW + num_literals
     num_groups = num_tiles + -(-num_literals // width)
@@ -366,7 +448,8 @@ def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, 
     num_sum_tiles = int(final[-1]) + 1
     rows = np.ones(num_sum_tiles, np.int64)
     np.maximum.at(rows, places.tile, places.rank + 1)
-    blocks = _cut_into_blocks(rows, np.full(num_sum_tiles, NODES), {NODES: _USE_ROWS})
+    all_branches = None if sizes.least is None else tuple((NODES, count) for count in _USE_ROWS)
+    blocks = _cut_into_blocks(rows, np.full(num_sum_tiles, NODES), {NODES: _USE_ROWS}, all_branches)
     group_of_tile = np.searchsorted(final, np.arange(num_sum_tiles))
     forward_tile = np.where(group_of_tile < num_tiles, num_tiles - 1 - group_of_tile, -1)
     tile_steps = np.flatnonzero(tiles.ends[: int(tiles.count)])
@@ -383,7 +466,10 @@ def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, 
         opening, closing = num_tiles - 1 - int(last), num_tiles - 1 - first
         loop[final[closing]] = final[opening - 1] + 1 if opening else 0
     target = sums + np.arange(num_sum_tiles) * width
-    schedule, tile_offset, size = _schedule(blocks, target, cyclic, loop, complement, width)
+    schedule, tile_offset, size = _schedule(
+        blocks, target, cyclic, loop, complement, width, lambda count: sizes.pad("sum steps", count)
+    )
+    capacity = sizes.pad("uses", size)
     place = tile_offset[places.tile] + places.rank * width + places.lane
     step_tile = blocks.tile
     heads = np.where((forward_tile >= 0) & is_final, base + forward_tile * width, 0)[step_tile]
@@ -391,11 +477,11 @@ def _transpose(uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, 
     return {
         "use_rows": tuple(count for _, count in blocks.branches),
         "transpose": schedule,
-        "uses": _fill(_padded(size), place, row_in_buffer, 0),
-        "others": _fill(_padded(size), place, other, ZERO_ROW),
+        "uses": _fill(capacity, place, row_in_buffer, 0),
+        "others": _fill(capacity, place, other, ZERO_ROW),
         "heads": _pad(heads, len(schedule.branch), 0),
         "literal_row": (sums + final[num_tiles + literal // width] * width + literal % width).astype(np.int32),
-        "num_sums": _padded(num_sum_tiles) * width,
+        "num_sums": sizes.pad("sums", num_sum_tiles) * width,
     }
 
 
@@ -463,11 +549,17 @@ def _no_transpose(num_literals: int) -> dict:
     }
 
 
-def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, num_inputs: int) -> dict:
+def _literal_arrays(
+    literals: Literals,
+    order: np.ndarray,
+    num_literals: int,
+    num_inputs: int,
+    sizes: Sizes,
+) -> dict:
     parameter = literals.parameter[order]
     trained = parameter >= 0
     num_trained = int(np.count_nonzero(trained))
-    num_slots = _padded(num_trained) if num_trained else 0
+    num_slots = sizes.pad_some("slots", num_trained)
     source = np.where(trained, num_inputs + np.cumsum(trained) - 1, literals.source[order])
     # What is certain where it is there may have an input that says where.
     given = (source >= 0) & (literals.prior[order] != CERTAIN_PRIOR)
@@ -489,89 +581,6 @@ def _literal_arrays(literals: Literals, order: np.ndarray, num_literals: int, nu
         "slots": _pad(parameter[trained], num_slots, 0),
         "group_end": is_end,
     }
-
-
-def _column_arrays(graph: Graph, outputs: np.ndarray, literals: Literals, order: np.ndarray, num_literals: int) -> dict:
-    """Columns for the polarities in which literals may occur in proofs, and the exclusions as sets of columns."""
-    if graph.third is None:
-        positive, negated = np.ones(len(order), bool), np.full(len(order), bool(graph.complement.any()))
-    else:
-        positive, negated = (polarity[order] for polarity in _polarities(graph, outputs, len(literals)))
-    both = np.flatnonzero(positive & negated)
-    num_both = _num_words(len(both))
-    only = [np.flatnonzero(positive & ~negated), np.flatnonzero(negated & ~positive)]
-    counts = [
-        _padded(32 * num_both + len(place)) if len(place) else _padded(len(both)) if len(both) else 0 for place in only
-    ]
-    words = [max(1, -(-counts[0] // 32)), -(-counts[1] // 32)]
-    columns = np.full(32 * sum(words), -1, np.int64)
-    for first, literals_only in zip((0, 32 * words[0]), only, strict=True):
-        if len(both):
-            columns[first : first + len(both)] = both
-        start = first + 32 * num_both
-        columns[start : start + len(literals_only)] = literals_only
-    column_of = np.full((2, num_literals), -1, np.int32)
-    for polarity, (start, stop) in enumerate(((0, 32 * words[0]), (32 * words[0], len(columns)))):
-        used = start + np.flatnonzero(columns[start:stop] >= 0)
-        column_of[polarity, columns[used]] = used
-    return {
-        "words": (words[0], num_both, words[1], counts[0], counts[1]),
-        "columns": columns.astype(np.int32),
-        "column_of": column_of,
-        "exclusions": _exclusions(literals.group[order], column_of[0], words[0]),
-    }
-
-
-def _no_columns(num_literals: int) -> dict:
-    return {
-        "words": (0, 0, 0, 0, 0),
-        "columns": np.zeros(0, np.int32),
-        "column_of": np.full((2, num_literals), -1, np.int32),
-        "exclusions": np.zeros((num_literals, 0), np.uint32),
-    }
-
-
-def _polarities(graph: Graph, outputs: np.ndarray, num_literals: int) -> tuple[np.ndarray, np.ndarray]:
-    """In which polarities each literal may occur in a proof: below a complement of a node, in both."""
-    leaves = leaf_ids(graph, outputs)
-    occurs = np.zeros(2 * num_literals, bool)
-    occurs[leaves] = True
-    below = reachable(graph.num_nodes, graph.head, graph.left, graph.right, graph.left[graph.complement[graph.head]])
-    assert graph.third is not None
-    used = below[graph.head]
-    inside = leaf_ids(
-        Graph(0, graph.head[used], graph.left[used], graph.right[used], graph.complement, graph.third[used]),
-        outputs[:0],
-    )
-    occurs[inside] = True
-    occurs[(inside + num_literals) % (2 * num_literals) if num_literals else inside] = True
-    return occurs[:num_literals], occurs[num_literals:]
-
-
-def _num_words(count: int) -> int:
-    return -(-_padded(count) // 32) if count else 0
-
-
-def _exclusions(group: np.ndarray, column: np.ndarray, num_words: int) -> np.ndarray:
-    """For each literal the bit set of the columns of the others of its group, uint32 `[literals, words]`."""
-    members = np.flatnonzero((group >= 0) & (column[: len(group)] >= 0))
-    if len(members) == 0 or np.bincount(group[members]).max() < 2:
-        return np.zeros((len(column), 0), np.uint32)
-    place = column[members]
-    groups, inverse = np.unique(group[members], return_inverse=True)
-    bits = np.uint32(1) << (place % 32).astype(np.uint32)
-    whole = np.zeros((len(groups), num_words), np.uint32)
-    np.bitwise_or.at(whole, (inverse, place // 32), bits)
-    exclusions = np.zeros((len(column), num_words), np.uint32)
-    exclusions[members] = whole[inverse]
-    exclusions[members, place // 32] &= ~bits
-    return exclusions
-
-
-def _padded(count: int) -> int:
-    """The size class of a count: 8, 12, 16, 24, 32, ... (two an octave)."""
-    size = max(8, 1 << (max(count, 1) - 1).bit_length())
-    return size * 3 // 4 if size > 8 and count <= size * 3 // 4 else size
 
 
 def _pad(values: np.ndarray, length: int, fill: int | bool) -> np.ndarray:

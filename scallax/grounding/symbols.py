@@ -29,6 +29,14 @@ class Symbols:
         self._ids: dict[Value, int] = {}
         self._values: list[Value] = []
 
+    def copy(self) -> "Symbols":
+        """Symbols with the same numbers, which grow apart from these."""
+        symbols = Symbols.__new__(Symbols)
+        symbols.terms = self.terms.copy()
+        symbols.max_characters, symbols.num_characters = self.max_characters, self.num_characters
+        symbols._ids, symbols._values = dict(self._ids), list(self._values)
+        return symbols
+
     def intern(self, values: Iterable[Value]) -> np.ndarray:
         """Ids int64 `[values]`; a value met for the first time gets the next one."""
         ids = self._ids

@@ -132,6 +132,12 @@ class Terms:
         self._numbers = {variant.name: number for number, variant in enumerate(variants)}
         self._tables = [RowTable(len(variant.columns)) for variant in variants]
 
+    def copy(self) -> "Terms":
+        """Terms with the same codes, which grow apart from these."""
+        terms = Terms(self._variants)
+        terms._tables = [table.copy() for table in self._tables]
+        return terms
+
     @property
     def variants(self) -> tuple[ir.Variant, ...]:
         return self._variants

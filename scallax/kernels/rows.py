@@ -27,6 +27,12 @@ class Buffer:
         """A view `[size]`; writes go through. Growing the buffer detaches it."""
         return self._array[: self.size]
 
+    def copy(self) -> "Buffer":
+        """The same values, on their own."""
+        buffer = Buffer()
+        buffer._array, buffer.size = self._array.copy(), self.size
+        return buffer
+
     def append(self, values: np.ndarray) -> None:
         """Adds `values` `[rows]` at the end."""
         self.resize(self.size + len(values))
@@ -45,131 +51,165 @@ class RowTable:
     """Distinct rows, numbered 0, 1, 2, ... in the order in which they first appeared.
 
     An open-addressing hash table, probed at triangular distances (which visit every slot of a power of two): a
-    batch costs time in its own size, whatever the table holds.
+    batch costs time in its own size, whatever the table holds. Rows are told apart by 64 bits of hash, and what was
+    found is compared at the end: should two rows ever share them all, the table is made again with other hashes.
     A table of no columns holds at most the one empty row.
     """
 
-    __slots__ = ("_buffers", "_slots", "size")
+    __slots__ = ("_buffers", "_hashes", "_seed", "_slots")
 
     def __init__(self, num_columns: int):
         self._buffers = tuple(Buffer() for _ in range(num_columns))
+        self._hashes = Buffer()
         self._slots = np.full(_SMALLEST_CAPACITY, -1, np.int32)
-        self.size = 0
+        self._seed = 0
+
+    @property
+    def size(self) -> int:
+        """The number of rows."""
+        return self._hashes.size
+
+    def copy(self) -> "RowTable":
+        """The same rows and numbers, on their own."""
+        table = RowTable(0)
+        table._buffers = tuple(buffer.copy() for buffer in self._buffers)
+        table._hashes, table._slots, table._seed = self._hashes.copy(), self._slots.copy(), self._seed
+        return table
 
     @property
     def columns(self) -> tuple[np.ndarray, ...]:
         """Views `[size]` of the stored rows, by row id."""
-        return tuple(buffer.values for buffer in self._buffers)
+        return tuple([buffer.values for buffer in self._buffers])
 
     def find(self, columns: Columns, num_rows: int) -> np.ndarray:
         """Row ids int64 `[rows]`, -1 for rows that are not stored."""
         if self.size == 0:
             return np.full(num_rows, -1, np.int64)
-        slots = self._first_slots(columns, num_rows)
-        ids, settled = self._compare(columns, slots)
-        pending = np.flatnonzero(~settled)
-        slots = slots[pending]
-        step = 0
-        while len(pending):
-            step += 1
-            slots = (slots + step) & (len(self._slots) - 1)
-            found, settled = self._compare([column[pending] for column in columns], slots)
-            ids[pending] = found
-            pending, slots = pending[~settled], slots[~settled]
+        ids = self._look_up(hash_rows(columns, num_rows, self._seed)).astype(np.int64)
+        for buffer, column in zip(self._buffers, columns, strict=True):
+            # A row that is stored is there in all columns; another of the same hash is not.
+            differs = buffer.values.take(ids, mode="clip") != column
+            if differs.any():
+                ids[differs] = -1
         return ids
 
     def insert(self, columns: Columns, num_rows: int) -> np.ndarray:
         """Row ids int64 `[rows]`; rows not yet stored are added, in order of first appearance."""
+        if num_rows <= _SMALLEST_CHUNK:
+            return self._insert(columns, num_rows)
         ids = np.empty(num_rows, np.int64)
         start = 0
         while start < num_rows:
             stop = min(num_rows, start + max(_SMALLEST_CHUNK, self.size))
-            chunk = [column[start:stop] for column in columns]
-            found = self.find(chunk, stop - start)
-            absent = np.flatnonzero(found < 0)
-            if len(absent):
-                found[absent] = self._add([column[absent] for column in chunk], len(absent))
-            ids[start:stop] = found
+            ids[start:stop] = self._insert([column[start:stop] for column in columns], stop - start)
             start = stop
         return ids
 
-    def _first_slots(self, columns: Columns, num_rows: int) -> np.ndarray:
-        hashes = hash_rows(columns, num_rows)
-        return (hashes & np.uint64(len(self._slots) - 1)).view(np.int64)
+    def _insert(self, columns: Columns, num_rows: int) -> np.ndarray:
+        while True:
+            known = self.size
+            hashes = hash_rows(columns, num_rows, self._seed)
+            ids = self._look_up(hashes).astype(np.int64) if known else np.full(num_rows, -1, np.int64)
+            absent = np.flatnonzero(ids < 0)
+            if len(absent) == num_rows:
+                ids = self._add(columns, hashes)
+            elif len(absent):
+                ids[absent] = self._add([column[absent] for column in columns], hashes[absent])
+            for buffer, column in zip(self._buffers, columns, strict=True):
+                if (buffer.values.take(ids) != column).any():
+                    break
+            else:
+                return ids
+            self._seed += 1
+            for buffer in (*self._buffers, self._hashes):
+                buffer.resize(known)
+            self._hashes.values[:] = hash_rows(self.columns, known, self._seed).view(np.int64)
+            self._rebuild(len(self._slots))
 
-    def _compare(self, columns: Columns, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of the rows in `slots` where equal to `columns`, else -1; and where a search ends."""
-        ids = self._slots.take(slots)
-        vacant = ids < 0
-        equal = ~vacant
-        for buffer, column in zip(self._buffers, columns, strict=True):
-            equal &= buffer.values.take(ids, mode="clip") == column
-        return np.where(equal, ids, -1).astype(np.int64), equal | vacant
+    def _look_up(self, hashes: np.ndarray) -> np.ndarray:
+        """The rows of these hashes, int32, -1 for none."""
+        slots, known, mask = self._slots, self._hashes.values, len(self._slots) - 1
+        wanted = hashes.view(np.int64)
+        places = wanted & mask
+        ids = slots.take(places)
+        pending = np.flatnonzero((ids >= 0) & (known.take(ids, mode="clip") != wanted))
+        places, wanted = places[pending], wanted[pending]
+        step = 0
+        while len(pending):
+            step += 1
+            places = (places + step) & mask
+            found = slots.take(places)
+            ids[pending] = found
+            rest = np.flatnonzero((found >= 0) & (known.take(found, mode="clip") != wanted))
+            pending, places, wanted = pending[rest], places[rest], wanted[rest]
+        return ids
 
-    def _add(self, columns: Columns, num_rows: int) -> np.ndarray:
-        """Inserts rows none of which is stored; repeats among them share an id."""
-        self._reserve(self.size + num_rows)
-        base = self.size
-        # All rows are stored first, so that a slot's occupant can be compared; repeats are squeezed out below.
+    def _add(self, columns: Columns, hashes: np.ndarray) -> np.ndarray:
+        """Inserts rows none of which is stored; those of one hash share an id."""
+        base, num_rows = self.size, len(hashes)
+        self._reserve(base + num_rows)
+        slots, mask = self._slots, len(self._slots) - 1
+        wanted = hashes.view(np.int64)
+        # All hashes are stored first, so that a slot's occupant can be compared; repeats are squeezed out below.
+        self._hashes.append(wanted)
+        known = self._hashes.values
+        places = wanted & mask
+        ids, homes = np.empty(num_rows, np.int64), places
+        pending, step = np.arange(num_rows), 0
+        while True:
+            vacant = np.flatnonzero(slots.take(places) < 0)
+            # NumPy keeps the last of repeated writes: reversed, the first row to appear wins.
+            slots[places[vacant[::-1]]] = base + pending[vacant[::-1]]
+            occupants = slots.take(places)
+            differs = known.take(occupants) != wanted
+            ids[pending] = occupants
+            rest = np.flatnonzero(differs)
+            if not len(rest):
+                break
+            pending, wanted = pending[rest], wanted[rest]
+            step += 1
+            places = (places[rest] + step) & mask
+            homes = homes.copy() if step == 1 else homes
+            homes[pending] = places
+        first = ids == np.arange(base, base + num_rows)
+        kept = np.flatnonzero(first)
+        if len(kept) < num_rows:
+            numbers = base - 1 + np.cumsum(first)
+            slots[homes[kept]] = numbers[kept]
+            ids = numbers[ids - base]
+            known[base : base + len(kept)] = known[base:][kept]
+            self._hashes.resize(base + len(kept))
+            columns = [column[kept] for column in columns]
         for buffer, column in zip(self._buffers, columns, strict=True):
             buffer.append(column)
-        ids = np.empty(num_rows, np.int64)
-        slots = self._first_slots(columns, num_rows)
-        home = np.empty(num_rows, np.int64)
-        pending = np.arange(num_rows)
-        step = 0
-        while len(pending):
-            here = slots[pending]
-            vacant = self._slots.take(here) < 0
-            # NumPy keeps the last of repeated writes: reversed, the first row to appear wins.
-            self._slots[here[vacant][::-1]] = (base + pending[vacant])[::-1]
-            occupant = self._slots.take(here).astype(np.int64)
-            equal = np.ones(len(pending), np.bool_)
-            for buffer, column in zip(self._buffers, columns, strict=True):
-                equal &= buffer.values.take(occupant) == column[pending]
-            ids[pending[equal]] = occupant[equal]
-            home[pending[equal]] = here[equal]
-            pending = pending[~equal]
-            step += 1
-            slots[pending] = (slots[pending] + step) & (len(self._slots) - 1)
-        first = ids == base + np.arange(num_rows)
-        self._squeeze(base, first)
-        numbers = base + np.cumsum(first) - 1
-        self._slots[home[first]] = numbers[first]
-        return numbers[ids - base]
-
-    def _squeeze(self, base: int, kept: np.ndarray) -> None:
-        """Drops the rows from `base` on that are not `kept`."""
-        self.size = base + int(np.count_nonzero(kept))
-        for buffer in self._buffers:
-            if self.size < buffer.size:
-                buffer.values[base : self.size] = buffer.values[base:][kept]
-                buffer.resize(self.size)
+        return ids
 
     def _reserve(self, size: int) -> None:
-        """Makes the hash table large enough to stay at most half full."""
+        """Makes the hash table large enough to stay at most a third full."""
         assert size <= _LARGEST_SIZE
-        if 2 * size <= len(self._slots):
-            return
-        self._slots = np.full(1 << (2 * size - 1).bit_length(), -1, np.int32)
-        slots = self._first_slots(self.columns, self.size)
-        pending = np.arange(self.size)
-        step = 0
+        if 3 * size > len(self._slots):
+            self._rebuild(1 << (3 * size - 1).bit_length())
+
+    def _rebuild(self, capacity: int) -> None:
+        """The slots of all rows, anew."""
+        self._slots = slots = np.full(capacity, -1, np.int32)
+        places = self._hashes.values & (capacity - 1)
+        pending, step = np.arange(self.size), 0
         while len(pending):
-            here = slots[pending]
-            vacant = self._slots.take(here) < 0
-            self._slots[here[vacant]] = pending[vacant]
-            lost = self._slots.take(here) != pending
-            pending = pending[lost]
-            step += 1
-            slots[pending] = (slots[pending] + step) & (len(self._slots) - 1)
+            vacant = slots.take(places) < 0
+            slots[places[vacant]] = pending[vacant]
+            lost = np.flatnonzero(slots.take(places) != pending)
+            pending, step = pending[lost], step + 1
+            places = (places[lost] + step) & (capacity - 1)
 
 
-def hash_rows(columns: Columns, num_rows: int) -> np.ndarray:
+def hash_rows(columns: Columns, num_rows: int, seed: int = 0) -> np.ndarray:
     """A uint64 `[rows]` whose low bits depend on every bit of every column."""
-    hashes = np.zeros(num_rows, np.uint64)
+    hashes = np.full(num_rows, seed, np.uint64)
     for column in columns:
         hashes ^= column.view(np.uint64)
+        # Codes of floats such as 3.0 differ in their highest bits only, which a product does not bring down.
+        hashes ^= hashes >> np.uint64(32)
         hashes *= np.uint64(0x9E3779B97F4A7C15)
         hashes ^= hashes >> np.uint64(32)
     return hashes

@@ -1,7 +1,7 @@
 """Relational algebra of rule bodies: left-deep pipelines over tables whose columns are variables."""
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scallax import ir
 from scallax.ir import print_expression, print_reduce
@@ -199,7 +199,7 @@ class Stratum:
 class Plan:
     """What to compute for some outputs: the relations needed, and strata in an order of evaluation.
 
-    Every relation is in one stratum. `derived` are those that have a rule.
+    Every relation is in one stratum. `derived` are those that have a rule, `lifted` those with a sample column.
     """
 
     relations: tuple[ir.Relation, ...]
@@ -208,4 +208,13 @@ class Plan:
     variants: tuple[ir.Variant, ...] = ()
     # Terms that exist before anything is derived.
     terms: tuple[str, ...] = ()
+    lifted: frozenset[str] = frozenset()
     library: Library = field(default=BUILT_IN, compare=False, repr=False)
+
+    def restrict(self, relations: frozenset[str]) -> "Plan":
+        """The part of the plan that computes some relations; no stratum may be cut."""
+        return replace(
+            self,
+            relations=tuple(relation for relation in self.relations if relation.name in relations),
+            strata=tuple(stratum for stratum in self.strata if relations.issuperset(stratum.relations)),
+        )

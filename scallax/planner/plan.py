@@ -1,6 +1,6 @@
 """From a checked program to strata of semi-naive rules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from operator import itemgetter
@@ -11,6 +11,7 @@ from scallax.planner.deltas import expand_deltas
 from scallax.planner.demand import automatic_demand, declared_demand
 from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.rewrite import propagate_equalities
+from scallax.planner.samples import lift
 from scallax.planner.strata import needed_relations, read_relations, stratify
 
 
@@ -21,6 +22,8 @@ def plan(
     uses_tags: bool = True,
     is_ordered: bool = False,
     demand: bool = True,
+    sampled: Collection[str] = (),
+    with_facts: Collection[str] = (),
 ) -> Plan:
     """The plan that computes `outputs` and what they depend on, and no other relation.
 
@@ -29,27 +32,38 @@ def plan(
     and soft comparisons, and demand leaves their numbering alone; if `is_ordered`, tags on cycles depend on the order
     in which tuples are found, and it leaves recursive programs alone. The whole program is stratified: raises
     `StratificationError` even for relations that no output needs.
+
+    Relations in `sampled` have facts for each sample (see `lift`), those in `with_facts` have facts of the program.
     """
     stratify(program)
     program = declared_demand(_restrict(program, outputs))
     program = enumerate_terms(replace(program, rules=tuple(map(propagate_equalities, program.rules))))
     if demand:
         program = automatic_demand(program, outputs, uses_tags=uses_tags, is_ordered=is_ordered)
+    lifted: frozenset[str] = frozenset()
+    if sampled:
+        program, lifted = lift(program, sampled, with_facts)
     components = stratify(program)
     needed = needed_relations(program, outputs)
     rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}
     for index, rule in enumerate(program.rules):
         if rule.relation in needed:
             rules[rule.relation].append((index, rule))
+    wanted = [each for each in components if needed.issuperset(each)]
+    # What all samples share comes first, in strata of its own.
     return Plan(
         relations=tuple(relation for relation in program.relations if relation.name in needed),
         strata=tuple(
             _plan_stratum(component, rules)
-            for component in _merge_alike([each for each in components if needed.issuperset(each)], rules)
+            for component in (
+                *_merge_alike([each for each in wanted if lifted.isdisjoint(each)], rules),
+                *_merge_alike([each for each in wanted if not lifted.isdisjoint(each)], rules),
+            )
         ),
         derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
         variants=program.variants,
         terms=program.terms,
+        lifted=lifted & needed,
         library=program.library,
     )
 
@@ -81,7 +95,7 @@ def _merge_alike(
         place = len(merged)
         if reads.isdisjoint(component) and all(rule.tag is None and rule.choice is None for rule in own):
             pairs = {pair for rule in own for pair in _joined_pairs(rule)}
-            lowest = max((places[name] + 1 for name in reads), default=0)
+            lowest = max((places.get(name, -1) + 1 for name in reads), default=0)
             place = next((i for i in range(lowest, len(merged)) if not pairs.isdisjoint(joined.get(i, ()))), place)
             joined.setdefault(place, set()).update(pairs)
         if place == len(merged):

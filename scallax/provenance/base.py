@@ -48,17 +48,21 @@ class LiteralTable:
     there are no groups); members stand side by side, and `group_end` marks the last one (an independent literal is its
     own last). `certain` are untagged facts of a provenance that does not absorb certainty: their tag is one. `seed` is
     what provenances that draw depend on.
+
+    Of a program with `has_local_literals`, `leaf_tags` sees all literals; `step` and `recover` see, for each column of
+    the batch, those of its component; then exclusions and group ends have a batch axis. Columns are numbered for each
+    component alone, and equal columns of all components have one polarity.
     """
 
     probabilities: Float[Array, "literals batch"]
     present: Bool[Array, "literals batch"]
-    exclusions: UInt32[Array, "literals words"]
-    group_end: Bool[Array, " literals"]
+    exclusions: UInt32[Array, "literals words"] | UInt32[Array, "literals words batch"]
+    group_end: Bool[Array, " literals"] | Bool[Array, "literals batch"]
     columns: Int[Array, " columns"]
     column_of: Int[Array, "2 literals"]
     negated: Int[Array, " negated"]
     words: tuple[int, int, int, int, int]
-    certain: Bool[Array, " literals"]
+    certain: Bool[Array, " literals"] | Bool[Array, "literals batch"]
     seed: UInt32[Array, ""]
 
 
@@ -160,6 +164,11 @@ class AbstractProvenance(AbstractSemantics):
     A final class is a frozen dataclass, so that equal provenances share a compilation. Operations see arrays only.
     `kind` is one of the operand kinds of `scallax.kernels.schedule`.
     """
+
+    @property
+    def has_local_literals(self) -> bool:
+        """Whether tags hold sets of literals, so that they are smaller if each component numbers its own."""
+        return False
 
     @property
     @abstractmethod

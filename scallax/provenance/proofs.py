@@ -53,6 +53,11 @@ class TopKProofs(AbstractProvenance):
         return Gradient.RECOVER
 
     @property
+    def has_local_literals(self) -> bool:
+        # Decisions on the host know the program's own numbers.
+        return self.k <= _MAX_INCLUSION_EXCLUSION
+
+    @property
     def is_idempotent(self) -> bool:
         return True
 
@@ -173,9 +178,14 @@ class TopKProofs(AbstractProvenance):
         opposite = jnp.where(
             is_positive[:, None], *(_columns_of(literals, i, sections)[literals.columns] for i in (1, 0))
         )
+        # The words of all columns of the batch, or of each.
+        opposite = opposite[..., None]
         if sections.has_groups:
             excluded = literals.exclusions.at[literals.columns].get(mode="clip")
-            opposite = jnp.concatenate([opposite, jnp.where(is_positive[:, None], jnp.uint32(0), excluded)], 1)
+            excluded = excluded if excluded.ndim == 3 else excluded[..., None]
+            excluded = jnp.where(is_positive[:, None, None], jnp.uint32(0), excluded)
+            opposite = jnp.broadcast_to(opposite, (*opposite.shape[:2], excluded.shape[2]))
+            opposite = jnp.concatenate([opposite, excluded], 1)
 
         def block(found, number):
             clause_word = lax.dynamic_index_in_dim(clause, number * _COLUMNS_AT_ONCE // 32, clause.ndim - 2)
@@ -187,7 +197,7 @@ class TopKProofs(AbstractProvenance):
             )
             single = ProofSets(
                 jnp.where(has, jnp.broadcast_to(weight, has.shape), -jnp.inf),
-                jnp.broadcast_to(bits[..., None], (*has.shape[:-1], *bits.shape[1:], has.shape[-1])),
+                jnp.broadcast_to(bits, (*has.shape[:-1], bits.shape[1], has.shape[-1])),
             )
             candidates, shares = conjoin(beam, single, sections)
             if self._needs_grouped_weights(sections):

@@ -1,0 +1,242 @@
+"""A grounded batch of facts per sample, evaluated: the samples side by side, as one sample of a larger program."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, final
+from weakref import WeakKeyDictionary
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.extend.backend import get_default_device
+from jaxtyping import Array, PyTree
+
+from scallax.arguments import unknown_name
+from scallax.batch import (
+    Arguments,
+    ArrayLike,
+    Signature,
+    evaluate_batch,
+    forward_batch,
+    pull_back_batch,
+    take_outputs,
+)
+from scallax.checks import check_given, check_mapped, is_concrete, is_on_host, not_mapped
+from scallax.errors import InputError
+from scallax.grounded import Grounded
+from scallax.grounding.layout import GroundProgram
+from scallax.input_checks import InputChecks
+from scallax.per_sample import BatchFacts, check_per_sample
+from scallax.process import check_process
+from scallax.provenance import AbstractProvenance, AbstractSemantics
+from scallax.specification import Specification
+from scallax.union import BatchArrays, BatchGrounding
+
+T = TypeVar("T")
+Logits = tuple[ArrayLike, ...]
+
+
+@final
+class BatchEvaluator:
+    """Grounds batches of one program and evaluates them.
+
+    `checks` refuses, or warns of, the arrays of mapped relations; `seed` is that of draws.
+
+    Tags are vectors `[padded_tags]`, arrays those of the grounding's mapped relations, in its order; logits are in the
+    order of the parameters, None for the reasoner's own.
+    """
+
+    def __init__(
+        self,
+        specification: Specification,
+        provenance: AbstractSemantics,
+        logits: Logits,
+        grounded: Grounded,
+        checks: InputChecks,
+        seed: int | Array,
+    ):
+        self._outputs = tuple(
+            (name, None if listed is None else listed.tuples) for name, listed in specification.outputs
+        )
+        self._mappings = dict(specification.input_mappings)
+        self._provenance = provenance
+        self._logits = logits
+        self._grounded = grounded
+        self._checks = checks
+        self._seed = seed
+        # The arrays of each grounding, by device.
+        self._kept: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
+
+    def with_seed(self, seed: int | Array) -> "BatchEvaluator":
+        """The same evaluator drawing by another seed, of 32 bits. Shares everything."""
+        twin = copy.copy(self)
+        twin._seed = seed
+        return twin
+
+    @property
+    def _arrays_provenance(self) -> AbstractProvenance:
+        assert isinstance(self._provenance, AbstractProvenance)
+        return self._provenance
+
+    def read(
+        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None = None, later: bool = False
+    ) -> BatchFacts:
+        """The inputs of a call with facts per sample, by kind; `later`: their tags come later.
+
+        InputError for what does not fit the program.
+        """
+        check_per_sample(self._provenance)
+        batch = self._grounded.samples.read(inputs, disjunctions or {}, self._arrays_provenance, tags_come_later=later)
+        for relation, array in batch.arrays.items():
+            if relation not in self._mappings:
+                raise not_mapped(relation, array)
+        check_given(self._mappings, {*batch.arrays, *(part.relation for part in batch.facts)})
+        return batch
+
+    def ground(self, batch: BatchFacts) -> BatchGrounding:
+        """The grounding of what `read` read, from the cache if the facts were met before."""
+        return self._grounded.samples.ground(batch, self._arrays_provenance, self._outputs)
+
+    def evaluate(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits,
+        logits: Sequence[ArrayLike] | None,
+    ) -> Array:
+        """Results `[num_samples, num_outputs]` for checked tags `[padded_tags]` and the arrays of mapped relations."""
+        device_arrays = self._on_device(grounding)
+        sources = grounding.arrays.sources[:, : grounding.num_outputs]
+        self._check_mapped(grounding, arrays)
+        union = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits)
+        values = evaluate_batch(*union)
+        # Without the columns that are padding, what stands behind them moves up.
+        rows, columns = np.divmod(device_arrays.places, device_arrays.sources.shape[1] or 1)
+        return take_outputs(values, sources, rows * sources.shape[1] + columns, self._provenance.absent)
+
+    def forward(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits = (),
+        logits: Sequence[ArrayLike] | None = None,
+        keep: bool = True,
+    ) -> tuple[Array, PyTree[Array]]:
+        """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
+        self._check_mapped(grounding, arrays)
+        union = self._union(self._on_device(grounding).program, tags, grounding.mapped, arrays, logits)
+        return forward_batch(*union) if keep else (evaluate_batch(*union), None)
+
+    def pull_back(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits,
+        residuals: PyTree[Array],
+        cotangent: ArrayLike,
+        logits: Sequence[ArrayLike] | None = None,
+    ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
+        """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
+        union = self._union(self._on_device(grounding).program, tags, grounding.mapped, arrays, logits)
+        gradients, trained = pull_back_batch(*union, residuals, cotangent)
+        assert gradients[0] is not None
+        return gradients[0], gradients[1:], trained
+
+    def evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
+        length = arrays.program.input_literal.shape[0] - arrays.program.slots.shape[0]
+        if tags.ndim != 1 or tags.shape[0] > length:
+            raise InputError(f"the tags have shape {tags.shape}; the grounding has a vector of at most {length}")
+        if tags.shape[0] < length:
+            tags = jnp.pad(tags, (0, length - tags.shape[0]))
+        values = evaluate_batch(*self._union(arrays.program, tags, (), (), logits))
+        return take_outputs(values, arrays.sources, arrays.places, self._provenance.absent)
+
+    def name_tags(self, grounding: BatchGrounding, tags: Mapping[str, T] | T) -> dict[str, T]:
+        """The tags of a grounded batch by relation, then the arrays of mapped relations.
+
+        InputError, with every problem, if they do not fit.
+        """
+        known = dict(grounding.tag_relations)
+        names = [*known, *grounding.mapped]
+        by_relation: Mapping[str, T]
+        if isinstance(tags, Mapping):
+            by_relation = tags
+        else:
+            if len(names) != 1:
+                raise InputError(f"give the tags by relation: {', '.join(f'`{name}`' for name in names) or 'none'}")
+            by_relation = {names[0]: tags}
+        problems = [f"no tags for `{name}`" for name in names if name not in by_relation]
+        problems += [
+            str(unknown_name(f"`{name}` takes no tags here", name, names)) for name in by_relation if name not in names
+        ]
+        for name, count in known.items():
+            shape = tuple(getattr(by_relation[name], "shape", ())) if name in by_relation else (count,)
+            if shape != (count,):
+                problems.append(f"the tags of `{name}` have shape {shape}; the batch has {count} facts of it")
+        if problems:
+            raise InputError(*problems)
+        return {name: by_relation[name] for name in names}
+
+    def order_tags(
+        self, grounding: BatchGrounding, tags: Mapping[str, ArrayLike] | ArrayLike
+    ) -> tuple[ArrayLike, Logits]:
+        """The vector of all tags, padded, and the arrays of mapped relations."""
+        named = self.name_tags(grounding, tags)
+        parts = [jnp.asarray(named[name]) for name, _ in grounding.tag_relations]
+        missing = grounding.padded_tags - sum(len(part) for part in parts)
+        vector = jnp.concatenate([*parts, jnp.zeros(missing, parts[0].dtype if parts else jnp.float32)])
+        return vector, tuple(named[name] for name in grounding.mapped)
+
+    def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
+        """InputError for arrays of mapped relations that do not fit the batch."""
+        for relation, array in zip(grounding.mapped, arrays, strict=True):
+            shape = self._mappings[relation].shape
+            self._checks.check_kind(relation, array)
+            check_mapped(relation, array.shape, grounding.num_samples, shape)
+            if is_concrete(array) and is_on_host(array) and array.dtype != np.bool_ and array.size:
+                self._checks.check_numbers(relation, np.asarray(array))
+
+    def _union(
+        self,
+        program: GroundProgram,
+        tags: ArrayLike,
+        mapped: Sequence[str],
+        inputs: Logits,
+        logits: Sequence[ArrayLike] | None,
+    ) -> tuple[Signature, GroundProgram, Arguments]:
+        """The samples of a batch side by side, as one sample, and the program with the seed."""
+        check_process()
+        signature = Signature(
+            self._arrays_provenance,
+            (None, *(self._mappings[name].retention for name in mapped)),
+            tuple(parameter.initial.shape for parameter in self._grounded.parameters),
+            program.outputs.shape[0],
+            is_union=True,
+        )
+        own = self._logits if logits is None else tuple(logits)
+        seed = np.asarray(self._seed, np.uint32) if isinstance(self._seed, int) else self._seed
+        return signature, replace(program, seed=seed), Arguments((tags, *inputs), own)
+
+    def _on_device(self, grounding: BatchGrounding) -> BatchArrays:
+        """The arrays of a batch, with the program on JAX's default device."""
+        if grounding.owner != self._grounded.samples.digest:
+            raise InputError("the grounding is of another program; ground the batch with this reasoner")
+        key = get_default_device()
+        kept = self._kept.setdefault(grounding, {})
+        if key not in kept:
+            check_process()
+            with jax.ensure_compile_time_eval():
+                program = jax.device_put(grounding.arrays.program)
+            if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(program)):
+                return grounding.arrays
+            kept[key] = grounding.arrays._replace(program=program)
+        return kept[key]
+
+
+def take_or_absent(values: Array, places: Sequence[int], absent: float) -> Array:
+    """The values at some places, `absent` at -1."""
+    values, index = jnp.asarray(values), np.array(places, np.int32)
+    fill = values.dtype.type(absent)
+    return values.at[index].get(mode="fill", fill_value=fill, wrap_negative_indices=False)

@@ -1,0 +1,98 @@
+"""Size classes: what the lengths of a program's arrays are padded to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+# Of how many literals columns are in proofs, by the polarities that they occur in: both, positive, negated.
+COLUMN_COUNTS = ("literals of both polarities", "positive literals", "negated literals")
+# How much larger than a program its class may be.
+_MOST_ROOM = 4
+
+
+class Sizes:
+    """What the lengths of a program's arrays are padded to: each to its size class, or to what `least` says.
+
+    `counts` are the true lengths, by name, of the layout that used it. Layouts with one `least` that none of them
+    exceeds have equal shapes: `width` is that of `least` if it has one, and with `least` all branches are there.
+    """
+
+    __slots__ = ("counts", "least")
+
+    def __init__(self, least: Mapping[str, int] | None = None):
+        self.least = least
+        self.counts: dict[str, int] = {}
+
+    def pad(self, name: str, count: int) -> int:
+        """The length of an array that needs `count` places."""
+        self.counts[name] = count
+        return max(padded(count), 0 if self.least is None else self.least.get(name, 0))
+
+    def at_least(self, name: str, count: int) -> int:
+        """The count, or the `least` if that is more; 0 stays 0 unless some program of the class has more."""
+        if count:
+            self.counts[name] = count
+        return max(count, 0 if self.least is None else self.least.get(name, 0))
+
+    def pad_some(self, name: str, count: int) -> int:
+        """As `pad`, of an array that is empty if nothing is in it."""
+        count = self.at_least(name, count)
+        return padded(count) if count else 0
+
+
+def padded(count: int) -> int:
+    """The size class of a count: 8, 12, 16, 24, 32, ... (two an octave)."""
+    size = max(8, 1 << (max(count, 1) - 1).bit_length())
+    return size * 3 // 4 if size > 8 and count <= size * 3 // 4 else size
+
+
+@dataclass(slots=True)
+class SizeClass:
+    """Programs of at most `size` derivations, and what their arrays are padded to."""
+
+    size: int
+    least: dict[str, int] = field(default_factory=dict)
+
+
+@final
+class SizeClasses:
+    """The classes of a series of programs, so few that an epoch of varied batches compiles about once an octave.
+
+    The first program has a class of its own size, so that batches of one size waste nothing. Others get room for twice
+    their size, in all their arrays.
+    """
+
+    __slots__ = ("_classes",)
+
+    def __init__(self):
+        self._classes: list[SizeClass] = []
+
+    def find(self, size: int) -> SizeClass | None:
+        """The smallest class that may hold a program of `size` derivations."""
+        fitting = [known for known in self._classes if size <= known.size <= _MOST_ROOM * size]
+        return min(fitting, key=lambda known: known.size, default=None)
+
+    def make_room(self, size: int, counts: Mapping[str, int], found: SizeClass | None) -> None:
+        """Makes a class for a program of these true lengths, or enlarges the one that did not hold it."""
+        room = 2.0 if self._classes else 1.0
+        if found is None:
+            found = SizeClass(int(room * size))
+            self._classes.append(found)
+        else:
+            # What proved too small in one array is likely so in others.
+            for name in found.least.keys() - _NOT_LENGTHS:
+                found.least[name] = padded(found.least[name] * 5 // 4)
+            found.size = max(found.size, 2 * size)
+            room = found.size / size
+        for name, count in counts.items():
+            if name in _NOT_LENGTHS:
+                length = found.least.get(name, count) if name == "width" else count
+            elif name in COLUMN_COUNTS:
+                # A sample of a larger batch need not be larger.
+                length = padded(int(min(room, 1.5) * count))
+            else:
+                length = padded(int(room * count))
+            found.least[name] = max(length, found.least.get(name, 0))
+
+
+_NOT_LENGTHS = {"width", "groups", "negation"}

@@ -1,0 +1,124 @@
+"""The checks of a reasoner's calls, which warn once."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import numpy as np
+
+from scallax.batch import Arguments, ArrayLike
+from scallax.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, locate, show_shape
+from scallax.domains import MAX_WEIGHT, Domain
+from scallax.errors import InputError
+from scallax.mappings import InputMapping
+from scallax.parameters import Parameter
+from scallax.plausibility import ROUNDING, find_overfull_entries
+from scallax.provenance import AbstractSemantics
+from scallax.sample_facts import SampleFacts
+from scallax.tags import find_outside, tag_message
+
+
+@final
+class InputChecks:
+    """What the inputs of one reasoner must be; it knows what was warned of already."""
+
+    def __init__(
+        self, mappings: Mapping[str, InputMapping], parameters: Sequence[Parameter], provenance: AbstractSemantics
+    ):
+        self._mappings = mappings
+        self._parameters = parameters
+        self._provenance = provenance
+        self._counts_groups = provenance.counts_groups
+        self._has_warned = False
+        self._has_warned_of_sums = False
+        self._has_checked_device = False
+
+    def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:
+        """InputError unless kinds and shapes, and the values of arrays that are not traced, fit."""
+        arrays = arguments.arrays
+        for relation, array in zip(self._mappings, arrays, strict=True):
+            self.check_kind(relation, array)
+        check_shapes(
+            {relation: mapping.shape for relation, mapping in self._mappings.items()}, [a.shape for a in arrays]
+        )
+        # Reading values back from an accelerator waits for it: worth it in the first call.
+        on_device = not self._has_checked_device
+        self.check_values(arrays, on_device)
+        if are_logits_given:
+            check_logits(self._parameters, arguments.logits, arrays[0].shape[0] if arrays else None, on_device)
+        if on_device and any(is_concrete(array) and not is_on_host(array) for array in arrays + arguments.logits):
+            self._has_checked_device = True
+
+    def check_kind(self, relation: str, array: object) -> None:
+        """InputError for what is no array of a dtype that the provenance reads."""
+        check_kind(relation, array, show_shape(self._mappings[relation].shape), self._provenance)
+
+    def check_values(self, arrays: Sequence[ArrayLike], on_device: bool) -> None:
+        """InputError for inputs that the provenance cannot read; one warning for probabilities outside [0, 1].
+
+        Values on an accelerator are looked at only if `on_device`.
+        """
+        for relation, array in zip(self._mappings, arrays, strict=True):
+            if array.dtype == np.bool_ or not array.shape[0] or not is_concrete(array):
+                continue
+            if on_device or is_on_host(array):
+                self.check_numbers(relation, np.asarray(array))
+
+    def check_numbers(self, relation: str, values: np.ndarray) -> None:
+        """`check_values` of one relation's, at least one."""
+        if self._provenance.domain is not Domain.PROBABILITY:
+            self._check_domain(relation, values)
+            return
+        low, high = values.min(), values.max()
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+            self._check_outside(relation, values)
+        if self._counts_groups and not self._has_warned_of_sums:
+            text = find_overfull_entries(relation, self._mappings[relation], values)
+            if text is not None:
+                self._has_warned_of_sums = True
+                warnings.warn(text, UserWarning, stacklevel=8)
+
+    def check_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
+        """InputError for finite tags of facts that the provenance cannot read; one warning of one outside [0, 1].
+
+        Tags that are traced or on an accelerator are not looked at.
+        """
+        if not is_concrete(tags) or not is_on_host(tags):
+            return
+        domain = self._provenance.domain
+        if domain is Domain.NATURAL:
+            wrong = np.flatnonzero(_is_not_natural(np.asarray(tags)))
+            if len(wrong):
+                place = int(wrong[0])
+                raise InputError(tag_message(facts, place, f"has the tag {float(tags[place]):g}; give {domain.value}"))
+        if domain is not Domain.PROBABILITY or self._has_warned or self._provenance.is_discrete:
+            return
+        text = find_outside(facts, tags)
+        if text is not None:
+            self._has_warned = True
+            warnings.warn(text, UserWarning, stacklevel=5)
+
+    def _check_domain(self, relation: str, values: np.ndarray) -> None:
+        """InputError for inputs that the provenance, not one of probabilities, cannot read."""
+        domain = self._provenance.domain
+        wrong = ~np.isfinite(values)
+        if domain is Domain.NATURAL:
+            wrong |= _is_not_natural(values)
+        if wrong.any():
+            place = locate(self._mappings[relation], relation, values, wrong)
+            raise InputError(f"`{relation}` {place}; give {domain.value}")
+
+    def _check_outside(self, relation: str, values: np.ndarray) -> None:
+        """InputError or a warning for some values that are outside [0, 1]."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            place = locate(self._mappings[relation], relation, values, ~finite)
+            raise InputError(f"`{relation}` {place}; a probability is a finite number")
+        if not self._has_warned:
+            self._has_warned = True
+            place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))
+            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=9)
+
+
+def _is_not_natural(values: np.ndarray) -> np.ndarray:
+    return (values < 0) | (values > MAX_WEIGHT) | (values != np.floor(values))

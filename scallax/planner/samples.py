@@ -1,0 +1,159 @@
+"""Samples side by side: relations whose facts differ from sample to sample get the sample as their first column.
+
+The ground program of a batch is then the disjoint union of those of its samples: no rule joins tuples of two samples.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import assert_never
+
+from scallax import ir
+from scallax.errors import Diagnostic, UnsupportedError
+from scallax.planner.enumeration import creates_terms
+from scallax.values import ValueType
+
+# The relation of all samples of a batch, so that one without any fact has its counts and negations too.
+SAMPLES = "#samples"
+_SAMPLE = ir.Variable("#sample", ValueType.USIZE)
+
+
+def shared_name(relation: str) -> str:
+    """The relation of the facts and tuples that all samples share, of one that has others for each sample."""
+    return f"#shared {relation}"
+
+
+def lift(
+    program: ir.Program, sampled: Collection[str], with_facts: Collection[str]
+) -> tuple[ir.Program, frozenset[str]]:
+    """The program over samples side by side, and the relations that have a sample column.
+
+    `sampled` are the relations whose facts are given for each sample; what depends on them differs from sample to
+    sample too. Those of `with_facts` have facts of the program as well, which are now `shared_name(relation)`'s. Rules
+    keep their places.
+
+    Raises `UnsupportedError` if a sample's terms would be listed in the others.
+    """
+    lifted = _depending(program, frozenset(sampled))
+    _check_listings(program, lifted)
+    lifter = _Lifter(program, lifted)
+    rules = [lifter.lift_rule(rule) if rule.relation in lifted else rule for rule in program.rules]
+    for name in sorted(lifted.intersection(with_facts)):
+        lifter.share(name)
+    relations = [
+        replace(relation, columns=(ValueType.USIZE, *relation.columns), names=(None, *relation.names))
+        if relation.name in lifted
+        else relation
+        for relation in program.relations
+    ]
+    relations += [ir.Relation(SAMPLES, (ValueType.USIZE,), (None,), hidden=True), *lifter.relations.values()]
+    program = replace(program, relations=tuple(relations), rules=(*rules, *lifter.rules))
+    return program, lifted | {SAMPLES} | lifter.lifted_copies
+
+
+def _depending(program: ir.Program, sampled: frozenset[str]) -> frozenset[str]:
+    """The sampled relations and all that depend on them; the heads of one choice go together."""
+    lifted = set(sampled)
+    choices: set[int] = set()
+    grown = True
+    while grown:
+        before = len(lifted)
+        for rule in program.rules:
+            is_chosen = rule.choice is not None and rule.choice.number in choices
+            if is_chosen or any(name in lifted for literal in rule.body for name in _read_relations(literal)):
+                lifted.add(rule.relation)
+            if rule.choice is not None and rule.relation in lifted and rule.choice.number not in choices:
+                choices.add(rule.choice.number)
+                before = -1
+        grown = len(lifted) != before
+    return frozenset(lifted)
+
+
+def _read_relations(literal: ir.BodyLiteral) -> Iterator[str]:
+    match literal:
+        case ir.Atom(relation=relation) | ir.NegatedAtom(relation=relation):
+            yield relation
+        case ir.Reduce(body=body, domain=domain):
+            yield body
+            if domain is not None:
+                yield domain
+        case ir.Constraint() | ir.ForeignAtom() | ir.Case():
+            pass
+        case _:
+            assert_never(literal)
+
+
+def _check_listings(program: ir.Program, lifted: Collection[str]) -> None:
+    listings = [relation for relation in program.relations if relation.constructor is not None]
+    if not listings:
+        return
+    makes_terms = any(rule.relation in lifted and creates_terms(rule) for rule in program.rules)
+    gives_terms = any(
+        relation.name in lifted and ValueType.ENTITY in relation.columns for relation in program.relations
+    )
+    if makes_terms or gives_terms:
+        raise UnsupportedError(
+            Diagnostic(
+                "a rule asks for every known term, and the known terms differ from sample to sample",
+                hint="bind the term by an atom before it is taken apart, or give the facts of one sample to `facts`",
+            )
+        )
+
+
+class _Lifter:
+    """Rewrites rules; `rules` and `relations` are those that the rewriting needs beside them."""
+
+    def __init__(self, program: ir.Program, lifted: frozenset[str]):
+        self.lifted = lifted
+        self.schemas = {relation.name: relation for relation in program.relations}
+        self.rules: list[ir.Rule] = []
+        self.relations: dict[str, ir.Relation] = {}
+        self.lifted_copies: set[str] = set()
+
+    def lift_rule(self, rule: ir.Rule) -> ir.Rule:
+        """The rule for each sample."""
+        if len(rule.body) == 1 and isinstance(rule.body[0], ir.Reduce):
+            body: tuple[ir.BodyLiteral, ...] = (self._lift_reduce(rule.body[0]),)
+        else:
+            body = tuple(self._lift_literal(literal) for literal in rule.body)
+            if not any(isinstance(part, ir.Atom) and part.relation in self.lifted for part in body):
+                body = (*body, ir.Atom(SAMPLES, (_SAMPLE,), rule.span))
+        choice = rule.choice
+        if choice is not None:
+            choice = replace(choice, bindings=(_SAMPLE, *choice.bindings))
+        return replace(rule, head=(_SAMPLE, *rule.head), body=body, choice=choice)
+
+    def share(self, name: str) -> None:
+        """The program's facts of a sampled relation hold in every sample."""
+        self._copy(self.schemas[name], shared_name(name), name)
+        self.relations[shared_name(name)] = replace(self.schemas[name], name=shared_name(name), hidden=True, demand="")
+
+    def _lift_literal(self, literal: ir.BodyLiteral) -> ir.BodyLiteral:
+        if isinstance(literal, ir.Atom | ir.NegatedAtom) and literal.relation in self.lifted:
+            return replace(literal, terms=(_SAMPLE, *literal.terms))
+        return literal
+
+    def _lift_reduce(self, reduce: ir.Reduce) -> ir.Reduce:
+        if reduce.body in self.lifted:
+            reduce = replace(reduce, keys=(_SAMPLE, *reduce.keys))
+            if reduce.domain is None and len(reduce.keys) == 1:
+                # One group for each sample, which may be empty.
+                return replace(reduce, domain=SAMPLES, groups=(_SAMPLE, *reduce.groups))
+        if reduce.domain is not None and reduce.domain not in self.lifted:
+            return replace(reduce, domain=self._lifted_copy(reduce.domain), groups=(_SAMPLE, *reduce.groups))
+        return replace(reduce, groups=(_SAMPLE, *reduce.groups))
+
+    def _lifted_copy(self, name: str) -> str:
+        """A relation of the same tuples for each sample."""
+        copy = f"#each {name}"
+        if copy not in self.relations:
+            schema = self.schemas[name]
+            columns = (ValueType.USIZE, *schema.columns)
+            self.relations[copy] = ir.Relation(copy, columns, (None,) * len(columns), hidden=True)
+            self.lifted_copies.add(copy)
+            self._copy(schema, name, copy)
+        return copy
+
+    def _copy(self, schema: ir.Relation, source: str, target: str) -> None:
+        columns = tuple(ir.Variable(f"#{i}", type) for i, type in enumerate(schema.columns))
+        body = (ir.Atom(source, columns), ir.Atom(SAMPLES, (_SAMPLE,)))
+        self.rules.append(ir.Rule(target, (_SAMPLE, *columns), body))

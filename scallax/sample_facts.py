@@ -1,0 +1,310 @@
+"""Facts of a call, which differ from sample to sample: read, checked, and brought into columns."""
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from scallax import ir
+from scallax.errors import Diagnostic, InputError
+from scallax.grounding.terms import parse_term
+from scallax.mappings import fit_tuples, is_value, show_tuple, show_value
+from scallax.values import Value, ValueType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FactList:
+    """Facts whose tags are one array: `tags[i]` is that of `tuples[i]`, a tuple or, with one column, a value.
+
+    In the place of one sample's facts, or of those of the whole batch: then `tuples` has a list for each sample, and
+    `tags` `[facts]` those of all samples in order.
+    """
+
+    tuples: Sequence
+    tags: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFacts:
+    """The facts of one relation in all samples of a batch, in order.
+
+    `columns` are their values, `counts` how many each sample has. `tags` are parts whose concatenation has a tag for
+    each fact: sequences of scalars, or arrays; there are none if the relation has no tags. `certain` bool `[facts]`
+    says which hold whatever their tag; None: all do. `groups` int64 `[facts]` numbers the exclusive groups, -1 is none.
+    """
+
+    relation: str
+    columns: tuple[Sequence[Value], ...]
+    counts: tuple[int, ...]
+    tags: tuple[Any, ...]
+    certain: np.ndarray | None
+    groups: np.ndarray | None
+
+    @property
+    def num_facts(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def key(self) -> tuple:
+        """What the grounding depends on: equal for equal facts, whatever the tags."""
+        certain = None if self.certain is None else self.certain.tobytes()
+        groups = None if self.groups is None else self.groups.tobytes()
+        return self.relation, self.counts, self.columns, certain, groups
+
+
+class Tagging(enum.Enum):
+    """Which facts of a relation have tags."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    # Those whose form is `(tag, tuple)`; the others are certain,
+    OPTIONAL = "optional"
+    # or get their tags later.
+    LATER = "later"
+
+
+class FactReader:
+    """Reads the facts of one relation; `bools_are_certain` says that a bool for a tag means a certain fact."""
+
+    def __init__(
+        self, schema: ir.Relation, variants: Sequence[ir.Variant], tagging: Tagging, bools_are_certain: bool = False
+    ):
+        self.schema = schema
+        self.variants = variants
+        self.tagging = tagging
+        self._certain_kinds = {type(None), bool} if bools_are_certain else {type(None)}
+
+    @property
+    def relation(self) -> str:
+        return self.schema.name
+
+    def read(self, value: object, groups: object = None) -> SampleFacts:
+        """The facts of a list of lists, or of a `FactList` of such; `groups` are the exclusive ones, for each sample.
+
+        InputError for the first fact that does not fit, with its sample.
+        """
+        samples, tags = self._split(value)
+        counts = tuple(map(len, samples))
+        rows: Sequence = list(chain.from_iterable(samples))
+        if tags is None:
+            rows, parts = self._take_tags(rows, counts)
+        else:
+            parts = tags
+        columns = self._columns(rows, counts)
+        certain = self._certain(parts, len(rows))
+        return SampleFacts(self.relation, columns, counts, parts, certain, self._groups(groups, counts))
+
+    def _split(self, value: object) -> tuple[list[Sequence], tuple | None]:
+        """The rows of each sample; the tags if they are given apart."""
+        if isinstance(value, FactList):
+            samples = [self._rows(rows, number) for number, rows in enumerate(value.tuples)]
+            return samples, (self._tag_array(value.tags, sum(map(len, samples)), ""),)
+        assert isinstance(value, list | tuple)
+        if not any(isinstance(sample, FactList) for sample in value):
+            return [self._rows(sample, number) for number, sample in enumerate(value)], None
+        samples, tags = [], []
+        for number, sample in enumerate(value):
+            if isinstance(sample, FactList):
+                samples.append(self._rows(sample.tuples, number))
+                tags.append(self._tag_array(sample.tags, len(sample.tuples), f" of sample {number}"))
+            else:
+                rows = self._rows(sample, number)
+                rows, parts = self._take_tags(rows, (len(rows),))
+                samples.append(rows)
+                tags += parts or ((None,) * len(rows),)
+        return samples, tuple(tags)
+
+    def _take_tags(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence, tuple]:
+        """The tuples, and one part of tags or none."""
+        has_tags = self.tagging is Tagging.ALWAYS
+        if self.tagging in (Tagging.OPTIONAL, Tagging.LATER):
+            has_tags = bool(rows) and all(map(_is_tagged, rows))
+        if not has_tags:
+            return rows, ()
+        tags, rows = self._untag(rows, counts)
+        return rows, (tags,)
+
+    def _rows(self, sample: object, number: int) -> Sequence:
+        if isinstance(sample, list | tuple):
+            return sample
+        raise InputError(
+            f"`{self.relation}`: sample {number} is a {type(sample).__name__}; give a list of facts for each sample"
+        )
+
+    def _tag_array(self, tags: Any, count: int, place: str) -> Any:
+        if self.tagging is Tagging.NEVER:
+            raise InputError(f"`{self.relation}`: its facts have no tags, but a `FactList`{place} gives some")
+        shape = getattr(tags, "shape", None)
+        if shape is None:
+            tags = list(tags)
+            shape = (len(tags),)
+        if tuple(shape) != (count,):
+            raise InputError(
+                f"`{self.relation}`: the tags of the `FactList`{place} have shape {tuple(shape)}, but it has"
+                f" {count} facts"
+            )
+        return tags
+
+    def _untag(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence, Sequence]:
+        """The tags and the tuples of pairs."""
+        if not rows:
+            return (), ()
+        if set(map(type, rows)) <= {tuple, list} and set(map(len, rows)) == {2}:
+            tags, tuples = zip(*rows, strict=True)
+            return tags, tuples
+        for where, row in zip(_places(counts), rows, strict=True):
+            if not isinstance(row, tuple | list) or len(row) != 2:
+                raise InputError(
+                    Diagnostic(
+                        f"`{self.relation}`: {where}, {row!r}, has no tag",
+                        hint="write `(probability, tuple)`, or `(None, tuple)` for a certain one",
+                    )
+                )
+        return zip(*((tag, values) for tag, values in rows), strict=True)  # pyright: ignore[reportReturnType]
+
+    def _columns(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence[Value], ...]:
+        types = self.schema.columns
+        if not rows:
+            return ((),) * len(types)
+        kinds = set(map(type, rows))
+        if not kinds & {tuple, list} and len(types) == 1:
+            columns: list[Sequence] = [tuple(rows)]
+        elif kinds == {tuple} and set(map(len, rows)) == {len(types)}:
+            columns = list(zip(*rows, strict=True))
+        else:
+            return self._fit(rows, counts)
+        if all(_admits_all(type, column) for type, column in zip(types, columns, strict=True)):
+            return tuple(columns)
+        return self._fit(rows, counts)
+
+    def _fit(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence[Value], ...]:
+        """The columns value by value; raises for the first that does not fit."""
+        types = self.schema.columns
+        fitted = []
+        for where, row in zip(_places(counts), rows, strict=True):
+            values = tuple(row) if isinstance(row, tuple | list) else (row,)
+            wrong = self._problem(values)
+            if wrong is not None:
+                raise InputError(f"`{self.relation}`: {where}, {_show(values)}, does not fit: {wrong}")
+            plain = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+            fitted += fit_tuples([plain], types, self.relation, self.variants)
+        return tuple(zip(*fitted, strict=True)) if types else ()
+
+    def _problem(self, values: tuple) -> str | None:
+        types = self.schema.columns
+        if len(values) != len(types):
+            return f"it has {len(values)} values, but the relation has {len(types)} columns"
+        for number, (value, type) in enumerate(zip(values, types, strict=True), start=1):
+            if not is_value(value):
+                return f"{value!r} is no value; a value is an integer, a float, a bool or a string (column {number})"
+            plain = value.item() if isinstance(value, np.generic) else value
+            if not type.admits(plain) and not (type.is_time and not isinstance(plain, bool | int | float | str)):
+                return f"{show_value(plain)} is no {type} (column {number})"
+            if type is ValueType.ENTITY and isinstance(term := parse_term(str(plain), self.variants), str):
+                return f"{term} (column {number})"
+        return None
+
+    def _certain(self, parts: tuple, count: int) -> np.ndarray | None:
+        """Which facts have a tag that says so."""
+        if self.tagging is Tagging.NEVER or (not parts and self.tagging is Tagging.OPTIONAL):
+            return None
+        flags = [np.zeros(0 if parts else count, np.bool_)]
+        for part in parts:
+            kinds = set() if is_array(part) else self._certain_kinds.intersection(map(type, part))
+            if kinds:
+                flags.append(np.fromiter((type(tag) in kinds for tag in part), np.bool_, len(part)))
+            else:
+                flags.append(np.zeros(len(part), np.bool_))
+        return np.concatenate(flags)
+
+    def _groups(self, groups: object, counts: Sequence[int]) -> np.ndarray | None:
+        """The number of each fact's exclusive group, -1 for none."""
+        if groups is None:
+            return None
+        if not isinstance(groups, list | tuple) or len(groups) != len(counts):
+            given = len(groups) if isinstance(groups, list | tuple) else f"a {type(groups).__name__}"
+            raise InputError(
+                f"`disjunctions`: `{self.relation}` has {len(counts)} samples, but disjunctions for {given};"
+                " give a list of lists of indices for each sample"
+            )
+        numbers = np.full(sum(counts), -1, np.int64)
+        places: list[int] = []
+        sizes: list[int] = []
+        start = 0
+        for sample, (sets, count) in enumerate(zip(groups, counts, strict=True)):
+            members: list[Any]
+            try:
+                members = list(chain.from_iterable(sets))
+                lengths = list(map(len, sets))
+            except TypeError:  # no list of lists
+                members, lengths = [None], []
+            is_right = set(map(type, members)) <= {int} and (not members or 0 <= min(members) <= max(members) < count)
+            if not is_right or len(set(members)) < len(members):
+                raise InputError(self._wrong_group(sample, sets, count))
+            places += [start + member for member in members]
+            sizes += lengths
+            start += count
+        numbers[places] = np.repeat(np.arange(len(sizes)), sizes)
+        return numbers
+
+    def _wrong_group(self, sample: int, sets: object, count: int) -> str:
+        what = f"`disjunctions`: `{self.relation}` in sample {sample}"
+        seen: set[int] = set()
+        if not isinstance(sets, list | tuple) or not all(isinstance(part, list | tuple) for part in sets):
+            return f"{what} is {sets!r}; give a list of lists of indices"
+        for index in chain.from_iterable(sets):
+            if isinstance(index, bool) or not isinstance(index, int):
+                return f"{what}: {index!r} is no index of a fact"
+            if not 0 <= index < count:
+                return f"{what}: there is no fact {index}; the sample has {count} facts, counted from 0"
+            if index in seen:
+                return f"{what}: fact {index} is in two exclusive groups"
+            seen.add(index)
+        raise AssertionError("some index is wrong")
+
+
+def is_array(part: object) -> bool:
+    """Whether tags are given as one array."""
+    return not isinstance(part, list | tuple)
+
+
+def batch_size(samples: Mapping[str, int]) -> int:
+    """The one number of samples; InputError if relations differ in it."""
+    if len(set(samples.values())) > 1:
+        shown = ", ".join(f"`{relation}` has {size}" for relation, size in samples.items())
+        raise InputError(f"the inputs differ in batch size: {shown}")
+    return next(iter(samples.values()), 1)
+
+
+def _is_tagged(row: object) -> bool:
+    return isinstance(row, tuple | list) and len(row) == 2 and isinstance(row[1], tuple)
+
+
+def _places(counts: Sequence[int]) -> Iterator[str]:
+    """What to call each fact."""
+    for sample, count in enumerate(counts):
+        for number in range(count):
+            yield f"fact {number} of sample {sample}"
+
+
+def _admits_all(type: ValueType, column: Sequence) -> bool:
+    """Whether all values fit as they are; False also where it takes a closer look to say so."""
+    kinds = set(map(_type, column))
+    if type.is_integer:
+        low, high = type.bounds
+        return kinds == {int} and low <= min(column) and max(column) <= high
+    if type.is_float:
+        return kinds <= {int, float} and not any(value != value for value in column)
+    if type in (ValueType.STRING, ValueType.SYMBOL):
+        return kinds == {str}
+    return type is ValueType.BOOL and kinds == {bool}
+
+
+_type = type
+
+
+def _show(values: tuple) -> str:
+    return show_tuple(values) if all(map(is_value, values)) else repr(values)

@@ -1,0 +1,123 @@
+"""The tags of a batch's facts as one vector."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from scallax.checks import is_concrete, is_on_host
+from scallax.errors import InputError
+from scallax.mappings import show_tuple
+from scallax.plausibility import ROUNDING
+from scallax.sample_facts import SampleFacts, is_array
+
+# Scalars that are stacked at once, so that vectors of all lengths share the compilation.
+_CHUNK = 64
+
+
+def collect_tags(facts: Sequence[SampleFacts], length: int) -> jax.Array | np.ndarray:
+    """The tags of all facts in order, `[length]`, 0 for certain facts and behind the last.
+
+    Float32, or float64 if an array among them is. Tags may be Python or NumPy numbers, and JAX arrays, which may be
+    traced and carry gradients. InputError for the first tag that is no scalar, or is not finite.
+    """
+    parts = [(part, tags) for part in facts if part.certain is not None for tags in _tags_of(part)]
+    if all(is_host(tags) for _, tags in parts):
+        return _on_host(facts, [tags for _, tags in parts], length)
+    vectors = [_as_vector(part, tags) for part, tags in parts]
+    dtype = jnp.float64 if any(vector.dtype == np.float64 for vector in vectors) else jnp.float32
+    vector = jnp.concatenate([jnp.asarray(vector, dtype) for vector in vectors])
+    if not isinstance(vector, Tracer):
+        check_tags(facts, np.asarray(vector))
+    return jnp.concatenate([vector, np.zeros(length - len(vector), dtype)])
+
+
+def is_host(tags: Any) -> bool:
+    """Whether tags are numbers of Python or NumPy."""
+    if is_array(tags):
+        return isinstance(tags, np.ndarray)
+    return all(issubclass(kind, _HOST_KINDS) for kind in set(map(type, tags)))
+
+
+_HOST_KINDS = (int, float, type(None), np.generic)
+
+
+def _tags_of(part: SampleFacts) -> Sequence[Any]:
+    """The parts of a relation's tags; zeros if they come later."""
+    return part.tags or (np.zeros(part.num_facts, np.float32),)
+
+
+def _on_host(facts: Sequence[SampleFacts], parts: Sequence[Any], length: int) -> np.ndarray:
+    is_double = any(is_array(part) and part.dtype == np.float64 for part in parts) and jax.config.read("jax_enable_x64")
+    dtype = np.float64 if is_double else np.float32
+    vector = np.zeros(length, dtype)
+    start = 0
+    for part in parts:
+        if not is_array(part) and type(None) in set(map(type, part)):
+            part = [0.0 if tag is None else tag for tag in part]
+        vector[start : start + len(part)] = part
+        start += len(part)
+    check_tags(facts, vector)
+    return vector
+
+
+def _as_vector(part: SampleFacts, tags: Any) -> jax.Array | np.ndarray:
+    if is_array(tags):
+        return tags if isinstance(tags, np.ndarray) else jnp.asarray(tags)
+    for place, tag in enumerate(tags):
+        if tag is not None and np.shape(tag) != ():
+            raise InputError(wrong_tag(part, place, f"has a tag of shape {np.shape(tag)}; a tag is a scalar"))
+        if not isinstance(tag, (*_HOST_KINDS, jax.Array)):
+            raise InputError(wrong_tag(part, place, f"has the tag {tag!r}; a tag is a number"))
+    scalars = [np.float32(0) if tag is None else tag for tag in tags]
+    dtype = jnp.result_type(*{jnp.asarray(tag).dtype for tag in scalars if isinstance(tag, jax.Array)}, jnp.float32)
+    chunks = []
+    for first in range(0, len(scalars), _CHUNK):
+        chunk = scalars[first : first + _CHUNK]
+        missing = _CHUNK - len(chunk)
+        chunks.append(jnp.stack([jnp.asarray(tag, dtype) for tag in chunk + [np.float32(0)] * missing]))
+    return jnp.concatenate(chunks)[: len(scalars)]
+
+
+def check_tags(facts: Sequence[SampleFacts], vector: np.ndarray) -> None:
+    """InputError for the first tag, in the order of the facts, that is not finite."""
+    if np.isfinite(vector).all():
+        return
+    place = int(np.flatnonzero(~np.isfinite(vector))[0])
+    raise InputError(tag_message(facts, place, f"has the tag {float(vector[place])}; a tag is a finite number"))
+
+
+def find_outside(facts: Sequence[SampleFacts], tags: Any) -> str | None:
+    """What to say of the first tag outside [0, 1]; tags that are traced or on an accelerator are not looked at."""
+    if not is_concrete(tags) or not is_on_host(tags):
+        return None
+    host = np.asarray(tags)
+    outside = np.flatnonzero((host < -ROUNDING) | (host > 1 + ROUNDING))
+    if not len(outside):
+        return None
+    place = int(outside[0])
+    return tag_message(facts, place, f"has the tag {float(host[place])}, outside [0, 1]; it is computed as it is")
+
+
+def tag_message(facts: Sequence[SampleFacts], place: int, problem: str) -> str:
+    """`wrong_tag` for a place among the tags of all relations."""
+    for part in facts:
+        if part.certain is None:
+            continue
+        if place < part.num_facts:
+            return wrong_tag(part, place, problem)
+        place -= part.num_facts
+    raise AssertionError("the place is that of a tag")
+
+
+def wrong_tag(part: SampleFacts, place: int, problem: str) -> str:
+    """The message of what is wrong with the tag of a fact."""
+    values = show_tuple(tuple(column[place] for column in part.columns))
+    sample = 0
+    while place >= part.counts[sample]:
+        place -= part.counts[sample]
+        sample += 1
+    return f"`{part.relation}`: fact {place} of sample {sample}, {values}, {problem}"

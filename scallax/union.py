@@ -1,0 +1,403 @@
+"""Ground programs of batches whose samples have facts of their own: the samples side by side, in one program."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from scallax import ir
+from scallax.engine import GivenFacts, compile_outputs, prepare_samples
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
+from scallax.grounding.fixpoint import FactColumns, Grounding, SampleGrounder
+from scallax.grounding.layout import GroundProgram
+from scallax.grounding.limits import Limits
+from scallax.grounding.relation import GroundRelation
+from scallax.grounding.sizes import SizeClasses, Sizes
+from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
+from scallax.kernels.rows import RowTable
+from scallax.mappings import InputMapping, Tuples
+from scallax.parameters import Parameters
+from scallax.planner.samples import SAMPLES
+from scallax.provenance.base import AbstractProvenance
+from scallax.sample_facts import SampleFacts
+
+# Bounds of a cache of groundings.
+_MOST_GROUNDINGS = 512
+_MOST_BYTES = 1 << 28
+
+
+class BatchOutput(NamedTuple):
+    """One output relation of a batch: its tuples and where they begin among those of all outputs."""
+
+    relation: str
+    tuples: Tuples
+    start: int
+
+
+class BatchArrays(NamedTuple):
+    """What evaluating a batch takes beside its tags: a pytree of arrays, whose shapes batches of like size share.
+
+    `program` evaluates the output tuples that some sample can derive, in any order. `sources` int32 `[num_samples,
+    num_outputs]` says which of them each result is: the padded number of the program's outputs for one that the sample
+    cannot derive, which is 0. `places` int32 is its inverse: where in the row-major results each of the program's
+    outputs stands, behind their end for padding.
+    """
+
+    program: GroundProgram
+    sources: np.ndarray
+    places: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class BatchGrounding:
+    """A batch of facts grounded: NumPy arrays, without tags. Can be pickled.
+
+    `tag_relations` are those whose tags the evaluation takes, with their numbers of facts: those of all samples in the
+    order in which they were given; a certain fact's tag is ignored. `padded_tags` is the length of the vector of all
+    tags. `outputs` are those of `arrays.sources`, whose columns are padded to a size class where no mapping says how
+    many there are. `mapped` are the relations whose arrays the evaluation takes as well; `owner` is the program that
+    was grounded.
+    """
+
+    arrays: BatchArrays
+    outputs: tuple[BatchOutput, ...]
+    num_samples: int
+    tag_relations: tuple[tuple[str, int], ...]
+    padded_tags: int
+    mapped: tuple[str, ...]
+    owner: str
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of output tuples of each sample."""
+        return sum(len(output.tuples) for output in self.outputs)
+
+    @property
+    def num_tags(self) -> int:
+        return sum(count for _, count in self.tag_relations)
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory it takes."""
+        program = self.arrays.program
+        arrays = [getattr(program, item.name) for item in fields(program)]
+        arrays += [*program.tiles, *program.transpose, *self.arrays[1:]]
+        return sum(getattr(array, "nbytes", 0) for array in arrays) + 100 * self.num_outputs
+
+
+class CacheInfo(NamedTuple):
+    """What a cache of groundings did so far, and what it holds."""
+
+    hits: int
+    misses: int
+    size: int
+    bytes: int
+
+
+class GroundingCache:
+    """The groundings used last, by content: at most 512, and 256 MiB of arrays."""
+
+    def __init__(self):
+        self._items: OrderedDict[tuple, BatchGrounding] = OrderedDict()
+        self._lock = threading.Lock()
+        self._hits = self._misses = self._bytes = 0
+
+    def find(self, key: tuple) -> BatchGrounding | None:
+        with self._lock:
+            found = self._items.get(key)
+            if found is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._items.move_to_end(key)
+            return found
+
+    def add(self, key: tuple, grounding: BatchGrounding) -> None:
+        with self._lock:
+            if key in self._items:
+                return
+            self._items[key] = grounding
+            self._bytes += grounding.num_bytes
+            while len(self._items) > _MOST_GROUNDINGS or (self._bytes > _MOST_BYTES and len(self._items) > 1):
+                _, dropped = self._items.popitem(last=False)
+                self._bytes -= dropped.num_bytes
+
+    def clear(self) -> None:
+        """Drops all groundings and starts counting anew."""
+        with self._lock:
+            self._items.clear()
+            self._hits = self._misses = self._bytes = 0
+
+    def info(self) -> CacheInfo:
+        with self._lock:
+            return CacheInfo(self._hits, self._misses, len(self._items), self._bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _WantedOutput:
+    """An output relation; with a mapping, its tuples and a table of their codes."""
+
+    relation: str
+    tuples: Tuples | None
+    table: RowTable | None
+
+
+@dataclass(slots=True)
+class BatchGrounder:
+    """Grounds batches of one program, for some relations with facts of their own in each sample, and some outputs.
+
+    Arrays of two batches of like size are padded to the same lengths, see `SizeClasses`.
+    """
+
+    grounder: SampleGrounder
+    mapped: Mapping[str, tuple[list[np.ndarray], np.ndarray | None]]
+    wanted: tuple[_WantedOutput, ...]
+    parameters: Parameters
+    provenance: AbstractProvenance
+    owner: str
+    _classes: SizeClasses = field(default_factory=SizeClasses)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @staticmethod
+    def prepare(
+        program: ir.Program,
+        provenance: AbstractProvenance,
+        given: Sequence[GivenFacts],
+        mappings: Mapping[str, InputMapping],
+        outputs: Sequence[tuple[str, Tuples | None]],
+        sampled: Sequence[str],
+        parameters: Parameters,
+        *,
+        uniform_choices: bool,
+        iter_limit: int | None,
+        owner: str,
+        limits: Limits,
+    ) -> "BatchGrounder":
+        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside."""
+        names = list(dict.fromkeys(name for name, _ in outputs))
+        grounder = prepare_samples(
+            program,
+            provenance,
+            given,
+            names,
+            [*sampled, *mappings],
+            parameters=parameters,
+            uniform_choices=uniform_choices,
+            iter_limit=iter_limit,
+            limits=limits,
+        )
+        symbols = grounder.base.symbols
+        types = {relation.name: relation.columns for relation in program.relations}
+
+        def encode(relation: str, tuples: Tuples) -> list[np.ndarray]:
+            columns = zip(*tuples, strict=True) if tuples else [()] * len(types[relation])
+            return [encode_values(column, type, symbols) for column, type in zip(columns, types[relation], strict=True)]
+
+        mapped = {name: (encode(name, mapping.tuples), mapping.groups) for name, mapping in mappings.items()}
+        wanted = []
+        for name, tuples in outputs:
+            table = None
+            if tuples is not None:
+                table = RowTable(len(types[name]))
+                table.insert(encode(name, tuples), len(tuples))
+            wanted.append(_WantedOutput(name, tuples, table))
+        return BatchGrounder(grounder, mapped, tuple(wanted), parameters, provenance, owner)
+
+    def ground(self, facts: Sequence[SampleFacts], num_samples: int) -> BatchGrounding:
+        """The grounding of a batch; its tags are those of `facts` in order, then the mapped inputs'."""
+        literals = _LiteralColumns(self.grounder.base.literals, self.provenance)
+        symbols = self.grounder.base.symbols.copy()
+        schemas = self.grounder.schemas
+        columns: dict[str, FactColumns] = {}
+        if SAMPLES in schemas:
+            columns[SAMPLES] = FactColumns([np.arange(num_samples)], np.full(num_samples, ONE))
+        tag_relations = []
+        for part in facts:
+            operands = literals.add_facts(part)
+            if part.certain is not None:
+                tag_relations.append((part.relation, part.num_facts))
+            if part.relation in schemas:
+                codes = [
+                    encode_values(values, type, symbols)
+                    for values, type in zip(part.columns, schemas[part.relation].columns[1:], strict=True)
+                ]
+                samples = np.repeat(np.arange(num_samples), part.counts)
+                columns[part.relation] = FactColumns([samples, *codes], operands)
+        num_tags = literals.num_inputs
+        for relation, (codes, groups) in self.mapped.items():
+            count = len(codes[0]) if codes else 1
+            operands = literals.add_mapped(count, groups, num_samples)
+            if relation in schemas:
+                samples = np.repeat(np.arange(num_samples), count)
+                columns[relation] = FactColumns([samples, *(np.tile(code, num_samples) for code in codes)], operands)
+        grounding = self.grounder.ground(columns, literals.finish(), symbols)
+        outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
+        num_outputs = sum(len(output.tuples) for output in outputs)
+        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals.num_inputs, num_outputs)
+        if any(wanted.table is None for wanted in self.wanted):
+            num_outputs = room
+        sources = np.full((num_samples, num_outputs), len(program.outputs), np.int32)
+        sources[samples, column] = np.arange(len(samples))
+        places = np.full(len(program.outputs), sources.size, np.int32)
+        places[: len(samples)] = samples * num_outputs + column
+        arrays = BatchArrays(program, sources, places)
+        return BatchGrounding(
+            arrays, outputs, num_samples, tuple(tag_relations), padded_tags, tuple(self.mapped), self.owner
+        )
+
+    def _find_outputs(
+        self, grounding: Grounding, num_samples: int
+    ) -> tuple[tuple[BatchOutput, ...], np.ndarray, np.ndarray, np.ndarray]:
+        """The outputs, and the operands, samples and columns of those tuples that a sample derives."""
+        outputs: list[BatchOutput] = []
+        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        start = 0
+        for wanted in self.wanted:
+            relation, is_shared = self._relation(grounding, wanted.relation)
+            values = relation.columns if is_shared else relation.columns[1:]
+            if wanted.table is None:
+                tuples, column = _list_tuples(relation, values, grounding.symbols)
+            else:
+                assert wanted.tuples is not None
+                tuples, column = wanted.tuples, wanted.table.find(values, relation.size)
+            rows = np.flatnonzero(column >= 0)
+            operands, column = relation.operands[rows], column[rows]
+            if is_shared:
+                samples = np.repeat(np.arange(num_samples), len(rows))
+                operands, column = np.tile(operands, num_samples), np.tile(column, num_samples)
+            else:
+                samples = relation.columns[0][rows]
+            found.append((samples, start + column, operands))
+            outputs.append(BatchOutput(wanted.relation, tuples, start))
+            start += len(tuples)
+        samples, column, operands = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return tuple(outputs), operands, samples, column
+
+    def _relation(self, grounding: Grounding, name: str) -> tuple[GroundRelation, bool]:
+        """A relation, and whether all samples share its tuples."""
+        if name in grounding.relations:
+            return grounding.relations[name], False
+        return self.grounder.base.relations[name], True
+
+    def _lay_out(
+        self, grounding: Grounding, operands: np.ndarray, num_tags: int, num_inputs: int, num_columns: int
+    ) -> tuple[GroundProgram, int, int]:
+        """The program in the shape of its size class, and the padded numbers of columns of the results and of tags."""
+        size = max(len(grounding.derivations), len(operands), 8)
+        literals = grounding.literals
+        while True:
+            with self._lock:
+                found = self._classes.find(size)
+                least = dict(found.least) if found else {}
+            sizes = Sizes(least)
+            room = sizes.pad("columns", num_columns)
+            padding = sizes.pad_some("tags", num_tags) - num_tags
+            # Mapped inputs come behind the tags.
+            source = np.where(literals.source >= num_tags, literals.source + padding, literals.source)
+            program = compile_outputs(
+                replace(grounding, literals=replace(literals, source=source)),
+                self.provenance,
+                operands,
+                self.parameters,
+                num_inputs=num_inputs + padding,
+                sizes=sizes,
+                num_shared=len(self.grounder.base.literals) if self.provenance.has_local_literals else None,
+            )
+            if found and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
+                return program, room, num_tags + padding
+            with self._lock:
+                self._classes.make_room(size, sizes.counts, found)
+
+
+class _LiteralColumns:
+    """The literals of a batch, behind those that all samples share."""
+
+    def __init__(self, base: Literals, provenance: AbstractProvenance):
+        self._base = base
+        self._provenance = provenance
+        self._count = len(base)
+        self._num_groups = int(base.group.max(initial=-1)) + 1
+        self._prior: list[np.ndarray] = []
+        self._source: list[np.ndarray] = []
+        self._group: list[np.ndarray] = []
+        self.num_inputs = 0
+
+    def add_facts(self, facts: SampleFacts) -> np.ndarray:
+        """Operands int64 `[facts]`: a literal for each fact that is not certain."""
+        count = facts.num_facts
+        if not self._provenance.uses_tags or (facts.certain is None and self._provenance.absorbs_certainty):
+            return np.full(count, ONE)
+        certain = np.ones(count, np.bool_) if facts.certain is None else facts.certain
+        sources = self.num_inputs + np.arange(count)
+        # Facts that take no tags have no place among them.
+        self.num_inputs += 0 if facts.certain is None else count
+        prior = np.full(count, np.nan)
+        uncertain = ~certain
+        if facts.groups is not None and self._provenance.respects_groups:
+            # A certain fact that excludes others is one of probability 1.
+            chosen = certain & (facts.groups >= 0)
+            prior[chosen] = 1.0
+            sources[chosen] = -1
+            uncertain |= chosen
+        if not self._provenance.absorbs_certainty:
+            prior[certain], sources[certain] = CERTAIN_PRIOR, -1
+            uncertain[:] = True
+        operands = np.full(count, ONE)
+        operands[uncertain] = self._add(prior[uncertain], sources[uncertain], facts.groups, uncertain)
+        return operands
+
+    def add_mapped(self, count: int, groups: np.ndarray | None, num_samples: int) -> np.ndarray:
+        """Operands int64 `[samples * count]` of the entries of a mapping, sample by sample."""
+        total = count * num_samples
+        if not self._provenance.uses_tags:
+            return np.full(total, ONE)
+        sources = self.num_inputs + np.arange(total)
+        self.num_inputs += total
+        if groups is not None:
+            num_groups = int(groups.max(initial=-1)) + 1
+            groups = (groups + num_groups * np.arange(num_samples)[:, None]).reshape(-1)
+        return self._add(np.full(total, np.nan), sources, groups, np.ones(total, np.bool_))
+
+    def _add(self, prior: np.ndarray, source: np.ndarray, groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+        group = np.full(len(prior), -1)
+        if groups is not None:
+            group = groups[rows]
+            group = np.where(group >= 0, group + self._num_groups, -1)
+            self._num_groups += int(groups.max(initial=-1)) + 1
+        self._prior.append(prior)
+        self._source.append(source)
+        self._group.append(group)
+        first = self._count
+        self._count += len(prior)
+        return np.asarray(literal_operand(np.arange(first, self._count)))
+
+    def finish(self) -> Literals:
+        base = self._base
+        return Literals(
+            np.concatenate([base.prior, *self._prior]),
+            np.concatenate([base.source, *self._source]),
+            np.concatenate([base.group, *self._group]),
+            np.concatenate([base.parameter, np.full(self._count - len(base), -1)]),
+        )
+
+
+def _list_tuples(
+    relation: GroundRelation, columns: Sequence[np.ndarray], symbols: Symbols
+) -> tuple[Tuples, np.ndarray]:
+    """All tuples of the columns, each once and in value order, and the place of each row among them."""
+    types = relation.schema.columns[len(relation.schema.columns) - len(columns) :]
+    table = RowTable(len(columns))
+    ids = table.insert(columns, relation.size)
+    if not columns:
+        return ((),) * table.size, ids
+    keys = [
+        sort_keys(decode(codes, type, symbols), type, symbols) for codes, type in zip(table.columns, types, strict=True)
+    ]
+    order = np.lexsort(keys[::-1])
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    values = [decode_values(codes[order], type, symbols) for codes, type in zip(table.columns, types, strict=True)]
+    return tuple(zip(*values, strict=True)), ranks[ids]

@@ -1,0 +1,203 @@
+"""A batch of facts per sample as a torch autograd function."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+
+from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.per_sample import BatchFacts
+from scallax.reasoner import Reasoner
+from scallax.sample_facts import SampleFacts
+from scallax.tags import tag_message
+from scallax.union import BatchGrounding
+from torch_bridge.facts import TagTensors, find_tags
+from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_torch
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a batch is evaluated with beside its tensors: those that hold tags, then those mapped, then the logits."""
+
+    reasoner: Reasoner
+    grounding: BatchGrounding
+    facts: Sequence[SampleFacts] | None
+    tags: TagTensors
+    device: torch.device
+    dtype: torch.dtype
+
+    def split(self, tensors: Sequence[torch.Tensor]) -> tuple[Sequence, Sequence, Sequence]:
+        num_tags, num_mapped = len(self.tags.tensors), len(self.grounding.mapped)
+        return tensors[:num_tags], tensors[num_tags : num_tags + num_mapped], tensors[num_tags + num_mapped :]
+
+
+def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...]) -> Any:
+    """The outputs for facts per sample, differentiable in their tags, in the arrays of mapped inputs and in the logits.
+
+    A second derivative, forward mode and `torch.func.vmap` raise.
+    """
+    for relation, tensor in batch.arrays.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
+    tags = find_tags(batch.facts)
+    named = {f"a tag of `{batch.facts[0].relation}`": tensor for tensor in tags.tensors} if batch.facts else {}
+    if len({tensor.device for tensor in tags.tensors}) > 1:
+        raise InputError(f"the tags are on different devices: {', '.join({str(t.device) for t in tags.tensors})}")
+    named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
+    device = common_device(named)
+    grounding = reasoner.batches.ground(batch)
+    return apply_grounding(reasoner, grounding, batch.facts, tags, tuple(batch.arrays.values()), logits, device)
+
+
+def apply_grounding(
+    reasoner: Reasoner,
+    grounding: BatchGrounding,
+    facts: Sequence[SampleFacts] | None,
+    tags: TagTensors,
+    mapped: tuple[torch.Tensor, ...],
+    logits: tuple[torch.Tensor, ...],
+    device: torch.device,
+) -> Any:
+    """The outputs of a grounded batch."""
+    tensors = (*tags.tensors, *mapped, *logits)
+    dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating_point}
+    dtype = dtypes.pop() if len(dtypes) == 1 else torch.float64 if torch.float64 in dtypes else torch.float32
+    call = _Call(reasoner, grounding, facts, tags, device, dtype)
+    keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
+    return reasoner.unpack_batch(grounding, _EvaluateBatch.apply(call, keep, *tensors)[0])
+
+
+def apply_tags(
+    reasoner: Reasoner,
+    grounding: BatchGrounding,
+    tags: Mapping[str, torch.Tensor] | torch.Tensor,
+    logits: tuple[torch.Tensor, ...],
+) -> Any:
+    """The outputs of a grounded batch for its tags `[facts]`, by relation or as one tensor if there is one."""
+    by_relation = reasoner.batches.name_tags(grounding, tags)
+    for relation, tensor in by_relation.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"the tags of `{relation}` are a {type(tensor).__name__}; give a tensor")
+    vectors = [by_relation[relation] for relation, _ in grounding.tag_relations]
+    ends = np.cumsum([0, *map(len, vectors)]).tolist()
+    found = TagTensors(
+        tuple(vectors),
+        tuple(torch.arange(len(vector)) for vector in vectors),
+        tuple(torch.arange(first, end) for first, end in pairwise(ends)),
+        np.zeros(ends[-1]),
+    )
+    device = common_device({**by_relation, **dict(zip(reasoner.parameter_names, logits, strict=True))})
+    mapped = tuple(by_relation[relation] for relation in grounding.mapped)
+    return apply_grounding(reasoner, grounding, None, found, mapped, logits, device)
+
+
+class _EvaluateBatch(torch.autograd.Function):
+    @staticmethod
+    def forward(call: _Call, keep: bool, *tensors: torch.Tensor):
+        reasoner, grounding = call.reasoner, call.grounding
+        tags, arrays, logits = _to_arrays(call, tensors)
+        _check(call, tags)
+        with precision_and_place(tensors):
+            values, residuals = reasoner.batches.forward(grounding, tags, arrays, logits, keep)
+            values, residuals = jax.block_until_ready((values, residuals))
+            derived = to_torch(values, call.device)
+        results = _take(derived, grounding.arrays.sources[:, : grounding.num_outputs], reasoner.absent)
+        return results if reasoner.is_discrete else results.to(call.dtype), (residuals,)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.call, _, *tensors = inputs
+        values, (ctx.residuals,) = output
+        # Saved tensors let torch notice an input that is changed in place before the backward pass.
+        ctx.save_for_backward(*tensors)
+        if ctx.call.reasoner.is_discrete:
+            ctx.mark_non_differentiable(values)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, None, *_PullBackBatch.apply(ctx.call, ctx.residuals, cotangents[0], *ctx.saved_tensors)
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise UnsupportedError(
+            Diagnostic(
+                "forward-mode derivatives of a reasoner are not supported", hint="use reverse mode: torch.func.jacrev"
+            )
+        )
+
+
+_EvaluateBatch.forward.__signature__ = inspect.signature(  # pyright: ignore[reportFunctionMemberAccess]
+    _EvaluateBatch.forward
+)
+
+
+class _PullBackBatch(torch.autograd.Function):
+    """The gradients of the tensors; a function of its own so that a derivative of it can be refused."""
+
+    @staticmethod
+    def forward(call: _Call, residuals, cotangent: torch.Tensor, *tensors: torch.Tensor):
+        grounding = call.grounding
+        tags, arrays, logits = _to_arrays(call, tensors)
+        places = grounding.arrays.places
+        missing = grounding.arrays.sources.shape[1] - grounding.num_outputs
+        if missing:
+            cotangent = torch.nn.functional.pad(cotangent, (0, missing))
+        double = torch.float64 in {tensor.dtype for tensor in tensors}
+        derived = _take(cotangent.reshape(-1).to(torch.float64 if double else torch.float32), places, 0.0)
+        with precision_and_place(tensors):
+            pulled = call.reasoner.batches.pull_back(grounding, tags, arrays, residuals, to_jax(derived), logits)
+            jax.block_until_ready(pulled)
+            found, mapped, trained = pulled
+            of_tags = call.tags.scatter(to_torch(found, call.device), call.split(tensors)[0])
+            rest = [None if g is None else to_torch(g, call.device) for g in (*mapped, *trained)]
+        return (*of_tags, *rest)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        raise UnsupportedError("second derivatives of a reasoner are not supported")
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise UnsupportedError("second derivatives of a reasoner are not supported")
+
+
+_PullBackBatch.forward.__signature__ = inspect.signature(  # pyright: ignore[reportFunctionMemberAccess]
+    _PullBackBatch.forward
+)
+
+
+def _to_arrays(call: _Call, tensors: Sequence[torch.Tensor]) -> tuple[Any, tuple, tuple]:
+    tags, mapped, logits = call.split(tensors)
+    vector = call.tags.gather(tags, call.grounding.padded_tags)
+    return to_jax(vector), tuple(map(to_jax, mapped)), tuple(map(to_jax, logits))
+
+
+def _check(call: _Call, tags: Any) -> None:
+    """InputError for a tag on the CPU that is not finite, a warning for one outside [0, 1]."""
+    if not isinstance(tags, np.ndarray):
+        return
+    finite = np.isfinite(tags)
+    if not finite.all():
+        place = int(np.flatnonzero(~finite)[0])
+        if call.facts is None:
+            raise InputError(f"tag {place} of the batch is {tags[place]}; a tag is a finite number")
+        raise InputError(tag_message(call.facts, place, f"has the tag {tags[place]}; a tag is a finite number"))
+    if call.facts is not None:
+        call.reasoner.check_tags(call.facts, tags)
+
+
+def _take(values: torch.Tensor, places: np.ndarray, absent: float) -> torch.Tensor:
+    """The values at some places, `absent` for a place behind their end."""
+    index = torch.from_numpy(places)
+    return torch.cat([values, values.new_full((1,), absent)])[
+        index if values.device.type == "cpu" else index.to(values.device)
+    ]

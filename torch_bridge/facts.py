@@ -1,0 +1,170 @@
+"""The tags of a batch's facts, given as scalar tensors: found in the tensors that they are elements of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import torch
+
+from scallax.errors import InputError
+from scallax.sample_facts import SampleFacts, is_array
+from scallax.tags import check_tags, wrong_tag
+
+
+@dataclass(frozen=True, slots=True)
+class TagTensors:
+    """Where a batch's tags come from: tag `places[t][i]` is the element `elements[t][i]` of the flattened `tensors[t]`.
+
+    `constants` float64 `[tags]` are those that come from no tensor.
+    """
+
+    tensors: tuple[torch.Tensor, ...]
+    elements: tuple[torch.Tensor, ...]
+    places: tuple[torch.Tensor, ...]
+    constants: np.ndarray
+
+    def gather(self, tensors: Sequence[torch.Tensor], length: int) -> torch.Tensor:
+        """All tags `[length]`, 0 behind the last, from the values of `tensors`."""
+        double = any(tensor.dtype is torch.float64 for tensor in tensors)
+        dtype = torch.float64 if double else torch.float32
+        device = tensors[0].device if tensors else torch.device("cpu")
+        tags = torch.zeros(length, dtype=dtype, device=device)
+        tags[: len(self.constants)] = torch.from_numpy(self.constants).to(device, dtype)
+        for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
+            tags[places.to(device)] = tensor.detach().reshape(-1)[elements.to(device)].to(dtype)
+        return tags
+
+    def scatter(self, gradient: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The gradients of the tensors for that of the tags."""
+        gradients = []
+        for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
+            total = torch.zeros(tensor.numel(), dtype=gradient.dtype, device=gradient.device)
+            device = gradient.device
+            total.index_add_(0, elements.to(device), gradient[places.to(device)])
+            gradients.append(total.reshape(tensor.shape).to(tensor.dtype))
+        return gradients
+
+
+def find_tags(facts: Sequence[SampleFacts]) -> TagTensors:
+    """The tensors that the tags of all facts are elements of, without reading a value on a device.
+
+    Tags that are elements of one tensor, by indexing it, are read from that tensor at once, and their gradients are
+    added to its own; other scalars are stacked. InputError for a tag that is no number and no scalar tensor.
+    """
+    tensors: list[torch.Tensor] = []
+    elements: list[np.ndarray] = []
+    places: list[np.ndarray] = []
+    scalars: list[torch.Tensor] = []
+    scalar_places: list[int] = []
+    constants = np.zeros(sum(part.num_facts for part in facts if part.certain is not None))
+    start = 0
+    for part in facts:
+        if part.certain is None:
+            continue
+        for tags in part.tags:
+            if isinstance(tags, torch.Tensor):
+                tensors.append(tags)
+                elements.append(np.arange(len(tags)))
+                places.append(np.arange(start, start + len(tags)))
+            elif is_array(tags) or not any(issubclass(kind, torch.Tensor) for kind in set(map(type, tags))):
+                constants[start : start + len(tags)] = _numbers(part, tags)
+            else:
+                _check_scalars(part, tags)
+                flags = [isinstance(tag, torch.Tensor) for tag in tags]
+                if all(flags):
+                    chosen, where = tags, np.arange(start, start + len(tags))
+                else:
+                    chosen = [tag for tag, flag in zip(tags, flags, strict=True) if flag]
+                    where = start + np.flatnonzero(flags)
+                    numbers = [0.0 if flag or tag is None else tag for tag, flag in zip(tags, flags, strict=True)]
+                    constants[start : start + len(tags)] = numbers
+                for base, rows, offsets in _by_base(chosen):
+                    if base is None:
+                        scalars += [chosen[row] for row in rows]
+                        scalar_places += where[rows].tolist()
+                    else:
+                        tensors.append(base)
+                        elements.append(offsets)
+                        places.append(where[rows])
+            start += len(tags)
+    check_tags(facts, constants)
+    if scalars:
+        tensors.append(_stack(scalars))
+        elements.append(np.arange(len(scalars)))
+        places.append(np.array(scalar_places))
+    return TagTensors(
+        tuple(tensors), tuple(map(torch.from_numpy, elements)), tuple(map(torch.from_numpy, places)), constants
+    )
+
+
+def _numbers(part: SampleFacts, tags: Any) -> Any:
+    if is_array(tags):
+        return np.asarray(tags)
+    for place, tag in enumerate(tags):
+        if tag is not None and not isinstance(tag, int | float | np.generic):
+            raise InputError(wrong_tag(part, place, f"has the tag {tag!r}; a tag is a number or a scalar tensor"))
+    return [0.0 if tag is None else tag for tag in tags]
+
+
+def _check_scalars(part: SampleFacts, tags: Sequence) -> None:
+    for place, tag in enumerate(tags):
+        if isinstance(tag, torch.Tensor):
+            if tag.ndim:
+                shape = tuple(tag.shape)
+                raise InputError(wrong_tag(part, place, f"has a tag of shape {shape}; a tag is a scalar"))
+            if not tag.dtype.is_floating_point and tag.dtype is not torch.bool:
+                raise InputError(wrong_tag(part, place, f"has a tag of dtype {tag.dtype}; probabilities are floats"))
+        elif tag is not None and not isinstance(tag, int | float | np.generic):
+            raise InputError(wrong_tag(part, place, f"has the tag {tag!r}; a tag is a number or a scalar tensor"))
+
+
+def _by_base(tags: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor | None, np.ndarray, np.ndarray]]:
+    """The tags by the tensor that they are a view of: rows, and their elements of it; None for those of no such tensor.
+
+    A view shares its memory with its base, and its gradient is the base's at its element. A tensor with a gradient or a
+    hook of its own stands for itself.
+    """
+    bases = list(map(attrgetter("_base"), tags))
+    numbers: dict[int, int] = {}
+    distinct: list[torch.Tensor | None] = []
+    owner = np.empty(len(tags), np.int64)
+    for row, base in enumerate(bases):
+        number = numbers.setdefault(id(base), len(distinct))
+        if number == len(distinct):
+            distinct.append(base)
+        owner[row] = number
+    found = []
+    alone = [np.zeros(0, np.int64)]
+    for number, base in enumerate(distinct):
+        rows = np.flatnonzero(owner == number)
+        own = tags if len(distinct) == 1 else [tags[row] for row in rows.tolist()]
+        if base is None or not base.is_contiguous() or not _stand_for_base(own, base):
+            alone.append(rows)
+            continue
+        offsets = np.fromiter((tag.storage_offset() for tag in own), np.int64, len(own))
+        found.append((base, rows, offsets - int(base.storage_offset())))
+    rest = np.sort(np.concatenate(alone))
+    return [*found, (None, rest, rest)] if len(rest) else found
+
+
+def _stand_for_base(tags: Sequence[torch.Tensor], base: torch.Tensor) -> bool:
+    requires_grad = base.requires_grad
+    return (
+        all(tag.requires_grad == requires_grad for tag in tags)
+        and not any(map(attrgetter("retains_grad"), tags))
+        and not any(map(attrgetter("_backward_hooks"), tags))
+        and {tag.dtype for tag in tags} == {base.dtype}
+    )
+
+
+def _stack(scalars: Sequence[torch.Tensor]) -> torch.Tensor:
+    dtypes = {scalar.dtype for scalar in scalars}
+    devices = {scalar.device for scalar in scalars}
+    if len(devices) > 1:
+        raise InputError(f"the tags are on different devices: {', '.join(sorted(map(str, devices)))}")
+    if len(dtypes) > 1:
+        dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        scalars = [scalar.to(dtype) for scalar in scalars]
+    return torch.stack(list(scalars))
