@@ -53,6 +53,6 @@ reasoner = scallax.Reasoner(
 )
 typed = jnp.array([[0.9, 0.3]])
 for relation, (tuples, probabilities) in reasoner(typed=typed).items():
-    print(relation, {t: round(float(p), 3) for t, p in zip(tuples, probabilities[0], strict=True)})
+    print(relation, {t: round(float(p), 4) for t, p in zip(tuples, probabilities[0], strict=True)})
 gradient = jax.grad(lambda p: reasoner(typed=p)["km"][1].sum())(typed)
 print("gradient", [round(float(g), 3) for g in gradient[0]])

@@ -15,7 +15,7 @@ from scallax.errors import TypeInferenceError, UnboundVariableError
 from scallax.grounding.derivations import ONE
 from scallax.grounding.fixpoint import ground
 from scallax.planner.plan import plan
-from scallax.provenance import resolve_provenance
+from scallax.provenance import AbstractProvenance, resolve_provenance
 from scallax.reasoner import Reasoner
 from scallax.source import Source
 from tests.programs import random_case
@@ -212,6 +212,7 @@ def bound_tags(seed: int, provenance: str) -> Iterator[tuple[np.ndarray, np.ndar
     case = random_case(seed, negation=seed % 3 != 0, num_literals=7, computes=False)
     rng = np.random.default_rng(seed)
     algebra = resolve_provenance(provenance, k=2, wmc_with_disjunctions=False)
+    assert isinstance(algebra, AbstractProvenance)
     for relation in ("p", "q", "r", "s"):
         program = bind(rng, case, relation)[0].program
         facts, literals = case.fact_sets()

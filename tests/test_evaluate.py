@@ -52,6 +52,7 @@ def compile_program(provenance, derivations, literals, outputs):
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.gradient.is_product,
+        has_columns=provenance.respects_groups,
     )
 
 

@@ -84,7 +84,8 @@ class TopKProofs(AbstractProvenance):
         # A tag of weight -inf keeps no bits, so that equal tags are equal arrays.
         none = jnp.zeros_like(present[:1], shape=(2, p.shape[1]))
         there = jnp.concatenate([none, present, present.at[literals.negated].get(mode="promise_in_bounds")])
-        here = jnp.where(there[:, None, :], bits[:, :, None], jnp.uint32(0))
+        # All arrays vary with the batch, also where no input is masked.
+        here = jnp.where(there[:, None, :], bits[:, :, None], batch_constant(p, (1, 1), 0, jnp.uint32))
         return ProofSets(jnp.concatenate(weights)[:, None], here[:, None])
 
     def widen(self, leaves: ProofSets) -> ProofSets:

@@ -223,11 +223,14 @@ def count_proofs(
 
 
 def _some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "outputs batch"]:
-    """That one of some independent events happens; leave-one-out products as gradient, by plain multiplications."""
-    none = jnp.ones_like(weights[:, 0])
+    """That one of some independent events happens; leave-one-out products as gradient, by plain multiplications.
+
+    Summed up event by event: 1 - Π (1 - w) would lose the digits of small weights.
+    """
+    some = jnp.zeros_like(weights[:, 0])
     for proof in range(weights.shape[1]):
-        none = none * (1 - weights[:, proof])
-    return 1 - none
+        some = some + weights[:, proof] * (1 - some)
+    return some
 
 
 def inclusion_exclusion(
