@@ -48,6 +48,13 @@ SLOW = ["tropical", "realtropical", "topkproofs", "topbottomkclauses", "diffmaxm
 ALL = [*QUICK, *(pytest.param(name, marks=pytest.mark.nightly) for name in SLOW)]
 
 
+def program(provenance: str) -> str:
+    """The program with tags that the provenance can read."""
+    if provenance not in ("natural", "tropical"):
+        return PROGRAM
+    return PROGRAM.replace("0.5::", "2::").replace("0.75::", "3::").replace("0.25::", "1::")
+
+
 def rows(sample: dict, relation: str, provenance: str) -> list:
     if provenance == "unit":
         return [values for _, values in sample[relation]]
@@ -66,7 +73,7 @@ def table(result: tuple, sample: int, absent: float = 0.0) -> dict[tuple, float]
 @pytest.mark.parametrize("provenance", ALL)
 def test_a_sample_has_the_answers_of_its_facts_alone(provenance):
     outputs = dict.fromkeys(OUTPUTS)
-    together = Reasoner(PROGRAM, provenance=provenance, output_mappings=outputs)
+    together = Reasoner(program(provenance), provenance=provenance, output_mappings=outputs)
     facts: dict[str, Any] = {
         name: [rows(sample, name, provenance) for sample in SAMPLES] for name in ("edge", "blocked")
     }
@@ -74,7 +81,7 @@ def test_a_sample_has_the_answers_of_its_facts_alone(provenance):
     absent = resolve_provenance(provenance).absent
     for number, sample in enumerate(SAMPLES):
         constants = {name: rows(sample, name, provenance) for name in ("edge", "blocked")}
-        alone = Reasoner(PROGRAM, provenance=provenance, output_mappings=outputs, facts=constants)()
+        alone = Reasoner(program(provenance), provenance=provenance, output_mappings=outputs, facts=constants)()
         for name in OUTPUTS:
             expected = table(alone[name], 0, absent)
             assert table(results[name], number, absent) == pytest.approx(expected, abs=1e-6), (name, number)
