@@ -24,10 +24,11 @@ from scallax.batch import (
     take_outputs,
 )
 from scallax.checks import check_given, check_mapped, is_concrete, is_on_host, not_mapped
-from scallax.errors import InputError
+from scallax.errors import InputError, UnsupportedError
 from scallax.grounded import Grounded
 from scallax.grounding.layout import GroundProgram
 from scallax.input_checks import InputChecks
+from scallax.mappings import show_tuple
 from scallax.per_sample import BatchFacts, check_per_sample
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance, AbstractSemantics
@@ -112,6 +113,7 @@ class BatchEvaluator:
         self._check_mapped(grounding, arrays)
         union = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits)
         values = evaluate_batch(*union)
+        self._check_recovered(grounding, tags, arrays, values)
         # Without the columns that are padding, what stands behind them moves up.
         rows, columns = np.divmod(device_arrays.places, device_arrays.sources.shape[1] or 1)
         return take_outputs(values, sources, rows * sources.shape[1] + columns, self._provenance.absent)
@@ -127,7 +129,9 @@ class BatchEvaluator:
         """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
         self._check_mapped(grounding, arrays)
         union = self._union(self._on_device(grounding).program, tags, grounding.mapped, arrays, logits)
-        return forward_batch(*union) if keep else (evaluate_batch(*union), None)
+        values, residuals = forward_batch(*union) if keep else (evaluate_batch(*union), None)
+        self._check_recovered(grounding, tags, arrays, values)
+        return values, residuals
 
     def pull_back(
         self,
@@ -151,6 +155,9 @@ class BatchEvaluator:
         if tags.shape[0] < length:
             tags = jnp.pad(tags, (0, length - tags.shape[0]))
         values = evaluate_batch(*self._union(arrays.program, tags, (), (), logits))
+        refused = self._find_refused(arrays, values)
+        if refused is not None:
+            raise self._refuse(f"output {refused[1]} in sample {refused[0]}")
         return take_outputs(values, arrays.sources, arrays.places, self._provenance.absent)
 
     def name_tags(self, grounding: BatchGrounding, tags: Mapping[str, T] | T) -> dict[str, T]:
@@ -197,6 +204,32 @@ class BatchEvaluator:
             check_mapped(relation, array.shape, grounding.num_samples, shape)
             if is_concrete(array) and is_on_host(array) and array.dtype != np.bool_ and array.size:
                 self._checks.check_numbers(relation, np.asarray(array))
+
+    def _check_recovered(self, grounding: BatchGrounding, tags: ArrayLike, arrays: Logits, values: Array) -> None:
+        """UnsupportedError for an output that the provenance refused; needs values that are not traced."""
+        refused = self._find_refused(grounding.arrays, values)
+        if refused is None:
+            return
+        # NaN in, NaN out: what is on an accelerator has not been looked at.
+        if not np.isfinite(np.asarray(tags)).all():
+            raise InputError("a tag of the batch is not finite; a tag is a finite number")
+        for relation, array in zip(grounding.mapped, arrays, strict=True):
+            self._checks.check_numbers(relation, np.asarray(array))
+        sample, column = refused
+        output = next(output for output in reversed(grounding.outputs) if output.start <= column)
+        raise self._refuse(f"`{output.relation}{show_tuple(output.tuples[column - output.start])}` in sample {sample}")
+
+    def _find_refused(self, arrays: BatchArrays, values: Array) -> tuple[int, int] | None:
+        """The sample and the column of the first output that the provenance refused: others may be NaN behind it."""
+        if self._provenance.refusal is None or not is_concrete(values):
+            return None
+        refused = np.flatnonzero(np.isnan(np.asarray(values)))
+        return divmod(int(arrays.places[refused[0]]), arrays.sources.shape[1]) if len(refused) else None
+
+    def _refuse(self, output: str) -> UnsupportedError:
+        refusal = self._provenance.refusal
+        assert refusal is not None
+        return UnsupportedError(replace(refusal, message=f"{output}: {refusal.message}"))
 
     def _union(
         self,

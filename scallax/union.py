@@ -23,6 +23,7 @@ from scallax.parameters import Parameters
 from scallax.planner.samples import SAMPLES
 from scallax.provenance.base import AbstractProvenance
 from scallax.sample_facts import SampleFacts
+from scallax.weighing import constant_weights
 
 # Bounds of a cache of groundings.
 _MOST_GROUNDINGS = 512
@@ -176,7 +177,10 @@ class BatchGrounder:
         owner: str,
         limits: Limits,
     ) -> "BatchGrounder":
-        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside."""
+        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside.
+
+        Weights that become values of tuples are those of tuples whose tags are constants of the program.
+        """
         names = list(dict.fromkeys(name for name, _ in outputs))
         grounder = prepare_samples(
             program,
@@ -188,6 +192,7 @@ class BatchGrounder:
             uniform_choices=uniform_choices,
             iter_limit=iter_limit,
             limits=limits,
+            weigh=constant_weights(provenance),
         )
         symbols = grounder.base.symbols
         types = {relation.name: relation.columns for relation in program.relations}
