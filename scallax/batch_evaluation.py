@@ -23,15 +23,17 @@ from scallax.batch import (
     pull_back_batch,
     take_outputs,
 )
+from scallax.batch_proofs import read_batch_proofs
 from scallax.checks import check_given, check_mapped, is_concrete, is_on_host, not_mapped
-from scallax.errors import InputError, UnsupportedError
+from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.grounded import Grounded
 from scallax.grounding.layout import GroundProgram
 from scallax.input_checks import InputChecks
 from scallax.mappings import show_tuple
+from scallax.object_batches import evaluate_objects, list_entries, list_tags
 from scallax.per_sample import BatchFacts, check_per_sample
 from scallax.process import check_process
-from scallax.provenance import AbstractProvenance, AbstractSemantics
+from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
 from scallax.specification import Specification
 from scallax.union import BatchArrays, BatchGrounding
 
@@ -78,7 +80,9 @@ class BatchEvaluator:
 
     @property
     def _arrays_provenance(self) -> AbstractProvenance:
-        assert isinstance(self._provenance, AbstractProvenance)
+        if not isinstance(self._provenance, AbstractProvenance):
+            message = f"tags of `{self._provenance.name}` are Python objects, not one array for a batch"
+            raise UnsupportedError(Diagnostic(message, hint="give the facts with their tags in a call"))
         return self._provenance
 
     def read(
@@ -89,7 +93,7 @@ class BatchEvaluator:
         InputError for what does not fit the program.
         """
         check_per_sample(self._provenance)
-        batch = self._grounded.samples.read(inputs, disjunctions or {}, self._arrays_provenance, tags_come_later=later)
+        batch = self._grounded.samples.read(inputs, disjunctions or {}, self._provenance, tags_come_later=later)
         for relation, array in batch.arrays.items():
             if relation not in self._mappings:
                 raise not_mapped(relation, array)
@@ -98,7 +102,7 @@ class BatchEvaluator:
 
     def ground(self, batch: BatchFacts) -> BatchGrounding:
         """The grounding of what `read` read, from the cache if the facts were met before."""
-        return self._grounded.samples.ground(batch, self._arrays_provenance, self._outputs)
+        return self._grounded.samples.ground(batch, self._provenance, self._outputs)
 
     def evaluate(
         self,
@@ -147,6 +151,35 @@ class BatchEvaluator:
         gradients, trained = pull_back_batch(*union, residuals, cotangent)
         assert gradients[0] is not None
         return gradients[0], gradients[1:], trained
+
+    def interpret(
+        self, grounding: BatchGrounding, batch: BatchFacts, entries: Sequence[Sequence[Sequence[Any]]] | None = None
+    ) -> np.ndarray:
+        """`evaluate`'s results under a semiring of Python objects, which tags what the batch has.
+
+        `entries`: for each mapped relation and sample what is tagged in place of the array's numbers.
+        """
+        assert isinstance(self._provenance, ObjectProvenance)
+        self._check_owner(grounding)
+        arrays = tuple(batch.arrays[relation] for relation in grounding.mapped)
+        self._check_mapped(grounding, arrays)
+        retentions = [self._mappings[relation].retention for relation in grounding.mapped]
+        listed = list_entries(arrays, retentions, self._seed, entries)
+        return evaluate_objects(self._provenance, grounding, list_tags(batch.facts), listed, self._seed)
+
+    def proofs(
+        self,
+        grounding: BatchGrounding,
+        batch: BatchFacts,
+        tags: ArrayLike,
+        arrays: Logits,
+        logits: Sequence[ArrayLike] | None,
+    ) -> np.ndarray:
+        """The proofs `[num_samples, num_outputs]` that the provenance keeps of each output; tags cannot be traced."""
+        _, residuals = self.forward(grounding, tags, arrays, logits)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(residuals)):
+            raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
+        return read_batch_proofs(grounding, batch.facts, residuals.tags, self._provenance.name)
 
     def evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
         length = arrays.program.input_literal.shape[0] - arrays.program.slots.shape[0]
@@ -252,10 +285,13 @@ class BatchEvaluator:
         seed = np.asarray(self._seed, np.uint32) if isinstance(self._seed, int) else self._seed
         return signature, replace(program, seed=seed), Arguments((tags, *inputs), own)
 
-    def _on_device(self, grounding: BatchGrounding) -> BatchArrays:
-        """The arrays of a batch, with the program on JAX's default device."""
+    def _check_owner(self, grounding: BatchGrounding) -> None:
         if grounding.owner != self._grounded.samples.digest:
             raise InputError("the grounding is of another program; ground the batch with this reasoner")
+
+    def _on_device(self, grounding: BatchGrounding) -> BatchArrays:
+        """The arrays of a batch, with the program on JAX's default device."""
+        self._check_owner(grounding)
         key = get_default_device()
         kept = self._kept.setdefault(grounding, {})
         if key not in kept:

@@ -11,6 +11,7 @@ from scallax.arguments import read_outputs
 from scallax.draft import Draft, FactBatch
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.mappings import Entries, InputMapping, Tuples
+from scallax.provenance import qualified_name
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, Tag
 
@@ -51,6 +52,7 @@ def draft_reasoner(
             mappings[relation] = _mapping(relation, inputs)
         for batch in batches:
             if batch not in inputs:
+                _check_numbers(batch)
                 texts.append(_exclusive_text(draft.relation(relation), batch))
                 facts.setdefault(relation, []).extend(_independent(batch))
     specification = Specification(
@@ -72,8 +74,20 @@ def draft_reasoner(
         iter_limit=options.iter_limit,
         early_discard=call_options.early_discard,
         imports=tuple((source.name, source.text) for source in draft.imports),
+        custom=None if options.custom is None else qualified_name(options.custom),
     )
-    return Reasoner.from_specification(specification, draft.foreign, limits=options.limits)
+    return Reasoner.from_specification(
+        specification, draft.foreign, limits=options.limits, custom_provenance=options.custom
+    )
+
+
+def _check_numbers(batch: FactBatch) -> None:
+    """UnsupportedError for a tag that a program, which is data, does not hold."""
+    for tag in batch.tags:
+        if tag is not None and not isinstance(tag, bool | int | float):
+            message = f"facts of `{batch.relation}` have the tag {tag!r}, and those of a function are numbers"
+            hint = "give these facts to the function, for each sample, or run the context"
+            raise UnsupportedError(Diagnostic(message, hint=hint))
 
 
 def _mapping(relation: str, batches: Iterable[FactBatch]) -> InputMapping:

@@ -57,6 +57,7 @@ from torch_bridge.forward import ScallopForwardFunction as ScallopForwardFunctio
 from torch_bridge.module import Module as Module
 from torch_bridge.plugins import Plugin as Plugin
 from torch_bridge.plugins import PluginRegistry as PluginRegistry
+from torch_bridge.provenance import ScallopProvenance as ScallopProvenance
 from torch_bridge.reference import boolean as boolean
 from torch_bridge.reference import diff_prob as diff_prob
 from torch_bridge.reference import exclusive_diff_prob as exclusive_diff_prob
@@ -67,6 +68,7 @@ from torch_bridge.reference import torch_tensor_enabled as torch_tensor_enabled
 
 # The short names of the reference.
 Context = ScallopContext
+Provenance = ScallopProvenance
 ForwardFunction = ScallopForwardFunction
 Map = InputMapping
 ForeignAttributeProcessor = ForeignAttribute

@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from scallax.answers import Options
-from scallax.context import AbstractContext, ContextState, check_options
-from scallax.errors import UnsupportedError
+from scallax.context import AbstractContext, ContextState, read_options
 from scallax.foreign import ForeignItem
 from scallax.tables import CsvFile
 from scallax.tensors import TensorValue
@@ -54,10 +52,7 @@ class ScallopContext(AbstractContext):
         if fork_from is not None:
             self.state = fork_from.clone().state
             return
-        options = Options(provenance, k, bool(wmc_with_disjunctions))
-        if custom_provenance is not None:
-            raise UnsupportedError("`custom_provenance` is not supported yet")
-        check_options(options)
+        options = read_options(provenance, custom_provenance, k, bool(wmc_with_disjunctions))
         self.state = ContextState(options, train_k, test_k)
 
     def is_array(self, tag: object) -> bool:

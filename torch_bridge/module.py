@@ -24,7 +24,7 @@ from scallax.specification import Specification, from_json
 from scallax.tables import Table
 from scallax.union import BatchGrounding
 from torch_bridge.autograd import apply
-from torch_bridge.batches import apply_batch, apply_tags
+from torch_bridge.batches import apply_batch, apply_tags, interpret_batch
 from torch_bridge.foreign import as_torch
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
@@ -204,7 +204,10 @@ class Module(torch.nn.Module):
 
     def _call(self, reasoner: Reasoner, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None) -> Any:
         if has_facts(inputs, disjunctions):
-            return apply_batch(reasoner, reasoner.batches.read(inputs, disjunctions), self._logits())
+            batch = reasoner.batches.read(inputs, disjunctions)
+            if reasoner.is_interpreted:
+                return interpret_batch(reasoner, batch)
+            return apply_batch(reasoner, batch, self._logits())
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
             if not isinstance(tensor, torch.Tensor):

@@ -107,7 +107,7 @@ def reduce_groups(
 
 
 def _elements(
-    reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int, keys: list[np.ndarray]
+    reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int, keys: Sequence[np.ndarray]
 ) -> Elements:
     reduce = reducer.reduce
     variables = (*reduce.arguments, *reduce.values)

@@ -1,6 +1,6 @@
 """Aggregates that take in tuples one by one: the states that each group can reach, and the nodes that say it does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -38,7 +38,7 @@ class Elements:
     operands: np.ndarray
     tags: np.ndarray
     num_groups: int
-    keys: list[np.ndarray]
+    keys: Sequence[np.ndarray]
 
     def __len__(self) -> int:
         return len(self.groups)
