@@ -215,7 +215,8 @@ class AbstractContext(ABC):
     ) -> None:
         """Says which tuples the entries of a tensor stand for, in functions that are made of the context.
 
-        The arguments are those of `InputMapping`; without `mapping` the options are those of the mapping that is set.
+        The arguments are those of `InputMapping`; without `mapping` the options are those of the mapping that is set,
+        and without options it is removed: the relation takes lists of facts only.
         """
         options = {
             "disjunctive": disjunctive,
@@ -226,10 +227,11 @@ class AbstractContext(ABC):
         }
         self.state.draft.relation(relation)
         found = dict(self.state.draft.mappings).get(relation) if mapping is None else mapping
-        if found is None:
+        has_options = any(value not in (None, False) for value in options.values()) or sample_strategy != "top"
+        if found is None and has_options:
             raise InputError(f"`{relation}` has no input mapping")
-        mapping = InputMapping(found, **options, sample_strategy=sample_strategy)
-        self.state.draft = self.state.draft.with_mapping(relation, mapping)
+        read = InputMapping(found, **options, sample_strategy=sample_strategy) if has_options or mapping else None
+        self.state.draft = self.state.draft.with_mapping(relation, read)
 
     def register_foreign_function(self, function: ForeignFunction) -> None:
         """Adds a function `$name(…)` that `foreign_function` has made of one of Python."""
@@ -254,29 +256,25 @@ class AbstractContext(ABC):
         """The name of the provenance."""
         return self.state.options.provenance
 
-    def set_iter_limit(self, limit: int | None) -> None:
-        """A recursion ends after `limit` + 1 rounds; None: when nothing is new."""
+    def set_iter_limit(self, iter_limit: int | None = None) -> None:
+        """A recursion ends after `iter_limit` + 1 rounds; None: when nothing is new."""
+        limit = iter_limit
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InputError(f"the limit is {limit!r}; it must be an integer of at least 0, or None")
-        self.state.options = replace(self.state.options, iter_limit=limit)
+        self.state.options = replace(self.state.options, iter_limit=iter_limit)
 
     def set_early_discard(self, early_discard: bool = True) -> None:
         """Changes no value here: tuples of tag zero are listed. Kept with functions that are made of the context."""
         self.state.early_discard = bool(early_discard)
 
-    def clone(
+    def copied(
         self,
-        provenance: str | None = None,
-        k: int | None = None,
-        wmc_with_disjunctions: bool | None = None,
-        *,
-        custom_provenance: object = None,
+        provenance: str | None,
+        k: int | None,
+        wmc_with_disjunctions: bool | None,
+        custom_provenance: object,
     ) -> Self:
-        """A context with the same program and facts, perhaps under another provenance; the two change apart.
-
-        Facts without tags are certain; a provenance without tags leaves those that there are aside. InputError for
-        tags that the other provenance does not read.
-        """
+        """A context with the same program and facts, perhaps under another provenance; the two change apart."""
         options = self.state.options
         name = options.provenance if provenance is None else provenance
         custom = options.custom if custom_provenance is None and name == "custom" else custom_provenance
@@ -521,6 +519,21 @@ class Context(AbstractContext):
         is_double = any(self.is_array(tag) and tag.dtype == jnp.float64 for tag in tags)
         dtype = jnp.float64 if is_double else jnp.float32
         return computation.evaluate(jnp.stack([jnp.asarray(tag, dtype).reshape(()) for tag in tags]))
+
+    def clone(
+        self,
+        provenance: str | None = None,
+        k: int | None = None,
+        wmc_with_disjunctions: bool | None = None,
+        *,
+        custom_provenance: object = None,
+    ) -> "Context":
+        """A context with the same program and facts, perhaps under another provenance; the two change apart.
+
+        Facts without tags are certain; a provenance without tags leaves those that there are aside. InputError for
+        tags that the other provenance does not read.
+        """
+        return self.copied(provenance, k, wmc_with_disjunctions, custom_provenance)
 
     def scalars(self, values: Any) -> list[Any]:
         return list(values)

@@ -118,7 +118,7 @@ class Draft:
         """Sets or removes a relation's input mapping; InputError if its tuples do not fit the relation."""
         found = dict(self.mappings)
         found.pop(relation, None)
-        if mapping is not None:
+        if mapping is not None and mapping.kind is not None:
             columns = self.relation(relation).columns
             what = f"input mapping of `{relation}`"
             entries = fit_entries(mapping.entries, columns, what, self.program.variants)

@@ -11,6 +11,7 @@ from scallax.arguments import read_outputs
 from scallax.draft import Draft, FactBatch
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.mappings import Entries, InputMapping, Tuples
+from scallax.outputs import check_named
 from scallax.provenance import qualified_name
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, Tag
@@ -51,7 +52,7 @@ def draft_reasoner(
         if inputs:
             mappings[relation] = _mapping(relation, inputs)
         for batch in batches:
-            if batch not in inputs:
+            if not any(batch is other for other in inputs):
                 _check_numbers(batch)
                 texts.append(_exclusive_text(draft.relation(relation), batch))
                 facts.setdefault(relation, []).extend(_independent(batch))
@@ -76,9 +77,11 @@ def draft_reasoner(
         imports=tuple((source.name, source.text) for source in draft.imports),
         custom=None if options.custom is None else qualified_name(options.custom),
     )
-    return Reasoner.from_specification(
+    reasoner = Reasoner.from_specification(
         specification, draft.foreign, limits=options.limits, custom_provenance=options.custom
     )
+    check_named(reasoner.specification.outputs, is_later=output_mappings is not None)
+    return reasoner
 
 
 def _check_numbers(batch: FactBatch) -> None:

@@ -11,8 +11,8 @@ from scallax.batch import Arguments, read_samples
 from scallax.grounded import Grounded
 from scallax.interpretation import ABSENT, interpret
 from scallax.literals import Literal
-from scallax.mappings import Retention
 from scallax.provenance import ObjectProvenance
+from scallax.tensor_facts import Retention
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,5 +100,7 @@ def name_literals(program: ir.Program, facts: Sequence[tuple[str, FactSet]], gro
     operands = np.concatenate([derivations.left, derivations.right])
     for operand, rule in zip(operands.tolist(), rules.tolist(), strict=True):
         if rule >= 0 and operand <= literal_operand(0) and not names[operand_literal(operand)].relation:
-            names[operand_literal(operand)] = Literal(True, program.rules[rule].relation, None)
+            # The relation of a predicate has its name, and a mark behind it.
+            relation = program.rules[rule].relation.partition("#made")[0]
+            names[operand_literal(operand)] = Literal(True, relation, None)
     return names

@@ -9,9 +9,9 @@ from jaxtyping import Array
 
 from scallax.batch import ArrayLike, read_samples
 from scallax.interpretation import ABSENT, interpret
-from scallax.mappings import Retention
 from scallax.provenance import ObjectProvenance
 from scallax.sample_facts import SampleFacts
+from scallax.tensor_facts import Retention
 from scallax.union import BatchGrounding
 
 

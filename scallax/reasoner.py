@@ -38,7 +38,7 @@ from scallax.library import read_foreign
 from scallax.literal_probabilities import literal_probabilities
 from scallax.literals import read_proofs
 from scallax.mappings import read_entries, show_tuple
-from scallax.outputs import AskedOutputs, choose, read_asked
+from scallax.outputs import AskedOutputs, check_named, choose, read_asked
 from scallax.per_sample import BatchFacts, check_outputs_per_sample, has_facts
 from scallax.placement import PlacedPrograms
 from scallax.proofs import Explanation, explain_tuple
@@ -76,7 +76,8 @@ class Reasoner:
 
     The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples, [batch,
     len(tuples)])` without an output mapping (every possible tuple, sorted); a dictionary of these with
-    `output_mappings`. Without outputs, the program's queries are the outputs. Without inputs the batch is 1.
+    `output_mappings`. Without outputs, the program's queries are the outputs; with `output_mappings={}` and no query,
+    calls name theirs. Without inputs the batch is 1.
 
     The function is pure and works under `jax.jit`, `jax.grad` and `jax.vmap`. Float32 is computed in float32, float64
     in float64 (where JAX has it enabled), narrower floats in float32 and cast back. Outputs of `unit` and `bool` are
@@ -175,6 +176,7 @@ class Reasoner:
         sources = program_sources(specification, file_name)
         specification = with_tables(specification, tables, sources, library)
         self._start(ground(specification, library, sources, custom=custom, limits=limits))
+        check_named(self.specification.outputs, is_later=output_mappings is not None)
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
@@ -404,6 +406,8 @@ class Reasoner:
 
         The provenance draws, or an aggregator, or an input mapping its entries.
         """
+        if not self.outputs:
+            return False
         is_drawn = any(retention is not None and retention.is_drawn for retention in self._retentions)
         if is_drawn or self._provenance.draws or self._grounded.draws_per_sample():
             return True
@@ -470,6 +474,7 @@ class Reasoner:
             if self.draws:
                 return self.with_seed(read_key(key))._call(inputs, disjunctions, logits, None)
             inputs = {**inputs, "key": key}
+        check_named(self.specification.outputs)
         if has_facts(inputs, disjunctions):
             batch = self.batches.read(inputs, disjunctions)
             grounding = self.batches.ground(batch)
@@ -533,6 +538,7 @@ class Reasoner:
 
     def with_outputs(self, outputs: Outputs, keyed: bool) -> "Reasoner":
         """The same reasoner with other outputs, in normal form; the last ones asked for are kept."""
+        check_named(outputs)
         if (outputs, keyed) == (self.specification.outputs, self.specification.keyed):
             return self
         if (outputs, keyed) not in self._variants:

@@ -1,5 +1,6 @@
 """Scallop programs as torch modules, saved and loaded as those are; and the names of the reference's package."""
 
+from scallax.attributes import AbstractAction as AbstractAction
 from scallax.attributes import ErrorAction as ErrorAction
 from scallax.attributes import MultipleActions as MultipleActions
 from scallax.attributes import NoAction as NoAction
@@ -60,8 +61,10 @@ from torch_bridge.plugins import PluginRegistry as PluginRegistry
 from torch_bridge.provenance import ScallopProvenance as ScallopProvenance
 from torch_bridge.reference import boolean as boolean
 from torch_bridge.reference import diff_prob as diff_prob
+from torch_bridge.reference import exclusion as exclusion
 from torch_bridge.reference import exclusive_diff_prob as exclusive_diff_prob
 from torch_bridge.reference import exclusive_prob as exclusive_prob
+from torch_bridge.reference import natural as natural
 from torch_bridge.reference import none as none
 from torch_bridge.reference import prob as prob
 from torch_bridge.reference import torch_tensor_enabled as torch_tensor_enabled
@@ -72,5 +75,6 @@ Provenance = ScallopProvenance
 ForwardFunction = ScallopForwardFunction
 Map = InputMapping
 ForeignAttributeProcessor = ForeignAttribute
+AttributeAction = AbstractAction
 ff = foreign_function
 fp = foreign_predicate
