@@ -222,12 +222,12 @@ def compile_outputs(
     *,
     num_inputs: int | None = None,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order.
 
     `num_inputs` is the length of the flattened inputs if some after the last one in use are to count; `sizes` and
-    `num_shared` are those of `lay_out`, for programs without gates.
+    `component_of` are those of `lay_out`, for programs without gates.
     """
     return compile_derivations(
         grounding.derivations,
@@ -238,7 +238,7 @@ def compile_outputs(
         parameters,
         num_inputs=num_inputs,
         sizes=sizes,
-        num_shared=num_shared,
+        component_of=component_of,
     )
 
 
@@ -252,7 +252,7 @@ def compile_derivations(
     *,
     num_inputs: int | None = None,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     """`compile_outputs` of the parts of a grounding."""
     if num_inputs is None:
@@ -261,7 +261,7 @@ def compile_derivations(
     _check_stages(stages, provenance)
     if not stages:
         groups = parameters.groups
-        return _lay_out(derivations, literals, provenance, operands, num_inputs, groups, sizes, num_shared)
+        return _lay_out(derivations, literals, provenance, operands, num_inputs, groups, sizes, component_of)
     # What is trained has the same places among the inputs of all stages.
     literals, slots = _with_trained_inputs(literals, num_inputs)
     num_inputs += len(slots)
@@ -314,7 +314,7 @@ def _lay_out(
     num_inputs: int,
     logit_groups: np.ndarray,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     if provenance.is_compiled:
         derivations, operands = compile_circuit(derivations, literals, operands)
@@ -331,7 +331,7 @@ def _lay_out(
         transposed=provenance.gradient.is_product,
         has_columns=provenance.respects_groups and not provenance.is_compiled,
         sizes=sizes,
-        num_shared=num_shared,
+        component_of=component_of,
     )
 
 

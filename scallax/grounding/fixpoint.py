@@ -412,11 +412,11 @@ class _Grounder:
             num_rows = len(prior)
             parameter = self._rule_parameters.get(version.index, -1)
             factors.append(Factor(self.database.builder.add_literals(prior, parameter)))
-        # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE,
+        # Two combinations of body tuples can have the same head and operands only where a tuple's operand is ONE,
         positive = [factor for factor in factors if not factor.negated]
         # and where a foreign predicate has several tuples.
         expands = any(isinstance(step, Generate) for step in pipeline.steps)
-        repeatable = np.full(num_rows, expands or len(positive) < len(joins))
+        repeatable = np.full(num_rows, expands or self._forgets_tuples(version.rule, joins, table))
         for factor in positive[: len(joins)]:
             repeatable |= factor.operands == ONE
         if prior is not None:
@@ -432,6 +432,19 @@ class _Grounder:
         self._num_tuples += relation.size - known
         grown = relation.size - known + self.database.builder.num_derivations - before
         self._growth[version.index] += grown
+
+    def _forgets_tuples(self, rule: ir.Rule, joins: Sequence[Join], table: Table) -> bool:
+        """Whether some tuple without an operand does not follow from the head and the tuples that have one."""
+        known = {expression.name for expression in rule.head if isinstance(expression, ir.Variable)}
+        for step in joins:
+            if step.literal in table.factors:
+                known |= step.variables
+        return any(
+            len(step.key) + len(step.fresh) + len(step.same) < len(self.database.relations[step.relation].columns)
+            or not step.variables <= known
+            for step in joins
+            if step.literal not in table.factors
+        )
 
     def _run(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> Table:
         """All bindings of a rule's body; the beginning that other rules of this round have too is run once."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scallax.kernels.runs import stable_order
+
 Columns = Sequence[np.ndarray]
 
 _SMALLEST_CAPACITY = 64
@@ -249,7 +251,7 @@ def group(labels: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions by label: `starts` `[groups + 1]` and `positions` `[rows]`, ascending within each group."""
     starts = np.zeros(num_groups + 1, np.int64)
     np.cumsum(np.bincount(labels, minlength=num_groups), out=starts[1:])
-    return starts, np.argsort(labels, kind="stable")
+    return starts, stable_order(labels, num_groups)
 
 
 def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
