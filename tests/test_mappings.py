@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from scallax.errors import InputError, UnsupportedError
+from scallax.errors import InputError
 from scallax.mappings import Entries, InputMapping, fit_entries, fit_tuples, read_entries, typical_tuples
 from scallax.values import ValueType
 
@@ -91,9 +91,10 @@ def test_wrong_options_are_refused(options, message):
     assert str(caught.value) == message
 
 
-def test_categorical_sampling_is_not_there_yet():
-    with pytest.raises(UnsupportedError, match="`categorical` is not supported yet; use `top`"):
+def test_categorical_sampling_needs_the_number_of_draws():
+    with pytest.raises(InputError, match="`categorical` needs `retain_k`, the number of draws"):
         InputMapping(range(3), sample_strategy="categorical")
+    assert InputMapping(range(3), sample_strategy="categorical", retain_k=2).retention is not None
 
 
 def test_groups_are_the_fibres_along_the_exclusive_axis():
