@@ -53,6 +53,11 @@ def test_every_form_has_a_shape_and_tuples_in_row_major_order(mapping, shape, tu
         ([[1, 2], [3]], "m: it is ragged: the lists of dimension 1 differ in length"),
         ([[1, 2], 3], "m: it is ragged: the lists of dimension 1 differ in length"),
         ([1, [2]], "m: it is ragged: a list stands beside values"),
+        (
+            (range(5), [0, 1]),
+            "m: a tuple is one fact, and has no lists or ranges in it\n"
+            "hint: the axes of a tensor are a dictionary: {0: range(5), 1: range(10)}",
+        ),
         ([(1, 2), (3,)], "m: its tuples differ in length: 1, 2"),
         ([None], "m: None is no value; a value is an integer, a float, a bool or a string"),
         ({}, "m: the keys of a dictionary are the axes 0, 1, ...; it has []"),
