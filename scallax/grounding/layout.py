@@ -20,6 +20,7 @@ from scallax.grounding.graph import (
     single_nodes,
     split_fan_in,
 )
+from scallax.grounding.ordering import order_by_content
 from scallax.grounding.sizes import Sizes
 from scallax.kernels.gates import CATEGORICAL, UNIFORM, Stage
 from scallax.kernels.runs import distinct, ranks, run_ids, run_starts, stable_order
@@ -145,6 +146,7 @@ def lay_out(
     derivation_cost: float,
     transposed: bool,
     has_columns: bool,
+    by_content: bool = False,
     sizes: Sizes | None = None,
     component_of: np.ndarray | None = None,
 ) -> GroundProgram:
@@ -155,8 +157,8 @@ def lay_out(
     once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
     microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule, `has_columns` the
     columns of proofs and the exclusions: without `LITERALS`, all literals have one in every polarity that the program
-    has. With `component_of`, see `find_components`, they are numbered by component. Cost is linear
-    in the derivations but for sorting.
+    has. `by_content`: see `order_by_content`. With `component_of`, see `find_components`, literals are numbered by
+    component. Cost is linear in the derivations but for sorting.
     """
     sizes = sizes or Sizes()
     graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
@@ -164,6 +166,8 @@ def lay_out(
     if LITERALS in block_rows:
         graph, outputs = negate_literals(graph, outputs, len(literals))
         graph, outputs = inline_pairs(chain_singles(graph), outputs)
+    if by_content:
+        graph, outputs = order_by_content(graph, outputs)
     graph = split_fan_in(graph)
     depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
     components = None if component_of is None else find_components(graph, literals, component_of)
