@@ -30,6 +30,7 @@ LEAST_ACCURACY = {
     "cross_framework.py": 95,
     "digit_sum_flax.py": 95,
     "digit_sum_torch.py": 95,
+    "grid_world.py": 85,
     "handwritten_formulas.py": 85,
 }
 
