@@ -133,6 +133,7 @@ def prepare_samples(
     uniform_choices: bool = False,
     iter_limit: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    weigh: Weigh | None = None,
 ) -> SampleGrounder:
     """What grounds batches whose samples have facts of their own for the relations `sampled`.
 
@@ -152,6 +153,7 @@ def prepare_samples(
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
+        weigh=weigh,
     )
     return SampleGrounder(
         planned,
@@ -161,6 +163,7 @@ def prepare_samples(
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
+        weigh=weigh,
     )
 
 

@@ -9,20 +9,22 @@ from typing import NamedTuple
 import numpy as np
 
 from scallax import ir
-from scallax.engine import GivenFacts, compile_outputs, prepare_samples
+from scallax.engine import GivenFacts, compile_outputs, prepare_samples, tag_facts
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactColumns, Grounding, SampleGrounder
+from scallax.grounding.fixpoint import FactColumns, FactSet, Grounding, SampleGrounder
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.sizes import SizeClasses, Sizes
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
 from scallax.kernels.rows import RowTable
+from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples
 from scallax.parameters import Parameters
 from scallax.planner.samples import SAMPLES
-from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.base import AbstractSemantics
 from scallax.sample_facts import SampleFacts
+from scallax.weighing import constant_weights
 
 # Bounds of a cache of groundings.
 _MOST_GROUNDINGS = 512
@@ -59,7 +61,7 @@ class BatchGrounding:
     order in which they were given; a certain fact's tag is ignored. `padded_tags` is the length of the vector of all
     tags. `outputs` are those of `arrays.sources`, whose columns are padded to a size class where no mapping says how
     many there are. `mapped` are the relations whose arrays the evaluation takes as well; `owner` is the program that
-    was grounded.
+    was grounded. `names` say what the program's literals stand for, row by row, if its proofs are returned.
     """
 
     arrays: BatchArrays
@@ -69,6 +71,7 @@ class BatchGrounding:
     padded_tags: int
     mapped: tuple[str, ...]
     owner: str
+    names: tuple[Literal, ...] = ()
 
     @property
     def num_outputs(self) -> int:
@@ -145,6 +148,43 @@ class _WantedOutput:
     table: RowTable | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """Says what the literals of batches stand for, if `shared` are the facts that all samples share; else nothing."""
+
+    program: ir.Program
+    mappings: Mapping[str, InputMapping]
+    shared: Sequence[tuple[str, FactSet]] | None
+
+    @staticmethod
+    def of(
+        program: ir.Program,
+        provenance: AbstractSemantics,
+        given: Sequence[GivenFacts],
+        mappings: Mapping[str, InputMapping],
+        parameters: Parameters,
+    ) -> "_Naming":
+        shared = tag_facts(program, provenance, given, parameters) if provenance.returns_proofs else None
+        return _Naming(program, mappings, shared)
+
+    def names(
+        self,
+        grounding: Grounding,
+        program: GroundProgram,
+        facts: Sequence[SampleFacts],
+        operands: Mapping[str, np.ndarray],
+        num_samples: int,
+    ) -> tuple[Literal, ...]:
+        """By row of the program's literals; `operands` are those of the facts and entries of each relation."""
+        if self.shared is None:
+            return ()
+        tuples = {part.relation: list(zip(*part.columns, strict=True)) for part in facts}
+        tuples |= {name: [*mapping.tuples] * num_samples for name, mapping in self.mappings.items()}
+        given = [(name, FactSet(tuples[name] or [()] * len(codes), codes)) for name, codes in operands.items()]
+        names = name_literals(self.program, [*self.shared, *given], grounding)
+        return tuple(names[i] for i in program.literal_ids if i >= 0)
+
+
 @dataclass(slots=True)
 class BatchGrounder:
     """Grounds batches of one program, for some relations with facts of their own in each sample, and some outputs.
@@ -156,15 +196,16 @@ class BatchGrounder:
     mapped: Mapping[str, tuple[list[np.ndarray], np.ndarray | None]]
     wanted: tuple[_WantedOutput, ...]
     parameters: Parameters
-    provenance: AbstractProvenance
+    provenance: AbstractSemantics
     owner: str
+    naming: _Naming
     _classes: SizeClasses = field(default_factory=SizeClasses)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @staticmethod
     def prepare(
         program: ir.Program,
-        provenance: AbstractProvenance,
+        provenance: AbstractSemantics,
         given: Sequence[GivenFacts],
         mappings: Mapping[str, InputMapping],
         outputs: Sequence[tuple[str, Tuples | None]],
@@ -176,7 +217,10 @@ class BatchGrounder:
         owner: str,
         limits: Limits,
     ) -> "BatchGrounder":
-        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside."""
+        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside.
+
+        Weights that become values of tuples are those of tuples whose tags are constants of the program.
+        """
         names = list(dict.fromkeys(name for name, _ in outputs))
         grounder = prepare_samples(
             program,
@@ -188,6 +232,7 @@ class BatchGrounder:
             uniform_choices=uniform_choices,
             iter_limit=iter_limit,
             limits=limits,
+            weigh=constant_weights(provenance),
         )
         symbols = grounder.base.symbols
         types = {relation.name: relation.columns for relation in program.relations}
@@ -204,7 +249,8 @@ class BatchGrounder:
                 table = RowTable(len(types[name]))
                 table.insert(encode(name, tuples), len(tuples))
             wanted.append(_WantedOutput(name, tuples, table))
-        return BatchGrounder(grounder, mapped, tuple(wanted), parameters, provenance, owner)
+        naming = _Naming.of(program, provenance, given, mappings, parameters)
+        return BatchGrounder(grounder, mapped, tuple(wanted), parameters, provenance, owner, naming)
 
     def ground(self, facts: Sequence[SampleFacts], num_samples: int) -> BatchGrounding:
         """The grounding of a batch; its tags are those of `facts` in order, then the mapped inputs'."""
@@ -214,9 +260,9 @@ class BatchGrounder:
         columns: dict[str, FactColumns] = {}
         if SAMPLES in schemas:
             columns[SAMPLES] = FactColumns([np.arange(num_samples)], np.full(num_samples, ONE))
-        tag_relations = []
+        tag_relations, operands_of = [], {}
         for part in facts:
-            operands = literals.add_facts(part)
+            operands = operands_of[part.relation] = literals.add_facts(part)
             if part.certain is not None:
                 tag_relations.append((part.relation, part.num_facts))
             if part.relation in schemas:
@@ -229,7 +275,7 @@ class BatchGrounder:
         num_tags = literals.num_inputs
         for relation, (codes, groups) in self.mapped.items():
             count = len(codes[0]) if codes else 1
-            operands = literals.add_mapped(count, groups, num_samples)
+            operands = operands_of[relation] = literals.add_mapped(count, groups, num_samples)
             if relation in schemas:
                 samples = np.repeat(np.arange(num_samples), count)
                 columns[relation] = FactColumns([samples, *(np.tile(code, num_samples) for code in codes)], operands)
@@ -245,7 +291,14 @@ class BatchGrounder:
         places[: len(samples)] = samples * num_outputs + column
         arrays = BatchArrays(program, sources, places)
         return BatchGrounding(
-            arrays, outputs, num_samples, tuple(tag_relations), padded_tags, tuple(self.mapped), self.owner
+            arrays,
+            outputs,
+            num_samples,
+            tuple(tag_relations),
+            padded_tags,
+            tuple(self.mapped),
+            self.owner,
+            self.naming.names(grounding, program, facts, operands_of, num_samples),
         )
 
     def _find_outputs(
@@ -320,7 +373,7 @@ def _samples_of(facts: SampleFacts) -> np.ndarray:
 class _LiteralColumns:
     """The literals of a batch, behind those that all samples share."""
 
-    def __init__(self, base: Literals, provenance: AbstractProvenance):
+    def __init__(self, base: Literals, provenance: AbstractSemantics):
         self._base = base
         self._provenance = provenance
         self._count = len(base)

@@ -108,6 +108,14 @@ def test_the_second_form_of_sum_product_stops_below_1_and_does_not_learn_there()
     assert found == [(1.0, [[1.0, 1.0]]), (pytest.approx(0.9999), [[0.0, 0.0]])]
 
 
+def test_the_second_form_of_sum_product_learns_from_every_fact_below_its_ceiling():
+    reasoner = Reasoner(
+        "rel r() = f(_)", provenance="diffaddmultprob2", input_mappings={"f": range(5)}, output_mapping=("r", ())
+    )
+    gradient = jax.grad(lambda p: reasoner(f=p)[0])(jnp.full((1, 5), 0.125))
+    assert gradient.tolist() == [[1.0] * 5]
+
+
 def test_the_command_line_answers_by_numbers_and_by_objects():
     def answers(program: str, provenance: str):
         (found,) = answer(analyse_program([Source(program)]), ["r"], Options(provenance))

@@ -22,6 +22,7 @@ from scallax.analysis.foreign_attributes import apply_attributes
 from scallax.analysis.inference import Types, infer_types
 from scallax.analysis.names import DeclaredVariant, Names, literal_fits, resolve_names
 from scallax.analysis.patterns import BodyCase
+from scallax.analysis.predictions import predict_first
 from scallax.errors import Diagnostic, InputError, ParseError, TypeInferenceError, near_name
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.library import BUILT_IN, Library
@@ -58,7 +59,7 @@ def analyse(
     types = infer_types(core, names, given or {}, aggregates)
     defined = [*(given or {}), *(aggregate.relation for aggregate in aggregates)]
     program = _lower(core, aggregates, types, names, _find_undefined(core, names, defined))
-    return replace(program, foreign=foreign)
+    return replace(predict_first(program), foreign=foreign)
 
 
 def _check_library(library: Library) -> None:

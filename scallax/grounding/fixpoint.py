@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -227,6 +228,7 @@ class SampleGrounder:
         rule_parameters: Mapping[int, int] | None = None,
         iter_limit: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        weigh: Weigh | None = None,
     ):
         self.base = base
         self._plan = plan.restrict(plan.lifted)
@@ -236,6 +238,7 @@ class SampleGrounder:
         self._rule_parameters = rule_parameters or {}
         self._iter_limit = iter_limit
         self._limits = limits
+        self._weigh = None if weigh is None else partial(_weigh_on_base, weigh, base)
 
     @property
     def schemas(self) -> Mapping[str, ir.Relation]:
@@ -249,7 +252,7 @@ class SampleGrounder:
         """
         base = self.base
         own = {schema.name: GroundRelation(schema) for schema in self._plan.relations}
-        builder = DerivationBuilder(literals, base.derivations.num_nodes)
+        builder = DerivationBuilder(literals, base.derivations.num_nodes, self._weigh)
         choices = None if self._choices is None else self._choices.fresh()
         grounder = _Grounder(
             self._plan,
@@ -283,6 +286,18 @@ class SampleGrounder:
             (*base.gate_sets, *builder.gate_sets),
             self._plan.by_content,
         )
+
+
+def _weigh_on_base(
+    weigh: Weigh,
+    base: Grounding,
+    derivations: Derivations,
+    literals: Literals,
+    gate_sets: Sequence[GateSet],
+    operands: np.ndarray,
+) -> np.ndarray | None:
+    """The weights of operands of a batch, whose derivations and gates go on from those that all samples share."""
+    return weigh(base.derivations.join(derivations), literals, (*base.gate_sets, *gate_sets), operands)
 
 
 class _Grounder:
