@@ -69,7 +69,7 @@ class BatchEvaluator:
         self._grounded = grounded
         self._checks = checks
         self._seed = seed
-        # The arrays of each grounding, by device.
+        # The arrays of each grounding that was met, by device.
         self._kept: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
 
     def with_seed(self, seed: int | Array) -> "BatchEvaluator":
@@ -147,7 +147,9 @@ class BatchEvaluator:
         logits: Sequence[ArrayLike] | None = None,
     ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
         """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
-        union = self._union(self._on_device(grounding).program, tags, grounding.mapped, arrays, logits)
+        union = self._union(
+            self._on_device(grounding, is_backward=True).program, tags, grounding.mapped, arrays, logits
+        )
         gradients, trained = pull_back_batch(*union, residuals, cotangent)
         assert gradients[0] is not None
         return gradients[0], gradients[1:], trained
@@ -289,12 +291,20 @@ class BatchEvaluator:
         if grounding.owner != self._grounded.samples.digest:
             raise InputError("the grounding is of another program; ground the batch with this reasoner")
 
-    def _on_device(self, grounding: BatchGrounding) -> BatchArrays:
-        """The arrays of a batch, with the program on JAX's default device."""
+    def _on_device(self, grounding: BatchGrounding, *, is_backward: bool = False) -> BatchArrays:
+        """The arrays of a batch, with the program on JAX's default device from its second call on.
+
+        Most batches never come again, and a compiled function takes arrays of the host in less time.
+        """
         self._check_owner(grounding)
         key = get_default_device()
-        kept = self._kept.setdefault(grounding, {})
+        kept = self._kept.get(grounding)
+        if kept is None:
+            self._kept[grounding] = {}
+            return grounding.arrays
         if key not in kept:
+            if is_backward:
+                return grounding.arrays
             check_process()
             with jax.ensure_compile_time_eval():
                 program = jax.device_put(grounding.arrays.program)

@@ -225,12 +225,12 @@ def compile_outputs(
     *,
     num_inputs: int | None = None,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order.
 
     `num_inputs` is the length of the flattened inputs if some after the last one in use are to count; `sizes` and
-    `num_shared` are those of `lay_out`, for programs without gates.
+    `component_of` are those of `lay_out`, for programs without gates.
     """
     return compile_derivations(
         grounding.derivations,
@@ -240,8 +240,9 @@ def compile_outputs(
         operands,
         parameters,
         num_inputs=num_inputs,
+        by_content=grounding.by_content,
         sizes=sizes,
-        num_shared=num_shared,
+        component_of=component_of,
     )
 
 
@@ -254,8 +255,9 @@ def compile_derivations(
     parameters: Parameters = NO_PARAMETERS,
     *,
     num_inputs: int | None = None,
+    by_content: bool = False,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     """`compile_outputs` of the parts of a grounding."""
     if num_inputs is None:
@@ -264,20 +266,23 @@ def compile_derivations(
     _check_stages(stages, provenance)
     if not stages:
         groups = parameters.groups
-        return _lay_out(derivations, literals, provenance, operands, num_inputs, groups, sizes, num_shared)
+        return _lay_out(
+            derivations, literals, provenance, operands, num_inputs, groups, by_content, sizes, component_of
+        )
     # What is trained has the same places among the inputs of all stages.
     literals, slots = _with_trained_inputs(literals, num_inputs)
     num_inputs += len(slots)
     compiled = []
     for stage in stages:
-        program = _lay_out(derivations, literals, provenance, stage.members, num_inputs, np.zeros(0, np.int64))
+        none = np.zeros(0, np.int64)
+        program = _lay_out(derivations, literals, provenance, stage.members, num_inputs, none, by_content)
         gates = pad_gates(stage.gates, len(program.outputs))
         compiled.append(Stage(program, gates))
         source = literals.source.copy()
         source[stage.literals] = num_inputs + np.arange(len(stage.literals))
         literals = replace(literals, source=source)
         num_inputs += len(gates.members)
-    program = _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups)
+    program = _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups, by_content)
     return replace(program, slots=slots, stages=tuple(compiled))
 
 
@@ -316,8 +321,9 @@ def _lay_out(
     operands: np.ndarray,
     num_inputs: int,
     logit_groups: np.ndarray,
+    by_content: bool,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     if provenance.is_compiled:
         derivations, operands = compile_circuit(derivations, literals, operands)
@@ -332,9 +338,10 @@ def _lay_out(
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.gradient.is_product,
+        by_content=by_content and provenance.is_ordered,
         has_columns=provenance.respects_groups and not provenance.is_compiled,
         sizes=sizes,
-        num_shared=num_shared,
+        component_of=component_of,
     )
 
 

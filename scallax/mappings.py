@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scallax.errors import InputError
+from scallax.errors import Diagnostic, InputError
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
@@ -237,6 +237,9 @@ def read_entries(mapping: object, what: str) -> Entries:
             return _read_product(mapping, what)
         case list() | range():
             return _read_nested(mapping, what)
+        case tuple() if any(isinstance(value, list | range) for value in mapping):
+            hint = "the axes of a tensor are a dictionary: {0: range(5), 1: range(10)}"
+            raise InputError(Diagnostic(f"{what}: a tuple is one fact, and has no lists or ranges in it", hint=hint))
         case tuple():
             return Entries((), (read_tuple(mapping, what),))
         case _ if is_value(mapping):

@@ -270,7 +270,7 @@ class BatchGrounder:
                     encode_values(values, type, symbols)
                     for values, type in zip(part.columns, schemas[part.relation].columns[1:], strict=True)
                 ]
-                samples = np.repeat(np.arange(num_samples), part.counts)
+                samples = _samples_of(part)
                 columns[part.relation] = FactColumns([samples, *codes], operands)
         num_tags = literals.num_inputs
         for relation, (codes, groups) in self.mapped.items():
@@ -282,7 +282,7 @@ class BatchGrounder:
         grounding = self.grounder.ground(columns, literals.finish(), symbols)
         outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
         num_outputs = sum(len(output.tuples) for output in outputs)
-        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals.num_inputs, num_outputs)
+        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs)
         if any(wanted.table is None for wanted in self.wanted):
             num_outputs = room
         sources = np.full((num_samples, num_outputs), len(program.outputs), np.int32)
@@ -336,7 +336,7 @@ class BatchGrounder:
         return self.grounder.base.relations[name], True
 
     def _lay_out(
-        self, grounding: Grounding, operands: np.ndarray, num_tags: int, num_inputs: int, num_columns: int
+        self, grounding: Grounding, operands: np.ndarray, num_tags: int, given: "_LiteralColumns", num_columns: int
     ) -> tuple[GroundProgram, int, int]:
         """The program in the shape of its size class, and the padded numbers of columns of the results and of tags."""
         size = max(len(grounding.derivations), len(operands), 8)
@@ -355,14 +355,19 @@ class BatchGrounder:
                 self.provenance,
                 operands,
                 self.parameters,
-                num_inputs=num_inputs + padding,
+                num_inputs=given.num_inputs + padding,
                 sizes=sizes,
-                num_shared=len(self.grounder.base.literals) if self.provenance.has_local_literals else None,
+                component_of=given.samples if self.provenance.has_local_literals else None,
             )
             if found and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
                 return program, room, num_tags + padding
             with self._lock:
                 self._classes.make_room(size, sizes.counts, found)
+
+
+def _samples_of(facts: SampleFacts) -> np.ndarray:
+    """The sample of each fact."""
+    return np.repeat(np.arange(len(facts.counts)), facts.counts)
 
 
 class _LiteralColumns:
@@ -376,6 +381,7 @@ class _LiteralColumns:
         self._prior: list[np.ndarray] = []
         self._source: list[np.ndarray] = []
         self._group: list[np.ndarray] = []
+        self._samples: list[np.ndarray] = []
         self.num_inputs = 0
 
     def add_facts(self, facts: SampleFacts) -> np.ndarray:
@@ -399,7 +405,9 @@ class _LiteralColumns:
             prior[certain], sources[certain] = CERTAIN_PRIOR, -1
             uncertain[:] = True
         operands = np.full(count, ONE)
-        operands[uncertain] = self._add(prior[uncertain], sources[uncertain], facts.groups, uncertain)
+        operands[uncertain] = self._add(
+            prior[uncertain], sources[uncertain], facts.groups, uncertain, _samples_of(facts)[uncertain]
+        )
         return operands
 
     def add_mapped(self, count: int, groups: np.ndarray | None, num_samples: int) -> np.ndarray:
@@ -412,9 +420,17 @@ class _LiteralColumns:
         if groups is not None:
             num_groups = int(groups.max(initial=-1)) + 1
             groups = (groups + num_groups * np.arange(num_samples)[:, None]).reshape(-1)
-        return self._add(np.full(total, np.nan), sources, groups, np.ones(total, np.bool_))
+        samples = np.repeat(np.arange(num_samples), count)
+        return self._add(np.full(total, np.nan), sources, groups, np.ones(total, np.bool_), samples)
 
-    def _add(self, prior: np.ndarray, source: np.ndarray, groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    def _add(
+        self,
+        prior: np.ndarray,
+        source: np.ndarray,
+        groups: np.ndarray | None,
+        rows: np.ndarray,
+        samples: np.ndarray,
+    ) -> np.ndarray:
         group = np.full(len(prior), -1)
         if groups is not None:
             group = groups[rows]
@@ -423,9 +439,15 @@ class _LiteralColumns:
         self._prior.append(prior)
         self._source.append(source)
         self._group.append(group)
+        self._samples.append(samples)
         first = self._count
         self._count += len(prior)
         return np.asarray(literal_operand(np.arange(first, self._count)))
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The sample of each literal, int64; -1 for those that all samples share."""
+        return np.concatenate([np.full(len(self._base), -1), *self._samples])
 
     def finish(self) -> Literals:
         base = self._base

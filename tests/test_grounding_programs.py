@@ -114,6 +114,26 @@ def test_conjunctions_are_shared_between_rules():
     assert derivations_of(grounding, first) == [(-3, -4)]
 
 
+def test_conjunctions_that_are_equal_without_late_certain_operands_are_one():
+    grounding = ground_text("""
+        rel base = {1, 2}
+        rel u = {0.5::1, 0.5::2}
+        rel e = {0.3::7}
+        rel f = {0.4::7}
+        rel g = {0.6::7}
+        rel p(x) = u(x)
+        rel p(x) = q(x, 2)
+        rel q(x, 0) = base(x)
+        rel q(x, n + 1) = q(x, n), n < 2
+        rel q(x, 3) = h(x), x > 100
+        rel h(y) = not g(y), p(x), e(y), p(z), f(y)
+    """)
+    # In the first round `p` depends on `u`: by then there are four derivations.
+    ((conjunction, f),) = derivations_of(grounding, operand(grounding, "h", 7))
+    assert f == operand(grounding, "f", 7)
+    assert derivations_of(grounding, conjunction) == [(~operand(grounding, "g", 7), operand(grounding, "e", 7))]
+
+
 def test_a_tuple_certain_in_a_later_round_is_certain_where_it_was_used():
     grounding = ground_text(
         "rel 0.5::p(3)\nrel step = {(1, 2), (2, 3), (3, 4)}\nrel p(1)\nrel p(y) = p(x), step(x, y)\nrel q(x) = p(x)\n"

@@ -345,3 +345,13 @@ def test_the_table_has_every_name_of_the_page():
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in row.replace("`", "").replace(" ", "").split(",")}
     assert set(provenance_names()) <= named
+
+
+def test_of_equal_derivations_the_first_has_the_gradient():
+    mapping = {"input_mappings": {"f": range(8)}, "output_mapping": ("r", [()])}
+    reasoner = Reasoner("rel r() = f(x)", provenance="diffmaxmultprob", **mapping)
+    ties = [[1, 2], [2, 3, 7], [3, 4]]
+    inputs = jnp.stack([jnp.full(8, 0.25).at[jnp.asarray(places)].set(0.5) for places in ties])
+    value, gradient = jax.value_and_grad(lambda inputs: reasoner(f=inputs).sum())(inputs)
+    assert value == 1.5
+    assert np.argwhere(gradient).tolist() == [[sample, places[0]] for sample, places in enumerate(ties)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from scallax.grounding.conjunction import Pair, Rows
 from scallax.grounding.derivations import ONE
-from scallax.kernels.rows import expand_ranges, group
+from scallax.kernels.rows import RowTable, expand_ranges, group
 
 
 def propagate_certainty(rows: Rows, certain: np.ndarray, first_node: int) -> tuple[Rows, np.ndarray]:
@@ -33,6 +33,62 @@ def propagate_certainty(rows: Rows, certain: np.ndarray, first_node: int) -> tup
         frontier = np.unique(heads[~certain[heads]])
         certain[frontier] = True
     return _simplify(rows, certain, first_node), certain
+
+
+def share_conjunctions(rows: Rows, conjunctions: np.ndarray) -> Rows:
+    """The rows in which each conjunction of operands is one node again, after some of the operands went.
+
+    `conjunctions` are the nodes that are nothing but a conjunction, as ids. One that has a single operand left is
+    replaced by it, one of the same operands as another by that. Then equal derivations are equal rows.
+    """
+    is_conjunction = np.isin(rows.head, conjunctions)
+    while True:
+        places = np.flatnonzero(is_conjunction)
+        made = rows[places]
+        flags = made.pair.left_negated + 2 * made.pair.right_negated.astype(np.int64)
+        same = made.head[_first_equal([made.pair.left, made.pair.right, flags], len(made))]
+        is_alias = made.pair.right == ONE
+        target = np.where(is_alias, made.pair.left, same)
+        negated = is_alias & made.pair.left_negated
+        gone = is_alias | (same != made.head)
+        # What is replaced by another that goes as well waits for it.
+        gone &= ~np.isin(target, made.head[gone])
+        if not gone.any():
+            return rows
+        order = np.argsort(made.head[gone])
+        replaced = made.head[gone][order]
+        left, left_negated, left_changed = _replace(
+            rows.pair.left, rows.pair.left_negated, replaced, target[gone][order], negated[gone][order]
+        )
+        right, right_negated, right_changed = _replace(
+            rows.pair.right, rows.pair.right_negated, replaced, target[gone][order], negated[gone][order]
+        )
+        repeatable = rows.repeatable | left_changed | right_changed
+        kept = np.ones(len(rows), np.bool_)
+        kept[places[gone]] = False
+        rows = replace(rows, pair=Pair(left, right, left_negated, right_negated), repeatable=repeatable)[kept]
+        is_conjunction = is_conjunction[kept]
+
+
+def _first_equal(columns: list[np.ndarray], num_rows: int) -> np.ndarray:
+    """For each row the position of the first one that is equal."""
+    ids = RowTable(len(columns)).insert(columns, num_rows)
+    first = np.zeros(int(ids.max(initial=-1)) + 1, np.int64)
+    first[ids[::-1]] = np.arange(num_rows)[::-1]
+    return first[ids]
+
+
+def _replace(
+    operands: np.ndarray, negated: np.ndarray, replaced: np.ndarray, targets: np.ndarray, flips: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The operands with those among `replaced`, ascending, replaced; which are complements; and which have changed."""
+    place = np.minimum(np.searchsorted(replaced, operands), len(replaced) - 1)
+    changed = replaced[place] == operands
+    return (
+        np.where(changed, targets[place], operands),
+        np.where(changed, negated ^ flips[place], negated),
+        changed,
+    )
 
 
 def _simplify(rows: Rows, certain: np.ndarray, first_node: int) -> Rows:

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scallax import ir
 from scallax.grounding.conjunction import DerivationBuilder
+from scallax.grounding.derivations import operand_literal
+from scallax.grounding.numbering import Bindings
 from scallax.kernels.rows import Buffer, RowTable
 
 
@@ -15,10 +18,11 @@ class Choices:
     the body, which is how the language counts groups by default.
     """
 
-    __slots__ = ("_first_literals", "_tables", "_uniform")
+    __slots__ = ("_choices", "_first_literals", "_tables", "_uniform")
 
     def __init__(self, uniform: bool):
         self._uniform = uniform
+        self._choices: dict[int, ir.Choice] = {}
         self._tables: dict[int, RowTable] = {}
         self._first_literals: dict[int, Buffer] = {}
 
@@ -29,18 +33,29 @@ class Choices:
     def operands(
         self,
         builder: DerivationBuilder,
-        choice: int,
-        alternative: int,
-        count: int,
+        choice: ir.Choice,
         bindings: Sequence[np.ndarray],
         num_rows: int,
     ) -> np.ndarray:
         """Operand codes int64 `[rows]` of an alternative's literal for each binding; equal bindings share a group."""
-        table = self._tables.setdefault(choice, RowTable(len(bindings)))
-        first = self._first_literals.setdefault(choice, Buffer())
+        self._choices[choice.number] = choice
+        table = self._tables.setdefault(choice.number, RowTable(len(bindings)))
+        first = self._first_literals.setdefault(choice.number, Buffer())
         known = table.size
         rows = table.insert(bindings, num_rows)
         if table.size > known:
-            first.append(builder.add_choices(table.size - known, count, 1 / count if self._uniform else 1.0))
+            prior = 1 / choice.count if self._uniform else 1.0
+            first.append(builder.add_choices(table.size - known, choice.count, prior))
         # Operand codes of literals count downwards.
-        return first.values[rows] - alternative
+        return first.values[rows] - choice.alternative
+
+    def by_choice(self) -> list[Bindings]:
+        """The literals of each choice, choices in order; those of one group are in that of the alternatives."""
+        found = []
+        for number, choice in sorted(self._choices.items()):
+            rows = np.repeat(np.arange(self._tables[number].size), choice.count)
+            literals = operand_literal(self._first_literals[number].values[rows])
+            literals += np.tile(np.arange(choice.count), self._tables[number].size)
+            columns = [column[rows] for column in self._tables[number].columns]
+            found.append(Bindings(literals, columns, [part.type for part in choice.bindings]))
+        return found

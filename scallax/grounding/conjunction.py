@@ -150,6 +150,10 @@ class DerivationBuilder:
             self.add(nodes, pair, np.zeros(count, np.bool_), rule)
         return self._conjunction_nodes.values[ids]
 
+    def conjunctions(self) -> np.ndarray:
+        """The nodes that `conjunction` made."""
+        return self._conjunction_nodes.values
+
     def take(self, first: int) -> Rows:
         """Removes and returns the parts from number `first` on, as one."""
         parts, self._parts = self._parts[first:], self._parts[:first]

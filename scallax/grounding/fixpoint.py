@@ -9,13 +9,14 @@ import numpy as np
 
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError, InputError
-from scallax.grounding.certainty import propagate_certainty
+from scallax.grounding.certainty import propagate_certainty, share_conjunctions
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, Weigh, conjoin
-from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
+from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, operand_literal
 from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.gates import GateSet
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, raise_limit
+from scallax.grounding.numbering import Bindings, RuleLiterals, number_by_content
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import (
@@ -74,7 +75,8 @@ class Grounding:
     `rules` int32 `[derivations]` is the index of the program's rule that made each derivation, -1 for a fact
     and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
     the most. `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
-    `gate_sets` are the literals whose values follow from the weights of tuples, in topological order.
+    `gate_sets` are the literals whose values follow from the weights of tuples, in topological order. `by_content` is
+    that of the plan.
     """
 
     literals: Literals
@@ -85,6 +87,7 @@ class Grounding:
     relations: Mapping[str, GroundRelation]
     symbols: Symbols
     gate_sets: tuple[GateSet, ...] = ()
+    by_content: bool = False
 
     def tuples(self, relation: str) -> list[tuple[Value, ...]]:
         """All possible tuples of a relation in value order. Raises `InputError` for one that was not grounded."""
@@ -162,8 +165,9 @@ def ground(
     rounds. Facts of relations outside the plan are ignored. `rule_parameters` gives, by index in the program, the rules
     whose tag is a trainable parameter. Without `choices` the alternatives of a head do not exclude each
     other. The operands of a body are conjoined in body order, whatever the order of joins; equal derivations by
-    different rules stay apart. Nodes, literals and tuples are numbered in order of discovery. `weigh` is asked for the
-    weights that become values of tuples.
+    different rules stay apart. Nodes, literals and tuples are numbered in order of discovery; the literals of tagged
+    rules and choices by rule and values if the plan is `by_content`. `weigh` is asked for the weights that become
+    values of tuples.
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
@@ -182,15 +186,22 @@ def ground(
     for relation in relations.values():
         relation.drop_indexes()
     derivations, rules = builder.derivations()
+    found, gate_sets = builder.literals(), tuple(builder.gate_sets)
+    if plan.by_content:
+        bindings = [*grounder.rule_literals.by_rule(), *([] if choices is None else choices.by_choice())]
+        found, derivations, gate_sets = number_by_content(
+            found, derivations, gate_sets, bindings, len(literals), symbols
+        )
     return Grounding(
-        builder.literals(),
+        found,
         derivations,
         rules,
         num_rounds,
         grounder.rule_rows,
         relations,
         symbols,
-        tuple(builder.gate_sets),
+        gate_sets,
+        plan.by_content,
     )
 
 
@@ -273,6 +284,7 @@ class SampleGrounder:
             own,
             symbols,
             (*base.gate_sets, *builder.gate_sets),
+            self._plan.by_content,
         )
 
 
@@ -313,6 +325,7 @@ class _Grounder:
             calls=ForeignCalls(plan.library),
         )
         self.rule_rows: dict[int, int] = {}
+        self.rule_literals = RuleLiterals()
         self._derived = plan.derived
         self._rules = {
             version.index: version.rule for stratum in plan.strata for version in (*stratum.once, *stratum.each_round)
@@ -420,18 +433,20 @@ class _Grounder:
         table = self._run(version, pipeline, beginning)
         if table.num_rows == 0:
             return
-        heads, prior, factors = self._project(table, version.rule)
-        num_rows = table.num_rows if not heads else len(heads[0])
+        heads, prior, factors, table = self._project(table, version.rule)
+        num_rows = table.num_rows
         self.rule_rows[version.index] = self.rule_rows.get(version.index, 0) + num_rows
         if prior is not None:
-            num_rows = len(prior)
             parameter = self._rule_parameters.get(version.index, -1)
-            factors.append(Factor(self.database.builder.add_literals(prior, parameter)))
-        # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE,
+            operands = self.database.builder.add_literals(prior, parameter)
+            factors.append(Factor(operands))
+            columns, types = [table.columns[part.name] for part in version.label], [part.type for part in version.label]
+            self.rule_literals.add(version.index, Bindings(operand_literal(operands), columns, types))
+        # Two combinations of body tuples can have the same head and operands only where a tuple's operand is ONE,
         positive = [factor for factor in factors if not factor.negated]
         # and where a foreign predicate has several tuples.
         expands = any(isinstance(step, Generate) for step in pipeline.steps)
-        repeatable = np.full(num_rows, expands or len(positive) < len(joins))
+        repeatable = np.full(num_rows, expands or self._forgets_tuples(version.rule, joins, table))
         for factor in positive[: len(joins)]:
             repeatable |= factor.operands == ONE
         if prior is not None:
@@ -448,6 +463,19 @@ class _Grounder:
         grown = relation.size - known + self.database.builder.num_derivations - before
         self._growth[version.index] += grown
 
+    def _forgets_tuples(self, rule: ir.Rule, joins: Sequence[Join], table: Table) -> bool:
+        """Whether some tuple without an operand does not follow from the head and the tuples that have one."""
+        known = {expression.name for expression in rule.head if isinstance(expression, ir.Variable)}
+        for step in joins:
+            if step.literal in table.factors:
+                known |= step.variables
+        return any(
+            len(step.key) + len(step.fresh) + len(step.same) < len(self.database.relations[step.relation].columns)
+            or not step.variables <= known
+            for step in joins
+            if step.literal not in table.factors
+        )
+
     def _run(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> Table:
         """All bindings of a rule's body; the beginning that other rules of this round have too is run once."""
         table, steps, span = UNIT, pipeline.steps, pipeline.rule.span
@@ -461,8 +489,8 @@ class _Grounder:
             steps = steps[beginning.num_steps :]
         return run_steps(steps, table, self.database, version.index, span) if table.num_rows else table
 
-    def _project(self, table: Table, rule: ir.Rule) -> tuple[list[np.ndarray], np.ndarray | None, list[Factor]]:
-        """The head's columns, the tag of each row if the rule is tagged, and the factors in body order."""
+    def _project(self, table: Table, rule: ir.Rule) -> tuple[list[np.ndarray], np.ndarray | None, list[Factor], Table]:
+        """The head's columns, the tag of each row if the rule is tagged, the factors in body order, and these rows."""
         evaluation = self.database.evaluation(table, rule.span)
         heads = [
             encode(evaluation.native(expression), expression.type, self.database.symbols) for expression in rule.head
@@ -478,15 +506,14 @@ class _Grounder:
         if rule.choice is not None and self._choices is not None:
             choice = rule.choice
             bindings = [encode(evaluation.native(part), part.type, self.database.symbols) for part in choice.bindings]
-            operands = self._choices.operands(
-                self.database.builder, choice.number, choice.alternative, choice.count, bindings, table.num_rows
-            )
+            operands = self._choices.operands(self.database.builder, choice, bindings, table.num_rows)
             factors.append(Factor(operands))
         if kept is not None:
             heads = [column[kept] for column in heads]
             prior = None if prior is None else prior[kept]
             factors = [Factor(factor.operands[kept], factor.negated) for factor in factors]
-        return heads, prior, factors
+            table = table.take(kept, list(table.columns))
+        return heads, prior, factors, table
 
     def _record(
         self,
@@ -537,7 +564,7 @@ class _Grounder:
         certain[np.concatenate(self._late_certain) - first_node] = True
         self._late_certain.clear()
         rows, certain = propagate_certainty(builder.take(first_part), certain, first_node)
-        builder.put(rows)
+        builder.put(share_conjunctions(rows, builder.conjunctions()))
         for relation in relations:
             operands = relation.operands
             inner = np.flatnonzero(operands >= first_node)

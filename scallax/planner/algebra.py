@@ -42,6 +42,12 @@ class Join:
     project: bool
     keep: tuple[str, ...]
 
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables of the atom."""
+        bound = [value.name for _, value in self.key if isinstance(value, ir.Variable)]
+        return frozenset([*bound, *(name for _, name in self.fresh)])
+
     def __str__(self) -> str:
         inside = [f"{column}={print_expression(value)}" for column, value in self.key]
         inside += [f"{column}->{name}" for column, name in self.fresh]
@@ -171,11 +177,15 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class DeltaRule:
-    """One semi-naive version of a rule: what each body literal sees (TOTAL for all but recursive atoms)."""
+    """One semi-naive version of a rule: what each body literal sees (TOTAL for all but recursive atoms).
+
+    `label` are the variables by whose values the literals of a tagged rule are numbered, in a plan `by_content`.
+    """
 
     rule: ir.Rule
     index: int
     versions: tuple[Version, ...]
+    label: tuple[ir.Variable, ...] = ()
 
     @property
     def delta(self) -> int | None:
@@ -200,6 +210,8 @@ class Plan:
     """What to compute for some outputs: the relations needed, and strata in an order of evaluation.
 
     Every relation is in one stratum. `derived` are those that have a rule, `lifted` those with a sample column.
+    `by_content`: what else is computed must make no difference, so that literals, nodes and derivations are ordered by
+    what they are, not as they are found.
     """
 
     relations: tuple[ir.Relation, ...]
@@ -209,6 +221,7 @@ class Plan:
     # Terms that exist before anything is derived.
     terms: tuple[str, ...] = ()
     lifted: frozenset[str] = frozenset()
+    by_content: bool = False
     library: Library = field(default=BUILT_IN, compare=False, repr=False)
 
     def restrict(self, relations: frozenset[str]) -> "Plan":

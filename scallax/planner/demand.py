@@ -19,6 +19,8 @@ from scallax.predicates import PREDICATES, makes_literals
 
 # Aggregates that draw, or whose results are literals: these depend on the groups beside them.
 _NUMBERED = frozenset(("uniform", "categorical", "normalize", "softmax", "disjunct"))
+# Aggregates that weigh tuples: all those of an aggregate are evaluated together.
+_WEIGHING = frozenset(("rank", "top", "unique", "weighted_sum", "weighted_avg"))
 
 
 def declared_demand(program: ir.Program) -> ir.Program:
@@ -43,13 +45,16 @@ def declared_demand(program: ir.Program) -> ir.Program:
     return declared_demand(replace(program, relations=relations))
 
 
-def automatic_demand(program: ir.Program, outputs: Sequence[str], *, uses_tags: bool, is_ordered: bool) -> ir.Program:
+def automatic_demand(
+    program: ir.Program, outputs: Sequence[str], *, uses_tags: bool, is_ordered: bool, has_samples: bool = False
+) -> ir.Program:
     """The program that computes only what the constants in rules ask for; `outputs` are computed whole.
 
-    Tuples that outputs depend on keep all their derivations, others may be gone. The program is as it was where that
-    could change an answer: if it lists terms or draws, if rules make literals, which are numbered as they are found, if
-    it is recursive and tags on cycles depend on the order (`is_ordered`), and for relations that would come to depend
-    on their own negation or aggregate. Equalities are propagated before.
+    Tuples that outputs depend on keep all their derivations, others may be gone. The same program is returned where
+    that could change an answer: if it lists terms or draws, if literals are numbered as they are found, if tuples are
+    weighed beside others in an order that matters (`is_ordered`), and for relations that would come to depend on their
+    own negation or aggregate. With `has_samples` tagged rules of some relations are literals that samples share, and
+    demand would change which. Equalities are propagated before.
     """
     needed = needed_relations(program, outputs)
     rules = [rule for rule in program.rules if rule.relation in needed]
@@ -57,9 +62,13 @@ def automatic_demand(program: ir.Program, outputs: Sequence[str], *, uses_tags: 
         return program
     if any(_is_numbered(literal, uses_tags) for rule in rules for literal in rule.body):
         return program
-    if uses_tags and any(rule.tag is not None or rule.choice is not None for rule in rules):
+    has_literals = uses_tags and any(rule.tag is not None or rule.choice is not None for rule in rules)
+    if has_literals and has_samples:
         return program
-    if uses_tags and is_ordered and is_recursive(replace(program, rules=tuple(rules))):
+    weighs = uses_tags and any(
+        isinstance(literal, ir.Reduce) and literal.op in _WEIGHING for rule in rules for literal in rule.body
+    )
+    if weighs and (has_literals or (is_ordered and is_recursive(replace(program, rules=tuple(rules))))):
         return program
     patterns = {name: pattern for name, pattern in _widest(program, rules).items() if name not in outputs}
     avoid: set[str] = set()

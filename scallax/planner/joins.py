@@ -37,7 +37,7 @@ def plan_joins(version: DeltaRule, sizes: Mapping[str, int]) -> Pipeline:
     while planner.join_next():
         planner.settle()
     assert not planner.others, "analysis lets only rules through whose variables are all bound"
-    return Pipeline(version.rule, _prune(version.rule, planner.steps))
+    return Pipeline(version.rule, _prune(version, planner.steps))
 
 
 class _JoinPlanner:
@@ -211,12 +211,13 @@ def _is_bound(term: ir.Term, bound: set[str]) -> bool:
     return isinstance(term, ir.Variable) and term.name in bound
 
 
-def _prune(rule: ir.Rule, steps: list[Step]) -> tuple[Step, ...]:
-    """The steps with `keep` and `project` filled in, walking back from what the head and the tag need.
+def _prune(version: DeltaRule, steps: list[Step]) -> tuple[Step, ...]:
+    """The steps with `keep` and `project` filled in, walking back from what the head, the tag and the label need.
 
     Each row of a rule with a tag or a soft comparison is a literal of its own: there nothing is merged.
     """
-    needed: set[str] = set()
+    rule = version.rule
+    needed = {variable.name for variable in version.label}
     bindings = () if rule.choice is None else rule.choice.bindings
     for expression in (*rule.head, *bindings, *(() if rule.tag is None else (rule.tag,))):
         needed |= variable_names(expression)

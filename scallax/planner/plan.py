@@ -10,7 +10,7 @@ from scallax.planner.algebra import DeltaRule, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
 from scallax.planner.demand import automatic_demand, declared_demand
 from scallax.planner.enumeration import enumerate_terms
-from scallax.planner.rewrite import propagate_equalities
+from scallax.planner.rewrite import propagate_equalities, tell_bindings_apart
 from scallax.planner.samples import lift
 from scallax.planner.strata import needed_relations, read_relations, stratify
 
@@ -28,18 +28,24 @@ def plan(
     """The plan that computes `outputs` and what they depend on, and no other relation.
 
     Of the relations that are no outputs only the tuples are computed that outputs can depend on, as far as constants
-    and declarations tell them; without `demand`, as far as declarations do. With `uses_tags` rules have tags, choices
-    and soft comparisons, and demand leaves their numbering alone; if `is_ordered`, tags on cycles depend on the order
-    in which tuples are found, and it leaves recursive programs alone. The whole program is stratified: raises
-    `StratificationError` even for relations that no output needs.
+    and declarations tell them; without `demand`, as far as declarations do, but in the same order. With `uses_tags`
+    rules have tags, choices and soft comparisons; `is_ordered` says that tags depend on the order of nodes. The whole
+    program is stratified: raises `StratificationError` even for relations that no output needs.
 
     Relations in `sampled` have facts for each sample (see `lift`), those in `with_facts` have facts of the program.
     """
     stratify(program)
     program = declared_demand(_restrict(program, outputs))
     program = enumerate_terms(replace(program, rules=tuple(map(propagate_equalities, program.rules))))
-    if demand:
-        program = automatic_demand(program, outputs, uses_tags=uses_tags, is_ordered=is_ordered)
+    labelled, labels = _label_tagged(program) if uses_tags else (program, {})
+    asked = automatic_demand(
+        labelled, outputs, uses_tags=uses_tags, is_ordered=is_ordered, has_samples=len(sampled) > 0
+    )
+    by_content = asked is not labelled
+    if by_content:
+        program = asked if demand else labelled
+    else:
+        labels = {}
     lifted: frozenset[str] = frozenset()
     if sampled:
         program, lifted = lift(program, sampled, with_facts)
@@ -54,7 +60,7 @@ def plan(
     return Plan(
         relations=tuple(relation for relation in program.relations if relation.name in needed),
         strata=tuple(
-            _plan_stratum(component, rules)
+            _plan_stratum(component, rules, labels)
             for component in (
                 *_merge_alike([each for each in wanted if lifted.isdisjoint(each)], rules),
                 *_merge_alike([each for each in wanted if not lifted.isdisjoint(each)], rules),
@@ -64,8 +70,18 @@ def plan(
         variants=program.variants,
         terms=program.terms,
         lifted=lifted & needed,
+        by_content=by_content,
         library=program.library,
     )
+
+
+def _label_tagged(program: ir.Program) -> tuple[ir.Program, dict[int, tuple[ir.Variable, ...]]]:
+    """The program whose tagged rules have no wildcards, and by index the variables that tell their bindings apart."""
+    rules, labels = list(program.rules), {}
+    for index, rule in enumerate(rules):
+        if rule.tag is not None:
+            rules[index], labels[index] = tell_bindings_apart(rule)
+    return replace(program, rules=tuple(rules)), labels
 
 
 def _restrict(program: ir.Program, outputs: Sequence[str]) -> ir.Program:
@@ -112,11 +128,16 @@ def _joined_pairs(rule: ir.Rule) -> set[tuple[str, str]]:
     return set(combinations(names, 2))
 
 
-def _plan_stratum(relations: tuple[str, ...], rules: Mapping[str, Sequence[tuple[int, ir.Rule]]]) -> Stratum:
+def _plan_stratum(
+    relations: tuple[str, ...],
+    rules: Mapping[str, Sequence[tuple[int, ir.Rule]]],
+    labels: Mapping[int, tuple[ir.Variable, ...]],
+) -> Stratum:
     """The versions of the rules for a component, in program order."""
     versions: list[DeltaRule] = []
     for index, rule in sorted((entry for name in relations for entry in rules[name]), key=itemgetter(0)):
-        versions += expand_deltas(rule, index, relations)
+        expanded = expand_deltas(rule, index, relations)
+        versions += [replace(version, label=labels[index]) for version in expanded] if index in labels else expanded
     return Stratum(
         relations,
         once=tuple(version for version in versions if version.delta is None),

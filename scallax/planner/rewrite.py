@@ -20,6 +20,54 @@ def propagate_equalities(rule: ir.Rule) -> ir.Rule:
     return rule
 
 
+def tell_bindings_apart(rule: ir.Rule) -> tuple[ir.Rule, tuple[ir.Variable, ...]]:
+    """The rule with variables for its wildcards, but for negated literals, and all variables that its body binds.
+
+    Their values say which tuples a binding of the body is of.
+    """
+    body = tuple(_name_wildcards(literal, position) for position, literal in enumerate(rule.body))
+    variables: dict[str, ir.Variable] = {}
+    for literal in body:
+        for term in _bound_terms(literal):
+            if isinstance(term, ir.Variable):
+                variables.setdefault(term.name, replace(term, span=None))
+    return replace(rule, body=body), tuple(variables.values())
+
+
+def _name_wildcards(literal: ir.BodyLiteral, position: int) -> ir.BodyLiteral:
+    def named(terms: tuple[ir.Term, ...]) -> tuple[ir.Term, ...]:
+        return tuple(
+            ir.Variable(f"#{position}.{i}", term.type) if isinstance(term, ir.Wildcard) else term
+            for i, term in enumerate(terms)
+        )
+
+    match literal:
+        case ir.Atom(terms=terms) | ir.Case(terms=terms):
+            return replace(literal, terms=named(terms))
+        case ir.ForeignAtom(outputs=outputs, is_negated=False):
+            return replace(literal, outputs=named(outputs))
+        case ir.NegatedAtom() | ir.ForeignAtom() | ir.Constraint() | ir.Reduce():
+            return literal
+        case _:
+            assert_never(literal)
+
+
+def _bound_terms(literal: ir.BodyLiteral) -> tuple[ir.Term, ...]:
+    match literal:
+        case ir.Atom(terms=terms):
+            return terms
+        case ir.Case(subject=subject, terms=terms):
+            return (subject, *terms)
+        case ir.ForeignAtom(outputs=outputs, is_negated=False):
+            return outputs
+        case ir.Reduce(groups=groups, results=results):
+            return (*groups, *results)
+        case ir.NegatedAtom() | ir.ForeignAtom() | ir.Constraint():
+            return ()
+        case _:
+            assert_never(literal)
+
+
 def _replacement(literal: ir.BodyLiteral) -> tuple[str, ir.Variable | ir.Constant] | None:
     match literal:
         case ir.Constraint(condition=ir.Binary(op="==", left=left, right=right)) if not left.type.is_float:

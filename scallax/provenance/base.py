@@ -140,7 +140,7 @@ class AbstractSemantics(ABC):
 
     @property
     def is_ordered(self) -> bool:
-        """Whether tags on a cycle depend on the order in which tuples were found, as those do that leave proofs out."""
+        """Whether tags depend on the order of nodes and derivations, rounding aside, as where proofs are left out."""
         return True
 
     @property

@@ -31,6 +31,10 @@ class Exact(AbstractProvenance):
         return True
 
     @property
+    def is_ordered(self) -> bool:
+        return False
+
+    @property
     def is_compiled(self) -> bool:
         return True
 
