@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,8 @@ class Module(torch.nn.Module):
     """
 
     reasoner: Reasoner
-    _bound: Mapping[str, torch.Tensor] = MappingProxyType({})
+    # Tags of facts that hold in every call; torch compares None before each.
+    _bound: Mapping[str, torch.Tensor] | None = None
     # What stands for the reasoner in graphs, in evaluation and in training mode.
     _names_in_graphs: tuple[str, str]
     _registered: tuple[Registered, Registered]
@@ -143,7 +143,7 @@ class Module(torch.nn.Module):
         module = cls.__new__(cls)
         torch.nn.Module.__init__(module)
         module.reasoner = reasoner
-        module._bound = dict(bound or {})
+        module._bound = dict(bound) if bound else None
         module._register()
         for name, logits in reasoner.parameters.items():
             module._add_parameter(name, torch.nn.Parameter(from_numpy(np.asarray(logits))))
@@ -185,7 +185,7 @@ class Module(torch.nn.Module):
 
         Values are ready when it returns.
         """
-        if self._bound:
+        if self._bound is not None:
             tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
             inputs = with_bound(inputs, self._bound, tuples)
         options = (disjunctions, output_relations, output_mappings)
@@ -386,7 +386,8 @@ class Module(torch.nn.Module):
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         # The reasoner does not change, and is shared; so are tags of facts, which may have gradients.
-        memo[id(self._bound)] = self._bound
+        if self._bound is not None:
+            memo[id(self._bound)] = self._bound
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
@@ -395,7 +396,7 @@ class Module(torch.nn.Module):
         reasoner = state.pop("reasoner")
         del state["_registered"], state["_names_in_graphs"]
         state["specification"] = reasoner.specification.to_json()
-        if self._bound:
+        if self._bound is not None:
             state["_bound"] = {name: tags.detach() for name, tags in self._bound.items()}
         if reasoner.limits != Limits():
             # As plain data, which torch's safe default loads.
