@@ -93,7 +93,7 @@ VALUES = [[0.09, 0.8119, 0.09], [0, 0.5, 0.125], [0, 0, 0]]
 
 
 # With more than 10 proofs literals are not numbered by component.
-@pytest.mark.parametrize(("door", "k"), [("jax", 3), ("torch", 3), ("jax", 12)])
+@pytest.mark.parametrize(("door", "k"), [("torch", 3), ("jax", 12)])
 def test_samples_have_their_own_proofs(door: str, k: int):
     make = Reasoner if door == "jax" else scallopy.Module
     function = make(DIGITS, provenance="difftopkproofsdebug", k=k, output_relation="sum_2")
