@@ -7,7 +7,7 @@ from typing import Any
 from scallax import ir
 from scallax.arguments import unknown_name
 from scallax.engine import GivenFacts
-from scallax.errors import Diagnostic, UnsupportedError
+from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.grounding.limits import Limits
 from scallax.mappings import InputMapping, Tuples
 from scallax.parameters import Parameters
@@ -60,6 +60,9 @@ class SampleProgram:
 
         InputError for a relation that the program lacks, for facts that do not fit it and for batches of unequal sizes.
         """
+        if not isinstance(disjunctions, Mapping):
+            message = f"`disjunctions` is {disjunctions!r}; it is a dictionary from relations to lists for each sample"
+            raise InputError(message)
         schemas = {relation.name: relation for relation in self.program.relations if not relation.hidden}
         facts, arrays, sizes = [], {}, {}
         for name, value in sorted(inputs.items()):

@@ -1,7 +1,7 @@
 """Facts of a call, which differ from sample to sample: read, checked, and brought into columns."""
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -113,7 +113,7 @@ class FactReader:
     def _split(self, value: object) -> tuple[list[Sequence], tuple | None]:
         """The rows of each sample; the tags if they are given apart."""
         if isinstance(value, FactList):
-            samples = [self._rows(rows, number) for number, rows in enumerate(value.tuples)]
+            samples = [self._rows(rows, number) for number, rows in enumerate(self._tuples(value))]
             return samples, (self._tag_array(value.tags, sum(map(len, samples)), ""),)
         assert isinstance(value, list | tuple)
         if not any(isinstance(sample, FactList) for sample in value):
@@ -121,7 +121,7 @@ class FactReader:
         samples, tags = [], []
         for number, sample in enumerate(value):
             if isinstance(sample, FactList):
-                samples.append(self._rows(sample.tuples, number))
+                samples.append(self._tuples(sample))
                 tags.append(self._tag_array(sample.tags, len(sample.tuples), f" of sample {number}"))
             else:
                 rows = self._rows(sample, number)
@@ -129,6 +129,13 @@ class FactReader:
                 samples.append(rows)
                 tags += parts or ((None,) * len(rows),)
         return samples, tuple(tags)
+
+    def _tuples(self, facts: FactList) -> Sequence:
+        if isinstance(facts.tuples, list | tuple):
+            return facts.tuples
+        raise InputError(
+            f"`{self.relation}`: the tuples of a `FactList` are a {type(facts.tuples).__name__}; give a list"
+        )
 
     def _take_tags(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence, tuple]:
         """The tuples, and one part of tags or none."""
@@ -152,6 +159,8 @@ class FactReader:
             raise InputError(f"`{self.relation}`: its facts have no tags, but a `FactList`{place} gives some")
         shape = getattr(tags, "shape", None)
         if shape is None:
+            if isinstance(tags, str) or not isinstance(tags, Iterable):
+                raise InputError(f"`{self.relation}`: the tags of the `FactList`{place} are {tags!r}; give one array")
             tags = list(tags)
             shape = (len(tags),)
         if tuple(shape) != (count,):

@@ -45,7 +45,7 @@ def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tenso
         if not isinstance(tensor, torch.Tensor):
             raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
     tags = find_tags(batch.facts)
-    named = {f"a tag of `{batch.facts[0].relation}`": tensor for tensor in tags.tensors} if batch.facts else {}
+    named = {f"tags of {batch.facts[0].relation}": tensor for tensor in tags.tensors} if batch.facts else {}
     if len({tensor.device for tensor in tags.tensors}) > 1:
         raise InputError(f"the tags are on different devices: {', '.join({str(t.device) for t in tags.tensors})}")
     named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
