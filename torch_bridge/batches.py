@@ -46,8 +46,9 @@ def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tenso
             raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
     tags = find_tags(batch.facts)
     named = {f"tags of {batch.facts[0].relation}": tensor for tensor in tags.tensors} if batch.facts else {}
-    if len({tensor.device for tensor in tags.tensors}) > 1:
-        raise InputError(f"the tags are on different devices: {', '.join({str(t.device) for t in tags.tensors})}")
+    devices = sorted({str(tensor.device) for tensor in tags.tensors})
+    if len(devices) > 1:
+        raise InputError(f"the tags are on different devices: {', '.join(devices)}")
     named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
     device = common_device(named)
     grounding = reasoner.batches.ground(batch)
