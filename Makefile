@@ -25,7 +25,7 @@ check: .venv/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 nightly: .venv/.dev
-	$(BIN)/python -m pytest -m nightly --timeout 7200
+	XLA_FLAGS= $(BIN)/python -m pytest -m nightly --timeout 7200
 
 bench: .venv/.examples
 	$(BIN)/python -m benchmarks.steps

@@ -1,5 +1,7 @@
 """Milliseconds of a training step with facts per sample: batches that are new each time, and one that repeats.
 
+`difftopkproofs`, k = 3, batch 16, beside the reference's recorded step; medians, and how many times faster that is.
+
 python -m benchmarks.per_sample [formula5 formula7 kin4 kin6]
 """
 
@@ -11,8 +13,9 @@ import time
 import torch
 
 import torch_bridge
+from benchmarks.workloads import reference_rows
 
-BATCH, STEPS, RELATIONS = 16, 15, 12
+BATCH, STEPS, RELATIONS = 16, 30, 12
 SYMBOLS = [*map(str, range(10)), "+", "-", "*"]
 FORMULA = """
     type symbol(place: usize, glyph: String)
@@ -96,15 +99,23 @@ def step(module, inputs):
 
 def main(names):
     """Prints a line for each task."""
+    references = reference_rows()
+    print(f"{'task':10}{'first ms':>10}{'new ms':>8}{'times':>7}{'again ms':>10}{'times':>7}{'reference':>11}")
     for name in names:
         torch.manual_seed(0)
         module, shape, facts = TASKS[name]()
         fresh = [step(module, facts(torch.randn(BATCH, *shape).requires_grad_().softmax(-1))) for _ in range(STEPS)]
         inputs = facts(torch.rand(BATCH, *shape).requires_grad_())
         again = [step(module, inputs) for _ in range(STEPS)]
+        new, repeated, reference = (
+            statistics.median(fresh[5:]),
+            statistics.median(again[2:]),
+            references[name]["step_ms"],
+        )
         print(
-            f"{name}: first {fresh[0]:.0f} ms; new batches {statistics.median(fresh[3:]):.1f} ms"
-            f" (least {min(fresh):.1f}); repeated {statistics.median(again[2:]):.1f} ms (least {min(again):.1f})"
+            f"{name:10}{fresh[0]:10.0f}{new:8.1f}{reference / new:7.1f}{repeated:10.1f}{reference / repeated:7.1f}"
+            f"{reference:11.1f}",
+            flush=True,
         )
 
 

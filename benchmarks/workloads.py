@@ -1,6 +1,7 @@
 """The tasks of `tasks.py` through `torch_bridge.Module` beside the reference's recorded times.
 
-`python -m benchmarks.workloads` prints a line for each task of `reference.json`: milliseconds of a step forward and of
+`python -m benchmarks.workloads` prints a line for each task with input mappings (`benchmarks.per_sample` has those
+with facts per sample): milliseconds of a step forward and of
 one forward and backward (medians, and the fastest), the reference's step, its goal, and how many times faster. With
 `--sums` it also says by how much the sum of the first batch's output differs from the recorded one, where a proof that
 contains another takes a place, as in the reference.
@@ -73,7 +74,7 @@ def goal(name: str, reference_step: float) -> float:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(reference_rows()), choices=list(reference_rows()))
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--repeats", default=100, type=int)
     parser.add_argument("--seconds", default=5.0, type=float, help="limit for the steps of each task")
     parser.add_argument("--sums", action="store_true", help="compare the sums of outputs")
@@ -81,9 +82,6 @@ def main() -> None:
     print(f"{'task':10}{'fwd ms':>9}{'both ms':>9}{'least':>9}{'reference':>11}{'goal':>8}{'times':>7}")
     for name in arguments.tasks:
         step = reference_rows()[name]["step_ms"]
-        if name not in TASKS:
-            print(f"{name:10}{'facts per sample: not evaluated yet':>36}{step:11.2f}", flush=True)
-            continue
         forward, both = measure(TASKS[name](), arguments.repeats, arguments.seconds)
         middle = statistics.median(both)
         row = f"{name:10}{statistics.median(forward):9.2f}{middle:9.2f}{min(both):9.2f}{step:11.2f}"

@@ -19,7 +19,7 @@ from scallax.weighing import constant_weights
 
 if TYPE_CHECKING:  # discrete programs do without JAX
     from scallax.computation import Computation
-    from scallax.provenance import ObjectProvenance
+    from scallax.provenance import AbstractSemantics, ObjectProvenance
 
 # The provenances whose tags are no numbers: they are answered without JAX.
 DISCRETE = ("unit", "bool")
@@ -36,13 +36,35 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a program is answered; the names are those of `Reasoner`'s arguments."""
+    """How a program is answered; the names are those of `Reasoner`'s arguments.
+
+    `custom` is the user's object if the provenance is `custom`.
+    """
 
     provenance: str = "unit"
     k: int = 3
     wmc_with_disjunctions: bool = False
     iter_limit: int | None = None
     limits: Limits = DEFAULT_LIMITS
+    custom: object = None
+
+    def semantics(self) -> "AbstractSemantics":
+        """The provenance with these options; imports JAX. InputError if there is none of the name."""
+        from scallax.provenance import resolve_provenance
+
+        return resolve_provenance(
+            self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions, custom=self.custom
+        )
+
+    @property
+    def returns_proofs(self) -> bool:
+        """Whether tags of tuples are pairs of a tag and its proofs."""
+        return self.provenance not in DISCRETE and self.semantics().returns_proofs
+
+    @property
+    def takes_objects(self) -> bool:
+        """Whether tags of facts are any objects, which the user's semiring reads."""
+        return self.provenance == "custom" and self.semantics().takes_objects
 
 
 def answer(
@@ -144,11 +166,9 @@ def _answer_numbers(
     from scallax.batch import Arguments, Signature, evaluate_batch
     from scallax.interpretation import most_proofs
     from scallax.plausibility import check_domain
-    from scallax.provenance import AbstractProvenance, ObjectProvenance, Proofs, resolve_provenance
+    from scallax.provenance import AbstractProvenance, ObjectProvenance, Proofs
 
-    provenance = resolve_provenance(
-        options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions
-    )
+    provenance = options.semantics()
     names = [relation.name for relation in outputs]
     grounding = ground_program(
         program,
@@ -215,11 +235,9 @@ def compute(
     """The tags of all tuples of `outputs` as a function of those of the `given` facts that are inputs. Imports JAX."""
     # As above.
     from scallax.computation import Computation
-    from scallax.provenance import AbstractProvenance, resolve_provenance
+    from scallax.provenance import AbstractProvenance
 
-    provenance = resolve_provenance(
-        options.provenance, k=options.k, wmc_with_disjunctions=options.wmc_with_disjunctions
-    )
+    provenance = options.semantics()
     if not isinstance(provenance, AbstractProvenance):
         hint = "give numbers, or choose a provenance of probabilities, such as `difftopkproofs`"
         raise UnsupportedError(

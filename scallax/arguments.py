@@ -141,8 +141,10 @@ def read_outputs(relation: str | None, mapping: object, mappings: Mapping[str, o
     if mappings is not None:
         if relation is not None or mapping is not None:
             raise InputError("give `output_mappings` or `output_relation` and `output_mapping`, not both")
-        if not isinstance(mappings, Mapping) or not mappings:
-            raise InputError("`output_mappings` must be a non-empty dictionary from relations to mappings")
+        if not isinstance(mappings, Mapping):
+            raise InputError("`output_mappings` must be a dictionary from relations to mappings")
+        if not mappings:
+            return (), False
         return tuple((name, _read_output(name, entry)) for name, entry in mappings.items()), True
     if relation is None and mapping is not None:
         match mapping:
@@ -186,9 +188,10 @@ def _read_input_mappings(
                 f"`{relation}` is non-probabilistic, but its input mapping takes probabilities; "
                 "leave it out of one of the two"
             )
-        if not isinstance(mapping, InputMapping):
+        if mapping is not None and not isinstance(mapping, InputMapping):
             mapping = InputMapping(read_entries(mapping, f"input mapping of `{relation}`"))
-        read[relation] = mapping
+        if mapping is not None and mapping.kind is not None:
+            read[relation] = mapping
     for relation, k in retain_topk.items():
         if relation not in read:
             raise unknown_name(f"`retain_topk` names `{relation}`, which has no input mapping", relation, read)

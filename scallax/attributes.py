@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import final
 
 from scallax.errors import Diagnostic, InputError
 from scallax.foreign import ForeignFunction, ForeignPredicate
@@ -10,20 +11,49 @@ from scallax.types import TypeNode
 from scallax.values import ValueType
 
 
+@final
+class Identifier(str):
+    """A name, which is its own `name`, as programs for the reference ask for it."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        return str(self)
+
+
+@final
+class Adornment(str):
+    """`bound` or `free`."""
+
+    __slots__ = ()
+
+    def is_bound(self) -> bool:
+        return self == "bound"
+
+    def is_free(self) -> bool:
+        return self == "free"
+
+
 @dataclass(frozen=True, slots=True)
 class ArgBinding:
-    """A column of a declared relation, or a parameter of a function; `adornment` is `bound`, `free` or None."""
+    """A column of a declared relation, or a parameter of a function."""
 
-    name: str | None
+    name: Identifier | None
     type: TypeNode
-    adornment: str | None
+    adornment: Adornment | None
+
+    @property
+    def ty(self) -> TypeNode:
+        """`type`, by the reference's name."""
+        return self.type
 
 
 @dataclass(frozen=True, slots=True)
 class RelationDecl:
     """A relation type."""
 
-    name: str
+    name: Identifier
     arg_bindings: tuple[ArgBinding, ...]
 
 
@@ -50,7 +80,7 @@ class Item:
         if not isinstance(self._declaration, ast.RelationTypes):
             return []
         return [
-            RelationDecl(relation.name, tuple(map(self._binding, relation.columns)))
+            RelationDecl(Identifier(relation.name), tuple(map(self._binding, relation.columns)))
             for relation in self._declaration.relations
         ]
 
@@ -87,7 +117,9 @@ class Item:
         return self._declaration
 
     def _binding(self, column: ast.Column) -> ArgBinding:
-        return ArgBinding(column.name, self._type(column.type), column.adornment)
+        name = None if column.name is None else Identifier(column.name)
+        adornment = None if column.adornment is None else Adornment(column.adornment)
+        return ArgBinding(name, self._type(column.type), adornment)
 
     def _type(self, name: ast.TypeName) -> TypeNode:
         return TypeNode(name.name, self._types.get(name.name))

@@ -18,8 +18,8 @@ from scallax import evaluate as evaluation
 from scallax.errors import UnsupportedError
 from scallax.grounding.layout import GroundProgram
 from scallax.interpretation import ABSENT
-from scallax.mappings import Retention
 from scallax.provenance import AbstractProvenance
+from scallax.tensor_facts import Retention
 
 # What a caller may give for an input `[batch, *mapping.shape]`.
 ArrayLike = jax.Array | np.ndarray

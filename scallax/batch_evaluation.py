@@ -23,14 +23,17 @@ from scallax.batch import (
     pull_back_batch,
     take_outputs,
 )
+from scallax.batch_proofs import read_batch_proofs
 from scallax.checks import check_given, check_mapped, is_concrete, is_on_host, not_mapped
-from scallax.errors import InputError
+from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.grounded import Grounded
 from scallax.grounding.layout import GroundProgram
 from scallax.input_checks import InputChecks
+from scallax.mappings import show_tuple
+from scallax.object_batches import evaluate_objects, list_entries, list_tags
 from scallax.per_sample import BatchFacts, check_per_sample
 from scallax.process import check_process
-from scallax.provenance import AbstractProvenance, AbstractSemantics
+from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
 from scallax.specification import Specification
 from scallax.union import BatchArrays, BatchGrounding
 
@@ -66,7 +69,7 @@ class BatchEvaluator:
         self._grounded = grounded
         self._checks = checks
         self._seed = seed
-        # The arrays of each grounding, by device.
+        # The arrays of each grounding that was met, by device.
         self._kept: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
 
     def with_seed(self, seed: int | Array) -> "BatchEvaluator":
@@ -77,7 +80,9 @@ class BatchEvaluator:
 
     @property
     def _arrays_provenance(self) -> AbstractProvenance:
-        assert isinstance(self._provenance, AbstractProvenance)
+        if not isinstance(self._provenance, AbstractProvenance):
+            message = f"tags of `{self._provenance.name}` are Python objects, not one array for a batch"
+            raise UnsupportedError(Diagnostic(message, hint="give the facts with their tags in a call"))
         return self._provenance
 
     def read(
@@ -88,7 +93,7 @@ class BatchEvaluator:
         InputError for what does not fit the program.
         """
         check_per_sample(self._provenance)
-        batch = self._grounded.samples.read(inputs, disjunctions or {}, self._arrays_provenance, tags_come_later=later)
+        batch = self._grounded.samples.read(inputs, disjunctions or {}, self._provenance, tags_come_later=later)
         for relation, array in batch.arrays.items():
             if relation not in self._mappings:
                 raise not_mapped(relation, array)
@@ -97,7 +102,7 @@ class BatchEvaluator:
 
     def ground(self, batch: BatchFacts) -> BatchGrounding:
         """The grounding of what `read` read, from the cache if the facts were met before."""
-        return self._grounded.samples.ground(batch, self._arrays_provenance, self._outputs)
+        return self._grounded.samples.ground(batch, self._provenance, self._outputs)
 
     def evaluate(
         self,
@@ -112,6 +117,7 @@ class BatchEvaluator:
         self._check_mapped(grounding, arrays)
         union = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits)
         values = evaluate_batch(*union)
+        self._check_recovered(grounding, tags, arrays, values)
         # Without the columns that are padding, what stands behind them moves up.
         rows, columns = np.divmod(device_arrays.places, device_arrays.sources.shape[1] or 1)
         return take_outputs(values, sources, rows * sources.shape[1] + columns, self._provenance.absent)
@@ -127,7 +133,9 @@ class BatchEvaluator:
         """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
         self._check_mapped(grounding, arrays)
         union = self._union(self._on_device(grounding).program, tags, grounding.mapped, arrays, logits)
-        return forward_batch(*union) if keep else (evaluate_batch(*union), None)
+        values, residuals = forward_batch(*union) if keep else (evaluate_batch(*union), None)
+        self._check_recovered(grounding, tags, arrays, values)
+        return values, residuals
 
     def pull_back(
         self,
@@ -139,10 +147,41 @@ class BatchEvaluator:
         logits: Sequence[ArrayLike] | None = None,
     ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
         """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
-        union = self._union(self._on_device(grounding).program, tags, grounding.mapped, arrays, logits)
+        union = self._union(
+            self._on_device(grounding, is_backward=True).program, tags, grounding.mapped, arrays, logits
+        )
         gradients, trained = pull_back_batch(*union, residuals, cotangent)
         assert gradients[0] is not None
         return gradients[0], gradients[1:], trained
+
+    def interpret(
+        self, grounding: BatchGrounding, batch: BatchFacts, entries: Sequence[Sequence[Sequence[Any]]] | None = None
+    ) -> np.ndarray:
+        """`evaluate`'s results under a semiring of Python objects, which tags what the batch has.
+
+        `entries`: for each mapped relation and sample what is tagged in place of the array's numbers.
+        """
+        assert isinstance(self._provenance, ObjectProvenance)
+        self._check_owner(grounding)
+        arrays = tuple(batch.arrays[relation] for relation in grounding.mapped)
+        self._check_mapped(grounding, arrays)
+        retentions = [self._mappings[relation].retention for relation in grounding.mapped]
+        listed = list_entries(arrays, retentions, self._seed, entries)
+        return evaluate_objects(self._provenance, grounding, list_tags(batch.facts), listed, self._seed)
+
+    def proofs(
+        self,
+        grounding: BatchGrounding,
+        batch: BatchFacts,
+        tags: ArrayLike,
+        arrays: Logits,
+        logits: Sequence[ArrayLike] | None,
+    ) -> np.ndarray:
+        """The proofs `[num_samples, num_outputs]` that the provenance keeps of each output; tags cannot be traced."""
+        _, residuals = self.forward(grounding, tags, arrays, logits)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(residuals)):
+            raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
+        return read_batch_proofs(grounding, batch.facts, residuals.tags, self._provenance.name)
 
     def evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
         length = arrays.program.input_literal.shape[0] - arrays.program.slots.shape[0]
@@ -151,6 +190,9 @@ class BatchEvaluator:
         if tags.shape[0] < length:
             tags = jnp.pad(tags, (0, length - tags.shape[0]))
         values = evaluate_batch(*self._union(arrays.program, tags, (), (), logits))
+        refused = self._find_refused(arrays, values)
+        if refused is not None:
+            raise self._refuse(f"output {refused[1]} in sample {refused[0]}")
         return take_outputs(values, arrays.sources, arrays.places, self._provenance.absent)
 
     def name_tags(self, grounding: BatchGrounding, tags: Mapping[str, T] | T) -> dict[str, T]:
@@ -198,6 +240,32 @@ class BatchEvaluator:
             if is_concrete(array) and is_on_host(array) and array.dtype != np.bool_ and array.size:
                 self._checks.check_numbers(relation, np.asarray(array))
 
+    def _check_recovered(self, grounding: BatchGrounding, tags: ArrayLike, arrays: Logits, values: Array) -> None:
+        """UnsupportedError for an output that the provenance refused; needs values that are not traced."""
+        refused = self._find_refused(grounding.arrays, values)
+        if refused is None:
+            return
+        # NaN in, NaN out: what is on an accelerator has not been looked at.
+        if not np.isfinite(np.asarray(tags)).all():
+            raise InputError("a tag of the batch is not finite; a tag is a finite number")
+        for relation, array in zip(grounding.mapped, arrays, strict=True):
+            self._checks.check_numbers(relation, np.asarray(array))
+        sample, column = refused
+        output = next(output for output in reversed(grounding.outputs) if output.start <= column)
+        raise self._refuse(f"`{output.relation}{show_tuple(output.tuples[column - output.start])}` in sample {sample}")
+
+    def _find_refused(self, arrays: BatchArrays, values: Array) -> tuple[int, int] | None:
+        """The sample and the column of the first output that the provenance refused: others may be NaN behind it."""
+        if self._provenance.refusal is None or not is_concrete(values):
+            return None
+        refused = np.flatnonzero(np.isnan(np.asarray(values)))
+        return divmod(int(arrays.places[refused[0]]), arrays.sources.shape[1]) if len(refused) else None
+
+    def _refuse(self, output: str) -> UnsupportedError:
+        refusal = self._provenance.refusal
+        assert refusal is not None
+        return UnsupportedError(replace(refusal, message=f"{output}: {refusal.message}"))
+
     def _union(
         self,
         program: GroundProgram,
@@ -219,13 +287,24 @@ class BatchEvaluator:
         seed = np.asarray(self._seed, np.uint32) if isinstance(self._seed, int) else self._seed
         return signature, replace(program, seed=seed), Arguments((tags, *inputs), own)
 
-    def _on_device(self, grounding: BatchGrounding) -> BatchArrays:
-        """The arrays of a batch, with the program on JAX's default device."""
+    def _check_owner(self, grounding: BatchGrounding) -> None:
         if grounding.owner != self._grounded.samples.digest:
             raise InputError("the grounding is of another program; ground the batch with this reasoner")
+
+    def _on_device(self, grounding: BatchGrounding, *, is_backward: bool = False) -> BatchArrays:
+        """The arrays of a batch, with the program on JAX's default device from its second call on.
+
+        Most batches never come again, and a compiled function takes arrays of the host in less time.
+        """
+        self._check_owner(grounding)
         key = get_default_device()
-        kept = self._kept.setdefault(grounding, {})
+        kept = self._kept.get(grounding)
+        if kept is None:
+            self._kept[grounding] = {}
+            return grounding.arrays
         if key not in kept:
+            if is_backward:
+                return grounding.arrays
             check_process()
             with jax.ensure_compile_time_eval():
                 program = jax.device_put(grounding.arrays.program)

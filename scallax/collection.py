@@ -19,7 +19,8 @@ class Collection(Sequence):
     """The tuples of a relation in value order, without tags for provenances that have none.
 
     Its elements are tuples, or pairs `(tag, tuple)`: `tags` is then not None. Equal to a list of the same elements.
-    Tags of differentiable provenances are `arrays`: scalars of the framework of the facts' tags.
+    Tags of differentiable provenances are `arrays`: scalars of the framework of the facts' tags. With `proofs`, a list
+    of proofs for each tuple, the tags of elements are pairs `(tag, proofs)`.
     """
 
     def __init__(
@@ -28,8 +29,10 @@ class Collection(Sequence):
         tuples: Sequence[tuple[Value, ...]],
         tags: Sequence[Any] | None,
         arrays: bool = False,
+        proofs: Sequence[list] | None = None,
     ):
         self._arrays = arrays
+        self._proofs = None if proofs is None else list(proofs)
         self._relation = relation
         self._tuples = list(tuples)
         self._tags = None if tags is None else list(tags)
@@ -60,13 +63,16 @@ class Collection(Sequence):
     @property
     def tags(self) -> list[Any] | None:
         """The tags in the order of the tuples; None for provenances without tags."""
-        return None if self._tags is None else list(self._tags)
+        if self._tags is None or self._proofs is None:
+            return None if self._tags is None else list(self._tags)
+        return list(zip(self._tags, self._proofs, strict=True))
 
     def __len__(self) -> int:
         return len(self._tuples)
 
     def __iter__(self) -> Iterator:
-        return iter(self._tuples) if self._tags is None else zip(self._tags, self._tuples, strict=True)
+        tags = self.tags
+        return iter(self._tuples) if tags is None else zip(tags, self._tuples, strict=True)
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -75,11 +81,14 @@ class Collection(Sequence):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return list(self)[index]
-        return self._tuples[index] if self._tags is None else (self._tags[index], self._tuples[index])
+        if self._tags is None:
+            return self._tuples[index]
+        tag = self._tags[index]
+        return tag if self._proofs is None else (tag, self._proofs[index]), self._tuples[index]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Collection):
-            return self._tuples == other._tuples and self._tags == other._tags
+            return self._tuples == other._tuples and self.tags == other.tags
         return isinstance(other, list) and list(self) == other
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]  # equal to lists, which have no hash

@@ -1,8 +1,8 @@
 """The relations of a program with facts from Python, grounded once, as a function of the tags of some facts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +11,10 @@ from jaxtyping import Array, PyTree
 
 from scallax import ir
 from scallax.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
-from scallax.engine import GivenFacts, compile_outputs, ground_program
+from scallax.engine import GivenFacts, compile_outputs, ground_program, tag_facts
 from scallax.errors import InputError, UnsupportedError
 from scallax.grounding.limits import Limits
+from scallax.literals import Literal, Part, name_literals, number_parts, read_proofs
 from scallax.mappings import show_tuple
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance
@@ -58,6 +59,9 @@ class Computation:
         self.starts = [0, *np.cumsum(counts).tolist()]
         self.num_outputs = len(operands)
         self.num_inputs = sum(len(facts.tuples) for facts in given if facts.inputs is not None)
+        self._names: list[Literal] = []
+        if provenance.returns_proofs:
+            self._names = name_literals(program, tag_facts(program, provenance, given), grounding)
         self._signature = Signature(provenance, (None,) * bool(self.num_inputs), (), self.num_outputs)
         self._program = compile_outputs(grounding, provenance, operands) if self.num_outputs else None
 
@@ -91,6 +95,23 @@ class Computation:
         (gradient,), _ = pull_back_batch(self._signature, self._program, arguments, residuals, cotangent[None])
         assert gradient is not None, "tags are floats"
         return gradient[0]
+
+    def proofs(self, tags: Sequence[Any], ids: Sequence[int], number: Callable[[Any], float]) -> list[list[list[Part]]]:
+        """The proofs that the provenance keeps of each tuple, for those tags; `ids` are the numbers of their facts.
+
+        `number` makes a number of a tag. UnsupportedError for traced tags, which tell no proof.
+        """
+        if self._program is None:
+            return []
+        if any(isinstance(tag, Tracer) for tag in tags):
+            raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
+        arguments = self._arguments(np.array([number(tag) for tag in tags], np.float32))
+        _, residuals = forward_batch(self._signature, self._program, arguments)
+        sources = np.asarray(self._program.literal_source).tolist()
+        numbers = [ids[source] if source >= 0 else 0 for source in sources]
+        names = [self._names[i] for i in np.asarray(self._program.literal_ids) if i >= 0]
+        (found,) = read_proofs(residuals.tags, self._program, self._signature.provenance.name)
+        return [number_parts(proofs, numbers, names) for proofs in found[: self.num_outputs]]
 
     def _arguments(self, tags: ArrayLike) -> Arguments:
         check_process()

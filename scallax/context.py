@@ -1,6 +1,5 @@
 """A program that is built step by step, run, and run again after new facts and rules."""
 
-import math
 import re
 import sys
 import warnings
@@ -12,43 +11,32 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
-from scallax import ir
 from scallax.answer_files import write_answer_files
-from scallax.answers import Options, answer, compute
+from scallax.answers import DISCRETE, Options
 from scallax.arguments import read_file, read_type
 from scallax.collection import Collection
-from scallax.draft import (
-    Draft,
-    changed_relations,
-    computed_relations,
-    given_facts,
-    is_written,
-    read_groups,
-    reference_to,
-)
-from scallax.errors import Diagnostic, InputError
+from scallax.draft import Draft, computed_relations, is_written, read_groups
+from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.fact_reading import TAGLESS, TagReader, check_tags, read_pairs
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.grounding.limits import Limits, check_limits
 from scallax.library import read_foreign
-from scallax.mappings import InputMapping, read_tuple
-from scallax.parameters import GivenTags
+from scallax.mappings import InputMapping
 from scallax.planner.plan import plan
-from scallax.planner.strata import needed_relations
+from scallax.references import check_class, reference_to
+from scallax.running import compute_collections, find_warnings, number_of, outdated_relations
 from scallax.source import Source
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
 from scallax.tables import CsvFile, Table, read_table
 from scallax.tensors import TensorValue
-from scallax.values import ValueType
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
     from scallax.computation import Computation
     from scallax.proofs import Explanation
+    from scallax.provenance import Provenance
     from scallax.reasoner import Reasoner
 
-# Provenances whose facts and tuples have no tags, and those whose tags are computed without JAX.
-_TAGLESS = ("unit", "proofs")
-_DISCRETE = ("unit", "bool")
 # Those whose tags are truth values, numbers or costs.
 _NO_PROBABILITIES = ("bool", "natural", "tropical", "realtropical", "realtropicalproofs", "custom")
 _COLUMN = re.compile(r"(?:([A-Za-z_]\w*)\s*:\s*)?([A-Za-z_&]\w*)\Z")
@@ -157,34 +145,18 @@ class AbstractContext(ABC):
             self.state.draft = before
             raise
 
-    def add_facts(self, relation: str, elements: Iterable, disjunctions: Iterable[Iterable[int]] | None = None) -> None:
+    def add_facts(self, relation: str, elems: Iterable, disjunctions: Iterable[Iterable[int]] | None = None) -> None:
         """Adds facts: tuples, or pairs `(tag, tuple)` under a provenance with tags; a value stands for its 1-tuple.
 
         A tag is a number, a bool, a scalar array, or None for a certain fact. Each list of `disjunctions` names
-        positions in `elements` that exclude each other. The relation must be declared, or used by the program.
+        positions in `elems` that exclude each other. The relation must be declared, or used by the program. Under
+        `difftopkproofsdebug` a tag may be a pair of a tag and a positive number of the fact, which proofs name it by.
         """
         self.state.draft.relation(relation)
-        tags, tuples = [], []
-        if isinstance(elements, str) or not isinstance(elements, Iterable):
-            raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
         tagged = self.requires_tag() and relation not in self.state.draft.untagged
-        for position, element in enumerate(elements):
-            what = f"facts of `{relation}`: fact {position}, {element!r},"
-            tag = None
-            if tagged:
-                if not isinstance(element, tuple) or len(element) != 2:
-                    hint = "write `(probability, tuple)`, or `(None, tuple)` for a certain fact"
-                    raise InputError(Diagnostic(f"{what} has no tag", hint=hint))
-                tag, element = self._tag(element[0], what), element[1]
-            elif isinstance(element, tuple) and any(isinstance(value, tuple) for value in element):
-                hint = f"`{relation}` is non-probabilistic: leave the tags out"
-                if not self.requires_tag():
-                    hint = f"under `{self.provenance}` facts have no tags: leave them out, or choose another provenance"
-                raise InputError(Diagnostic(f"{what} holds a tuple", hint=hint))
-            tags.append(tag)
-            tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what.removesuffix(",")))
-        groups = read_groups(relation, disjunctions, len(tuples))
-        self.state.draft = self.state.draft.with_facts(relation, tags, tuple(tuples), groups)
+        facts = read_pairs(relation, elems, self._tags if tagged else None, self.provenance)
+        groups = read_groups(relation, disjunctions, len(facts.tuples))
+        self.state.draft = self.state.draft.with_facts(relation, facts.tags, facts.tuples, groups, facts.ids)
 
     def add_rule(self, rule: str, tag: object = None, demand: str | None = None) -> None:
         """Adds a rule, with or without `rel` in front of it.
@@ -193,10 +165,11 @@ class AbstractContext(ABC):
         tag in the text, `0.9::head = body`, is one for each derivation. `demand`: a letter for each column of the head,
         `b` for bound and `f` for free.
         """
-        if isinstance(tag, tuple) and len(tag) == 2 and tag[1] is None:
+        reader = self._tags
+        if not reader.takes_objects and isinstance(tag, tuple) and len(tag) == 2 and tag[1] is None:
             tag = tag[0]  # how the reference wants tags of provenances with exclusive groups
-        tag = self._tag(tag, f"the tag of the rule `{rule}`,")
-        self.state.draft = self.state.draft.with_rule(rule, demand, tag)
+        tag, number = reader.read(tag, f"the tag of the rule `{rule}`,")
+        self.state.draft = self.state.draft.with_rule(rule, demand, tag, number)
 
     def load(
         self,
@@ -242,7 +215,8 @@ class AbstractContext(ABC):
     ) -> None:
         """Says which tuples the entries of a tensor stand for, in functions that are made of the context.
 
-        The arguments are those of `InputMapping`; without `mapping` the options are those of the mapping that is set.
+        The arguments are those of `InputMapping`; without `mapping` the options are those of the mapping that is set,
+        and without options it is removed: the relation takes lists of facts only.
         """
         options = {
             "disjunctive": disjunctive,
@@ -253,10 +227,11 @@ class AbstractContext(ABC):
         }
         self.state.draft.relation(relation)
         found = dict(self.state.draft.mappings).get(relation) if mapping is None else mapping
-        if found is None:
+        has_options = any(value not in (None, False) for value in options.values()) or sample_strategy != "top"
+        if found is None and has_options:
             raise InputError(f"`{relation}` has no input mapping")
-        mapping = InputMapping(found, **options, sample_strategy=sample_strategy)
-        self.state.draft = self.state.draft.with_mapping(relation, mapping)
+        read = InputMapping(found, **options, sample_strategy=sample_strategy) if has_options or mapping else None
+        self.state.draft = self.state.draft.with_mapping(relation, read)
 
     def register_foreign_function(self, function: ForeignFunction) -> None:
         """Adds a function `$name(…)` that `foreign_function` has made of one of Python."""
@@ -281,39 +256,45 @@ class AbstractContext(ABC):
         """The name of the provenance."""
         return self.state.options.provenance
 
-    def set_iter_limit(self, limit: int | None) -> None:
-        """A recursion ends after `limit` + 1 rounds; None: when nothing is new."""
+    def set_iter_limit(self, iter_limit: int | None = None) -> None:
+        """A recursion ends after `iter_limit` + 1 rounds; None: when nothing is new."""
+        limit = iter_limit
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InputError(f"the limit is {limit!r}; it must be an integer of at least 0, or None")
-        self.state.options = replace(self.state.options, iter_limit=limit)
+        self.state.options = replace(self.state.options, iter_limit=iter_limit)
 
     def set_early_discard(self, early_discard: bool = True) -> None:
         """Changes no value here: tuples of tag zero are listed. Kept with functions that are made of the context."""
         self.state.early_discard = bool(early_discard)
 
-    def clone(
+    def copied(
         self,
-        provenance: str | None = None,
-        k: int | None = None,
-        wmc_with_disjunctions: bool | None = None,
+        provenance: str | None,
+        k: int | None,
+        wmc_with_disjunctions: bool | None,
+        custom_provenance: object,
     ) -> Self:
-        """A context with the same program and facts, perhaps under another provenance; the two change apart.
-
-        Facts without tags are certain; a provenance without tags leaves those that there are aside.
-        """
+        """A context with the same program and facts, perhaps under another provenance; the two change apart."""
         options = self.state.options
-        options = replace(
+        name = options.provenance if provenance is None else provenance
+        custom = options.custom if custom_provenance is None and name == "custom" else custom_provenance
+        changed = replace(
             options,
-            provenance=options.provenance if provenance is None else provenance,
+            provenance=name if custom is None else "custom",
             k=options.k if k is None else k,
             wmc_with_disjunctions=(
                 options.wmc_with_disjunctions if wmc_with_disjunctions is None else wmc_with_disjunctions
             ),
+            custom=custom,
         )
-        check_options(options)
+        check_options(changed)
+        if not changed.takes_objects and changed.provenance not in TAGLESS:
+            check_tags(self.state.draft, TagReader(self.is_array, takes_objects=False))
         twin = type(self).__new__(type(self))
         vars(twin).update(vars(self))
-        twin.state = replace(self.state, options=options, results=dict(self.state.results))
+        # What another provenance has computed is none of this one's.
+        results = dict(self.state.results) if changed == options else {}
+        twin.state = replace(self.state, options=changed, results=results)
         return twin
 
     # Running ------------------------------------------------------------------------------------------------------
@@ -330,10 +311,11 @@ class AbstractContext(ABC):
         Raises `GroundingError` and the like, and keeps the results of the last run.
         """
         state = self.state
-        outputs = self._outdated()
-        collections = self._collections(outputs) if outputs else []
+        before = state.run_draft if state.run_options == state.options else None
+        outputs = outdated_relations(state.draft, before, state.results)
+        collections = compute_collections(state.draft, outputs, state.options, self) if outputs else []
         if state.run_draft is not state.draft:
-            for warning in self._warnings():
+            for warning in find_warnings(state.draft, state.run_draft, self.is_array, self.is_probabilistic()):
                 warnings.warn(str(warning), UserWarning, stacklevel=2)
         state.results = {
             name: state.results[name] for name in computed_relations(state.draft.program) if name in state.results
@@ -374,92 +356,15 @@ class AbstractContext(ABC):
 
         draft = self.state.draft
         draft.relation(relation)
-        batches = tuple(replace(batch, tags=tuple(map(self._number, batch.tags))) for batch in draft.batches)
+        if self.state.options.takes_objects:
+            hint = '`clone(provenance="topkproofs")` explains the facts whose tags are probabilities'
+            raise UnsupportedError(Diagnostic("what the objects of a custom provenance prove is not known", hint=hint))
+        batches = tuple(
+            replace(batch, tags=tuple(number_of(self, tag) for tag in batch.tags)) for batch in draft.batches
+        )
         draft = replace(draft, batches=batches, mappings=())
         reasoner = draft_reasoner(draft, self.state.options, CallOptions(), lambda tag: False, relation, None, None)
         return reasoner.explain(relation, values, k=k)
-
-    def _warnings(self) -> list[Diagnostic]:
-        """What is new since the last run, allowed, and hardly meant."""
-        draft, before = self.state.draft, self.state.run_draft
-        found = []
-        if before is None or before.program is not draft.program:
-            found += draft.program.warnings
-        if self.is_probabilistic():
-            # As in `reasoner`.
-            from scallax.plausibility import find_tag_outside
-
-            known = set() if before is None else {id(batch.values) for batch in before.batches}
-            new = [batch for batch in draft.batches if id(batch.values) not in known]
-            given = [
-                GivenTags(batch.relation, batch.tuples, [None if self.is_array(tag) else tag for tag in batch.tags])  # pyright: ignore[reportArgumentType]
-                for batch in new
-            ]
-            program = draft.program
-            if before is not None:
-                facts, rules = set(before.program.facts), set(before.program.rules)
-                program = replace(
-                    program,
-                    facts=tuple(fact for fact in program.facts if fact not in facts),
-                    rules=tuple(rule for rule in program.rules if rule not in rules),
-                )
-            found.append(find_tag_outside(program, given))
-        return [warning for warning in found if warning is not None]
-
-    def _outdated(self) -> list[str]:
-        state = self.state
-        outputs = computed_relations(state.draft.program)
-        before = state.run_draft
-        if before is None or state.run_options != state.options:
-            return outputs
-        program = state.draft.program
-        # What is asked of a relation, and which terms there are, depends on all others.
-        if before.program.variants != program.variants or any(relation.demand for relation in program.relations):
-            return outputs if before is not state.draft else []
-        changed = changed_relations(before, state.draft)
-        if not changed:
-            return []
-        return [
-            name
-            for name in outputs
-            if name not in state.results or not changed.isdisjoint(needed_relations(program, [name]))
-        ]
-
-    def _collections(self, outputs: Sequence[str]) -> list[Collection]:
-        draft, options = self.state.draft, self.state.options
-        is_array = (lambda tag: False) if options.provenance in _DISCRETE else self.is_array
-        given, inputs = given_facts(draft, is_array, self._number)
-        if not inputs and not options.provenance.startswith("diff"):
-            answers = answer(draft.program, outputs, options, given)
-            tagless = options.provenance in _TAGLESS
-            return [
-                Collection(
-                    found.relation,
-                    self._readable(found.relation, found.tuples),
-                    # The tuples that `bool` lists are true.
-                    found.tags if tagless or found.tags is not None else [True] * len(found.tuples),
-                )
-                for found in answers
-            ]
-        computation = compute(draft.program, outputs, options, given)
-        values = self.evaluate(computation, inputs)
-        return [
-            Collection(
-                relation,
-                self._readable(relation, tuples),
-                self.scalars(values[start : start + len(tuples)]),
-                arrays=True,
-            )
-            for (relation, tuples), start in zip(computation.relations, computation.starts, strict=False)
-        ]
-
-    def _readable(self, relation: ir.Relation, tuples: Sequence[tuple]) -> Sequence[tuple]:
-        if ValueType.TENSOR not in relation.columns:
-            return tuples
-        return [
-            tuple(self.tensor(value) if isinstance(value, TensorValue) else value for value in values)
-            for values in tuples
-        ]
 
     # Looking ------------------------------------------------------------------------------------------------------
 
@@ -497,17 +402,15 @@ class AbstractContext(ABC):
 
     def requires_tag(self) -> bool:
         """Whether facts are pairs of tag and tuple."""
-        return self.provenance not in _TAGLESS
+        return self.provenance not in TAGLESS
 
     def is_probabilistic(self) -> bool:
         """Whether tags are probabilities."""
-        return self.provenance not in (*_TAGLESS, *_NO_PROBABILITIES)
+        return self.provenance not in (*TAGLESS, *_NO_PROBABILITIES)
 
     def supports_disjunctions(self) -> bool:
         """Whether facts that exclude each other make a difference."""
-        from scallax.provenance import resolve_provenance  # as in `reasoner`
-
-        return self.provenance not in _DISCRETE and resolve_provenance(self.provenance).respects_groups
+        return self.provenance not in DISCRETE and self.state.options.semantics().respects_groups
 
     def get_front_ir(self) -> str:
         """The program as it was parsed, one item a line."""
@@ -521,6 +424,8 @@ class AbstractContext(ABC):
     def __getstate__(self) -> dict:
         """Texts, facts and options: what `run()` computes is computed again."""
         state = self.state
+        if state.options.custom is not None:
+            check_class(state.options.custom)
         options = {"train_k": state.train_k, "test_k": state.test_k, "early_discard": state.early_discard}
         saved = {
             "options": {"options": state.options, **options},
@@ -556,24 +461,10 @@ class AbstractContext(ABC):
         number = 1 + sum(source.name.startswith(f"<{kind} ") for source in self.state.draft.sources)
         return Source(text, f"<{kind} {number}>")
 
-    def _tag(self, tag: Any, what: str) -> object:
-        if isinstance(tag, np.generic) or (isinstance(tag, np.ndarray) and tag.ndim == 0):
-            tag = tag.item()
-        if tag is None or isinstance(tag, bool):
-            return tag
-        if isinstance(tag, int | float):
-            if not np.isfinite(tag):
-                raise InputError(f"{what} has the tag {tag}; it must be finite")
-            return tag
-        if self.is_array(tag):
-            if math.prod(tag.shape) != 1:
-                hint = "give each fact a scalar: `zip(tags, tuples)` pairs them"
-                raise InputError(Diagnostic(f"{what} has an array of shape {tuple(tag.shape)} for a tag", hint=hint))
-            return tag
-        raise InputError(f"{what} has the tag {tag!r}; it must be a number, a bool, a scalar array or None")
-
-    def _number(self, tag: Any) -> float | bool:
-        return tag.item() if self.is_array(tag) else tag
+    @property
+    def _tags(self) -> TagReader:
+        options = self.state.options
+        return TagReader(self.is_array, options.takes_objects, options.returns_proofs)
 
 
 @final
@@ -589,16 +480,18 @@ class Context(AbstractContext):
 
     A provenance without tags (`unit`, `proofs`) takes tuples for facts and gives tuples; the others take and give pairs
     `(tag, tuple)`, where None for a tag means certain. Tags may be JAX scalars, traced ones too: then, and under
-    `diff…` provenances, the tags of tuples are JAX scalars, and `jax.grad` goes through. `reasoner` makes a compiled
-    function of the context. What raises leaves the context as it was. `foreign` are functions of Python and the like,
-    as in `Reasoner`.
+    `diff…` provenances, the tags of tuples are JAX scalars, and `jax.grad` goes through. Under a semiring of Python
+    objects (`custom_provenance`) tags are what it reads, and those of tuples what it recovers; those are listed that it
+    does not discard. `reasoner` makes a compiled function of the context. What raises leaves the context as it was.
+    `foreign` are functions of Python and the like, as in `Reasoner`.
     """
 
     def __init__(
         self,
-        provenance: str = "unit",
+        provenance: "str | Provenance" = "unit",
         k: int = 3,
         *,
+        custom_provenance: object = None,
         train_k: int | None = None,
         test_k: int | None = None,
         wmc_with_disjunctions: bool = False,
@@ -607,8 +500,7 @@ class Context(AbstractContext):
         limits: Limits | None = None,
         foreign: Sequence[ForeignItem] = (),
     ):
-        options = Options(provenance, k, wmc_with_disjunctions, limits=check_limits(limits))
-        check_options(options)
+        options = read_options(provenance, custom_provenance, k, wmc_with_disjunctions, limits)
         self.state = ContextState(options, train_k, test_k, early_discard)
         self.set_iter_limit(iter_limit)
         self.state.foreign = read_foreign(foreign).items
@@ -628,6 +520,21 @@ class Context(AbstractContext):
         dtype = jnp.float64 if is_double else jnp.float32
         return computation.evaluate(jnp.stack([jnp.asarray(tag, dtype).reshape(()) for tag in tags]))
 
+    def clone(
+        self,
+        provenance: str | None = None,
+        k: int | None = None,
+        wmc_with_disjunctions: bool | None = None,
+        *,
+        custom_provenance: object = None,
+    ) -> "Context":
+        """A context with the same program and facts, perhaps under another provenance; the two change apart.
+
+        Facts without tags are certain; a provenance without tags leaves those that there are aside. InputError for
+        tags that the other provenance does not read.
+        """
+        return self.copied(provenance, k, wmc_with_disjunctions, custom_provenance)
+
     def scalars(self, values: Any) -> list[Any]:
         return list(values)
 
@@ -638,14 +545,36 @@ class Context(AbstractContext):
         return value
 
 
-def check_options(options: Options) -> None:
-    """Raises what a provenance with these options raises; imports JAX unless it is `unit` or `bool`."""
+def read_options(
+    provenance: object, custom_provenance: object, k: int, wmc_with_disjunctions: object, limits: Limits | None = None
+) -> Options:
+    """The options of a context; raises what a provenance with them raises. Imports JAX unless it is `unit` or `bool`.
+
+    `provenance` is a name, or an object of a subclass of `scallax.Provenance`; `custom_provenance` is such an object or
+    any semiring of Python objects, and then the name does not count.
+    """
+    if custom_provenance is not None or not isinstance(provenance, str):
+        # As in `reasoner`.
+        from scallax.provenance import name_provenance
+
+        provenance, custom_provenance = name_provenance(provenance, custom_provenance)
+    options = Options(
+        str(provenance),
+        k,
+        wmc_with_disjunctions,  # pyright: ignore[reportArgumentType]  # checked right below
+        limits=check_limits(limits),
+        custom=custom_provenance,
+    )
+    return check_options(options)
+
+
+def check_options(options: Options) -> Options:
+    """The options; raises what a provenance with them raises."""
     if not isinstance(options.wmc_with_disjunctions, bool):
         raise InputError(f"`wmc_with_disjunctions` is {options.wmc_with_disjunctions!r}; it must be True or False")
-    if options.provenance not in _DISCRETE:
-        from scallax.provenance import resolve_provenance  # as in `reasoner`
-
-        resolve_provenance(options.provenance, k=options.k)
+    if options.provenance not in DISCRETE:
+        options.semantics()
+    return options
 
 
 def _column(relation: object, column: object) -> str:

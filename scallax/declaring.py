@@ -340,10 +340,11 @@ class _Annotations:
         annotation = self._hints.get("return")
         if typing.get_origin(annotation) is Facts:
             tag, outputs = typing.get_args(annotation)
+            tag = None if tag is type(None) else tag
             if typing.get_origin(outputs) is tuple:
-                return (None if tag is type(None) else tag), typing.get_args(outputs)
-            if outputs is tuple:
-                return (None if tag is type(None) else tag), ()
+                return tag, typing.get_args(outputs)
+            # One type is that of a predicate of one output.
+            return tag, () if outputs is tuple else (outputs,)
         hint = "annotate it with `-> scallax.Facts[None, tuple[scallax.i32]]`, or give `output_arg_types`"
         raise InputError(Diagnostic(f"{self._what}: its result is not annotated as facts", hint=hint))
 

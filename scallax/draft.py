@@ -3,8 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from scallax.files import read_facts
 from scallax.foreign import ForeignItem
 from scallax.imports import read_imports
 from scallax.library import read_foreign
-from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
+from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, show_tuple, typical_tuples
 from scallax.planner.plan import plan
 from scallax.source import Source, Span
 from scallax.syntax import ast
@@ -36,6 +35,7 @@ class FactBatch:
 
     `tags` are numbers, bools, None, or whatever the context takes for arrays; `values` are tuples as given, `tuples`
     those that fit the columns. `groups` int64 `[facts]` are numbers of exclusive groups, -1 for none; None: no groups.
+    `ids` are the numbers by which proofs name the facts, 0 for none; empty: none has one.
     """
 
     relation: str
@@ -43,6 +43,7 @@ class FactBatch:
     values: Tuples
     tuples: Tuples
     groups: np.ndarray | None = None
+    ids: tuple[int, ...] = ()
 
 
 @final
@@ -81,14 +82,21 @@ class Draft:
         return changed.analysed()
 
     def with_facts(
-        self, relation: str, tags: Sequence[object], values: Tuples, groups: np.ndarray | None = None
+        self,
+        relation: str,
+        tags: Sequence[object],
+        values: Tuples,
+        groups: np.ndarray | None = None,
+        ids: Sequence[int] = (),
     ) -> "Draft":
         """Adds facts; they count in type inference where the relation's types are not declared.
 
-        InputError for a relation that does not exist and for a tuple that does not fit it.
+        InputError for a relation that does not exist, for a tuple that does not fit it and for a number that another
+        fact has.
         """
         columns = self.relation(relation).columns
-        batch = FactBatch(relation, tuple(tags), values, (), groups)
+        batch = FactBatch(relation, tuple(tags), values, (), groups, tuple(ids))
+        _check_ids([*self.batches, batch])
         try:
             fitted = fit_tuples(values, columns, f"facts of `{relation}`", self.program.variants)
         except InputError as error:  # they may fit what inference makes of them
@@ -110,7 +118,7 @@ class Draft:
         """Sets or removes a relation's input mapping; InputError if its tuples do not fit the relation."""
         found = dict(self.mappings)
         found.pop(relation, None)
-        if mapping is not None:
+        if mapping is not None and mapping.kind is not None:
             columns = self.relation(relation).columns
             what = f"input mapping of `{relation}`"
             entries = fit_entries(mapping.entries, columns, what, self.program.variants)
@@ -121,25 +129,28 @@ class Draft:
         """Adds functions of Python and the like. InputError if a name is taken."""
         return replace(self, foreign=(*self.foreign, *items)).analysed()
 
-    def with_rule(self, rule: str, demand: str | None, tag: object) -> "Draft":
-        """Adds a rule, given without `rel`; all its derivations share one fact with the tag unless that is None."""
+    def with_rule(self, rule: str, demand: str | None, tag: object, number: int = 0) -> "Draft":
+        """Adds a rule, given without `rel`; all its derivations share one fact with the tag unless that is None.
+
+        `number` is the fact's, 0 for none.
+        """
         if not isinstance(rule, str):
             raise InputError(f"the rule is {rule!r}; it must be a text")
-        number = 1 + sum(source.name.startswith("<rule ") for source in self.sources)
+        place = 1 + sum(source.name.startswith("<rule ") for source in self.sources)
         text = rule if _RULE_WORD.match(rule) else f"rel {rule}"
         if demand is not None:
             text = f'@demand("{demand}") {text}'
-        source = Source(text, f"<rule {number}>")
+        source = Source(text, f"<rule {place}>")
         _single_rule(source)
         untagged = self.with_sources(source)
         if tag is None:
             return untagged
-        name = f"tag_of_rule_{number}"
+        name = f"tag_of_rule_{place}"
         while any(relation.name == name for relation in untagged.program.relations):
             name += "_"
-        declaration = Source(f"@hidden type {name}()", f"<tag of rule {number}>")
+        declaration = Source(f"@hidden type {name}()", f"<tag of rule {place}>")
         changed = self.with_sources(declaration, Source(_conjoined(source, name), source.name))
-        return changed.with_facts(name, [tag], ((),))
+        return changed.with_facts(name, [tag], ((),), ids=(number,))
 
     def analysed(self) -> "Draft":
         """With the program that all texts and facts say, and facts that fit it."""
@@ -191,16 +202,24 @@ def _parts(draft: Draft) -> dict[str, list]:
     return parts
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The tags that are inputs of a computation, in order, and the numbers of their facts, 0 for none."""
+
+    tags: list[object]
+    ids: list[int]
+
+
 def given_facts(
     draft: Draft, is_array: Callable[[object], bool], number: Callable[[object], float | bool]
-) -> tuple[list[GivenFacts], list[object]]:
-    """The facts of a draft, and the tags that are their inputs, in order: those of batches with an array for a tag.
+) -> tuple[list[GivenFacts], Inputs]:
+    """The facts of a draft, and the tags that are their inputs: those of batches with an array for a tag.
 
     In such a batch the other tags are inputs too, `number` of them, so that its groups stay together; facts that are
     certain and in no group are constants. Without arrays no tag is an input.
     """
     given: list[GivenFacts] = []
-    inputs: list[object] = []
+    inputs = Inputs([], [])
     for batch in draft.batches:
         if not any(map(is_array, batch.tags)):
             tags = [tag if tag is None else number(tag) for tag in batch.tags]
@@ -211,12 +230,26 @@ def given_facts(
         certain = [values for values, is_input in zip(batch.tuples, kept, strict=True) if not is_input]
         if certain:
             given.append(GivenFacts(batch.relation, certain))
-        places = np.arange(len(inputs), len(inputs) + int(kept.sum()))
-        tuples = [values for values, is_input in zip(batch.tuples, kept, strict=True) if is_input]
+        rows = np.flatnonzero(kept).tolist()
+        places = np.arange(len(inputs.tags), len(inputs.tags) + len(rows))
+        tuples = [batch.tuples[row] for row in rows]
         given.append(GivenFacts(batch.relation, tuples, inputs=places, groups=groups[kept]))
-        tags = [tag for tag, is_input in zip(batch.tags, kept, strict=True) if is_input]
-        inputs += [1.0 if tag is None else tag if is_array(tag) else float(number(tag)) for tag in tags]
+        tags = [batch.tags[row] for row in rows]
+        inputs.tags.extend(1.0 if tag is None else tag if is_array(tag) else float(number(tag)) for tag in tags)
+        inputs.ids.extend(batch.ids[row] if batch.ids else 0 for row in rows)
     return given, inputs
+
+
+def _check_ids(batches: Sequence[FactBatch]) -> None:
+    """InputError for a number that two facts have."""
+    if not batches[-1].ids:
+        return
+    seen: dict[int, str] = {}
+    for batch in batches:
+        for number, values in zip(batch.ids, batch.values, strict=False):
+            shown = f"`{batch.relation}{show_tuple(values)}`"
+            if number and seen.setdefault(number, shown) != shown:
+                raise InputError(f"{seen[number]} and {shown} both have the number {number}")
 
 
 def read_groups(relation: str, disjunctions: Iterable[Iterable[int]] | None, count: int) -> np.ndarray | None:
@@ -259,30 +292,3 @@ def _conjoined(source: Source, relation: str) -> str:
     span = rule.body.span
     text = source.text
     return f"{text[: span.start]}({text[span.start : span.end]}) and {relation}(){text[span.end :]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Where a foreign item is found: a pickle holds no code."""
-
-    module: str
-    name: str
-
-    def item(self) -> ForeignItem:
-        found: Any = import_module(self.module)
-        for part in self.name.split("."):
-            found = getattr(found, part)
-        return found
-
-
-def reference_to(item: ForeignItem) -> Reference:
-    """InputError for an item that is not found under the name of its function."""
-    reference = Reference(item.function.__module__, item.function.__qualname__)
-    try:
-        is_found = reference.item() is item
-    except (ImportError, AttributeError):  # it was defined within a function
-        is_found = False
-    if not is_found:
-        message = f"`{reference.name}` cannot be pickled: it is no attribute of the module `{reference.module}`"
-        raise InputError(Diagnostic(message, hint="define it at the top of a module, under its own name"))
-    return reference

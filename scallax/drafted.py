@@ -11,6 +11,8 @@ from scallax.arguments import read_outputs
 from scallax.draft import Draft, FactBatch
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.mappings import Entries, InputMapping, Tuples
+from scallax.outputs import check_named
+from scallax.provenance import qualified_name
 from scallax.reasoner import Reasoner
 from scallax.specification import Specification, Tag
 
@@ -50,7 +52,8 @@ def draft_reasoner(
         if inputs:
             mappings[relation] = _mapping(relation, inputs)
         for batch in batches:
-            if batch not in inputs:
+            if not any(batch is other for other in inputs):
+                _check_numbers(batch)
                 texts.append(_exclusive_text(draft.relation(relation), batch))
                 facts.setdefault(relation, []).extend(_independent(batch))
     specification = Specification(
@@ -72,8 +75,22 @@ def draft_reasoner(
         iter_limit=options.iter_limit,
         early_discard=call_options.early_discard,
         imports=tuple((source.name, source.text) for source in draft.imports),
+        custom=None if options.custom is None else qualified_name(options.custom),
     )
-    return Reasoner.from_specification(specification, draft.foreign, limits=options.limits)
+    reasoner = Reasoner.from_specification(
+        specification, draft.foreign, limits=options.limits, custom_provenance=options.custom
+    )
+    check_named(reasoner.specification.outputs, is_later=output_mappings is not None)
+    return reasoner
+
+
+def _check_numbers(batch: FactBatch) -> None:
+    """UnsupportedError for a tag that a program, which is data, does not hold."""
+    for tag in batch.tags:
+        if tag is not None and not isinstance(tag, bool | int | float):
+            message = f"facts of `{batch.relation}` have the tag {tag!r}, and those of a function are numbers"
+            hint = "give these facts to the function, for each sample, or run the context"
+            raise UnsupportedError(Diagnostic(message, hint=hint))
 
 
 def _mapping(relation: str, batches: Iterable[FactBatch]) -> InputMapping:

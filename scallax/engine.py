@@ -142,6 +142,7 @@ def prepare_samples(
     uniform_choices: bool = False,
     iter_limit: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    weigh: Weigh | None = None,
 ) -> SampleGrounder:
     """What grounds batches whose samples have facts of their own for the relations `sampled`.
 
@@ -161,6 +162,7 @@ def prepare_samples(
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
+        weigh=weigh,
     )
     return SampleGrounder(
         planned,
@@ -170,6 +172,7 @@ def prepare_samples(
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
+        weigh=weigh,
     )
 
 
@@ -231,12 +234,12 @@ def compile_outputs(
     *,
     num_inputs: int | None = None,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order.
 
     `num_inputs` is the length of the flattened inputs if some after the last one in use are to count; `sizes` and
-    `num_shared` are those of `lay_out`, for programs without gates.
+    `component_of` are those of `lay_out`, for programs without gates.
     """
     return compile_derivations(
         grounding.derivations,
@@ -248,7 +251,7 @@ def compile_outputs(
         num_inputs=num_inputs,
         by_content=grounding.by_content,
         sizes=sizes,
-        num_shared=num_shared,
+        component_of=component_of,
     )
 
 
@@ -263,7 +266,7 @@ def compile_derivations(
     num_inputs: int | None = None,
     by_content: bool = False,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     """`compile_outputs` of the parts of a grounding."""
     if num_inputs is None:
@@ -272,7 +275,9 @@ def compile_derivations(
     _check_stages(stages, provenance)
     if not stages:
         groups = parameters.groups
-        return _lay_out(derivations, literals, provenance, operands, num_inputs, groups, by_content, sizes, num_shared)
+        return _lay_out(
+            derivations, literals, provenance, operands, num_inputs, groups, by_content, sizes, component_of
+        )
     # What is trained has the same places among the inputs of all stages.
     literals, slots = _with_trained_inputs(literals, num_inputs)
     num_inputs += len(slots)
@@ -327,7 +332,7 @@ def _lay_out(
     logit_groups: np.ndarray,
     by_content: bool,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     if provenance.is_compiled:
         derivations, operands = compile_circuit(derivations, literals, operands)
@@ -345,7 +350,7 @@ def _lay_out(
         by_content=by_content and provenance.is_ordered,
         has_columns=provenance.respects_groups and not provenance.is_compiled,
         sizes=sizes,
-        num_shared=num_shared,
+        component_of=component_of,
     )
 
 

@@ -373,7 +373,8 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
     def finish(total, step):
         first = program.heads[step]
         heads = lax.dynamic_slice_in_dim(tags, first, width)
-        # Partial sums on a cycle have no heads whose clamp could count.
+        # Literals and partial sums have no heads: the rows at 0 are zero and one, and no clamp counts there.
+        heads = jnp.where(first > 0, heads, jnp.zeros_like(heads))
         cyclic = schedule.cyclic[step] & (first > 0)
         return provenance.head_cotangent(total, heads, schedule.complement[step], cyclic)
 

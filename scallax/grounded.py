@@ -451,15 +451,10 @@ def _with_files(specification: Specification, program: ir.Program) -> Specificat
 
 
 def _with_outputs(specification: Specification, program: ir.Program) -> Specification:
+    """The specification with the program's queries for outputs if it names none."""
     if specification.outputs:
         return specification
     queries = tuple((query.name, None) for query in program.queries)
-    if not queries:
-        raise InputError(
-            Diagnostic(
-                "no output is named", hint='give `output_mapping=("relation", mapping)`, or a query in the program'
-            )
-        )
     return replace(specification, outputs=queries, keyed=len(queries) > 1)
 
 

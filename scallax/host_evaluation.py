@@ -11,8 +11,8 @@ from scallax.batch import Arguments, read_samples
 from scallax.grounded import Grounded
 from scallax.interpretation import ABSENT, interpret
 from scallax.literals import Literal
-from scallax.mappings import Retention
 from scallax.provenance import ObjectProvenance
+from scallax.tensor_facts import Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class HostEvaluator:
                 [ABSENT if value is ABSENT else entry for value, entry in zip(values, row, strict=True)]
                 for values, row in zip(samples, entries, strict=True)
             ]
-        program, semiring = self.grounded.program(self.provenance), self.provenance.semiring
+        program, semiring = replace(self.grounded.program(self.provenance), seed=seed), self.provenance.semiring
         found = [interpret(semiring, program, values) for values in samples]
         return [
             [semiring.zero() if tag is ABSENT else tag for tag in tags[: self.grounded.num_outputs]] for tags in found

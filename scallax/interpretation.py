@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.layout import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, GroundProgram
+from scallax.kernels.gates import Stage
 from scallax.kernels.schedule import COMPLEMENT
+from scallax.kernels.weighing import open_gates
 from scallax.provenance.objects import AbstractSemiring, Fact, Proofs
 
 # The tag of what does not hold, of inputs too.
@@ -38,8 +41,18 @@ def interpret(semiring: AbstractSemiring, program: GroundProgram, values: Sequen
     A value may be ABSENT, or None for one without a number. Derivations are added up in the order of the program.
     UnsupportedError if the tags on a cycle do not settle in 10,000 rounds. What the semiring raises is passed on.
     """
+    for stage in program.stages:
+        values = [*values, *_open_gates(semiring, stage, values, program.seed)]
     rows = _interpret_rows(semiring, program, values)
     return [rows[row] for row in np.asarray(program.outputs)]
+
+
+def _open_gates(semiring: AbstractSemiring, stage: Stage, values: Sequence[Any], seed: Any) -> list[Any]:
+    """What the gates of a stage are: certain or ABSENT. What holds weighs 1."""
+    members = interpret(semiring, stage.program, values)
+    weights = jnp.array([[0.0 if tag is ABSENT else 1.0] for tag in members], jnp.float32)
+    _, opened = open_gates(stage.gates, weights, jnp.asarray(seed, jnp.uint32))
+    return [None if is_open else ABSENT for is_open in np.asarray(opened)[:, 0]]
 
 
 def _interpret_rows(semiring: AbstractSemiring, program: GroundProgram, values: Sequence[Any]) -> list[Any]:

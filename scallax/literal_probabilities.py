@@ -10,8 +10,8 @@ from scallax.batch import Arguments, Signature, evaluate_batch, probabilities
 from scallax.grounded import Grounded
 from scallax.grounding.derivations import CERTAIN_PRIOR
 from scallax.grounding.fixpoint import Grounding
-from scallax.mappings import Retention
 from scallax.provenance import AbstractProvenance, AbstractSemantics, Domain
+from scallax.tensor_facts import Retention
 
 
 def literal_probabilities(

@@ -1,7 +1,7 @@
 """What the literals of a ground program stand for, so that proofs can be read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,9 @@ class Literal:
 # What is true together.
 Proof = tuple[Literal, ...]
 
+# A part of a proof of facts that were given with numbers: whether the fact holds, and its number; any other literal.
+Part = tuple[bool, int] | Literal
+
 
 def read_proofs(tags: Any, program: GroundProgram, name: str) -> list[list[list[list[tuple[int, bool]]]]]:
     """For each sample and output the proofs of a provenance's tags, as literal rows with whether they are true.
@@ -55,16 +58,34 @@ def read_proofs(tags: Any, program: GroundProgram, name: str) -> list[list[list[
     bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
     columns, num_positive = program.columns.tolist(), 32 * program.words[0]
     bits = bits[..., : len(columns)]
+
+    def read(output: int, proof: np.ndarray) -> list[tuple[int, bool]]:
+        parts = [(columns[place], place < num_positive) for place in np.flatnonzero(proof).tolist()]
+        if program.is_local:
+            # Columns are places among the literals of the output's component.
+            of_component = program.local_literals[program.output_components[output]]
+            parts = [(int(of_component[place]), is_true) for place, is_true in parts]
+        return sorted(parts)
+
     return [
         [
-            [
-                sorted((columns[place], place < num_positive) for place in np.flatnonzero(proof).tolist())
-                for proof in kept[in_use]
-            ]
-            for kept, in_use in zip(outputs, in_uses, strict=True)
+            [read(output, proof) for proof in kept[in_use]]
+            for output, (kept, in_use) in enumerate(zip(outputs, in_uses, strict=True))
         ]
         for outputs, in_uses in zip(bits, used, strict=True)
     ]
+
+
+def number_parts(
+    proofs: Sequence[Sequence[tuple[int, bool]]], numbers: Sequence[int], names: Sequence[Literal]
+) -> list[list[Part]]:
+    """Proofs of literal rows, by the rows' numbers (0 for none) in ascending order, then by the names of the others."""
+    named = []
+    for proof in proofs:
+        numbered = sorted((int(numbers[row]), is_true) for row, is_true in proof if numbers[row])
+        others = [replace(names[row], is_true=is_true) for row, is_true in proof if not numbers[row]]
+        named.append([*((is_true, number) for number, is_true in numbered), *others])
+    return named
 
 
 def name_literals(program: ir.Program, facts: Sequence[tuple[str, FactSet]], grounding: Grounding) -> list[Literal]:
@@ -79,5 +100,7 @@ def name_literals(program: ir.Program, facts: Sequence[tuple[str, FactSet]], gro
     operands = np.concatenate([derivations.left, derivations.right])
     for operand, rule in zip(operands.tolist(), rules.tolist(), strict=True):
         if rule >= 0 and operand <= literal_operand(0) and not names[operand_literal(operand)].relation:
-            names[operand_literal(operand)] = Literal(True, program.rules[rule].relation, None)
+            # The relation of a predicate has its name, and a mark behind it.
+            relation = program.rules[rule].relation.partition("#made")[0]
+            names[operand_literal(operand)] = Literal(True, relation, None)
     return names

@@ -3,16 +3,17 @@
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 
-from scallax.errors import InputError
+from scallax.errors import Diagnostic, InputError
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
+from scallax.tensor_facts import Counter, GroupCounter, Retention, number_groups, sample_facts, split_samples
 from scallax.tensors import SupportsArray, TensorValue
 from scallax.values import Value, ValueType, canonical_time, plain_value
 
@@ -36,31 +37,22 @@ class Entries:
         return f"{shape} entries [{', '.join(shown)}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """Which entries of a sample exist: those of at least `threshold`, and the `k` largest (of each slice of `dim`).
-
-    `is_drawn`: not the largest, but those met in k draws by probability, with replacement.
-    """
-
-    threshold: float | None
-    k: int | None
-    dim: int | None
-    is_drawn: bool = False
-
-
 @dataclass(frozen=True, slots=True, init=False)
 class InputMapping:
     """The tuples that the entries of an input tensor `[batch, *shape]` stand for.
 
     `mapping` is a list or range of values or tuples (`shape` `(n,)`), lists of lists (one axis for each level), a
     dictionary `{0: values, 1: values, ...}` (the product; one axis for each key), one tuple or one value (`shape`
-    `()`), or an InputMapping, whose options hold where none is given.
+    `()`), or an InputMapping, whose options hold where none is given. None is no mapping: a relation with it takes
+    lists of facts only.
 
     `disjunctive`: the entries exclude each other; with `disjunctive_dim`, those along that axis do, for every index of
     the other axes. `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k` largest
     exist; with `sample_dim`, the `k` largest along that axis. With the `sample_strategy` "categorical" those exist that
     are met in `k` draws by probability (with replacement: at most `k`), rather than the largest.
+
+    `kind` says how it was written, "list", "dict", "tuple" or "value", None for no mapping; `is_singleton`: by values,
+    not by tuples. `supports_disjunctions` matters to `process_tensor` alone.
     """
 
     entries: Entries
@@ -70,6 +62,9 @@ class InputMapping:
     retain_k: int | None
     sample_dim: int | None
     sample_strategy: str
+    kind: str | None = field(compare=False, repr=False)
+    is_singleton: bool = field(compare=False, repr=False)
+    supports_disjunctions: bool = field(compare=False, repr=False)
 
     def __init__(
         self,
@@ -80,15 +75,21 @@ class InputMapping:
         retain_k: int | None = None,
         sample_dim: int | None = None,
         sample_strategy: str = "top",
+        supports_disjunctions: bool = False,
     ):
+        kind, is_singleton = _form(mapping)
         if isinstance(mapping, InputMapping):
+            kind, is_singleton = mapping.kind, mapping.is_singleton
             disjunctive = disjunctive or mapping.disjunctive
             disjunctive_dim = mapping.disjunctive_dim if disjunctive_dim is None else disjunctive_dim
             retain_threshold = mapping.retain_threshold if retain_threshold is None else retain_threshold
             retain_k = mapping.retain_k if retain_k is None else retain_k
             sample_dim = mapping.sample_dim if sample_dim is None else sample_dim
+            sample_strategy = mapping.sample_strategy if sample_strategy == "top" else sample_strategy
             mapping = mapping.entries
-        entries = mapping if isinstance(mapping, Entries) else read_entries(mapping, "input mapping")
+        entries = mapping if isinstance(mapping, Entries) else _NONE
+        if mapping is not None and not isinstance(mapping, Entries):
+            entries = read_entries(mapping, "input mapping")
         if not isinstance(disjunctive, bool):
             raise InputError(f"input mapping: `disjunctive` is {disjunctive!r}; it must be True or False")
         _check_dimension("disjunctive_dim", disjunctive_dim, entries.shape)
@@ -108,6 +109,9 @@ class InputMapping:
         object.__setattr__(self, "retain_k", retain_k)
         object.__setattr__(self, "sample_dim", sample_dim)
         object.__setattr__(self, "sample_strategy", sample_strategy)
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "is_singleton", is_singleton)
+        object.__setattr__(self, "supports_disjunctions", bool(supports_disjunctions))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,11 +122,6 @@ class InputMapping:
     def dimension(self) -> int:
         """How many axes one sample's tensor has."""
         return len(self.shape)
-
-    @property
-    def is_singleton(self) -> bool:
-        """Whether the tuples have one value."""
-        return len(self.tuples[0]) == 1
 
     def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Value, ...]:
         """The tuple of an entry. IndexError if there is none."""
@@ -157,8 +156,8 @@ class InputMapping:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything but the entries, as the constructor takes it."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "entries"}
+        """All but the entries that says what the mapping is, as the constructor takes it."""
+        return {name: getattr(self, name) for name in _OPTIONS}
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -171,6 +170,31 @@ class InputMapping:
         groups = np.arange(math.prod(others), dtype=np.int64).reshape(others)
         return np.broadcast_to(groups, self.shape).reshape(-1)
 
+    def process_tensor(
+        self,
+        tensor: Any,
+        batched: bool = False,
+        mutual_exclusion_counter: GroupCounter | None = None,
+        *,
+        seed: int = 0,
+    ) -> list:
+        """The facts of a tensor `[*shape]`, pairs of a scalar of it and a tuple; of `[batch, *shape]` a list for each.
+
+        Any tensors with `tolist` will do. With `batched` the facts of one sample are in a list, too. With
+        `supports_disjunctions` tags are pairs of a scalar and the number of an exclusive group, None for none; groups
+        are numbered by the counter, by default from 0, through all samples. `seed` is that of a categorical strategy.
+        """
+        if self.kind is None:
+            raise InputError("a mapping of None says nothing of a tensor; give lists of facts")
+        samples, is_list = split_samples(tensor, self.shape, batched)
+        counter = Counter() if mutual_exclusion_counter is None else mutual_exclusion_counter
+        random = np.random.default_rng(seed)
+        facts = []
+        for sample in samples:
+            numbers = number_groups(self.groups, len(self.tuples), counter) if self.supports_disjunctions else None
+            facts.append(sample_facts(sample, self.tuples, self.retention, numbers, random))
+        return facts if is_list else facts[0]
+
     def __str__(self) -> str:
         given = [
             f"{name}={value}"
@@ -178,6 +202,30 @@ class InputMapping:
             if value not in (None, False, "top") or (value == 0 and value is not False)
         ]
         return ", ".join([str(self.entries), *given])
+
+
+# What `options` has; how a mapping was written is no part of what it is.
+_OPTIONS = ("disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim", "sample_strategy")
+
+_NONE = Entries((0,), ())
+
+
+def _form(mapping: object) -> tuple[str | None, bool]:
+    """The kind of a mapping, and whether it is written by values."""
+    match mapping:
+        case None:
+            return None, False
+        case dict():
+            return "dict", False
+        case tuple() | Entries(shape=()):
+            return "tuple", False
+        case list() | range() | np.ndarray() | Entries():
+            first: Any = mapping
+            while isinstance(first, list | range | np.ndarray) and len(first):
+                first = first[0]
+            return "list", not isinstance(first, tuple | Entries)
+        case _:
+            return "value", True
 
 
 def read_entries(mapping: object, what: str) -> Entries:
@@ -189,6 +237,9 @@ def read_entries(mapping: object, what: str) -> Entries:
             return _read_product(mapping, what)
         case list() | range():
             return _read_nested(mapping, what)
+        case tuple() if any(isinstance(value, list | range) for value in mapping):
+            hint = "the axes of a tensor are a dictionary: {0: range(5), 1: range(10)}"
+            raise InputError(Diagnostic(f"{what}: a tuple is one fact, and has no lists or ranges in it", hint=hint))
         case tuple():
             return Entries((), (read_tuple(mapping, what),))
         case _ if is_value(mapping):

@@ -23,6 +23,13 @@ class AskedOutputs:
     is_flat: bool
 
 
+def check_named(outputs: Outputs, is_later: bool = False) -> None:
+    """InputError if no output is named, unless calls are to name theirs."""
+    if not outputs and not is_later:
+        hint = 'give `output_mapping=("relation", mapping)`, or a query in the program'
+        raise InputError(Diagnostic("no output is named", hint=hint))
+
+
 def read_asked(specification: Specification, relations: object, mappings: object) -> AskedOutputs:
     """The outputs of a call's `output_relations` and `output_mappings`.
 

@@ -12,7 +12,7 @@ from scallax.grounding.limits import Limits
 from scallax.mappings import InputMapping, Tuples
 from scallax.parameters import Parameters
 from scallax.provenance.base import AbstractProvenance, AbstractSemantics
-from scallax.sample_facts import FactList, FactReader, SampleFacts, Tagging, batch_size
+from scallax.sample_facts import FactList, FactReader, SampleFacts, Tagging, batch_size, check_ids
 from scallax.union import BatchGrounder, BatchGrounding, GroundingCache
 
 Outputs = tuple[tuple[str, Tuples | None], ...]
@@ -52,7 +52,7 @@ class SampleProgram:
         self,
         inputs: Mapping[str, Any],
         disjunctions: Mapping[str, Any],
-        provenance: AbstractProvenance,
+        provenance: AbstractSemantics,
         *,
         tags_come_later: bool = False,
     ) -> BatchFacts:
@@ -67,7 +67,8 @@ class SampleProgram:
                 raise unknown_name(f"the program has no relation `{name}` to give facts of", name, schemas)
             if isinstance(value, list | tuple | FactList):
                 tagging = self._tagging(name, provenance, tags_come_later)
-                reader = FactReader(schemas[name], self.program.variants, tagging, _bools_are_certain(provenance))
+                certain = _bools_are_certain(provenance)
+                reader = FactReader(schemas[name], self.program.variants, tagging, certain, provenance.returns_proofs)
                 facts.append(reader.read(value, disjunctions.get(name)))
                 sizes[name] = len(facts[-1].counts)
             else:
@@ -79,16 +80,15 @@ class SampleProgram:
             if name not in inputs or name in arrays:
                 known = [part.relation for part in facts]
                 raise unknown_name(f"`disjunctions` names `{name}`, of which no facts are given", name, known)
+        check_ids(facts)
         return BatchFacts(tuple(facts), arrays, batch_size(sizes))
 
-    def _tagging(self, name: str, provenance: AbstractProvenance, tags_come_later: bool) -> Tagging:
-        if name in self.untagged or not provenance.uses_tags:
+    def _tagging(self, name: str, provenance: AbstractSemantics, tags_come_later: bool) -> Tagging:
+        if name in self.untagged or not provenance.takes_tagged_facts:
             return Tagging.NEVER
-        if tags_come_later:
-            return Tagging.LATER
-        return Tagging.OPTIONAL if provenance.is_discrete else Tagging.ALWAYS
+        return Tagging.LATER if tags_come_later else Tagging.ALWAYS
 
-    def ground(self, batch: BatchFacts, provenance: AbstractProvenance, outputs: Outputs) -> BatchGrounding:
+    def ground(self, batch: BatchFacts, provenance: AbstractSemantics, outputs: Outputs) -> BatchGrounding:
         """The grounding of a batch, from the cache if it has one of the same facts."""
         sampled = tuple(part.relation for part in batch.facts)
         mapped = tuple(batch.arrays)
@@ -100,7 +100,7 @@ class SampleProgram:
         return found
 
     def _grounder(
-        self, provenance: AbstractProvenance, outputs: Outputs, sampled: tuple[str, ...], mapped: tuple[str, ...]
+        self, provenance: AbstractSemantics, outputs: Outputs, sampled: tuple[str, ...], mapped: tuple[str, ...]
     ) -> BatchGrounder:
         key = (provenance, outputs, sampled, mapped)
         if key not in self._grounders:
@@ -128,17 +128,21 @@ def has_facts(inputs: Mapping[str, Any], disjunctions: Mapping[str, Any] | None)
 
 
 def check_per_sample(provenance: AbstractSemantics) -> None:
-    """UnsupportedError for a provenance under which samples cannot differ in their facts or outputs."""
-    # How many proofs `probproofs` keeps is found when the program is grounded.
-    counts_first = provenance.name in ("probproofs", "difftopkproofsdebug")
-    if counts_first or not isinstance(provenance, AbstractProvenance):
+    """UnsupportedError for a provenance under which samples cannot differ in their facts."""
+    # How many proofs it keeps is found when the program is grounded.
+    if provenance.name == "probproofs":
+        hint = "give an input mapping, or choose `topkproofs` with a large `k`"
+        raise UnsupportedError(Diagnostic(f"the provenance `{provenance.name}` takes no facts per sample", hint=hint))
+
+
+def check_outputs_per_sample(provenance: AbstractSemantics) -> None:
+    """UnsupportedError for a provenance whose outputs are more than numbers, so that no sample can choose its own."""
+    if provenance.returns_proofs or not isinstance(provenance, AbstractProvenance):
+        hint = "name the same outputs for all samples"
         raise UnsupportedError(
-            Diagnostic(
-                f"the provenance `{provenance.name}` takes no facts per sample, and no outputs per sample",
-                hint="give an input mapping, and name the same outputs for all samples",
-            )
+            Diagnostic(f"under the provenance `{provenance.name}` samples cannot differ in their outputs", hint=hint)
         )
 
 
-def _bools_are_certain(provenance: AbstractProvenance) -> bool:
+def _bools_are_certain(provenance: AbstractSemantics) -> bool:
     return provenance.uses_tags and provenance.prior(True) is None

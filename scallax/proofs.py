@@ -157,7 +157,8 @@ class _Names:
             operands = grounding.operands(name)
             for operand, values in zip(operands.tolist(), grounding.tuples(name), strict=True):
                 if operand != ONE or relation.schema.constructor is None:
-                    self._tuples[operand] = (name, values)
+                    # The relation of a predicate has its name, and a mark behind it.
+                    self._tuples[operand] = (name.partition("#made")[0], values)
         # What a literal that is no tuple's only one, or the conjunction of some operands, is used for first.
         derivations = grounding.derivations
         self._users: dict[int, tuple[int, int]] = {}

@@ -38,8 +38,8 @@ from scallax.library import read_foreign
 from scallax.literal_probabilities import literal_probabilities
 from scallax.literals import read_proofs
 from scallax.mappings import read_entries, show_tuple
-from scallax.outputs import AskedOutputs, choose, read_asked
-from scallax.per_sample import check_per_sample, has_facts
+from scallax.outputs import AskedOutputs, check_named, choose, read_asked
+from scallax.per_sample import BatchFacts, check_outputs_per_sample, has_facts
 from scallax.placement import PlacedPrograms
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import (
@@ -56,6 +56,7 @@ from scallax.specification import Specification, from_json
 from scallax.tables import Table
 from scallax.tags import collect_tags
 from scallax.union import BatchArrays, BatchGrounding, CacheInfo
+from scallax.unpacking import pair_with_proofs, unpack, unpack_objects
 
 # Reasoners with other outputs that are kept.
 _MOST_VARIANTS = 16
@@ -75,7 +76,8 @@ class Reasoner:
 
     The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples, [batch,
     len(tuples)])` without an output mapping (every possible tuple, sorted); a dictionary of these with
-    `output_mappings`. Without outputs, the program's queries are the outputs. Without inputs the batch is 1.
+    `output_mappings`. Without outputs, the program's queries are the outputs; with `output_mappings={}` and no query,
+    calls name theirs. Without inputs the batch is 1.
 
     The function is pure and works under `jax.jit`, `jax.grad` and `jax.vmap`. Float32 is computed in float32, float64
     in float64 (where JAX has it enabled), narrower floats in float32 and cast back. Outputs of `unit` and `bool` are
@@ -174,6 +176,7 @@ class Reasoner:
         sources = program_sources(specification, file_name)
         specification = with_tables(specification, tables, sources, library)
         self._start(ground(specification, library, sources, custom=custom, limits=limits))
+        check_named(self.specification.outputs, is_later=output_mappings is not None)
         for text in self._grounded.warnings():
             warnings.warn(text, UserWarning, stacklevel=2)
 
@@ -377,7 +380,7 @@ class Reasoner:
     def check_asked(self, asked: AskedOutputs) -> None:
         """UnsupportedError for outputs that differ per sample if the provenance's outputs are more than numbers."""
         if asked.names is not None:
-            check_per_sample(self._provenance)
+            check_outputs_per_sample(self._provenance)
 
     def with_k(self, k: int) -> "Reasoner":
         """The same reasoner keeping `k` proofs; shares the grounding."""
@@ -403,6 +406,8 @@ class Reasoner:
 
         The provenance draws, or an aggregator, or an input mapping its entries.
         """
+        if not self.outputs:
+            return False
         is_drawn = any(retention is not None and retention.is_drawn for retention in self._retentions)
         if is_drawn or self._provenance.draws or self._grounded.draws_per_sample():
             return True
@@ -469,13 +474,17 @@ class Reasoner:
             if self.draws:
                 return self.with_seed(read_key(key))._call(inputs, disjunctions, logits, None)
             inputs = {**inputs, "key": key}
+        check_named(self.specification.outputs)
         if has_facts(inputs, disjunctions):
             batch = self.batches.read(inputs, disjunctions)
             grounding = self.batches.ground(batch)
-            tags = collect_tags(batch.facts, grounding.padded_tags)
+            if self.is_interpreted:
+                values = self.batches.interpret(grounding, batch)
+                return self.unpack_batch(grounding, values if values.dtype == object else jnp.asarray(values))
+            tags, arrays = collect_tags(batch.facts, grounding.padded_tags), tuple(batch.arrays.values())
             self.check_tags(batch.facts, tags)
-            values = self.batches.evaluate(grounding, tags, tuple(batch.arrays.values()), logits)
-            return self.unpack_batch(grounding, values)
+            values = self.unpack_batch(grounding, self.batches.evaluate(grounding, tags, arrays, logits))
+            return self.with_batch_proofs(values, grounding, batch, tags, arrays, logits)
         arrays = self.order(inputs)
         values = self.evaluate(arrays, logits)
         if isinstance(values, np.ndarray):
@@ -493,15 +502,27 @@ class Reasoner:
     @property
     def returns_proofs(self) -> bool:
         """Whether calls return the proofs beside the values of each output relation."""
-        return self._provenance.name == "difftopkproofsdebug"
+        return self._provenance.returns_proofs
 
     def with_proofs(self, values: Any, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Any:
         """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
         proofs = self.unpack_objects(self._kept_proofs(self._check(arrays, logits)))
-        if self.specification.keyed:
-            pairs = zip(values.items(), proofs.values(), strict=True)
-            return {name: _pair_one(value, proof) for (name, value), proof in pairs}
-        return _pair_one(values, proofs)
+        return pair_with_proofs(values, proofs, self.specification.keyed)
+
+    def with_batch_proofs(
+        self,
+        values: Any,
+        grounding: BatchGrounding,
+        batch: BatchFacts,
+        tags: ArrayLike,
+        arrays: Logits,
+        logits: Logits | None = None,
+    ) -> Any:
+        """What `unpack_batch` gave, of any array type, with the proofs beside it if the provenance returns them."""
+        if not self.returns_proofs:
+            return values
+        proofs = self.unpack_batch(grounding, self.batches.proofs(grounding, batch, tags, arrays, logits))
+        return pair_with_proofs(values, proofs, self.specification.keyed)
 
     def _kept_proofs(self, arguments: Arguments) -> np.ndarray:
         """The proofs `[batch, outputs]`, lists of tuples of literals."""
@@ -517,6 +538,7 @@ class Reasoner:
 
     def with_outputs(self, outputs: Outputs, keyed: bool) -> "Reasoner":
         """The same reasoner with other outputs, in normal form; the last ones asked for are kept."""
+        check_named(outputs)
         if (outputs, keyed) == (self.specification.outputs, self.specification.keyed):
             return self
         if (outputs, keyed) not in self._variants:
@@ -569,12 +591,14 @@ class Reasoner:
         return self.unpack_batch(grounding, self.batches.evaluate(grounding, vector, arrays, logits))
 
     def unpack_batch(self, grounding: BatchGrounding, packed: Any) -> Any:
-        """The result of a call from `[num_samples, num_outputs]`; see `unpack`."""
+        """The result of a call from values or objects `[num_samples, num_outputs]`; see `unpack`, `unpack_objects`."""
         outputs = [
             replace(output, tuples=found.tuples, start=found.start)
             for output, found in zip(self.outputs, grounding.outputs, strict=True)
         ]
-        return self._unpack(outputs, packed)
+        if packed.dtype == object:
+            return unpack_objects(outputs, self.specification.keyed, packed, self._provenance)
+        return unpack(outputs, self.specification.keyed, packed)
 
     def explain(
         self,
@@ -706,29 +730,11 @@ class Reasoner:
 
     def unpack(self, packed: Any) -> Any:
         """The result of a call from values `[batch, outputs]`: only slices them, so any array type will do."""
-        return self._unpack(self.outputs, packed)
-
-    def _unpack(self, outputs: Sequence[Output], packed: Any) -> Any:
-        results = {output.relation: self._unpack_one(output, packed) for output in outputs}
-        return results if self.specification.keyed else results[outputs[0].relation]
+        return unpack(self.outputs, self.specification.keyed, packed)
 
     def unpack_objects(self, objects: np.ndarray) -> Any:
         """The result of a call from objects `[batch, outputs]`: lists, which a user's provenance collates."""
-        semiring = self._provenance.semiring if isinstance(self._provenance, ObjectProvenance) else None
-        results = {}
-        for output in self.outputs:
-            columns = range(output.start, output.start + len(output.tuples))
-            values = [row[output.start] if output.is_single else [row[i] for i in columns] for row in objects]
-            values = values if semiring is None else semiring.collate(values)
-            results[output.relation] = (list(output.tuples), values) if output.is_listed else values
-        return results if self.specification.keyed else results[self.outputs[0].relation]
-
-    def _unpack_one(self, output: Output, packed):
-        if output.is_single:
-            return packed[:, output.start]
-        whole = len(output.tuples) == packed.shape[1]
-        values = packed if whole else packed[:, output.start : output.start + len(output.tuples)]
-        return (list(output.tuples), values) if output.is_listed else values
+        return unpack_objects(self.outputs, self.specification.keyed, objects, self._provenance)
 
     def _program(self, arguments: Arguments) -> GroundProgram:
         """The index arrays with the seed."""
@@ -808,8 +814,3 @@ def _restore(
         return Reasoner.from_json(text, limits=limits, custom_provenance=custom).with_parameters(parameters)
     specification = from_json(text)
     return Reasoner.from_stored(specification, stored, custom_provenance=custom).with_parameters(parameters)
-
-
-def _pair_one(values: Any, proofs: Any) -> Any:
-    """Values with or without tuples, and the same of proofs."""
-    return (*values, proofs[1]) if isinstance(values, tuple) else (values, proofs)

@@ -34,6 +34,7 @@ class SampleFacts:
     `columns` are their values, `counts` how many each sample has. `tags` are parts whose concatenation has a tag for
     each fact: sequences of scalars, or arrays; there are none if the relation has no tags. `certain` bool `[facts]`
     says which hold whatever their tag; None: all do. `groups` int64 `[facts]` numbers the exclusive groups, -1 is none.
+    `ids` int64 `[facts]` are numbers that the facts were given, 0 for none; None where there are no tags, or no ids.
     """
 
     relation: str
@@ -42,6 +43,7 @@ class SampleFacts:
     tags: tuple[Any, ...]
     certain: np.ndarray | None
     groups: np.ndarray | None
+    ids: np.ndarray | None = None
 
     @property
     def num_facts(self) -> int:
@@ -60,21 +62,29 @@ class Tagging(enum.Enum):
 
     NEVER = "never"
     ALWAYS = "always"
-    # Those whose form is `(tag, tuple)`; the others are certain,
-    OPTIONAL = "optional"
-    # or get their tags later.
+    # Those whose form is `(tag, tuple)`; the others get their tags later.
     LATER = "later"
 
 
 class FactReader:
-    """Reads the facts of one relation; `bools_are_certain` says that a bool for a tag means a certain fact."""
+    """Reads the facts of one relation.
+
+    `bools_are_certain` says that a bool for a tag means a certain fact, `takes_ids` that a tag may be a pair of a tag
+    and a number of the fact.
+    """
 
     def __init__(
-        self, schema: ir.Relation, variants: Sequence[ir.Variant], tagging: Tagging, bools_are_certain: bool = False
+        self,
+        schema: ir.Relation,
+        variants: Sequence[ir.Variant],
+        tagging: Tagging,
+        bools_are_certain: bool = False,
+        takes_ids: bool = False,
     ):
         self.schema = schema
         self.variants = variants
         self.tagging = tagging
+        self.takes_ids = takes_ids
         self._certain_kinds = {type(None), bool} if bools_are_certain else {type(None)}
 
     @property
@@ -94,8 +104,11 @@ class FactReader:
         else:
             parts = tags
         columns = self._columns(rows, counts)
+        ids = None
+        if self.takes_ids and self.tagging is not Tagging.NEVER:
+            parts, ids = self._take_ids(parts, counts)
         certain = self._certain(parts, len(rows))
-        return SampleFacts(self.relation, columns, counts, parts, certain, self._groups(groups, counts))
+        return SampleFacts(self.relation, columns, counts, parts, certain, self._groups(groups, counts), ids)
 
     def _split(self, value: object) -> tuple[list[Sequence], tuple | None]:
         """The rows of each sample; the tags if they are given apart."""
@@ -120,7 +133,7 @@ class FactReader:
     def _take_tags(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence, tuple]:
         """The tuples, and one part of tags or none."""
         has_tags = self.tagging is Tagging.ALWAYS
-        if self.tagging in (Tagging.OPTIONAL, Tagging.LATER):
+        if self.tagging is Tagging.LATER:
             has_tags = bool(rows) and all(map(_is_tagged, rows))
         if not has_tags:
             return rows, ()
@@ -164,6 +177,20 @@ class FactReader:
                     )
                 )
         return zip(*((tag, values) for tag, values in rows), strict=True)  # pyright: ignore[reportReturnType]
+
+    def _take_ids(self, parts: tuple, counts: Sequence[int]) -> tuple[tuple, np.ndarray]:
+        """The tags without the facts' numbers, and these."""
+        places = list(_places(counts))
+        ids = np.zeros(len(places), np.int64)
+        stripped, start = [], 0
+        for part in parts:
+            if not is_array(part):
+                pairs = [read_id(tag, f"`{self.relation}`: {places[start + i]}") for i, tag in enumerate(part)]
+                ids[start : start + len(part)] = [number for _, number in pairs]
+                part = tuple(tag for tag, _ in pairs)
+            stripped.append(part)
+            start += len(part)
+        return tuple(stripped), ids
 
     def _columns(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence[Value], ...]:
         types = self.schema.columns
@@ -209,7 +236,7 @@ class FactReader:
 
     def _certain(self, parts: tuple, count: int) -> np.ndarray | None:
         """Which facts have a tag that says so."""
-        if self.tagging is Tagging.NEVER or (not parts and self.tagging is Tagging.OPTIONAL):
+        if self.tagging is Tagging.NEVER:
             return None
         flags = [np.zeros(0 if parts else count, np.bool_)]
         for part in parts:
@@ -264,6 +291,32 @@ class FactReader:
                 return f"{what}: fact {index} is in two exclusive groups"
             seen.add(index)
         raise AssertionError("some index is wrong")
+
+
+def read_id(tag: Any, what: str) -> tuple[Any, int]:
+    """A tag and the number of its fact, 0 if it has none; `what` names the fact. InputError for what is no number."""
+    if not isinstance(tag, tuple):
+        return tag, 0
+    if len(tag) != 2:
+        hint = "write `((probability, number), tuple)`; facts that exclude each other are named by `disjunctions`"
+        raise InputError(Diagnostic(f"{what} has the tag {tag!r}; it is a pair of a tag and a number", hint=hint))
+    value, number = tag
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+        raise InputError(f"{what} has the number {number!r}; facts are numbered by integers from 1")
+    return value, int(number)
+
+
+def check_ids(facts: Sequence[SampleFacts]) -> None:
+    """InputError for a number that two facts of one sample have."""
+    seen: dict[tuple[int, int], str] = {}
+    for part in facts:
+        if part.ids is None:
+            continue
+        samples = np.repeat(np.arange(len(part.counts)), part.counts).tolist()
+        for sample, number, values in zip(samples, part.ids.tolist(), zip(*part.columns, strict=True), strict=False):
+            shown = f"`{part.relation}{show_tuple(values)}`"
+            if number and seen.setdefault((sample, number), shown) != shown:
+                raise InputError(f"sample {sample}: {seen[sample, number]} and {shown} both have the number {number}")
 
 
 def is_array(part: object) -> bool:

@@ -9,20 +9,22 @@ from typing import NamedTuple
 import numpy as np
 
 from scallax import ir
-from scallax.engine import GivenFacts, compile_outputs, prepare_samples
+from scallax.engine import GivenFacts, compile_outputs, prepare_samples, tag_facts
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactColumns, Grounding, SampleGrounder
+from scallax.grounding.fixpoint import FactColumns, FactSet, Grounding, SampleGrounder
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.sizes import SizeClasses, Sizes
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
 from scallax.kernels.rows import RowTable
+from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples
 from scallax.parameters import Parameters
 from scallax.planner.samples import SAMPLES
-from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.base import AbstractSemantics
 from scallax.sample_facts import SampleFacts
+from scallax.weighing import constant_weights
 
 # Bounds of a cache of groundings.
 _MOST_GROUNDINGS = 512
@@ -59,7 +61,7 @@ class BatchGrounding:
     order in which they were given; a certain fact's tag is ignored. `padded_tags` is the length of the vector of all
     tags. `outputs` are those of `arrays.sources`, whose columns are padded to a size class where no mapping says how
     many there are. `mapped` are the relations whose arrays the evaluation takes as well; `owner` is the program that
-    was grounded.
+    was grounded. `names` say what the program's literals stand for, row by row, if its proofs are returned.
     """
 
     arrays: BatchArrays
@@ -69,6 +71,7 @@ class BatchGrounding:
     padded_tags: int
     mapped: tuple[str, ...]
     owner: str
+    names: tuple[Literal, ...] = ()
 
     @property
     def num_outputs(self) -> int:
@@ -145,6 +148,43 @@ class _WantedOutput:
     table: RowTable | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """Says what the literals of batches stand for, if `shared` are the facts that all samples share; else nothing."""
+
+    program: ir.Program
+    mappings: Mapping[str, InputMapping]
+    shared: Sequence[tuple[str, FactSet]] | None
+
+    @staticmethod
+    def of(
+        program: ir.Program,
+        provenance: AbstractSemantics,
+        given: Sequence[GivenFacts],
+        mappings: Mapping[str, InputMapping],
+        parameters: Parameters,
+    ) -> "_Naming":
+        shared = tag_facts(program, provenance, given, parameters) if provenance.returns_proofs else None
+        return _Naming(program, mappings, shared)
+
+    def names(
+        self,
+        grounding: Grounding,
+        program: GroundProgram,
+        facts: Sequence[SampleFacts],
+        operands: Mapping[str, np.ndarray],
+        num_samples: int,
+    ) -> tuple[Literal, ...]:
+        """By row of the program's literals; `operands` are those of the facts and entries of each relation."""
+        if self.shared is None:
+            return ()
+        tuples = {part.relation: list(zip(*part.columns, strict=True)) for part in facts}
+        tuples |= {name: [*mapping.tuples] * num_samples for name, mapping in self.mappings.items()}
+        given = [(name, FactSet(tuples[name] or [()] * len(codes), codes)) for name, codes in operands.items()]
+        names = name_literals(self.program, [*self.shared, *given], grounding)
+        return tuple(names[i] for i in program.literal_ids if i >= 0)
+
+
 @dataclass(slots=True)
 class BatchGrounder:
     """Grounds batches of one program, for some relations with facts of their own in each sample, and some outputs.
@@ -156,15 +196,16 @@ class BatchGrounder:
     mapped: Mapping[str, tuple[list[np.ndarray], np.ndarray | None]]
     wanted: tuple[_WantedOutput, ...]
     parameters: Parameters
-    provenance: AbstractProvenance
+    provenance: AbstractSemantics
     owner: str
+    naming: _Naming
     _classes: SizeClasses = field(default_factory=SizeClasses)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @staticmethod
     def prepare(
         program: ir.Program,
-        provenance: AbstractProvenance,
+        provenance: AbstractSemantics,
         given: Sequence[GivenFacts],
         mappings: Mapping[str, InputMapping],
         outputs: Sequence[tuple[str, Tuples | None]],
@@ -176,7 +217,10 @@ class BatchGrounder:
         owner: str,
         limits: Limits,
     ) -> "BatchGrounder":
-        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside."""
+        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside.
+
+        Weights that become values of tuples are those of tuples whose tags are constants of the program.
+        """
         names = list(dict.fromkeys(name for name, _ in outputs))
         grounder = prepare_samples(
             program,
@@ -188,6 +232,7 @@ class BatchGrounder:
             uniform_choices=uniform_choices,
             iter_limit=iter_limit,
             limits=limits,
+            weigh=constant_weights(provenance),
         )
         symbols = grounder.base.symbols
         types = {relation.name: relation.columns for relation in program.relations}
@@ -204,7 +249,8 @@ class BatchGrounder:
                 table = RowTable(len(types[name]))
                 table.insert(encode(name, tuples), len(tuples))
             wanted.append(_WantedOutput(name, tuples, table))
-        return BatchGrounder(grounder, mapped, tuple(wanted), parameters, provenance, owner)
+        naming = _Naming.of(program, provenance, given, mappings, parameters)
+        return BatchGrounder(grounder, mapped, tuple(wanted), parameters, provenance, owner, naming)
 
     def ground(self, facts: Sequence[SampleFacts], num_samples: int) -> BatchGrounding:
         """The grounding of a batch; its tags are those of `facts` in order, then the mapped inputs'."""
@@ -214,9 +260,9 @@ class BatchGrounder:
         columns: dict[str, FactColumns] = {}
         if SAMPLES in schemas:
             columns[SAMPLES] = FactColumns([np.arange(num_samples)], np.full(num_samples, ONE))
-        tag_relations = []
+        tag_relations, operands_of = [], {}
         for part in facts:
-            operands = literals.add_facts(part)
+            operands = operands_of[part.relation] = literals.add_facts(part)
             if part.certain is not None:
                 tag_relations.append((part.relation, part.num_facts))
             if part.relation in schemas:
@@ -224,19 +270,19 @@ class BatchGrounder:
                     encode_values(values, type, symbols)
                     for values, type in zip(part.columns, schemas[part.relation].columns[1:], strict=True)
                 ]
-                samples = np.repeat(np.arange(num_samples), part.counts)
+                samples = _samples_of(part)
                 columns[part.relation] = FactColumns([samples, *codes], operands)
         num_tags = literals.num_inputs
         for relation, (codes, groups) in self.mapped.items():
             count = len(codes[0]) if codes else 1
-            operands = literals.add_mapped(count, groups, num_samples)
+            operands = operands_of[relation] = literals.add_mapped(count, groups, num_samples)
             if relation in schemas:
                 samples = np.repeat(np.arange(num_samples), count)
                 columns[relation] = FactColumns([samples, *(np.tile(code, num_samples) for code in codes)], operands)
         grounding = self.grounder.ground(columns, literals.finish(), symbols)
         outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
         num_outputs = sum(len(output.tuples) for output in outputs)
-        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals.num_inputs, num_outputs)
+        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs)
         if any(wanted.table is None for wanted in self.wanted):
             num_outputs = room
         sources = np.full((num_samples, num_outputs), len(program.outputs), np.int32)
@@ -245,7 +291,14 @@ class BatchGrounder:
         places[: len(samples)] = samples * num_outputs + column
         arrays = BatchArrays(program, sources, places)
         return BatchGrounding(
-            arrays, outputs, num_samples, tuple(tag_relations), padded_tags, tuple(self.mapped), self.owner
+            arrays,
+            outputs,
+            num_samples,
+            tuple(tag_relations),
+            padded_tags,
+            tuple(self.mapped),
+            self.owner,
+            self.naming.names(grounding, program, facts, operands_of, num_samples),
         )
 
     def _find_outputs(
@@ -283,7 +336,7 @@ class BatchGrounder:
         return self.grounder.base.relations[name], True
 
     def _lay_out(
-        self, grounding: Grounding, operands: np.ndarray, num_tags: int, num_inputs: int, num_columns: int
+        self, grounding: Grounding, operands: np.ndarray, num_tags: int, given: "_LiteralColumns", num_columns: int
     ) -> tuple[GroundProgram, int, int]:
         """The program in the shape of its size class, and the padded numbers of columns of the results and of tags."""
         size = max(len(grounding.derivations), len(operands), 8)
@@ -302,9 +355,9 @@ class BatchGrounder:
                 self.provenance,
                 operands,
                 self.parameters,
-                num_inputs=num_inputs + padding,
+                num_inputs=given.num_inputs + padding,
                 sizes=sizes,
-                num_shared=len(self.grounder.base.literals) if self.provenance.has_local_literals else None,
+                component_of=given.samples if self.provenance.has_local_literals else None,
             )
             if found and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
                 return program, room, num_tags + padding
@@ -312,10 +365,15 @@ class BatchGrounder:
                 self._classes.make_room(size, sizes.counts, found)
 
 
+def _samples_of(facts: SampleFacts) -> np.ndarray:
+    """The sample of each fact."""
+    return np.repeat(np.arange(len(facts.counts)), facts.counts)
+
+
 class _LiteralColumns:
     """The literals of a batch, behind those that all samples share."""
 
-    def __init__(self, base: Literals, provenance: AbstractProvenance):
+    def __init__(self, base: Literals, provenance: AbstractSemantics):
         self._base = base
         self._provenance = provenance
         self._count = len(base)
@@ -323,6 +381,7 @@ class _LiteralColumns:
         self._prior: list[np.ndarray] = []
         self._source: list[np.ndarray] = []
         self._group: list[np.ndarray] = []
+        self._samples: list[np.ndarray] = []
         self.num_inputs = 0
 
     def add_facts(self, facts: SampleFacts) -> np.ndarray:
@@ -346,7 +405,9 @@ class _LiteralColumns:
             prior[certain], sources[certain] = CERTAIN_PRIOR, -1
             uncertain[:] = True
         operands = np.full(count, ONE)
-        operands[uncertain] = self._add(prior[uncertain], sources[uncertain], facts.groups, uncertain)
+        operands[uncertain] = self._add(
+            prior[uncertain], sources[uncertain], facts.groups, uncertain, _samples_of(facts)[uncertain]
+        )
         return operands
 
     def add_mapped(self, count: int, groups: np.ndarray | None, num_samples: int) -> np.ndarray:
@@ -359,9 +420,17 @@ class _LiteralColumns:
         if groups is not None:
             num_groups = int(groups.max(initial=-1)) + 1
             groups = (groups + num_groups * np.arange(num_samples)[:, None]).reshape(-1)
-        return self._add(np.full(total, np.nan), sources, groups, np.ones(total, np.bool_))
+        samples = np.repeat(np.arange(num_samples), count)
+        return self._add(np.full(total, np.nan), sources, groups, np.ones(total, np.bool_), samples)
 
-    def _add(self, prior: np.ndarray, source: np.ndarray, groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    def _add(
+        self,
+        prior: np.ndarray,
+        source: np.ndarray,
+        groups: np.ndarray | None,
+        rows: np.ndarray,
+        samples: np.ndarray,
+    ) -> np.ndarray:
         group = np.full(len(prior), -1)
         if groups is not None:
             group = groups[rows]
@@ -370,9 +439,15 @@ class _LiteralColumns:
         self._prior.append(prior)
         self._source.append(source)
         self._group.append(group)
+        self._samples.append(samples)
         first = self._count
         self._count += len(prior)
         return np.asarray(literal_operand(np.arange(first, self._count)))
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The sample of each literal, int64; -1 for those that all samples share."""
+        return np.concatenate([np.full(len(self._base), -1), *self._samples])
 
     def finish(self) -> Literals:
         base = self._base

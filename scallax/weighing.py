@@ -39,7 +39,11 @@ def _weigh(
     import jax.numpy as jnp
 
     from scallax.evaluate import evaluate
+    from scallax.process import check_process
     from scallax.provenance import AbstractProvenance
+
+    # Workers that load data ground batches.
+    check_process()
 
     assert isinstance(provenance, AbstractProvenance), "the tags of others have no derivatives"
 

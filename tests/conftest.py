@@ -1,8 +1,13 @@
 """Strict settings for every test, and what is printed after them."""
 
+import os
 import random
 from collections.abc import Iterator
 from typing import cast
+
+# Most of a test's time goes into compiling. Programs of the tests are small: what is not optimised answers as soon.
+# `make nightly` and the examples compile as users do. XLA reads this once, when it starts.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis
 import jax

@@ -220,8 +220,8 @@ def test_every_input_of_the_first_call_is_checked_on_an_accelerator():
             "give `output_mappings` or `output_relation` and `output_mapping`, not both",
         ),
         (
-            {"output_mapping": None, "output_mappings": {}},
-            "`output_mappings` must be a non-empty dictionary from relations to mappings",
+            {"output_mapping": None, "output_mappings": ["sum_2"]},
+            "`output_mappings` must be a dictionary from relations to mappings",
         ),
         ({"k": 0}, "`k` is 0; it must be an integer of at least 1"),
         ({"train_k": 1.5}, "`train_k` is 1.5; it must be an integer of at least 1"),

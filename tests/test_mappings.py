@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from scallax.errors import InputError, UnsupportedError
+from scallax.errors import InputError
 from scallax.mappings import Entries, InputMapping, fit_entries, fit_tuples, read_entries, typical_tuples
 from scallax.values import ValueType
 
@@ -53,6 +53,11 @@ def test_every_form_has_a_shape_and_tuples_in_row_major_order(mapping, shape, tu
         ([[1, 2], [3]], "m: it is ragged: the lists of dimension 1 differ in length"),
         ([[1, 2], 3], "m: it is ragged: the lists of dimension 1 differ in length"),
         ([1, [2]], "m: it is ragged: a list stands beside values"),
+        (
+            (range(5), [0, 1]),
+            "m: a tuple is one fact, and has no lists or ranges in it\n"
+            "hint: the axes of a tensor are a dictionary: {0: range(5), 1: range(10)}",
+        ),
         ([(1, 2), (3,)], "m: its tuples differ in length: 1, 2"),
         ([None], "m: None is no value; a value is an integer, a float, a bool or a string"),
         ({}, "m: the keys of a dictionary are the axes 0, 1, ...; it has []"),
@@ -91,9 +96,10 @@ def test_wrong_options_are_refused(options, message):
     assert str(caught.value) == message
 
 
-def test_categorical_sampling_is_not_there_yet():
-    with pytest.raises(UnsupportedError, match="`categorical` is not supported yet; use `top`"):
+def test_categorical_sampling_needs_the_number_of_draws():
+    with pytest.raises(InputError, match="`categorical` needs `retain_k`, the number of draws"):
         InputMapping(range(3), sample_strategy="categorical")
+    assert InputMapping(range(3), sample_strategy="categorical", retain_k=2).retention is not None
 
 
 def test_groups_are_the_fibres_along_the_exclusive_axis():

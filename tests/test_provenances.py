@@ -108,6 +108,14 @@ def test_the_second_form_of_sum_product_stops_below_1_and_does_not_learn_there()
     assert found == [(1.0, [[1.0, 1.0]]), (pytest.approx(0.9999), [[0.0, 0.0]])]
 
 
+def test_the_second_form_of_sum_product_learns_from_every_fact_below_its_ceiling():
+    reasoner = Reasoner(
+        "rel r() = f(_)", provenance="diffaddmultprob2", input_mappings={"f": range(5)}, output_mapping=("r", ())
+    )
+    gradient = jax.grad(lambda p: reasoner(f=p)[0])(jnp.full((1, 5), 0.125))
+    assert gradient.tolist() == [[1.0] * 5]
+
+
 def test_the_command_line_answers_by_numbers_and_by_objects():
     def answers(program: str, provenance: str):
         (found,) = answer(analyse_program([Source(program)]), ["r"], Options(provenance))
@@ -337,3 +345,13 @@ def test_the_table_has_every_name_of_the_page():
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in row.replace("`", "").replace(" ", "").split(",")}
     assert set(provenance_names()) <= named
+
+
+def test_of_equal_derivations_the_first_has_the_gradient():
+    mapping = {"input_mappings": {"f": range(8)}, "output_mapping": ("r", [()])}
+    reasoner = Reasoner("rel r() = f(x)", provenance="diffmaxmultprob", **mapping)
+    ties = [[1, 2], [2, 3, 7], [3, 4]]
+    inputs = jnp.stack([jnp.full(8, 0.25).at[jnp.asarray(places)].set(0.5) for places in ties])
+    value, gradient = jax.value_and_grad(lambda inputs: reasoner(f=inputs).sum())(inputs)
+    assert value == 1.5
+    assert np.argwhere(gradient).tolist() == [[sample, places[0]] for sample, places in enumerate(ties)]

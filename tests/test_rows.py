@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scallax.kernels.rows import RowIndex, RowTable, expand_ranges, group, unique_rows
+from scallax.kernels.rows import DenseKeys, RowIndex, RowTable, expand_ranges, group, unique_rows
 
 
 def _random_columns(rng: np.random.Generator, num_rows: int, num_columns: int, values: int) -> list[np.ndarray]:
@@ -47,12 +47,16 @@ def test_row_table_takes_rows_that_differ_in_high_bits_only():
     assert RowTable(1).insert([column], 1000).tolist() == list(range(1000))
 
 
+# Close values lie in a grid; those that are far apart are hashed. -(2^63) is as far from others as integers are.
+@pytest.mark.parametrize("scale", [1, 1 << 58])
 @pytest.mark.parametrize("num_columns", [0, 1, 3])
-def test_row_index_finds_all_matching_pairs_in_order(num_columns: int):
+def test_row_index_finds_all_matching_pairs_in_order(num_columns: int, scale: int):
     rng = np.random.default_rng(1)
-    build = _random_columns(rng, 200, num_columns, 3)
-    probe = [np.where(rng.random(50) < 0.8, column[:50], 7) for column in build]
+    build = [scale * rng.integers(-1, 2, 200) for _ in range(num_columns)]
+    others = rng.choice([7, -7, -(1 << 63), (1 << 63) - 1], 50)
+    probe = [np.where(rng.random(50) < 0.8, column[:50], others) for column in build]
     index = RowIndex.build(build, 200, first=1000)
+    assert isinstance(index.keys, DenseKeys) == (num_columns > 0 and scale == 1)
     groups, counts = index.count(probe, 50)
     probes, rows = index.expand(groups, counts)
     expected = [

@@ -171,7 +171,13 @@ def test_a_certain_fact_of_a_group_still_excludes_the_others():
     assert [float(found["both"][0]), float(found["first"][0])] == [0.0, 1.0]
 
 
-GRADIENTS = ["minmaxprob", "exact", "difftopkproofs", "diffaddmultprob", "diffnandminprob"]
+GRADIENTS = [
+    "minmaxprob",
+    "exact",
+    "difftopkproofs",
+    "diffaddmultprob",
+    pytest.param("diffnandminprob", marks=pytest.mark.nightly),
+]
 
 
 @pytest.mark.parametrize("provenance", GRADIENTS)

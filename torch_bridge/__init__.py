@@ -1,5 +1,6 @@
 """Scallop programs as torch modules, saved and loaded as those are; and the names of the reference's package."""
 
+from scallax.attributes import AbstractAction as AbstractAction
 from scallax.attributes import ErrorAction as ErrorAction
 from scallax.attributes import MultipleActions as MultipleActions
 from scallax.attributes import NoAction as NoAction
@@ -57,18 +58,23 @@ from torch_bridge.forward import ScallopForwardFunction as ScallopForwardFunctio
 from torch_bridge.module import Module as Module
 from torch_bridge.plugins import Plugin as Plugin
 from torch_bridge.plugins import PluginRegistry as PluginRegistry
+from torch_bridge.provenance import ScallopProvenance as ScallopProvenance
 from torch_bridge.reference import boolean as boolean
 from torch_bridge.reference import diff_prob as diff_prob
+from torch_bridge.reference import exclusion as exclusion
 from torch_bridge.reference import exclusive_diff_prob as exclusive_diff_prob
 from torch_bridge.reference import exclusive_prob as exclusive_prob
+from torch_bridge.reference import natural as natural
 from torch_bridge.reference import none as none
 from torch_bridge.reference import prob as prob
 from torch_bridge.reference import torch_tensor_enabled as torch_tensor_enabled
 
 # The short names of the reference.
 Context = ScallopContext
+Provenance = ScallopProvenance
 ForwardFunction = ScallopForwardFunction
 Map = InputMapping
 ForeignAttributeProcessor = ForeignAttribute
+AttributeAction = AbstractAction
 ff = foreign_function
 fp = foreign_predicate

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,7 @@ from scallax.sample_facts import SampleFacts
 from scallax.tags import tag_message
 from scallax.union import BatchGrounding
 from torch_bridge.facts import TagTensors, find_tags
-from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_torch
+from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,32 @@ def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tenso
     named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
     device = common_device(named)
     grounding = reasoner.batches.ground(batch)
-    return apply_grounding(reasoner, grounding, batch.facts, tags, tuple(batch.arrays.values()), logits, device)
+    mapped = tuple(batch.arrays.values())
+    values = apply_grounding(reasoner, grounding, batch.facts, tags, mapped, logits, device)
+    if not reasoner.returns_proofs:
+        return values
+    tensors = (*tags.tensors, *mapped, *logits)
+    with precision_and_place(tensors):
+        call = _Call(reasoner, grounding, batch.facts, tags, device, torch.float32)
+        return reasoner.with_batch_proofs(values, grounding, batch, *_to_arrays(call, tensors))
+
+
+def interpret_batch(reasoner: Reasoner, batch: BatchFacts) -> Any:
+    """The outputs for facts per sample of a provenance of Python objects, which is given tags as they are.
+
+    Of mapped relations it is given scalar tensors. Gradients are torch's.
+    """
+    entries = []
+    for relation, tensor in batch.arrays.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
+        entries.append([list(sample.reshape(-1)) for sample in tensor])
+    device = common_device(batch.arrays)
+    on_host = replace(batch, arrays={relation: to_jax(tensor) for relation, tensor in batch.arrays.items()})
+    grounding = reasoner.batches.ground(batch)
+    values = reasoner.batches.interpret(grounding, on_host, entries)
+    packed = values if values.dtype == object else from_numpy(values).to(device)
+    return reasoner.unpack_batch(grounding, packed)
 
 
 def apply_grounding(

@@ -1,6 +1,6 @@
 """The reference's context: a program that is built step by step, with torch scalars for tags."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -9,16 +9,19 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from scallax.answers import Options
-from scallax.context import AbstractContext, ContextState, check_options
-from scallax.errors import UnsupportedError
+from scallax.collection import Collection
+from scallax.context import AbstractContext, ContextState, read_options
+from scallax.errors import InputError
 from scallax.foreign import ForeignItem
+from scallax.sample_facts import batch_size
 from scallax.tables import CsvFile
 from scallax.tensors import TensorValue
+from torch_bridge.arguments import check_dispatch, name_outputs, refuse_monitors
+from torch_bridge.context_facts import bound_tags, stack_tags
 from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
-from torch_bridge.module import Module, refuse_monitors
-from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
+from torch_bridge.module import Module
+from torch_bridge.tensors import from_numpy, precision_and_place, to_jax, to_torch
 
 if TYPE_CHECKING:
     from scallax.computation import Computation
@@ -48,16 +51,13 @@ class ScallopContext(AbstractContext):
         test_k: int | None = None,
         fork_from: "ScallopContext | None" = None,
         no_stdlib: bool = False,
-        monitors: Sequence[str] = (),
+        monitors: Sequence[str] | None = (),
     ):
         refuse_monitors(monitors)
         if fork_from is not None:
             self.state = fork_from.clone().state
             return
-        options = Options(provenance, k, bool(wmc_with_disjunctions))
-        if custom_provenance is not None:
-            raise UnsupportedError("`custom_provenance` is not supported yet")
-        check_options(options)
+        options = read_options(provenance, custom_provenance, k, bool(wmc_with_disjunctions))
         self.state = ContextState(options, train_k, test_k)
 
     def is_array(self, tag: object) -> bool:
@@ -66,12 +66,7 @@ class ScallopContext(AbstractContext):
     def evaluate(self, computation: "Computation", tags: Sequence[Any]) -> torch.Tensor:
         if not tags:
             return to_torch(computation.evaluate(np.zeros(0, np.float32)), torch.device("cpu"))
-        tensors = [tag for tag in tags if isinstance(tag, torch.Tensor)]
-        device = common_device({f"tag {i}": tensor for i, tensor in enumerate(tensors)})
-        is_double = any(tensor.dtype is torch.float64 for tensor in tensors)
-        dtype = torch.float64 if is_double else torch.float32
-        stacked = torch.stack([torch.as_tensor(tag, dtype=dtype, device=device).reshape(()) for tag in tags])
-        return _EvaluateTags.apply(computation, stacked)
+        return _EvaluateTags.apply(computation, stack_tags(tags))
 
     def adapted(self, item: ForeignItem) -> ForeignItem:
         return as_torch([item])[0]
@@ -127,9 +122,50 @@ class ScallopContext(AbstractContext):
     ) -> Module:
         """The context as a torch module; see `reasoner`.
 
-        The arguments from `dispatch` on say how the reference computes; they are taken, and change nothing.
+        Facts whose tags are tensors hold in every sample, with their gradients, unless a call gives a tensor `[batch,
+        facts]` for them. The arguments from `dispatch` on say how the reference computes; they are taken, and change
+        nothing.
         """
-        return Module.from_reasoner(self.reasoner(output, output_mapping, output_mappings))
+        check_dispatch(dispatch)
+        reasoner = self.reasoner(*name_outputs(output, output_mapping, output_mappings))
+        return Module.from_reasoner(reasoner, bound_tags(self.state.draft))
+
+    def clone(
+        self,
+        provenance: str | None = None,
+        k: int | None = None,
+        wmc_with_disjunctions: bool | None = None,
+        monitors: Sequence[str] | None = None,
+        *,
+        custom_provenance: object = None,
+    ) -> "ScallopContext":
+        """As `scallax.Context.clone`; there are no monitors."""
+        refuse_monitors(monitors)
+        return self.copied(provenance, k, wmc_with_disjunctions, custom_provenance)
+
+    def run_batch(
+        self, inputs: Mapping[str, Sequence], output_relation: str | Sequence[str], parallel: bool = False
+    ) -> list[Collection]:
+        """For each sample, a relation as a run with the facts of the sample computes it; the context stays as it is.
+
+        `inputs` have by relation, for each sample, a list of facts as `add_facts` takes them, or a pair of it and its
+        disjunctions. `output_relation` is the name of a relation, or a list of one for each sample. `parallel` changes
+        nothing. A forward function computes all samples at once.
+        """
+        size = batch_size({relation: len(samples) for relation, samples in inputs.items()})
+        names = [output_relation] * size if isinstance(output_relation, str) else list(output_relation)
+        if len(names) != size:
+            raise InputError(f"`output_relation` names the relations of {len(names)} samples; the batch has {size}")
+        results = []
+        for sample, name in enumerate(names):
+            twin = self.clone()
+            for relation, samples in inputs.items():
+                given = samples[sample]
+                facts, disjunctions = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+                twin.add_facts(relation, facts, disjunctions)
+            twin.run()
+            results.append(twin.relation(name))
+        return results
 
 
 class _EvaluateTags(torch.autograd.Function):

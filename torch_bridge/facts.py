@@ -12,6 +12,11 @@ from scallax.errors import InputError
 from scallax.sample_facts import SampleFacts, is_array
 from scallax.tags import check_tags, wrong_tag
 
+# A batch has thousands of tags: what is asked of each is asked without a frame of Python.
+_BASE, _NDIM, _DTYPE = map(attrgetter, ("_base", "ndim", "dtype"))
+_REQUIRES_GRAD, _RETAINS_GRAD, _BACKWARD_HOOKS = map(attrgetter, ("requires_grad", "retains_grad", "_backward_hooks"))
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool}
+
 
 @dataclass(frozen=True, slots=True)
 class TagTensors:
@@ -109,6 +114,9 @@ def _numbers(part: SampleFacts, tags: Any) -> Any:
 
 
 def _check_scalars(part: SampleFacts, tags: Sequence) -> None:
+    kinds = set(map(type, tags))
+    if kinds == {torch.Tensor} and set(map(_NDIM, tags)) == {0} and set(map(_DTYPE, tags)) <= _FLOATS:
+        return
     for place, tag in enumerate(tags):
         if isinstance(tag, torch.Tensor):
             if tag.ndim:
@@ -126,15 +134,12 @@ def _by_base(tags: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor | None, np
     A view shares its memory with its base, and its gradient is the base's at its element. A tensor with a gradient or a
     hook of its own stands for itself.
     """
-    bases = list(map(attrgetter("_base"), tags))
-    numbers: dict[int, int] = {}
-    distinct: list[torch.Tensor | None] = []
-    owner = np.empty(len(tags), np.int64)
-    for row, base in enumerate(bases):
-        number = numbers.setdefault(id(base), len(distinct))
-        if number == len(distinct):
-            distinct.append(base)
-        owner[row] = number
+    bases = list(map(_BASE, tags))
+    distinct = list({id(base): base for base in bases}.values())
+    numbers = {id(base): number for number, base in enumerate(distinct)}
+    owner = np.zeros(len(tags), np.int64)
+    if len(distinct) > 1:
+        owner[:] = [numbers[id(base)] for base in bases]
     found = []
     alone = [np.zeros(0, np.int64)]
     for number, base in enumerate(distinct):
@@ -143,19 +148,18 @@ def _by_base(tags: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor | None, np
         if base is None or not base.is_contiguous() or not _stand_for_base(own, base):
             alone.append(rows)
             continue
-        offsets = np.fromiter((tag.storage_offset() for tag in own), np.int64, len(own))
+        offsets = np.fromiter(map(torch.Tensor.storage_offset, own), np.int64, len(own))
         found.append((base, rows, offsets - int(base.storage_offset())))
     rest = np.sort(np.concatenate(alone))
     return [*found, (None, rest, rest)] if len(rest) else found
 
 
 def _stand_for_base(tags: Sequence[torch.Tensor], base: torch.Tensor) -> bool:
-    requires_grad = base.requires_grad
     return (
-        all(tag.requires_grad == requires_grad for tag in tags)
-        and not any(map(attrgetter("retains_grad"), tags))
-        and not any(map(attrgetter("_backward_hooks"), tags))
-        and {tag.dtype for tag in tags} == {base.dtype}
+        set(map(_REQUIRES_GRAD, tags)) == {base.requires_grad}
+        and not any(map(_RETAINS_GRAD, tags))
+        and not any(map(_BACKWARD_HOOKS, tags))
+        and set(map(_DTYPE, tags)) == {base.dtype}
     )
 
 

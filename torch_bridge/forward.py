@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scallax.errors import UnsupportedError
 from scallax.tables import Table
 from torch_bridge.module import Module
 
@@ -42,8 +41,6 @@ class ScallopForwardFunction(Module):
         sparse_jacobian: bool = False,
         monitors: Sequence[str] = (),
     ):
-        if custom_provenance is not None:
-            raise UnsupportedError("`custom_provenance` is not supported yet")
         super().__init__(
             program,
             file=file,
@@ -51,6 +48,7 @@ class ScallopForwardFunction(Module):
             rules=rules,
             facts=facts,
             provenance=provenance,
+            custom_provenance=custom_provenance,
             non_probabilistic=non_probabilistic,
             input_mappings=input_mappings,
             output_relation=output_relation,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scallax.artifact import StoredGround
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
-from scallax.outputs import choose, read_asked
+from scallax.outputs import check_named, choose, read_asked
 from scallax.per_sample import has_facts
 from scallax.proofs import Explanation
 from scallax.provenance import Provenance
@@ -23,8 +24,10 @@ from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
 from scallax.union import BatchGrounding
+from torch_bridge.arguments import check_dispatch, name_outputs, read_constant_tags, refuse_monitors
 from torch_bridge.autograd import apply
-from torch_bridge.batches import apply_batch, apply_tags
+from torch_bridge.batches import apply_batch, apply_tags, interpret_batch
+from torch_bridge.context_facts import with_bound
 from torch_bridge.foreign import as_torch
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
@@ -37,8 +40,10 @@ _TEXT_BLOCK = 1024
 class Module(torch.nn.Module):
     """A program as a function `module(relation=probabilities, ...)` of tensors `[batch, *mapping.shape]`.
 
-    Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays. The output has the dtype and
-    the device of the inputs; values outside [0, 1] are computed as they are, with one warning. In training mode
+    Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays; but as in the reference a
+    dictionary of one output, `output_mappings={"r": mapping}`, gives that output by itself, and outputs may be named by
+    calls alone. The output has the dtype and the device of the inputs; values outside [0, 1] are computed as they are,
+    with one warning. In training mode
     `train_k` proofs are kept and in evaluation mode `test_k`, where given. With a sampling provenance, training mode
     draws a new seed from torch's default generator in each call, and evaluation mode uses `seed`. A provenance of
     Python objects is given the entries as scalar tensors. `jit`, `jit_name`, `jit_recompile`, `dispatch` and
@@ -54,6 +59,7 @@ class Module(torch.nn.Module):
     """
 
     reasoner: Reasoner
+    _bound: Mapping[str, torch.Tensor] = MappingProxyType({})
     # What stands for the reasoner in graphs, in evaluation and in training mode.
     _names_in_graphs: tuple[str, str]
     _registered: tuple[Registered, Registered]
@@ -94,21 +100,23 @@ class Module(torch.nn.Module):
     ):
         super().__init__()
         refuse_monitors(monitors)
+        check_dispatch(dispatch)
+        outputs = name_outputs(output_relation, output_mapping, output_mappings)
         self.reasoner = Reasoner(
             program,
             file=file,
             relations=relations,
             rules=rules,
-            facts=facts,
+            facts=read_constant_tags(facts),
             provenance=provenance,
             custom_provenance=custom_provenance,
             seed=seed,
             non_probabilistic=non_probabilistic,
             trainable=trainable,
             input_mappings=input_mappings,
-            output_relation=output_relation,
-            output_mapping=output_mapping,
-            output_mappings=output_mappings,
+            output_relation=outputs.relation,
+            output_mapping=outputs.mapping,
+            output_mappings=outputs.mappings,
             k=k,
             train_k=train_k,
             test_k=test_k,
@@ -126,11 +134,16 @@ class Module(torch.nn.Module):
             self._add_parameter(name, torch.nn.Parameter(torch.tensor(logits.tolist(), dtype=torch.float32)))
 
     @classmethod
-    def from_reasoner(cls, reasoner: Reasoner) -> "Module":
-        """The module of a reasoner, with the reasoner's own values for parameters."""
+    def from_reasoner(cls, reasoner: Reasoner, bound: Mapping[str, torch.Tensor] | None = None) -> "Module":
+        """The module of a reasoner, with the reasoner's own values for parameters.
+
+        `bound` are tags `[facts]` of mapped relations, which hold in every sample of a call that does not give them;
+        gradients pass through them.
+        """
         module = cls.__new__(cls)
         torch.nn.Module.__init__(module)
         module.reasoner = reasoner
+        module._bound = dict(bound or {})
         module._register()
         for name, logits in reasoner.parameters.items():
             module._add_parameter(name, torch.nn.Parameter(from_numpy(np.asarray(logits))))
@@ -172,6 +185,9 @@ class Module(torch.nn.Module):
 
         Values are ready when it returns.
         """
+        if self._bound:
+            tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
+            inputs = with_bound(inputs, self._bound, tuples)
         options = (disjunctions, output_relations, output_mappings)
         if torch.compiler.is_compiling() or is_saved():
             # Loads torch's compiler, which others need not wait for.
@@ -191,20 +207,28 @@ class Module(torch.nn.Module):
         output_mappings: object = None,
     ) -> Any:
         """The outputs, outside of graphs."""
-        reasoner = self._reasoner_of_call()
+        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
         if output_relations is None and output_mappings is None:
-            return self._call(reasoner, inputs, disjunctions)
+            return self._call(self._reseeded(reasoner), inputs, disjunctions)
+        named = name_outputs(None, None, output_mappings) if output_relations is None else None
+        if named is not None and named.relation is not None:
+            output_relations, output_mappings = named.relation, named.mapping
         asked = read_asked(reasoner.specification, output_relations, output_mappings)
         reasoner.check_asked(asked)
-        results = self._call(reasoner.with_outputs(asked.outputs, asked.keyed), inputs, disjunctions)
+        reasoner = self._reseeded(reasoner.with_outputs(asked.outputs, asked.keyed))
+        results = self._call(reasoner, inputs, disjunctions)
         if asked.names is None:
             return results
         take = partial(_take_or_absent, absent=reasoner.absent)
         return choose(results, asked.names, asked.is_flat, torch.stack, take)
 
     def _call(self, reasoner: Reasoner, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None) -> Any:
+        check_named(reasoner.specification.outputs)
         if has_facts(inputs, disjunctions):
-            return apply_batch(reasoner, reasoner.batches.read(inputs, disjunctions), self._logits())
+            batch = reasoner.batches.read(inputs, disjunctions)
+            if reasoner.is_interpreted:
+                return interpret_batch(reasoner, batch)
+            return apply_batch(reasoner, batch, self._logits())
         tensors = reasoner.order(inputs)
         for relation, tensor in inputs.items():
             if not isinstance(tensor, torch.Tensor):
@@ -236,14 +260,14 @@ class Module(torch.nn.Module):
 
     def evaluate_grounded(self, grounding: BatchGrounding, tags: Mapping[str, torch.Tensor] | torch.Tensor) -> Any:
         """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`."""
-        return apply_tags(self._reasoner_of_call(), grounding, tags, self._logits())
+        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        return apply_tags(self._reseeded(reasoner), grounding, tags, self._logits())
 
-    def _reasoner_of_call(self) -> Reasoner:
-        """The reasoner of the module's mode; in training mode it draws by a new seed."""
-        if not self.training:
-            return self.reasoner.for_testing
-        reasoner = self.reasoner.for_training
-        return reasoner.with_seed(int(torch.randint(1 << 32, ()))) if reasoner.draws else reasoner
+    def _reseeded(self, reasoner: Reasoner) -> Reasoner:
+        """The reasoner; in training mode it draws by a new seed."""
+        if not self.training or not reasoner.draws:
+            return reasoner
+        return reasoner.with_seed(int(torch.randint(1 << 32, ())))
 
     def probabilities(self) -> dict[str, torch.Tensor]:
         """The probabilities that the parameters stand for now, by their names; see `scallax.Reasoner.probabilities`."""
@@ -361,7 +385,8 @@ class Module(torch.nn.Module):
     def __deepcopy__(self, memo: dict) -> "Module":
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        # The reasoner does not change, and is shared.
+        # The reasoner does not change, and is shared; so are tags of facts, which may have gradients.
+        memo[id(self._bound)] = self._bound
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
@@ -370,6 +395,8 @@ class Module(torch.nn.Module):
         reasoner = state.pop("reasoner")
         del state["_registered"], state["_names_in_graphs"]
         state["specification"] = reasoner.specification.to_json()
+        if self._bound:
+            state["_bound"] = {name: tags.detach() for name, tags in self._bound.items()}
         if reasoner.limits != Limits():
             # As plain data, which torch's safe default loads.
             state["limits"] = asdict(reasoner.limits)
@@ -442,13 +469,6 @@ class _Logits(torch.nn.Module):
 
 # So that `torch.load` with its safe default takes the classes from a file.
 torch.serialization.add_safe_globals([Module, _Logits])
-
-
-def refuse_monitors(monitors: Sequence[str]) -> None:
-    """UnsupportedError if there are monitors."""
-    if monitors:
-        hint = "`scallax plan` and `scallax.explain_plan` show what is computed"
-        raise UnsupportedError(Diagnostic("monitors are not supported", hint=hint))
 
 
 def pack_specification(specification: Specification) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 # What `tag_type` and `Facts[tag type, ...]` take; a probability has a gradient wherever the provenance has one.
 none = None
+natural = int
+exclusion = int
 boolean = bool
 prob = float
 diff_prob = float

@@ -23,6 +23,7 @@ from scallax.analysis.foreign_attributes import apply_attributes
 from scallax.analysis.inference import Types, infer_types
 from scallax.analysis.names import DeclaredVariant, Names, literal_fits, resolve_names
 from scallax.analysis.patterns import BodyCase, check_constructors
+from scallax.analysis.predictions import predict_first
 from scallax.analysis.recovery import has_problem, understood_items
 from scallax.errors import (
     Diagnostic,
@@ -96,8 +97,10 @@ def check(
     warnings = _find_undefined(core, names, defined)
     core, outlines, unbound = _without_conflicts(core, types, conflicts, unsure | names.demands.keys())
     program, found = _lower(core, aggregates, types, names, warnings, unsure)
-    program = replace(program, rules=(*program.rules, *outlines), foreign=foreign)
-    return program, [*problems, *found, *unbound]
+    problems += [*found, *unbound]
+    if problems:
+        return replace(program, rules=(*program.rules, *outlines)), problems
+    return replace(predict_first(program), foreign=foreign), []
 
 
 def _resolve(items: Sequence[ast.Item], library: Library) -> tuple[Names, list[Problem]]:

@@ -81,7 +81,7 @@ def reduce_groups(
         groups = table.find(keys, body.size)
     # Without a key there is one group, which may be empty.
     num_groups = table.size if num_keys else 1
-    elements = _elements(reducer, body, groups, num_groups)
+    elements = _elements(reducer, body, groups, num_groups, table.columns)
     if reducer.foreign is not None:
         results = reduce_foreign(reducer, reducer.foreign, elements)
     else:
@@ -106,7 +106,9 @@ def reduce_groups(
     return Reduced(num_rows, dict(zip(names, columns, strict=True)), factors)
 
 
-def _elements(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int) -> Elements:
+def _elements(
+    reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int, keys: Sequence[np.ndarray]
+) -> Elements:
     reduce = reducer.reduce
     variables = (*reduce.arguments, *reduce.values)
     columns = body.columns[len(reduce.keys) :]
@@ -128,6 +130,7 @@ def _elements(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_gr
         operands,
         body.operands[rows],
         num_groups,
+        keys,
     )
 
 

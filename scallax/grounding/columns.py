@@ -128,15 +128,18 @@ def _local_arrays(
 
 def _polarities(graph: Graph, outputs: np.ndarray, num_literals: int) -> tuple[np.ndarray, np.ndarray]:
     """In which polarities each literal may occur in a proof: below a complement of a node, in both."""
-    leaves = leaf_ids(graph, outputs)
+    leaves = leaf_ids(graph, outputs, num_literals)
     occurs = np.zeros(2 * num_literals, bool)
     occurs[leaves] = True
+    if not graph.complement.any():
+        return occurs[:num_literals], occurs[num_literals:]
     below = reachable(graph.num_nodes, graph.head, graph.left, graph.right, graph.left[graph.complement[graph.head]])
     assert graph.third is not None
     used = below[graph.head]
     inside = leaf_ids(
         Graph(0, graph.head[used], graph.left[used], graph.right[used], graph.complement, graph.third[used]),
         outputs[:0],
+        num_literals,
     )
     occurs[inside] = True
     occurs[(inside + num_literals) % (2 * num_literals) if num_literals else inside] = True
@@ -151,9 +154,8 @@ def _exclude(exclusions: np.ndarray, group: np.ndarray, column: np.ndarray) -> N
     """Writes for each literal the bit set of the columns of the others of its group."""
     members = np.flatnonzero((group >= 0) & (column[: len(group)] >= 0))
     place = column[members]
-    groups, inverse = np.unique(group[members], return_inverse=True)
     bits = np.uint32(1) << (place % 32).astype(np.uint32)
-    whole = np.zeros((len(groups), exclusions.shape[1]), np.uint32)
-    np.bitwise_or.at(whole, (inverse, place // 32), bits)
-    exclusions[members] = whole[inverse]
+    whole = np.zeros((int(group.max()) + 1, exclusions.shape[1]), np.uint32)
+    np.bitwise_or.at(whole, (group[members], place // 32), bits)
+    exclusions[members] = whole[group[members]]
     exclusions[members, place // 32] &= ~bits

@@ -6,6 +6,7 @@ import numpy as np
 
 from scallax.grounding.derivations import ONE, ZERO, Literals, operand_literal
 from scallax.grounding.graph import Graph
+from scallax.kernels.runs import distinct, ranges, stable_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,47 +29,88 @@ class Components:
         return np.maximum(np.concatenate([self.of_node, self.of_literal, [-1]])[place], 0)
 
 
-def find_components(graph: Graph, literals: Literals, num_shared: int) -> Components:
-    """The components of a graph; the first `num_shared` literals may be in all of them.
+def find_components(graph: Graph, literals: Literals, component_of: np.ndarray) -> Components:
+    """The components of a graph.
 
-    Nodes and literals are in one component if they depend on a common literal that is not shared, or their literals
-    are of one group. A node that depends on shared literals only does not connect those that use it.
+    `component_of` int64 `[known literals]` gives components that share nothing but the literals of -1, which may be in
+    all of them; the literals behind those, such as the tags of rules, are in one of them too. With such literals the
+    components are found anew, as small as they are.
     """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     num_nodes, num_literals = graph.num_nodes, len(literals)
     tails = np.concatenate([graph.left, graph.right] if graph.third is None else [graph.left, graph.right, graph.third])
     heads = np.tile(graph.head, len(tails) // max(len(graph.head), 1))
     # A complement is in the component of its literal.
     literal = operand_literal(tails) % max(num_literals, 1)
     is_leaf = (tails < 0) & (tails != ONE) & (tails != ZERO)
-    there = (tails >= 0) | (is_leaf & (literal >= num_shared))
-    heads, tails = heads[there], np.where(is_leaf, num_nodes + literal, tails)[there]
-    if num_shared:
-        open_nodes = np.zeros(num_nodes, np.bool_)
-        open_nodes[heads[tails >= num_nodes]] = True
-        inner = tails < num_nodes
-        while True:
-            grown = heads[inner][open_nodes[tails[inner]]]
-            if open_nodes[grown].all():
-                break
-            open_nodes[grown] = True
-        there = ~inner | open_nodes[np.where(inner, tails, 0)]
-        heads, tails = heads[there], tails[there]
-    own = np.arange(num_shared, num_literals)
+    is_own = np.ones(num_literals, np.bool_)
+    is_own[: len(component_of)] = component_of >= 0
+    own_leaf = np.flatnonzero(is_leaf)
+    own_leaf = own_leaf[is_own[literal[own_leaf]]]
+    inner = np.flatnonzero(tails >= 0)
+    leaves = heads[own_leaf], literal[own_leaf]
+    edges = heads[inner], tails[inner]
+    if len(component_of) == num_literals:
+        of_node = _spread(num_nodes, leaves[0], component_of[leaves[1]], *edges)
+        return Components(of_node, component_of, max(int(component_of.max(initial=-1)) + 1, 1))
+    return _search(num_nodes, literals, is_own, leaves, edges)
+
+
+def _spread(
+    num_nodes: int, starts_at: np.ndarray, components: np.ndarray, heads: np.ndarray, tails: np.ndarray
+) -> np.ndarray:
+    """The component of each node, from those of some nodes up; 0 where none comes."""
+    of_node = np.full(num_nodes, -1)
+    of_node[starts_at] = components
+    by_tail = stable_order(tails, num_nodes)
+    counts = np.bincount(tails, minlength=num_nodes)
+    starts = np.cumsum(counts) - counts
+    frontier = np.flatnonzero(of_node >= 0)
+    while len(frontier):
+        users = heads[by_tail[ranges(starts[frontier], counts[frontier])]]
+        found = np.repeat(of_node[frontier], counts[frontier])
+        fresh = of_node[users] < 0
+        users = users[fresh]
+        of_node[users] = found[fresh]
+        frontier = distinct(users, num_nodes)
+    return np.maximum(of_node, 0)
+
+
+def _search(
+    num_nodes: int,
+    literals: Literals,
+    is_own: np.ndarray,
+    leaves: tuple[np.ndarray, np.ndarray],
+    edges: tuple[np.ndarray, np.ndarray],
+) -> Components:
+    """The smallest components: nodes and literals that depend on a common own literal, or on ones of one group.
+
+    A node that depends on no own literal does not connect those that use it.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    heads, tails = edges
+    open_nodes = np.zeros(num_nodes, np.bool_)
+    open_nodes[leaves[0]] = True
+    while True:
+        grown = heads[open_nodes[tails]]
+        if open_nodes[grown].all():
+            break
+        open_nodes[grown] = True
+    connects = open_nodes[tails]
+    own = np.flatnonzero(is_own)
     grouped = own[literals.group[own] >= 0]
-    _, first = np.unique(literals.group[grouped], return_inverse=True)
-    leader = np.empty(len(grouped), np.int64)
-    leader[first[::-1]] = grouped[::-1]
-    heads = np.concatenate([heads, num_nodes + leader[first]])
-    tails = np.concatenate([tails, num_nodes + grouped])
-    size = num_nodes + num_literals
+    group = literals.group[grouped]
+    leader = np.empty(int(group.max(initial=-1)) + 1, np.int64)
+    leader[group] = grouped
+    heads = np.concatenate([heads[connects], leaves[0], num_nodes + leader[group]])
+    tails = np.concatenate([tails[connects], num_nodes + leaves[1], num_nodes + grouped])
+    size = num_nodes + len(literals)
     matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(size, size))
     _, found = connected_components(matrix, directed=False)
     with_literals, number = np.unique(found[num_nodes + own], return_inverse=True)
     number_of = np.zeros(int(found.max(initial=-1)) + 1, np.int64)
     number_of[with_literals] = np.arange(len(with_literals))
-    of_literal = np.full(num_literals, -1)
+    of_literal = np.full(len(literals), -1)
     of_literal[own] = number
     return Components(number_of[found[:num_nodes]], of_literal, max(len(with_literals), 1))

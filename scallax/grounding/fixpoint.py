@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -227,6 +228,7 @@ class SampleGrounder:
         rule_parameters: Mapping[int, int] | None = None,
         iter_limit: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        weigh: Weigh | None = None,
     ):
         self.base = base
         self._plan = plan.restrict(plan.lifted)
@@ -236,6 +238,7 @@ class SampleGrounder:
         self._rule_parameters = rule_parameters or {}
         self._iter_limit = iter_limit
         self._limits = limits
+        self._weigh = None if weigh is None else partial(_weigh_on_base, weigh, base)
 
     @property
     def schemas(self) -> Mapping[str, ir.Relation]:
@@ -249,7 +252,7 @@ class SampleGrounder:
         """
         base = self.base
         own = {schema.name: GroundRelation(schema) for schema in self._plan.relations}
-        builder = DerivationBuilder(literals, base.derivations.num_nodes)
+        builder = DerivationBuilder(literals, base.derivations.num_nodes, self._weigh)
         choices = None if self._choices is None else self._choices.fresh()
         grounder = _Grounder(
             self._plan,
@@ -283,6 +286,18 @@ class SampleGrounder:
             (*base.gate_sets, *builder.gate_sets),
             self._plan.by_content,
         )
+
+
+def _weigh_on_base(
+    weigh: Weigh,
+    base: Grounding,
+    derivations: Derivations,
+    literals: Literals,
+    gate_sets: Sequence[GateSet],
+    operands: np.ndarray,
+) -> np.ndarray | None:
+    """The weights of operands of a batch, whose derivations and gates go on from those that all samples share."""
+    return weigh(base.derivations.join(derivations), literals, (*base.gate_sets, *gate_sets), operands)
 
 
 class _Grounder:
@@ -427,11 +442,11 @@ class _Grounder:
             factors.append(Factor(operands))
             columns, types = [table.columns[part.name] for part in version.label], [part.type for part in version.label]
             self.rule_literals.add(version.index, Bindings(operand_literal(operands), columns, types))
-        # Two combinations of body tuples can have the same operands only where a tuple's operand is ONE,
+        # Two combinations of body tuples can have the same head and operands only where a tuple's operand is ONE,
         positive = [factor for factor in factors if not factor.negated]
         # and where a foreign predicate has several tuples.
         expands = any(isinstance(step, Generate) for step in pipeline.steps)
-        repeatable = np.full(num_rows, expands or len(positive) < len(joins))
+        repeatable = np.full(num_rows, expands or self._forgets_tuples(version.rule, joins, table))
         for factor in positive[: len(joins)]:
             repeatable |= factor.operands == ONE
         if prior is not None:
@@ -447,6 +462,19 @@ class _Grounder:
         self._num_tuples += relation.size - known
         grown = relation.size - known + self.database.builder.num_derivations - before
         self._growth[version.index] += grown
+
+    def _forgets_tuples(self, rule: ir.Rule, joins: Sequence[Join], table: Table) -> bool:
+        """Whether some tuple without an operand does not follow from the head and the tuples that have one."""
+        known = {expression.name for expression in rule.head if isinstance(expression, ir.Variable)}
+        for step in joins:
+            if step.literal in table.factors:
+                known |= step.variables
+        return any(
+            len(step.key) + len(step.fresh) + len(step.same) < len(self.database.relations[step.relation].columns)
+            or not step.variables <= known
+            for step in joins
+            if step.literal not in table.factors
+        )
 
     def _run(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> Table:
         """All bindings of a rule's body; the beginning that other rules of this round have too is run once."""

@@ -1,6 +1,6 @@
 """Aggregates that take in tuples one by one: the states that each group can reach, and the nodes that say it does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -25,7 +25,8 @@ class Elements:
     """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
 
     `positions` are counted from 0 in each group. `ranks` number the values of each column in their order. `operands`
-    say in which worlds the tuples hold, in all if `!` takes them so; `tags` say it whether or not.
+    say in which worlds the tuples hold, in all if `!` takes them so; `tags` say it whether or not. `keys` are columns
+    of codes by group: what the groups are told apart by.
     """
 
     groups: np.ndarray
@@ -37,6 +38,7 @@ class Elements:
     operands: np.ndarray
     tags: np.ndarray
     num_groups: int
+    keys: Sequence[np.ndarray]
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -53,6 +55,7 @@ class Elements:
             self.operands[rows],
             self.tags[rows],
             self.num_groups,
+            self.keys,
         )
 
 

@@ -99,7 +99,7 @@ def _needed_sets(derivations: Derivations, gate_sets: Sequence[GateSet], outputs
         owners = owner[used[used < len(owner)]]
         return np.unique(owners[owners >= 0]).tolist()
 
-    waiting, needed = below(outputs), {}
+    waiting, needed = below(outputs) if gate_sets else [], {}
     while waiting:
         number = waiting.pop()
         if number not in needed:

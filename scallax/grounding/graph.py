@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scallax.grounding.derivations import ONE, ZERO, Derivations, literal_operand, operand_literal
-from scallax.kernels.runs import ranges, ranks, run_ids, run_starts
+from scallax.kernels.rows import RowTable
+from scallax.kernels.runs import distinct, ranges, ranks, run_ids, run_starts, stable_order
 
 # More derivations of one node are split into trees of this width.
 _MAX_FAN_IN = 32
@@ -29,16 +30,16 @@ def reachable(
     num_nodes: int, head: np.ndarray, left: np.ndarray, right: np.ndarray, operands: np.ndarray
 ) -> np.ndarray:
     """Which nodes some operands are or depend on."""
-    by_head = np.argsort(head, kind="stable")
+    by_head = stable_order(head, num_nodes)
     counts = np.bincount(head, minlength=num_nodes)
     starts = np.cumsum(counts) - counts
     found = np.zeros(num_nodes, bool)
-    frontier = np.unique(operands[operands >= 0])
+    frontier = distinct(operands[operands >= 0], num_nodes)
     while len(frontier):
         found[frontier] = True
         used = by_head[ranges(starts[frontier], counts[frontier])]
         operands = np.concatenate([left[used], right[used]])
-        frontier = np.unique(operands[operands >= 0])
+        frontier = distinct(operands[operands >= 0], num_nodes)
         frontier = frontier[~found[frontier]]
     return found
 
@@ -99,7 +100,11 @@ def resolve_aliases(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarra
     target[graph.head[from_right]] = graph.right[from_right]
     is_alias = target != np.arange(graph.num_nodes)
     for _ in range(graph.num_nodes.bit_length() + 1):
-        target = np.where(target >= 0, target[np.maximum(target, 0)], target)
+        inner = np.flatnonzero(is_alias & (target >= 0))
+        further = target[target[inner]]
+        if np.array_equal(further, target[inner]):
+            break
+        target[inner] = further
     # What still points at an alias went round a cycle of aliases.
     target[(target >= 0) & is_alias[np.maximum(target, 0)]] = ZERO
 
@@ -178,15 +183,16 @@ def chain_singles(graph: Graph) -> Graph:
         first, last = graph.left[inner], graph.right[inner]
         flip = simple[np.maximum(first, -1)] & ~simple[np.maximum(last, -1)]
         first, last = np.where(flip, last, first), np.where(flip, first, last)
-        pairs, node = np.unique(np.stack([x[cut], first], 1), axis=0, return_inverse=True)
+        pairs = RowTable(2)
+        node = pairs.insert([x[cut], first], len(first))
         rest_left, rest_right = graph.left.copy(), graph.right.copy()
-        rest_left[cut], rest_right[cut] = graph.num_nodes + node.reshape(-1), last
+        rest_left[cut], rest_right[cut] = graph.num_nodes + node, last
         graph = Graph(
-            graph.num_nodes + len(pairs),
-            np.concatenate([graph.head, graph.num_nodes + np.arange(len(pairs))]),
-            np.concatenate([rest_left, pairs[:, 0]]),
-            np.concatenate([rest_right, pairs[:, 1]]),
-            np.concatenate([graph.complement, np.zeros(len(pairs), bool)]),
+            graph.num_nodes + pairs.size,
+            np.concatenate([graph.head, graph.num_nodes + np.arange(pairs.size)]),
+            np.concatenate([rest_left, pairs.columns[0]]),
+            np.concatenate([rest_right, pairs.columns[1]]),
+            np.concatenate([graph.complement, np.zeros(pairs.size, bool)]),
         )
     return graph
 
@@ -199,7 +205,7 @@ def single_nodes(graph: Graph) -> np.ndarray:
     heads = np.concatenate([graph.head, graph.head])[operands >= 0]
     operands = operands[operands >= 0]
     np.add.at(waiting, heads, 1)
-    by_operand = np.argsort(operands, kind="stable")
+    by_operand = stable_order(operands, graph.num_nodes)
     counts = np.bincount(operands, minlength=graph.num_nodes)
     starts = np.cumsum(counts) - counts
     frontier = np.flatnonzero(single & (waiting == 0))
@@ -208,15 +214,14 @@ def single_nodes(graph: Graph) -> np.ndarray:
         found[frontier] = True
         users = heads[by_operand[ranges(starts[frontier], counts[frontier])]]
         np.subtract.at(waiting, users, 1)
-        users = np.unique(users)
-        frontier = users[single[users] & (waiting[users] == 0)]
+        frontier = distinct(users[single[users] & (waiting[users] == 0)], graph.num_nodes)
     return found
 
 
 def split_fan_in(graph: Graph) -> Graph:
     """Nodes with many derivations become trees of nodes with at most `_MAX_FAN_IN`."""
     while True:
-        order = np.argsort(graph.head, kind="stable")
+        order = stable_order(graph.head, graph.num_nodes)
         head = graph.head[order]
         fan_in = np.bincount(head, minlength=graph.num_nodes)
         wide = fan_in[head] > _MAX_FAN_IN
@@ -239,9 +244,9 @@ def split_fan_in(graph: Graph) -> Graph:
         )
 
 
-def leaf_ids(graph: Graph, outputs: np.ndarray) -> np.ndarray:
+def leaf_ids(graph: Graph, outputs: np.ndarray, num_literals: int) -> np.ndarray:
     """The literal ids of all operands that are leaves, ascending; that of a complement is larger by their number."""
     operands = np.concatenate([graph.left, graph.right, outputs])
     if graph.third is not None:
         operands = np.concatenate([operands, graph.third])
-    return np.unique(operand_literal(operands[operands <= literal_operand(0)]))
+    return distinct(operand_literal(operands[operands <= literal_operand(0)]), 2 * num_literals)

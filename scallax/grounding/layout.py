@@ -23,7 +23,7 @@ from scallax.grounding.graph import (
 from scallax.grounding.ordering import order_by_content
 from scallax.grounding.sizes import Sizes
 from scallax.kernels.gates import CATEGORICAL, UNIFORM, Stage
-from scallax.kernels.runs import ranks, run_ids, run_starts
+from scallax.kernels.runs import distinct, ranks, run_ids, run_starts, stable_order
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
 
 # Rows of the tag array before the literals: the algebra's zero and one.
@@ -37,6 +37,7 @@ _MAX_USES = 32
 _USE_ROWS = (1, 2, 4, 8)
 # More than any block has.
 _MOST_BLOCK_ROWS = 64
+_NUM_KINDS = COMPLEMENT + 1
 _TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
 
 
@@ -147,7 +148,7 @@ def lay_out(
     has_columns: bool,
     by_content: bool = False,
     sizes: Sizes | None = None,
-    num_shared: int | None = None,
+    component_of: np.ndarray | None = None,
 ) -> GroundProgram:
     """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
@@ -156,8 +157,8 @@ def lay_out(
     once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
     microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule, `has_columns` the
     columns of proofs and the exclusions: without `LITERALS`, all literals have one in every polarity that the program
-    has. `by_content`: see `order_by_content`. With `num_shared`, literals are numbered by component; the first so many
-    may be in all of them. Cost is linear in the derivations but for sorting.
+    has. `by_content`: see `order_by_content`. With `component_of`, see `find_components`, literals are numbered by
+    component. Cost is linear in the derivations but for sorting.
     """
     sizes = sizes or Sizes()
     graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
@@ -169,7 +170,7 @@ def lay_out(
         graph, outputs = order_by_content(graph, outputs)
     graph = split_fan_in(graph)
     depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
-    components = None if num_shared is None else find_components(graph, literals, num_shared)
+    components = None if component_of is None else find_components(graph, literals, component_of)
     order, negated = _order_literals(graph, literals, outputs, components)
     num_literals = sizes.pad("literals", len(order))
     literal_row_of = _leaf_rows(order, negated, 2 * len(literals), num_literals)
@@ -178,7 +179,9 @@ def lay_out(
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
 
-    node_order = np.lexsort((np.arange(graph.num_nodes), fan_in, kind, cyclic, depth))
+    widest, deepest = int(fan_in.max(initial=0)) + 1, int(depth.max(initial=0)) + 1
+    order_code = ((2 * depth + cyclic) * _NUM_KINDS + kind) * widest + fan_in
+    node_order = stable_order(order_code, 2 * deepest * _NUM_KINDS * widest)
     segment = run_ids(depth[node_order], cyclic[node_order], kind[node_order])
     width = _choose_width(segment, fan_in[node_order], derivation_cost, sizes)
     tile, lane = _tiles(segment, width)
@@ -203,7 +206,7 @@ def lay_out(
     )
 
     # A derivation's place: its rank among those of its head gives the row of the tile, its head the lane.
-    by_head = np.argsort(graph.head, kind="stable")
+    by_head = stable_order(graph.head, graph.num_nodes)
     rank = np.empty(len(by_head), np.int64)
     rank[by_head] = ranks(graph.head[by_head])
     head_row = node_row[graph.head] - base
@@ -254,13 +257,17 @@ def _order_literals(
     graph: Graph, literals: Literals, outputs: np.ndarray, components: Components | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The literals in use, by component if given, members of a group side by side; the places of those negated."""
-    complements, used = np.divmod(leaf_ids(graph, outputs), max(len(literals), 1))
-    negated = np.unique(used[complements > 0])
-    used = np.unique(used)
+    complements, used = np.divmod(leaf_ids(graph, outputs, len(literals)), max(len(literals), 1))
+    negated = used[complements > 0]
+    used = distinct(used, len(literals))
     group = literals.group[used]
     # Independent literals keep their order before all groups.
-    keys = (used, group) if components is None else (used, group, components.of_literal[used])
-    order = used[np.lexsort(keys)]
+    num_groups = int(group.max(initial=-1)) + 2
+    keys, num_keys = group + 1, num_groups
+    if components is not None:
+        keys = keys + num_groups * (components.of_literal[used] + 1)
+        num_keys *= components.count + 1
+    order = used[stable_order(keys, num_keys)]
     place = np.zeros(len(literals), np.int64)
     place[order] = np.arange(len(order))
     return order, place[negated]
@@ -362,7 +369,7 @@ def _cut_into_blocks(
         tiles += [np.repeat(of_kind, full), of_kind[rest > 0]]
         sizes += [np.full(int(full.sum()), counts[-1]), np.array(counts)[np.searchsorted(counts, rest[rest > 0])]]
     tile, size = np.concatenate(tiles), np.concatenate(sizes)
-    order = np.lexsort((-size, tile))
+    order = stable_order(_MOST_BLOCK_ROWS * tile + _MOST_BLOCK_ROWS - size, _MOST_BLOCK_ROWS * (len(rows) + 1))
     tile, size = tile[order], size[order]
     code = kind[tile] * _MOST_BLOCK_ROWS + size
     if all_branches is None:
@@ -505,10 +512,9 @@ def _sum_in_tiles(group: np.ndarray, lane: np.ndarray, num_groups: int, width: i
     The second result is each group's final tile. Tiles are numbered group by group, partial sums before what they are
     summed in.
     """
-    source = np.arange(len(group))
     levels = []
-    order = np.lexsort((source, lane, group))
-    group, lane, source = group[order], lane[order], source[order]
+    source = stable_order(group * width + lane, num_groups * width)
+    group, lane = group[source], lane[source]
     while True:
         rank = ranks(group * width + lane)
         if not len(rank) or rank.max() < _MAX_USES:

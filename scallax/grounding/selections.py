@@ -9,13 +9,13 @@ import numpy as np
 from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.derivations import ONE
 from scallax.grounding.folds import Elements, Reducer, Results
+from scallax.grounding.symbols import decode, sort_keys
 from scallax.kernels.gates import CATEGORICAL, HEAVIEST, LIGHTEST, NORMALIZE, SOFTMAX, UNIFORM
 from scallax.kernels.rows import RowTable, expand_ranges, hash_rows
+from scallax.planner.samples import SAMPLE
 
 # Uncertain tuples that `rank` numbers in one group: results grow with the square.
 _MOST_RANKED = 1024
-# Draws of `uniform` and `categorical`.
-_SEED = 0
 
 
 def sort_values(reducer: Reducer, elements: Elements) -> Results:
@@ -79,14 +79,13 @@ def choose_heaviest(reducer: Reducer, elements: Elements) -> Results:
 
 
 def draw(reducer: Reducer, elements: Elements) -> Results:
-    """As many tuples of each group as asked for, the same ones in every run.
+    """As many tuples of each group as asked for, the same ones in every run and every batch.
 
     With `uniform` all are equally likely; with `categorical` a tuple is drawn by its weight from those that are left.
     """
     k = int(dict(reducer.reduce.parameters)["k"])
     settled, open_elements = _split(reducer, elements)
-    draws = np.random.default_rng(_SEED).random(len(settled))
-    drawn = np.lexsort((draws, settled.groups))
+    drawn = np.lexsort((_hashes(reducer, settled), settled.groups))
     settled = settled[np.sort(drawn[settled.positions < k])]
     order = UNIFORM if reducer.reduce.op == "uniform" else CATEGORICAL
     return _join_results(_kept(settled), _chosen(reducer, open_elements, order, k))
@@ -132,11 +131,37 @@ def _gates(
 ) -> np.ndarray:
     if not len(places):
         return np.zeros(0, np.int64)
-    # The same whatever else is ground and evaluated.
-    rule = np.full(len(elements), reducer.rule, np.int64)
-    names = (hash_rows([rule, elements.groups, elements.positions], len(elements)) >> np.uint64(33)).astype(np.int64)
+    names = (_hashes(reducer, elements) >> np.uint64(33)).astype(np.int64)
     groups = _renumber(elements.groups)
     return reducer.builder.add_gates(elements.operands, groups, order, names, places, first, end)
+
+
+def _hashes(reducer: Reducer, elements: Elements) -> np.ndarray:
+    """What draws of the tuples depend on, uint64: the same whatever else is ground and evaluated, other samples too."""
+    rule = np.full(len(elements), reducer.rule, np.int64)
+    groups = _numbers_in_samples(reducer, elements)[elements.groups]
+    return hash_rows([rule, groups, elements.positions], len(elements))
+
+
+def _numbers_in_samples(reducer: Reducer, elements: Elements) -> np.ndarray:
+    """The number of each group in the value order of the groups that have tuples, of its own sample if there are more.
+
+    Groups without tuples have none.
+    """
+    variables = reducer.reduce.keys
+    codes, samples = elements.keys, np.zeros(elements.num_groups, np.int64)
+    if variables and variables[0].name == SAMPLE:
+        variables, samples, codes = variables[1:], codes[0], codes[1:]
+    groups = np.unique(elements.groups)
+    keys = [
+        sort_keys(decode(column[groups], variable.type, reducer.symbols), variable.type, reducer.symbols)
+        for column, variable in zip(codes, variables, strict=True)
+    ]
+    order = groups[np.lexsort((*keys[::-1], samples[groups]))]
+    counts = np.bincount(samples[order])
+    numbers = np.zeros(elements.num_groups, np.int64)
+    numbers[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return numbers
 
 
 def _renumber(groups: np.ndarray) -> np.ndarray:

@@ -1,13 +1,18 @@
 """Sets of rows of int64 columns: numbering, membership, grouping and joins, vectorised."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from scallax.kernels.runs import stable_order
+
 Columns = Sequence[np.ndarray]
 
 _SMALLEST_CAPACITY = 64
+# How many times its rows a grid of keys may have.
+_MOST_EMPTY = 4
 # Rows inserted at a time while the table is smaller, so that a batch of many repeats does not grow it far too large.
 _SMALLEST_CHUNK = 1 << 16
 _LARGEST_SIZE = (1 << 31) - 1
@@ -109,12 +114,13 @@ class RowTable:
         while True:
             known = self.size
             hashes = hash_rows(columns, num_rows, self._seed)
-            ids = self._look_up(hashes).astype(np.int64) if known else np.full(num_rows, -1, np.int64)
-            absent = np.flatnonzero(ids < 0)
-            if len(absent) == num_rows:
+            if known:
+                ids = self._look_up(hashes).astype(np.int64)
+                absent = np.flatnonzero(ids < 0)
+                if len(absent):
+                    ids[absent] = self._add([column[absent] for column in columns], hashes[absent])
+            else:
                 ids = self._add(columns, hashes)
-            elif len(absent):
-                ids[absent] = self._add([column[absent] for column in columns], hashes[absent])
             for buffer, column in zip(self._buffers, columns, strict=True):
                 if (buffer.values.take(ids) != column).any():
                     break
@@ -216,28 +222,69 @@ def hash_rows(columns: Columns, num_rows: int, seed: int = 0) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
+class DenseKeys:
+    """The keys of a grid, numbered row by row: in column i the integers from `lows[i]`, `extents[i]` of them."""
+
+    lows: tuple[int, ...]
+    extents: tuple[int, ...]
+
+    @staticmethod
+    def around(columns: Columns, num_rows: int) -> "DenseKeys | None":
+        """The grid that holds some rows; None if most of it would be empty."""
+        if not columns or not num_rows:
+            return None
+        lows = tuple([int(column.min()) for column in columns])
+        extents = tuple([int(column.max()) - low + 1 for column, low in zip(columns, lows, strict=True)])
+        keys = DenseKeys(lows, extents)
+        return keys if keys.size <= max(_MOST_EMPTY * num_rows, _SMALLEST_CAPACITY) else None
+
+    @property
+    def size(self) -> int:
+        """The number of keys of the grid."""
+        return math.prod(self.extents)
+
+    def find(self, columns: Columns, num_rows: int) -> np.ndarray:
+        """The numbers of keys int64 `[rows]`, -1 for keys outside."""
+        numbers, inside = np.zeros(num_rows, np.int64), np.ones(num_rows, np.bool_)
+        for column, low, extent in zip(columns, self.lows, self.extents, strict=True):
+            # What wraps around is outside as well: the grid is far smaller than the integers.
+            place = column - low
+            inside &= place.view(np.uint64) < extent
+            numbers *= extent
+            numbers += place
+        numbers[~inside] = -1
+        return numbers
+
+
+@dataclass(frozen=True, slots=True)
 class RowIndex:
-    """The rows of some key columns, grouped by equal keys: the build side of a hash join.
+    """The rows of some key columns, grouped by equal keys: the build side of a join.
 
     `keys` numbers the groups; the rows of group g are `rows[starts[g]:starts[g + 1]]`, ascending.
     """
 
-    keys: RowTable
+    keys: RowTable | DenseKeys
     starts: np.ndarray
     rows: np.ndarray
 
     @staticmethod
     def build(columns: Columns, num_rows: int, first: int = 0) -> "RowIndex":
         """Indexes the given rows, the first of which has number `first`."""
-        keys = RowTable(len(columns))
-        starts, rows = group(keys.insert(columns, num_rows), keys.size)
+        keys = DenseKeys.around(columns, num_rows)
+        if keys is not None:
+            labels = keys.find(columns, num_rows)
+        else:
+            keys = RowTable(len(columns))
+            labels = keys.insert(columns, num_rows)
+        starts, rows = group(labels, keys.size)
         return RowIndex(keys, starts, rows + first)
 
     def count(self, columns: Columns, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """The group of each probing row (-1: none), and how many rows match it."""
         groups = self.keys.find(columns, num_rows)
-        sizes = np.diff(self.starts, append=self.starts[-1])
-        return groups, np.where(groups >= 0, sizes[groups], 0)
+        counts = self.starts[groups + 1] - self.starts[groups]
+        counts[groups < 0] = 0
+        return groups, counts
 
     def expand(self, groups: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The pairs (probing row, matching row) of a `count`, ordered by probing row."""
@@ -249,7 +296,7 @@ def group(labels: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions by label: `starts` `[groups + 1]` and `positions` `[rows]`, ascending within each group."""
     starts = np.zeros(num_groups + 1, np.int64)
     np.cumsum(np.bincount(labels, minlength=num_groups), out=starts[1:])
-    return starts, np.argsort(labels, kind="stable")
+    return starts, stable_order(labels, num_groups)
 
 
 def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_DIGIT_BITS = 16
+
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`starts[i], starts[i] + 1, ...`, `counts[i]` of them, for every `i` in turn."""
@@ -33,3 +35,28 @@ def run_ids(*keys: np.ndarray) -> np.ndarray:
     for key in keys:
         changes |= key[1:] != key[:-1]
     return np.concatenate([[0], np.cumsum(changes)])
+
+
+def stable_order(labels: np.ndarray, num_labels: int) -> np.ndarray:
+    """Positions of labels `0 .. num_labels` in ascending order of the labels, then of the positions.
+
+    A radix sort by digits of 16 bits, each of which NumPy sorts in linear time.
+    """
+    digit = labels if num_labels <= 1 << _DIGIT_BITS else labels & ((1 << _DIGIT_BITS) - 1)
+    order = np.argsort(digit.astype(np.uint16), kind="stable")
+    shift = _DIGIT_BITS
+    while num_labels > 1 << shift:
+        digit = (labels[order] >> shift) & ((1 << _DIGIT_BITS) - 1)
+        order = order[np.argsort(digit.astype(np.uint16), kind="stable")]
+        shift += _DIGIT_BITS
+    return order
+
+
+def distinct(labels: np.ndarray, num_labels: int) -> np.ndarray:
+    """The labels of `0 .. num_labels` that occur, each once, ascending; int64."""
+    if 8 * len(labels) < num_labels:
+        labels = np.sort(labels)
+        return labels[run_starts(labels)]
+    there = np.zeros(num_labels, np.bool_)
+    there[labels] = True
+    return np.flatnonzero(there)

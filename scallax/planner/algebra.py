@@ -42,6 +42,12 @@ class Join:
     project: bool
     keep: tuple[str, ...]
 
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables of the atom."""
+        bound = [value.name for _, value in self.key if isinstance(value, ir.Variable)]
+        return frozenset([*bound, *(name for _, name in self.fresh)])
+
     def __str__(self) -> str:
         inside = [f"{column}={print_expression(value)}" for column, value in self.key]
         inside += [f"{column}->{name}" for column, name in self.fresh]

@@ -31,7 +31,10 @@ def enumerate_terms(program: ir.Program) -> ir.Program:
 
 
 def creates_terms(rule: ir.Rule) -> bool:
-    """Whether a rule computes terms: by `new`, or by a function."""
+    """Whether a rule computes terms: by `new`, by a function, or by a predicate of Python."""
+    foreign = [literal for literal in rule.body if isinstance(literal, ir.ForeignAtom) and not literal.is_negated]
+    if any(term.type is ValueType.ENTITY for literal in foreign for term in literal.outputs):
+        return True
     expressions = [*rule.head]
     expressions += [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
     return any(

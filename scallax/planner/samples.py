@@ -14,7 +14,9 @@ from scallax.values import ValueType
 
 # The relation of all samples of a batch, so that one without any fact has its counts and negations too.
 SAMPLES = "#samples"
-_SAMPLE = ir.Variable("#sample", ValueType.USIZE)
+# The variable of the sample in lifted rules; of a lifted aggregate's keys it is the first.
+SAMPLE = "#sample"
+_SAMPLE = ir.Variable(SAMPLE, ValueType.USIZE)
 
 
 def shared_name(relation: str) -> str:

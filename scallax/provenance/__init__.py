@@ -91,7 +91,7 @@ _PROVENANCES: dict[str, Callable[[_Options], AbstractSemantics]] = {
     "diffnandminprob": lambda o: NoisyOr(o.name, Conjunction.MINIMUM),
     "diffexact": lambda o: Exact(o.name, o.keeps_bool_tags),
     "difftopkproofs": lambda o: o.proofs,
-    "difftopkproofsdebug": lambda o: o.proofs,
+    "difftopkproofsdebug": lambda o: replace(o.proofs, returns_proofs=True),
     "difftopbottomkclauses": lambda o: TopBottomKClauses(o.name, o.proofs),
     "diffsamplekproofs": lambda o: SampledProofs(o.name, o.proofs),
     "custom": _custom,

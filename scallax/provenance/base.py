@@ -75,6 +75,9 @@ class AbstractSemantics(ABC):
     # Whether facts and rules with a tag are uncertain; if not, every fact is certain.
     uses_tags: bool
 
+    # Whether calls return the proofs beside the values.
+    returns_proofs: bool = False
+
     @property
     @abstractmethod
     def respects_groups(self) -> bool:
@@ -91,6 +94,11 @@ class AbstractSemantics(ABC):
         return self.uses_tags
 
     @property
+    def takes_objects(self) -> bool:
+        """Whether tags of facts may be any objects of Python."""
+        return False
+
+    @property
     def domain(self) -> Domain:
         """What the tags of facts are."""
         return Domain.PROBABILITY
@@ -102,7 +110,7 @@ class AbstractSemantics(ABC):
 
     @property
     def has_weights(self) -> bool:
-        """Whether evaluation can weigh tuples against each other, which it does in arrays."""
+        """Whether evaluation can weigh tuples against each other."""
         return True
 
     @property
@@ -123,6 +131,11 @@ class AbstractSemantics(ABC):
     @property
     def draws(self) -> bool:
         """Whether outputs depend on a seed."""
+        return False
+
+    @property
+    def has_local_literals(self) -> bool:
+        """Whether tags hold sets of literals, so that they are smaller if each component numbers its own."""
         return False
 
     @property
@@ -164,11 +177,6 @@ class AbstractProvenance(AbstractSemantics):
     A final class is a frozen dataclass, so that equal provenances share a compilation. Operations see arrays only.
     `kind` is one of the operand kinds of `scallax.kernels.schedule`.
     """
-
-    @property
-    def has_local_literals(self) -> bool:
-        """Whether tags hold sets of literals, so that they are smaller if each component numbers its own."""
-        return False
 
     @property
     @abstractmethod
@@ -217,7 +225,8 @@ class AbstractProvenance(AbstractSemantics):
     ) -> Float[Array, "width batch"]:
         """The cotangent of the derivations of heads with the tags `heads` and the cotangent `total`.
 
-        Only with `Gradient.PRODUCT`; `cyclic` is False for literals and partial sums, which have no heads.
+        Only with `Gradient.PRODUCT`. For literals and partial sums, which have no heads, `heads` are 0 and `cyclic` is
+        False.
         """
         raise NotImplementedError
 

@@ -1,5 +1,6 @@
 """Provenances that keep the best derivation: the most probable one, or the cheapest."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,11 +69,10 @@ class MaxMult(AbstractProvenance):
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
             return Ranked(1 - left[0].value, jnp.zeros_like(left[0].height))
-        for a, b in zip(left, right, strict=True):
-            product = a.value * b.value
-            product = jnp.where(cyclic, jnp.clip(product, 0, 1), product)
-            total = _better(Ranked(product, _height(a, b, cyclic)), total, product > total.value)
-        return total
+        a, b = _stack(left), _stack(right)
+        product = a.value * b.value
+        product = jnp.where(cyclic, jnp.clip(product, 0, 1), product)
+        return _best(Ranked(product, _height(a, b, cyclic)), total, jnp.greater)
 
     def differs(self, old, new) -> Bool[Array, ""]:
         return moved(old.value, new.value) | (old.height != new.height).any()
@@ -135,13 +135,12 @@ class RealTropical(AbstractProvenance):
         if kind == COMPLEMENT:
             value = left[0].value
             return Ranked(jnp.where(value == jnp.inf, jnp.zeros_like(value), jnp.inf), jnp.zeros_like(left[0].height))
-        for a, b in zip(left, right, strict=True):
-            absent = (a.value == jnp.inf) | (b.value == jnp.inf)
-            height = _height(a, b, cyclic)
-            cost = jnp.where(absent, jnp.inf, a.value + b.value)
-            cost = jnp.where(~absent & (height > MAX_HEIGHT), -jnp.inf, cost)
-            total = _better(Ranked(cost, jnp.minimum(height, MAX_HEIGHT + 1)), total, cost < total.value)
-        return total
+        a, b = _stack(left), _stack(right)
+        absent = (a.value == jnp.inf) | (b.value == jnp.inf)
+        height = _height(a, b, cyclic)
+        cost = jnp.where(absent, jnp.inf, a.value + b.value)
+        cost = jnp.where(~absent & (height > MAX_HEIGHT), -jnp.inf, cost)
+        return _best(Ranked(cost, jnp.minimum(height, MAX_HEIGHT + 1)), total, jnp.less)
 
     def differs(self, old, new) -> Bool[Array, ""]:
         return moved(old.value, new.value) | (old.height != new.height).any()
@@ -163,6 +162,22 @@ def _height(a: Ranked, b: Ranked, cyclic) -> Int[Array, "... batch"]:
     return jnp.where(cyclic, height, jnp.zeros_like(height))
 
 
-def _better(new: Ranked, old: Ranked, is_better) -> Ranked:
-    wins = is_better | ((new.value == old.value) & (new.height < old.height)) | jnp.isnan(new.value)
+def _stack(rows: Sequence[Ranked]) -> Ranked:
+    return Ranked(*(jnp.stack(leaves) for leaves in zip(*rows, strict=True)))
+
+
+def _best(found: Ranked, total: Ranked, is_better: Callable[[Array, Array], Array]) -> Ranked:
+    """The best of `total` and of what was found, `[rows, ..., batch]` for a power of two of rows.
+
+    Neighbours are compared in rounds: one row after the other takes XLA time in the square of their number to compile.
+    """
+    while found.value.shape[0] > 1:
+        old, new = (Ranked(*(leaf[first::2] for leaf in found)) for first in (0, 1))
+        found = _better(new, old, is_better)
+    return _better(Ranked(*(leaf[0] for leaf in found)), total, is_better)
+
+
+def _better(new: Ranked, old: Ranked, is_better: Callable[[Array, Array], Array]) -> Ranked:
+    is_lower = (new.value == old.value) & (new.height < old.height)
+    wins = is_better(new.value, old.value) | is_lower | jnp.isnan(new.value)
     return Ranked(*(jnp.where(wins, x, y) for x, y in zip(new, old, strict=True)))

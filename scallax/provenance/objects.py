@@ -48,6 +48,11 @@ class AbstractSemiring(ABC):
         """What the numbers of facts are."""
 
     @property
+    def takes_objects(self) -> bool:
+        """Whether tags of facts may be any objects, and what holds weighs 1 where tuples are chosen by weight."""
+        return False
+
+    @property
     def absent(self) -> float:
         """The number of a tuple that does not hold."""
         return 0.0
@@ -240,6 +245,10 @@ class UserSemiring(AbstractSemiring):
     def domain(self) -> Domain:
         return Domain.ANY
 
+    @property
+    def takes_objects(self) -> bool:
+        return True
+
     def tag(self, fact: Fact):
         if fact.value is None:
             return self.one()
@@ -304,11 +313,15 @@ class ObjectProvenance(AbstractSemantics):
 
     @property
     def has_weights(self) -> bool:
-        return False
+        return self.semiring.takes_objects
 
     @property
     def takes_tagged_facts(self) -> bool:
         return self.semiring.takes_tagged_facts
+
+    @property
+    def takes_objects(self) -> bool:
+        return self.semiring.takes_objects
 
     @property
     def domain(self) -> Domain:

@@ -39,6 +39,7 @@ class TopKProofs(AbstractProvenance):
     keeps_bool_tags: bool
     absorbs: bool
     uses_tags: bool = True
+    returns_proofs: bool = False
 
     @property
     def respects_groups(self) -> bool:

@@ -1,0 +1,101 @@
+"""Facts as a context is given them: tuples, or pairs of a tag and a tuple."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scallax.draft import Draft
+from scallax.errors import Diagnostic, InputError
+from scallax.mappings import Tuples, read_tuple, show_tuple
+from scallax.sample_facts import read_id
+
+# Provenances whose facts and tuples have no tags.
+TAGLESS = ("unit", "proofs")
+# Types of tags that every provenance reads.
+_PLAIN = {type(None), bool, int, float}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFacts:
+    """The tags of facts, their tuples, and the numbers by which proofs name them, 0 for none."""
+
+    tags: list[object]
+    tuples: Tuples
+    ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class TagReader:
+    """How tags are read.
+
+    `is_array` says which are arrays; `takes_objects`: they may be anything; `takes_ids`: they may be pairs of a tag and
+    the number of the fact.
+    """
+
+    is_array: Callable[[object], bool]
+    takes_objects: bool
+    takes_ids: bool = False
+
+    def read(self, tag: Any, what: str) -> tuple[object, int]:
+        """A number, a bool, a scalar array, or None, and the number of the fact, 0 for none; `what` names the fact.
+
+        InputError for anything else.
+        """
+        if self.takes_objects:
+            return tag, 0
+        tag, number = read_id(tag, what) if self.takes_ids else (tag, 0)
+        if isinstance(tag, np.generic) or (isinstance(tag, np.ndarray) and tag.ndim == 0):
+            tag = tag.item()
+        if tag is None or isinstance(tag, bool):
+            return tag, number
+        if isinstance(tag, int | float):
+            if not np.isfinite(tag):
+                raise InputError(f"{what} has the tag {tag}; it must be finite")
+            return tag, number
+        if self.is_array(tag):
+            if math.prod(tag.shape) != 1:
+                hint = "give each fact a scalar: `zip(tags, tuples)` pairs them"
+                raise InputError(Diagnostic(f"{what} has an array of shape {tuple(tag.shape)} for a tag", hint=hint))
+            return tag, number
+        raise InputError(f"{what} has the tag {tag!r}; it must be a number, a bool, a scalar array or None")
+
+
+def read_pairs(relation: str, elements: Iterable, reader: TagReader | None, provenance: str) -> ReadFacts:
+    """Facts with tags; without a reader of tags the facts are tuples. A value is a 1-tuple.
+
+    `provenance` is the name of the context's. InputError for the first fact that is none.
+    """
+    if isinstance(elements, str) or not isinstance(elements, Iterable):
+        raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
+    tags: list[object] = []
+    tuples = []
+    ids = []
+    for position, element in enumerate(elements):
+        what = f"facts of `{relation}`: fact {position}, {element!r},"
+        tag, number = None, 0
+        if reader is not None:
+            if not isinstance(element, tuple) or len(element) != 2:
+                hint = "write `(probability, tuple)`, or `(None, tuple)` for a certain fact"
+                raise InputError(Diagnostic(f"{what} has no tag", hint=hint))
+            (tag, number), element = reader.read(element[0], what), element[1]
+        elif isinstance(element, tuple) and any(isinstance(value, tuple) for value in element):
+            hint = f"`{relation}` is non-probabilistic: leave the tags out"
+            if provenance in TAGLESS:
+                hint = f"under `{provenance}` facts have no tags: leave them out, or choose another provenance"
+            raise InputError(Diagnostic(f"{what} holds a tuple", hint=hint))
+        tags.append(tag)
+        ids.append(number)
+        tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what.removesuffix(",")))
+    return ReadFacts(tags, tuple(tuples), ids if any(ids) else [])
+
+
+def check_tags(draft: Draft, tags: TagReader) -> None:
+    """InputError for a tag of a draft's facts that is none for the reader."""
+    for batch in draft.batches:
+        if {*map(type, batch.tags)} <= _PLAIN:
+            continue
+        for tag, values in zip(batch.tags, batch.tuples, strict=True):
+            tags.read(tag, f"the fact `{batch.relation}{show_tuple(values)}`")

@@ -1,0 +1,72 @@
+"""Programs whose facts have any objects of Python for tags, under a semiring of such objects."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from scallax import ir
+from scallax.answers import Options, check_outputs, file_facts
+from scallax.draft import Draft
+from scallax.engine import GivenFacts, compile_outputs, ground_program
+from scallax.values import Value
+from scallax.weighing import constant_weights
+
+# A relation with the tuples that hold, in value order, and what the semiring makes of their tags.
+ObjectAnswer = tuple[ir.Relation, list[tuple[Value, ...]], list[Any]]
+
+
+def object_facts(draft: Draft) -> tuple[list[GivenFacts], list[Any]]:
+    """The facts of a draft, and the tags of those that have one: the facts' inputs."""
+    given: list[GivenFacts] = []
+    objects: list[Any] = []
+    for batch in draft.batches:
+        tagged = [place for place, tag in enumerate(batch.tags) if tag is not None]
+        certain = [values for values, tag in zip(batch.tuples, batch.tags, strict=True) if tag is None]
+        if certain:
+            given.append(GivenFacts(batch.relation, certain))
+        if tagged:
+            inputs = np.arange(len(objects), len(objects) + len(tagged))
+            given.append(GivenFacts(batch.relation, [batch.tuples[place] for place in tagged], inputs=inputs))
+            objects += [batch.tags[place] for place in tagged]
+    return given, objects
+
+
+def answer_objects(
+    program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[GivenFacts], objects: Sequence[Any]
+) -> list[ObjectAnswer]:
+    """The tuples of `outputs` that hold, with their tags, for the tags `objects` of the given facts.
+
+    UnsupportedError if the tags on a cycle do not settle. What the semiring raises is passed on.
+    """
+    # Its operations see no arrays, but the layout that they follow is made with JAX.
+    from scallax.interpretation import ABSENT, interpret
+    from scallax.provenance import ObjectProvenance
+
+    provenance = options.semantics()
+    assert isinstance(provenance, ObjectProvenance)
+    relations = {relation.name: relation for relation in program.relations}
+    check_outputs(outputs, relations)
+    grounding = ground_program(
+        program,
+        provenance,
+        [*file_facts(program), *given],
+        outputs,
+        iter_limit=options.iter_limit,
+        limits=options.limits,
+        weigh=constant_weights(provenance),
+    )
+    operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in outputs)])
+    compiled = compile_outputs(grounding, provenance, operands, num_inputs=len(objects))
+    tags = interpret(provenance.semiring, compiled, objects)
+    answers, start = [], 0
+    for name in outputs:
+        tuples = grounding.tuples(name)
+        held = [
+            (values, provenance.semiring.recover(tag))
+            for values, tag in zip(tuples, tags[start : start + len(tuples)], strict=True)
+            if tag is not ABSENT
+        ]
+        answers.append((relations[name], [values for values, _ in held], [tag for _, tag in held]))
+        start += len(tuples)
+    return answers

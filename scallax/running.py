@@ -1,0 +1,149 @@
+"""What a run of a context computes: the relations that something new reaches, and their tuples and tags."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from scallax import ir
+from scallax.answers import DISCRETE, Options, answer, compute
+from scallax.collection import Collection
+from scallax.draft import Draft, changed_relations, computed_relations, given_facts
+from scallax.errors import Diagnostic
+from scallax.fact_reading import TAGLESS
+from scallax.objects import answer_objects, object_facts
+from scallax.parameters import GivenTags
+from scallax.planner.strata import needed_relations
+from scallax.tensors import TensorValue
+from scallax.values import ValueType
+
+if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
+    from scallax.computation import Computation
+
+
+class Framework(Protocol):
+    """The arrays that tags may be."""
+
+    def is_array(self, tag: object) -> bool:
+        """Whether a tag is an array whose gradients pass through a run."""
+        ...
+
+    def evaluate(self, computation: "Computation", tags: Sequence[object]) -> Any:
+        """The tags of all tuples, an array `[outputs]`, for the computation's inputs: scalars and floats."""
+        ...
+
+    def scalars(self, values: Any) -> list[Any]:
+        """The scalars of an array `[tuples]`."""
+        ...
+
+    def tensor(self, value: TensorValue) -> Any:
+        """A value of type Tensor as it stands in the tuples of a relation."""
+        ...
+
+
+def number_of(framework: Framework, tag: Any) -> Any:
+    """A tag as a number of Python, what is no array as it is."""
+    return tag.item() if framework.is_array(tag) else tag
+
+
+def outdated_relations(draft: Draft, before: Draft | None, results: Mapping[str, Collection]) -> list[str]:
+    """The relations that the results of a run of the draft `before`, with the same options, are not of."""
+    outputs = computed_relations(draft.program)
+    if before is None:
+        return outputs
+    program = draft.program
+    # What is asked of a relation, and which terms there are, depends on all others.
+    if before.program.variants != program.variants or any(relation.demand for relation in program.relations):
+        return outputs if before is not draft else []
+    changed = changed_relations(before, draft)
+    if not changed:
+        return []
+    return [
+        name for name in outputs if name not in results or not changed.isdisjoint(needed_relations(program, [name]))
+    ]
+
+
+def compute_collections(
+    draft: Draft, outputs: Sequence[str], options: Options, framework: Framework
+) -> list[Collection]:
+    """The relations `outputs` of a draft."""
+    if options.takes_objects:
+        given, objects = object_facts(draft)
+        found = answer_objects(draft.program, outputs, options, given, objects)
+        return [Collection(relation, _readable(relation, tuples, framework), tags) for relation, tuples, tags in found]
+    number = partial(number_of, framework)
+    given, inputs = given_facts(draft, _reads_as_input(options, framework), number)
+    if not inputs.tags and not options.provenance.startswith("diff"):
+        tagless = options.provenance in TAGLESS
+        return [
+            Collection(
+                found.relation,
+                _readable(found.relation, found.tuples, framework),
+                # The tuples that `bool` lists are true.
+                found.tags if tagless or found.tags is not None else [True] * len(found.tuples),
+            )
+            for found in answer(draft.program, outputs, options, given)
+        ]
+    computation = compute(draft.program, outputs, options, given)
+    values = framework.evaluate(computation, inputs.tags)
+    proofs = None
+    if options.returns_proofs:
+        proofs = computation.proofs(inputs.tags, inputs.ids, number)
+    return [
+        Collection(
+            relation,
+            _readable(relation, tuples, framework),
+            framework.scalars(values[start : start + len(tuples)]),
+            arrays=True,
+            proofs=None if proofs is None else proofs[start : start + len(tuples)],
+        )
+        for (relation, tuples), start in zip(computation.relations, computation.starts, strict=False)
+    ]
+
+
+def _reads_as_input(options: Options, framework: Framework) -> Callable[[object], bool]:
+    """Which tags are inputs of a computation, rather than constants of the program."""
+    if options.provenance in DISCRETE:
+        return lambda tag: False
+    if options.returns_proofs:
+        # Proofs are read by inputs.
+        return lambda tag: tag is not None
+    return framework.is_array
+
+
+def _readable(relation: ir.Relation, tuples: Sequence[tuple], framework: Framework) -> Sequence[tuple]:
+    if ValueType.TENSOR not in relation.columns:
+        return tuples
+    return [
+        tuple(framework.tensor(value) if isinstance(value, TensorValue) else value for value in values)
+        for values in tuples
+    ]
+
+
+def find_warnings(
+    draft: Draft, before: Draft | None, is_array: Callable[[object], bool], is_probabilistic: bool
+) -> list[Diagnostic]:
+    """What is new since the run of `before`, allowed, and hardly meant."""
+    found: list[Diagnostic | None] = []
+    if before is None or before.program is not draft.program:
+        found += draft.program.warnings
+    if is_probabilistic:
+        # A second that a context without probabilities does not spend: it imports JAX.
+        from scallax.plausibility import find_tag_outside
+
+        known = set() if before is None else {id(batch.values) for batch in before.batches}
+        new = [batch for batch in draft.batches if id(batch.values) not in known]
+        given = [
+            GivenTags(batch.relation, batch.tuples, [None if is_array(tag) else tag for tag in batch.tags])  # pyright: ignore[reportArgumentType]
+            for batch in new
+        ]
+        program = draft.program
+        if before is not None:
+            facts, rules = set(before.program.facts), set(before.program.rules)
+            program = replace(
+                program,
+                facts=tuple(fact for fact in program.facts if fact not in facts),
+                rules=tuple(rule for rule in program.rules if rule not in rules),
+            )
+        found.append(find_tag_outside(program, given))
+    return [warning for warning in found if warning is not None]

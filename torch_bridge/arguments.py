@@ -1,0 +1,74 @@
+"""The reference's arguments of modules."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from scallax.errors import Diagnostic, InputError, UnsupportedError
+
+DISPATCHES = ("parallel", "serial", "single")
+
+
+class NamedOutputs(NamedTuple):
+    """The arguments of `scallax.Reasoner` that name its outputs."""
+
+    relation: str | None
+    mapping: object
+    mappings: Any
+
+
+def name_outputs(relation: str | None, mapping: object, mappings: object) -> NamedOutputs:
+    """As the reference reads them: a dictionary of one relation names one output, and nothing those of the calls."""
+    if relation is None and mapping is None:
+        if isinstance(mappings, Mapping) and len(mappings) == 1:
+            ((name, entry),) = mappings.items()
+            return NamedOutputs(name, entry, None)
+        return NamedOutputs(None, None, {} if mappings is None else mappings)
+    return NamedOutputs(relation, mapping, mappings)
+
+
+def check_dispatch(dispatch: object) -> None:
+    """InputError for what the reference does not know; what it knows makes no difference."""
+    if dispatch not in DISPATCHES:
+        known = ", ".join(f"`{name}`" for name in DISPATCHES)
+        raise InputError(f"`dispatch` is {dispatch!r}; there are {known}")
+
+
+def refuse_monitors(monitors: Sequence[str] | None) -> None:
+    """UnsupportedError if there are monitors."""
+    if monitors:
+        hint = "`scallax plan` and `scallax.explain_plan` show what is computed"
+        raise UnsupportedError(Diagnostic("monitors are not supported", hint=hint))
+
+
+def read_constant_tags(facts: Any) -> Any:
+    """The facts of a module with numbers for tags that are tensors without a gradient.
+
+    InputError for a tensor with one: a module's own facts are constants.
+    """
+    if not isinstance(facts, Mapping):
+        return facts
+    return {relation: _read_facts(relation, given) for relation, given in facts.items()}
+
+
+def _read_facts(relation: str, given: Any) -> Any:
+    if not isinstance(given, list | tuple) or not any(map(_has_tensor, given)):
+        return given
+    return [(_number(relation, *fact), fact[1]) if _has_tensor(fact) else fact for fact in given]
+
+
+def _has_tensor(fact: object) -> bool:
+    return isinstance(fact, tuple) and len(fact) == 2 and isinstance(fact[0], torch.Tensor)
+
+
+def _number(relation: str, tag: torch.Tensor, values: object) -> float:
+    what = f"the fact `{relation}` of {values!r}"
+    if tag.numel() != 1:
+        raise InputError(f"{what} has a tag of shape {tuple(tag.shape)}; a tag is a scalar")
+    if tag.requires_grad:
+        hint = "give these facts in calls, or name the relation in `trainable`"
+        raise InputError(
+            Diagnostic(f"{what} has a tag with a gradient, and the facts of a module are constants", hint=hint)
+        )
+    return tag.item()

@@ -1,0 +1,48 @@
+"""The facts of a context whose tags are tensors, in a module that is made of the context."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from scallax.draft import Draft
+from scallax.mappings import Tuples
+from scallax.sample_facts import FactList
+from torch_bridge.tensors import common_device
+
+
+def stack_tags(tags: Sequence[Any]) -> torch.Tensor:
+    """Tags, numbers and scalar tensors, as one vector `[tags]`: float64 if a tensor is, else float32."""
+    tensors = [tag for tag in tags if isinstance(tag, torch.Tensor)]
+    device = common_device({f"tag {i}": tensor for i, tensor in enumerate(tensors)})
+    is_double = any(tensor.dtype is torch.float64 for tensor in tensors)
+    dtype = torch.float64 if is_double else torch.float32
+    return torch.stack([torch.as_tensor(tag, dtype=dtype, device=device).reshape(()) for tag in tags])
+
+
+def bound_tags(draft: Draft) -> dict[str, torch.Tensor]:
+    """For each relation whose facts have tensors for tags, the tags of the batches that do; None counts as 1."""
+    tags: dict[str, list[Any]] = {}
+    for batch in draft.batches:
+        if any(isinstance(tag, torch.Tensor) for tag in batch.tags):
+            tags.setdefault(batch.relation, []).extend(1.0 if tag is None else tag for tag in batch.tags)
+    return {relation: stack_tags(given) for relation, given in tags.items()}
+
+
+def with_bound(
+    inputs: Mapping[str, Any], bound: Mapping[str, torch.Tensor], tuples: Mapping[str, Tuples]
+) -> dict[str, Any]:
+    """The inputs of a call and, in every sample, the facts of the context; a tensor in a call takes their place.
+
+    `tuples` are those of the facts.
+    """
+    size = next((len(given.tuples if isinstance(given, FactList) else given) for given in inputs.values()), 1)
+    found = dict(inputs)
+    for relation, tags in bound.items():
+        given = inputs.get(relation)
+        if given is None:
+            found[relation] = tags.expand(size, -1)
+        elif isinstance(given, list | tuple):
+            own = list(zip(tags.unbind(), tuples[relation], strict=True))
+            found[relation] = [[*sample, *own] if isinstance(sample, list | tuple) else sample for sample in given]
+    return found
