@@ -59,7 +59,7 @@ def tell(length):
         chain = random.choices(list(WORDS), k=length)
         kind = chain[0][0]
         for other, _ in chain[1:]:
-            kind = COMPOSE.get((kind, other))
+            kind = COMPOSE.get((kind, other)) if kind else None
     people = random.sample(NAMES, length + 1)
     links = zip(chain, pairwise(people), strict=True)
     story = [random.choice(SENTENCES).format(a, random.choice(WORDS[relation]), b) for relation, (a, b) in links]
