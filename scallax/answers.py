@@ -9,7 +9,7 @@ import numpy as np
 from scallax import ir
 from scallax.engine import GivenFacts, compile_outputs, ground_program
 from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
-from scallax.files import read_facts
+from scallax.files import read_files
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
@@ -113,11 +113,8 @@ def check_outputs(outputs: Sequence[str], relations: Sequence[str] | dict[str, i
 
 def file_facts(program: ir.Program) -> list[GivenFacts]:
     """The facts of the program's files. Raises `InputError` for what cannot be read or does not fit."""
-    relations = {relation.name: relation for relation in program.relations}
     given = []
-    for file in program.files:
-        relation = relations[file.relation]
-        facts = read_facts(file, relation)
+    for relation, facts in read_files(program):
         values = [values for _, values in facts]
         tuples = fit_tuples(values, relation.columns, f"facts of `{relation.name}`", program.variants)
         given.append(GivenFacts(relation.name, tuples, tags=[tag for tag, _ in facts]))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from scallax import ir
-from scallax.analysis.lower import analyse
+from scallax.analysis.lower import check
 from scallax.compilation import compile_circuit
 from scallax.domains import Domain
-from scallax.errors import Diagnostic, UnsupportedError
+from scallax.errors import Diagnostic, StratificationError, UnsupportedError, raise_together
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand
@@ -25,6 +25,7 @@ from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
 from scallax.planner.samples import shared_name
+from scallax.planner.strata import stratify
 from scallax.source import Source
 from scallax.values import Value, ValueType
 
@@ -74,9 +75,17 @@ def analyse_program(
     """The checked program of all sources together; `given` are example tuples of relations with facts from Python.
 
     `library` are the functions and the like that it may use: `read_foreign` makes it of foreign ones. Raises the error
-    of the first stage that refuses the program.
+    of the first stage that refuses the program, with the problems of all stages, those of strata among them; a program
+    that cannot be stratified, and has no other problem, is refused when it is planned.
     """
-    return analyse(sources, given or {}, library)
+    program, problems = check(sources, given or {}, library)
+    if problems:
+        try:
+            stratify(program)
+        except StratificationError as error:
+            problems += ((StratificationError, problem) for problem in error.diagnostics)
+    raise_together(problems, sources)
+    return program
 
 
 def ground_program(

@@ -1,10 +1,10 @@
 """Errors that say what is wrong, where, and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from scallax.source import Span
+from scallax.source import Source, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,26 @@ class ScallaxError(Exception):
 
     def __reduce__(self):
         return type(self), self.diagnostics
+
+
+# A problem and the kind of error that it is.
+Problem = tuple[type[ScallaxError], Diagnostic]
+
+
+def raise_together(problems: Sequence[Problem], sources: Sequence[Source]) -> None:
+    """Raises problems of any kinds in the order of the sources, those without a place last; nothing for none.
+
+    The error is of the kind of the first one given.
+    """
+    if problems:
+        kind = problems[0][0]
+        raise kind(*sorted(dict.fromkeys(problem for _, problem in problems), key=lambda p: _place_in(p, sources)))
+
+
+def _place_in(problem: Diagnostic, sources: Sequence[Source]) -> tuple[int, int]:
+    if problem.span is None:
+        return len(sources), 0
+    return sources.index(problem.span.source), problem.span.start
 
 
 class ParseError(ScallaxError):

@@ -17,6 +17,21 @@ MOST_PROBLEMS = 10
 _TRUTHS = {"true": True, "false": False}
 
 
+def read_files(program: ir.Program) -> list[tuple[ir.Relation, TaggedTuples]]:
+    """The facts of all files of a program, in order. Raises `InputError` with the problems of every file."""
+    relations = {relation.name: relation for relation in program.relations}
+    found: list[tuple[ir.Relation, TaggedTuples]] = []
+    problems: list[Diagnostic] = []
+    for file in program.files:
+        try:
+            found.append((relations[file.relation], read_facts(file, relations[file.relation])))
+        except InputError as error:  # what is wrong with one file says nothing about the others
+            problems += error.diagnostics
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
 def read_facts(file: ir.FactsFile, relation: ir.Relation) -> TaggedTuples:
     """The facts of a file with their tags, in its order; None is the tag of a file without probabilities.
 
@@ -31,9 +46,7 @@ def read_facts(file: ir.FactsFile, relation: ir.Relation) -> TaggedTuples:
     table.read()
     tags: list[float | bool | None] = [None] * len(table.lines)
     header, columns = table.header, table.columns
-    if file.has_probability:
-        if not columns:
-            raise InputError(Diagnostic(f"`{path}` has no column of probabilities", file.span))
+    if file.has_probability and columns:
         tags = table.parsed(0, "a probability", read_tag)
         header, columns = header[1:], columns[1:]
     offset = int(file.has_probability)
@@ -116,7 +129,8 @@ class _Table:
         width = len(rows[0]) if rows else 0
         for row, line in zip(rows, self.lines, strict=True):
             if len(row) != width:
-                self.report(line, min(len(row), width) + 1, f"the row has {len(row)} columns, the first has {width}")
+                columns = f"{len(row)} column{'' if len(row) == 1 else 's'}"
+                self.report(line, min(len(row), width) + 1, f"the row has {columns}, the first has {width}")
         self.raise_problems()
         if self.file.has_header and rows:
             self.header = rows.pop(0)

@@ -10,7 +10,7 @@ from scallax.arguments import Outputs, program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
 from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
-from scallax.files import read_facts
+from scallax.files import read_files
 from scallax.grounding.derivations import ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
@@ -440,10 +440,9 @@ def with_tables(
 
 def _with_files(specification: Specification, program: ir.Program) -> Specification:
     """The specification with the facts of the program's files, in front of those that it has."""
-    relations = {relation.name: relation for relation in program.relations}
     facts: dict[str, list] = {}
-    for file in program.files:
-        facts.setdefault(file.relation, []).extend(read_facts(file, relations[file.relation]))
+    for relation, found in read_files(program):
+        facts.setdefault(relation.name, []).extend(found)
     if not facts:
         return specification
     for relation, given in specification.facts:

@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
@@ -23,7 +22,6 @@ from scallax.batch import (
     forward_batch,
     pull_back_batch,
 )
-from scallax.batch import probabilities as _sigmoids
 from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
 from scallax.checks import check_given, check_logits, check_shapes, is_concrete, not_mapped
 from scallax.errors import CheckpointError, InputError, ScallaxError, UnsupportedError
@@ -55,6 +53,7 @@ from scallax.seeds import Key, read_key
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
 from scallax.tags import collect_tags
+from scallax.trained import logit_probabilities, order_logits, replace_logits
 from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 from scallax.unpacking import pair_with_proofs, unpack, unpack_objects
 
@@ -318,18 +317,8 @@ class Reasoner:
 
         InputError, with every problem, for names, shapes and dtypes other than those of `parameters`.
         """
+        logits = replace_logits(self._grounded.parameters, parameters)
         reasoner = Reasoner.__new__(Reasoner)
-        shapes = dict(zip(self.parameter_names, self._logit_shapes, strict=True))
-        wrong = [
-            f"the parameter `{name}` has shape {array.shape}; its logits have shape {shapes[name]}"
-            for name, array in parameters.items()
-            if name in shapes and isinstance(array, jax.Array | np.ndarray) and array.shape != shapes[name]
-        ]
-        try:
-            logits = self.order_parameters(parameters)
-        except InputError as error:  # names differ: the shapes of the others are told with them
-            raise InputError(*error.diagnostics, *wrong) from None
-        check_logits(self._grounded.parameters, logits)
         reasoner._start(self._grounded, self._specification, logits)
         return reasoner
 
@@ -339,18 +328,7 @@ class Reasoner:
         Those of facts are `[facts]`, without residuals. Differentiable in the logits.
         """
         logits = self._logits if parameters is None else self.order_parameters(parameters)
-        check_logits(self._grounded.parameters, logits)
-        if not logits:
-            return {}
-        dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
-        flat = jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits])
-        values = _sigmoids(flat, self._grounded.logit_groups)
-        found, start = {}, 0
-        for parameter, array in zip(self._grounded.parameters, logits, strict=True):
-            part = values[start : start + parameter.num_facts] if array.ndim else values[start]
-            found[parameter.name] = part.astype(array.dtype)
-            start += array.size
-        return found
+        return logit_probabilities(self._grounded.parameters, self._grounded.logit_groups, logits)
 
     @property
     def input_relations(self) -> tuple[str, ...]:
@@ -655,13 +633,7 @@ class Reasoner:
 
     def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
         """The values in the order of `parameter_names`. InputError with all names that are missing or unknown."""
-        known = self.parameter_names
-        problems = [f"no logits for the parameter `{name}`" for name in known if name not in parameters]
-        unknown = [name for name in parameters if name not in known]
-        problems += [str(unknown_name(f"`{name}` is no parameter", name, known)) for name in unknown]
-        if problems:
-            raise InputError(*problems)
-        return tuple(parameters[name] for name in known)
+        return order_logits(self._grounded.parameters, parameters)
 
     def order(self, inputs: Mapping[str, T]) -> tuple[T, ...]:
         """The inputs in the order of `input_relations`. InputError if one is missing or is no input relation."""

@@ -32,6 +32,7 @@ LEAST_ACCURACY = {
     "digit_sum_torch.py": 95,
     "grid_world.py": 85,
     "handwritten_formulas.py": 85,
+    "kinship_stories.py": 85,
     "maze_marks.py": 85,
 }
 

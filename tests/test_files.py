@@ -28,6 +28,7 @@ def answers(directory: Path, attribute: str, columns: str, text: str, provenance
         ('"data.csv", keys="id"', "i32, String, String", "id,a,b\n7,x,y\n", [(7, "a", "x"), (7, "b", "y")]),
         ('"data.csv", keys=["id"], fields=["b"]', "i32, String, String", "id,a,b\n7,x,y\n", [(7, "b", "y")]),
         ('"data.csv"', "i32", "", []),
+        ('"data.csv", has_probability=true', "i32", "", []),
     ],
 )
 def test_facts_are_those_of_the_file(tmp_path: Path, attribute: str, columns: str, text: str, tuples: list):

@@ -19,7 +19,7 @@ import torch
 import scallax
 import scallax.nn
 import torch_bridge
-from scallax import ForeignError, InputError, ScallaxError
+from scallax import ForeignError, GroundingError, InputError, Limits, ScallaxError
 from scallax.engine import analyse_program, ground_program
 from scallax.foreign import ForeignItem
 from scallax.library import read_foreign
@@ -346,6 +346,23 @@ def test_predicates_of_given_types():
         tuples("rel out(i) = parts<i32>(5, i)", [characters, bits])
 
 
+def test_a_predicate_of_too_many_rows_is_refused():
+    @scallax.foreign_predicate
+    def below(x: scallax.i32) -> scallax.Facts[None, tuple[scallax.i32]]:
+        yield from range(x)  # pyright: ignore[reportReturnType]
+
+    program = analyse_program([Source("rel a = {3, 4}\nrel b(y) = a(x), below(x, y)")], library=read_foreign([below]))
+    with pytest.raises(GroundingError) as caught:
+        ground_program(program, resolve_provenance("unit"), [], ["b"], limits=Limits(derivations=6))
+    assert str(caught.value) == (
+        "<program>:2:18: `below` in this rule gives over 6 rows\n"
+        "  rel b(y) = a(x), below(x, y)\n"
+        "                   ^^^^^^^^^^^\n"
+        "hint: narrow its inputs, or raise the limit: `limits=scallax.Limits(derivations=…)`, `--limit-derivations` on "
+        "the command line"
+    )
+
+
 def test_a_predicate_that_never_ends_is_refused():
     @scallax.foreign_predicate
     def naturals() -> scallax.Facts[None, tuple[scallax.u64]]:
@@ -504,6 +521,16 @@ def nothing(x: scallax.i32) -> scallax.Facts[None, tuple[scallax.i32]]:
     return 7  # pyright: ignore[reportReturnType]
 
 
+@scallax.foreign_predicate
+def misgrouped(x: scallax.i32) -> scallax.Facts[tuple[float, int], tuple[scallax.i32]]:
+    yield (0.5, "left"), (x,)  # pyright: ignore[reportReturnType]
+
+
+@scallax.foreign_predicate
+def paired(x: T, y: U) -> scallax.Facts[None, tuple[T, U]]:
+    yield x, y
+
+
 @scallax.foreign_aggregate
 def unhappy(values: list[scallax.i32]) -> scallax.i32:
     return max(values)
@@ -514,7 +541,7 @@ def two(values: list[scallax.i32]) -> tuple[scallax.i32, scallax.i32]:
     return 1  # pyright: ignore[reportReturnType]
 
 
-FOREIGN = [fails, wide, wrong, term, untagged, uneven, nothing, unhappy, two, added, listed, extent]
+FOREIGN = [fails, wide, wrong, term, untagged, uneven, nothing, misgrouped, paired, unhappy, two, added, listed, extent]
 
 
 def ground_all(source: Source) -> None:
@@ -557,6 +584,30 @@ def of_family(x: int) -> int:
 
 def lone_generic(x: scallax.i32) -> T:  # pyright: ignore[reportInvalidTypeVarUse]
     return x  # pyright: ignore[reportReturnType]
+
+
+def with_options(x: list[scallax.i32], **options: int) -> scallax.i32:
+    return 0
+
+
+def with_untyped_option(x: list[scallax.i32], *, y=None) -> scallax.i32:
+    return 0
+
+
+def with_default(x: scallax.i32 = 1) -> scallax.Facts[None, tuple[scallax.i32]]:
+    yield (x,)
+
+
+def two_lists(x: list[scallax.i32], y: list[scallax.i32]) -> scallax.i32:
+    return 0
+
+
+def folded(state: list, x: scallax.i32) -> scallax.i32:
+    return 0
+
+
+def generic_output(x: T) -> scallax.Facts[None, tuple[T]]:
+    yield (x,)
 
 
 def with_keyword(x: scallax.i32, *, y: scallax.i32) -> scallax.i32:
@@ -606,6 +657,22 @@ def good(x: scallax.i32) -> scallax.i32:
         ),
         (lambda: scallax.foreign_aggregate(good), r"`x` is no list\nhint: annotate it as `list"),
         (lambda: scallax.foreign_aggregate(initial=[])(with_keyword), "a fold takes a state and the values"),
+        (
+            lambda: scallax.foreign_aggregate(arg_types=["i32"], ret_type="i32")(with_options),
+            r"`\*\*options` has no names that programs could give",
+        ),
+        (
+            lambda: scallax.foreign_aggregate(with_untyped_option),
+            r"the option `y` has no type\nhint: give it a default",
+        ),
+        (lambda: scallax.foreign_aggregate(two_lists), r"takes one argument, the list of values\nhint: with `initial`"),
+        (lambda: scallax.foreign_aggregate(initial=[])(folded), r"states must be hashable: .*\nhint: use a number"),
+        (lambda: scallax.foreign_predicate(with_default), r"`x` is no such input\nhint: the inputs of a predicate are"),
+        (
+            lambda: scallax.foreign_predicate(type_params=[scallax.i32])(generic_output),
+            "`type_params`, and type parameters in its annotations; use one of the two",
+        ),
+        (lambda: scallax.foreign_function(type), r"Python does not tell its parameters\nhint: give the types"),
         (lambda: scallax.foreign_aggregate(finish=len)(good), "`finish` needs a fold"),
         (lambda: scallax.Generic("number"), "is no family of types"),
     ],

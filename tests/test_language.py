@@ -1,5 +1,6 @@
 """The language section by section: small programs and what they derive, given facts aside."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from scallax.answers import Options, answer, default_outputs
 from scallax.engine import analyse_program
 from scallax.errors import ScallaxError
 from scallax.grounding.limits import Limits
+from scallax.imports import read_imports
 from scallax.source import Source
 
 PROGRAMS = [
@@ -281,17 +283,22 @@ def test_programs_derive_what_they_say(text: str, expected: dict[str, list[tuple
     assert {found.relation.name: list(found.tuples) for found in answers} == expected
 
 
-LIMITS = Limits(tuples=1_000, derivations=5_000, rounds=20, characters=5_000)
+LIMITS = Limits(tuples=3_000, derivations=5_000, rounds=20, characters=5_000)
 COMPUTATIONS = sorted((Path(__file__).parent / "fixtures" / "computation").glob("*.scl"))
 
 
 def run(text: str) -> None:
-    program = analyse_program([Source(text)])
-    write_answer_files(program, answer(program, default_outputs(program), Options(limits=LIMITS)))
+    """Runs a program under the provenance that a first line `// under NAME` says."""
+    source = Source(text)
+    program = analyse_program([*read_imports([source]), source])
+    under = re.match(r"// under (\w+)\n", text)
+    options = Options(under[1] if under else "unit", limits=LIMITS)
+    write_answer_files(program, answer(program, default_outputs(program), options))
 
 
 @pytest.mark.parametrize("path", COMPUTATIONS, ids=lambda path: path.stem)
-def test_errors_of_computations_are_as_written(path: Path):
+def test_errors_of_computations_are_as_written(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(path.parent)
     with pytest.raises(ScallaxError) as caught:
         run(path.read_text())
     report = str(caught.value).replace(str(Path.cwd()), "DIRECTORY")

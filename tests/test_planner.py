@@ -7,6 +7,7 @@ import pytest
 from scallax import ir
 from scallax.analysis.lower import analyse
 from scallax.errors import StratificationError
+from scallax.explanation import explain_plan
 from scallax.planner.algebra import Join
 from scallax.planner.joins import plan_joins
 from scallax.planner.plan import plan
@@ -34,6 +35,11 @@ def print_plan(program: ir.Program) -> str:
 @pytest.mark.parametrize("path", _programs("plan"), ids=lambda path: path.stem)
 def test_plans_are_as_written(path: Path):
     assert print_plan(analyse([Source(path.read_text(), path.name)])) == path.with_suffix(".txt").read_text()
+
+
+@pytest.mark.parametrize("path", _programs("explanations"), ids=lambda path: path.stem)
+def test_explanations_are_as_written(path: Path):
+    assert f"{explain_plan(path.read_text())}\n" == path.with_suffix(".txt").read_text()
 
 
 @pytest.mark.parametrize("path", _programs("strata"), ids=lambda path: path.stem)

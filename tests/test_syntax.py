@@ -113,3 +113,20 @@ def test_spans_are_places_in_the_text():
     assert isinstance(body, ast.And)
     spans = [operand.span for operand in body.operands]
     assert [source.text[span.start : span.end] for span in spans] == ["b(x)", "not c(x + 1)"]
+
+
+def test_halves_of_surrogate_pairs_are_reported_as_written():
+    # No file in UTF-8 holds one.
+    with pytest.raises(ParseError) as caught:
+        parse(Source('rel a("x\ud800")\nrel b(1) // \udfff\udc00'))
+    assert str(caught.value) == (
+        "<program>:1:9: half of a surrogate pair is no character\n"
+        '  rel a("x?")\n'
+        "          ^\n"
+        "hint: decode the text as UTF-8\n"
+        "\n"
+        "<program>:2:13: half of a surrogate pair is no character\n"
+        "  rel b(1) // ??\n"
+        "              ^^\n"
+        "hint: decode the text as UTF-8"
+    )

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from scallax.analysis.names import Names
-from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeInferenceError, near_name
+from scallax.errors import Diagnostic, NameResolutionError, Problem, ScallaxError, TypeInferenceError, near_name
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -95,18 +95,23 @@ class CoreAggregate:
     span: Span
 
 
-def expand_aggregates(items: Sequence[ast.Item], names: Names) -> tuple[list[ast.Item], list[CoreAggregate]]:
+def expand_aggregates(
+    items: Sequence[ast.Item], names: Names
+) -> tuple[list[ast.Item], list[CoreAggregate], list[Problem]]:
     """The items with an atom of a hidden relation for each aggregate, rules for their bodies, and the aggregates.
 
+    Items with a problem are left out, and their problems come last.
     Without `where`, an aggregate is grouped by the variables that its body binds and the rule's head names. A
     quantifier is also grouped by those that the rest of the body binds: it holds or fails for each of their values,
     whether its own body has a tuple for them or not.
     """
     expansion = _Expansion(names)
     for item in items:
+        num_items, num_aggregates, num_problems = map(len, (expansion.items, expansion.aggregates, expansion.problems))
         expansion.add(item)
-    expansion.raise_problems()
-    return expansion.items, expansion.aggregates
+        if len(expansion.problems) > num_problems:
+            del expansion.items[num_items:], expansion.aggregates[num_aggregates:]
+    return expansion.items, expansion.aggregates, expansion.problems
 
 
 @dataclass(slots=True)
@@ -114,7 +119,7 @@ class _Expansion:
     names: Names
     items: list[ast.Item] = field(default_factory=list)
     aggregates: list[CoreAggregate] = field(default_factory=list)
-    problems: list[tuple[type[ScallaxError], Diagnostic]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     num_bodies: int = 0
 
     def add(self, item: ast.Item) -> None:
@@ -130,12 +135,6 @@ class _Expansion:
                 self.items.append(replace(item, declaration=replace(item.declaration, body=body)))
             case _:
                 self.items.append(item)
-
-    def raise_problems(self) -> None:
-        """Raises the problems of the kind that was found first."""
-        if self.problems:
-            kind = self.problems[0][0]
-            raise kind(*(problem for other, problem in self.problems if other is kind))
 
     def report(self, kind: type[ScallaxError], message: str, span: Span, hint: str | None = None) -> None:
         problem = (kind, Diagnostic(message, span, hint))

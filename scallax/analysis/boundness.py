@@ -1,21 +1,22 @@
 """Range restriction: every variable of a rule is bound by a positive atom or an equality."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
 from scallax import ir
-from scallax.errors import Diagnostic, UnboundVariableError
+from scallax.errors import Diagnostic
 from scallax.source import Span
 
 
-def bind_variables(rules: Sequence[ir.Rule], demands: Mapping[str, str]) -> tuple[ir.Rule, ...]:
-    """The rules, with variables that occur under negation only as wildcards.
+def bind_variables(
+    rules: Sequence[ir.Rule], demands: Mapping[str, str], unsure: Collection[str] = ()
+) -> tuple[tuple[ir.Rule, ...], list[Diagnostic]]:
+    """The rules, with variables that occur under negation only as wildcards, and every variable that nothing binds.
 
-    The rules of a relation in `demands`, by its pattern, are given the values of the bound columns of their heads.
-
-    Raises `UnboundVariableError` with every variable that nothing binds (Ullman 1988, section 3.2, with equalities
-    solved as `ir.solve_equality` does).
+    The rules of a relation in `demands`, by its pattern, are given the values of the bound columns of their heads;
+    those of one in `unsure` may be given others. Equalities are solved as `ir.solve_equality` does (Ullman 1988,
+    section 3.2).
     """
     problems: list[Diagnostic] = []
     bound_rules = []
@@ -23,12 +24,18 @@ def bind_variables(rules: Sequence[ir.Rule], demands: Mapping[str, str]) -> tupl
         premise = ir.demand_premise(rule, demands[rule.relation]) if rule.relation in demands else ()
         bound = _bound_names(replace(rule, body=(*premise, *rule.body)))
         for problem in _unbound(rule, bound):
-            if problem not in problems:
+            if problem not in problems and rule.relation not in unsure:
                 problems.append(problem)
         bound_rules.append(replace(rule, body=tuple(_close(literal, bound) for literal in rule.body)))
-    if problems:
-        raise UnboundVariableError(*problems)
-    return tuple(bound_rules)
+    return tuple(bound_rules), problems
+
+
+def unbound_in_head(name: str, relation: str, span: Span | None) -> Diagnostic:
+    """What is wrong with a variable of a head of a relation that the body does not bind."""
+    # Relations with a `#` hold the body of an aggregate.
+    place = "is used by an aggregate" if "#" in relation else f"appears in the head of `{relation}`"
+    message = f"`{name}` {place} but no positive atom in the body binds it"
+    return Diagnostic(message, span, f"add an atom that mentions `{name}` to the body")
 
 
 def _bound_names(rule: ir.Rule) -> set[str]:
@@ -73,13 +80,7 @@ def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:
     for variable in _variables(rule.head):
         if variable.name not in seen:
             seen.add(variable.name)
-            # Relations with a `#` hold the body of an aggregate.
-            place = "is used by an aggregate" if "#" in rule.relation else f"appears in the head of `{rule.relation}`"
-            yield Diagnostic(
-                f"`{variable.name}` {place} but no positive atom in the body binds it",
-                _shown(variable, rule.span),
-                f"add an atom that mentions `{variable.name}` to the body",
-            )
+            yield unbound_in_head(variable.name, rule.relation, _shown(variable, rule.span))
     for literal in rule.body:
         if isinstance(literal, ir.ForeignAtom):
             yield from _unbound_inputs(literal, seen)

@@ -7,8 +7,8 @@ from itertools import product
 
 from scallax.analysis.constants import fold
 from scallax.analysis.names import Names
-from scallax.analysis.patterns import BodyCase, check_constructor, is_ground, read_pattern
-from scallax.errors import Diagnostic, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
+from scallax.analysis.patterns import BodyCase, check_constructors, is_ground, read_pattern
+from scallax.errors import Diagnostic, Problem, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
 from scallax.predicates import INCLUSIVE_RANGE
 from scallax.source import Span
 from scallax.syntax import ast
@@ -90,22 +90,23 @@ class CoreProgram:
     hidden: set[str] = field(default_factory=set)
 
 
-def desugar(items: Sequence[ast.Item], names: Names) -> CoreProgram:
-    """The program in core form. Raises the errors of facts and bodies that have none, all of one kind together."""
+def desugar(items: Sequence[ast.Item], names: Names) -> tuple[CoreProgram, list[Problem]]:
+    """The program in core form without the items that have none, and the problems of these."""
     desugarer = _Desugarer(names)
-    for value in names.constants.values():
-        desugarer.check_constructors(value)
+    program = desugarer.program
     for item in items:
+        num_facts, num_clauses, num_problems = map(len, (program.facts, program.clauses, desugarer.problems))
         desugarer.add(item.declaration)
-    desugarer.raise_problems()
-    return desugarer.program
+        if len(desugarer.problems) > num_problems:
+            del program.facts[num_facts:], program.clauses[num_clauses:]
+    return program, desugarer.problems
 
 
 @dataclass(slots=True)
 class _Desugarer:
     names: Names
     program: CoreProgram = field(default_factory=lambda: CoreProgram([], [], {}))
-    problems: list[tuple[type[ScallaxError], Diagnostic]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     num_groups: int = 0
     num_scopes: int = 0
     num_patterns: int = 0
@@ -121,12 +122,6 @@ class _Desugarer:
                 self.add_rule(declaration)
             case ast.Query(target=target, span=span):
                 self.add_query(target, span)
-
-    def raise_problems(self) -> None:
-        """Raises the problems of the kind that was found first."""
-        if self.problems:
-            kind = self.problems[0][0]
-            raise kind(*dict.fromkeys(problem for other, problem in self.problems if other is kind))
 
     def report(self, kind: type[ScallaxError], message: str, span: Span, hint: str | None = None) -> None:
         self.problems.append((kind, Diagnostic(message, span, hint)))
@@ -207,7 +202,9 @@ class _Desugarer:
         if isinstance(tag, ast.Literal):
             return tag
         value = fold(tag, lambda name: None)  # constants are put in before
-        if value is None or not math.isfinite(value):
+        if isinstance(tag, ast.Wildcard):
+            value = 1.0  # reported before
+        elif value is None or not math.isfinite(value):
             hint = "compute it from numbers and constants by `+ - * /`, comparisons and `if`"
             self.report(UnsupportedError, "the tag of an alternative is no constant number", tag.span, hint)
             value = 1.0
@@ -371,15 +368,9 @@ class _Desugarer:
 
     def check_constructors(self, expression: ast.Expression) -> bool:
         """Whether every constructor in an expression is known and has all its arguments; reports those that do not."""
-        is_right = True
-        for node in ast.walk(expression):
-            match node:
-                case ast.Application(name=name) | ast.New(constructor=name):
-                    problem = check_constructor(name, len(node.arguments), node.span, self.names)
-                    if problem is not None:
-                        is_right = False
-                        self.problems.append(problem)
-        return is_right
+        found = check_constructors(expression, self.names)
+        self.problems += found
+        return not found
 
     def conjunctions(
         self, parts: Sequence[Sequence[tuple[BodyLiteral, ...]]], span: Span
@@ -453,6 +444,13 @@ class _Constants:
                 return ast.Wildcard(span)
             case _:
                 return expression
+
+
+def unmentioned_names(clause: Clause) -> list[ast.Name]:
+    """The variables of a clause's head that stand nowhere in its body, each at its first place."""
+    mentioned = {name.name for name in _names([part for literal in clause.body for part in _case_parts(literal)])}
+    found = {name.name: name for name in reversed(list(_names(clause.head)))}
+    return [name for name in reversed(found.values()) if name.name not in mentioned and not name.name.startswith("#")]
 
 
 def is_literal(value: FactValue) -> bool:

@@ -9,7 +9,7 @@ from scallax.analysis.aggregates import AGGREGATORS, CoreAggregate
 from scallax.analysis.desugar import BodyAtom, BodyForeign, Clause, CoreFact, CoreProgram
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase
-from scallax.errors import Diagnostic, TypeInferenceError
+from scallax.errors import Diagnostic
 from scallax.functions import num_placeholders
 from scallax.signatures import FLOATS, INTEGERS, Parameter, Signature
 from scallax.source import Span
@@ -84,10 +84,14 @@ class _TypeVariable:
 
 @dataclass(frozen=True, slots=True)
 class InferredRelation:
-    """The columns of a relation; `span` is where it is declared or first met, None if facts from Python named it."""
+    """The columns of a relation; `span` is where it is declared or first met, None if facts from Python named it.
+
+    Columns are among `settled` unless what is left out of the program may give them another type.
+    """
 
     columns: tuple[ValueType, ...]
     span: Span | None
+    settled: tuple[bool, ...]
 
 
 @dataclass(slots=True)
@@ -96,10 +100,20 @@ class Types:
 
     relations: dict[str, InferredRelation]
     _expressions: dict[int, _TypeVariable]
+    _wrong: set[int]
+    _is_partial: bool
 
     def of(self, expression: ast.Expression) -> ValueType:
         """The type of an expression of a clause."""
         return _choose(_find(self._expressions[id(expression)]).types)
+
+    def is_settled(self, expression: ast.Expression) -> bool:
+        """Whether an expression is of this type whatever is left out of the program."""
+        return not self._is_partial or len(_find(self._expressions[id(expression)]).types) == 1
+
+    def is_wrong(self, part: CoreFact | Clause) -> bool:
+        """Whether a fact or clause was in conflict when it was met; then some of its expressions may have no type."""
+        return id(part) in self._wrong
 
 
 def infer_types(
@@ -107,12 +121,14 @@ def infer_types(
     names: Names,
     given: Mapping[str, Sequence[tuple[Value, ...]]],
     aggregates: Sequence[CoreAggregate] = (),
-) -> Types:
-    """Types for all columns and expressions; `given` are example tuples of relations, which count like facts.
+    *,
+    is_partial: bool = False,
+) -> tuple[Types, list[Diagnostic]]:
+    """Types for all columns and expressions, and every conflict of types or arities.
 
     A set of possible types is narrowed by every use, as the reference does it; where several remain the default is
-    i32, u32, f32 or String, the first that is possible. Raises `TypeInferenceError` with every conflict of types or
-    arities.
+    i32, u32, f32 or String, the first that is possible. `given` are example tuples of relations, which count like
+    facts. Of a program that `is_partial`, nothing is concluded from types that what is left out may decide.
     """
     inference = _Inference(names)
     for relation in names.relations.values():
@@ -121,25 +137,22 @@ def infer_types(
     for value in names.constants.values():
         if isinstance(value, ast.Application):
             inference.infer(value, _NO_SCOPE)
-    for fact in program.facts:
-        inference.add_fact(fact)
-    for clause in program.clauses:
-        inference.add_clause(clause)
+    for part in (*program.facts, *program.clauses):
+        inference.add(part)
     for aggregate in aggregates:
         inference.add_aggregate(aggregate)
     for relation, tuples in given.items():
         if relation in inference.columns:
             for values in tuples:
                 inference.add_given(relation, values)
-    inference.settle_all()
-    inference.check_casts()
-    if inference.problems:
-        raise TypeInferenceError(*inference.problems)
-    relations = {
-        name: InferredRelation(tuple(_choose(_find(column).types) for column in columns.types), columns.span)
-        for name, columns in inference.columns.items()
-    }
-    return Types(relations, inference.expressions)
+    inference.settle_all(is_partial)
+    inference.check_casts(is_partial)
+    relations = {}
+    for name, columns in inference.columns.items():
+        found = [_find(column).types for column in columns.types]
+        settled = tuple(not is_partial or len(types) == 1 for types in found)
+        relations[name] = InferredRelation(tuple(map(_choose, found)), columns.span, settled)
+    return Types(relations, inference.expressions, inference.wrong, is_partial), inference.problems
 
 
 @dataclass(slots=True)
@@ -167,6 +180,18 @@ class _Inference:
     casts: list[tuple[ast.Cast, _TypeVariable]] = field(default_factory=list)
     unsettled: list["_Arithmetic"] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
+    wrong: set[int] = field(default_factory=set)
+    is_wrong: bool = False
+
+    def add(self, part: CoreFact | Clause) -> None:
+        """Infers a fact or clause, and remembers one with a problem, which another one may have had before."""
+        self.is_wrong = False
+        if isinstance(part, Clause):
+            self.add_clause(part)
+        else:
+            self.add_fact(part)
+        if self.is_wrong:
+            self.wrong.add(id(part))
 
     def add_fact(self, fact: CoreFact) -> None:
         columns = self.columns_of(fact.relation, len(fact.values), fact.span)
@@ -439,11 +464,13 @@ class _Inference:
             self.narrow(variable, types, span)
         return True
 
-    def settle_all(self) -> None:
+    def settle_all(self, is_partial: bool) -> None:
         """Settles what arithmetic was left open: as long as that tells of more, then as numbers or texts."""
         while self.unsettled:
             waiting = [arithmetic for arithmetic in self.unsettled if not self.settle(arithmetic)]
             if len(waiting) == len(self.unsettled):
+                if is_partial:
+                    return
                 first, *waiting = waiting
                 self.settle(first, is_last=True)
             self.unsettled = waiting
@@ -485,13 +512,15 @@ class _Inference:
             right.reason = span
         left.forward, right.types = right, common
 
-    def check_casts(self) -> None:
+    def check_casts(self, is_partial: bool) -> None:
         for cast, variable in self.casts:
-            source, target = _choose(_find(variable).types), self.names.type(cast.type)
-            if not _can_cast(source, target):
+            types = _find(variable).types
+            source, target = _choose(types), self.names.type(cast.type)
+            if not _can_cast(source, target) and (len(types) == 1 or not is_partial):
                 self.report(f"cannot cast `{source}` to `{target}`", cast.span, _cast_hint(source, target))
 
     def report(self, message: str, span: Span | None = None, hint: str | None = None) -> None:
+        self.is_wrong = True
         diagnostic = Diagnostic(message, span, hint)
         if diagnostic not in self.problems:
             self.problems.append(diagnostic)

@@ -1,13 +1,13 @@
 """From sources to the core form that planning takes: the passes of the analysis in order."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from scallax import ir
 from scallax.analysis.aggregates import AGGREGATORS, HIDDEN, CoreAggregate, expand_aggregates
 from scallax.analysis.attributes import is_built_in
-from scallax.analysis.boundness import bind_variables
+from scallax.analysis.boundness import bind_variables, unbound_in_head
 from scallax.analysis.desugar import (
     BodyAtom,
     BodyForeign,
@@ -17,13 +17,25 @@ from scallax.analysis.desugar import (
     FactValue,
     desugar,
     is_literal,
+    unmentioned_names,
 )
 from scallax.analysis.foreign_attributes import apply_attributes
 from scallax.analysis.inference import Types, infer_types
 from scallax.analysis.names import DeclaredVariant, Names, literal_fits, resolve_names
-from scallax.analysis.patterns import BodyCase
+from scallax.analysis.patterns import BodyCase, check_constructors
 from scallax.analysis.predictions import predict_first
-from scallax.errors import Diagnostic, InputError, ParseError, TypeInferenceError, near_name
+from scallax.analysis.recovery import has_problem, understood_items
+from scallax.errors import (
+    Diagnostic,
+    InputError,
+    NameResolutionError,
+    ParseError,
+    Problem,
+    TypeInferenceError,
+    UnboundVariableError,
+    near_name,
+    raise_together,
+)
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.library import BUILT_IN, Library
 from scallax.source import Source, Span
@@ -41,25 +53,104 @@ def analyse(
     given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None,
     library: Library = BUILT_IN,
 ) -> ir.Program:
-    """The checked program of all sources together, those that they import (`scallax.imports`) among them.
+    """The checked program of all sources together: `check` without problems.
+
+    Raises all independent problems at once, in the order of the sources, as the error of the first stage that has any:
+    `ParseError` and `ForeignError` (which come alone), `NameResolutionError`, `UnsupportedError`, `TypeInferenceError`,
+    `UnboundVariableError`.
+    """
+    program, problems = check(sources, given or {}, library)
+    raise_together(problems, sources)
+    return program
+
+
+def check(
+    sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]], library: Library
+) -> tuple[ir.Program, list[Problem]]:
+    """The program of all sources together, those that they import (`scallax.imports`) among them, and its problems.
 
     `given` are example tuples of relations whose facts come from Python: they count in type inference like facts
     written with these values; relations that the program never mentions are ignored. `library` holds the functions and
-    the like that the program may use; foreign attributes may add to it. Raises the error of the first
-    stage that refuses the program, with all its independent problems: `ParseError`, `UnsupportedError`,
-    `NameResolutionError`, `TypeInferenceError`, `UnboundVariableError`.
+    the like that the program may use; foreign attributes may add to it.
+
+    Each stage is given what the stages before found right, so that all problems are found that do not follow from
+    others; the program is then what is left. Raises `ParseError` for texts, and `ForeignError`.
     """
     _check_library(library)
     written = _parse_all(sources)
     foreign = _find_foreign(written, library)
     items, library = apply_attributes(written, library)
-    names = resolve_names(items, library)
-    items, aggregates = expand_aggregates(items, names)
-    core = desugar(items, names)
-    types = infer_types(core, names, given or {}, aggregates)
-    defined = [*(given or {}), *(aggregate.relation for aggregate in aggregates)]
-    program = _lower(core, aggregates, types, names, _find_undefined(core, names, defined))
-    return replace(predict_first(program), foreign=foreign)
+    names, problems = _resolve(items, library)
+    unsure: frozenset[str] = frozenset()
+    if problems:
+        items, unsure = understood_items(items, [problem for _, problem in problems])
+        names, _ = _resolve(items, library)
+    items, aggregates, found = expand_aggregates(items, names)
+    problems += found
+    core, found = desugar(items, names)
+    problems += found
+    if problems:
+        aggregates = _sound_aggregates(aggregates, core)
+    types, conflicts = infer_types(core, names, given, aggregates, is_partial=len(problems) > 0)
+    problems += ((TypeInferenceError, conflict) for conflict in conflicts)
+    defined = [*given, *(aggregate.relation for aggregate in aggregates)]
+    warnings = _find_undefined(core, names, defined)
+    core, outlines, unbound = _without_conflicts(core, types, conflicts, unsure | names.demands.keys())
+    program, found = _lower(core, aggregates, types, names, warnings, unsure)
+    problems += [*found, *unbound]
+    if problems:
+        return replace(program, rules=(*program.rules, *outlines)), problems
+    return replace(predict_first(program), foreign=foreign), []
+
+
+def _resolve(items: Sequence[ast.Item], library: Library) -> tuple[Names, list[Problem]]:
+    """The declarations, and what is wrong with names and with the constructors of constants."""
+    names, unknown = resolve_names(items, library)
+    problems: list[Problem] = [(NameResolutionError, problem) for problem in unknown]
+    for value in names.constants.values():
+        problems += check_constructors(value, names)
+    return names, problems
+
+
+def _sound_aggregates(aggregates: Sequence[CoreAggregate], core: CoreProgram) -> list[CoreAggregate]:
+    """The aggregates over relations that the program still has."""
+    relations = {clause.relation for clause in core.clauses}
+    return [
+        aggregate
+        for aggregate in aggregates
+        if aggregate.body in relations and (aggregate.domain is None or aggregate.domain in relations)
+    ]
+
+
+def _without_conflicts(
+    core: CoreProgram, types: Types, conflicts: Sequence[Diagnostic], given: Collection[str]
+) -> tuple[CoreProgram, list[ir.Rule], list[Problem]]:
+    """The program without the facts and clauses that conflicts of types are in, and of these what is there anyway.
+
+    That are rules which read what the clauses read, without terms, and as problems the variables of heads that nothing
+    can bind; relations in `given` may be given the values.
+    """
+    if not conflicts:
+        return core, [], []
+    clauses: list[Clause] = []
+    outlines: list[ir.Rule] = []
+    problems: list[Problem] = []
+    for clause in core.clauses:
+        if not types.is_wrong(clause) and not any(has_problem(span, conflicts) for span in _places(clause)):
+            clauses.append(clause)
+            continue
+        atoms = [literal for literal in clause.body if isinstance(literal, BodyAtom)]
+        body = [(ir.NegatedAtom if each.is_negated else ir.Atom)(each.atom.name, (), each.span) for each in atoms]
+        outlines.append(ir.Rule(clause.relation, (), tuple(body), span=clause.span))
+        for name in () if clause.relation in given else unmentioned_names(clause):
+            problems.append((UnboundVariableError, unbound_in_head(name.name, clause.relation, name.span)))
+    facts = [fact for fact in core.facts if not types.is_wrong(fact)]
+    return replace(core, facts=facts, clauses=clauses), outlines, problems
+
+
+def _places(clause: Clause) -> list[Span]:
+    """The place of a clause, and those of the literals of its body, some of which may be taken from another one."""
+    return [clause.span, *(literal.span for literal in clause.body)]
 
 
 def _check_library(library: Library) -> None:
@@ -143,7 +234,9 @@ def _lower(
     types: Types,
     names: Names,
     warnings: tuple[Diagnostic, ...],
-) -> ir.Program:
+    unsure: Collection[str],
+) -> tuple[ir.Program, list[Problem]]:
+    """The program in core form, what does not fit its type, and what is unbound in rules of relations not `unsure`."""
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
     rules = tuple(_RuleLowering(types, names.variants, names.library, problems).rule(clause) for clause in core.clauses)
@@ -162,16 +255,18 @@ def _lower(
             count = len(relation.columns)
             hint = f"`{name}` has {count} column{'' if count == 1 else 's'}: write a letter for each"
             problems.append(Diagnostic(message, demand.span, hint))
+            unsure, demand = {*unsure, name}, None
         pattern = "" if demand is None else demand.pattern
         relations.append(ir.Relation(name, relation.columns, column_names, hidden, pattern, span=relation.span))
-    if problems:
-        raise TypeInferenceError(*dict.fromkeys(problems))
     demands = {relation.name: relation.demand for relation in relations if relation.demand}
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
     variants = tuple(ir.Variant(variant.name, variant.columns) for variant in names.variants.values())
-    return ir.Program(
+    bound, unbound = bind_variables(rules, demands, unsure)
+    found: list[Problem] = [(TypeInferenceError, problem) for problem in problems]
+    found += [(UnboundVariableError, problem) for problem in unbound]
+    program = ir.Program(
         tuple(relations),
-        bind_variables(rules, demands),
+        bound,
         facts,
         queries,
         variants,
@@ -181,6 +276,7 @@ def _lower(
         warnings,
         library=names.library,
     )
+    return program, found
 
 
 def _lower_aggregate(aggregate: CoreAggregate, types: Types) -> ir.Rule:
@@ -212,8 +308,11 @@ def _lower_aggregate(aggregate: CoreAggregate, types: Types) -> ir.Rule:
 
 
 def _lower_fact(fact: CoreFact, types: Types, problems: list[Diagnostic]) -> ir.Fact:
-    columns = types.relations[fact.relation].columns
-    values = tuple(_value(value, type, types, problems) for value, type in zip(fact.values, columns, strict=True))
+    relation = types.relations[fact.relation]
+    values = tuple(
+        _value(value, type, is_settled, types, problems)
+        for value, type, is_settled in zip(fact.values, relation.columns, relation.settled, strict=True)
+    )
     return ir.Fact(fact.relation, values, fact.tag, fact.group, fact.span)
 
 
@@ -222,17 +321,18 @@ def _term_text(term: ast.Application, types: Types, problems: list[Diagnostic]) 
     for argument in term.arguments:
         assert isinstance(argument, FactValue)
         type = types.of(argument)
-        arguments.append(ir.print_value(_value(argument, type, types, problems), type))
+        value = _value(argument, type, types.is_settled(argument), types, problems)
+        arguments.append(ir.print_value(value, type))
     return f"{term.name}({', '.join(arguments)})"
 
 
-def _value(value: FactValue, type: ValueType, types: Types, problems: list[Diagnostic]) -> Value:
-    """A literal as a value of its type, a term as its text; a literal that does not fit is reported."""
+def _value(value: FactValue, type: ValueType, is_settled: bool, types: Types, problems: list[Diagnostic]) -> Value:
+    """A literal as a value of its type, a term as its text; a literal that does not fit a settled type is reported."""
     if isinstance(value, ast.Application):
         return _term_text(value, types, problems)
     literal = value.operand if isinstance(value, ast.Cast) else value
     assert isinstance(literal, ast.Literal)
-    if not literal_fits(literal, type):
+    if is_settled and not literal_fits(literal, type):
         low, high = type.bounds
         wider = next((f"`{t}`" for t in _WIDER_TYPES if literal_fits(literal, t)), "`f64`, which rounds")
         hint = f"values of `{type}` go from {low} to {high}: declare another type, such as {wider}"
@@ -313,12 +413,16 @@ class _RuleLowering:
             terms.append(term)
         return tuple(terms), equalities
 
+    def constant(self, value: FactValue, type: ValueType) -> ir.Constant:
+        is_settled = self.types.is_settled(value)
+        return ir.Constant(_value(value, type, is_settled, self.types, self.problems), type, value.span)
+
     def expression(self, expression: ast.Expression) -> ir.Expression:
         type = self.types.of(expression)
         span = expression.span
         match expression:
             case ast.Literal():
-                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
+                return self.constant(expression, type)
             case ast.Name(name=name):
                 return ir.Variable(name, type, span)
             case ast.Unary(op="+", operand=operand):
@@ -331,11 +435,11 @@ class _RuleLowering:
                 first, second, third = map(self.expression, (condition, then, otherwise))
                 return ir.Conditional(first, second, third, type, span)
             case ast.Application():
-                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
+                return self.constant(expression, type)
             case ast.New(constructor=constructor, arguments=arguments):
                 return ir.New(constructor, tuple(map(self.expression, arguments)), type, span)
             case ast.Cast() if is_literal(expression):
-                return ir.Constant(_value(expression, type, self.types, self.problems), type, span)
+                return self.constant(expression, type)
             case ast.Cast(operand=operand):
                 return ir.Cast(self.expression(operand), type, span)
             case ast.Call(function=function, arguments=arguments):

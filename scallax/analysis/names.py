@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from scallax import ir
 from scallax.analysis.attributes import Demand, read_attributes
 from scallax.analysis.constants import fold
-from scallax.errors import Diagnostic, NameResolutionError, near_name
+from scallax.errors import Diagnostic, near_name
 from scallax.foreign import ForeignPredicate
 from scallax.library import Library
 from scallax.source import Span
@@ -105,11 +105,10 @@ def _mentioned_relations(declaration: ast.Declaration, library: Library) -> Iter
         yield from (name for name in names if not library.is_predicate(name))
 
 
-def resolve_names(items: Sequence[ast.Item], library: Library) -> Names:
-    """The declarations of a program.
+def resolve_names(items: Sequence[ast.Item], library: Library) -> tuple[Names, list[Diagnostic]]:
+    """The declarations of a program, and all names that are unknown or declared twice.
 
-    Raises `NameResolutionError` with all names that are unknown or declared twice; a relation is unknown in a query if
-    nothing else mentions it.
+    A relation is unknown in a query if nothing else mentions it. What a wrong declaration stands for is left open.
     """
     resolver = _Resolver(library)
     attributes = read_attributes(items, library.attributes)
@@ -126,9 +125,7 @@ def resolve_names(items: Sequence[ast.Item], library: Library) -> Names:
         elif isinstance(node, ast.Application):
             resolver.check_parameters(node)
     resolver.check_queries(items)
-    if resolver.problems:
-        raise NameResolutionError(*resolver.problems)
-    return Names(
+    names = Names(
         resolver.types,
         resolver.constants,
         resolver.relations,
@@ -139,6 +136,7 @@ def resolve_names(items: Sequence[ast.Item], library: Library) -> Names:
         tuple(attributes.answer_files),
         library,
     )
+    return names, resolver.problems
 
 
 class _Resolver:

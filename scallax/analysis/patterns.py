@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from scallax.analysis.names import Names
-from scallax.errors import Diagnostic, NameResolutionError, ScallaxError, TypeInferenceError, near_name
+from scallax.errors import Diagnostic, NameResolutionError, Problem, TypeInferenceError, near_name
 from scallax.source import Span
 from scallax.syntax import ast
 
@@ -19,9 +19,19 @@ class BodyCase:
     span: Span
 
 
-def check_constructor(
-    name: str, num_arguments: int, span: Span, names: Names
-) -> tuple[type[ScallaxError], Diagnostic] | None:
+def check_constructors(expression: ast.Expression, names: Names) -> list[Problem]:
+    """What is wrong with the constructors in an expression: unknown ones, and those of other numbers of arguments."""
+    found = []
+    for node in ast.walk(expression):
+        match node:
+            case ast.Application(name=name) | ast.New(constructor=name):
+                problem = _check_constructor(name, len(node.arguments), node.span, names)
+                if problem is not None:
+                    found.append(problem)
+    return found
+
+
+def _check_constructor(name: str, num_arguments: int, span: Span, names: Names) -> Problem | None:
     """What is wrong with a constructor of so many arguments, and the kind of error it is."""
     variant = names.variants.get(name)
     if variant is None:

@@ -585,13 +585,16 @@ class _Grounder:
         """Blames the rule that found most in this round."""
         index = max(self._growth, key=lambda rule: self._growth[rule])
         rule = self._rules[index]
-        relation = self.database.relations[rule.relation]
+        size = self.database.relations[rule.relation].size
+        # A `#` is in names of parts of rules, such as the bodies of aggregates.
+        is_part = "#" in rule.relation
+        what = "this part of a rule" if is_part else f"this rule for `{rule.relation}`"
+        tuples = f"it has {size:,} tuples; there are" if is_part else f"there are {size:,} tuples of `{rule.relation}`,"
         return GroundingError(
             Diagnostic(
-                f"grounding passed its limit of {limit}: this rule for `{rule.relation}` grew by"
-                f" {self._growth[index]:,} in the last round; there are {relation.size:,} tuples of"
-                f" `{rule.relation}`, {self._num_tuples:,} tuples and"
-                f" {self.database.builder.num_derivations:,} derivations in all",
+                f"grounding passed its limit of {limit}: {what} grew by {self._growth[index]:,} in the last round;"
+                f" {tuples} {self._num_tuples:,} tuples and {self.database.builder.num_derivations:,} derivations"
+                " in all",
                 rule.span,
                 "if the recursion does not end, bound it with a constraint, or give `iter_limit`; if it does, bind more"
                 f" variables of the rule, give fewer facts, or {raise_limit(name)}",

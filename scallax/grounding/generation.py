@@ -79,7 +79,8 @@ def generate_foreign(
     counts = np.array([len(image.outputs) for image in found], np.int64)
     if counts[inverse].sum() > max_rows:
         message = f"`{predicate.signature.name}` in this rule gives over {max_rows:,} rows"
-        raise GroundingError(Diagnostic(message, span, "narrow its inputs"))
+        hint = f"narrow its inputs, or {raise_limit('derivations')}"
+        raise GroundingError(Diagnostic(message, span, hint))
     starts = np.cumsum(counts) - counts
     rows, positions = expand_ranges(starts[inverse], counts[inverse])
     tuples = [codes for image in found for codes in image.outputs]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import chain, pairwise
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedToken
@@ -15,6 +16,9 @@ from scallax.syntax.builder import build_item
 from scallax.syntax.tables import Tables
 
 _ITEM_STARTS = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "IMPORT", "EXTERN", "AT"})
+
+# What stands after a name of a column, a variable or a constant, and never after the keyword of an item.
+_NAME_FOLLOWERS = frozenset({"COLON", "COMMA", "EQUAL", "RPAR"})
 
 # What is shown of a terminal in "expected …"; punctuation shows itself.
 _WORDS = {
@@ -160,8 +164,10 @@ def _split_items(tokens: Iterable[Token]) -> Iterator[list[Token]]:
     """The tokens of each item: its attributes, `extern` and all up to the keyword that starts the next."""
     item: list[Token] = []
     in_prefix = False
-    for token in tokens:
-        is_start = token.type in _ITEM_STARTS
+    for token, after in pairwise(chain(tokens, [None])):
+        assert token is not None
+        # Before such a sign it was meant as a name, which is an error of the item that it is in.
+        is_start = token.type in _ITEM_STARTS and (after is None or after.type not in _NAME_FOLLOWERS)
         if is_start and item and not in_prefix:
             yield item
             item = []

@@ -1,0 +1,81 @@
+"""What is left of a program without the items that have problems, so that later stages find those of the others.
+
+A problem must not show again as another one that follows from it: names whose declaration has a problem take with them
+all items that mention them. The rest is a part of the program, and what conflicts in a part conflicts in the whole.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from scallax.errors import Diagnostic
+from scallax.source import Span
+from scallax.syntax import ast
+
+
+def understood_items(
+    items: Sequence[ast.Item], problems: Sequence[Diagnostic]
+) -> tuple[list[ast.Item], frozenset[str]]:
+    """The items without those that a problem is in, or that mention a name which one of these declares.
+
+    With them come the relations whose patterns of demand may be among what is left out.
+    """
+    left_out = [_is_wrong(item, problems) for item in items]
+    unknown: set[str] = set()
+    while True:
+        found = {name for item, gone in zip(items, left_out, strict=True) if gone for name in _declared_names(item)}
+        if found == unknown:
+            break
+        unknown = found
+        left_out = [
+            gone or not unknown.isdisjoint(_mentioned_names(item)) for item, gone in zip(items, left_out, strict=True)
+        ]
+    kept = [item for item, gone in zip(items, left_out, strict=True) if not gone]
+    return kept, frozenset(
+        name for item, gone in zip(items, left_out, strict=True) if gone for name in _demanded_relations(item)
+    )
+
+
+def has_problem(span: Span, problems: Sequence[Diagnostic]) -> bool:
+    """Whether one of the problems is at a place within a span."""
+    return any(problem.span is not None and _contains(span, problem.span) for problem in problems)
+
+
+def _is_wrong(item: ast.Item, problems: Sequence[Diagnostic]) -> bool:
+    places = (item.declaration.span, *(attribute.span for attribute in item.attributes))
+    return any(has_problem(place, problems) for place in places)
+
+
+def _contains(outer: Span, inner: Span) -> bool:
+    return outer.source is inner.source and outer.start <= inner.start and inner.end <= outer.end
+
+
+def _declared_names(item: ast.Item) -> Iterator[str]:
+    """The types, constants and constructors that an item declares."""
+    match item.declaration:
+        case ast.TypeAlias(name=name):
+            yield name
+        case ast.EnumType(name=name, members=parts) | ast.DataType(name=name, variants=parts):
+            yield name
+            yield from (part.name for part in parts)
+        case ast.Constants(declarations=declarations):
+            yield from (declaration.name for declaration in declarations)
+
+
+def _mentioned_names(item: ast.Item) -> Iterator[str]:
+    """The names in an item that may be of types, constants or constructors."""
+    for node in ast.walk(item.declaration):
+        match node:
+            case ast.TypeName(name=name) | ast.Name(name=name) | ast.Application(name=name) | ast.New(constructor=name):
+                yield name
+
+
+def _demanded_relations(item: ast.Item) -> Iterator[str]:
+    """The relations to which an item may give a pattern."""
+    match item.declaration:
+        case ast.RelationTypes(relations=relations):
+            yield from (relation.name for relation in relations)
+        case ast.FactSet(relation=relation) | ast.ReduceRule(relation=relation) if item.attributes:
+            yield relation
+        case ast.Fact(atom=atom) if item.attributes:
+            yield atom.name
+        case ast.Rule(heads=heads) if item.attributes:
+            yield from (head.name for head in heads)

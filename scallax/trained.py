@@ -1,0 +1,65 @@
+"""The logits of trainable tags by the names of their parameters: their order, what may replace them, what they mean."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from scallax.arguments import unknown_name
+from scallax.batch import ArrayLike, probabilities
+from scallax.checks import check_logits
+from scallax.errors import InputError
+from scallax.parameters import Parameter
+
+T = TypeVar("T")
+
+
+def order_logits(parameters: Sequence[Parameter], given: Mapping[str, T]) -> tuple[T, ...]:
+    """The values in the order of the parameters. InputError with all names that are missing or unknown."""
+    known = [parameter.name for parameter in parameters]
+    problems = [f"no logits for the parameter `{name}`" for name in known if name not in given]
+    unknown = [name for name in given if name not in known]
+    problems += [str(unknown_name(f"`{name}` is no parameter", name, known)) for name in unknown]
+    if problems:
+        raise InputError(*problems)
+    return tuple(given[name] for name in known)
+
+
+def replace_logits(parameters: Sequence[Parameter], given: Mapping[str, ArrayLike]) -> tuple[ArrayLike, ...]:
+    """Logits that may stand for those of the parameters, in order.
+
+    InputError, with every problem, for names, shapes and dtypes other than theirs.
+    """
+    shapes = {parameter.name: parameter.initial.shape for parameter in parameters}
+    wrong = [
+        f"the parameter `{name}` has shape {array.shape}; its logits have shape {shapes[name]}"
+        for name, array in given.items()
+        if name in shapes and isinstance(array, jax.Array | np.ndarray) and array.shape != shapes[name]
+    ]
+    try:
+        logits = order_logits(parameters, given)
+    except InputError as error:  # names differ: the shapes of the others are told with them
+        raise InputError(*error.diagnostics, *wrong) from None
+    check_logits(parameters, logits)
+    return logits
+
+
+def logit_probabilities(
+    parameters: Sequence[Parameter], groups: np.ndarray, logits: Sequence[ArrayLike]
+) -> dict[str, Array]:
+    """The probabilities by the names of the parameters, without residuals; `groups` are those of all logits."""
+    check_logits(parameters, logits)
+    if not logits:
+        return {}
+    dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
+    flat = jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits])
+    values = probabilities(flat, groups)
+    found, start = {}, 0
+    for parameter, array in zip(parameters, logits, strict=True):
+        part = values[start : start + parameter.num_facts] if array.ndim else values[start]
+        found[parameter.name] = part.astype(array.dtype)
+        start += array.size
+    return found
