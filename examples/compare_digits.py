@@ -64,7 +64,7 @@ def main():
     reader = make_reader()
     train(reader, images[:1437], labels[:1437])
     places = [(j, n) for j in range(LENGTH) for n in range(LENGTH)]
-    sort = torch_bridge.Module(SORT, provenance="bool", output_mapping=("place", places))
+    sort = torch_bridge.Module(SORT, provenance="bool", non_probabilistic=["digit"], output_mapping=("place", places))
     lists = torch.randint(1437, len(images), (TEST_LISTS, LENGTH))
     with torch.no_grad():
         digits = reader.eval()(images[lists.flatten()]).argmax(1).reshape(TEST_LISTS, LENGTH)
