@@ -219,6 +219,7 @@ def unit(text: str, relation: str = "out") -> list[tuple]:
         (f"type a(i64)\nrel a = {{{-(2**63)}, {-(2**63) + 3}}}\nrel out = avg(x: a(x))", [(-(2**63) + 2,)]),
         (f"type a(i128)\nrel a = {{{-(2**127)}, {-(2**127) + 3}}}\nrel out = avg(x: a(x))", [(-(2**127) + 2,)]),
         ("rel out(x, n) = n := count(y: g(y) and y < x where x: g(x))", [(0, 0), (1, 1), (2, 2)]),
+        ("rel out(x, n) = n := count(y: g(y) and y < x where x: g(x) and exists(z: g(z) and z < x))", [(1, 1), (2, 2)]),
         ("rel out(x) = g(x), not exists(y: g(y) and y > x)", [(2,)]),
         ("rel out(x) = g(x), forall(y: g(y) implies x <= y)", [(0,)]),
     ],

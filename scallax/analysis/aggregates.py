@@ -192,7 +192,7 @@ class _Expansion:
         )
         body = self.body(aggregate, heads)
         if aggregate.grouping is not None:
-            body = self.supply(aggregate, body, _group_names(aggregate), (aggregate.grouping.body,))
+            body = self.supply_groups(aggregate, aggregate.grouping, body, heads)
         keys = self.keys(aggregate, body, heads)
         relation, groups = self.grouped(aggregate, body, keys, heads, parameters)
         return self.atom(relation, groups, *results, span=span)
@@ -209,7 +209,7 @@ class _Expansion:
         bound = self.bound(ast.And(beside, span))
         body = self.body(aggregate, {*heads, *bound})
         if aggregate.grouping is not None:
-            body = self.supply(aggregate, body, _group_names(aggregate), (aggregate.grouping.body,))
+            body = self.supply_groups(aggregate, aggregate.grouping, body, heads)
             relation, groups = self.grouped(aggregate, body, self.keys(aggregate, body, heads), heads, ())
             return self.atom(relation, groups, value, span=span)
         body = self.supply(aggregate, body, bound, beside)
@@ -253,6 +253,16 @@ class _Expansion:
         values = self.possible_values(aggregate, ast.And(source, aggregate.span), lacking)
         return ast.And((values, body), aggregate.span)
 
+    def supply_groups(
+        self, aggregate: ast.Aggregate, grouping: ast.Grouping, body: ast.Formula, heads: Collection[str]
+    ) -> ast.Formula:
+        """The body with an atom for the groups of `where` that it uses and does not bind."""
+        return self.supply(aggregate, body, _group_names(aggregate), (self.groups(aggregate, grouping, heads),))
+
+    def groups(self, aggregate: ast.Aggregate, grouping: ast.Grouping, heads: Collection[str]) -> ast.Formula:
+        """The formula that lists the groups of `where`, without aggregates inside."""
+        return self.formula(grouping.body, False, {*heads, *_group_names(aggregate)}, ())
+
     def possible_values(
         self, aggregate: ast.Aggregate, formula: ast.Formula, names: tuple[str, ...]
     ) -> ast.Application:
@@ -283,7 +293,7 @@ class _Expansion:
         relation = f"{HIDDEN}{aggregate.op}{self.num_bodies}.where"
         self.num_bodies += 1
         groups = _group_names(aggregate)
-        body = self.formula(grouping.body, False, {*heads, *groups}, ())
+        body = self.groups(aggregate, grouping, heads)
         arguments = tuple(ast.Name(binding.name, binding.span) for binding in grouping.bindings)
         self.add_rule(relation, arguments, body, grouping.span)
         return relation, groups
