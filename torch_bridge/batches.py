@@ -223,7 +223,8 @@ def _check(call: _Call, tags: Any) -> None:
 
 def _take(values: torch.Tensor, places: np.ndarray, absent: float) -> torch.Tensor:
     """The values at some places, `absent` for a place behind their end."""
-    index = torch.from_numpy(places)
-    return torch.cat([values, values.new_full((1,), absent)])[
-        index if values.device.type == "cpu" else index.to(values.device)
-    ]
+    if values.device.type == "cpu":
+        host = values.detach().numpy()
+        # NumPy gathers several times as fast as torch.
+        return torch.from_numpy(np.append(host, np.full(1, absent, host.dtype)).take(places, mode="clip"))
+    return torch.cat([values, values.new_full((1,), absent)])[torch.from_numpy(places).to(values.device)]

@@ -229,12 +229,10 @@ def lay_out(
         columns["output_components"] = _pad(components.of_operands(outputs), len(output_rows), 0)
         columns["place_components"] = _fill(capacity, place, components.of_operands(graph.head), 0)
 
-    uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
-    backward = (
-        _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows), sizes)
-        if transposed
-        else _no_transpose(num_literals)
-    )
+    backward = _no_transpose(num_literals)
+    if transposed:
+        uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
+        backward = _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows), sizes)
     return GroundProgram(
         width=width,
         branches=blocks.branches,

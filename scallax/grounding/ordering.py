@@ -6,6 +6,7 @@ every tag, is the same for all ways of grounding that find the derivations which
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -59,12 +60,25 @@ def _renumber(graph: Graph, position: np.ndarray, rank: np.ndarray) -> Graph:
     left, right = (
         np.where(operands >= 0, rank[np.maximum(operands, 0)], operands) for operands in (graph.left, graph.right)
     )
-    keys = [left, np.minimum(left, right), np.maximum(left, right), head]
-    order = np.lexsort(keys if graph.third is None else [graph.third, *keys])
+    columns = [head, np.maximum(left, right), np.minimum(left, right), left]
+    order = _order_rows(columns if graph.third is None else [*columns, graph.third])
     complement = np.empty_like(graph.complement)
     complement[position] = graph.complement
     third = None if graph.third is None else graph.third[order]
     return Graph(graph.num_nodes, head[order], left[order], right[order], complement, third)
+
+
+def _order_rows(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The positions of rows in ascending order of the columns, the first of which counts most."""
+    lows = [int(column.min(initial=0)) for column in columns]
+    extents = [int(column.max(initial=0)) - low + 1 for column, low in zip(columns, lows, strict=True)]
+    if math.prod(extents) > np.iinfo(np.int64).max:
+        return np.lexsort(columns[::-1])
+    # One number for a row sorts several times as fast; rows of equal numbers are equal.
+    number = np.zeros(len(columns[0]), np.int64)
+    for column, low, extent in zip(columns, lows, extents, strict=True):
+        number = number * extent + (column - low)
+    return np.argsort(number)
 
 
 def _are_alike(graph: Graph, some: np.ndarray, others: np.ndarray) -> bool:
@@ -85,7 +99,8 @@ def _find_contents(graph: Graph, seed: int) -> tuple[np.ndarray, np.ndarray]:
     told apart by the hashes of their operands again and again, until no more of them differ.
     """
     operands = [graph.left, graph.right, *([] if graph.third is None else [graph.third])]
-    codes = np.unique(np.concatenate([each[each < 0] for each in operands]))
+    codes = np.sort(np.concatenate([each[each < 0] for each in operands]))
+    codes = codes[run_starts(codes)]
     # The leaves in use, in their order, then the nodes.
     keys = np.zeros(len(codes) + graph.num_nodes, np.uint64)
     keys[: len(codes)] = _mix(np.full(len(codes), seed, np.uint64), np.arange(len(codes), dtype=np.uint64))
@@ -99,7 +114,7 @@ def _find_contents(graph: Graph, seed: int) -> tuple[np.ndarray, np.ndarray]:
     num_known = 0
     while True:
         of_nodes[:] = _mix(of_nodes, _hash_derivations(keys, places, graph, by_head))
-        num_found = len(np.unique(of_nodes))
+        num_found = len(run_starts(np.sort(of_nodes)))
         if num_found in (num_known, graph.num_nodes):
             return rounds, of_nodes
         num_known = num_found
@@ -125,7 +140,8 @@ def _derive_in_rounds(graph: Graph) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         touched = users[ranges(starts[heads], starts[heads + 1] - starts[heads])]
         # A derivation may name one node twice.
         np.subtract.at(waiting, touched, 1)
-        done = np.unique(touched[waiting[touched] == 0])
+        done = np.sort(touched[waiting[touched] == 0])
+        done = done[run_starts(done)]
 
 
 def _hash_derivations(keys: np.ndarray, places: Sequence[np.ndarray], graph: Graph, rows: np.ndarray) -> np.ndarray:

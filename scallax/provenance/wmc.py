@@ -7,13 +7,12 @@ residual outcome has the probability 1 - Σp.
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Bool, Float, Shaped, UInt32
 
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
@@ -29,6 +28,9 @@ _COLUMNS_AT_ONCE = 8
 # Blocks of columns up to which loops over them are written out.
 _MAX_UNROLLED = 4
 
+# Proofs up to which an entry of a table of all sets of them is selected bit by bit, and not looked up.
+_MAX_SELECTED = 4
+
 # Products are not divided by factors below this.
 _SMALL = 1e-18
 
@@ -40,71 +42,19 @@ def clause_weights(
 ) -> Float[Array, "... batch"]:
     """The probability that all literals of a clause are true together; 1 for the empty clause, 0 for a contradiction.
 
-    Differentiable in the literals' probabilities; gradients are leave-one-out products, finite at 0 and 1. Cost is
-    linear in the columns.
+    Cost is linear in the columns.
     """
     if grouped and sections.has_groups:
         return _grouped_weights(bits, literals, sections)
-    own = bits[..., : sections.identity, :]
-    found = _products(sections, literals.probabilities, own, literals.columns, literals.column_of)
-    weights = cast(Array, found)
+    factors = _factors(sections, literals.probabilities, literals.columns)
+    return _possible(sections, bits, _multiply(sections, factors, bits[..., : sections.identity, :]))
+
+
+def _possible(sections: Sections, bits, weights):
+    """The weights of clauses, 0 of those that contradict themselves."""
     if not sections.both:
         return weights
     return jnp.where(sections.contradict_by_polarity(bits), jnp.zeros_like(weights), weights)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _products(sections, p, bits, columns, column_of):
-    """`[..., batch]`: the product of the probabilities of the literals whose bits are set."""
-    return _multiply(sections, _factors(sections, p, columns), bits)
-
-
-def _products_forward(sections, p, bits, columns, column_of):
-    weights = _products(sections, p, bits, columns, column_of)
-    return weights, (p, bits, columns, column_of, weights)
-
-
-def _products_backward(sections, saved, cotangent):
-    p, bits, columns, column_of, weights = saved
-    return _pull_products(sections, p, bits, columns, column_of, weights, cotangent), None, None, None
-
-
-_products.defvjp(_products_forward, _products_backward)
-
-
-def _pull_products(sections, p, bits, columns, column_of, weights, cotangent):
-    """The gradient of p: a clause's weight divided by a factor is the product of the others, unless it is small.
-
-    Of a clause with one small factor, the derivative by it is the product of the others. With two or more, those by
-    the small ones are at most `_SMALL` times the others, and taken as 0.
-    """
-    factors = _factors(sections, p, columns)
-    is_small = (jnp.abs(factors) < _SMALL).astype(factors.dtype)
-
-    def product_of_others():
-        count = _multiply(sections, 1 + is_small, bits)
-        others = _multiply(sections, jnp.where(is_small > 0, jnp.ones_like(factors), factors), bits)
-        # One small factor counts 2, others 1.
-        return jnp.where(count == 2, others * cotangent, jnp.zeros_like(others))
-
-    alone = lax.cond(is_small.any(), product_of_others, lambda: jnp.zeros_like(weights))
-    divided = weights * cotangent
-    inverse = jnp.where(is_small > 0, jnp.zeros_like(factors), 1 / jnp.where(is_small > 0, 1, factors))
-
-    def pull_back(gradient, block):
-        shares = []
-        for (bit, scale), (_, small) in zip(_block(inverse, bits, block), _block(is_small, bits, block), strict=True):
-            shares.append(jnp.where(bit, divided * scale + alone * small, jnp.zeros_like(divided)))
-        # A product with ones is how the sum over clauses is fast on CPUs.
-        rows = jnp.stack(shares, -2).reshape(-1, _COLUMNS_AT_ONCE * p.shape[1])
-        total = (jnp.ones((1, rows.shape[0]), p.dtype) @ rows).reshape(_COLUMNS_AT_ONCE, -1)
-        return lax.dynamic_update_slice_in_dim(gradient, total, block * _COLUMNS_AT_ONCE, 0)
-
-    gradient = _for_blocks(sections, pull_back, jnp.zeros_like(factors))
-    gradient = jnp.concatenate([gradient, batch_constant(gradient, (1,), 0)])
-    # -1 is the row of zeros at the end.
-    by_polarity = gradient.at[column_of].get(mode="promise_in_bounds")
-    return by_polarity[0] - by_polarity[1]
 
 
 def _factors(sections: Sections, p, columns) -> Float[Array, "columns batch"]:
@@ -210,7 +160,16 @@ def count_proofs(
 
     def pull_independent(p, cotangent):
         (pulled,) = jax.vjp(_some, weights)[1](cotangent)
-        return _pull_products(sections, p, own, literals.columns, literals.column_of, weights, pulled)
+        by_proof = jnp.moveaxis(own, 1, 0)
+
+        def weights_of(factors):
+            return _multiply(sections, factors, by_proof)
+
+        def sum_up(terms):
+            return lambda has: jnp.where(has, terms, jnp.zeros_like(terms)).sum(0)
+
+        table, coefficients = replace(literals, probabilities=p), jnp.moveaxis(pulled, 1, 0)
+        return _pull_columns(sections, table, by_proof, coefficients, weights_of, sum_up)
 
     def pull_general(p, cotangent):
         return jax.vjp(general, p)[1](cotangent)[0]
@@ -242,9 +201,19 @@ def inclusion_exclusion(
     probabilities.
     """
     num_outputs, k, _, batch = proofs.bits.shape
+    is_grouped = grouped and sections.has_groups
 
     def count(p, weights, bits):
-        return _signed_unions(weights, bits, replace(literals, probabilities=p), sections, grouped)
+        table = replace(literals, probabilities=p)
+        exists, unions = _unions(weights, bits)
+        found = clause_weights(unions, table, sections, grouped)
+        # A term that does not exist has a finite weight, so that `where` has a finite gradient.
+        return (_signs(k, found.dtype) * jnp.where(exists, found, jnp.zeros_like(found))).sum(0)
+
+    def pull(p, weights, bits, cotangent):
+        if is_grouped:
+            return jax.vjp(lambda p: count(p, weights, bits), p)[1](cotangent)[0]
+        return _pull_unions(sections, replace(literals, probabilities=p), weights, bits, cotangent)
 
     @jax.custom_vjp
     def total(p):
@@ -253,14 +222,12 @@ def inclusion_exclusion(
         return lax.map(lambda output: count(p, output[0][None], output[1][None])[0], (proofs.weights, proofs.bits))
 
     def total_backward(p, cotangent):
-        blocks = len(sections.blocks(_COLUMNS_AT_ONCE))
-        if blocks * num_outputs * batch << k <= _MAX_GRADIENT_NUMBERS:
-            return jax.vjp(lambda p: count(p, proofs.weights, proofs.bits), p)[1](cotangent)
+        if num_outputs * batch << k <= _MAX_GRADIENT_NUMBERS:
+            return (pull(p, proofs.weights, proofs.bits, cotangent),)
 
         def add(gradient, output):
             weights, bits, cotangent = output
-            pulled = jax.vjp(lambda p: count(p, weights[None], bits[None]), p)[1](cotangent[None])
-            return gradient + pulled[0], None
+            return gradient + pull(p, weights[None], bits[None], cotangent[None]), None
 
         return (lax.scan(add, jnp.zeros_like(p), (proofs.weights, proofs.bits, cotangent))[0],)
 
@@ -268,16 +235,118 @@ def inclusion_exclusion(
     return total(literals.probabilities)
 
 
-def _signed_unions(weights, bits, literals, sections, grouped):
-    k = weights.shape[-2]
+def _unions(weights, bits):
+    """For every set of proofs but the empty one, bit i of its number for proof i: whether all exist, and their union.
+
+    `[2^k - 1, outputs, batch]` and `[2^k - 1, outputs, words, batch]`.
+    """
     valid = weights != -jnp.inf
     unions = jnp.zeros_like(bits[None, :, 0])
     exists = jnp.ones_like(valid[None, :, 0])
-    for proof in range(k):
+    for proof in range(weights.shape[-2]):
         unions = jnp.concatenate([unions, unions | bits[None, :, proof]])
         exists = jnp.concatenate([exists, exists & valid[None, :, proof]])
-    terms = clause_weights(unions[1:], literals, sections, grouped)
+    return exists[1:], unions[1:]
+
+
+def _signs(k: int, dtype) -> Float[Array, "sets 1 1"]:
+    """The signs of the unions of all sets of proofs but the empty one."""
     size = np.array([bin(subset).count("1") for subset in range(1, 1 << k)])
-    sign = jnp.asarray(np.where(size % 2 == 1, 1.0, -1.0), terms.dtype)
-    # A term that does not exist has a finite weight, so that `where` has a finite gradient.
-    return (sign[:, None, None] * jnp.where(exists[1:], terms, jnp.zeros_like(terms))).sum(0)
+    return jnp.asarray(np.where(size % 2 == 1, 1.0, -1.0), dtype)[:, None, None]
+
+
+def _pull_unions(sections: Sections, literals: LiteralTable, weights, bits, cotangent):
+    """The gradient of the sum of the signed weights of all unions.
+
+    By a literal's factor it is the sum, over the sets with a proof that has the literal, of what their unions weigh
+    without it. Which sets these are depends on which proofs have it alone, so that there are 2^k sums.
+    """
+    k, p = weights.shape[-2], literals.probabilities
+    exists, unions = _unions(weights, bits)
+    signs = _signs(k, p.dtype) * cotangent[None]
+    signed = jnp.where(exists, signs, jnp.zeros_like(signs))
+    own = unions[..., : sections.identity, :]
+
+    def weights_of(factors):
+        return _possible(sections, unions, _multiply(sections, factors, own))
+
+    def sum_up(terms):
+        return functools.partial(_look_up, _sums_of_hit_sets(terms))
+
+    return _pull_columns(sections, literals, jnp.moveaxis(bits, 1, 0), signed, weights_of, sum_up)
+
+
+def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
+    """For every set of proofs the sum of the values of all those that it meets; no sum is a difference."""
+    rest = jnp.concatenate([jnp.zeros_like(values[:1]), values])[None]
+    met = jnp.zeros_like(rest[:, 0])
+    while rest.shape[1] > 1:
+        without, within = rest[:, 0::2], rest[:, 1::2]
+        met = jnp.concatenate([met, met + within.sum(1)])
+        rest = jnp.concatenate([without + within, without])
+    return met
+
+
+def _look_up(table: Float[Array, "patterns outputs batch"], has: Bool[Array, "proofs outputs batch"]):
+    """The entry of the table whose number has the bits `has`."""
+    if len(has) > _MAX_SELECTED:
+        values = np.int32(1) << np.arange(len(has), dtype=np.int32)[:, None, None]
+        number = jnp.where(has, values, jnp.zeros_like(values)).sum(0, keepdims=True, dtype=jnp.int32)
+        return jnp.take_along_axis(table, number, 0, mode="promise_in_bounds")[0]
+    entries = list(table)
+    for bit in has:
+        entries = [jnp.where(bit, odd, even) for even, odd in zip(entries[::2], entries[1::2], strict=True)]
+    return entries[0]
+
+
+def _pull_columns(
+    sections: Sections,
+    literals: LiteralTable,
+    bits: UInt32[Array, "proofs outputs words batch"],
+    coefficients: Shaped[Array, "clauses outputs batch"],
+    weights_of: Callable[[Array], Array],
+    sum_up: Callable[[Array], Callable],
+) -> Float[Array, "literals batch"]:
+    """The gradient of a sum of weights of clauses, each times its coefficient.
+
+    `weights_of` gives the weights `[clauses, outputs, batch]` for factors of the columns, and `sum_up(terms)` a
+    function that adds up the terms of clauses with a literal, given which proofs `[proofs, outputs, batch]` have it.
+
+    A weight divided by a factor is the product of the others, unless it is small. Of a clause with one small factor,
+    the derivative by it is the product of the others. With two or more, those by the small ones are at most `_SMALL`
+    times the others, and taken as 0.
+    """
+    _, num_outputs, _, batch = bits.shape
+    factors = _factors(sections, literals.probabilities, literals.columns)
+    is_small = (jnp.abs(factors) < _SMALL).astype(factors.dtype)
+    inverse = jnp.where(is_small > 0, jnp.zeros_like(factors), 1 / jnp.where(is_small > 0, 1, factors))
+    divided = sum_up(weights_of(factors) * coefficients)
+
+    def pull(*terms):
+        def pull_block(gradient, block):
+            has = [bit for bit, _ in _block(inverse, bits, block)]
+            scales = [[scale[0] for _, scale in _block(values, bits, block)] for values, _ in terms]
+            columns = [
+                functools.reduce(jnp.add, [total(bit) * scale for scale, (_, total) in zip(factor, terms, strict=True)])
+                for bit, *factor in zip(has, *scales, strict=True)
+            ]
+            # A product with ones is how the sum over outputs is fast on CPUs.
+            rows = jnp.stack(columns, -2).reshape(num_outputs, _COLUMNS_AT_ONCE * batch)
+            total = rows if num_outputs == 1 else jnp.ones((1, num_outputs), rows.dtype) @ rows
+            total = total.reshape(_COLUMNS_AT_ONCE, batch)
+            return lax.dynamic_update_slice_in_dim(gradient, total, block * _COLUMNS_AT_ONCE, 0)
+
+        return _for_blocks(sections, pull_block, jnp.zeros_like(factors))
+
+    def with_small():
+        count = weights_of(1 + is_small)
+        others = weights_of(jnp.where(is_small > 0, jnp.ones_like(factors), factors))
+        # One small factor counts 2, others 1.
+        alone = sum_up(jnp.where(count == 2, others * coefficients, jnp.zeros_like(others)))
+        return pull((inverse, divided), (is_small, alone))
+
+    gradient = lax.cond(is_small.any(), with_small, lambda: pull((inverse, divided)))
+    gradient = jnp.concatenate([gradient, batch_constant(gradient, (1,), 0)])
+    # -1 is the row of zeros at the end.
+    by_polarity = gradient.at[literals.column_of].get(mode="promise_in_bounds")
+    return by_polarity[0] - by_polarity[1]
