@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from scallax import evaluate as evaluation
 from scallax.errors import UnsupportedError
+from scallax.grounding.embedded import EmbeddedProgram
 from scallax.grounding.layout import GroundProgram
 from scallax.interpretation import ABSENT
 from scallax.provenance import AbstractProvenance
@@ -66,12 +67,13 @@ def evaluate_batch(
 
 @functools.partial(jax.jit, static_argnums=0)
 def forward_batch(
-    signature: Signature, program: GroundProgram, arguments: Arguments
+    signature: Signature, program: GroundProgram | EmbeddedProgram, arguments: Arguments
 ) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
     """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
+    arrays = evaluation.arrays_of(program)
     if _batch_size(signature, arguments) == 0:
-        return evaluate_batch(signature, program, arguments), None
-    inputs, present = _columns(signature, program, arguments)
+        return evaluate_batch(signature, arrays, arguments), None
+    inputs, present = _columns(signature, arrays, arguments)
     values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
     values = _rows(signature, arguments, values)
     return values[0] if signature.is_union else values, residuals
@@ -80,7 +82,7 @@ def forward_batch(
 @functools.partial(jax.jit, static_argnums=0)
 def pull_back_batch(
     signature: Signature,
-    program: GroundProgram,
+    program: GroundProgram | EmbeddedProgram,
     arguments: Arguments,
     residuals: PyTree[Array],
     cotangent: ArrayLike,
@@ -95,8 +97,9 @@ def pull_back_batch(
         return zeros, tuple(map(jnp.zeros_like, logits))
     if signature.is_union:
         cotangent = cotangent[None]
-    inputs, present = _columns(signature, program, arguments)
-    missing = _padded_outputs(program) - signature.num_outputs
+    index_arrays = evaluation.arrays_of(program)
+    inputs, present = _columns(signature, index_arrays, arguments)
+    missing = _padded_outputs(index_arrays) - signature.num_outputs
     columns = jnp.pad(cotangent.astype(inputs.dtype).T, ((0, missing), (0, 0)))
     gradient = evaluation.backward(signature.provenance, program, inputs, present, residuals, columns)
     gradients, start = [], 0
@@ -108,7 +111,7 @@ def pull_back_batch(
     if not logits:
         return tuple(gradients), ()
     batch, dtype = inputs.shape[1], inputs.dtype
-    _, pull = jax.vjp(lambda logits: _trained_columns(signature, program, logits, batch, dtype), logits)
+    _, pull = jax.vjp(lambda logits: _trained_columns(signature, index_arrays, logits, batch, dtype), logits)
     return tuple(gradients), pull(gradient[start:])[0]
 
 

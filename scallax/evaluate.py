@@ -7,10 +7,12 @@ from typing import NamedTuple, assert_never
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from scallax.errors import Diagnostic, UnsupportedError
+from scallax.grounding.embedded import EmbeddedProgram, is_short, merge_tiles
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.reverse import (
@@ -36,6 +38,7 @@ jax.tree_util.register_dataclass(
     data_fields=[field.name for field in fields(GroundProgram) if field.name not in _STATIC],
     meta_fields=list(_STATIC),
 )
+jax.tree_util.register_static(EmbeddedProgram)
 
 
 class Residuals(NamedTuple):
@@ -122,18 +125,20 @@ def _first_order(function):
 
 def forward(
     provenance: AbstractProvenance,
-    program: GroundProgram,
+    program: GroundProgram | EmbeddedProgram,
     inputs: Float[Array, "inputs batch"],
     present: Bool[Array, "inputs batch"],
 ) -> tuple[Array, Residuals]:
     """The outputs `[outputs, batch]` and what `backward` needs; no index array is among the residuals."""
-    inputs, present = _with_gates(provenance, program, inputs, present)
-    return _batched(_run_keeping_tags, provenance)(replace(program, stages=()), inputs, present)
+    if isinstance(program, GroundProgram):
+        inputs, present = _with_gates(provenance, program, inputs, present)
+        program = replace(program, stages=())
+    return _batched(_run_keeping_tags, provenance)(program, inputs, present)
 
 
 def backward(
     provenance: AbstractProvenance,
-    program: GroundProgram,
+    program: GroundProgram | EmbeddedProgram,
     inputs: Float[Array, "inputs batch"],
     present: Bool[Array, "inputs batch"],
     residuals: Residuals,
@@ -141,13 +146,18 @@ def backward(
 ) -> Float[Array, "inputs batch"]:
     """The gradient of the inputs for a cotangent of the outputs."""
     pull_back = _batched(_pull_back, provenance)
-    if not program.stages:
+    if isinstance(program, EmbeddedProgram) or not program.stages:
         return pull_back(program, inputs, present, residuals, cotangent)
     # The stages are evaluated again.
     inputs, pull, present = jax.vjp(
         lambda inputs: _with_gates(provenance, program, inputs, present), inputs, has_aux=True
     )
     return pull(pull_back(replace(program, stages=()), inputs, present, residuals, cotangent))[0]
+
+
+def arrays_of(program: GroundProgram | EmbeddedProgram) -> GroundProgram:
+    """The program's arrays: of NumPy, if they are constants of the code."""
+    return program.program if isinstance(program, EmbeddedProgram) else program
 
 
 def _batched(function, provenance):
@@ -158,7 +168,7 @@ def _batched(function, provenance):
 
     @jax.custom_batching.custom_vmap
     def call(program, *arrays):
-        return function(provenance, program, *arrays)
+        return function(provenance, arrays_of(program), *arrays)
 
     @call.def_vmap
     def fold(axis_size, in_batched, program, *arrays):
@@ -216,11 +226,11 @@ def _literal_table(program: GroundProgram, inputs: Array, present: Array) -> Lit
     return LiteralTable(
         probabilities=values,
         present=exists,
-        exclusions=jnp.asarray(program.exclusions),
-        group_end=jnp.asarray(program.group_end),
-        columns=jnp.asarray(program.columns),
-        column_of=jnp.asarray(program.column_of),
-        negated=jnp.asarray(program.negated),
+        exclusions=program.exclusions,
+        group_end=program.group_end,
+        columns=program.columns,
+        column_of=program.column_of,
+        negated=program.negated,
         words=program.words,
         certain=certain,
         seed=jnp.asarray(program.seed),
@@ -238,7 +248,8 @@ def _recover(provenance, program: GroundProgram, tags: Tags, literals: LiteralTa
 
 def _local_table(program: GroundProgram, literals: LiteralTable, components: Array) -> LiteralTable:
     """The literals of some components: a column of the batch for each component and column of the table."""
-    rows = jnp.asarray(program.local_literals).at[components].get(mode="promise_in_bounds")
+    places = jnp.asarray(program.local_literals)
+    rows = places.at[components].get(mode="promise_in_bounds")
     batch = literals.probabilities.shape[1]
 
     def by_place(leaf, fill):
@@ -249,13 +260,34 @@ def _local_table(program: GroundProgram, literals: LiteralTable, components: Arr
 
     return replace(
         literals,
-        probabilities=by_place(literals.probabilities, 0),
+        probabilities=_to_columns(_take_places(literals.probabilities, places, components))[0],
         present=by_place(literals.present, False),
         exclusions=repeated(literals.exclusions, 0),
         group_end=repeated(literals.group_end, True),
         certain=repeated(literals.certain, False),
         column_of=jnp.asarray(program.local_columns),
     )
+
+
+@jax.custom_vjp
+def _take_places(values: Array, places: Array, components: Array) -> Array:
+    """`[columns, places, batch]`: values `[literals, batch]` at the places of the components of some columns."""
+    rows = places.at[components].get(mode="promise_in_bounds")
+    return values.at[rows].get(mode="fill", fill_value=0)
+
+
+def _pull_places(saved, cotangent):
+    values, places, components = saved
+    # Summed up component by component first: the derivative that JAX would take is one addition after the other.
+    columns = (jnp.arange(places.shape[0], dtype=components.dtype)[:, None] == components[None]).astype(cotangent.dtype)
+    sums = jnp.tensordot(columns, cotangent, 1, precision=lax.Precision.HIGHEST)
+    return jnp.zeros_like(values).at[places].add(sums, mode="drop"), None, None
+
+
+_take_places.defvjp(
+    lambda values, places, components: (_take_places(values, places, components), (values, places, components)),
+    _pull_places,
+)
 
 
 def _to_columns(leaf: Array) -> Array:
@@ -283,7 +315,7 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
     _check_size(provenance, program, wide)
     rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), wide, repeat(program.num_heads))
     place_components = jnp.asarray(program.place_components)
-    operands = [jnp.asarray(array) for array in (program.left, program.right, program.third)]
+    operands = (program.left, program.right, program.third)
 
     def branch(kind, count):
         def fold(rows, total, offset, cyclic):
@@ -305,6 +337,18 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
 
         return fold
 
+    clauses = None
+    if isinstance(program.left, np.ndarray) and is_short(program, LITERALS):
+        clauses = provenance.known_clauses(literals, program.num_leaves + program.num_heads)
+
+    def shortcut(rows, index):
+        assert clauses is not None
+        if program.branches[program.tiles.branch[index]][0] != LITERALS:
+            return None
+        end, known = merge_tiles(program, index, LITERALS)
+        tags = provenance.join_clauses(rows, clauses, known, int(program.tiles.target[index]), literals)
+        return None if tags is None else (end, tags)
+
     return fold_tiles(
         rows,
         program.width,
@@ -313,6 +357,7 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
         [branch(kind, count) for kind, count in program.branches],
         lambda total, step: total,
         provenance.differs,
+        None if clauses is None else shortcut,
     )
 
 
@@ -360,7 +405,7 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
     """Cotangents of the literals: each use of a row adds the cotangent of its head times the other operand's tag."""
     zeros = [batch_constant(cotangent, (count,), 0) for count in (1, program.num_sums, program.width)]
     sums = jnp.concatenate([zeros[0], cotangent, zeros[1]])
-    width, schedule = program.width, program.transpose
+    width, schedule, first_heads = program.width, *jax.tree.map(jnp.asarray, (program.transpose, program.heads))
 
     def branch(count):
         def fold(sums, total, offset, cyclic):
@@ -371,7 +416,7 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
         return fold
 
     def finish(total, step):
-        first = program.heads[step]
+        first = first_heads[step]
         heads = lax.dynamic_slice_in_dim(tags, first, width)
         # Literals and partial sums have no heads: the rows at 0 are zero and one, and no clamp counts there.
         heads = jnp.where(first > 0, heads, jnp.zeros_like(heads))
@@ -409,7 +454,7 @@ def _pull_back_steps(provenance, program, inputs, present, residuals, cotangent)
 
     pulled = pull_back_tiles(
         tags,
-        row_cotangents(tags, program.outputs, parts),
+        row_cotangents(tags, jnp.asarray(program.outputs), parts),
         program.width,
         program.tiles,
         Operands(jnp.asarray(program.left), jnp.asarray(program.right)),

@@ -1,5 +1,6 @@
 """The index arrays of a program on the devices where it is evaluated."""
 
+from functools import cached_property
 from typing import final
 
 import jax
@@ -8,6 +9,7 @@ from jax.extend.backend import get_default_device
 from scallax.batch import Arguments
 from scallax.checks import is_concrete
 from scallax.grounded import Grounded
+from scallax.grounding.embedded import EmbeddedProgram, embed
 from scallax.grounding.layout import GroundProgram
 from scallax.process import check_process
 from scallax.provenance import AbstractSemantics
@@ -21,6 +23,11 @@ class PlacedPrograms:
         self._grounded = grounded
         self._provenance = provenance
         self._kept: dict = {}
+
+    @cached_property
+    def embedded(self) -> EmbeddedProgram | None:
+        """The program as a constant, if it is small."""
+        return embed(self._grounded.program(self._provenance))
 
     def program(self, arguments: Arguments) -> GroundProgram:
         """The index arrays, on the device of the arguments."""

@@ -27,6 +27,7 @@ from scallax.checks import check_given, check_logits, check_shapes, is_concrete,
 from scallax.errors import CheckpointError, InputError, ScallaxError, UnsupportedError
 from scallax.foreign import ForeignItem
 from scallax.grounded import Grounded, Output, check_custom, check_foreign, ground, restore, store, with_tables
+from scallax.grounding.embedded import EmbeddedProgram
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
 from scallax.host_evaluation import HostEvaluator, name_proofs
@@ -665,7 +666,7 @@ class Reasoner:
         if isinstance(self._provenance, ObjectProvenance):
             return self.evaluate(arrays, logits), None
         arguments = self._check(arrays, logits)
-        values, residuals = forward_batch(self._signature, self._program(arguments), arguments)
+        values, residuals = forward_batch(self._signature, self._training_program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values, residuals
 
@@ -681,7 +682,7 @@ class Reasoner:
         None for a bool array. Must be called with arrays and logits equal to those of `forward`.
         """
         arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
-        return pull_back_batch(self._signature, self._program(arguments), arguments, residuals, cotangent)
+        return pull_back_batch(self._signature, self._training_program(arguments), arguments, residuals, cotangent)
 
     @property
     def is_interpreted(self) -> bool:
@@ -712,6 +713,11 @@ class Reasoner:
         """The index arrays with the seed."""
         program = self._programs.program(arguments)
         return replace(program, seed=jnp.asarray(self._seed, jnp.uint32)) if self.draws else program
+
+    def _training_program(self, arguments: Arguments) -> GroundProgram | EmbeddedProgram:
+        """What is evaluated with gradients: it pays to compile code for a small program alone."""
+        embedded = None if self.draws else self._programs.embedded
+        return self._program(arguments) if embedded is None else embedded
 
     def _check(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Arguments:
         """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""

@@ -58,6 +58,7 @@ def pull_back_tiles(
     """
     if not folds:
         return cotangents
+    schedule = jax.tree.map(jnp.asarray, schedule)
     # Where a loop begins, the index of its last step.
     steps = jnp.arange(schedule.loop.shape[0], dtype=jnp.int32)
     nowhere = jnp.full_like(schedule.loop, -1)

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from enum import Enum
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
 
 from scallax.domains import Domain
 from scallax.errors import Diagnostic
+from scallax.provenance.clauses import Clauses
 
 # Arrays with the axes `rows, ..., batch`.
 Tags = PyTree[Array]
+
+# Of NumPy where they are known when code is compiled.
+Indices = Array | np.ndarray
 
 
 class Gradient(Enum):
@@ -49,18 +54,19 @@ class LiteralTable:
     own last). `certain` are untagged facts of a provenance that does not absorb certainty: their tag is one. `seed` is
     what provenances that draw depend on.
 
-    Of a program with `has_local_literals`, `leaf_tags` sees all literals; `step` and `recover` see, for each column of
-    the batch, those of its component; then exclusions and group ends have a batch axis. Columns are numbered for each
-    component alone, and equal columns of all components have one polarity.
+    Index arrays are of NumPy if the compiled code may depend on them. Of a program with `has_local_literals`,
+    `leaf_tags` sees all literals; `step` and `recover` see, for each column of the batch, those of its component; then
+    exclusions and group ends have a batch axis. Columns are numbered for each component alone, and equal columns of all
+    components have one polarity.
     """
 
     probabilities: Float[Array, "literals batch"]
     present: Bool[Array, "literals batch"]
-    exclusions: UInt32[Array, "literals words"] | UInt32[Array, "literals words batch"]
-    group_end: Bool[Array, " literals"] | Bool[Array, "literals batch"]
-    columns: Int[Array, " columns"]
-    column_of: Int[Array, "2 literals"]
-    negated: Int[Array, " negated"]
+    exclusions: UInt32[Indices, "literals words"] | UInt32[Array, "literals words batch"]
+    group_end: Bool[Indices, " literals"] | Bool[Array, "literals batch"]
+    columns: Int[Indices, " columns"]
+    column_of: Int[Indices, "2 literals"]
+    negated: Int[Indices, " negated"]
     words: tuple[int, int, int, int, int]
     certain: Bool[Array, " literals"] | Bool[Array, "literals batch"]
     seed: UInt32[Array, ""]
@@ -215,6 +221,19 @@ class AbstractProvenance(AbstractSemantics):
         For the kind `COMPLEMENT`: the negation of `left[0]`. With `Gradient.STEP` all derivations of a head are given
         at once, and the floats among the tags are differentiated.
         """
+
+    def known_clauses(self, literals: LiteralTable, num_rows: int) -> Clauses | None:
+        """What `join_clauses` goes by, if index arrays are of NumPy; None if it can do nothing."""
+        return None
+
+    def join_clauses(
+        self, rows: Tags, clauses: Clauses, operands: np.ndarray, target: int, literals: LiteralTable
+    ) -> Tags | None:
+        """What `step` makes of the kind `LITERALS` for some heads, from row `target` on, and all their derivations.
+
+        `operands` int32 `[3, derivations, width]`; a head's others begin with the row zero. None if it cannot.
+        """
+        return None
 
     def head_cotangent(
         self,

@@ -3,8 +3,12 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
+
+# Of NumPy where they are known when code is compiled.
+Words = Array | np.ndarray
 
 
 class ProofSets(NamedTuple):
@@ -50,8 +54,8 @@ class Sections(NamedTuple):
         return self.positive + self.negated
 
     def contradict(
-        self, a: UInt32[Array, "... words batch"], b: UInt32[Array, "... words batch"]
-    ) -> Bool[Array, "... batch"]:
+        self, a: UInt32[Words, "... words batch"], b: UInt32[Words, "... words batch"]
+    ) -> Bool[Words, "... batch"]:
         """Whether no world makes both clauses true."""
         union = a | b
         clash = self.contradict_by_polarity(union)
@@ -59,7 +63,7 @@ class Sections(NamedTuple):
             clash |= (union[..., : self.positive, :] & union[..., self.identity :, :] != 0).any(-2)
         return clash
 
-    def contradict_by_polarity(self, bits: UInt32[Array, "... words batch"]) -> Bool[Array, "... batch"]:
+    def contradict_by_polarity(self, bits: UInt32[Words, "... words batch"]) -> Bool[Words, "... batch"]:
         """Whether a clause has a literal in both polarities."""
         negated = bits[..., self.positive : self.positive + self.both, :]
         return (bits[..., : self.both, :] & negated != 0).any(-2)
@@ -76,7 +80,7 @@ class Sections(NamedTuple):
         return found
 
 
-def column_bits(columns: Int[Array, " literals"], words: int) -> UInt32[Array, "literals words"]:
+def column_bits(columns: Int[Array | np.ndarray, " literals"], words: int) -> UInt32[Array, "literals words"]:
     """The bit set of each column; that of -1 is empty."""
     bit = jnp.uint32(1) << (columns % 32).astype(jnp.uint32)
     word = jnp.arange(words, dtype=jnp.int32)[None, :]

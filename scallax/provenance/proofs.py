@@ -12,6 +12,7 @@ from scallax.errors import Diagnostic
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.provenance.clauses import Clauses, best_proofs, disjoin, note
 from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
 from scallax.provenance.probability import number_prior
@@ -116,6 +117,20 @@ class TopKProofs(AbstractProvenance):
         pool = ProofSets(_merge_rows(candidates.weights), _merge_rows(candidates.bits))
         return select(concatenate(total, pool), self.k, sections, self.absorbs)
 
+    def known_clauses(self, literals, num_rows):
+        sections = sections_of(literals)
+        if self._needs_grouped_weights(sections):
+            return None
+        columns, exclusions = np.asarray(literals.column_of)[0], np.asarray(literals.exclusions)
+        return Clauses.of_leaves(columns, exclusions, sections, num_rows)
+
+    def join_clauses(self, rows, clauses, operands, target, literals):
+        found = disjoin(clauses, operands, sections_of(literals), self.absorbs)
+        if found is None:
+            return None
+        note(clauses, found, target)
+        return best_proofs(rows.weights[:, 0], found, self.k)
+
     def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         candidates, shares = conjoin(left, right, sections)
         if self._needs_grouped_weights(sections):
@@ -183,7 +198,7 @@ class TopKProofs(AbstractProvenance):
         # The words of all columns of the batch, or of each.
         opposite = opposite[..., None]
         if sections.has_groups:
-            excluded = literals.exclusions.at[literals.columns].get(mode="clip")
+            excluded = jnp.asarray(literals.exclusions).at[literals.columns].get(mode="clip")
             excluded = excluded if excluded.ndim == 3 else excluded[..., None]
             excluded = jnp.where(is_positive[:, None, None], jnp.uint32(0), excluded)
             opposite = jnp.broadcast_to(opposite, (*opposite.shape[:2], excluded.shape[2]))

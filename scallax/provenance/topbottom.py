@@ -148,7 +148,9 @@ def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     if literals.exclusions.shape[1]:
         # Those that the literal excludes, once it is positive: of the one literal that is negated now.
         has = (negated[..., members // 32, :] >> (members % 32)[:, None]) & jnp.uint32(1) != 0
-        others = literals.exclusions.at[literals.columns[jnp.argmax(has, -2)]].get(mode="clip")
+        others = (
+            jnp.asarray(literals.exclusions).at[jnp.asarray(literals.columns)[jnp.argmax(has, -2)]].get(mode="clip")
+        )
         excluded = [jnp.where(has.any(-2)[..., None, :], jnp.moveaxis(others, -1, -2), jnp.uint32(0))]
     flipped = jnp.concatenate([negated, positive, *excluded], -2)
     weights = jnp.where(used, 1 - formula.proofs.weights, -jnp.inf)
