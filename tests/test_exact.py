@@ -96,6 +96,24 @@ def test_values_and_gradients_of_many_programs(block: int):
         check(block, dtype, 1e-6 if dtype is np.float32 else 1e-12)
 
 
+@pytest.mark.parametrize("count", [3, 8, 11])
+def test_what_a_group_leaves_of_one_keeps_its_digits(count: int):
+    reasoner = Reasoner(
+        f"type c(x: i32)\nrel some(x) = c(x)\nrel none() = {', '.join(f'not c({i})' for i in range(count))}",
+        provenance="diffexact",
+        input_mappings={"c": InputMapping(list(range(count)), disjunctive=True)},
+        output_mapping=("none", [()]),
+    )
+    p = np.random.default_rng(0).dirichlet(np.ones(count + 1) / 4, 300)[:, :count].astype(np.float32)
+    rest = 1 - p.astype(np.float64).sum(1)
+    p, rest = p[rest > 1e-6], rest[rest > 1e-6]
+    values, residuals = reasoner.forward([p])
+    # More than 8 members are added up first, each to half a digit of 1.
+    np.testing.assert_allclose(values[:, 0], rest, rtol=1e-7, atol=0 if count <= 8 else count * 2.0**-24)
+    (gradient,), _ = reasoner.pull_back([p], residuals, np.ones(values.shape, np.float32))
+    np.testing.assert_array_equal(gradient, np.full(p.shape, -1.0))
+
+
 WARM = """
     rel warm() = c("red") or c("orange")
     rel both() = c("red"), c("orange")

@@ -243,9 +243,8 @@ def test_more_rounds_only_add_until_the_fixpoint_is_reached(family: Family):
     pairs = list(itertools.product(range(4), repeat=2))
 
     def values(rounds: int | None) -> np.ndarray:
-        options = {} if rounds is None else {"iter_limit": rounds}
         reasoner = Reasoner(
-            PATH, input_mappings={"e": edges}, output_mapping=("path", pairs), **family.options, **options
+            PATH, input_mappings={"e": edges}, output_mapping=("path", pairs), iter_limit=rounds, **family.options
         )
         return np.asarray(reasoner(e=tags)[0], np.float64)
 

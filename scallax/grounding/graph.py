@@ -115,6 +115,29 @@ def resolve_aliases(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarra
     return _compact(resolved, ~is_alias, resolve(outputs))
 
 
+def spread_complements(graph: Graph, outputs: np.ndarray, most: int) -> tuple[Graph, np.ndarray]:
+    """A complement of a sum of two to `most` literals has all of these as derivations, and is one minus them.
+
+    The sum may be nearly one: rounded on its own, it would leave nothing but its error. Nodes that nothing uses any
+    more are dropped.
+    """
+    counts = np.bincount(graph.head, minlength=graph.num_nodes)
+    spread = (counts > 1) & (counts <= most) & ~graph.complement
+    spread[graph.head[(graph.left >= 0) | (graph.right != ONE)]] = False
+    whole = graph.complement[graph.head] & (graph.left >= 0)
+    whole[whole] = spread[graph.left[whole]]
+    if not whole.any():
+        return graph, outputs
+    sums = graph.left[whole]
+    by_head = stable_order(graph.head, graph.num_nodes)
+    members = by_head[ranges((np.cumsum(counts) - counts)[sums], counts[sums])]
+    head = np.concatenate([graph.head[~whole], np.repeat(graph.head[whole], counts[sums])])
+    left = np.concatenate([graph.left[~whole], graph.left[members]])
+    right = np.concatenate([graph.right[~whole], graph.right[members]])
+    graph = Graph(graph.num_nodes, head, left, right, graph.complement)
+    return _compact(graph, reachable(graph.num_nodes, head, left, right, outputs), outputs)
+
+
 def negate_literals(graph: Graph, outputs: np.ndarray, num_literals: int) -> tuple[Graph, np.ndarray]:
     """Complements of literals become leaves: the operands of literal ids from `num_literals` on."""
     first, last = literal_operand(0), literal_operand(2 * num_literals - 1)

@@ -19,6 +19,7 @@ from scallax.grounding.graph import (
     resolve_aliases,
     single_nodes,
     split_fan_in,
+    spread_complements,
 )
 from scallax.grounding.ordering import order_by_content
 from scallax.grounding.sizes import Sizes
@@ -163,6 +164,7 @@ def lay_out(
     sizes = sizes or Sizes()
     graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
     graph, outputs = resolve_aliases(graph, outputs)
+    graph, outputs = spread_complements(graph, outputs, block_rows.get(COMPLEMENT, (1,))[-1])
     if LITERALS in block_rows:
         graph, outputs = negate_literals(graph, outputs, len(literals))
         graph, outputs = inline_pairs(chain_singles(graph), outputs)

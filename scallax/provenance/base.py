@@ -218,8 +218,9 @@ class AbstractProvenance(AbstractSemantics):
         """`total` `[width, ..., batch]` joined with the conjunctions of each row of `left` and `right`.
 
         For the kinds `LITERALS` and `LINEAR` each row has two operands in `right`, leaves as `leaf_tags` gives them.
-        For the kind `COMPLEMENT`: the negation of `left[0]`. With `Gradient.STEP` all derivations of a head are given
-        at once, and the floats among the tags are differentiated.
+        For the kind `COMPLEMENT`: the negation of `left[0]`, or of the sum of `left` if `block_rows` has more than one.
+        With `Gradient.STEP` all derivations of a head are given at once, and the floats among the tags are
+        differentiated.
         """
 
     def known_clauses(self, literals: LiteralTable, num_rows: int) -> Clauses | None:

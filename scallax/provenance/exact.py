@@ -1,5 +1,6 @@
 """Exact probabilities: sum and product over a circuit in which they are those of probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -54,7 +55,7 @@ class Exact(AbstractProvenance):
 
     @property
     def block_rows(self):
-        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
+        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1, 2, 4, 8)}
 
     @property
     def derivation_cost(self) -> float:
@@ -62,7 +63,7 @@ class Exact(AbstractProvenance):
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
-            return 1 - left[0]
+            return _rest(left)
         return total + sum(a * b for a, b in zip(left, right, strict=True))
 
     def head_cotangent(self, total, heads, complement, cyclic):
@@ -74,3 +75,17 @@ class Exact(AbstractProvenance):
 
     def recover(self, tags, literals):
         return tags
+
+
+def _rest(parts: Sequence[Float[Array, "width batch"]]) -> Float[Array, "width batch"]:
+    """What parts leave of one, also where that is little: rounded as if it were computed exactly.
+
+    What a subtraction loses is found by FastTwoSum (Dekker, Numerische Mathematik 18, 1971): no part is larger than
+    the rest before it, if they are probabilities that exclude each other.
+    """
+    rest, lost = jnp.ones_like(parts[0]), jnp.zeros_like(parts[0])
+    for part in parts:
+        less = rest - part
+        lost = lost + ((rest - less) - part)
+        rest = less
+    return rest + lost
