@@ -13,7 +13,7 @@ import numpy as np
 
 from scallax.grounding.graph import Graph
 from scallax.kernels.rows import group
-from scallax.kernels.runs import ranges, run_starts
+from scallax.kernels.runs import ranges, run_starts, stable_order
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 # The round of a node that nothing supports.
@@ -83,8 +83,8 @@ def _order_rows(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 def _are_alike(graph: Graph, some: np.ndarray, others: np.ndarray) -> bool:
     """Whether pairs of nodes have the same derivations; those of the graph are in order."""
-    starts = np.searchsorted(graph.head, np.arange(graph.num_nodes + 1))
-    counts = np.diff(starts)
+    counts = np.bincount(graph.head, minlength=graph.num_nodes)
+    starts = np.cumsum(counts) - counts
     if (graph.complement[some] != graph.complement[others]).any() or (counts[some] != counts[others]).any():
         return False
     rows, other_rows = ranges(starts[some], counts[some]), ranges(starts[others], counts[others])
@@ -99,18 +99,23 @@ def _find_contents(graph: Graph, seed: int) -> tuple[np.ndarray, np.ndarray]:
     told apart by the hashes of their operands again and again, until no more of them differ.
     """
     operands = [graph.left, graph.right, *([] if graph.third is None else [graph.third])]
-    codes = np.sort(np.concatenate([each[each < 0] for each in operands]))
-    codes = codes[run_starts(codes)]
-    # The leaves in use, in their order, then the nodes.
-    keys = np.zeros(len(codes) + graph.num_nodes, np.uint64)
-    keys[: len(codes)] = _mix(np.full(len(codes), seed, np.uint64), np.arange(len(codes), dtype=np.uint64))
-    of_nodes = keys[len(codes) :]
-    places = [np.where(each < 0, np.searchsorted(codes, each), len(codes) + each) for each in operands]
+    # The leaves in use, in their order, then the nodes: a place for each operand from the lowest on.
+    lowest = min(int(each.min(initial=0)) for each in operands)
+    place = np.zeros(graph.num_nodes - lowest, np.int64)
+    for each in operands:
+        place[each[each < 0] - lowest] = 1
+    num_leaves = int(place.sum())
+    place = np.cumsum(place) - 1
+    place[len(place) - graph.num_nodes :] = num_leaves + np.arange(graph.num_nodes)
+    keys = np.zeros(num_leaves + graph.num_nodes, np.uint64)
+    keys[:num_leaves] = _mix(np.full(num_leaves, seed, np.uint64), np.arange(num_leaves, dtype=np.uint64))
+    of_nodes = keys[num_leaves:]
+    places = [place[each - lowest] for each in operands]
     rounds = np.full(graph.num_nodes, _NEVER)
     for number, (heads, rows) in enumerate(_derive_in_rounds(graph)):
         rounds[heads] = number
         of_nodes[heads] = _hash_derivations(keys, places, graph, rows)
-    by_head = np.argsort(graph.head, kind="stable")
+    by_head = stable_order(graph.head, graph.num_nodes)
     num_known = 0
     while True:
         of_nodes[:] = _mix(of_nodes, _hash_derivations(keys, places, graph, by_head))
@@ -131,7 +136,7 @@ def _derive_in_rounds(graph: Graph) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     done = np.flatnonzero(waiting == 0)
     while True:
         done = done[~found[graph.head[done]]]
-        done = done[np.argsort(graph.head[done], kind="stable")]
+        done = done[stable_order(graph.head[done], graph.num_nodes)]
         heads = graph.head[done][run_starts(graph.head[done])]
         if not len(heads):
             return
