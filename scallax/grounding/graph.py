@@ -161,19 +161,15 @@ def inline_pairs(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
     single, own = single_nodes(graph), np.zeros(graph.num_nodes, np.int64)
     own[graph.head] = np.arange(len(graph.head))
     is_pair = single & (graph.left[own] < 0) & (graph.right[own] < 0) if len(own) else single
-
-    def rank(operands: np.ndarray) -> np.ndarray:
-        return (
-            np.where(operands < 0, 0, np.where(is_pair[np.maximum(operands, 0)], 1, 2))
-            if len(is_pair)
-            else 0 * operands
-        )
-
-    swap = rank(graph.right) > rank(graph.left)
+    # Leaves and ONE are at most -1: all read the last entry.
+    rank = np.append(np.where(is_pair, 1, 2), 0)
+    of_left, of_right = rank[np.maximum(graph.left, -1)], rank[np.maximum(graph.right, -1)]
+    swap = of_right > of_left
     left, right = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
+    of_right = np.minimum(of_left, of_right)
     general = np.zeros(graph.num_nodes, bool)
-    general[graph.head[rank(right) == 2]] = True
-    written = (rank(right) == 1) & ~general[graph.head]
+    general[graph.head[of_right == 2]] = True
+    written = (of_right == 1) & ~general[graph.head]
     third = np.full(len(right), ONE)
     pair = own[right[written]]
     third[written], right[written] = graph.right[pair], graph.left[pair]
@@ -223,11 +219,10 @@ def chain_singles(graph: Graph) -> Graph:
 def single_nodes(graph: Graph) -> np.ndarray:
     """Which nodes have one derivation, of leaves and such nodes: they have at most one proof."""
     single = (np.bincount(graph.head, minlength=graph.num_nodes) == 1) & ~graph.complement
-    waiting = np.zeros(graph.num_nodes, np.int64)
     operands = np.concatenate([graph.left, graph.right])
     heads = np.concatenate([graph.head, graph.head])[operands >= 0]
     operands = operands[operands >= 0]
-    np.add.at(waiting, heads, 1)
+    waiting = np.bincount(heads, minlength=graph.num_nodes)
     by_operand = stable_order(operands, graph.num_nodes)
     counts = np.bincount(operands, minlength=graph.num_nodes)
     starts = np.cumsum(counts) - counts
