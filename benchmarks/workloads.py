@@ -1,10 +1,9 @@
 """The tasks of `tasks.py` through `torch_bridge.Module` beside the reference's recorded times.
 
 `python -m benchmarks.workloads` prints a line for each task with input mappings (`benchmarks.per_sample` has those
-with facts per sample): milliseconds of a step forward and of
-one forward and backward (medians, and the fastest), the reference's step, its goal, and how many times faster. With
-`--sums` it also says by how much the sum of the first batch's output differs from the recorded one, where a proof that
-contains another takes a place, as in the reference.
+with facts per sample): milliseconds of a step forward and of one forward and backward (medians, and the fastest), the
+reference's step, its goal, and how many times faster. With `--sums` it also says by how much the sum of the first
+batch's output differs from the recorded one, where a proof that contains another takes a place, as in the reference.
 """
 
 import argparse
@@ -14,6 +13,7 @@ import time
 import warnings
 from pathlib import Path
 
+import jax
 import torch
 
 import torch_bridge
@@ -78,7 +78,9 @@ def main() -> None:
     parser.add_argument("--repeats", default=100, type=int)
     parser.add_argument("--seconds", default=5.0, type=float, help="limit for the steps of each task")
     parser.add_argument("--sums", action="store_true", help="compare the sums of outputs")
+    parser.add_argument("--synchronous", action="store_true", help="JAX computes in the calling thread, as on request")
     arguments = parser.parse_args()
+    jax.config.update("jax_cpu_enable_async_dispatch", not arguments.synchronous)
     print(f"{'task':10}{'fwd ms':>9}{'both ms':>9}{'least':>9}{'reference':>11}{'goal':>8}{'times':>7}")
     for name in arguments.tasks:
         step = reference_rows()[name]["step_ms"]
