@@ -29,7 +29,7 @@ _COLUMNS_AT_ONCE = 8
 _MAX_UNROLLED = 4
 
 # Proofs up to which what they have is kept proof by proof, and a table of all sets of them is read bit by bit.
-_MAX_SELECTED = 4
+_MAX_SELECTED = 5
 
 # Products are not divided by factors below this.
 _SMALL = 1e-18
@@ -335,7 +335,7 @@ def _pull_columns(
 
     def pull(*terms):
         def pull_block(gradient, block):
-            if k <= _MAX_SELECTED and num_outputs > 1:
+            if 1 < k <= _MAX_SELECTED and num_outputs > 1:
                 # As one array, they would be written down for all columns before they are used (sum2: 1.2 ms, not 0.8).
                 has = list(zip(*([bit for bit, _ in _block(inverse, proof, block)] for proof in bits), strict=True))
             else:
