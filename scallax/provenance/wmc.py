@@ -78,10 +78,10 @@ def _multiply(sections: Sections, factors, bits):
     return _for_blocks(sections, multiply, batch_constant(factors, bits.shape[:-2], 1))
 
 
-def _for_blocks(sections: Sections, step, state):
+def _for_blocks(sections: Sections, step, state, most_unrolled: int = _MAX_UNROLLED):
     """The state after a step for each block of columns in use."""
     blocks = sections.blocks(_COLUMNS_AT_ONCE)
-    if len(blocks) <= _MAX_UNROLLED:
+    if len(blocks) <= most_unrolled:
         for block in blocks:
             state = step(state, jnp.int32(block))
         return state
@@ -351,7 +351,8 @@ def _pull_columns(
             total = total.reshape(_COLUMNS_AT_ONCE, batch)
             return lax.dynamic_update_slice_in_dim(gradient, total, block * _COLUMNS_AT_ONCE, 0)
 
-        return _for_blocks(sections, pull_block, jnp.zeros_like(factors))
+        # A step is long: written out for each block, it would take seconds to compile.
+        return _for_blocks(sections, pull_block, jnp.zeros_like(factors), most_unrolled=1)
 
     def with_small():
         count = weights_of(1 + is_small)
