@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.grounding.embedded import EmbeddedProgram, is_short, merge_tiles
+from scallax.grounding.embedded import EmbeddedProgram, merge_if_short
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.reverse import (
@@ -278,9 +278,8 @@ def _take_places(values: Array, places: Array, components: Array) -> Array:
 
 def _pull_places(saved, cotangent):
     values, places, components = saved
-    # Summed up component by component first: the derivative that JAX would take is one addition after the other.
-    columns = (jnp.arange(places.shape[0], dtype=components.dtype)[:, None] == components[None]).astype(cotangent.dtype)
-    sums = jnp.tensordot(columns, cotangent, 1, precision=lax.Precision.HIGHEST)
+    # Summed up by component, row by row, before single numbers are scattered: each of these is an addition of its own.
+    sums = jax.ops.segment_sum(cotangent, components, places.shape[0])
     return jnp.zeros_like(values).at[places].add(sums, mode="drop"), None, None
 
 
@@ -337,18 +336,6 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
 
         return fold
 
-    clauses = None
-    if isinstance(program.left, np.ndarray) and is_short(program, LITERALS):
-        clauses = provenance.known_clauses(literals, program.num_leaves + program.num_heads)
-
-    def shortcut(rows, index):
-        assert clauses is not None
-        if program.branches[program.tiles.branch[index]][0] != LITERALS:
-            return None
-        end, known = merge_tiles(program, index, LITERALS)
-        tags = provenance.join_clauses(rows, clauses, known, int(program.tiles.target[index]), literals)
-        return None if tags is None else (end, tags)
-
     return fold_tiles(
         rows,
         program.width,
@@ -357,8 +344,27 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
         [branch(kind, count) for kind, count in program.branches],
         lambda total, step: total,
         provenance.differs,
-        None if clauses is None else shortcut,
+        _shortcut(provenance, program, literals) if isinstance(program.left, np.ndarray) else None,
     )
+
+
+def _shortcut(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable):
+    """How `fold_tiles` joins what is known of a program of NumPy arrays at once; None if it is long, or nothing is."""
+    merged = merge_if_short(program, LITERALS)
+    clauses = None
+    if merged is not None:
+        clauses = provenance.known_clauses(literals, program.num_leaves + program.num_heads)
+    if merged is None or clauses is None:
+        return None
+
+    def join(rows, index):
+        if index not in merged:
+            return None
+        end, operands = merged[index]
+        tags = provenance.join_clauses(rows, clauses, operands, int(program.tiles.target[index]), literals)
+        return None if tags is None else (end, tags)
+
+    return join
 
 
 def _check_size(provenance: AbstractProvenance, program: GroundProgram, leaves: Tags) -> None:

@@ -270,6 +270,18 @@ def test_empty_batches_and_nothing_derived():
     assert module(a=[[]]).tolist() == [[0, 0]]
 
 
+def test_a_gradient_that_is_no_number_stays_in_its_sample():
+    program = "type e(a: i32, b: i32) rel p(a, b) = e(a, b) rel p(a, c) = p(a, b), e(b, c)"
+    module = torch_bridge.Module(program, output_relation="p", output_mapping=[(0, 2)])
+    tags = torch.tensor([0.9, 0.6, 0.5, 0.8], requires_grad=True)
+    tuples = [(0, 1), (1, 2)]
+    values = module(e=[list(zip(part, tuples, strict=True)) for part in (tags[:2], tags[2:])])
+    values.backward(torch.tensor([[float("nan")], [1.0]]))
+    assert tags.grad is not None
+    assert tags.grad[:2].isnan().all()
+    assert tags.grad[2:].tolist() == pytest.approx([0.8, 0.5])
+
+
 @pytest.mark.parametrize("door", ["jax", "torch"])
 def test_a_call_asks_for_other_outputs(door):
     program = "type a(x: i32) rel b(x) = a(x) rel c(x + 1) = a(x)"

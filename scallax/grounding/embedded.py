@@ -48,24 +48,30 @@ def embed(program: GroundProgram) -> EmbeddedProgram | None:
     return EmbeddedProgram(program) if size <= _MAX_BYTES else None
 
 
-def is_short(program: GroundProgram, kind: int) -> bool:
-    """Whether few things are to be done one after the other, if tiles of a kind are merged, and no loops."""
-    if program.tiles.cyclic.any():
-        return False
-    index, found = 0, 0
-    while index < program.tiles.count and found <= _FEW_STEPS:
-        is_merged = program.branches[program.tiles.branch[index]][0] == kind
-        index = merge_tiles(program, index, kind)[0] if is_merged else index + 1
-        found += 1
-    return found <= _FEW_STEPS
+def merge_if_short(program: GroundProgram, kind: int) -> dict[int, tuple[int, np.ndarray]] | None:
+    """By their first step the tiles of a kind that are one, if then few things are to be done, and in no loop.
 
-
-def merge_tiles(program: GroundProgram, index: int, kind: int) -> tuple[int, np.ndarray]:
-    """The tiles of a kind from step `index` on that see nothing of each other, as one.
-
-    Gives the step after them, and int32 `[3, rows, width]`: the operands of the derivations of all heads, `ZERO_ROW`
+    For each the step after them, and int32 `[3, rows, width]`: the operands of the derivations of all heads, `ZERO_ROW`
     and twice `ONE_ROW` where a head has no more.
     """
+    if program.tiles.cyclic.any():
+        return None
+    merged: dict[int, tuple[int, np.ndarray]] = {}
+    index, num_things = 0, 0
+    while index < program.tiles.count:
+        num_things += 1
+        if num_things > _FEW_STEPS:
+            return None
+        if program.branches[program.tiles.branch[index]][0] == kind:
+            merged[index] = _merge_tiles(program, index, kind)
+            index = merged[index][0]
+        else:
+            index += 1
+    return merged
+
+
+def _merge_tiles(program: GroundProgram, index: int, kind: int) -> tuple[int, np.ndarray]:
+    """The tiles of a kind from step `index` on that see nothing of each other."""
     schedule, width, first = program.tiles, program.width, int(program.tiles.target[index])
     found: list[np.ndarray] = []
     cells = 0

@@ -18,7 +18,8 @@ from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.dnf import ProofSets, Sections
 
-# Numbers held at once: terms of inclusion-exclusion times outputs and batch, and for its gradient times columns / 8.
+# Numbers held at once: terms of inclusion-exclusion times outputs and batch, and fewer for its gradient, which holds
+# some times as many.
 _MAX_NUMBERS = 1 << 24
 _MAX_GRADIENT_NUMBERS = 1 << 20
 
