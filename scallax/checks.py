@@ -15,10 +15,10 @@ from scallax.parameters import Parameter
 from scallax.provenance import AbstractSemantics, Boolean
 
 
-def check_kind(relation: str, array: object, expected_shape: str, provenance: AbstractSemantics) -> None:
+def check_kind(relation: str, array: object, of_sample: tuple[int, ...], provenance: AbstractSemantics) -> None:
     """InputError for an input that is no array of a dtype that its reasoner reads."""
     if not isinstance(array, jax.Array | np.ndarray):
-        raise InputError(f"`{relation}` is a {type(array).__name__}; give an array of shape {expected_shape}")
+        raise InputError(f"`{relation}` is a {type(array).__name__}; give an array of shape {show_shape(of_sample)}")
     if provenance.domain is Domain.NATURAL and jnp.issubdtype(array.dtype, jnp.integer):
         return
     if array.dtype == np.bool_:
@@ -30,7 +30,7 @@ def check_kind(relation: str, array: object, expected_shape: str, provenance: Ab
                     hint="convert it to float32 first",
                 )
             )
-    elif not jnp.issubdtype(array.dtype, jnp.floating):
+    elif array.dtype.kind != "f" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(
             Diagnostic(
                 f"`{relation}` is of dtype {array.dtype}; probabilities are floats",
@@ -79,8 +79,8 @@ def check_shapes(expected: Mapping[str, tuple[int, ...]], shapes: Sequence[tuple
             raise InputError(
                 f"`{relation}` has shape {tuple(shape)}; its input mapping asks for {show_shape(of_sample)}"
             )
-    sizes = {relation: shape[0] for relation, shape in zip(expected, shapes, strict=True)}
-    if len(set(sizes.values())) > 1:
+    if len({shape[0] for shape in shapes}) > 1:
+        sizes = {relation: shape[0] for relation, shape in zip(expected, shapes, strict=True)}
         shown = ", ".join(f"`{relation}` has {size}" for relation, size in sizes.items())
         raise InputError(f"the inputs differ in batch size: {shown}")
 

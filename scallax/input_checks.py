@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 
 from scallax.batch import Arguments, ArrayLike
-from scallax.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, locate, show_shape
+from scallax.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, locate
 from scallax.domains import MAX_WEIGHT, Domain
 from scallax.errors import InputError
 from scallax.mappings import InputMapping
@@ -26,6 +26,7 @@ class InputChecks:
         self, mappings: Mapping[str, InputMapping], parameters: Sequence[Parameter], provenance: AbstractSemantics
     ):
         self._mappings = mappings
+        self._shapes = {relation: mapping.shape for relation, mapping in mappings.items()}
         self._parameters = parameters
         self._provenance = provenance
         self._counts_groups = provenance.counts_groups
@@ -38,9 +39,7 @@ class InputChecks:
         arrays = arguments.arrays
         for relation, array in zip(self._mappings, arrays, strict=True):
             self.check_kind(relation, array)
-        check_shapes(
-            {relation: mapping.shape for relation, mapping in self._mappings.items()}, [a.shape for a in arrays]
-        )
+        check_shapes(self._shapes, [array.shape for array in arrays])
         # Reading values back from an accelerator waits for it: worth it in the first call.
         on_device = not self._has_checked_device
         self.check_values(arrays, on_device)
@@ -51,7 +50,7 @@ class InputChecks:
 
     def check_kind(self, relation: str, array: object) -> None:
         """InputError for what is no array of a dtype that the provenance reads."""
-        check_kind(relation, array, show_shape(self._mappings[relation].shape), self._provenance)
+        check_kind(relation, array, self._shapes[relation], self._provenance)
 
     def check_values(self, arrays: Sequence[ArrayLike], on_device: bool) -> None:
         """InputError for inputs that the provenance cannot read; one warning for probabilities outside [0, 1].

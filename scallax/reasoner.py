@@ -280,7 +280,7 @@ class Reasoner:
             self._specification, self._provenance, self._logits, grounded, self._checks, self._seed
         )
 
-    @property
+    @cached_property
     def _signature(self) -> Signature:
         assert isinstance(self._provenance, AbstractProvenance)
         return Signature(self._provenance, self._retentions, self._logit_shapes, self._grounded.num_outputs)

@@ -81,7 +81,10 @@ class _Evaluate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        return None, None, *_PullBack.apply(ctx.reasoner, ctx.residuals, cotangents[0], *ctx.saved_tensors)
+        # Outside of transformations nothing differentiates the gradient, unless a graph of it is asked for.
+        is_plain = not torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+        pull_back = _PullBack.forward if is_plain else _PullBack.apply
+        return None, None, *pull_back(ctx.reasoner, ctx.residuals, cotangents[0], *ctx.saved_tensors)
 
     @staticmethod
     def jvp(ctx, *tangents):

@@ -1,4 +1,4 @@
-"""Tensors as JAX arrays and back, without a copy where the devices are the same."""
+"""Tensors as JAX arrays and back; large ones without a copy where the devices are the same."""
 
 import contextlib
 import functools
@@ -11,6 +11,9 @@ import torch
 import torch.utils.dlpack
 
 from scallax.errors import InputError
+
+# Elements up to which a copy takes less time than sharing memory does.
+_MAX_COPIED = 1 << 13
 
 
 def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
@@ -35,10 +38,12 @@ def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
 
 
 def to_torch(array: jax.Array, device: torch.device) -> torch.Tensor:
-    """The array as a tensor on `device`; waits for its values. Shares memory unless the devices differ."""
+    """The array as a tensor on `device`; waits for its values. Shares memory if it is large and the devices are one."""
     if array.size == 0:
         return torch.empty(array.shape, dtype=_torch_dtype(array), device=device)
     if device.type == "cpu" and all(place.platform == "cpu" for place in array.devices()):
+        if array.size <= _MAX_COPIED and array.dtype != jnp.bfloat16:
+            return torch.from_numpy(np.array(array))
         # Torch need not ask where it is.
         return torch.utils.dlpack.from_dlpack(array.__dlpack__())
     return torch.from_dlpack(array).to(device)
