@@ -128,6 +128,7 @@ class Certain:
     respects_groups = False
     absorbs_certainty = True
     is_ordered = False
+    is_distributive = True
 
     def prior(self, tag: float | bool) -> float | None:
         return None

@@ -48,6 +48,9 @@ class TagReading(Protocol):
     @property
     def is_ordered(self) -> bool: ...
 
+    @property
+    def is_distributive(self) -> bool: ...
+
     def prior(self, tag: float | bool) -> float | None: ...
 
 
@@ -201,14 +204,17 @@ def compile_plan(
 ) -> Plan:
     """The plan that `ground_program` follows.
 
-    Demand would change the rounds that `iter_limit` counts; who keeps certain tuples apart wants all of them.
+    Demand and elimination would change the rounds that `iter_limit` counts; who keeps certain tuples apart wants all of
+    them.
     """
+    is_whole = iter_limit is not None or not collapse_certain
     return plan(
         program,
         outputs,
         uses_tags=provenance.uses_tags,
         is_ordered=provenance.is_ordered,
-        demand=iter_limit is None and collapse_certain,
+        demand=not is_whole,
+        eliminate=provenance.is_distributive and not is_whole,
         sampled=sampled,
         with_facts=with_facts,
     )

@@ -36,6 +36,7 @@ class Tagged:
     uses_tags = True
     respects_groups = True
     is_ordered = False
+    is_distributive = True
     absorbs_certainty = True
 
     def prior(self, tag: float | bool) -> float:

@@ -9,6 +9,7 @@ from scallax import ir
 from scallax.planner.algebra import DeltaRule, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
 from scallax.planner.demand import automatic_demand, declared_demand
+from scallax.planner.elimination import eliminate_variables
 from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.rewrite import propagate_equalities, tell_bindings_apart
 from scallax.planner.samples import lift
@@ -22,6 +23,7 @@ def plan(
     uses_tags: bool = True,
     is_ordered: bool = False,
     demand: bool = True,
+    eliminate: bool = False,
     sampled: Collection[str] = (),
     with_facts: Collection[str] = (),
 ) -> Plan:
@@ -32,11 +34,15 @@ def plan(
     rules have tags, choices and soft comparisons; `is_ordered` says that tags depend on the order of nodes. The whole
     program is stratified: raises `StratificationError` even for relations that no output needs.
 
+    With `eliminate`, sums of facts get relations of their own where tags allow it (see `eliminate_variables`).
+
     Relations in `sampled` have facts for each sample (see `lift`), those in `with_facts` have facts of the program.
     """
     stratify(program)
     program = declared_demand(_restrict(program, outputs))
     program = enumerate_terms(replace(program, rules=tuple(map(propagate_equalities, program.rules))))
+    if eliminate:
+        program = eliminate_variables(program)
     labelled, labels = _label_tagged(program) if uses_tags else (program, {})
     asked = automatic_demand(
         labelled, outputs, uses_tags=uses_tags, is_ordered=is_ordered, has_samples=len(sampled) > 0

@@ -150,6 +150,14 @@ class AbstractSemantics(ABC):
         return True
 
     @property
+    def is_distributive(self) -> bool:
+        """Whether conjunction distributes over disjunction where the two sides have no literal and no group in common.
+
+        Then tags that are disjunctions may be joined, instead of each of their derivations.
+        """
+        return False
+
+    @property
     def absent(self) -> float:
         """The output of a tuple that does not hold."""
         return 0.0

@@ -49,6 +49,10 @@ class MaxMult(AbstractProvenance):
         return Gradient.STEP
 
     @property
+    def is_distributive(self) -> bool:
+        return True
+
+    @property
     def is_idempotent(self) -> bool:
         return False
 

@@ -30,6 +30,10 @@ class Boolean(AbstractProvenance):
         return False
 
     @property
+    def is_distributive(self) -> bool:
+        return True
+
+    @property
     def is_idempotent(self) -> bool:
         return True
 

@@ -116,6 +116,10 @@ class MinMax(AbstractProvenance):
         return False
 
     @property
+    def is_distributive(self) -> bool:
+        return True
+
+    @property
     def is_idempotent(self) -> bool:
         return True
 

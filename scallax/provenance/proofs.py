@@ -60,6 +60,10 @@ class TopKProofs(AbstractProvenance):
         return self.k <= _MAX_INCLUSION_EXCLUSION
 
     @property
+    def is_distributive(self) -> bool:
+        return True
+
+    @property
     def is_idempotent(self) -> bool:
         return True
 
@@ -96,7 +100,8 @@ class TopKProofs(AbstractProvenance):
 
     @property
     def block_rows(self):
-        return {LITERALS: (8,), LINEAR: (max(1, 8 // self.k),), NODES: (1,), COMPLEMENT: (1,)}
+        few = max(1, 8 // self.k)
+        return {LITERALS: (8,), LINEAR: (few, 2 * few), NODES: (1,), COMPLEMENT: (1,)}
 
     @property
     def derivation_cost(self) -> float:

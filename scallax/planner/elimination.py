@@ -1,0 +1,142 @@
+"""Variable elimination: where a rule joins sums with more relations, equal sums of several facts are joined once.
+
+`total(x + y + z) = a(x), b(y), c(z)` needs nothing of x and y but their sum: a relation of its own holds the sums. Of n
+digits there are 10^n combinations, and 45 n^2 pairs of a sum and a digit. Abo Khamis, Ngo and Rudra, FAQ: Questions
+Asked Frequently (PODS 2016), section 4: variables are eliminated one after the other, innermost sums first.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from scallax import ir
+from scallax.planner.joins import can_fail, variable_names
+
+_ARITHMETIC = frozenset("+-*/%")
+_COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An expression, and the literals of a body that nothing but it and they themselves need."""
+
+    expression: ir.Binary
+    body: tuple[ir.BodyLiteral, ...]
+
+
+def eliminate_variables(program: ir.Program) -> ir.Program:
+    """The program with relations for parts of rules that only one integer expression needs.
+
+    The facts behind such a part and those behind the rest of the rule are others: the relations are distinct, and have
+    no rules. So where a conjunction of such distributes over a disjunction, every tag is the same. Not for rules with
+    tags or choices, which tell the bindings of their variables apart. New rules stand at the end.
+    """
+    derived = {rule.relation for rule in program.rules}
+    relations, rules, added = list(program.relations), list(program.rules), []
+    for index, rule in enumerate(program.rules):
+        inner, part, depth = rule, _find_part(rule, derived), 0
+        while part is not None:
+            # No program can name it.
+            name = f"{rule.relation}#{index}.{depth}"
+            relations.append(ir.Relation(name, (part.expression.type,), (None,), hidden=True))
+            outer = _without(inner, part, name)
+            if depth:
+                added.append(outer)
+            else:
+                rules[index] = outer
+            inner = ir.Rule(name, (part.expression,), part.body, span=rule.span)
+            part, depth = _find_part(inner, derived), depth + 1
+        if depth:
+            added.append(inner)
+    return replace(program, relations=tuple(relations), rules=(*rules, *added)) if added else program
+
+
+def _without(rule: ir.Rule, part: _Part, name: str) -> ir.Rule:
+    """The rule that takes the value of a part from the relation of a name."""
+    value = ir.Variable(name, part.expression.type)
+    body: list[ir.BodyLiteral] = [ir.Atom(name, (value,))]
+    for literal in rule.body:
+        if isinstance(literal, ir.Constraint) and literal not in part.body:
+            literal = replace(literal, condition=_replace(literal.condition, part.expression, value))
+        if literal not in part.body:
+            body.append(literal)
+    return replace(rule, head=tuple(_replace(each, part.expression, value) for each in rule.head), body=tuple(body))
+
+
+def _find_part(rule: ir.Rule, derived: Collection[str]) -> _Part | None:
+    """The largest part of the body that can be eliminated."""
+    if rule.tag is not None or rule.choice is not None or rule.is_certain:
+        return None
+    atoms = [literal for literal in rule.body if isinstance(literal, ir.Atom)]
+    names = {atom.relation for atom in atoms}
+    others = [literal for literal in rule.body if not isinstance(literal, ir.Atom)]
+    if len(names) < max(3, len(atoms)) or not names.isdisjoint(derived):
+        return None
+    if not all(isinstance(literal, ir.Constraint) for literal in others):
+        return None
+    expressions = (*rule.head, *(literal.condition for literal in others if isinstance(literal, ir.Constraint)))
+    parts = [_part_of(rule, inner) for outer in expressions for inner in _sums(outer)]
+    return max((part for part in parts if part is not None), key=lambda part: len(part.body), default=None)
+
+
+def _part_of(rule: ir.Rule, expression: ir.Binary) -> _Part | None:
+    """The part that an expression needs; None if it is all atoms or one, or if another expression needs it too."""
+    names = set(variable_names(expression))
+    atoms = [literal for literal in rule.body if isinstance(literal, ir.Atom)]
+    inside: list[ir.Atom] = []
+    while True:
+        found = [atom for atom in atoms if atom not in inside and not names.isdisjoint(_names(atom))]
+        if not found:
+            break
+        inside += found
+        names.update(*map(_names, found))
+    if not 2 <= len(inside) < len(atoms):
+        return None
+    marker = ir.Variable("#", expression.type)
+    conditions: list[ir.Constraint] = []
+    needed: set[str] = set()
+    for literal in rule.body:
+        if isinstance(literal, ir.Constraint):
+            if variable_names(literal.condition) <= names:
+                conditions.append(literal)
+            else:
+                needed |= variable_names(_replace(literal.condition, expression, marker))
+    for outer in rule.head:
+        needed |= variable_names(_replace(outer, expression, marker))
+    if not needed.isdisjoint(names):
+        return None
+    return _Part(expression, tuple(literal for literal in rule.body if literal in inside or literal in conditions))
+
+
+def _names(atom: ir.Atom) -> frozenset[str]:
+    return frozenset(term.name for term in atom.terms if isinstance(term, ir.Variable))
+
+
+def _sums(expression: ir.Expression) -> Iterator[ir.Binary]:
+    """The integer expressions of two variables or more in it that are computed in every case, outermost first."""
+    match expression:
+        case ir.Binary(op=op) if op in _ARITHMETIC or op in _COMPARISONS:
+            is_sum = op in _ARITHMETIC and expression.type.is_integer and len(variable_names(expression)) > 1
+            # What fails must do so only for combinations that the rule meets.
+            if is_sum and not can_fail(expression):
+                yield expression
+            yield from _sums(expression.left)
+            yield from _sums(expression.right)
+        case ir.Unary() | ir.Cast():
+            yield from _sums(expression.operand)
+        case _:
+            return
+
+
+def _replace(expression: ir.Expression, old: ir.Expression, new: ir.Variable) -> ir.Expression:
+    """The expression with `new` where `old` stands."""
+    if expression == old:
+        return new
+    match expression:
+        case ir.Binary():
+            return replace(
+                expression, left=_replace(expression.left, old, new), right=_replace(expression.right, old, new)
+            )
+        case ir.Unary() | ir.Cast():
+            return replace(expression, operand=_replace(expression.operand, old, new))
+        case _:
+            return expression
