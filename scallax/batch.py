@@ -80,6 +80,19 @@ def forward_batch(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+def linearize_batch(
+    signature: Signature, program: GroundProgram | EmbeddedProgram, arguments: Arguments
+) -> tuple[Float[Array, "batch outputs"], Float[Array, "entries outputs batch"]]:
+    """The outputs' values, and their derivatives by the entries of a sample, those of one array after the other.
+
+    For batches of one sample or more, without logits.
+    """
+    inputs, present = _columns(signature, evaluation.arrays_of(program), arguments)
+    values, derivatives = evaluation.linearize(signature.provenance, program, inputs, present)
+    return _rows(signature, arguments, values), derivatives[:, : signature.num_outputs]
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def pull_back_batch(
     signature: Signature,
     program: GroundProgram | EmbeddedProgram,

@@ -1,5 +1,6 @@
 """A compiled program as a pure, batched, differentiable function of input probabilities."""
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from scallax.batch import (
     Signature,
     evaluate_batch,
     forward_batch,
+    linearize_batch,
     pull_back_batch,
 )
 from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
@@ -43,6 +45,7 @@ from scallax.placement import PlacedPrograms
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import (
     AbstractProvenance,
+    Gradient,
     ObjectProvenance,
     Provenance,
     name_provenance,
@@ -57,6 +60,9 @@ from scallax.tags import collect_tags
 from scallax.trained import logit_probabilities, order_logits, replace_logits
 from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 from scallax.unpacking import pair_with_proofs, unpack, unpack_objects
+
+# Derivatives of all outputs by all inputs, of all samples, up to which they are computed with the values.
+_MAX_DERIVATIVES = 1 << 16
 
 # Reasoners with other outputs that are kept.
 _MOST_VARIANTS = 16
@@ -669,6 +675,30 @@ class Reasoner:
         values, residuals = forward_batch(self._signature, self._training_program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values, residuals
+
+    def linearize(self, arrays: Sequence[ArrayLike]) -> tuple[Array, Array] | None:
+        """`evaluate`'s values, and their derivatives `[entries, outputs, batch]` by the entries of a sample.
+
+        Those of one array follow those of the other. None unless program and batch are so small that this takes less
+        time than `forward` and `pull_back`; raises nothing then.
+        """
+        if not arrays or not arrays[0].ndim or not 0 < arrays[0].shape[0] <= self._most_linearized:
+            return None
+        arguments = self._check(arrays, None)
+        values, derivatives = linearize_batch(self._signature, self._training_program(arguments), arguments)
+        self._check_recovered(arguments, values)
+        return values, derivatives
+
+    @cached_property
+    def _most_linearized(self) -> int:
+        """The samples of a batch up to which derivatives are computed with the values; 0 if they never are."""
+        if self._provenance.gradient is not Gradient.RECOVER or self._logits or self.draws:
+            return 0
+        program = self._grounded.program(self._provenance)
+        if program.is_local or program.stages:
+            return 0
+        entries = sum(math.prod(mapping.shape) for mapping in self._mappings.values())
+        return _MAX_DERIVATIVES // max(1, self._grounded.num_outputs * entries)
 
     def pull_back(
         self,

@@ -42,6 +42,15 @@ def answers(reasoner: Reasoner, arrays: list[np.ndarray]) -> list[np.ndarray]:
 KEPT = {"retain_topk": {"a": 2}}
 
 
+def inputs() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(0, 0.25, (4, 4)).astype(np.float32) for _ in MAPPINGS]
+    # Equal weights, and none.
+    arrays[1][1:3] = 0.125
+    arrays[0][2, 1:] = 0
+    return arrays
+
+
 @pytest.mark.parametrize(
     ("name", "k", "options"),
     [
@@ -56,15 +65,55 @@ KEPT = {"retain_topk": {"a": 2}}
     ],
 )
 def test_values_proofs_and_gradients_are_the_same(name: str, k: int, options: dict, monkeypatch):
-    rng = np.random.default_rng(0)
-    arrays = [rng.uniform(0, 0.25, (4, 4)).astype(np.float32) for _ in MAPPINGS]
-    # Equal weights, and none.
-    arrays[1][1:3] = 0.125
-    arrays[0][2, 1:] = 0
+    arrays = inputs()
     found = answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays)
     monkeypatch.setattr(embedded, "_MAX_BYTES", 0)
     for actual, wanted in zip(found, answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays), strict=True):
         np.testing.assert_array_equal(actual, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "k", "options"),
+    [
+        ("repeated", 3, {}),
+        ("exclusive", 3, {"wmc_with_disjunctions": True}),
+        ("negated", 3, KEPT),
+        ("tagged", 11, {}),
+        ("of nodes", 3, {}),
+    ],
+)
+def test_derivatives_are_those_of_the_backward_pass(name: str, k: int, options: dict, monkeypatch):
+    if name == "of nodes":
+        monkeypatch.setattr(embedded, "_MAX_BYTES", 0)
+    arrays, reasoner = inputs(), reasoner_of(PROGRAMS[name], k=k, **options)
+    values, residuals = reasoner.forward(arrays)
+    linear = reasoner.linearize(arrays)
+    assert linear is not None
+    np.testing.assert_array_equal(linear[0], values)
+    derivatives = np.asarray(linear[1]).reshape(len(arrays), 4, values.shape[1], 4)
+    for output in range(values.shape[1]):
+        cotangent = np.zeros(values.shape, np.float32)
+        cotangent[:, output] = 1
+        gradients, _ = reasoner.pull_back(arrays, residuals, cotangent)
+        # The literals of a block are added up in another order.
+        np.testing.assert_allclose(
+            np.stack(list(map(np.asarray, gradients))), derivatives[:, :, output].swapaxes(1, 2), rtol=1e-6, atol=1e-7
+        )
+
+
+def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch):
+    monkeypatch.setattr("scallax.reasoner._MAX_DERIVATIVES", 4 * 7 * 12)
+    reasoner = reasoner_of(PROGRAMS["pairs"])
+    assert reasoner.linearize(inputs()) is not None
+    assert reasoner.linearize([np.concatenate([array, array]) for array in inputs()]) is None
+    assert reasoner.linearize([array[:0] for array in inputs()]) is None
+
+
+@pytest.mark.parametrize(("name", "options"), [("tagged", {"trainable": ["q"]}), ("pairs", {"provenance": "exact"})])
+def test_some_derivatives_are_left_to_the_backward_pass(name: str, options: dict):
+    options = {"provenance": "difftopkproofs", **options}
+    reasoner = Reasoner(DECLARED + PROGRAMS[name], input_mappings=MAPPINGS, output_relation="q", **options)
+    assert reasoner.linearize(inputs()) is None
 
 
 def test_equal_programs_share_a_compilation():

@@ -1,10 +1,12 @@
 """A reasoner as a torch autograd function."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import jax
+import numpy as np
 import torch
 from jaxtyping import PyTree
 
@@ -38,12 +40,16 @@ class _Positional(inspect.Signature):
 
 
 class _Residuals:
-    """What JAX keeps for the backward pass; opaque to torch. `value` is None if nothing was kept."""
+    """What JAX keeps for the backward pass; opaque to torch.
 
-    __slots__ = ("value",)
+    `value` is what `Reasoner.pull_back` needs, `derivatives` what `Reasoner.linearize` gave; None if it was not kept.
+    """
 
-    def __init__(self, value: PyTree):
+    __slots__ = ("derivatives", "value")
+
+    def __init__(self, value: PyTree = None, derivatives: jax.Array | None = None):
         self.value = value
+        self.derivatives = derivatives
 
 
 def apply(reasoner: Reasoner, tensors: tuple[torch.Tensor, ...], logits: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
@@ -65,10 +71,17 @@ class _Evaluate(torch.autograd.Function):
         device = tensors[0].device if tensors else torch.device("cpu")
         with precision_and_place(tensors):
             arrays = _split(reasoner, [to_jax(tensor) for tensor in tensors])
-            results = reasoner.forward(*arrays) if keep else (reasoner.evaluate(*arrays), None)
-            # A computation still in flight would read inputs that the caller may change.
-            values, residuals = jax.block_until_ready(results)
-            return to_torch(values, device), _Residuals(residuals)
+            derivatives, residuals = None, None
+            linear = reasoner.linearize(arrays[0]) if keep and device.type == "cpu" else None
+            if linear is not None:
+                values, derivatives = linear
+            elif keep:
+                values, residuals = reasoner.forward(*arrays)
+            else:
+                values = reasoner.evaluate(*arrays)
+            # A computation still in flight would read inputs that the caller may change; it ends for all its results.
+            values.block_until_ready()
+            return to_torch(values, device), _Residuals(residuals, derivatives)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -83,6 +96,8 @@ class _Evaluate(torch.autograd.Function):
     def backward(ctx, *cotangents):
         # Outside of transformations nothing differentiates the gradient, unless a graph of it is asked for.
         is_plain = not torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+        if is_plain and ctx.residuals.derivatives is not None:
+            return None, None, *_multiply(ctx.residuals.derivatives, cotangents[0], ctx.saved_tensors)
         pull_back = _PullBack.forward if is_plain else _PullBack.apply
         return None, None, *pull_back(ctx.reasoner, ctx.residuals, cotangents[0], *ctx.saved_tensors)
 
@@ -117,8 +132,8 @@ class _PullBack(torch.autograd.Function):
             if kept is None:
                 _, kept = reasoner.forward(arrays, logits)
             pulled = reasoner.pull_back(arrays, kept, to_jax(cotangent), logits)
-            gradients = [*pulled[0], *pulled[1]]
-            jax.block_until_ready(gradients)
+            gradients = (*pulled[0], *pulled[1])
+            jax.block_until_ready(next((g for g in gradients if g is not None), None))
             return tuple(None if g is None else to_torch(g, cotangent.device) for g in gradients)
 
     @staticmethod
@@ -139,7 +154,7 @@ class _PullBack(torch.autograd.Function):
         # The residuals may be those of fewer samples than the cotangents: the forward pass is run again.
         folded = _fold(reasoner, info.batch_size, in_dims[3:], tensors, each_logit=True)
         cotangent = _to_front(cotangent, in_dims[2], info.batch_size).flatten(0, 1)
-        gradients = _PullBack.apply(reasoner, _Residuals(None), cotangent, *folded)
+        gradients = _PullBack.apply(reasoner, _Residuals(), cotangent, *folded)
         parts = [None if g is None else _unfold(g, info.batch_size) for g in gradients]
         for place, shape in enumerate(_logit_shapes(reasoner), start=len(reasoner.input_relations)):
             # What was given once for all samples has one gradient for all of them.
@@ -147,6 +162,22 @@ class _PullBack(torch.autograd.Function):
             if part is not None and tensors[place].ndim - (in_dims[3:][place] is not None) == len(shape):
                 parts[place] = part.sum(1)
         return tuple(parts), tuple(None if g is None else 0 for g in gradients)
+
+
+def _multiply(
+    derivatives: jax.Array, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """The gradients of the inputs for a cotangent of the outputs."""
+    by_output = np.asarray(derivatives)
+    columns = to_jax(cotangent).T.astype(by_output.dtype, copy=False)
+    by_entry = (by_output * columns).sum(1)
+    gradients, start = [], 0
+    for tensor in tensors:
+        size = math.prod(tensor.shape[1:])
+        part = np.ascontiguousarray(by_entry[start : start + size].T).reshape(tensor.shape)
+        gradients.append(torch.from_numpy(part).to(tensor.dtype) if tensor.is_floating_point() else None)
+        start += size
+    return gradients
 
 
 _PullBack.forward.__signature__ = _Positional()  # pyright: ignore[reportFunctionMemberAccess]

@@ -234,7 +234,8 @@ class Module(torch.nn.Module):
             if not isinstance(tensor, torch.Tensor):
                 raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
         logits = self._logits()
-        device = common_device({**inputs, **dict(zip(reasoner.parameter_names, logits, strict=True))})
+        named = dict(zip(reasoner.parameter_names, logits, strict=True))
+        device = common_device({**inputs, **named} if named else inputs)
         if reasoner.is_interpreted:
             return self._interpret(reasoner, tensors, device)
         if tensors or logits:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import warnings
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ import torch
 import torch.utils.dlpack
 
 from scallax.errors import InputError
+
+_NO_CONTEXT = contextlib.nullcontext()
 
 # Elements up to which a copy takes less time than sharing memory does.
 _MAX_COPIED = 1 << 13
@@ -39,11 +42,12 @@ def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
 
 def to_torch(array: jax.Array, device: torch.device) -> torch.Tensor:
     """The array as a tensor on `device`; waits for its values. Shares memory if it is large and the devices are one."""
-    if array.size == 0:
+    size = array.size
+    if size == 0:
         return torch.empty(array.shape, dtype=_torch_dtype(array), device=device)
+    if size <= _MAX_COPIED and device.type == "cpu" and array.dtype != jnp.bfloat16:
+        return torch.from_numpy(np.array(array))
     if device.type == "cpu" and all(place.platform == "cpu" for place in array.devices()):
-        if array.size <= _MAX_COPIED and array.dtype != jnp.bfloat16:
-            return torch.from_numpy(np.array(array))
         # Torch need not ask where it is.
         return torch.utils.dlpack.from_dlpack(array.__dlpack__())
     return torch.from_dlpack(array).to(device)
@@ -65,26 +69,35 @@ def from_numpy(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def common_device(tensors: dict[str, torch.Tensor]) -> torch.device:
+def common_device(tensors: Mapping[str, torch.Tensor]) -> torch.device:
     """The one device of the tensors, the CPU if there are none. Warns once if JAX cannot compute there."""
-    devices = {tensor.device for tensor in tensors.values()}
-    if len(devices) > 1:
+    devices = [tensor.device for tensor in tensors.values()] or [torch.device("cpu")]
+    device = devices[0]
+    if any(other != device for other in devices[1:]):
         shown = ", ".join(f"`{name}` is on {tensor.device}" for name, tensor in tensors.items())
         raise InputError(f"the inputs are on different devices: {shown}")
-    device = devices.pop() if devices else torch.device("cpu")
     if device.type not in ("cpu", "meta") and not (device.type == "cuda" and jax_drives_cuda()):
         _warn_of_copies(device.type)
     return device
 
 
-def precision_and_place(tensors: tuple[torch.Tensor, ...]) -> contextlib.ExitStack:
+def precision_and_place(tensors: Sequence[torch.Tensor]) -> contextlib.AbstractContextManager:
     """JAX computes in float64 inside if a tensor does, and on the CPU if the tensors are not on JAX's device."""
+    is_double = any(tensor.dtype is torch.float64 for tensor in tensors)
+    is_elsewhere = _default_platform() != "cpu" and not any(tensor.device.type == "cuda" for tensor in tensors)
+    if not is_double and not is_elsewhere:
+        return _NO_CONTEXT
     stack = contextlib.ExitStack()
-    if any(tensor.dtype is torch.float64 for tensor in tensors):
+    if is_double:
         stack.enter_context(jax.enable_x64(True))
-    if jax.default_backend() != "cpu" and not any(tensor.device.type == "cuda" for tensor in tensors):
+    if is_elsewhere:
         stack.enter_context(jax.default_device(jax.local_devices(backend="cpu")[0]))
     return stack
+
+
+@functools.cache
+def _default_platform() -> str:
+    return jax.default_backend()
 
 
 @functools.cache
