@@ -142,30 +142,15 @@ def linearize(
     inputs: Float[Array, "inputs batch"],
     present: Bool[Array, "inputs batch"],
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "inputs outputs batch"]]:
-    """The outputs and their derivatives by each input, for a provenance whose gradient is that of `recover`.
+    """The outputs and their derivatives by each input, for a provenance that `has_derivatives`.
 
-    For programs without stages whose components do not number their literals apart. Each output is differentiated by
-    itself: outputs stand where samples do.
+    For programs without stages whose components do not number their literals apart.
     """
     arrays = arrays_of(program)
     literals = _literal_table(arrays, inputs, present)
     tags, _ = _fold(provenance, arrays, literals)
-    outputs = jax.tree.map(_to_columns, _rows_at(tags, arrays.outputs))
-    num_outputs = arrays.outputs.shape[0]
-    columns = replace(
-        literals,
-        probabilities=jnp.tile(literals.probabilities, (1, num_outputs)),
-        present=jnp.tile(literals.present, (1, num_outputs)),
-    )
-
-    def recover(values):
-        return provenance.recover(outputs, replace(columns, probabilities=values))
-
-    values, pull_back = jax.vjp(recover, columns.probabilities)
-    (gradients,) = pull_back(jnp.ones_like(values))
-    by_input = _by_input(arrays, jnp.tile(present, (1, num_outputs)), gradients)
-    batch = inputs.shape[1]
-    return _from_columns(values, batch), by_input.reshape(-1, num_outputs, batch)
+    values, derivatives = provenance.recover_with_derivatives(_rows_at(tags, arrays.outputs), literals)
+    return values, _by_input(arrays, present[:, None], jnp.moveaxis(derivatives, 1, 0))
 
 
 def backward(
@@ -439,8 +424,8 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
 
 
 def _by_input(program: GroundProgram, present: Array, gradients: Array) -> Array:
-    """The gradients `[inputs, batch]` of the inputs from those of the literals; 0 for what is not present."""
-    gradients = jnp.concatenate([gradients, batch_constant(gradients, (1,), 0)])
+    """The gradients `[inputs, ...]` of the inputs from those of the literals; 0 for what is not present."""
+    gradients = jnp.concatenate([gradients, jnp.zeros_like(gradients[:1])])
     by_input = gradients.at[program.input_literal].get(mode="clip")
     return jnp.where(present, by_input, jnp.zeros_like(by_input))
 

@@ -45,7 +45,6 @@ from scallax.placement import PlacedPrograms
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import (
     AbstractProvenance,
-    Gradient,
     ObjectProvenance,
     Provenance,
     name_provenance,
@@ -692,7 +691,10 @@ class Reasoner:
     @cached_property
     def _most_linearized(self) -> int:
         """The samples of a batch up to which derivatives are computed with the values; 0 if they never are."""
-        if self._provenance.gradient is not Gradient.RECOVER or self._logits or self.draws:
+        provenance = self._provenance
+        if not isinstance(provenance, AbstractProvenance) or not provenance.has_derivatives:
+            return 0
+        if self._logits or self.draws:
             return 0
         program = self._grounded.program(self._provenance)
         if program.is_local or program.stages:

@@ -76,9 +76,10 @@ def test_values_proofs_and_gradients_are_the_same(name: str, k: int, options: di
     ("name", "k", "options"),
     [
         ("repeated", 3, {}),
-        ("exclusive", 3, {"wmc_with_disjunctions": True}),
+        ("exclusive", 3, {}),
         ("negated", 3, KEPT),
-        ("tagged", 11, {}),
+        ("tagged", 5, {}),
+        ("pairs", 1, {}),
         ("of nodes", 3, {}),
     ],
 )
@@ -109,7 +110,15 @@ def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch)
     assert reasoner.linearize([array[:0] for array in inputs()]) is None
 
 
-@pytest.mark.parametrize(("name", "options"), [("tagged", {"trainable": ["q"]}), ("pairs", {"provenance": "exact"})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("tagged", {"trainable": ["q"]}),
+        ("pairs", {"provenance": "exact"}),
+        ("pairs", {"k": 11}),
+        ("exclusive", {"wmc_with_disjunctions": True}),
+    ],
+)
 def test_some_derivatives_are_left_to_the_backward_pass(name: str, options: dict):
     options = {"provenance": "difftopkproofs", **options}
     reasoner = Reasoner(DECLARED + PROGRAMS[name], input_mappings=MAPPINGS, output_relation="q", **options)

@@ -266,6 +266,17 @@ class AbstractProvenance(AbstractSemantics):
     def recover(self, tags: Tags, literals: LiteralTable) -> Shaped[Array, "outputs batch"]:
         """Output values of tags; differentiable in the literals' probabilities with `Gradient.RECOVER`."""
 
+    @property
+    def has_derivatives(self) -> bool:
+        """Whether `recover_with_derivatives` is there."""
+        return False
+
+    def recover_with_derivatives(
+        self, tags: Tags, literals: LiteralTable
+    ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
+        """What `recover` gives, and its derivatives by the literals' probabilities."""
+        raise NotImplementedError
+
     def weigh(self, outputs: Shaped[Array, "outputs batch"]) -> Shaped[Array, "outputs batch"]:
         """The weights by which aggregators choose among tuples with these outputs; 0 for what does not hold.
 

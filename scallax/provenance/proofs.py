@@ -16,7 +16,13 @@ from scallax.provenance.clauses import Clauses, best_proofs, disjoin, note
 from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
 from scallax.provenance.probability import number_prior
-from scallax.provenance.wmc import clause_weights, count_proofs, inclusion_exclusion
+from scallax.provenance.wmc import (
+    MAX_SELECTED,
+    clause_weights,
+    count_proofs,
+    count_with_derivatives,
+    inclusion_exclusion,
+)
 
 # More proofs are counted by decisions on the host: inclusion-exclusion has 2^k terms, and loses digits.
 _MAX_INCLUSION_EXCLUSION = 10
@@ -159,6 +165,13 @@ class TopKProofs(AbstractProvenance):
             return count(tags, literals, sections, self.grouped)
 
         return count_proofs(tags, literals, sections, self.grouped, otherwise)
+
+    @property
+    def has_derivatives(self) -> bool:
+        return not self.grouped and self.k <= MAX_SELECTED
+
+    def recover_with_derivatives(self, tags, literals):
+        return count_with_derivatives(tags, literals, sections_of(literals))
 
     @property
     def refusal(self):

@@ -30,7 +30,7 @@ _COLUMNS_AT_ONCE = 8
 _MAX_UNROLLED = 4
 
 # Proofs up to which what they have is kept proof by proof, and a table of all sets of them is read bit by bit.
-_MAX_SELECTED = 5
+MAX_SELECTED = 5
 
 # Products are not divided by factors below this.
 _SMALL = 1e-18
@@ -172,8 +172,9 @@ def count_proofs(
         def sum_up(terms):
             return functools.partial(_add_up, terms)
 
-        table, coefficients = replace(literals, probabilities=p), jnp.moveaxis(pulled, 1, 0)
-        return _pull_columns(sections, table, by_proof, coefficients, weights_of, sum_up)
+        factors, coefficients = _factors(sections, p, literals.columns), jnp.moveaxis(pulled, 1, 0)
+        found = jnp.moveaxis(weights, 1, 0)
+        return _pull_columns(sections, literals, factors, by_proof, coefficients, found, weights_of, sum_up)
 
     def pull_general(p, cotangent):
         return jax.vjp(general, p)[1](cotangent)[0]
@@ -183,6 +184,56 @@ def count_proofs(
 
     count.defvjp(lambda p: (count(p), p), count_backward)
     return count(literals.probabilities)
+
+
+def count_with_derivatives(
+    proofs: ProofSets, literals: LiteralTable, sections: Sections
+) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
+    """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
+
+    For independent literals and at most `MAX_SELECTED` proofs; what `count_proofs` and `inclusion_exclusion` give, but
+    the weights are computed once.
+    """
+    used = proofs.weights != -jnp.inf
+    bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
+    by_proof = jnp.moveaxis(bits, 1, 0)
+    own = by_proof[..., : sections.identity, :]
+    factors = _factors(sections, literals.probabilities, literals.columns)
+
+    def independent():
+        weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
+        values, pull = jax.vjp(_some, weights)
+        coefficients = jnp.moveaxis(pull(jnp.ones_like(values))[0], 1, 0)
+
+        def weights_of(factors):
+            return _multiply(sections, factors, own)
+
+        def sum_up(terms):
+            return functools.partial(_add_up, terms)
+
+        found = jnp.moveaxis(weights, 1, 0)
+        return values, _pull_columns(
+            sections, literals, factors, own, coefficients, found, weights_of, sum_up, each_output=True
+        )
+
+    def general():
+        exists, unions = _unions(proofs.weights, proofs.bits)
+
+        def weights_of(factors):
+            product = _multiply(sections, factors, unions[..., : sections.identity, :])
+            return _possible(sections, unions, product)
+
+        def sum_up(terms):
+            return functools.partial(_look_up, _sums_of_hit_sets(terms))
+
+        signs, found = _signs(proofs.weights.shape[1], factors.dtype), weights_of(factors)
+        signed = jnp.where(exists, signs, jnp.zeros_like(signs))
+        values = (signs * jnp.where(exists, found, jnp.zeros_like(found))).sum(0)
+        return values, _pull_columns(
+            sections, literals, factors, by_proof, signed, found, weights_of, sum_up, each_output=True
+        )
+
+    return lax.cond(~sections.share_variables(bits).any(), independent, general)
 
 
 def _some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "outputs batch"]:
@@ -277,7 +328,9 @@ def _pull_unions(sections: Sections, literals: LiteralTable, weights, bits, cota
     def sum_up(terms):
         return functools.partial(_look_up, _sums_of_hit_sets(terms))
 
-    return _pull_columns(sections, literals, jnp.moveaxis(bits, 1, 0), signed, weights_of, sum_up)
+    factors = _factors(sections, p, literals.columns)
+    by_proof = jnp.moveaxis(bits, 1, 0)
+    return _pull_columns(sections, literals, factors, by_proof, signed, weights_of(factors), weights_of, sum_up)
 
 
 def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
@@ -293,7 +346,7 @@ def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array
 
 def _add_up(terms: Float[Array, "proofs outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
     """The terms of the proofs `has`, added up."""
-    if len(has) > _MAX_SELECTED:
+    if len(has) > MAX_SELECTED:
         return jnp.where(jnp.asarray(has), terms, jnp.zeros_like(terms)).sum(0)
     parts = [jnp.where(bit, term, jnp.zeros_like(term)) for bit, term in zip(has, terms, strict=True)]
     return functools.reduce(jnp.add, parts)
@@ -301,7 +354,7 @@ def _add_up(terms: Float[Array, "proofs outputs batch"], has: Has) -> Float[Arra
 
 def _look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
     """The entry of the table whose number has the bits `has`."""
-    if len(has) > _MAX_SELECTED:
+    if len(has) > MAX_SELECTED:
         values = np.int32(1) << np.arange(len(has), dtype=np.int32)[:, None, None]
         number = jnp.where(jnp.asarray(has), values, jnp.zeros_like(values)).sum(0, keepdims=True, dtype=jnp.int32)
         return jnp.take_along_axis(table, number, 0, mode="promise_in_bounds")[0]
@@ -314,12 +367,15 @@ def _look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[A
 def _pull_columns(
     sections: Sections,
     literals: LiteralTable,
+    factors: Float[Array, "columns batch"],
     bits: UInt32[Array, "proofs outputs words batch"],
     coefficients: Shaped[Array, "clauses outputs batch"],
+    weights: Float[Array, "clauses outputs batch"],
     weights_of: Callable[[Array], Array],
     sum_up: Callable[[Array], Callable],
-) -> Float[Array, "literals batch"]:
-    """The gradient of a sum of weights of clauses, each times its coefficient.
+    each_output: bool = False,
+) -> Float[Array, "literals batch"] | Float[Array, "outputs literals batch"]:
+    """The gradient of a sum of weights of clauses, each times its coefficient; of all outputs, or of each.
 
     `weights_of` gives the weights `[clauses, outputs, batch]` for factors of the columns, and `sum_up(terms)` a
     function that adds up the terms of clauses with a literal, given which proofs `[proofs, outputs, batch]` have it.
@@ -329,14 +385,13 @@ def _pull_columns(
     times the others, and taken as 0.
     """
     k, num_outputs, _, batch = bits.shape
-    factors = _factors(sections, literals.probabilities, literals.columns)
     is_small = (jnp.abs(factors) < _SMALL).astype(factors.dtype)
     inverse = jnp.where(is_small > 0, jnp.zeros_like(factors), 1 / jnp.where(is_small > 0, 1, factors))
-    divided = sum_up(weights_of(factors) * coefficients)
+    divided = sum_up(weights * coefficients)
 
     def pull(*terms):
         def pull_block(gradient, block):
-            if 1 < k <= _MAX_SELECTED and num_outputs > 1:
+            if 1 < k <= MAX_SELECTED and num_outputs > 1:
                 # As one array, they would be written down for all columns before they are used (sum2: 1.2 ms, not 0.8).
                 has = list(zip(*([bit for bit, _ in _block(inverse, proof, block)] for proof in bits), strict=True))
             else:
@@ -347,13 +402,17 @@ def _pull_columns(
                 for bit, *factor in zip(has, *scales, strict=True)
             ]
             # A product with ones is how the sum over outputs is fast on CPUs.
-            rows = jnp.stack(columns, -2).reshape(num_outputs, _COLUMNS_AT_ONCE * batch)
+            rows = jnp.stack(columns, -2)
+            if each_output:
+                return lax.dynamic_update_slice_in_dim(gradient, rows, block * _COLUMNS_AT_ONCE, 1)
+            rows = rows.reshape(num_outputs, _COLUMNS_AT_ONCE * batch)
             total = rows if num_outputs == 1 else jnp.ones((1, num_outputs), rows.dtype) @ rows
             total = total.reshape(_COLUMNS_AT_ONCE, batch)
             return lax.dynamic_update_slice_in_dim(gradient, total, block * _COLUMNS_AT_ONCE, 0)
 
         # A step is long: written out for each block, it would take seconds to compile.
-        return _for_blocks(sections, pull_block, jnp.zeros_like(factors), most_unrolled=1)
+        start = batch_constant(factors, (num_outputs, len(factors)), 0) if each_output else jnp.zeros_like(factors)
+        return _for_blocks(sections, pull_block, start, most_unrolled=1)
 
     def with_small():
         count = weights_of(1 + is_small)
@@ -363,7 +422,7 @@ def _pull_columns(
         return pull((inverse, divided), (is_small, alone))
 
     gradient = lax.cond(is_small.any(), with_small, lambda: pull((inverse, divided)))
-    gradient = jnp.concatenate([gradient, batch_constant(gradient, (1,), 0)])
+    gradient = jnp.concatenate([gradient, jnp.zeros_like(gradient[..., :1, :])], -2)
     # -1 is the row of zeros at the end.
-    by_polarity = gradient.at[literals.column_of].get(mode="promise_in_bounds")
-    return by_polarity[0] - by_polarity[1]
+    positive, negated = (gradient.at[..., places, :].get(mode="promise_in_bounds") for places in literals.column_of)
+    return positive - negated
