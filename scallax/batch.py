@@ -88,8 +88,15 @@ def linearize_batch(
     For batches of one sample or more, without logits.
     """
     inputs, present = _columns(signature, evaluation.arrays_of(program), arguments)
-    values, derivatives = evaluation.linearize(signature.provenance, program, inputs, present)
-    return _rows(signature, arguments, values), derivatives[:, : signature.num_outputs]
+    values, derivatives = evaluation.linearize(
+        signature.provenance,
+        program,
+        inputs,
+        present,
+        num_outputs=signature.num_outputs,
+        all_present=all(retention is None for retention in signature.retentions),
+    )
+    return _rows(signature, arguments, values), derivatives
 
 
 @functools.partial(jax.jit, static_argnums=0)

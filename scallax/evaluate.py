@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.grounding.embedded import EmbeddedProgram, merge_if_short
+from scallax.grounding.embedded import EmbeddedProgram, list_tiles
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.reverse import (
@@ -141,15 +141,19 @@ def linearize(
     program: GroundProgram | EmbeddedProgram,
     inputs: Float[Array, "inputs batch"],
     present: Bool[Array, "inputs batch"],
+    *,
+    num_outputs: int,
+    all_present: bool,
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "inputs outputs batch"]]:
     """The outputs and their derivatives by each input, for a provenance that `has_derivatives`.
 
-    For programs without stages whose components do not number their literals apart.
+    For programs without stages whose components do not number their literals apart. The first `num_outputs`
+    outputs are no padding; `all_present` says that `present` is True everywhere.
     """
     arrays = arrays_of(program)
     literals = _literal_table(arrays, inputs, present)
-    tags, _ = _fold(provenance, arrays, literals)
-    values, derivatives = provenance.recover_with_derivatives(_rows_at(tags, arrays.outputs), literals)
+    outputs = _outputs(provenance, arrays, arrays.outputs[:num_outputs], literals, all_present=all_present)
+    values, derivatives = provenance.recover_with_derivatives(outputs, literals)
     return values, _by_input(arrays, present[:, None], jnp.moveaxis(derivatives, 1, 0))
 
 
@@ -208,18 +212,36 @@ def _run(provenance, program, inputs, present):
 
 def _run_keeping_tags(provenance, program, inputs, present):
     literals = _literal_table(program, inputs, present)
+    if provenance.gradient in (Gradient.NONE, Gradient.RECOVER):
+        outputs = _outputs(provenance, program, program.outputs, literals, all_present=False)
+        return _recover(provenance, program, outputs, literals), Residuals(outputs)
     tags, rounds = _fold(provenance, program, literals)
-    outputs = _rows_at(tags, program.outputs)
-    values = _recover(provenance, program, outputs, literals)
+    values = _recover(provenance, program, _rows_at(tags, program.outputs), literals)
     match provenance.gradient:
-        case Gradient.NONE | Gradient.RECOVER:
-            return values, Residuals(outputs)
         case Gradient.PRODUCT:
             return values, Residuals(tags)
         case Gradient.STEP:
             return values, Residuals(tags, batch_constant(literals.probabilities, (), rounds, jnp.int32))
         case _:
             assert_never(provenance.gradient)
+
+
+def _outputs(
+    provenance: AbstractProvenance,
+    program: GroundProgram,
+    places: Int[Array | np.ndarray, " outputs"],
+    literals: LiteralTable,
+    *,
+    all_present: bool,
+) -> Tags:
+    """The tags of the rows at some places: at once where their proofs are known when code is compiled, or by steps."""
+    tiles = list_tiles(program, (LITERALS, LINEAR)) if isinstance(program.left, np.ndarray) else None
+    if tiles is not None:
+        leaves, rows = provenance.leaf_tags(literals), np.asarray(places)
+        tags = provenance.flat_outputs(leaves, tiles, rows, literals, all_present=all_present)
+        if tags is not None:
+            return tags
+    return _rows_at(_fold(provenance, program, literals)[0], places)
 
 
 def _rows_at(tags: Tags, places) -> Tags:
@@ -361,27 +383,7 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
         [branch(kind, count) for kind, count in program.branches],
         lambda total, step: total,
         provenance.differs,
-        _shortcut(provenance, program, literals) if isinstance(program.left, np.ndarray) else None,
     )
-
-
-def _shortcut(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable):
-    """How `fold_tiles` joins what is known of a program of NumPy arrays at once; None if it is long, or nothing is."""
-    merged = merge_if_short(program, LITERALS)
-    clauses = None
-    if merged is not None:
-        clauses = provenance.known_clauses(literals, program.num_leaves + program.num_heads)
-    if merged is None or clauses is None:
-        return None
-
-    def join(rows, index):
-        if index not in merged:
-            return None
-        end, operands = merged[index]
-        tags = provenance.join_clauses(rows, clauses, operands, int(program.tiles.target[index]), literals)
-        return None if tags is None else (end, tags)
-
-    return join
 
 
 def _check_size(provenance: AbstractProvenance, program: GroundProgram, leaves: Tags) -> None:

@@ -6,6 +6,9 @@ import pytest
 
 from scallax import Reasoner
 from scallax.grounding import embedded
+from scallax.kernels.schedule import Tile
+from scallax.provenance.clauses import leaf_bits, list_proofs
+from scallax.provenance.dnf import Sections
 from tests.compilations import counted_compilations
 
 POINTS = [(x,) for x in range(4)]
@@ -21,6 +24,7 @@ PROGRAMS = {
     "negated": "rel q(x) = a(x), not b(x)\nrel q(x) = a(x), not a(y), b(y)",
     "in turn": "rel p(x, y) = a(x), b(y)\nrel q(x) = p(x, y), c(y)\nrel q(9) = p(x, y), a(y), c(x)",
     "tagged": "rel 0.3::q(x) = a(x), b(y)\nrel 0.8::q(0) = c(2)",
+    "counted": "rel q(n) = n := count(x: a(x))",
     "of nodes": "rel p(x) = a(x), b(y), x < y\nrel r(x) = b(x), c(y)\nrel q(x) = p(x), r(y)",
 }
 
@@ -80,6 +84,8 @@ def test_values_proofs_and_gradients_are_the_same(name: str, k: int, options: di
         ("negated", 3, KEPT),
         ("tagged", 5, {}),
         ("pairs", 1, {}),
+        ("counted", 2, {}),
+        ("counted", 2, KEPT),
         ("of nodes", 3, {}),
     ],
 )
@@ -100,6 +106,37 @@ def test_derivatives_are_those_of_the_backward_pass(name: str, k: int, options: 
         np.testing.assert_allclose(
             np.stack(list(map(np.asarray, gradients))), derivatives[:, :, output].swapaxes(1, 2), rtol=1e-6, atol=1e-7
         )
+
+
+# Each fact is a column; rows are zero, one, the facts a to f and the complement of a.
+_A, _B, _C, _D, _E, _F, _NOT_A = range(2, 9)
+_HEAD = 16
+
+
+@pytest.mark.parametrize(
+    ("second", "k", "num_proofs"),
+    [
+        # Joined with what the proofs of the first head do not have: the best k are among those of the best.
+        ([(_HEAD, _E, 1), (_HEAD, _F, 1)], 2, 8),
+        # With what some have, or contradict, only if no proof was left out.
+        ([(_HEAD, _A, 1)], 4, 1),
+        ([(_HEAD, _A, 1)], 3, None),
+        ([(_HEAD, _NOT_A, 1)], 4, 3),
+        ([(_HEAD, _NOT_A, 1)], 3, None),
+        # Proofs that contain one of another derivation.
+        ([(_HEAD, _E, 1), (_E, _F, 1), (_E, 1, 1)], 4, 1),
+        ([(_HEAD, _E, 1), (_E, 1, 1)], 3, None),
+        ([(_HEAD, 0, 1)], 4, 0),
+    ],
+)
+def test_proofs_are_listed_only_if_steps_would_find_the_best(second: list, k: int, num_proofs: int | None):
+    columns = np.array([[0, 1, 2, 3, 4, 5], [32, -1, -1, -1, -1, -1]], np.int32)
+    sections = Sections(positive=1, both=1, negated=1, columns=(6, 1), has_groups=False)
+    leaves = leaf_bits(columns, np.array([0]), np.zeros((6, 0), np.uint32), sections)
+    first = np.array([(_A, 1, 1), (_B, 1, 1), (_C, 1, 1), (_D, 1, 1)], np.int32)
+    tiles = [Tile(_HEAD + place, np.array(rows, np.int32).T[..., None]) for place, rows in enumerate((first, second))]
+    found = list_proofs(tiles, np.array([_HEAD + 1]), leaves, sections, k, absorb=True)
+    assert (None if found is None else int((found.operands[0] > 0).sum())) == num_proofs
 
 
 def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch):

@@ -26,6 +26,9 @@ def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
     is copied to the CPU. The view must not outlive the call, and its results must be ready before the tensor can
     change.
     """
+    is_on_host = tensor.device.type == "cpu"
+    if is_on_host and tensor.layout is torch.strided and tensor.dtype is not torch.bfloat16:
+        return np.asarray(tensor.numpy(force=True), order="C")
     if tensor.layout is not torch.strided or tensor.device.type == "meta":
         raise InputError(f"a tensor of layout {tensor.layout} on the device {tensor.device} has no array of values")
     tensor = tensor.detach().contiguous().resolve_neg()
@@ -33,7 +36,7 @@ def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
         # Torch exports tensors of its current device only.
         with torch.cuda.device(tensor.device):
             return jax.dlpack.from_dlpack(tensor)
-    if tensor.device.type != "cpu":
+    if not is_on_host:
         tensor = tensor.cpu()
     if tensor.dtype is torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(jnp.bfloat16)

@@ -1,18 +1,14 @@
 """A small ground program as a constant of the code that is compiled for it."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import fields
 from typing import final
 
 import numpy as np
 
-from scallax.grounding.layout import ONE_ROW, ZERO_ROW, GroundProgram
-
-# Cells of some tiles up to which they are one however much of it is padding.
-_FEW_CELLS = 512
-
-# Steps up to which code is written out: longer straight code is slower than a loop, since XLA makes threads share it.
-_FEW_STEPS = 3
+from scallax.grounding.layout import GroundProgram
+from scallax.kernels.schedule import Tile
 
 # Bytes of index arrays up to which a program is worth code of its own.
 _MAX_BYTES = 1 << 14
@@ -48,46 +44,18 @@ def embed(program: GroundProgram) -> EmbeddedProgram | None:
     return EmbeddedProgram(program) if size <= _MAX_BYTES else None
 
 
-def merge_if_short(program: GroundProgram, kind: int) -> dict[int, tuple[int, np.ndarray]] | None:
-    """By their first step the tiles of a kind that are one, if then few things are to be done, and in no loop.
-
-    For each the step after them, and int32 `[3, rows, width]`: the operands of the derivations of all heads, `ZERO_ROW`
-    and twice `ONE_ROW` where a head has no more.
-    """
-    if program.tiles.cyclic.any():
+def list_tiles(program: GroundProgram, kinds: Collection[int]) -> list[Tile] | None:
+    """All tiles of a program of NumPy arrays; None if some are in loops, or of a kind that is not among `kinds`."""
+    schedule = program.tiles
+    if schedule.cyclic.any() or not {program.branches[branch][0] for branch in schedule.branch.tolist()} <= set(kinds):
         return None
-    merged: dict[int, tuple[int, np.ndarray]] = {}
-    index, num_things = 0, 0
-    while index < program.tiles.count:
-        num_things += 1
-        if num_things > _FEW_STEPS:
-            return None
-        if program.branches[program.tiles.branch[index]][0] == kind:
-            merged[index] = _merge_tiles(program, index, kind)
-            index = merged[index][0]
-        else:
-            index += 1
-    return merged
-
-
-def _merge_tiles(program: GroundProgram, index: int, kind: int) -> tuple[int, np.ndarray]:
-    """The tiles of a kind from step `index` on that see nothing of each other."""
-    schedule, width, first = program.tiles, program.width, int(program.tiles.target[index])
-    found: list[np.ndarray] = []
-    cells = 0
-    while index < schedule.count and program.branches[schedule.branch[index]][0] == kind:
-        end = index + int(np.argmax(schedule.ends[index:])) + 1
-        tile = np.concatenate([_operands(program, step) for step in range(index, end)], 1)
-        cells += tile[0].size
-        most = max(part.shape[1] for part in [*found, tile])
-        if found and ((tile[0] >= first).any() or most * width * (len(found) + 1) > max(_FEW_CELLS, 2 * cells)):
-            break
-        found.append(tile)
-        index = end
-    most = max(part.shape[1] for part in found)
-    filler = np.array([ZERO_ROW, ONE_ROW, ONE_ROW], np.int32)[:, None, None]
-    padded = [np.concatenate([part, np.tile(filler, (1, most - part.shape[1], width))], 1) for part in found]
-    return index, np.concatenate(padded, 2)
+    tiles: list[Tile] = []
+    first = 0
+    for step in np.flatnonzero(schedule.ends[: schedule.count]):
+        parts = [_operands(program, each) for each in range(first, step + 1)]
+        tiles.append(Tile(int(schedule.target[step]), np.concatenate(parts, 1)))
+        first = step + 1
+    return tiles
 
 
 def _operands(program: GroundProgram, step: int) -> np.ndarray:

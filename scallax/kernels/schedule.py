@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Int
+
 # What a tile computes, by the operands of its derivations. A leaf is a literal or the complement of one; a node is
 # single if it has one derivation, of leaves and single nodes: it has one proof at most.
 # a leaf or a single node, and up to two leaves;
@@ -31,3 +34,13 @@ class Schedule(NamedTuple):
     loop: Any
     complement: Any
     count: Any
+
+
+class Tile(NamedTuple):
+    """All derivations of some heads, from the row `target` on: int32 `[3, derivations, width]`.
+
+    Of the three rows that a derivation joins the last two are leaves; others than a head's begin with the row zero.
+    """
+
+    target: int
+    operands: Int[np.ndarray, "3 derivations width"]

@@ -22,22 +22,16 @@ def fold_tiles(
     width: int,
     schedule: Schedule,
     initial: Tags | None,
-    branches: Sequence[Callable[[Tags, Tags, Int[Array, ""] | int, Bool[Array, ""]], Tags]],
-    finish: Callable[[Tags, Int[Array, ""] | int], Tags],
+    branches: Sequence[Callable[[Tags, Tags, Int[Array, ""], Bool[Array, ""]], Tags]],
+    finish: Callable[[Tags, Int[Array, ""]], Tags],
     differs: Callable[[Tags, Tags], Bool[Array, ""]],
-    shortcut: Callable[[Tags, int], tuple[int, Tags] | None] | None = None,
 ) -> tuple[Tags, Int[Array, ""]]:
     """Arrays `[rows, ..., batch]` after all steps, and how many times the loop that took the longest was repeated.
 
     A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or
     as `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`;
     until then, all see them as they were. A loop is repeated until no row of its tiles differs from the round before.
-    With a `shortcut` the schedule, of NumPy arrays and without loops, is written out, and offsets are numbers:
-    `shortcut(rows, index)` may do the work of some tiles, which follow each other, from their first step on. It gives
-    the step after them, and the rows of all.
     """
-    if shortcut is not None:
-        return _fold_written_out(rows, width, schedule, initial, branches, finish, shortcut)
     schedule = jax.tree.map(jnp.asarray, schedule)
     reference = jax.tree.leaves(rows)[0]
     false, start = varying_constant(reference, False), varying_constant(reference, 0)
@@ -83,34 +77,8 @@ def fold_tiles(
     return rows, most
 
 
-def _fold_written_out(rows, width, schedule, initial, branches, finish, shortcut):
-    total, index = initial, 0
-    while index < schedule.count:
-        target, begins, ends = int(schedule.target[index]), schedule.begins[index], schedule.ends[index]
-        done = shortcut(rows, index) if begins else None
-        if done is not None:
-            index, made = done
-            rows = _write(rows, target, made)
-            continue
-        if begins:
-            total = _read(rows, target, width) if initial is None else initial
-        total = branches[schedule.branch[index]](rows, total, int(schedule.offset[index]), jnp.bool_(False))
-        if ends:
-            rows = _write(rows, target, finish(total, index))
-        index += 1
-    return rows, varying_constant(jax.tree.leaves(rows)[0], 0)
-
-
-def _read(rows: Tags, target: int, width: int) -> Tags:
-    return jax.tree.map(lambda leaf: leaf[target : target + width], rows)
-
-
-def _write(rows: Tags, target: int, made: Tags) -> Tags:
-    return jax.tree.map(lambda leaf, new: leaf.at[target : target + new.shape[0]].set(new), rows, made)
-
-
 def take_block(
-    rows: Tags, operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""] | int, width: int, count: int
+    rows: Tags, operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""], width: int, count: int
 ) -> list[Tags]:
     """`count` times `[width, ..., batch]`: the rows that the block's operands name."""
     return [
@@ -120,7 +88,7 @@ def take_block(
 
 
 def take_first(
-    rows: Tags, operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""] | int, width: int, count: int
+    rows: Tags, operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""], width: int, count: int
 ) -> list[Tags]:
     """`take_block` that reads only the first place of the second axis: `count` times `[width, 1, ..., batch]`."""
     return [
@@ -130,10 +98,8 @@ def take_first(
 
 
 def _places(
-    operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""] | int, width: int, count: int
+    operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""], width: int, count: int
 ) -> list[Int[Array | np.ndarray, " width"]]:
-    if isinstance(operands, np.ndarray) and isinstance(offset, int):
-        return list(operands[offset : offset + count * width].reshape(count, width))
     return [lax.dynamic_slice_in_dim(operands, offset + row * width, width) for row in range(count)]
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
 
 from scallax.domains import Domain
 from scallax.errors import Diagnostic
-from scallax.provenance.clauses import Clauses
+from scallax.kernels.schedule import Tile
 
 # Arrays with the axes `rows, ..., batch`.
 Tags = PyTree[Array]
@@ -231,16 +231,12 @@ class AbstractProvenance(AbstractSemantics):
         differentiated.
         """
 
-    def known_clauses(self, literals: LiteralTable, num_rows: int) -> Clauses | None:
-        """What `join_clauses` goes by, if index arrays are of NumPy; None if it can do nothing."""
-        return None
-
-    def join_clauses(
-        self, rows: Tags, clauses: Clauses, operands: np.ndarray, target: int, literals: LiteralTable
+    def flat_outputs(
+        self, leaves: Tags, tiles: Sequence[Tile], outputs: np.ndarray, literals: LiteralTable, *, all_present: bool
     ) -> Tags | None:
-        """What `step` makes of the kind `LITERALS` for some heads, from row `target` on, and all their derivations.
+        """The tags of outputs from those of the leaves alone, if index arrays are of NumPy; None if it cannot.
 
-        `operands` int32 `[3, derivations, width]`; a head's others begin with the row zero. None if it cannot.
+        `tiles` are all steps of the program; with `all_present` no fact is missing in any sample.
         """
         return None
 

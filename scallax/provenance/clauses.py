@@ -1,97 +1,140 @@
-"""Conjunctions of literals that are known when code is compiled: of their proofs only the weights are computed."""
+"""Outputs whose proofs are all known when code is compiled: of their proofs only the weights are computed."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
+from scallax.kernels.schedule import Tile
 from scallax.provenance.dnf import ProofSets, Sections
 
-
-class Clauses(NamedTuple):
-    """The one proof of each row, as far as it is known, in NumPy arrays that are filled in as rows are made.
-
-    `bits` are as in `ProofSets`; a row that is not `possible` has no proof. The complement of a literal is not known:
-    where the literal is absent, it says nothing.
-    """
-
-    bits: UInt32[np.ndarray, "rows words"]
-    is_known: Bool[np.ndarray, " rows"]
-    possible: Bool[np.ndarray, " rows"]
-
-    @staticmethod
-    def of_leaves(
-        columns: Int[np.ndarray, " literals"],
-        exclusions: UInt32[np.ndarray, "literals words"],
-        sections: Sections,
-        num_rows: int,
-    ) -> "Clauses":
-        """Those of zero, one and the literals, of which `columns` are the positive ones, of `num_rows` rows."""
-        places = np.concatenate([[-1, -1], columns])
-        bits = np.zeros((num_rows, sections.total), np.uint32)
-        found = np.flatnonzero(places >= 0)
-        bits[found, places[found] // 32] = np.uint32(1) << (places[found] % 32).astype(np.uint32)
-        if sections.has_groups:
-            bits[2 : 2 + len(exclusions), sections.identity :] = exclusions
-        is_known = np.arange(num_rows) < len(places)
-        return Clauses(bits, is_known, is_known & (np.arange(num_rows) > 0))
+# Proofs of an output, and numbers of all of them together (factors times outputs times proofs), up to which all are
+# listed.
+_MAX_PROOFS = 128
+_MAX_FACTORS = 1 << 13
 
 
 class Disjunctions(NamedTuple):
-    """The derivations of each of `width` heads, without those that another one makes superfluous.
+    """The proofs of each of `width` heads, without those that another one makes superfluous.
 
-    `operands` int32 `[3, derivations, width]` are the rows whose weights they multiply, zero where there is none;
-    `bits` are their literals, of each head in ascending order.
+    `operands` int32 `[factors, proofs, width]` are the leaves whose weights they multiply, the row zero where there is
+    none; `bits` are their literals, of each head in ascending order.
     """
 
-    operands: Int[np.ndarray, "3 derivations width"]
-    bits: UInt32[np.ndarray, "derivations width words"]
+    operands: Int[np.ndarray, "factors proofs width"]
+    bits: UInt32[np.ndarray, "proofs width words"]
 
 
-def disjoin(
-    clauses: Clauses, operands: Int[np.ndarray, "3 derivations width"], sections: Sections, absorb: bool
+class _Known(NamedTuple):
+    """The proofs of a row: their literals, and for each the leaves whose product it is, in order."""
+
+    bits: UInt32[np.ndarray, "proofs words"]
+    factors: list[tuple[int, ...]]
+
+
+def leaf_bits(
+    columns: Int[np.ndarray, "2 literals"],
+    negated: Int[np.ndarray, " negated"] | None,
+    exclusions: UInt32[np.ndarray, "literals positive_words"],
+    sections: Sections,
+) -> UInt32[np.ndarray, "rows words"]:
+    """The bits of zero, one, the literals, and the complements of the literals `negated`."""
+    places = np.concatenate([[-1, -1], columns[0], [] if negated is None else columns[1][negated]]).astype(np.int64)
+    bits = np.zeros((len(places), sections.total), np.uint32)
+    found = np.flatnonzero(places >= 0)
+    bits[found, places[found] // 32] = np.uint32(1) << (places[found] % 32).astype(np.uint32)
+    if sections.has_groups:
+        bits[2 : 2 + len(exclusions), sections.identity :] = exclusions
+    return bits
+
+
+def list_proofs(
+    tiles: Sequence[Tile],
+    outputs: Int[np.ndarray, " outputs"],
+    leaves: UInt32[np.ndarray, "rows words"],
+    sections: Sections,
+    k: int,
+    absorb: bool,
 ) -> Disjunctions | None:
-    """The proofs of heads whose derivations join three rows each, the last two of them leaves; None if not known."""
-    if not clauses.is_known[operands].all():
+    """All proofs of the outputs; None if they are too many, or if the best `k` might not be those that steps find.
+
+    The steps keep `k` proofs of every row. Where a row has more, a joined leaf must be independent of all of them, and
+    no proof of a head may contain one of another derivation: then the best `k` of all are joins of the best.
+    """
+    known = {row: _Known(leaves[row : row + 1], [(row,)]) for row in range(2, len(leaves))}
+    known[0] = _Known(leaves[:0], [])
+    known[1] = _Known(leaves[1:2], [()])
+    for tile in tiles:
+        for lane in range(tile.operands.shape[2]):
+            found = _join(tile.operands[:, :, lane].T, known, sections, k, absorb)
+            if found is None or len(found.factors) > _MAX_PROOFS:
+                return None
+            known[tile.target + lane] = found
+    if not all(int(row) in known for row in outputs):
         return None
-    operands = operands.copy()
-    union = clauses.bits[operands[0]]
-    possible = clauses.possible[operands].all(0)
-    for leaf in operands[1:]:
-        bits = clauses.bits[leaf]
-        possible &= ~np.asarray(sections.contradict(union[..., None], bits[..., None])).squeeze(-1)
-        own = bits[..., : sections.identity]
-        # A literal counts once.
-        leaf[(own & ~union[..., : sections.identity] == 0).all(-1) & possible] = 1
-        union = union | bits
-    own = union[..., : sections.identity]
-    order = np.lexsort((*np.moveaxis(own, -1, 0)[::-1], ~possible), axis=0)
-    operands = np.take_along_axis(operands, order[None], 1)
-    union = np.take_along_axis(union, order[..., None], 0)
-    possible = np.take_along_axis(possible, order, 0)
-    own = union[..., : sections.identity]
-    for later in range(len(own)):
-        earlier = own[:later] == own[later] if not absorb else own & ~own[later] == 0
-        covers = earlier.all(-1) & possible[: len(earlier)]
-        if absorb:
-            # Itself, and what is equal and stands later, covers nothing.
-            covers &= (own != own[later]).any(-1) | (np.arange(len(own)) < later)[:, None]
-        possible[later] &= ~covers.any(0)
-    order = np.argsort(~possible, axis=0, kind="stable")[: max(1, possible.sum(0).max(initial=0))]
-    possible = np.take_along_axis(possible, order, 0)
-    operands = np.take_along_axis(operands, order[None], 1)
-    operands = np.where(possible, operands, np.array([0, 1, 1])[:, None, None])
-    union = np.where(possible[..., None], np.take_along_axis(union, order[..., None], 0), np.uint32(0))
-    return Disjunctions(operands, union)
+    listed = [known[int(row)] for row in outputs]
+    most = max(1, *(len(each.factors) for each in listed))
+    longest = max((len(factors) for each in listed for factors in each.factors), default=1)
+    shape = (max(1, longest), most, len(listed))
+    if np.prod(shape) > _MAX_FACTORS:
+        return None
+    operands, bits = np.ones(shape, np.int32), np.zeros((*shape[1:], sections.total), np.uint32)
+    for place, each in enumerate(listed):
+        operands[0, len(each.factors) :, place] = 0
+        bits[: len(each.factors), place] = each.bits
+        for number, factors in enumerate(each.factors):
+            operands[: len(factors), number, place] = factors
+    return Disjunctions(operands, bits)
 
 
-def note(clauses: Clauses, found: Disjunctions, target: int) -> None:
-    """Writes down the proofs of the heads from row `target` on, if each has one at most."""
-    if len(found.bits) == 1:
-        rows = slice(target, target + found.bits.shape[1])
-        clauses.bits[rows], clauses.is_known[rows] = found.bits[0], True
-        clauses.possible[rows] = found.operands[0, 0] > 0
+def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, absorb: bool) -> _Known | None:
+    """The proofs of a head with these derivations `[derivations, 3]`."""
+    parts: list[UInt32[np.ndarray, "proofs words"]] = []
+    found: list[tuple[int, ...]] = []
+    source: list[int] = []
+    is_whole = True
+    for number, (row, *joined) in enumerate(derivations.tolist()):
+        if not all(each in known for each in (row, *joined)):
+            return None
+        bits, factors = known[row]
+        is_long = len(factors) > k
+        is_whole &= not is_long
+        for leaf in joined:
+            if not known[leaf].factors:
+                bits, factors = bits[:0], []
+                continue
+            other = known[leaf].bits
+            clash = np.asarray(sections.contradict(bits[..., None], other[..., None])).reshape(-1)
+            own = other[:, : sections.identity]
+            has = leaf == 1 or (own & ~bits[:, : sections.identity] == 0).all(-1)
+            if is_long and leaf != 1 and (clash.any() or np.any(has)):
+                return None
+            # A literal counts once.
+            has = np.broadcast_to(has, len(factors))
+            factors = [
+                each if there else (*each, leaf)
+                for each, there, gone in zip(factors, has, clash, strict=True)
+                if not gone
+            ]
+            bits = (bits | other)[~clash]
+        parts.append(bits)
+        found += factors
+        source += [number] * len(factors)
+    bits = np.concatenate(parts)
+    own = bits[:, : sections.identity]
+    order = np.lexsort(own.T[::-1])
+    bits, own, numbers = bits[order], own[order], np.array(source)[order] if source else np.zeros(0, int)
+    # `covers[i, j]`: proof i makes proof j superfluous.
+    equal = (own[:, None] == own[None]).all(-1)
+    covers = equal & np.tri(len(own), k=-1, dtype=bool).T
+    if absorb:
+        covers |= (own[:, None] & ~own[None] == 0).all(-1) & ~equal
+    if not is_whole and (covers & (numbers[:, None] != numbers[None])).any():
+        return None
+    keep = ~covers.any(0)
+    return _Known(bits[keep], [found[place] for place, kept in zip(order, keep, strict=True) if kept])
 
 
 def best_proofs(weights: Float[Array, "rows batch"], found: Disjunctions, k: int) -> ProofSets:

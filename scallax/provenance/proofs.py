@@ -12,7 +12,7 @@ from scallax.errors import Diagnostic
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
-from scallax.provenance.clauses import Clauses, best_proofs, disjoin, note
+from scallax.provenance.clauses import best_proofs, leaf_bits, list_proofs
 from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
 from scallax.provenance.probability import number_prior
@@ -128,19 +128,15 @@ class TopKProofs(AbstractProvenance):
         pool = ProofSets(_merge_rows(candidates.weights), _merge_rows(candidates.bits))
         return select(concatenate(total, pool), self.k, sections, self.absorbs)
 
-    def known_clauses(self, literals, num_rows):
+    def flat_outputs(self, leaves, tiles, outputs, literals, *, all_present):
         sections = sections_of(literals)
         if self._needs_grouped_weights(sections):
             return None
-        columns, exclusions = np.asarray(literals.column_of)[0], np.asarray(literals.exclusions)
-        return Clauses.of_leaves(columns, exclusions, sections, num_rows)
-
-    def join_clauses(self, rows, clauses, operands, target, literals):
-        found = disjoin(clauses, operands, sections_of(literals), self.absorbs)
-        if found is None:
-            return None
-        note(clauses, found, target)
-        return best_proofs(rows.weights[:, 0], found, self.k)
+        # The complement of a literal says nothing where it is absent.
+        negated = np.asarray(literals.negated) if all_present else None
+        bits = leaf_bits(np.asarray(literals.column_of), negated, np.asarray(literals.exclusions), sections)
+        found = list_proofs(tiles, outputs, bits, sections, self.k, self.absorbs)
+        return None if found is None else best_proofs(leaves.weights[:, 0], found, self.k)
 
     def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         candidates, shares = conjoin(left, right, sections)
