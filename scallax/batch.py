@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -79,8 +79,13 @@ def forward_batch(
     return values[0] if signature.is_union else values, residuals
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def linearize_batch(
+@functools.lru_cache(maxsize=256)
+def linearizer(signature: Signature, program: EmbeddedProgram) -> Callable[[Arguments], tuple[Array, Array]]:
+    """`linearize_batch` for one small program, which need not be told apart from others in each call then."""
+    return jax.jit(functools.partial(_linearize, signature, program))
+
+
+def _linearize(
     signature: Signature, program: GroundProgram | EmbeddedProgram, arguments: Arguments
 ) -> tuple[Float[Array, "batch outputs"], Float[Array, "entries outputs batch"]]:
     """The outputs' values, and their derivatives by the entries of a sample, those of one array after the other.
@@ -97,6 +102,9 @@ def linearize_batch(
         all_present=all(retention is None for retention in signature.retentions),
     )
     return _rows(signature, arguments, values), derivatives
+
+
+linearize_batch = functools.partial(jax.jit, static_argnums=0)(_linearize)
 
 
 @functools.partial(jax.jit, static_argnums=0)

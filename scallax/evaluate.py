@@ -152,8 +152,9 @@ def linearize(
     """
     arrays = arrays_of(program)
     literals = _literal_table(arrays, inputs, present)
-    outputs = _outputs(provenance, arrays, arrays.outputs[:num_outputs], literals, all_present=all_present)
-    values, derivatives = provenance.recover_with_derivatives(outputs, literals)
+    places = arrays.outputs[:num_outputs]
+    outputs, independent = _outputs(provenance, arrays, places, literals, all_present=all_present)
+    values, derivatives = provenance.recover_with_derivatives(outputs, literals, independent)
     return values, _by_input(arrays, present[:, None], jnp.moveaxis(derivatives, 1, 0))
 
 
@@ -213,7 +214,7 @@ def _run(provenance, program, inputs, present):
 def _run_keeping_tags(provenance, program, inputs, present):
     literals = _literal_table(program, inputs, present)
     if provenance.gradient in (Gradient.NONE, Gradient.RECOVER):
-        outputs = _outputs(provenance, program, program.outputs, literals, all_present=False)
+        outputs, _ = _outputs(provenance, program, program.outputs, literals, all_present=False)
         return _recover(provenance, program, outputs, literals), Residuals(outputs)
     tags, rounds = _fold(provenance, program, literals)
     values = _recover(provenance, program, _rows_at(tags, program.outputs), literals)
@@ -233,15 +234,18 @@ def _outputs(
     literals: LiteralTable,
     *,
     all_present: bool,
-) -> Tags:
-    """The tags of the rows at some places: at once where their proofs are known when code is compiled, or by steps."""
+) -> tuple[Tags, bool | None]:
+    """The tags of the rows at some places: at once where their proofs are known when code is compiled, or by steps.
+
+    And whether all proofs of a row are independent, None if that is not known.
+    """
     tiles = list_tiles(program, (LITERALS, LINEAR)) if isinstance(program.left, np.ndarray) else None
     if tiles is not None:
         leaves, rows = provenance.leaf_tags(literals), np.asarray(places)
-        tags = provenance.flat_outputs(leaves, tiles, rows, literals, all_present=all_present)
-        if tags is not None:
-            return tags
-    return _rows_at(_fold(provenance, program, literals)[0], places)
+        found = provenance.flat_outputs(leaves, tiles, rows, literals, all_present=all_present)
+        if found is not None:
+            return found
+    return _rows_at(_fold(provenance, program, literals)[0], places), None
 
 
 def _rows_at(tags: Tags, places) -> Tags:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from scallax.batch import (
     evaluate_batch,
     forward_batch,
     linearize_batch,
+    linearizer,
     pull_back_batch,
 )
 from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
@@ -684,9 +685,16 @@ class Reasoner:
         if not arrays or not arrays[0].ndim or not 0 < arrays[0].shape[0] <= self._most_linearized:
             return None
         arguments = self._check(arrays, None)
-        values, derivatives = linearize_batch(self._signature, self._training_program(arguments), arguments)
+        values, derivatives = self._linearize(arguments)
         self._check_recovered(arguments, values)
         return values, derivatives
+
+    @cached_property
+    def _linearize(self) -> Callable[[Arguments], tuple[Array, Array]]:
+        embedded = self._programs.embedded
+        if embedded is not None:
+            return linearizer(self._signature, embedded)
+        return lambda arguments: linearize_batch(self._signature, self._program(arguments), arguments)
 
     @cached_property
     def _most_linearized(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 from scallax import Reasoner
 from scallax.grounding import embedded
 from scallax.kernels.schedule import Tile
-from scallax.provenance.clauses import leaf_bits, list_proofs
+from scallax.provenance.clauses import are_independent, leaf_bits, list_proofs
 from scallax.provenance.dnf import Sections
 from tests.compilations import counted_compilations
 
@@ -137,6 +137,28 @@ def test_proofs_are_listed_only_if_steps_would_find_the_best(second: list, k: in
     tiles = [Tile(_HEAD + place, np.array(rows, np.int32).T[..., None]) for place, rows in enumerate((first, second))]
     found = list_proofs(tiles, np.array([_HEAD + 1]), leaves, sections, k, absorb=True)
     assert (None if found is None else int((found.operands[0] > 0).sum())) == num_proofs
+
+
+@pytest.mark.parametrize(
+    ("tiles", "expected"),
+    [
+        ([(_A, _B, 1), (_C, _D, 1)], True),
+        ([(_A, _B, 1), (_NOT_A, _D, 1)], False),
+        # It depends on which two are kept.
+        ([(_A, _B, 1), (_NOT_A, _D, 1), (_C, _F, 1)], None),
+        ([(_A, _B, 1)], True),
+    ],
+)
+def test_what_is_known_of_the_independence_of_proofs(tiles: list, expected: bool | None):
+    columns = np.array([[0, 1, 2, 3, 4, 5], [32, -1, -1, -1, -1, -1]], np.int32)
+    sections = Sections(positive=1, both=1, negated=1, columns=(6, 1), has_groups=False)
+    leaves = leaf_bits(columns, np.array([0]), np.zeros((6, 0), np.uint32), sections)
+    rows = [Tile(_HEAD, np.array(tiles, np.int32).T[..., None])]
+    found = list_proofs(rows, np.array([_HEAD, 0]), leaves, sections, 2, absorb=True)
+    assert found is not None
+    assert are_independent(found, sections, 2, all_present=True) is expected
+    assert are_independent(found, sections, 2, all_present=False) is (expected or None)
+    assert are_independent(found, sections, 1, all_present=True) is (expected or None)
 
 
 def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch):

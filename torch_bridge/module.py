@@ -224,15 +224,16 @@ class Module(torch.nn.Module):
 
     def _call(self, reasoner: Reasoner, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None) -> Any:
         check_named(reasoner.specification.outputs)
-        if has_facts(inputs, disjunctions):
+        are_tensors = all(isinstance(value, torch.Tensor) for value in inputs.values())
+        if (disjunctions or not are_tensors) and has_facts(inputs, disjunctions):
             batch = reasoner.batches.read(inputs, disjunctions)
             if reasoner.is_interpreted:
                 return interpret_batch(reasoner, batch)
             return apply_batch(reasoner, batch, self._logits())
         tensors = reasoner.order(inputs)
-        for relation, tensor in inputs.items():
-            if not isinstance(tensor, torch.Tensor):
-                raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
+        if not are_tensors:
+            relation, value = next(pair for pair in inputs.items() if not isinstance(pair[1], torch.Tensor))
+            raise InputError(f"`{relation}` is a {type(value).__name__}; give a tensor")
         logits = self._logits()
         named = dict(zip(reasoner.parameter_names, logits, strict=True))
         device = common_device({**inputs, **named} if named else inputs)

@@ -233,10 +233,11 @@ class AbstractProvenance(AbstractSemantics):
 
     def flat_outputs(
         self, leaves: Tags, tiles: Sequence[Tile], outputs: np.ndarray, literals: LiteralTable, *, all_present: bool
-    ) -> Tags | None:
+    ) -> tuple[Tags, bool | None] | None:
         """The tags of outputs from those of the leaves alone, if index arrays are of NumPy; None if it cannot.
 
-        `tiles` are all steps of the program; with `all_present` no fact is missing in any sample.
+        `tiles` are all steps of the program; with `all_present` no fact is missing in any sample. Beside the tags it
+        says whether all proofs of an output are independent, None if that is not known.
         """
         return None
 
@@ -268,9 +269,12 @@ class AbstractProvenance(AbstractSemantics):
         return False
 
     def recover_with_derivatives(
-        self, tags: Tags, literals: LiteralTable
+        self, tags: Tags, literals: LiteralTable, independent: bool | None
     ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
-        """What `recover` gives, and its derivatives by the literals' probabilities."""
+        """What `recover` gives, and its derivatives by the literals' probabilities.
+
+        `independent` says whether all proofs of an output are, None if that is not known.
+        """
         raise NotImplementedError
 
     def weigh(self, outputs: Shaped[Array, "outputs batch"]) -> Shaped[Array, "outputs batch"]:

@@ -137,6 +137,21 @@ def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, abs
     return _Known(bits[keep], [found[place] for place, kept in zip(order, keep, strict=True) if kept])
 
 
+def are_independent(found: Disjunctions, sections: Sections, k: int, *, all_present: bool) -> bool | None:
+    """Whether no two proofs of an output share a variable, in whichever polarity; None if it depends on those kept."""
+    both, positive, identity = sections.both, sections.positive, sections.identity
+    negated = found.bits[..., positive:identity]
+    parts = [found.bits[..., :both] | negated[..., :both], found.bits[..., both:positive], negated[..., both:]]
+    variables = np.concatenate(parts, -1)
+    shares = (variables[:, None] & variables[None] != 0).any(-1)
+    exists = found.operands[0] != 0
+    is_pair = np.tri(len(exists), k=-1, dtype=bool)[..., None] & exists[:, None] & exists[None]
+    if not (shares & is_pair).any():
+        return True
+    must_share = is_pair.any((0, 1)) & (shares | ~is_pair).all((0, 1))
+    return False if k > 1 and all_present and must_share.any() else None
+
+
 def best_proofs(weights: Float[Array, "rows batch"], found: Disjunctions, k: int) -> ProofSets:
     """The `k` most probable proofs of each head, by weight descending, then bit set; a weight of -inf is absent."""
     product, *factors = [

@@ -12,7 +12,7 @@ from scallax.errors import Diagnostic
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
-from scallax.provenance.clauses import best_proofs, leaf_bits, list_proofs
+from scallax.provenance.clauses import are_independent, best_proofs, leaf_bits, list_proofs
 from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
 from scallax.provenance.probability import number_prior
@@ -136,7 +136,10 @@ class TopKProofs(AbstractProvenance):
         negated = np.asarray(literals.negated) if all_present else None
         bits = leaf_bits(np.asarray(literals.column_of), negated, np.asarray(literals.exclusions), sections)
         found = list_proofs(tiles, outputs, bits, sections, self.k, self.absorbs)
-        return None if found is None else best_proofs(leaves.weights[:, 0], found, self.k)
+        if found is None:
+            return None
+        independent = are_independent(found, sections, self.k, all_present=all_present)
+        return best_proofs(leaves.weights[:, 0], found, self.k), independent
 
     def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         candidates, shares = conjoin(left, right, sections)
@@ -166,8 +169,8 @@ class TopKProofs(AbstractProvenance):
     def has_derivatives(self) -> bool:
         return not self.grouped and self.k <= MAX_SELECTED
 
-    def recover_with_derivatives(self, tags, literals):
-        return count_with_derivatives(tags, literals, sections_of(literals))
+    def recover_with_derivatives(self, tags, literals, independent):
+        return count_with_derivatives(tags, literals, sections_of(literals), independent)
 
     @property
     def refusal(self):

@@ -187,9 +187,11 @@ def count_proofs(
 
 
 def count_with_derivatives(
-    proofs: ProofSets, literals: LiteralTable, sections: Sections
+    proofs: ProofSets, literals: LiteralTable, sections: Sections, independent: bool | None = None
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
     """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
+
+    `independent` says whether no two proofs of an output share a variable; None: it is found out.
 
     For independent literals and at most `MAX_SELECTED` proofs; what `count_proofs` and `inclusion_exclusion` give, but
     the weights are computed once.
@@ -200,7 +202,7 @@ def count_with_derivatives(
     own = by_proof[..., : sections.identity, :]
     factors = _factors(sections, literals.probabilities, literals.columns)
 
-    def independent():
+    def count_independent():
         weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
         values, pull = jax.vjp(_some, weights)
         coefficients = jnp.moveaxis(pull(jnp.ones_like(values))[0], 1, 0)
@@ -216,7 +218,7 @@ def count_with_derivatives(
             sections, literals, factors, own, coefficients, found, weights_of, sum_up, each_output=True
         )
 
-    def general():
+    def count_unions():
         exists, unions = _unions(proofs.weights, proofs.bits)
 
         def weights_of(factors):
@@ -233,7 +235,9 @@ def count_with_derivatives(
             sections, literals, factors, by_proof, signed, found, weights_of, sum_up, each_output=True
         )
 
-    return lax.cond(~sections.share_variables(bits).any(), independent, general)
+    if independent is not None:
+        return count_independent() if independent else count_unions()
+    return lax.cond(~sections.share_variables(bits).any(), count_independent, count_unions)
 
 
 def _some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "outputs batch"]:
