@@ -47,7 +47,8 @@ def embed(program: GroundProgram) -> EmbeddedProgram | None:
 def list_tiles(program: GroundProgram, kinds: Collection[int]) -> list[Tile] | None:
     """All tiles of a program of NumPy arrays; None if some are in loops, or of a kind that is not among `kinds`."""
     schedule = program.tiles
-    if schedule.cyclic.any() or not {program.branches[branch][0] for branch in schedule.branch.tolist()} <= set(kinds):
+    branches = schedule.branch[: schedule.count].tolist()
+    if schedule.cyclic.any() or not {program.branches[branch][0] for branch in branches} <= set(kinds):
         return None
     tiles: list[Tile] = []
     first = 0

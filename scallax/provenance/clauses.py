@@ -154,28 +154,25 @@ def are_independent(found: Disjunctions, sections: Sections, k: int, *, all_pres
 
 def best_proofs(weights: Float[Array, "rows batch"], found: Disjunctions, k: int) -> ProofSets:
     """The `k` most probable proofs of each head, by weight descending, then bit set; a weight of -inf is absent."""
-    product, *factors = [
-        weights.at[rows].get(mode="promise_in_bounds")
-        for place, rows in enumerate(found.operands)
-        if not place or (rows != 1).any()
-    ]
+    product, *factors = weights.at[found.operands].get(mode="promise_in_bounds")
     for factor in factors:
         is_there = (product != -jnp.inf) & (factor != -jnp.inf)
         product = jnp.where(is_there, product * factor, -jnp.inf)
     count, width, words = found.bits.shape
     number = np.arange(count, dtype=np.int32)[:, None, None]
-    flat = jnp.asarray(found.bits.reshape(-1, words))
-    lane = np.arange(width, dtype=np.int32)[None, :, None]
-    best, bits = [], []
+    best, places = [], []
     for _ in range(min(k, count)):
         weight = product.max(0, keepdims=True)
         place = jnp.where((product == weight) | jnp.isnan(product), number, count - 1).min(0, keepdims=True)
-        chosen = flat.at[(place * width + lane)[0]].get(mode="promise_in_bounds")
-        bits.append(jnp.where((weight[0] == -jnp.inf)[..., None], jnp.uint32(0), chosen))
         best.append(weight[0])
+        places.append(place[0])
         product = jnp.where(number == place, -jnp.inf, product)
     missing = k - len(best)
+    kept = jnp.stack(best, 1)
+    chosen = jnp.stack(places, 1) * width + np.arange(width, dtype=np.int32)[:, None, None]
+    bits = jnp.asarray(found.bits.reshape(-1, words)).at[chosen].get(mode="promise_in_bounds")
+    bits = jnp.where((kept == -jnp.inf)[..., None], jnp.uint32(0), bits)
     return ProofSets(
-        jnp.pad(jnp.stack(best, 1), ((0, 0), (0, missing), (0, 0)), constant_values=-jnp.inf),
-        jnp.pad(jnp.moveaxis(jnp.stack(bits, 1), -1, -2), ((0, 0), (0, missing), (0, 0), (0, 0))),
+        jnp.pad(kept, ((0, 0), (0, missing), (0, 0)), constant_values=-jnp.inf),
+        jnp.pad(jnp.moveaxis(bits, -1, -2), ((0, 0), (0, missing), (0, 0), (0, 0))),
     )
