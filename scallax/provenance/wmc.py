@@ -164,17 +164,8 @@ def count_proofs(
 
     def pull_independent(p, cotangent):
         (pulled,) = jax.vjp(_some, weights)[1](cotangent)
-        by_proof = jnp.moveaxis(own, 1, 0)
-
-        def weights_of(factors):
-            return _multiply(sections, factors, by_proof)
-
-        def sum_up(terms):
-            return functools.partial(_add_up, terms)
-
-        factors, coefficients = _factors(sections, p, literals.columns), jnp.moveaxis(pulled, 1, 0)
-        found = jnp.moveaxis(weights, 1, 0)
-        return _pull_columns(sections, literals, factors, by_proof, coefficients, found, weights_of, sum_up)
+        factors = _factors(sections, p, literals.columns)
+        return _pull_proofs(sections, literals, factors, weights, own, pulled)
 
     def pull_general(p, cotangent):
         return jax.vjp(general, p)[1](cotangent)[0]
@@ -191,49 +182,28 @@ def count_with_derivatives(
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
     """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
 
-    `independent` says whether no two proofs of an output share a variable; None: it is found out.
-
-    For independent literals and at most `MAX_SELECTED` proofs; what `count_proofs` and `inclusion_exclusion` give, but
-    the weights are computed once.
+    What `count_proofs` and `inclusion_exclusion` give for independent literals and at most `MAX_SELECTED` proofs, but
+    the weights are computed once. `independent` says whether no two proofs of an output share a variable, None that it
+    is to be found out.
     """
     used = proofs.weights != -jnp.inf
     bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
-    by_proof = jnp.moveaxis(bits, 1, 0)
-    own = by_proof[..., : sections.identity, :]
     factors = _factors(sections, literals.probabilities, literals.columns)
 
     def count_independent():
         weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
         values, pull = jax.vjp(_some, weights)
-        coefficients = jnp.moveaxis(pull(jnp.ones_like(values))[0], 1, 0)
-
-        def weights_of(factors):
-            return _multiply(sections, factors, own)
-
-        def sum_up(terms):
-            return functools.partial(_add_up, terms)
-
-        found = jnp.moveaxis(weights, 1, 0)
-        return values, _pull_columns(
-            sections, literals, factors, own, coefficients, found, weights_of, sum_up, each_output=True
-        )
+        (pulled,) = pull(jnp.ones_like(values))
+        own = bits[..., : sections.identity, :]
+        return values, _pull_proofs(sections, literals, factors, weights, own, pulled, each_output=True)
 
     def count_unions():
         exists, unions = _unions(proofs.weights, proofs.bits)
-
-        def weights_of(factors):
-            product = _multiply(sections, factors, unions[..., : sections.identity, :])
-            return _possible(sections, unions, product)
-
-        def sum_up(terms):
-            return functools.partial(_look_up, _sums_of_hit_sets(terms))
-
-        signs, found = _signs(proofs.weights.shape[1], factors.dtype), weights_of(factors)
-        signed = jnp.where(exists, signs, jnp.zeros_like(signs))
+        found = _weigh_unions(sections, factors, unions)
+        signs = _signs(proofs.weights.shape[1], found.dtype)
         values = (signs * jnp.where(exists, found, jnp.zeros_like(found))).sum(0)
-        return values, _pull_columns(
-            sections, literals, factors, by_proof, signed, found, weights_of, sum_up, each_output=True
-        )
+        signed = jnp.where(exists, signs, jnp.zeros_like(signs))
+        return values, _pull_unions(sections, literals, factors, bits, unions, found, signed, each_output=True)
 
     if independent is not None:
         return count_independent() if independent else count_unions()
@@ -272,7 +242,12 @@ def inclusion_exclusion(
     def pull(p, weights, bits, cotangent):
         if is_grouped:
             return jax.vjp(lambda p: count(p, weights, bits), p)[1](cotangent)[0]
-        return _pull_unions(sections, replace(literals, probabilities=p), weights, bits, cotangent)
+        factors = _factors(sections, p, literals.columns)
+        exists, unions = _unions(weights, bits)
+        signs = _signs(k, p.dtype) * cotangent[None]
+        signed = jnp.where(exists, signs, jnp.zeros_like(signs))
+        found = _weigh_unions(sections, factors, unions)
+        return _pull_unions(sections, literals, factors, bits, unions, found, signed)
 
     @jax.custom_vjp
     def total(p):
@@ -314,27 +289,43 @@ def _signs(k: int, dtype) -> Float[Array, "sets 1 1"]:
     return jnp.asarray(np.where(size % 2 == 1, 1.0, -1.0), dtype)[:, None, None]
 
 
-def _pull_unions(sections: Sections, literals: LiteralTable, weights, bits, cotangent):
-    """The gradient of the sum of the signed weights of all unions.
+def _weigh_unions(sections: Sections, factors, unions):
+    """The weights of unions of proofs."""
+    return _possible(sections, unions, _multiply(sections, factors, unions[..., : sections.identity, :]))
+
+
+def _pull_proofs(sections: Sections, literals: LiteralTable, factors, weights, own, cotangent, each_output=False):
+    """The gradient of the weights `[outputs, proofs, batch]` of proofs with the bits `own`."""
+    by_proof, found, coefficients = (jnp.moveaxis(leaf, 1, 0) for leaf in (own, weights, cotangent))
+
+    def weights_of(factors):
+        return _multiply(sections, factors, by_proof)
+
+    def sum_up(terms):
+        return functools.partial(_add_up, terms)
+
+    return _pull_columns(
+        sections, literals, factors, by_proof, coefficients, found, weights_of, sum_up, each_output=each_output
+    )
+
+
+def _pull_unions(sections: Sections, literals: LiteralTable, factors, bits, unions, found, signed, each_output=False):
+    """The gradient of the sum of the weights `found` of all unions, each times its coefficient `signed`.
 
     By a literal's factor it is the sum, over the sets with a proof that has the literal, of what their unions weigh
     without it. Which sets these are depends on which proofs have it alone, so that there are 2^k sums.
     """
-    k, p = weights.shape[-2], literals.probabilities
-    exists, unions = _unions(weights, bits)
-    signs = _signs(k, p.dtype) * cotangent[None]
-    signed = jnp.where(exists, signs, jnp.zeros_like(signs))
-    own = unions[..., : sections.identity, :]
 
     def weights_of(factors):
-        return _possible(sections, unions, _multiply(sections, factors, own))
+        return _weigh_unions(sections, factors, unions)
 
     def sum_up(terms):
         return functools.partial(_look_up, _sums_of_hit_sets(terms))
 
-    factors = _factors(sections, p, literals.columns)
     by_proof = jnp.moveaxis(bits, 1, 0)
-    return _pull_columns(sections, literals, factors, by_proof, signed, weights_of(factors), weights_of, sum_up)
+    return _pull_columns(
+        sections, literals, factors, by_proof, signed, found, weights_of, sum_up, each_output=each_output
+    )
 
 
 def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
@@ -405,10 +396,10 @@ def _pull_columns(
                 functools.reduce(jnp.add, [total(bit) * scale for scale, (_, total) in zip(factor, terms, strict=True)])
                 for bit, *factor in zip(has, *scales, strict=True)
             ]
-            # A product with ones is how the sum over outputs is fast on CPUs.
             rows = jnp.stack(columns, -2)
             if each_output:
                 return lax.dynamic_update_slice_in_dim(gradient, rows, block * _COLUMNS_AT_ONCE, 1)
+            # A product with ones is how the sum over outputs is fast on CPUs.
             rows = rows.reshape(num_outputs, _COLUMNS_AT_ONCE * batch)
             total = rows if num_outputs == 1 else jnp.ones((1, num_outputs), rows.dtype) @ rows
             total = total.reshape(_COLUMNS_AT_ONCE, batch)
