@@ -24,6 +24,7 @@ from scallax.tensor_facts import Retention
 
 # What a caller may give for an input `[batch, *mapping.shape]`.
 ArrayLike = jax.Array | np.ndarray
+Shapes = tuple[tuple[int, ...], ...]
 
 # Keeps the draws of entries apart from those of proofs and gates, which have the same seed.
 _RETENTION = 0x52455441
@@ -80,19 +81,26 @@ def forward_batch(
 
 
 @functools.lru_cache(maxsize=256)
-def linearizer(signature: Signature, program: EmbeddedProgram) -> Callable[[Arguments], tuple[Array, Array]]:
+def linearizer(signature: Signature, shapes: Shapes, program: EmbeddedProgram) -> Callable[[ArrayLike], Array]:
     """`linearize_batch` for one small program, which need not be told apart from others in each call then."""
-    return jax.jit(functools.partial(_linearize, signature, program))
+    return jax.jit(functools.partial(_linearize, signature, shapes, program))
 
 
 def _linearize(
-    signature: Signature, program: GroundProgram | EmbeddedProgram, arguments: Arguments
-) -> tuple[Float[Array, "batch outputs"], Float[Array, "entries outputs batch"]]:
-    """The outputs' values, and their derivatives by the entries of a sample, those of one array after the other.
+    signature: Signature,
+    shapes: Shapes,
+    program: GroundProgram | EmbeddedProgram,
+    entries: Float[ArrayLike, "batch entries"],
+) -> Float[Array, "batch derivatives outputs"]:
+    """The outputs' values, and behind them in each sample their derivatives by its entries.
 
-    For batches of one sample or more, without logits.
+    `entries` are the arrays of `shapes` (of a sample), one after the other. For batches of one sample or more, without
+    logits.
     """
-    inputs, present = _columns(signature, evaluation.arrays_of(program), arguments)
+    sizes = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = jnp.split(jnp.asarray(entries), sizes, axis=1)
+    arrays = tuple(part.reshape(len(part), *shape) for part, shape in zip(parts, shapes, strict=True))
+    inputs, present = _columns(signature, evaluation.arrays_of(program), Arguments(arrays))
     values, derivatives = evaluation.linearize(
         signature.provenance,
         program,
@@ -101,10 +109,10 @@ def _linearize(
         num_outputs=signature.num_outputs,
         all_present=all(retention is None for retention in signature.retentions),
     )
-    return _rows(signature, arguments, values), derivatives
+    return jnp.moveaxis(jnp.concatenate([values[None], derivatives]), -1, 0)
 
 
-linearize_batch = functools.partial(jax.jit, static_argnums=0)(_linearize)
+linearize_batch = functools.partial(jax.jit, static_argnums=(0, 1))(_linearize)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -14,10 +14,13 @@ from scallax.mappings import InputMapping, show_tuple
 from scallax.parameters import Parameter
 from scallax.provenance import AbstractSemantics, Boolean
 
+# What is seen most comes first.
+_ARRAY_TYPES = (np.ndarray, jax.Array)
+
 
 def check_kind(relation: str, array: object, of_sample: tuple[int, ...], provenance: AbstractSemantics) -> None:
     """InputError for an input that is no array of a dtype that its reasoner reads."""
-    if not isinstance(array, jax.Array | np.ndarray):
+    if not isinstance(array, _ARRAY_TYPES):
         raise InputError(f"`{relation}` is a {type(array).__name__}; give an array of shape {show_shape(of_sample)}")
     if provenance.domain is Domain.NATURAL and jnp.issubdtype(array.dtype, jnp.integer):
         return

@@ -3,7 +3,7 @@
 import functools
 import math
 from dataclasses import fields, replace
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import jax
 import jax.numpy as jnp
@@ -153,8 +153,8 @@ def linearize(
     arrays = arrays_of(program)
     literals = _literal_table(arrays, inputs, present)
     places = arrays.outputs[:num_outputs]
-    outputs, independent = _outputs(provenance, arrays, places, literals, all_present=all_present)
-    values, derivatives = provenance.recover_with_derivatives(outputs, literals, independent)
+    outputs, known = _outputs(provenance, arrays, places, literals, all_present=all_present)
+    values, derivatives = provenance.recover_with_derivatives(outputs, literals, known)
     return values, _by_input(arrays, present[:, None], jnp.moveaxis(derivatives, 1, 0))
 
 
@@ -234,10 +234,10 @@ def _outputs(
     literals: LiteralTable,
     *,
     all_present: bool,
-) -> tuple[Tags, bool | None]:
+) -> tuple[Tags, Any]:
     """The tags of the rows at some places: at once where their proofs are known when code is compiled, or by steps.
 
-    And whether all proofs of a row are independent, None if that is not known.
+    And what `recover_with_derivatives` may know of them; None if that is nothing.
     """
     tiles = list_tiles(program, (LITERALS, LINEAR)) if isinstance(program.left, np.ndarray) else None
     if tiles is not None:

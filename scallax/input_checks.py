@@ -37,9 +37,7 @@ class InputChecks:
     def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:
         """InputError unless kinds and shapes, and the values of arrays that are not traced, fit."""
         arrays = arguments.arrays
-        for relation, array in zip(self._mappings, arrays, strict=True):
-            self.check_kind(relation, array)
-        check_shapes(self._shapes, [array.shape for array in arrays])
+        self.check_forms(arrays)
         # Reading values back from an accelerator waits for it: worth it in the first call.
         on_device = not self._has_checked_device
         self.check_values(arrays, on_device)
@@ -47,6 +45,17 @@ class InputChecks:
             check_logits(self._parameters, arguments.logits, arrays[0].shape[0] if arrays else None, on_device)
         if on_device and any(is_concrete(array) and not is_on_host(array) for array in arrays + arguments.logits):
             self._has_checked_device = True
+
+    def check_forms(self, arrays: Sequence[ArrayLike]) -> None:
+        """InputError unless kinds and shapes fit."""
+        for relation, array in zip(self._mappings, arrays, strict=True):
+            self.check_kind(relation, array)
+        check_shapes(self._shapes, [array.shape for array in arrays])
+
+    def check_entries(self, arrays: Sequence[ArrayLike], entries: np.ndarray) -> None:
+        """`check_values` of probabilities; `entries` are all their values, at least one."""
+        if not _are_inside(entries) or (self._counts_groups and not self._has_warned_of_sums):
+            self.check_values(arrays, on_device=False)
 
     def check_kind(self, relation: str, array: object) -> None:
         """InputError for what is no array of a dtype that the provenance reads."""
@@ -68,8 +77,7 @@ class InputChecks:
         if self._provenance.domain is not Domain.PROBABILITY:
             self._check_domain(relation, values)
             return
-        low, high = values.min(), values.max()
-        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        if not _are_inside(values):
             self._check_outside(relation, values)
         if self._counts_groups and not self._has_warned_of_sums:
             text = find_overfull_entries(relation, self._mappings[relation], values)
@@ -117,6 +125,10 @@ class InputChecks:
             self._has_warned = True
             place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))
             warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=9)
+
+
+def _are_inside(values: np.ndarray) -> bool:
+    return bool(values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING)
 
 
 def _is_not_natural(values: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ from scallax.mappings import read_entries, show_tuple
 from scallax.outputs import AskedOutputs, check_named, choose, read_asked
 from scallax.per_sample import BatchFacts, check_outputs_per_sample, has_facts
 from scallax.placement import PlacedPrograms
+from scallax.process import check_process
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import (
     AbstractProvenance,
@@ -63,6 +64,8 @@ from scallax.unpacking import pair_with_proofs, unpack, unpack_objects
 
 # Derivatives of all outputs by all inputs, of all samples, up to which they are computed with the values.
 _MAX_DERIVATIVES = 1 << 16
+
+_COMPUTING_DTYPES = (np.float32, np.float64)
 
 # Reasoners with other outputs that are kept.
 _MOST_VARIANTS = 16
@@ -676,25 +679,37 @@ class Reasoner:
         self._check_recovered(arguments, values)
         return values, residuals
 
-    def linearize(self, arrays: Sequence[ArrayLike]) -> tuple[Array, Array] | None:
-        """`evaluate`'s values, and their derivatives `[entries, outputs, batch]` by the entries of a sample.
+    def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
+        """`evaluate`'s values and their derivatives `[batch, 1 + entries, outputs]`, in float32 or float64.
 
-        Those of one array follow those of the other. None unless program and batch are so small that this takes less
-        time than `forward` and `pull_back`; raises nothing then.
+        Of a sample the values, then the derivatives by its entries, those of one array after those of the other. None
+        unless program and batch are so small that this takes less time than `forward` and `pull_back`; raises nothing
+        then.
         """
         if not arrays or not arrays[0].ndim or not 0 < arrays[0].shape[0] <= self._most_linearized:
             return None
-        arguments = self._check(arrays, None)
-        values, derivatives = self._linearize(arguments)
-        self._check_recovered(arguments, values)
-        return values, derivatives
+        self._checks.check_forms(arrays)
+        check_process()
+        flat = [np.asarray(array).reshape(len(array), -1) for array in arrays]
+        if len(flat) > 1 or flat[0].dtype not in _COMPUTING_DTYPES:
+            dtype = np.float64 if any(array.dtype == np.float64 for array in flat) else np.float32
+            flat = [np.concatenate(flat, 1, dtype=dtype)]
+        found = self._linearize(flat[0])
+        # While it is computed.
+        self._checks.check_entries(arrays, flat[0])
+        return found
 
     @cached_property
-    def _linearize(self) -> Callable[[Arguments], tuple[Array, Array]]:
+    def _linearize(self) -> Callable[[np.ndarray], Array]:
+        signature, shapes = self._signature, tuple(mapping.shape for mapping in self._mappings.values())
+        if not any(self._retentions):
+            # The entries as one array.
+            shapes = ((sum(map(math.prod, shapes)),),)
+            signature = replace(signature, retentions=(None,))
         embedded = self._programs.embedded
         if embedded is not None:
-            return linearizer(self._signature, embedded)
-        return lambda arguments: linearize_batch(self._signature, self._program(arguments), arguments)
+            return linearizer(signature, shapes, embedded)
+        return lambda entries: linearize_batch(signature, shapes, self._program(Arguments((entries,))), entries)
 
     @cached_property
     def _most_linearized(self) -> int:
@@ -705,10 +720,9 @@ class Reasoner:
         if self._logits or self.draws:
             return 0
         program = self._grounded.program(self._provenance)
-        if program.is_local or program.stages:
-            return 0
         entries = sum(math.prod(mapping.shape) for mapping in self._mappings.values())
-        return _MAX_DERIVATIVES // max(1, self._grounded.num_outputs * entries)
+        size = self._grounded.num_outputs * entries
+        return 0 if program.is_local or program.stages or not size else _MAX_DERIVATIVES // size
 
     def pull_back(
         self,
@@ -756,6 +770,7 @@ class Reasoner:
 
     def _training_program(self, arguments: Arguments) -> GroundProgram | EmbeddedProgram:
         """What is evaluated with gradients: it pays to compile code for a small program alone."""
+        check_process()
         embedded = None if self.draws else self._programs.embedded
         return self._program(arguments) if embedded is None else embedded
 

@@ -343,9 +343,9 @@ def run_in_a_new_process(code: str, **environment: str) -> str:
     """What a script prints; it must end by itself, without an error."""
     preamble = f"""
         import torch, torch_bridge
-        def module():
+        def module(provenance="diffaddmultprob"):
             return torch_bridge.Module(
-                program={SUM_2!r}, provenance="diffaddmultprob",
+                program={SUM_2!r}, provenance=provenance,
                 input_mappings={{"digit_a": range(10), "digit_b": range(10)}}, output_mapping=("sum_2", range(19)))
         def answer(adder):
             return round(float(adder(digit_a=torch.full((2, 10), 0.1), digit_b=torch.full((2, 10), 0.1))[0, 0]), 4)
@@ -402,6 +402,22 @@ def test_a_fork_after_jax_has_started_is_one_error(use):
         "hint: start workers with the method `spawn` or `forkserver`, or fork before the first use of JAX",
         "0.01",
     ]
+
+
+def test_a_training_step_in_a_fork_after_jax_has_started_is_one_error():
+    code = """
+        def step(adder):
+            digits = {name: torch.full((2, 10), 0.1, requires_grad=True) for name in ("digit_a", "digit_b")}
+            adder(**digits).sum().backward()
+            return "trained"
+        for provenance in ("difftopkproofs", "diffminmaxprob"):
+            adder = module(provenance)
+            print(step(adder))
+            in_a_fork(lambda: step(adder))
+    """
+    lines = run_in_a_new_process(textwrap.dedent(FORK) + textwrap.dedent(code)).splitlines()
+    refused = "UnsupportedError this process was forked from one that had used JAX, and JAX would hang in it"
+    assert [line for line in lines if not line.startswith("hint")] == ["trained", refused] * 2
 
 
 def test_a_worker_of_a_data_loader_answers(tmp_path):

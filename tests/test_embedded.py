@@ -7,7 +7,7 @@ import pytest
 from scallax import Reasoner
 from scallax.grounding import embedded
 from scallax.kernels.schedule import Tile
-from scallax.provenance.clauses import are_independent, leaf_bits, list_proofs
+from scallax.provenance.clauses import Dependence, dependence, leaf_bits, list_proofs
 from scallax.provenance.dnf import Sections
 from tests.compilations import counted_compilations
 
@@ -23,6 +23,7 @@ PROGRAMS = {
     "exclusive": "rel q(x) = c(x), c(y), b(y)\nrel q(x) = a(x), c(x + 1)",
     "negated": "rel q(x) = a(x), not b(x)\nrel q(x) = a(x), not a(y), b(y)",
     "in turn": "rel p(x, y) = a(x), b(y)\nrel q(x) = p(x, y), c(y)\nrel q(9) = p(x, y), a(y), c(x)",
+    "shared by none": "rel q(0) = a(0), b(1), not c(2)\nrel q(0) = not a(1)\nrel q(1) = a(2)\nrel q(2) = c(x), x > 5",
     "tagged": "rel 0.3::q(x) = a(x), b(y)\nrel 0.8::q(0) = c(2)",
     "counted": "rel q(n) = n := count(x: a(x))",
     "of nodes": "rel p(x) = a(x), b(y), x < y\nrel r(x) = b(x), c(y)\nrel q(x) = p(x), r(y)",
@@ -84,6 +85,8 @@ def test_values_proofs_and_gradients_are_the_same(name: str, k: int, options: di
         ("negated", 3, KEPT),
         ("tagged", 5, {}),
         ("pairs", 1, {}),
+        ("pairs", 5, KEPT),
+        ("shared by none", 4, {}),
         ("counted", 2, {}),
         ("counted", 2, KEPT),
         ("of nodes", 3, {}),
@@ -96,15 +99,16 @@ def test_derivatives_are_those_of_the_backward_pass(name: str, k: int, options: 
     values, residuals = reasoner.forward(arrays)
     linear = reasoner.linearize(arrays)
     assert linear is not None
-    np.testing.assert_array_equal(linear[0], values)
-    derivatives = np.asarray(linear[1]).reshape(len(arrays), 4, values.shape[1], 4)
+    # Exclusive proofs are added up, without the products of two that are 0.
+    np.testing.assert_allclose(linear[:, 0], values, rtol=1e-6)
+    derivatives = np.asarray(linear[:, 1:]).reshape(4, len(arrays), 4, values.shape[1])
     for output in range(values.shape[1]):
         cotangent = np.zeros(values.shape, np.float32)
         cotangent[:, output] = 1
         gradients, _ = reasoner.pull_back(arrays, residuals, cotangent)
         # The literals of a block are added up in another order.
         np.testing.assert_allclose(
-            np.stack(list(map(np.asarray, gradients))), derivatives[:, :, output].swapaxes(1, 2), rtol=1e-6, atol=1e-7
+            np.stack(list(map(np.asarray, gradients))), derivatives[..., output].swapaxes(0, 1), rtol=1e-6, atol=1e-7
         )
 
 
@@ -142,23 +146,26 @@ def test_proofs_are_listed_only_if_steps_would_find_the_best(second: list, k: in
 @pytest.mark.parametrize(
     ("tiles", "expected"),
     [
-        ([(_A, _B, 1), (_C, _D, 1)], True),
-        ([(_A, _B, 1), (_NOT_A, _D, 1)], False),
+        ([(_A, _B, 1), (_C, _D, 1)], Dependence.INDEPENDENT),
+        ([(_A, _B, 1), (_NOT_A, _D, 1)], Dependence.EXCLUSIVE),
+        ([(_A, _B, 1), (_A, _D, 1)], Dependence.MIXED),
         # It depends on which two are kept.
-        ([(_A, _B, 1), (_NOT_A, _D, 1), (_C, _F, 1)], None),
-        ([(_A, _B, 1)], True),
+        ([(_A, _B, 1), (_NOT_A, _D, 1), (_C, _F, 1)], Dependence.UNKNOWN),
+        ([(_A, _B, 1)], Dependence.INDEPENDENT),
     ],
 )
-def test_what_is_known_of_the_independence_of_proofs(tiles: list, expected: bool | None):
+def test_what_is_known_of_the_dependence_of_proofs(tiles: list, expected: Dependence):
     columns = np.array([[0, 1, 2, 3, 4, 5], [32, -1, -1, -1, -1, -1]], np.int32)
     sections = Sections(positive=1, both=1, negated=1, columns=(6, 1), has_groups=False)
     leaves = leaf_bits(columns, np.array([0]), np.zeros((6, 0), np.uint32), sections)
     rows = [Tile(_HEAD, np.array(tiles, np.int32).T[..., None])]
     found = list_proofs(rows, np.array([_HEAD, 0]), leaves, sections, 2, absorb=True)
     assert found is not None
-    assert are_independent(found, sections, 2, all_present=True) is expected
-    assert are_independent(found, sections, 2, all_present=False) is (expected or None)
-    assert are_independent(found, sections, 1, all_present=True) is (expected or None)
+    assert dependence(found, sections, 2, all_present=True) is expected
+    # Of those that exist, or of a single one, it may be otherwise.
+    rest = Dependence.UNKNOWN if expected is Dependence.MIXED else expected
+    assert dependence(found, sections, 2, all_present=False) is rest
+    assert dependence(found, sections, 1, all_present=True) is rest
 
 
 def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch):

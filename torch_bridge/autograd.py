@@ -42,12 +42,13 @@ class _Positional(inspect.Signature):
 class _Residuals:
     """What JAX keeps for the backward pass; opaque to torch.
 
-    `value` is what `Reasoner.pull_back` needs, `derivatives` what `Reasoner.linearize` gave; None if it was not kept.
+    `value` is what `Reasoner.pull_back` needs, `derivatives` `[batch, entries, outputs]` are those of
+    `Reasoner.linearize`; None if it was not kept.
     """
 
     __slots__ = ("derivatives", "value")
 
-    def __init__(self, value: PyTree = None, derivatives: jax.Array | None = None):
+    def __init__(self, value: PyTree = None, derivatives: np.ndarray | None = None):
         self.value = value
         self.derivatives = derivatives
 
@@ -71,17 +72,19 @@ class _Evaluate(torch.autograd.Function):
         device = tensors[0].device if tensors else torch.device("cpu")
         with precision_and_place(tensors):
             arrays = _split(reasoner, [to_jax(tensor) for tensor in tensors])
-            derivatives, residuals = None, None
+            residuals = None
             linear = reasoner.linearize(arrays[0]) if keep and device.type == "cpu" else None
             if linear is not None:
-                values, derivatives = linear
-            elif keep:
+                found = np.asarray(linear)
+                values = torch.from_numpy(found[:, 0].copy())
+                return values.to(_dtype_of_outputs(tensors)), _Residuals(derivatives=found[:, 1:])
+            if keep:
                 values, residuals = reasoner.forward(*arrays)
             else:
                 values = reasoner.evaluate(*arrays)
             # A computation still in flight would read inputs that the caller may change; it ends for all its results.
             values.block_until_ready()
-            return to_torch(values, device), _Residuals(residuals, derivatives)
+            return to_torch(values, device), _Residuals(residuals)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -164,18 +167,26 @@ class _PullBack(torch.autograd.Function):
         return tuple(parts), tuple(None if g is None else 0 for g in gradients)
 
 
+def _dtype_of_outputs(tensors: Sequence[torch.Tensor]) -> torch.dtype:
+    """That of all tensors, or the wider of float32 and float64 if they differ; see `scallax.batch.output_dtype`."""
+    first, *others = (tensor.dtype for tensor in tensors)
+    if all(dtype is first for dtype in others):
+        return first
+    return torch.float64 if torch.float64 in (first, *others) else torch.float32
+
+
 def _multiply(
-    derivatives: jax.Array, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]
+    derivatives: np.ndarray, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]
 ) -> list[torch.Tensor | None]:
-    """The gradients of the inputs for a cotangent of the outputs."""
-    by_output = np.asarray(derivatives)
-    columns = to_jax(cotangent).T.astype(by_output.dtype, copy=False)
-    by_entry = (by_output * columns).sum(1)
+    """The gradients of the inputs for a cotangent `[batch, outputs]`."""
+    rows = to_jax(cotangent).astype(derivatives.dtype, copy=False)
+    by_entry = np.matmul(derivatives, rows[:, :, None])
     gradients, start = [], 0
     for tensor in tensors:
-        size = math.prod(tensor.shape[1:])
-        part = np.ascontiguousarray(by_entry[start : start + size].T).reshape(tensor.shape)
-        gradients.append(torch.from_numpy(part).to(tensor.dtype) if tensor.is_floating_point() else None)
+        shape = tensor.shape
+        size = math.prod(shape[1:])
+        part = torch.from_numpy(by_entry[:, start : start + size].reshape(shape))
+        gradients.append(part.to(tensor.dtype))
         start += size
     return gradients
 

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -233,11 +234,11 @@ class AbstractProvenance(AbstractSemantics):
 
     def flat_outputs(
         self, leaves: Tags, tiles: Sequence[Tile], outputs: np.ndarray, literals: LiteralTable, *, all_present: bool
-    ) -> tuple[Tags, bool | None] | None:
+    ) -> tuple[Tags, Any] | None:
         """The tags of outputs from those of the leaves alone, if index arrays are of NumPy; None if it cannot.
 
-        `tiles` are all steps of the program; with `all_present` no fact is missing in any sample. Beside the tags it
-        says whether all proofs of an output are independent, None if that is not known.
+        `tiles` are all steps of the program; with `all_present` no fact is missing in any sample. Beside the tags is
+        what `recover_with_derivatives` may know of them.
         """
         return None
 
@@ -269,11 +270,11 @@ class AbstractProvenance(AbstractSemantics):
         return False
 
     def recover_with_derivatives(
-        self, tags: Tags, literals: LiteralTable, independent: bool | None
+        self, tags: Tags, literals: LiteralTable, known: Any
     ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
-        """What `recover` gives, and its derivatives by the literals' probabilities.
+        """What `recover` gives, none of it NaN for finite probabilities, and its derivatives by those of the literals.
 
-        `independent` says whether all proofs of an output are, None if that is not known.
+        `known` is what `flat_outputs` gave beside the tags, None if it did not give them.
         """
         raise NotImplementedError
 

@@ -1,6 +1,8 @@
 """Outputs whose proofs are all known when code is compiled: of their proofs only the weights are computed."""
 
+import functools
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -25,6 +27,30 @@ class Disjunctions(NamedTuple):
 
     operands: Int[np.ndarray, "factors proofs width"]
     bits: UInt32[np.ndarray, "proofs width words"]
+
+
+class Dependence(Enum):
+    """What is known of any two proofs of an output that may be kept together."""
+
+    INDEPENDENT = auto()
+    """They share no variable, in whichever polarity."""
+
+    EXCLUSIVE = auto()
+    """One of them has the negation of a literal of the other."""
+
+    MIXED = auto()
+    """Some share a variable, and not all such are exclusive."""
+
+    UNKNOWN = auto()
+    """It depends on which are kept."""
+
+
+class Choice(NamedTuple):
+    """Which of the proofs of each head are kept: their numbers, any number where there are fewer than `k`."""
+
+    found: Disjunctions
+    places: Int[Array, "width k batch"]
+    dependence: Dependence
 
 
 class _Known(NamedTuple):
@@ -137,8 +163,8 @@ def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, abs
     return _Known(bits[keep], [found[place] for place, kept in zip(order, keep, strict=True) if kept])
 
 
-def are_independent(found: Disjunctions, sections: Sections, k: int, *, all_present: bool) -> bool | None:
-    """Whether no two proofs of an output share a variable, in whichever polarity; None if it depends on those kept."""
+def dependence(found: Disjunctions, sections: Sections, k: int, *, all_present: bool) -> Dependence:
+    """What is known of the proofs of all outputs; `all_present`: in every sample each output has all of its proofs."""
     both, positive, identity = sections.both, sections.positive, sections.identity
     negated = found.bits[..., positive:identity]
     parts = [found.bits[..., :both] | negated[..., :both], found.bits[..., both:positive], negated[..., both:]]
@@ -147,13 +173,21 @@ def are_independent(found: Disjunctions, sections: Sections, k: int, *, all_pres
     exists = found.operands[0] != 0
     is_pair = np.tri(len(exists), k=-1, dtype=bool)[..., None] & exists[:, None] & exists[None]
     if not (shares & is_pair).any():
-        return True
+        return Dependence.INDEPENDENT
+    union = found.bits[:, None] | found.bits[None]
+    if sections.contradict_by_polarity(union[..., None])[..., 0][is_pair].all():
+        return Dependence.EXCLUSIVE
     must_share = is_pair.any((0, 1)) & (shares | ~is_pair).all((0, 1))
-    return False if k > 1 and all_present and must_share.any() else None
+    return Dependence.MIXED if k > 1 and all_present and must_share.any() else Dependence.UNKNOWN
 
 
-def best_proofs(weights: Float[Array, "rows batch"], found: Disjunctions, k: int) -> ProofSets:
-    """The `k` most probable proofs of each head, by weight descending, then bit set; a weight of -inf is absent."""
+def best_proofs(
+    weights: Float[Array, "rows batch"], found: Disjunctions, k: int
+) -> tuple[ProofSets, Int[Array, "width k batch"]]:
+    """The `k` most probable proofs of each head, by weight descending, then bit set, and their numbers.
+
+    A weight of -inf is absent.
+    """
     product, *factors = weights.at[found.operands].get(mode="promise_in_bounds")
     for factor in factors:
         is_there = (product != -jnp.inf) & (factor != -jnp.inf)
@@ -167,12 +201,60 @@ def best_proofs(weights: Float[Array, "rows batch"], found: Disjunctions, k: int
         best.append(weight[0])
         places.append(place[0])
         product = jnp.where(number == place, -jnp.inf, product)
-    missing = k - len(best)
-    kept = jnp.stack(best, 1)
-    chosen = jnp.stack(places, 1) * width + np.arange(width, dtype=np.int32)[:, None, None]
+    kept, numbers = jnp.stack(best, 1), jnp.stack(places, 1)
+    chosen = numbers * width + np.arange(width, dtype=np.int32)[:, None, None]
     bits = jnp.asarray(found.bits.reshape(-1, words)).at[chosen].get(mode="promise_in_bounds")
     bits = jnp.where((kept == -jnp.inf)[..., None], jnp.uint32(0), bits)
-    return ProofSets(
-        jnp.pad(kept, ((0, 0), (0, missing), (0, 0)), constant_values=-jnp.inf),
-        jnp.pad(jnp.moveaxis(bits, -1, -2), ((0, 0), (0, missing), (0, 0), (0, 0))),
+    missing = ((0, 0), (0, k - len(best)), (0, 0))
+    proofs = ProofSets(
+        jnp.pad(kept, missing, constant_values=-jnp.inf), jnp.pad(jnp.moveaxis(bits, -1, -2), (*missing, (0, 0)))
     )
+    return proofs, jnp.pad(numbers, missing)
+
+
+def pull_independent(
+    choice: Choice,
+    weights: Float[Array, "rows batch"],
+    coefficients: Float[Array, "width k batch"],
+    num_literals: int,
+    negated: Int[np.ndarray, " negated"],
+) -> Float[Array, "width literals batch"]:
+    """The derivatives by the literals of a sum of weights of independent proofs, each times its coefficient.
+
+    `weights` are those of the leaves: zero, one, the literals, and the complements of the literals `negated`; -inf
+    where there is none. Of a head, at most one proof has a literal, in one polarity.
+    """
+    found = choice.found
+    number = np.arange(len(found.bits), dtype=np.int32)[:, None, None]
+    slots = []
+    for slot in range(coefficients.shape[1]):
+        value, place = coefficients[None, :, slot], choice.places[None, :, slot]
+        slots.append(jnp.where(place == number, value, jnp.zeros_like(value)))
+    coefficient = functools.reduce(jnp.add, slots)
+    factors = list(jnp.where(weights == -jnp.inf, 0, weights).at[found.operands].get(mode="promise_in_bounds"))
+    after = [jnp.ones_like(coefficient)]
+    for factor in factors[:0:-1]:
+        after.insert(0, factor * after[0])
+    terms = []
+    for factor, rest in zip(factors, after, strict=True):
+        terms.append(coefficient * rest)
+        coefficient = coefficient * factor
+    places, signs = _uses(found, num_literals, negated)
+    rows = jnp.stack(terms).reshape(-1, weights.shape[1])
+    rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
+    return jnp.asarray(signs[..., None], rows.dtype) * rows.at[places].get(mode="promise_in_bounds")
+
+
+def _uses(
+    found: Disjunctions, num_literals: int, negated: Int[np.ndarray, " negated"]
+) -> tuple[Int[np.ndarray, "width literals"], Int[np.ndarray, "width literals"]]:
+    """Where among all operands a head has a literal, else behind them all; and 1, or -1 for its negation."""
+    leaves = found.operands.reshape(-1)
+    used = np.flatnonzero(leaves > 1)
+    literal = np.concatenate([np.arange(num_literals), negated])[leaves[used] - 2]
+    head = used % found.operands.shape[2]
+    places = np.full((found.operands.shape[2], num_literals), len(leaves))
+    signs = np.ones(places.shape, np.int32)
+    places[head, literal] = used
+    signs[head, literal] = np.where(leaves[used] - 2 < num_literals, 1, -1)
+    return places.astype(np.int32), signs

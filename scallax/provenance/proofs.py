@@ -12,13 +12,22 @@ from scallax.errors import Diagnostic
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
-from scallax.provenance.clauses import are_independent, best_proofs, leaf_bits, list_proofs
+from scallax.provenance.clauses import (
+    Choice,
+    Dependence,
+    best_proofs,
+    dependence,
+    leaf_bits,
+    list_proofs,
+    pull_independent,
+)
 from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
 from scallax.provenance.probability import number_prior
 from scallax.provenance.wmc import (
     MAX_SELECTED,
     clause_weights,
+    count_independent,
     count_proofs,
     count_with_derivatives,
     inclusion_exclusion,
@@ -138,8 +147,8 @@ class TopKProofs(AbstractProvenance):
         found = list_proofs(tiles, outputs, bits, sections, self.k, self.absorbs)
         if found is None:
             return None
-        independent = are_independent(found, sections, self.k, all_present=all_present)
-        return best_proofs(leaves.weights[:, 0], found, self.k), independent
+        proofs, places = best_proofs(leaves.weights[:, 0], found, self.k)
+        return proofs, Choice(found, places, dependence(found, sections, self.k, all_present=all_present))
 
     def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         candidates, shares = conjoin(left, right, sections)
@@ -169,8 +178,15 @@ class TopKProofs(AbstractProvenance):
     def has_derivatives(self) -> bool:
         return not self.grouped and self.k <= MAX_SELECTED
 
-    def recover_with_derivatives(self, tags, literals, independent):
-        return count_with_derivatives(tags, literals, sections_of(literals), independent)
+    def recover_with_derivatives(self, tags, literals, known):
+        if known is None or known.dependence is not Dependence.INDEPENDENT:
+            relation = Dependence.UNKNOWN if known is None else known.dependence
+            return count_with_derivatives(tags, literals, sections_of(literals), relation)
+        is_kept = tags.weights != -jnp.inf
+        values, by_weight = count_independent(jnp.where(is_kept, tags.weights, 0))
+        by_weight = jnp.where(is_kept, by_weight, 0)
+        weights, negated = self.leaf_tags(literals).weights[:, 0], np.asarray(literals.negated)
+        return values, pull_independent(known, weights, by_weight, len(literals.probabilities), negated)
 
     @property
     def refusal(self):

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Shaped, UInt32
 
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
+from scallax.provenance.clauses import Dependence
 from scallax.provenance.dnf import ProofSets, Sections
 
 # Numbers held at once: terms of inclusion-exclusion times outputs and batch, and fewer for its gradient, which holds
@@ -178,26 +179,30 @@ def count_proofs(
 
 
 def count_with_derivatives(
-    proofs: ProofSets, literals: LiteralTable, sections: Sections, independent: bool | None = None
+    proofs: ProofSets, literals: LiteralTable, sections: Sections, dependence: Dependence
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
     """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
 
     What `count_proofs` and `inclusion_exclusion` give for independent literals and at most `MAX_SELECTED` proofs, but
-    the weights are computed once. `independent` says whether no two proofs of an output share a variable, None that it
-    is to be found out.
+    the weights are computed once.
     """
     used = proofs.weights != -jnp.inf
     bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
+    own = bits[..., : sections.identity, :]
     factors = _factors(sections, literals.probabilities, literals.columns)
+    weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
 
-    def count_independent():
-        weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
-        values, pull = jax.vjp(_some, weights)
-        (pulled,) = pull(jnp.ones_like(values))
-        own = bits[..., : sections.identity, :]
-        return values, _pull_proofs(sections, literals, factors, weights, own, pulled, each_output=True)
+    def pull(coefficients):
+        return _pull_proofs(sections, literals, factors, weights, own, coefficients, each_output=True)
 
-    def count_unions():
+    def independent():
+        values, by_weight = count_independent(weights)
+        return values, pull(by_weight)
+
+    def exclusive():
+        return weights.sum(1), pull(jnp.ones_like(weights))
+
+    def mixed():
         exists, unions = _unions(proofs.weights, proofs.bits)
         found = _weigh_unions(sections, factors, unions)
         signs = _signs(proofs.weights.shape[1], found.dtype)
@@ -205,9 +210,19 @@ def count_with_derivatives(
         signed = jnp.where(exists, signs, jnp.zeros_like(signs))
         return values, _pull_unions(sections, literals, factors, bits, unions, found, signed, each_output=True)
 
-    if independent is not None:
-        return count_independent() if independent else count_unions()
-    return lax.cond(~sections.share_variables(bits).any(), count_independent, count_unions)
+    if dependence is Dependence.EXCLUSIVE:
+        return exclusive()
+    if dependence is Dependence.MIXED:
+        return mixed()
+    return lax.cond(~sections.share_variables(bits).any(), independent, mixed)
+
+
+def count_independent(
+    weights: Float[Array, "outputs proofs batch"],
+) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs proofs batch"]]:
+    """The probability that some of independent proofs is true, and its derivatives by their weights."""
+    values, pull = jax.vjp(_some, weights)
+    return values, pull(jnp.ones_like(values))[0]
 
 
 def _some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "outputs batch"]:
