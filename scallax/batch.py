@@ -19,6 +19,7 @@ from scallax.errors import UnsupportedError
 from scallax.grounding.embedded import EmbeddedProgram
 from scallax.grounding.layout import GroundProgram
 from scallax.interpretation import ABSENT
+from scallax.kernels.packing import Packed, unpack
 from scallax.provenance import AbstractProvenance
 from scallax.tensor_facts import Retention
 
@@ -55,12 +56,13 @@ class Arguments(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate_batch(
-    signature: Signature, program: GroundProgram, arguments: Arguments
+    signature: Signature, program: GroundProgram | Packed, arguments: Arguments
 ) -> Shaped[Array, "*batch outputs"]:
     """The outputs' values, of the inputs' dtype (bool for a discrete provenance); without inputs, a batch of 1."""
     batch = _batch_size(signature, arguments)
     if batch == 0:
         return jnp.zeros((0, signature.num_outputs), output_dtype(signature, arguments))
+    program = unpack(program) if isinstance(program, Packed) else program
     inputs, present = _columns(signature, program, arguments)
     values = _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
     return values[0] if signature.is_union else values
@@ -68,9 +70,10 @@ def evaluate_batch(
 
 @functools.partial(jax.jit, static_argnums=0)
 def forward_batch(
-    signature: Signature, program: GroundProgram | EmbeddedProgram, arguments: Arguments
+    signature: Signature, program: GroundProgram | EmbeddedProgram | Packed, arguments: Arguments
 ) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
     """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
+    program = unpack(program) if isinstance(program, Packed) else program
     arrays = evaluation.arrays_of(program)
     if _batch_size(signature, arguments) == 0:
         return evaluate_batch(signature, arrays, arguments), None
@@ -118,7 +121,7 @@ linearize_batch = functools.partial(jax.jit, static_argnums=(0, 1))(_linearize)
 @functools.partial(jax.jit, static_argnums=0)
 def pull_back_batch(
     signature: Signature,
-    program: GroundProgram | EmbeddedProgram,
+    program: GroundProgram | EmbeddedProgram | Packed,
     arguments: Arguments,
     residuals: PyTree[Array],
     cotangent: ArrayLike,
@@ -133,6 +136,7 @@ def pull_back_batch(
         return zeros, tuple(map(jnp.zeros_like, logits))
     if signature.is_union:
         cotangent = cotangent[None]
+    program = unpack(program) if isinstance(program, Packed) else program
     index_arrays = evaluation.arrays_of(program)
     inputs, present = _columns(signature, index_arrays, arguments)
     missing = _padded_outputs(index_arrays) - signature.num_outputs

@@ -29,6 +29,7 @@ from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.grounded import Grounded
 from scallax.grounding.layout import GroundProgram
 from scallax.input_checks import InputChecks
+from scallax.kernels.packing import Packed, pack
 from scallax.mappings import show_tuple
 from scallax.object_batches import evaluate_objects, list_entries, list_tags
 from scallax.per_sample import BatchFacts, check_per_sample
@@ -36,6 +37,9 @@ from scallax.process import check_process
 from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
 from scallax.specification import Specification
 from scallax.union import BatchArrays, BatchGrounding
+
+# The place of a program that is on no device of JAX yet.
+_ON_HOST = "host"
 
 T = TypeVar("T")
 Logits = tuple[ArrayLike, ...]
@@ -112,14 +116,13 @@ class BatchEvaluator:
         logits: Sequence[ArrayLike] | None,
     ) -> Array:
         """Results `[num_samples, num_outputs]` for checked tags `[padded_tags]` and the arrays of mapped relations."""
-        device_arrays = self._on_device(grounding)
-        sources = grounding.arrays.sources[:, : grounding.num_outputs]
+        self._check_owner(grounding)
         self._check_mapped(grounding, arrays)
-        union = self._union(device_arrays.program, tags, grounding.mapped, arrays, logits)
-        values = evaluate_batch(*union)
+        whole, sources = grounding.arrays.sources, grounding.arrays.sources[:, : grounding.num_outputs]
+        values = evaluate_batch(*self._union(grounding, tags, arrays, logits))
         self._check_recovered(grounding, tags, arrays, values)
         # Without the columns that are padding, what stands behind them moves up.
-        rows, columns = np.divmod(device_arrays.places, device_arrays.sources.shape[1] or 1)
+        rows, columns = np.divmod(grounding.arrays.places, whole.shape[1] or 1)
         return take_outputs(values, sources, rows * sources.shape[1] + columns, self._provenance.absent)
 
     def forward(
@@ -131,8 +134,9 @@ class BatchEvaluator:
         keep: bool = True,
     ) -> tuple[Array, PyTree[Array]]:
         """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
+        self._check_owner(grounding)
         self._check_mapped(grounding, arrays)
-        union = self._union(self._on_device(grounding).program, tags, grounding.mapped, arrays, logits)
+        union = self._union(grounding, tags, arrays, logits)
         values, residuals = forward_batch(*union) if keep else (evaluate_batch(*union), None)
         self._check_recovered(grounding, tags, arrays, values)
         return values, residuals
@@ -147,9 +151,7 @@ class BatchEvaluator:
         logits: Sequence[ArrayLike] | None = None,
     ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
         """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
-        union = self._union(
-            self._on_device(grounding, is_backward=True).program, tags, grounding.mapped, arrays, logits
-        )
+        union = self._union(grounding, tags, arrays, logits, is_backward=True)
         gradients, trained = pull_back_batch(*union, residuals, cotangent)
         assert gradients[0] is not None
         return gradients[0], gradients[1:], trained
@@ -189,7 +191,9 @@ class BatchEvaluator:
             raise InputError(f"the tags have shape {tags.shape}; the grounding has a vector of at most {length}")
         if tags.shape[0] < length:
             tags = jnp.pad(tags, (0, length - tags.shape[0]))
-        values = evaluate_batch(*self._union(arrays.program, tags, (), (), logits))
+        signature = self._signature((), arrays.program.outputs.shape[0])
+        program = self._with_seed(arrays.program) if self._draws((), arrays.program) else arrays.program
+        values = evaluate_batch(signature, program, Arguments((tags,), self._own(logits)))
         refused = self._find_refused(arrays, values)
         if refused is not None:
             raise self._refuse(f"output {refused[1]} in sample {refused[0]}")
@@ -268,50 +272,69 @@ class BatchEvaluator:
 
     def _union(
         self,
-        program: GroundProgram,
+        grounding: BatchGrounding,
         tags: ArrayLike,
-        mapped: Sequence[str],
         inputs: Logits,
         logits: Sequence[ArrayLike] | None,
-    ) -> tuple[Signature, GroundProgram, Arguments]:
+        *,
+        is_backward: bool = False,
+    ) -> tuple[Signature, GroundProgram | Packed, Arguments]:
         """The samples of a batch side by side, as one sample, and the program with the seed."""
         check_process()
-        signature = Signature(
+        program = grounding.arrays.program
+        signature = self._signature(grounding.mapped, len(program.outputs))
+        given = Arguments((tags, *inputs), self._own(logits))
+        if self._draws(grounding.mapped, program):
+            return signature, self._with_seed(program), given
+        return signature, self._packed(grounding, is_backward=is_backward), given
+
+    def _signature(self, mapped: Sequence[str], num_outputs: int) -> Signature:
+        return Signature(
             self._arrays_provenance,
             (None, *(self._mappings[name].retention for name in mapped)),
             tuple(parameter.initial.shape for parameter in self._grounded.parameters),
-            program.outputs.shape[0],
+            num_outputs,
             is_union=True,
         )
-        own = self._logits if logits is None else tuple(logits)
+
+    def _own(self, logits: Sequence[ArrayLike] | None) -> Logits:
+        return self._logits if logits is None else tuple(logits)
+
+    def _draws(self, mapped: Sequence[str], program: GroundProgram) -> bool:
+        retentions = [self._mappings[name].retention for name in mapped]
+        is_drawn = any(retention is not None and retention.is_drawn for retention in retentions)
+        return is_drawn or self._provenance.draws or program.draws
+
+    def _with_seed(self, program: GroundProgram) -> GroundProgram:
         seed = np.asarray(self._seed, np.uint32) if isinstance(self._seed, int) else self._seed
-        return signature, replace(program, seed=seed), Arguments((tags, *inputs), own)
+        return replace(program, seed=seed)
 
     def _check_owner(self, grounding: BatchGrounding) -> None:
         if grounding.owner != self._grounded.samples.digest:
             raise InputError("the grounding is of another program; ground the batch with this reasoner")
 
-    def _on_device(self, grounding: BatchGrounding, *, is_backward: bool = False) -> BatchArrays:
-        """The arrays of a batch, with the program on JAX's default device from its second call on.
+    def _packed(self, grounding: BatchGrounding, *, is_backward: bool) -> Packed:
+        """The program of a batch as one array: on JAX's default device from the second call on.
 
-        Most batches never come again, and a compiled function takes arrays of the host in less time.
+        Most batches never come again, and a compiled function takes an array of the host in less time.
         """
-        self._check_owner(grounding)
-        key = get_default_device()
+        device = get_default_device()
         kept = self._kept.get(grounding)
         if kept is None:
-            self._kept[grounding] = {}
-            return grounding.arrays
-        if key not in kept:
+            packed = pack(grounding.arrays.program)
+            self._kept[grounding] = {_ON_HOST: packed}
+            return packed
+        if device not in kept:
+            on_host = kept.get(_ON_HOST) or pack(grounding.arrays.program)
             if is_backward:
-                return grounding.arrays
-            check_process()
+                return on_host
             with jax.ensure_compile_time_eval():
-                program = jax.device_put(grounding.arrays.program)
-            if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(program)):
-                return grounding.arrays
-            kept[key] = grounding.arrays._replace(program=program)
-        return kept[key]
+                packed = jax.device_put(on_host)
+            if isinstance(packed.words, Tracer):
+                return on_host
+            kept.pop(_ON_HOST, None)
+            kept[device] = packed
+        return kept[device]
 
 
 def take_or_absent(values: Array, places: Sequence[int], absent: float) -> Array:

@@ -266,27 +266,14 @@ class FactReader:
                 f"`disjunctions`: `{self.relation}` has {len(counts)} samples, but disjunctions for {given};"
                 " give a list of lists of indices for each sample"
             )
-        numbers = np.full(sum(counts), -1, np.int64)
-        places: list[int] = []
-        sizes: list[int] = []
-        start = 0
-        for sample, (sets, count) in enumerate(zip(groups, counts, strict=True)):
-            members: list[Any]
-            try:
-                members = list(chain.from_iterable(sets))
-                lengths = list(map(len, sets))
-            except TypeError:  # no list of lists
-                members, lengths = [None], []
-            is_right = set(map(type, members)) <= {int} and (not members or 0 <= min(members) <= max(members) < count)
-            if not is_right or len(set(members)) < len(members):
-                raise InputError(self._wrong_group(sample, sets, count))
-            places += [start + member for member in members]
-            sizes += lengths
-            start += count
-        numbers[places] = np.repeat(np.arange(len(sizes)), sizes)
+        numbers = _number_groups(groups, counts)
+        if numbers is None:
+            wrong = (self._wrong_group(*sample) for sample in zip(range(len(counts)), groups, counts, strict=True))
+            raise InputError(next(filter(None, wrong)))
         return numbers
 
-    def _wrong_group(self, sample: int, sets: object, count: int) -> str:
+    def _wrong_group(self, sample: int, sets: object, count: int) -> str | None:
+        """What is wrong with the exclusive groups of a sample, if anything is."""
         what = f"`disjunctions`: `{self.relation}` in sample {sample}"
         seen: set[int] = set()
         if not isinstance(sets, list | tuple) or not all(isinstance(part, list | tuple) for part in sets):
@@ -299,7 +286,30 @@ class FactReader:
             if index in seen:
                 return f"{what}: fact {index} is in two exclusive groups"
             seen.add(index)
-        raise AssertionError("some index is wrong")
+        return None
+
+
+def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None:
+    """The number of each fact's exclusive group, -1 for none; None if the groups of some sample are wrong."""
+    try:
+        members = [list(chain.from_iterable(sets)) for sets in groups]
+        sizes = [len(part) for sets in groups for part in sets]
+    except TypeError:  # no list of lists
+        return None
+    flat = list(chain.from_iterable(members))
+    if not set(map(type, flat)) <= {int}:
+        return None
+    lengths, limits = np.array(list(map(len, members)), np.int64), np.array(counts, np.int64)
+    try:
+        indices = np.array(flat, np.int64)
+    except OverflowError:  # no index has so many digits
+        return None
+    if ((indices < 0) | (indices >= np.repeat(limits, lengths))).any():
+        return None
+    numbers = np.full(sum(counts), -1, np.int64)
+    numbers[indices + np.repeat(np.cumsum(limits) - limits, lengths)] = np.repeat(np.arange(len(sizes)), sizes)
+    # A fact in two groups has one number.
+    return numbers if np.count_nonzero(numbers >= 0) == len(indices) else None
 
 
 def read_id(tag: Any, what: str) -> tuple[Any, int]:

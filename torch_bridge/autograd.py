@@ -31,7 +31,7 @@ class _Bound:
         """Nothing: no argument was left out."""
 
 
-class _Positional(inspect.Signature):
+class Positional(inspect.Signature):
     """The signature of a function of positional arguments, which binds what it is given without a look."""
 
     def bind(self, *args, **kwargs) -> _Bound:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -51,6 +51,11 @@ class _Residuals:
     def __init__(self, value: PyTree = None, derivatives: np.ndarray | None = None):
         self.value = value
         self.derivatives = derivatives
+
+
+def is_plain() -> bool:
+    """Whether nothing differentiates the gradient that is computed: no graph of it is asked for."""
+    return not torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
 
 
 def apply(reasoner: Reasoner, tensors: tuple[torch.Tensor, ...], logits: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
@@ -97,11 +102,10 @@ class _Evaluate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        # Outside of transformations nothing differentiates the gradient, unless a graph of it is asked for.
-        is_plain = not torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
-        if is_plain and ctx.residuals.derivatives is not None:
+        plain = is_plain()
+        if plain and ctx.residuals.derivatives is not None:
             return None, None, *_multiply(ctx.residuals.derivatives, cotangents[0], ctx.saved_tensors)
-        pull_back = _PullBack.forward if is_plain else _PullBack.apply
+        pull_back = _PullBack.forward if plain else _PullBack.apply
         return None, None, *pull_back(ctx.reasoner, ctx.residuals, cotangents[0], *ctx.saved_tensors)
 
     @staticmethod
@@ -121,7 +125,7 @@ class _Evaluate(torch.autograd.Function):
 
 
 # Torch binds the arguments of every call to this signature, and would inspect the function for it each time.
-_Evaluate.forward.__signature__ = _Positional()  # pyright: ignore[reportFunctionMemberAccess]
+_Evaluate.forward.__signature__ = Positional()  # pyright: ignore[reportFunctionMemberAccess]
 
 
 class _PullBack(torch.autograd.Function):
@@ -191,7 +195,7 @@ def _multiply(
     return gradients
 
 
-_PullBack.forward.__signature__ = _Positional()  # pyright: ignore[reportFunctionMemberAccess]
+_PullBack.forward.__signature__ = Positional()  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _split(reasoner: Reasoner, arrays: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:

@@ -1,6 +1,5 @@
 """A batch of facts per sample as a torch autograd function."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -9,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from jaxtyping import PyTree
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.per_sample import BatchFacts
@@ -16,6 +16,7 @@ from scallax.reasoner import Reasoner
 from scallax.sample_facts import SampleFacts
 from scallax.tags import tag_message
 from scallax.union import BatchGrounding
+from torch_bridge.autograd import Positional, is_plain
 from torch_bridge.facts import TagTensors, find_tags
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
@@ -34,6 +35,14 @@ class _Call:
     def split(self, tensors: Sequence[torch.Tensor]) -> tuple[Sequence, Sequence, Sequence]:
         num_tags, num_mapped = len(self.tags.tensors), len(self.grounding.mapped)
         return tensors[:num_tags], tensors[num_tags : num_tags + num_mapped], tensors[num_tags + num_mapped :]
+
+
+@dataclass(frozen=True, slots=True)
+class _Residuals:
+    """What the backward pass needs, opaque to torch: JAX's residuals, None if they were not kept, and the tags."""
+
+    value: PyTree
+    tags: np.ndarray | jax.Array
 
 
 def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...]) -> Any:
@@ -113,8 +122,8 @@ def apply_tags(
     ends = np.cumsum([0, *map(len, vectors)]).tolist()
     found = TagTensors(
         tuple(vectors),
-        tuple(torch.arange(len(vector)) for vector in vectors),
-        tuple(torch.arange(first, end) for first, end in pairwise(ends)),
+        tuple(np.arange(len(vector)) for vector in vectors),
+        tuple(np.arange(first, end) for first, end in pairwise(ends)),
         np.zeros(ends[-1]),
     )
     device = common_device({**by_relation, **dict(zip(reasoner.parameter_names, logits, strict=True))})
@@ -133,12 +142,13 @@ class _EvaluateBatch(torch.autograd.Function):
             values, residuals = jax.block_until_ready((values, residuals))
             derived = to_torch(values, call.device)
         results = _take(derived, grounding.arrays.sources[:, : grounding.num_outputs], reasoner.absent)
-        return results if reasoner.is_discrete else results.to(call.dtype), (residuals,)
+        kept = _Residuals(residuals, tags)
+        return results if reasoner.is_discrete else results.to(call.dtype), kept
 
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.call, _, *tensors = inputs
-        values, (ctx.residuals,) = output
+        values, ctx.residuals = output
         # Saved tensors let torch notice an input that is changed in place before the backward pass.
         ctx.save_for_backward(*tensors)
         if ctx.call.reasoner.is_discrete:
@@ -146,7 +156,8 @@ class _EvaluateBatch(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        return None, None, *_PullBackBatch.apply(ctx.call, ctx.residuals, cotangents[0], *ctx.saved_tensors)
+        pull_back = _PullBackBatch.forward if is_plain() else _PullBackBatch.apply
+        return None, None, *pull_back(ctx.call, ctx.residuals, cotangents[0], *ctx.saved_tensors)
 
     @staticmethod
     def jvp(ctx, *tangents):
@@ -157,18 +168,17 @@ class _EvaluateBatch(torch.autograd.Function):
         )
 
 
-_EvaluateBatch.forward.__signature__ = inspect.signature(  # pyright: ignore[reportFunctionMemberAccess]
-    _EvaluateBatch.forward
-)
+_EvaluateBatch.forward.__signature__ = Positional()  # pyright: ignore[reportFunctionMemberAccess]
 
 
 class _PullBackBatch(torch.autograd.Function):
     """The gradients of the tensors; a function of its own so that a derivative of it can be refused."""
 
     @staticmethod
-    def forward(call: _Call, residuals, cotangent: torch.Tensor, *tensors: torch.Tensor):
+    def forward(call: _Call, residuals: _Residuals, cotangent: torch.Tensor, *tensors: torch.Tensor):
         grounding = call.grounding
-        tags, arrays, logits = _to_arrays(call, tensors)
+        _, mapped, trained = call.split(tensors)
+        arrays, logits = tuple(map(to_jax, mapped)), tuple(map(to_jax, trained))
         places = grounding.arrays.places
         missing = grounding.arrays.sources.shape[1] - grounding.num_outputs
         if missing:
@@ -176,11 +186,12 @@ class _PullBackBatch(torch.autograd.Function):
         double = torch.float64 in {tensor.dtype for tensor in tensors}
         derived = _take(cotangent.reshape(-1).to(torch.float64 if double else torch.float32), places, 0.0)
         with precision_and_place(tensors):
-            pulled = call.reasoner.batches.pull_back(grounding, tags, arrays, residuals, to_jax(derived), logits)
+            pulled = call.reasoner.batches.pull_back(
+                grounding, residuals.tags, arrays, residuals.value, to_jax(derived), logits
+            )
             jax.block_until_ready(pulled)
-            found, mapped, trained = pulled
-            of_tags = call.tags.scatter(to_torch(found, call.device), call.split(tensors)[0])
-            rest = [None if g is None else to_torch(g, call.device) for g in (*mapped, *trained)]
+            of_tags = call.tags.scatter(pulled[0], call.split(tensors)[0], call.device)
+            rest = [None if g is None else to_torch(g, call.device) for g in (*pulled[1], *pulled[2])]
         return (*of_tags, *rest)
 
     @staticmethod
@@ -196,15 +207,13 @@ class _PullBackBatch(torch.autograd.Function):
         raise UnsupportedError("second derivatives of a reasoner are not supported")
 
 
-_PullBackBatch.forward.__signature__ = inspect.signature(  # pyright: ignore[reportFunctionMemberAccess]
-    _PullBackBatch.forward
-)
+_PullBackBatch.forward.__signature__ = Positional()  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _to_arrays(call: _Call, tensors: Sequence[torch.Tensor]) -> tuple[Any, tuple, tuple]:
     tags, mapped, logits = call.split(tensors)
     vector = call.tags.gather(tags, call.grounding.padded_tags)
-    return to_jax(vector), tuple(map(to_jax, mapped)), tuple(map(to_jax, logits))
+    return vector, tuple(map(to_jax, mapped)), tuple(map(to_jax, logits))
 
 
 def _check(call: _Call, tags: Any) -> None:

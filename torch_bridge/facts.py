@@ -1,16 +1,18 @@
 """The tags of a batch's facts, given as scalar tensors: found in the tensors that they are elements of."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 
 from scallax.errors import InputError
 from scallax.sample_facts import SampleFacts, is_array
 from scallax.tags import check_tags, wrong_tag
+from torch_bridge.tensors import to_jax, to_torch
 
 # A batch has thousands of tags: what is asked of each is asked without a frame of Python.
 _BASE, _NDIM, _DTYPE = map(attrgetter, ("_base", "ndim", "dtype"))
@@ -26,28 +28,42 @@ class TagTensors:
     """
 
     tensors: tuple[torch.Tensor, ...]
-    elements: tuple[torch.Tensor, ...]
-    places: tuple[torch.Tensor, ...]
+    elements: tuple[np.ndarray, ...]
+    places: tuple[np.ndarray, ...]
     constants: np.ndarray
 
-    def gather(self, tensors: Sequence[torch.Tensor], length: int) -> torch.Tensor:
-        """All tags `[length]`, 0 behind the last, from the values of `tensors`."""
+    def gather(self, tensors: Sequence[torch.Tensor], length: int) -> np.ndarray | jax.Array:
+        """All tags `[length]`, 0 behind the last, from the values of `tensors`, as `to_jax` gives them."""
         double = any(tensor.dtype is torch.float64 for tensor in tensors)
-        dtype = torch.float64 if double else torch.float32
         device = tensors[0].device if tensors else torch.device("cpu")
+        if device.type == "cpu":
+            # NumPy gathers several times as fast as torch.
+            host = np.zeros(length, np.float64 if double else np.float32)
+            host[: len(self.constants)] = self.constants
+            for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
+                host[places] = np.asarray(to_jax(tensor)).reshape(-1)[elements]
+            return host
+        dtype = torch.float64 if double else torch.float32
         tags = torch.zeros(length, dtype=dtype, device=device)
         tags[: len(self.constants)] = torch.from_numpy(self.constants).to(device, dtype)
         for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
-            tags[places.to(device)] = tensor.detach().reshape(-1)[elements.to(device)].to(dtype)
-        return tags
+            taken = tensor.detach().reshape(-1)[torch.from_numpy(elements).to(device)]
+            tags[torch.from_numpy(places).to(device)] = taken.to(dtype)
+        return to_jax(tags)
 
-    def scatter(self, gradient: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def scatter(self, gradient: jax.Array, tensors: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
         """The gradients of the tensors for that of the tags."""
         gradients = []
         for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
-            total = torch.zeros(tensor.numel(), dtype=gradient.dtype, device=gradient.device)
-            device = gradient.device
-            total.index_add_(0, elements.to(device), gradient[places.to(device)])
+            if device.type == "cpu":
+                host = np.zeros(tensor.numel(), gradient.dtype)
+                np.add.at(host, elements, np.asarray(gradient)[places])
+                total = torch.from_numpy(host)
+            else:
+                whole = to_torch(gradient, device)
+                total = torch.zeros(tensor.numel(), dtype=whole.dtype, device=device)
+                chosen = whole[torch.from_numpy(places).to(device)]
+                total.index_add_(0, torch.from_numpy(elements).to(device), chosen)
             gradients.append(total.reshape(tensor.shape).to(tensor.dtype))
         return gradients
 
@@ -69,23 +85,27 @@ def find_tags(facts: Sequence[SampleFacts]) -> TagTensors:
         if part.certain is None:
             continue
         for tags in part.tags:
+            kinds = set() if is_array(tags) else set(map(type, tags))
             if isinstance(tags, torch.Tensor):
                 tensors.append(tags)
                 elements.append(np.arange(len(tags)))
                 places.append(np.arange(start, start + len(tags)))
-            elif is_array(tags) or not any(issubclass(kind, torch.Tensor) for kind in set(map(type, tags))):
+            elif not any(issubclass(kind, torch.Tensor) for kind in kinds):
                 constants[start : start + len(tags)] = _numbers(part, tags)
             else:
-                _check_scalars(part, tags)
-                flags = [isinstance(tag, torch.Tensor) for tag in tags]
-                if all(flags):
+                if kinds == {torch.Tensor}:
                     chosen, where = tags, np.arange(start, start + len(tags))
                 else:
+                    flags = [isinstance(tag, torch.Tensor) for tag in tags]
                     chosen = [tag for tag, flag in zip(tags, flags, strict=True) if flag]
                     where = start + np.flatnonzero(flags)
-                    numbers = [0.0 if flag or tag is None else tag for tag, flag in zip(tags, flags, strict=True)]
+                dtypes = set(map(_DTYPE, chosen))
+                if len(chosen) < len(tags) or set(map(_NDIM, tags)) != {0} or not dtypes <= _FLOATS:
+                    _check_scalars(part, tags)
+                if len(chosen) < len(tags):
+                    numbers = [0.0 if tag is None or isinstance(tag, torch.Tensor) else tag for tag in tags]
                     constants[start : start + len(tags)] = numbers
-                for base, rows, offsets in _by_base(chosen):
+                for base, rows, offsets in _by_base(chosen, dtypes):
                     if base is None:
                         scalars += [chosen[row] for row in rows]
                         scalar_places += where[rows].tolist()
@@ -99,9 +119,7 @@ def find_tags(facts: Sequence[SampleFacts]) -> TagTensors:
         tensors.append(_stack(scalars))
         elements.append(np.arange(len(scalars)))
         places.append(np.array(scalar_places))
-    return TagTensors(
-        tuple(tensors), tuple(map(torch.from_numpy, elements)), tuple(map(torch.from_numpy, places)), constants
-    )
+    return TagTensors(tuple(tensors), tuple(elements), tuple(places), constants)
 
 
 def _numbers(part: SampleFacts, tags: Any) -> Any:
@@ -114,9 +132,7 @@ def _numbers(part: SampleFacts, tags: Any) -> Any:
 
 
 def _check_scalars(part: SampleFacts, tags: Sequence) -> None:
-    kinds = set(map(type, tags))
-    if kinds == {torch.Tensor} and set(map(_NDIM, tags)) == {0} and set(map(_DTYPE, tags)) <= _FLOATS:
-        return
+    """InputError for the first tag that is no number and no scalar tensor of floats or bools."""
     for place, tag in enumerate(tags):
         if isinstance(tag, torch.Tensor):
             if tag.ndim:
@@ -128,11 +144,13 @@ def _check_scalars(part: SampleFacts, tags: Sequence) -> None:
             raise InputError(wrong_tag(part, place, f"has the tag {tag!r}; a tag is a number or a scalar tensor"))
 
 
-def _by_base(tags: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor | None, np.ndarray, np.ndarray]]:
+def _by_base(
+    tags: Sequence[torch.Tensor], dtypes: Set[torch.dtype]
+) -> list[tuple[torch.Tensor | None, np.ndarray, np.ndarray]]:
     """The tags by the tensor that they are a view of: rows, and their elements of it; None for those of no such tensor.
 
     A view shares its memory with its base, and its gradient is the base's at its element. A tensor with a gradient or a
-    hook of its own stands for itself.
+    hook of its own stands for itself. `dtypes` are those of all tags.
     """
     bases = list(map(_BASE, tags))
     distinct = list({id(base): base for base in bases}.values())
@@ -145,7 +163,7 @@ def _by_base(tags: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor | None, np
     for number, base in enumerate(distinct):
         rows = np.flatnonzero(owner == number)
         own = tags if len(distinct) == 1 else [tags[row] for row in rows.tolist()]
-        if base is None or not base.is_contiguous() or not _stand_for_base(own, base):
+        if base is None or not _stand_for_base(own, dtypes, base):
             alone.append(rows)
             continue
         offsets = np.fromiter(map(torch.Tensor.storage_offset, own), np.int64, len(own))
@@ -154,12 +172,14 @@ def _by_base(tags: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor | None, np
     return [*found, (None, rest, rest)] if len(rest) else found
 
 
-def _stand_for_base(tags: Sequence[torch.Tensor], base: torch.Tensor) -> bool:
+def _stand_for_base(tags: Sequence[torch.Tensor], dtypes: Set[torch.dtype], base: torch.Tensor) -> bool:
+    """Whether tags that view the base are its elements, and nothing more; `dtypes` are theirs, or more."""
     return (
-        set(map(_REQUIRES_GRAD, tags)) == {base.requires_grad}
+        base.is_contiguous()
+        and (dtypes == {base.dtype} or set(map(_DTYPE, tags)) == {base.dtype})
+        and set(map(_REQUIRES_GRAD, tags)) == {base.requires_grad}
         and not any(map(_RETAINS_GRAD, tags))
         and not any(map(_BACKWARD_HOOKS, tags))
-        and set(map(_DTYPE, tags)) == {base.dtype}
     )
 
 
