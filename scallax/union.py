@@ -316,7 +316,7 @@ class BatchGrounder:
             else:
                 assert wanted.tuples is not None
                 tuples, column = wanted.tuples, wanted.table.find(values, relation.size)
-            rows = np.flatnonzero(column >= 0)
+            rows = (column >= 0).nonzero()[0]
             operands, column = relation.operands[rows], column[rows]
             if is_shared:
                 samples = np.repeat(np.arange(num_samples), len(rows))

@@ -23,7 +23,7 @@ def propagate_certainty(rows: Rows, certain: np.ndarray, first_node: int) -> tup
     sides, places = np.nonzero((operands >= first_node) & ~negated)
     starts, order = group(operands[sides, places] - first_node, len(certain))
     users = places[order]
-    frontier = np.flatnonzero(certain)
+    frontier = certain.nonzero()[0]
     while len(frontier):
         _, positions = expand_ranges(starts[frontier], starts[frontier + 1] - starts[frontier])
         touched = users[positions]
@@ -43,7 +43,7 @@ def share_conjunctions(rows: Rows, conjunctions: np.ndarray) -> Rows:
     """
     is_conjunction = np.isin(rows.head, conjunctions)
     while True:
-        places = np.flatnonzero(is_conjunction)
+        places = is_conjunction.nonzero()[0]
         made = rows[places]
         flags = made.pair.left_negated + 2 * made.pair.right_negated.astype(np.int64)
         same = made.head[_first_equal([made.pair.left, made.pair.right, flags], len(made))]
@@ -55,7 +55,7 @@ def share_conjunctions(rows: Rows, conjunctions: np.ndarray) -> Rows:
         gone &= ~np.isin(target, made.head[gone])
         if not gone.any():
             return rows
-        order = np.argsort(made.head[gone])
+        order = made.head[gone].argsort()
         replaced = made.head[gone][order]
         left, left_negated, left_changed = _replace(
             rows.pair.left, rows.pair.left_negated, replaced, target[gone][order], negated[gone][order]

@@ -97,7 +97,7 @@ def _number(kind: np.ndarray, component: np.ndarray) -> tuple[np.ndarray, list[i
     """
     number, counts = np.zeros(len(kind), np.int64), []
     for each in (_BOTH, _POSITIVE, _NEGATED):
-        of_kind = np.flatnonzero(kind == each)
+        of_kind = (kind == each).nonzero()[0]
         own = component[of_kind]
         num_shared = int(np.searchsorted(own, 0))
         behind = np.where(own >= 0, num_shared, 0)
@@ -116,8 +116,8 @@ def _local_arrays(
 ) -> dict:
     """Which literal is at which place of a component, and the columns of places."""
     num_literals = column_of.shape[1]
-    shared = np.flatnonzero(of_literal < 0)
-    own = np.flatnonzero(of_literal >= 0)
+    shared = (of_literal < 0).nonzero()[0]
+    own = (of_literal >= 0).nonzero()[0]
     table = np.full((sizes.pad("components", components.count), max(num_places, 1)), num_literals, np.int32)
     table[:, place[shared]] = shared
     table[of_literal[own], place[own]] = own
@@ -152,7 +152,7 @@ def _num_words(count: int) -> int:
 
 def _exclude(exclusions: np.ndarray, group: np.ndarray, column: np.ndarray) -> None:
     """Writes for each literal the bit set of the columns of the others of its group."""
-    members = np.flatnonzero((group >= 0) & (column[: len(group)] >= 0))
+    members = ((group >= 0) & (column[: len(group)] >= 0)).nonzero()[0]
     place = column[members]
     bits = np.uint32(1) << (place % 32).astype(np.uint32)
     whole = np.zeros((int(group.max()) + 1, exclusions.shape[1]), np.uint32)

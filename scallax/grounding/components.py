@@ -44,9 +44,9 @@ def find_components(graph: Graph, literals: Literals, component_of: np.ndarray) 
     is_leaf = (tails < 0) & (tails != ONE) & (tails != ZERO)
     is_own = np.ones(num_literals, np.bool_)
     is_own[: len(component_of)] = component_of >= 0
-    own_leaf = np.flatnonzero(is_leaf)
+    own_leaf = is_leaf.nonzero()[0]
     own_leaf = own_leaf[is_own[literal[own_leaf]]]
-    inner = np.flatnonzero(tails >= 0)
+    inner = (tails >= 0).nonzero()[0]
     leaves = heads[own_leaf], literal[own_leaf]
     edges = heads[inner], tails[inner]
     if len(component_of) == num_literals:
@@ -63,11 +63,11 @@ def _spread(
     of_node[starts_at] = components
     by_tail = stable_order(tails, num_nodes)
     counts = np.bincount(tails, minlength=num_nodes)
-    starts = np.cumsum(counts) - counts
-    frontier = np.flatnonzero(of_node >= 0)
+    starts = counts.cumsum() - counts
+    frontier = (of_node >= 0).nonzero()[0]
     while len(frontier):
         users = heads[by_tail[ranges(starts[frontier], counts[frontier])]]
-        found = np.repeat(of_node[frontier], counts[frontier])
+        found = of_node[frontier].repeat(counts[frontier])
         fresh = of_node[users] < 0
         users = users[fresh]
         of_node[users] = found[fresh]
@@ -98,7 +98,7 @@ def _search(
             break
         open_nodes[grown] = True
     connects = open_nodes[tails]
-    own = np.flatnonzero(is_own)
+    own = is_own.nonzero()[0]
     grouped = own[literals.group[own] >= 0]
     group = literals.group[grouped]
     leader = np.empty(int(group.max(initial=-1)) + 1, np.int64)

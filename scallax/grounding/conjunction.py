@@ -56,9 +56,12 @@ class Rows:
 
 
 class DerivationBuilder:
-    """Collects derivations, and numbers the nodes and literals that they need."""
+    """Collects derivations, and numbers the nodes and literals that they need.
 
-    def __init__(self, literals: Literals, num_nodes: int = 0, weigh: Weigh | None = None):
+    `capacity` is the number of conjunctions that are expected.
+    """
+
+    def __init__(self, literals: Literals, num_nodes: int = 0, weigh: Weigh | None = None, capacity: int = 0):
         self.num_nodes = num_nodes
         self.num_derivations = 0
         self.gate_sets: list[GateSet] = []
@@ -70,8 +73,13 @@ class DerivationBuilder:
         self._num_groups = int(literals.group.max(initial=-1)) + 1
         self._num_literals = len(literals)
         self._parts: list[Rows] = []
-        self._conjunctions = RowTable(3)
-        self._conjunction_nodes = Buffer()
+        self._conjunctions = RowTable(3, capacity)
+        self._conjunction_nodes = Buffer(capacity)
+
+    @property
+    def num_conjunctions(self) -> int:
+        """The number of conjunctions that have nodes."""
+        return self._conjunctions.size
 
     def add_nodes(self, count: int) -> np.ndarray:
         """Fresh node ids."""
@@ -204,7 +212,7 @@ def conjoin(builder: DerivationBuilder, factors: Sequence[Factor], num_rows: int
     left_negated, right_negated = np.zeros(num_rows, np.bool_), np.zeros(num_rows, np.bool_)
     for factor in factors:
         present = factor.operands != ONE
-        full = np.flatnonzero(present & (right != ONE))
+        full = (present & (right != ONE)).nonzero()[0]
         if len(full):
             left[full] = builder.conjunction(Pair(left, right, left_negated, right_negated)[full], rule)
             left_negated[full] = False
@@ -220,7 +228,7 @@ def conjoin(builder: DerivationBuilder, factors: Sequence[Factor], num_rows: int
 
 def _without_repeats(rows: Rows) -> Rows:
     """Keeps the first of equal derivations by one rule among those that may repeat."""
-    candidates = np.flatnonzero(rows.repeatable)
+    candidates = rows.repeatable.nonzero()[0]
     if len(candidates) == 0:
         return rows
     some = rows[candidates]

@@ -10,7 +10,7 @@ def needed_derivations(derivations: Derivations, outputs: np.ndarray) -> tuple[n
     """Indices of the derivations that outputs depend on, sorted by head, and which nodes those are."""
     by_head = stable_order(derivations.head, derivations.num_nodes)
     counts = np.bincount(derivations.head, minlength=derivations.num_nodes)
-    starts = np.cumsum(counts) - counts
+    starts = counts.cumsum() - counts
     is_needed = np.zeros(derivations.num_nodes, bool)
     frontier = distinct(outputs[outputs >= 0], derivations.num_nodes)
     while len(frontier):
@@ -51,10 +51,10 @@ def _longest_paths(num_nodes: int, tails: np.ndarray, heads: np.ndarray) -> tupl
     """The edges on the longest path to each node, and which nodes no cycle leads to: those that it holds for."""
     by_tail = stable_order(tails, num_nodes)
     counts = np.bincount(tails, minlength=num_nodes)
-    starts = np.cumsum(counts) - counts
+    starts = counts.cumsum() - counts
     waiting = np.bincount(heads, minlength=num_nodes)
     depth = np.zeros(num_nodes, np.int64)
-    frontier = np.flatnonzero(waiting == 0)
+    frontier = (waiting == 0).nonzero()[0]
     level = 0
     while len(frontier):
         depth[frontier] = level

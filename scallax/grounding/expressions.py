@@ -82,7 +82,7 @@ class Evaluation:
                     return self._symbols.terms.intern(constructor, columns, self.num_rows)
                 # A term of an argument without a value is not made.
                 codes = np.zeros(self.num_rows, np.int64)
-                rows = np.flatnonzero(~self.missing)
+                rows = (~self.missing).nonzero()[0]
                 codes[rows] = self._symbols.terms.intern(constructor, [column[rows] for column in columns], len(rows))
                 return codes
             case ir.Call(function=function, arguments=arguments, type=type):
@@ -188,7 +188,7 @@ class Evaluation:
         taken = self.native(expression.condition)
         values = np.zeros(self.num_rows, native_dtype(expression.type))
         for rows, branch in ((taken, expression.then), (~taken, expression.otherwise)):
-            positions = np.flatnonzero(rows)
+            positions = rows.nonzero()[0]
             columns = {name: column[positions] for name, column in self._columns.items()}
             inner = Evaluation(columns, len(positions), self._symbols, self._rule, self._calls)
             inner.missing = None if self.missing is None else self.missing[positions]

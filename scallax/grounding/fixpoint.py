@@ -53,6 +53,9 @@ class FactColumns:
     operands: np.ndarray
 
 
+# No relation has this name.
+_CONJUNCTIONS = ""
+
 Planned = Sequence[tuple[DeltaRule, Pipeline, Beginning | None]]
 
 
@@ -239,6 +242,8 @@ class SampleGrounder:
         self._iter_limit = iter_limit
         self._limits = limits
         self._weigh = None if weigh is None else partial(_weigh_on_base, weigh, base)
+        # The sizes of relations in the last batch: the next one is likely to be like it.
+        self._sizes: Mapping[str, int] = {}
 
     @property
     def schemas(self) -> Mapping[str, ir.Relation]:
@@ -251,8 +256,9 @@ class SampleGrounder:
         Facts have a column of samples in front. Raises `GroundingError`, see `ground`.
         """
         base = self.base
-        own = {schema.name: GroundRelation(schema) for schema in self._plan.relations}
-        builder = DerivationBuilder(literals, base.derivations.num_nodes, self._weigh)
+        expected = self._sizes
+        own = {schema.name: GroundRelation(schema, expected.get(schema.name, 0)) for schema in self._plan.relations}
+        builder = DerivationBuilder(literals, base.derivations.num_nodes, self._weigh, expected.get(_CONJUNCTIONS, 0))
         choices = None if self._choices is None else self._choices.fresh()
         grounder = _Grounder(
             self._plan,
@@ -271,6 +277,9 @@ class SampleGrounder:
                 self._planned.append(grounder.plan_stratum(stratum))
             rounds = grounder.ground_stratum(self._planned[place], facts, self._iter_limit)
             num_rounds = max(num_rounds, rounds)
+        self._sizes = {name: relation.size for name, relation in own.items()} | {
+            _CONJUNCTIONS: builder.num_conjunctions
+        }
         derivations, rules = builder.derivations()
         if len(base.derivations):
             derivations = base.derivations.join(derivations)
@@ -537,7 +546,7 @@ class _Grounder:
         self._open_nodes(relation, open_tuples)
         if relation.certain:
             return
-        rows = np.flatnonzero(relation.operands[ids] != ONE)
+        rows = (relation.operands[ids] != ONE).nonzero()[0]
         if len(rows) < len(ids):
             ids, repeatable = ids[rows], repeatable[rows]
             factors = [Factor(factor.operands[rows], factor.negated) for factor in factors]
@@ -567,7 +576,7 @@ class _Grounder:
         builder.put(share_conjunctions(rows, builder.conjunctions()))
         for relation in relations:
             operands = relation.operands
-            inner = np.flatnonzero(operands >= first_node)
+            inner = (operands >= first_node).nonzero()[0]
             operands[inner[certain[operands[inner] - first_node]]] = ONE
             relation.certain = not np.any(operands != ONE)
 

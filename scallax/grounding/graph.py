@@ -32,7 +32,7 @@ def reachable(
     """Which nodes some operands are or depend on."""
     by_head = stable_order(head, num_nodes)
     counts = np.bincount(head, minlength=num_nodes)
-    starts = np.cumsum(counts) - counts
+    starts = counts.cumsum() - counts
     found = np.zeros(num_nodes, bool)
     frontier = distinct(operands[operands >= 0], num_nodes)
     while len(frontier):
@@ -63,7 +63,7 @@ def negate_by_nodes(
 
 def _compact(graph: Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
     """The graph with only the nodes of `keep`, renumbered in order; derivations of others are dropped."""
-    new_id = np.cumsum(keep) - 1
+    new_id = keep.cumsum() - 1
     kept = keep[graph.head]
 
     def renumber(operands: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def resolve_aliases(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarra
     target[graph.head[from_right]] = graph.right[from_right]
     is_alias = target != np.arange(graph.num_nodes)
     for _ in range(graph.num_nodes.bit_length() + 1):
-        inner = np.flatnonzero(is_alias & (target >= 0))
+        inner = (is_alias & (target >= 0)).nonzero()[0]
         further = target[target[inner]]
         if np.array_equal(further, target[inner]):
             break
@@ -130,8 +130,8 @@ def spread_complements(graph: Graph, outputs: np.ndarray, most: int) -> tuple[Gr
         return graph, outputs
     sums = graph.left[whole]
     by_head = stable_order(graph.head, graph.num_nodes)
-    members = by_head[ranges((np.cumsum(counts) - counts)[sums], counts[sums])]
-    head = np.concatenate([graph.head[~whole], np.repeat(graph.head[whole], counts[sums])])
+    members = by_head[ranges((counts.cumsum() - counts)[sums], counts[sums])]
+    head = np.concatenate([graph.head[~whole], graph.head[whole].repeat(counts[sums])])
     left = np.concatenate([graph.left[~whole], graph.left[members]])
     right = np.concatenate([graph.right[~whole], graph.right[members]])
     graph = Graph(graph.num_nodes, head, left, right, graph.complement)
@@ -153,12 +153,13 @@ def negate_literals(graph: Graph, outputs: np.ndarray, num_literals: int) -> tup
         graph, outputs = resolve_aliases(graph, outputs)
 
 
-def inline_pairs(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
+def inline_pairs(graph: Graph, single: np.ndarray, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
     """Conjunctions of two leaves are written out where they stand beside another operand, as `right` and `third`.
 
-    Operands are swapped so that what is simpler stands on the right. Nodes that nothing uses any more are dropped.
+    `single` are the `single_nodes`. Operands are swapped so that what is simpler stands on the right. Nodes that
+    nothing uses any more are dropped.
     """
-    single, own = single_nodes(graph), np.zeros(graph.num_nodes, np.int64)
+    own = np.zeros(graph.num_nodes, np.int64)
     own[graph.head] = np.arange(len(graph.head))
     is_pair = single & (graph.left[own] < 0) & (graph.right[own] < 0) if len(own) else single
     # Leaves and ONE are at most -1: all read the last entry.
@@ -177,16 +178,17 @@ def inline_pairs(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
     return _compact(graph, reachable(graph.num_nodes, graph.head, left, right, outputs), outputs)
 
 
-def chain_singles(graph: Graph) -> Graph:
+def chain_singles(graph: Graph) -> tuple[Graph, np.ndarray]:
     """A single node of more than two leaves beside another node is conjoined part by part: x (l r) = (x l) r.
 
-    A part adds a leaf, or two, whose weight in a proof is known; weights of conjunctions of two nodes are counted.
+    And the `single_nodes` of the result. A part adds a leaf, or two, whose weight in a proof is known; weights of
+    conjunctions of two nodes are counted.
     """
     for _ in range(_MAX_PARTS):
         single, own = single_nodes(graph), np.zeros(graph.num_nodes, np.int64)
         own[graph.head] = np.arange(len(graph.head))
         if not single.any():
-            return graph
+            return graph, single
         is_pair = single & (graph.left[own] < 0) & (graph.right[own] < 0)
         is_long = np.append(single & ~is_pair, False)
         simple = np.append(is_pair, True)
@@ -196,7 +198,7 @@ def chain_singles(graph: Graph) -> Graph:
         x, part = np.where(swap, graph.right, graph.left), np.where(swap, graph.left, graph.right)
         cut = is_long[np.maximum(part, -1)] & ~simple[np.maximum(x, -1)] & ~graph.complement[graph.head]
         if not cut.any():
-            return graph
+            return graph, single
         inner = own[part[cut]]
         # What is simpler is added last.
         first, last = graph.left[inner], graph.right[inner]
@@ -213,7 +215,7 @@ def chain_singles(graph: Graph) -> Graph:
             np.concatenate([rest_right, pairs.columns[1]]),
             np.concatenate([graph.complement, np.zeros(pairs.size, bool)]),
         )
-    return graph
+    return graph, single_nodes(graph)
 
 
 def single_nodes(graph: Graph) -> np.ndarray:
@@ -225,8 +227,8 @@ def single_nodes(graph: Graph) -> np.ndarray:
     waiting = np.bincount(heads, minlength=graph.num_nodes)
     by_operand = stable_order(operands, graph.num_nodes)
     counts = np.bincount(operands, minlength=graph.num_nodes)
-    starts = np.cumsum(counts) - counts
-    frontier = np.flatnonzero(single & (waiting == 0))
+    starts = counts.cumsum() - counts
+    frontier = (single & (waiting == 0)).nonzero()[0]
     found = np.zeros(graph.num_nodes, bool)
     while len(frontier):
         found[frontier] = True

@@ -167,7 +167,7 @@ def lay_out(
     graph, outputs = spread_complements(graph, outputs, block_rows.get(COMPLEMENT, (1,))[-1])
     if LITERALS in block_rows:
         graph, outputs = negate_literals(graph, outputs, len(literals))
-        graph, outputs = inline_pairs(chain_singles(graph), outputs)
+        graph, outputs = inline_pairs(*chain_singles(graph), outputs)
     if by_content:
         graph, outputs = order_by_content(graph, outputs)
     graph = split_fan_in(graph)
@@ -364,9 +364,9 @@ def _cut_into_blocks(
     """
     tiles, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for each, counts in block_rows.items():
-        of_kind = np.flatnonzero(kind == each)
+        of_kind = (kind == each).nonzero()[0]
         full, rest = rows[of_kind] // counts[-1], rows[of_kind] % counts[-1]
-        tiles += [np.repeat(of_kind, full), of_kind[rest > 0]]
+        tiles += [of_kind.repeat(full), of_kind[rest > 0]]
         sizes += [np.full(int(full.sum()), counts[-1]), np.array(counts)[np.searchsorted(counts, rest[rest > 0])]]
     tile, size = np.concatenate(tiles), np.concatenate(sizes)
     order = stable_order(_MOST_BLOCK_ROWS * tile + _MOST_BLOCK_ROWS - size, _MOST_BLOCK_ROWS * (len(rows) + 1))
@@ -397,7 +397,7 @@ def _schedule(
     begins = np.zeros(len(tile), bool)
     begins[starts] = True
     ends = np.roll(begins, -1)
-    last = np.flatnonzero(ends)
+    last = ends.nonzero()[0]
     step_loop = np.full(len(tile), -1, np.int64)
     step_loop[last] = np.where(loop >= 0, starts[np.maximum(loop, 0)], -1) if len(starts) else loop
     capacity = pad(len(tile))
@@ -463,7 +463,7 @@ def _transpose(
     blocks = _cut_into_blocks(rows, np.full(num_sum_tiles, NODES), {NODES: _USE_ROWS}, all_branches)
     group_of_tile = np.searchsorted(final, np.arange(num_sum_tiles))
     forward_tile = np.where(group_of_tile < num_tiles, num_tiles - 1 - group_of_tile, -1)
-    tile_steps = np.flatnonzero(tiles.ends[: int(tiles.count)])
+    tile_steps = tiles.ends[: int(tiles.count)].nonzero()[0]
     tile_of_step = np.searchsorted(tile_steps, np.arange(len(tiles.loop)))
     cyclic = np.where(forward_tile >= 0, tiles.cyclic[tile_steps][forward_tile] if num_tiles else False, False)
     is_final = np.zeros(num_sum_tiles, bool)
@@ -472,7 +472,7 @@ def _transpose(
         forward_tile >= 0, tiles.complement[tile_steps][forward_tile] if num_tiles else False, False
     )
     loop = np.full(num_sum_tiles, -1, np.int64)
-    for last in np.flatnonzero(tiles.loop[tile_steps] >= 0):
+    for last in (tiles.loop[tile_steps] >= 0).nonzero()[0]:
         first = int(tile_of_step[tiles.loop[tile_steps][last]])
         opening, closing = num_tiles - 1 - int(last), num_tiles - 1 - first
         loop[final[closing]] = final[opening - 1] + 1 if opening else 0
@@ -531,7 +531,7 @@ def _sum_in_tiles(group: np.ndarray, lane: np.ndarray, num_groups: int, width: i
     counts[-1] = 1
     ends = np.cumsum(counts.sum(0))
     start = ends - counts.sum(0)
-    before = np.cumsum(counts, 0) - counts
+    before = counts.cumsum(0) - counts
     pieces, names = [], None
     for level, (owner_of, part_of, rank_of, source_of, owner, part) in enumerate(levels):
         tile = start[owner_of] + before[level][owner_of] + part_of // width
@@ -570,7 +570,7 @@ def _literal_arrays(
     trained = parameter >= 0
     num_trained = int(np.count_nonzero(trained))
     num_slots = sizes.pad_some("slots", num_trained)
-    source = np.where(trained, num_inputs + np.cumsum(trained) - 1, literals.source[order])
+    source = np.where(trained, num_inputs + trained.cumsum() - 1, literals.source[order])
     # What is certain where it is there may have an input that says where.
     given = (source >= 0) & (literals.prior[order] != CERTAIN_PRIOR)
     prior = np.where(given, 0.0, literals.prior[order])
@@ -580,7 +580,7 @@ def _literal_arrays(
     low[prior == CERTAIN_PRIOR] = CERTAIN_PRIOR
     group = literals.group[order]
     input_literal = np.full(num_inputs + num_slots, num_literals, np.int32)
-    input_literal[source[source >= 0]] = np.flatnonzero(source >= 0)
+    input_literal[source[source >= 0]] = (source >= 0).nonzero()[0]
     is_end = np.ones(num_literals, bool)
     if len(group):
         is_end[: len(group) - 1] = (group[1:] != group[:-1]) | (group[:-1] < 0)

@@ -152,7 +152,7 @@ def _join(table: Table, step: Join, database: Database, span: Span | None) -> Ta
         rows, ids = _scan(relation, first, end, step, key)
     elif len(key) == len(relation.columns):
         found = relation.find(key, table.num_rows)
-        rows = np.flatnonzero((found >= first) & (found < end))
+        rows = ((found >= first) & (found < end)).nonzero()[0]
         ids = found[rows]
     else:
         rows, ids = _probe(relation, step, key, table.num_rows, database.max_rows, span)
@@ -205,7 +205,7 @@ def _probe(
 def _destructure(table: Table, step: Destructure, database: Database) -> Table:
     terms = database.symbols.terms
     (codes,) = _key_columns([(0, step.subject)], table, database)
-    rows = np.flatnonzero(terms.is_of(codes, step.constructor))
+    rows = terms.is_of(codes, step.constructor).nonzero()[0]
     arguments = terms.arguments(codes[rows], step.constructor)
     holds = np.ones(len(rows), np.bool_)
     for (column, _), key in zip(step.key, _key_columns(step.key, table, database), strict=True):
@@ -296,7 +296,7 @@ def _any_of(rows: np.ndarray, operands: np.ndarray, num_rows: int, builder: Deri
     certain[rows[operands == ONE]] = True
     result[rows] = operands
     result[certain] = ONE
-    several = np.flatnonzero((counts > 1) & ~certain)
+    several = ((counts > 1) & ~certain).nonzero()[0]
     result[several] = builder.add_nodes(len(several))
     members = np.isin(rows, several)
     builder.add_single(result[rows[members]], operands[members])

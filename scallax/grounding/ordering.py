@@ -36,10 +36,10 @@ def order_by_content(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarr
         is_first = np.ones(len(order), np.bool_)
         is_first[1:] = (np.diff(keys[order]) != 0) | (np.diff(rounds[order]) != 0)
         position, rank = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
-        position[order], rank[order] = np.arange(len(order)), np.cumsum(is_first) - 1
+        position[order], rank[order] = np.arange(len(order)), is_first.cumsum() - 1
         ordered = _renumber(graph, position, rank)
         # Should two hashes be equal by chance, others are taken.
-        repeats = np.flatnonzero(~is_first)
+        repeats = (~is_first).nonzero()[0]
         if _are_alike(ordered, repeats - 1, repeats):
             break
     kept = is_first[ordered.head]
@@ -78,13 +78,13 @@ def _order_rows(columns: Sequence[np.ndarray]) -> np.ndarray:
     number = np.zeros(len(columns[0]), np.int64)
     for column, low, extent in zip(columns, lows, extents, strict=True):
         number = number * extent + (column - low)
-    return np.argsort(number)
+    return number.argsort()
 
 
 def _are_alike(graph: Graph, some: np.ndarray, others: np.ndarray) -> bool:
     """Whether pairs of nodes have the same derivations; those of the graph are in order."""
     counts = np.bincount(graph.head, minlength=graph.num_nodes)
-    starts = np.cumsum(counts) - counts
+    starts = counts.cumsum() - counts
     if (graph.complement[some] != graph.complement[others]).any() or (counts[some] != counts[others]).any():
         return False
     rows, other_rows = ranges(starts[some], counts[some]), ranges(starts[others], counts[others])
@@ -105,7 +105,7 @@ def _find_contents(graph: Graph, seed: int) -> tuple[np.ndarray, np.ndarray]:
     for each in operands:
         place[each[each < 0] - lowest] = 1
     num_leaves = int(place.sum())
-    place = np.cumsum(place) - 1
+    place = place.cumsum() - 1
     place[len(place) - graph.num_nodes :] = num_leaves + np.arange(graph.num_nodes)
     keys = np.zeros(num_leaves + graph.num_nodes, np.uint64)
     keys[:num_leaves] = _mix(np.full(num_leaves, seed, np.uint64), np.arange(num_leaves, dtype=np.uint64))
@@ -129,11 +129,11 @@ def _derive_in_rounds(graph: Graph) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each round the nodes, ascending, that are derived for the first time, and the derivations of them by head."""
     inner = [graph.left >= 0, graph.right >= 0]
     waiting = inner[0].astype(np.int64) + inner[1]
-    users = np.concatenate([np.flatnonzero(each) for each in inner])
+    users = np.concatenate([each.nonzero()[0] for each in inner])
     starts, order = group(np.concatenate([graph.left[inner[0]], graph.right[inner[1]]]), graph.num_nodes)
     users = users[order]
     found = np.zeros(graph.num_nodes, np.bool_)
-    done = np.flatnonzero(waiting == 0)
+    done = (waiting == 0).nonzero()[0]
     while True:
         done = done[~found[graph.head[done]]]
         done = done[stable_order(graph.head[done], graph.num_nodes)]

@@ -15,18 +15,18 @@ class GroundRelation:
 
     Tuples below `old` were there before the last round, those from `old` to `visible` came in it (the delta), and
     those from `visible` on are of the round in work. `operands` are by tuple id; a relation whose tuples all
-    hold whatever the literals is `certain`.
+    hold whatever the literals is `certain`. `capacity` is the number of tuples that are expected.
     """
 
     __slots__ = ("_indexes", "_operands", "_table", "certain", "old", "schema", "visible")
 
-    def __init__(self, schema: ir.Relation):
+    def __init__(self, schema: ir.Relation, capacity: int = 0):
         self.schema = schema
         self.old = 0
         self.visible = 0
         self.certain = True
-        self._table = RowTable(len(schema.columns))
-        self._operands = Buffer()
+        self._table = RowTable(len(schema.columns), capacity)
+        self._operands = Buffer(capacity)
         self._indexes: dict[tuple[int, ...], list[_Segment]] = {}
 
     @property

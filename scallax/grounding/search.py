@@ -82,9 +82,9 @@ class _Run:
         # The nodes that are negated, and all that these need.
         self._negated: set[int] = set()
         derivations = search.derivations
-        self._by_head = np.argsort(derivations.head, kind="stable")
+        self._by_head = derivations.head.argsort(kind="stable")
         counts = np.bincount(derivations.head, minlength=derivations.num_nodes)
-        self._ends = np.cumsum(counts)
+        self._ends = counts.cumsum()
         self._starts = self._ends - counts
 
     def find(self, operand: int) -> list[Support]:
@@ -103,7 +103,7 @@ class _Run:
         from scipy.sparse.csgraph import connected_components
 
         needs = self._reach([root])
-        rows = np.flatnonzero(np.isin(self._search.derivations.head, list(needs)))
+        rows = (np.isin(self._search.derivations.head, list(needs))).nonzero()[0]
         derivations = self._search.derivations
         negated = {int(n) for n in derivations.left[rows[derivations.left_negated[rows]]] if n >= 0}
         negated |= {int(n) for n in derivations.right[rows[derivations.right_negated[rows]]] if n >= 0}

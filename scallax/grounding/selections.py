@@ -113,14 +113,14 @@ def _split(reducer: Reducer, elements: Elements) -> tuple[Elements, Elements]:
     is_open = np.zeros(elements.num_groups, np.bool_)
     is_open[elements.groups[elements.operands != ONE]] = True
     of_open = is_open[elements.groups]
-    return elements[np.flatnonzero(~of_open)], elements[np.flatnonzero(of_open)]
+    return elements[(~of_open).nonzero()[0]], elements[of_open.nonzero()[0]]
 
 
 def _chosen(reducer: Reducer, elements: Elements, order: int, k: int) -> Results:
     """Each tuple where it is one of the first k of its group; in groups of at most k always."""
     counts = np.bincount(elements.groups, minlength=elements.num_groups)
-    kept = _kept(elements[np.flatnonzero(counts[elements.groups] <= k)])
-    elements = elements[np.flatnonzero(counts[elements.groups] > k)]
+    kept = _kept(elements[(counts[elements.groups] <= k).nonzero()[0]])
+    elements = elements[(counts[elements.groups] > k).nonzero()[0]]
     places = np.arange(len(elements))
     gates = _gates(reducer, elements, order, places, np.zeros(len(elements), np.int64), np.full(len(elements), k))
     return _join_results(kept, Results(elements.groups, elements.values, [elements.operands, gates]))
@@ -160,7 +160,7 @@ def _numbers_in_samples(reducer: Reducer, elements: Elements) -> np.ndarray:
     order = groups[np.lexsort((*keys[::-1], samples[groups]))]
     counts = np.bincount(samples[order])
     numbers = np.zeros(elements.num_groups, np.int64)
-    numbers[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    numbers[order] = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
     return numbers
 
 

@@ -15,16 +15,18 @@ _SMALLEST_CAPACITY = 64
 _MOST_EMPTY = 4
 # Rows inserted at a time while the table is smaller, so that a batch of many repeats does not grow it far too large.
 _SMALLEST_CHUNK = 1 << 16
+# Slots that fit into a cache of a core.
+_FEW_SLOTS = 1 << 15
 _LARGEST_SIZE = (1 << 31) - 1
 
 
 class Buffer:
-    """An int64 array that grows at its end in amortised constant time."""
+    """An int64 array that grows at its end in amortised constant time; `capacity`: the size that is expected."""
 
     __slots__ = ("_array", "size")
 
-    def __init__(self):
-        self._array = np.empty(_SMALLEST_CAPACITY, np.int64)
+    def __init__(self, capacity: int = 0):
+        self._array = np.empty(max(capacity, _SMALLEST_CAPACITY), np.int64)
         self.size = 0
 
     @property
@@ -58,15 +60,15 @@ class RowTable:
     An open-addressing hash table, probed at triangular distances (which visit every slot of a power of two): a
     batch costs time in its own size, whatever the table holds. Rows are told apart by 64 bits of hash, and what was
     found is compared at the end: should two rows ever share them all, the table is made again with other hashes.
-    A table of no columns holds at most the one empty row.
+    A table of no columns holds at most the one empty row. `capacity` is the number of rows that are expected.
     """
 
     __slots__ = ("_buffers", "_hashes", "_seed", "_slots")
 
-    def __init__(self, num_columns: int):
-        self._buffers = tuple(Buffer() for _ in range(num_columns))
-        self._hashes = Buffer()
-        self._slots = np.full(_SMALLEST_CAPACITY, -1, np.int32)
+    def __init__(self, num_columns: int, capacity: int = 0):
+        self._buffers = tuple([Buffer(capacity) for _ in range(num_columns)])
+        self._hashes = Buffer(capacity)
+        self._slots = np.full(max(_num_slots(capacity), _SMALLEST_CAPACITY), -1, np.int32)
         self._seed = 0
 
     @property
@@ -116,7 +118,7 @@ class RowTable:
             hashes = hash_rows(columns, num_rows, self._seed)
             if known:
                 ids = self._look_up(hashes).astype(np.int64)
-                absent = np.flatnonzero(ids < 0)
+                absent = (ids < 0).nonzero()[0]
                 if len(absent):
                     ids[absent] = self._add([column[absent] for column in columns], hashes[absent])
             else:
@@ -138,7 +140,7 @@ class RowTable:
         wanted = hashes.view(np.int64)
         places = wanted & mask
         ids = slots.take(places)
-        pending = np.flatnonzero((ids >= 0) & (known.take(ids, mode="clip") != wanted))
+        pending = ((ids >= 0) & (known.take(ids, mode="clip") != wanted)).nonzero()[0]
         places, wanted = places[pending], wanted[pending]
         step = 0
         while len(pending):
@@ -146,7 +148,7 @@ class RowTable:
             places = (places + step) & mask
             found = slots.take(places)
             ids[pending] = found
-            rest = np.flatnonzero((found >= 0) & (known.take(found, mode="clip") != wanted))
+            rest = ((found >= 0) & (known.take(found, mode="clip") != wanted)).nonzero()[0]
             pending, places, wanted = pending[rest], places[rest], wanted[rest]
         return ids
 
@@ -163,13 +165,13 @@ class RowTable:
         ids, homes = np.empty(num_rows, np.int64), places
         pending, step = np.arange(num_rows), 0
         while True:
-            vacant = np.flatnonzero(slots.take(places) < 0)
+            vacant = (slots.take(places) < 0).nonzero()[0]
             # NumPy keeps the last of repeated writes: reversed, the first row to appear wins.
             slots[places[vacant[::-1]]] = base + pending[vacant[::-1]]
             occupants = slots.take(places)
             differs = known.take(occupants) != wanted
             ids[pending] = occupants
-            rest = np.flatnonzero(differs)
+            rest = differs.nonzero()[0]
             if not len(rest):
                 break
             pending, wanted = pending[rest], wanted[rest]
@@ -178,9 +180,9 @@ class RowTable:
             homes = homes.copy() if step == 1 else homes
             homes[pending] = places
         first = ids == np.arange(base, base + num_rows)
-        kept = np.flatnonzero(first)
+        kept = first.nonzero()[0]
         if len(kept) < num_rows:
-            numbers = base - 1 + np.cumsum(first)
+            numbers = base - 1 + first.cumsum()
             slots[homes[kept]] = numbers[kept]
             ids = numbers[ids - base]
             known[base : base + len(kept)] = known[base:][kept]
@@ -191,10 +193,10 @@ class RowTable:
         return ids
 
     def _reserve(self, size: int) -> None:
-        """Makes the hash table large enough to stay at most a third full."""
+        """Makes the hash table large enough for so many rows."""
         assert size <= _LARGEST_SIZE
-        if 3 * size > len(self._slots):
-            self._rebuild(1 << (3 * size - 1).bit_length())
+        if _num_slots(size) > len(self._slots):
+            self._rebuild(_num_slots(size))
 
     def _rebuild(self, capacity: int) -> None:
         """The slots of all rows, anew."""
@@ -204,9 +206,14 @@ class RowTable:
         while len(pending):
             vacant = slots.take(places) < 0
             slots[places[vacant]] = pending[vacant]
-            lost = np.flatnonzero(slots.take(places) != pending)
+            lost = (slots.take(places) != pending).nonzero()[0]
             pending, step = pending[lost], step + 1
             places = (places[lost] + step) & (capacity - 1)
+
+
+def _num_slots(size: int) -> int:
+    """A power of two of which so many rows take at most a third; in small tables, where each probe tells, a 16th."""
+    return 1 << max(3 * size - 1, min(16 * size, _FEW_SLOTS) - 1, 0).bit_length()
 
 
 def hash_rows(columns: Columns, num_rows: int, seed: int = 0) -> np.ndarray:
@@ -217,7 +224,7 @@ def hash_rows(columns: Columns, num_rows: int, seed: int = 0) -> np.ndarray:
         # Codes of floats such as 3.0 differ in their highest bits only, which a product does not bring down.
         hashes ^= hashes >> np.uint64(32)
         hashes *= np.uint64(0x9E3779B97F4A7C15)
-        hashes ^= hashes >> np.uint64(32)
+    hashes ^= hashes >> np.uint64(32)
     return hashes
 
 
@@ -302,11 +309,11 @@ def group(labels: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
 def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For ranges `starts[i] .. starts[i] + counts[i]`, one row per element: i, and the element."""
     owners = np.repeat(np.arange(len(counts)), counts)
-    before = np.cumsum(counts) - counts
+    before = counts.cumsum() - counts
     return owners, np.arange(len(owners)) + (starts - before)[owners]
 
 
 def unique_rows(columns: Columns, num_rows: int) -> np.ndarray:
     """Positions, ascending, of the first appearance of every distinct row."""
     ids = RowTable(len(columns)).insert(columns, num_rows)
-    return np.flatnonzero(np.diff(np.maximum.accumulate(ids), prepend=-1) > 0)
+    return (np.diff(np.maximum.accumulate(ids), prepend=-1) > 0).nonzero()[0]

@@ -8,7 +8,7 @@ _DIGIT_BITS = 16
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`starts[i], starts[i] + 1, ...`, `counts[i]` of them, for every `i` in turn."""
     total = int(counts.sum())
-    ends = np.cumsum(counts)
+    ends = counts.cumsum()
     return np.arange(total) - np.repeat(ends - counts - starts, counts)
 
 
@@ -17,14 +17,14 @@ def ranks(keys: np.ndarray) -> np.ndarray:
     if not len(keys):
         return np.zeros(0, np.int64)
     starts = run_starts(keys)
-    return np.arange(len(keys)) - np.repeat(starts, np.diff(np.concatenate([starts, [len(keys)]])))
+    return np.arange(len(keys)) - starts.repeat(np.diff(np.concatenate([starts, [len(keys)]])))
 
 
 def run_starts(keys: np.ndarray) -> np.ndarray:
     """For keys in runs: the index of the first element of each run."""
     if not len(keys):
         return np.zeros(0, np.int64)
-    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    return np.concatenate([[True], keys[1:] != keys[:-1]]).nonzero()[0]
 
 
 def run_ids(*keys: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def run_ids(*keys: np.ndarray) -> np.ndarray:
     changes = np.zeros(len(keys[0]) - 1, bool)
     for key in keys:
         changes |= key[1:] != key[:-1]
-    return np.concatenate([[0], np.cumsum(changes)])
+    return np.concatenate([[0], changes.cumsum()])
 
 
 def stable_order(labels: np.ndarray, num_labels: int) -> np.ndarray:
@@ -59,4 +59,4 @@ def distinct(labels: np.ndarray, num_labels: int) -> np.ndarray:
         return labels[run_starts(labels)]
     there = np.zeros(num_labels, np.bool_)
     there[labels] = True
-    return np.flatnonzero(there)
+    return there.nonzero()[0]
