@@ -46,11 +46,23 @@ class _Residuals:
     `Reasoner.linearize`; None if it was not kept.
     """
 
-    __slots__ = ("derivatives", "value")
+    __slots__ = ("_linear", "_values", "derivatives", "value")
 
-    def __init__(self, value: PyTree = None, derivatives: np.ndarray | None = None):
+    def __init__(self, value: PyTree = None, linear: jax.Array | None = None, values: np.ndarray | None = None):
+        """`linear`, which may not be computed yet, is what `Reasoner.linearize` gave; `finish` writes to `values`."""
         self.value = value
-        self.derivatives = derivatives
+        self.derivatives: np.ndarray | None = None
+        self._linear = linear
+        self._values = values
+
+    def finish(self) -> None:
+        """Waits for values and derivatives that are still computed."""
+        if self._linear is None or self._values is None:
+            return
+        found = np.asarray(self._linear)
+        self._values[...] = found[:, 0]
+        self.derivatives = found[:, 1:]
+        self._linear = self._values = None
 
 
 def is_plain() -> bool:
@@ -68,7 +80,9 @@ def apply(reasoner: Reasoner, tensors: tuple[torch.Tensor, ...], logits: tuple[t
     """
     tensors = (*tensors, *logits)
     keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
-    return _Evaluate.apply(reasoner, keep, *tensors)[0]
+    values, residuals = _Evaluate.apply(reasoner, keep, *tensors)
+    residuals.finish()
+    return values
 
 
 class _Evaluate(torch.autograd.Function):
@@ -80,9 +94,14 @@ class _Evaluate(torch.autograd.Function):
             residuals = None
             linear = reasoner.linearize(arrays[0]) if keep and device.type == "cpu" else None
             if linear is not None:
-                found = np.asarray(linear)
-                values = torch.from_numpy(found[:, 0].copy())
-                return values.to(_dtype_of_outputs(tensors)), _Residuals(derivatives=found[:, 1:])
+                host = np.empty((linear.shape[0], linear.shape[2]), linear.dtype)
+                values, residuals = torch.from_numpy(host), _Residuals(linear=linear, values=host)
+                dtype = _dtype_of_outputs(tensors)
+                if dtype is values.dtype:
+                    # Torch makes a node of the values while they are computed.
+                    return values, residuals
+                residuals.finish()
+                return values.to(dtype), residuals
             if keep:
                 values, residuals = reasoner.forward(*arrays)
             else:
@@ -121,6 +140,7 @@ class _Evaluate(torch.autograd.Function):
         reasoner, keep, *tensors = arguments
         folded = _fold(reasoner, info.batch_size, in_dims[2:], tensors)
         values, residuals = _Evaluate.apply(reasoner, keep, *folded)
+        residuals.finish()
         return (_unfold(values, info.batch_size), residuals), (0, None)
 
 
