@@ -1,9 +1,10 @@
 """The tasks of `tasks.py` through `torch_bridge.Module` beside the reference's recorded times.
 
 `python -m benchmarks.workloads` prints a line for each task with input mappings (`benchmarks.per_sample` has those
-with facts per sample): milliseconds of a step forward and of one forward and backward (medians, and the fastest), the
-reference's step, its goal, and how many times faster. With `--sums` it also says by how much the sum of the first
-batch's output differs from the recorded one, where a proof that contains another takes a place, as in the reference.
+with facts per sample): milliseconds of a step forward and of one forward and backward (medians, and the fastest), of
+one whose module does nothing, which is what torch takes, the reference's step, its goal, and how many times faster.
+With `--sums` it also says by how much the sum of the first batch's output differs from the recorded one, where a proof
+that contains another takes a place, as in the reference.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import json
 import statistics
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -50,9 +53,24 @@ def first_sum(name: str) -> float:
         return float(build(task, absorb=False)(**inputs).sum())
 
 
-def measure(task: Task, repeats: int, seconds: float) -> tuple[list[float], list[float]]:
+class _Nothing(torch.autograd.Function):
+    """Zeros `[batch, outputs]` that depend on the inputs, with gradients of 0."""
+
+    @staticmethod
+    def forward(ctx, num_outputs: int, *inputs: torch.Tensor):
+        ctx.save_for_backward(*inputs)
+        return torch.zeros(len(inputs[0]), num_outputs)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *map(torch.zeros_like, ctx.saved_tensors)
+
+
+def measure(
+    task: Task, module: Callable[..., torch.Tensor], repeats: int, seconds: float
+) -> tuple[list[float], list[float]]:
     """Milliseconds of each step forward, and forward and backward, after the first."""
-    module, generator = build(task), torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     forward, both = [], []
     start = time.perf_counter()
     while len(both) <= repeats and (len(both) < 3 or time.perf_counter() - start < seconds):
@@ -63,6 +81,12 @@ def measure(task: Task, repeats: int, seconds: float) -> tuple[list[float], list
         (values * torch.linspace(0.5, 1.5, values.shape[-1])).sum().backward()
         both.append(1e3 * (time.perf_counter() - begun))
     return forward[1:], both[1:]
+
+
+def _do_nothing(num_outputs: int, **inputs: torch.Tensor) -> torch.Tensor:
+    values = _Nothing.apply(num_outputs, *inputs.values())
+    assert isinstance(values, torch.Tensor)
+    return values
 
 
 def goal(name: str, reference_step: float) -> float:
@@ -81,12 +105,14 @@ def main() -> None:
     parser.add_argument("--synchronous", action="store_true", help="JAX computes in the calling thread, as on request")
     arguments = parser.parse_args()
     jax.config.update("jax_cpu_enable_async_dispatch", not arguments.synchronous)
-    print(f"{'task':10}{'fwd ms':>9}{'both ms':>9}{'least':>9}{'reference':>11}{'goal':>8}{'times':>7}")
+    print(f"{'task':10}{'fwd ms':>9}{'both ms':>9}{'least':>9}{'torch':>9}{'reference':>11}{'goal':>8}{'times':>7}")
     for name in arguments.tasks:
         step = reference_rows()[name]["step_ms"]
-        forward, both = measure(TASKS[name](), arguments.repeats, arguments.seconds)
-        middle = statistics.median(both)
-        row = f"{name:10}{statistics.median(forward):9.2f}{middle:9.2f}{min(both):9.2f}{step:11.2f}"
+        task = TASKS[name]()
+        forward, both = measure(task, build(task), arguments.repeats, arguments.seconds)
+        idle = partial(_do_nothing, len(task.module["output_mapping"]))
+        middle, alone = statistics.median(both), statistics.median(measure(task, idle, arguments.repeats, 1.0)[1])
+        row = f"{name:10}{statistics.median(forward):9.2f}{middle:9.2f}{min(both):9.2f}{alone:9.2f}{step:11.2f}"
         row += f"{goal(name, step):8.2f}{step / middle:7.0f}"
         if arguments.sums:
             row += f"  sum differs by {first_sum(name) - reference_rows()[name]['output_sum']:.4f}"
