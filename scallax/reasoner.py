@@ -1,8 +1,7 @@
 """A compiled program as a pure, batched, differentiable function of input probabilities."""
 
-import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,8 +20,6 @@ from scallax.batch import (
     Signature,
     evaluate_batch,
     forward_batch,
-    linearize_batch,
-    linearizer,
     pull_back_batch,
 )
 from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
@@ -37,6 +34,7 @@ from scallax.host_evaluation import HostEvaluator, name_proofs
 from scallax.imports import read_imports
 from scallax.input_checks import InputChecks
 from scallax.library import read_foreign
+from scallax.linearization import Linearizer
 from scallax.literal_probabilities import literal_probabilities
 from scallax.literals import read_proofs
 from scallax.mappings import read_entries, show_tuple
@@ -61,11 +59,6 @@ from scallax.tags import collect_tags
 from scallax.trained import logit_probabilities, order_logits, replace_logits
 from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 from scallax.unpacking import pair_with_proofs, unpack, unpack_objects
-
-# Derivatives of all outputs by all inputs, of all samples, up to which they are computed with the values.
-_MAX_DERIVATIVES = 1 << 16
-
-_COMPUTING_DTYPES = (np.float32, np.float64)
 
 # Reasoners with other outputs that are kept.
 _MOST_VARIANTS = 16
@@ -686,43 +679,21 @@ class Reasoner:
         unless program and batch are so small that this takes less time than `forward` and `pull_back`; raises nothing
         then.
         """
-        if not arrays or not arrays[0].ndim or not 0 < arrays[0].shape[0] <= self._most_linearized:
-            return None
-        self._checks.check_forms(arrays)
-        check_process()
-        flat = [np.asarray(array).reshape(len(array), -1) for array in arrays]
-        if len(flat) > 1 or flat[0].dtype not in _COMPUTING_DTYPES:
-            dtype = np.float64 if any(array.dtype == np.float64 for array in flat) else np.float32
-            flat = [np.concatenate(flat, 1, dtype=dtype)]
-        found = self._linearize(flat[0])
-        # While it is computed.
-        self._checks.check_entries(arrays, flat[0])
-        return found
+        return None if self._linearizer is None else self._linearizer.linearize(arrays)
 
     @cached_property
-    def _linearize(self) -> Callable[[np.ndarray], Array]:
-        signature, shapes = self._signature, tuple(mapping.shape for mapping in self._mappings.values())
-        if not any(self._retentions):
-            # The entries as one array.
-            shapes = ((sum(map(math.prod, shapes)),),)
-            signature = replace(signature, retentions=(None,))
-        embedded = self._programs.embedded
-        if embedded is not None:
-            return linearizer(signature, shapes, embedded)
-        return lambda entries: linearize_batch(signature, shapes, self._program(Arguments((entries,))), entries)
-
-    @cached_property
-    def _most_linearized(self) -> int:
-        """The samples of a batch up to which derivatives are computed with the values; 0 if they never are."""
+    def _linearizer(self) -> Linearizer | None:
+        """None if derivatives are never computed with the values."""
         provenance = self._provenance
         if not isinstance(provenance, AbstractProvenance) or not provenance.has_derivatives:
-            return 0
+            return None
         if self._logits or self.draws:
-            return 0
-        program = self._grounded.program(self._provenance)
-        entries = sum(math.prod(mapping.shape) for mapping in self._mappings.values())
-        size = self._grounded.num_outputs * entries
-        return 0 if program.is_local or program.stages or not size else _MAX_DERIVATIVES // size
+            return None
+        program = self._grounded.program(provenance)
+        if program.is_local or program.stages:
+            return None
+        shapes = tuple(mapping.shape for mapping in self._mappings.values())
+        return Linearizer(self._signature, shapes, self._programs, self._checks)
 
     def pull_back(
         self,

@@ -169,7 +169,7 @@ def test_what_is_known_of_the_dependence_of_proofs(tiles: list, expected: Depend
 
 
 def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch):
-    monkeypatch.setattr("scallax.reasoner._MAX_DERIVATIVES", 4 * 7 * 12)
+    monkeypatch.setattr("scallax.linearization._MAX_DERIVATIVES", 4 * 7 * 12)
     reasoner = reasoner_of(PROGRAMS["pairs"])
     assert reasoner.linearize(inputs()) is not None
     assert reasoner.linearize([np.concatenate([array, array]) for array in inputs()]) is None
