@@ -297,7 +297,8 @@ def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None
     except TypeError:  # no list of lists
         return None
     flat = list(chain.from_iterable(members))
-    if not set(map(type, flat)) <= {int}:
+    are_indices = all(issubclass(kind, int) and kind is not bool for kind in set(map(type, flat)))
+    if not are_indices or sum(sizes) != len(flat):
         return None
     lengths, limits = np.array(list(map(len, members)), np.int64), np.array(counts, np.int64)
     try:
