@@ -291,6 +291,9 @@ class FactReader:
 
 def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None:
     """The number of each fact's exclusive group, -1 for none; None if the groups of some sample are wrong."""
+    # What can be read only once may be empty by now.
+    if not all(isinstance(sets, list | tuple) for sets in groups):
+        return None
     try:
         members = [list(chain.from_iterable(sets)) for sets in groups]
         sizes = [len(part) for sets in groups for part in sets]
@@ -298,7 +301,7 @@ def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None
         return None
     flat = list(chain.from_iterable(members))
     are_indices = all(issubclass(kind, int) and kind is not bool for kind in set(map(type, flat)))
-    if not are_indices or sum(sizes) != len(flat):
+    if not are_indices:
         return None
     lengths, limits = np.array(list(map(len, members)), np.int64), np.array(counts, np.int64)
     try:
