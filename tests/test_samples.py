@@ -407,7 +407,7 @@ BAD = [
     ({"e": [[(0.5, (1, 2))]], "disjunctions": {"e": [[[0], [0]]]}}, "fact 0 is in two exclusive groups"),
     ({"e": [[(0.5, (1, 2))]], "disjunctions": {"e": [[0]]}}, "give a list of lists of indices"),
     ({"e": [[], [(0.5, (1, 2))]], "disjunctions": {"e": [[], iter([[0]])]}}, "`e` in sample 1 is <list_iterator"),
-    ({"e": [[(0.5, (1, 2))]], "disjunctions": {"e": [[[True]]]}}, "True is no index of a fact"),
+    ({"e": [[(0.5, (1, 2))]], "disjunctions": {"e": [[[False]]]}}, "False is no index of a fact"),
     ({"e": [[(0.5, (1, 2))]], "disjunctions": {"e": [[[1 << 70]]]}}, "there is no fact 1180591620717411303424"),
     ({"e": [[(0.5, (1, 2))]], "disjunctions": {"e": [[], []]}}, "has 1 samples, but disjunctions for 2"),
     ({"e": [[(0.5, (1, 2))]], "disjunctions": {"n": [[]]}}, "`disjunctions` names `n`, of which no facts are given"),

@@ -53,16 +53,16 @@ class TagTensors:
 
     def scatter(self, gradient: jax.Array, tensors: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
         """The gradients of the tensors for that of the tags."""
+        found = np.asarray(gradient) if device.type == "cpu" else to_torch(gradient, device)
         gradients = []
         for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
-            if device.type == "cpu":
-                host = np.zeros(tensor.numel(), gradient.dtype)
-                np.add.at(host, elements, np.asarray(gradient)[places])
+            if isinstance(found, np.ndarray):
+                host = np.zeros(tensor.numel(), found.dtype)
+                np.add.at(host, elements, found[places])
                 total = torch.from_numpy(host)
             else:
-                whole = to_torch(gradient, device)
-                total = torch.zeros(tensor.numel(), dtype=whole.dtype, device=device)
-                chosen = whole[torch.from_numpy(places).to(device)]
+                total = torch.zeros(tensor.numel(), dtype=found.dtype, device=device)
+                chosen = found[torch.from_numpy(places).to(device)]
                 total.index_add_(0, torch.from_numpy(elements).to(device), chosen)
             gradients.append(total.reshape(tensor.shape).to(tensor.dtype))
         return gradients

@@ -53,9 +53,6 @@ class FactColumns:
     operands: np.ndarray
 
 
-# No relation has this name.
-_CONJUNCTIONS = ""
-
 Planned = Sequence[tuple[DeltaRule, Pipeline, Beginning | None]]
 
 
@@ -242,8 +239,9 @@ class SampleGrounder:
         self._iter_limit = iter_limit
         self._limits = limits
         self._weigh = None if weigh is None else partial(_weigh_on_base, weigh, base)
-        # The sizes of relations in the last batch: the next one is likely to be like it.
+        # The sizes of relations, and the conjunctions, of the last batch: the next one is likely to be like it.
         self._sizes: Mapping[str, int] = {}
+        self._num_conjunctions = 0
 
     @property
     def schemas(self) -> Mapping[str, ir.Relation]:
@@ -256,9 +254,9 @@ class SampleGrounder:
         Facts have a column of samples in front. Raises `GroundingError`, see `ground`.
         """
         base = self.base
-        expected = self._sizes
-        own = {schema.name: GroundRelation(schema, expected.get(schema.name, 0)) for schema in self._plan.relations}
-        builder = DerivationBuilder(literals, base.derivations.num_nodes, self._weigh, expected.get(_CONJUNCTIONS, 0))
+        sizes = self._sizes
+        own = {schema.name: GroundRelation(schema, sizes.get(schema.name, 0)) for schema in self._plan.relations}
+        builder = DerivationBuilder(literals, base.derivations.num_nodes, self._weigh, self._num_conjunctions)
         choices = None if self._choices is None else self._choices.fresh()
         grounder = _Grounder(
             self._plan,
@@ -277,9 +275,8 @@ class SampleGrounder:
                 self._planned.append(grounder.plan_stratum(stratum))
             rounds = grounder.ground_stratum(self._planned[place], facts, self._iter_limit)
             num_rounds = max(num_rounds, rounds)
-        self._sizes = {name: relation.size for name, relation in own.items()} | {
-            _CONJUNCTIONS: builder.num_conjunctions
-        }
+        self._sizes = {name: relation.size for name, relation in own.items()}
+        self._num_conjunctions = builder.num_conjunctions
         derivations, rules = builder.derivations()
         if len(base.derivations):
             derivations = base.derivations.join(derivations)
