@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scallax.declaring import foreign_attribute as foreign_attribute
     from scallax.declaring import foreign_function as foreign_function
     from scallax.declaring import foreign_predicate as foreign_predicate
+    from scallax.derivatives import jacobian as jacobian
     from scallax.explanation import explain_plan as explain_plan
     from scallax.grounding.limits import Limits as Limits
     from scallax.literals import Literal as Literal
@@ -83,6 +84,7 @@ _HOMES = {
     "foreign_attribute": "scallax.declaring",
     "foreign_function": "scallax.declaring",
     "foreign_predicate": "scallax.declaring",
+    "jacobian": "scallax.derivatives",
 }
 # The value types of the language and families of them, by the names that they have here.
 _TYPES = (

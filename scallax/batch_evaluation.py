@@ -118,11 +118,11 @@ class BatchEvaluator:
         """Results `[num_samples, num_outputs]` for checked tags `[padded_tags]` and the arrays of mapped relations."""
         self._check_owner(grounding)
         self._check_mapped(grounding, arrays)
-        whole, sources = grounding.arrays.sources, grounding.arrays.sources[:, : grounding.num_outputs]
+        sources = grounding.sources[:, : grounding.num_outputs]
         values = evaluate_batch(*self._union(grounding, tags, arrays, logits))
         self._check_recovered(grounding, tags, arrays, values)
         # Without the columns that are padding, what stands behind them moves up.
-        rows, columns = np.divmod(grounding.arrays.places, whole.shape[1] or 1)
+        rows, columns = np.divmod(grounding.places, grounding.num_columns or 1)
         return take_outputs(values, sources, rows * sources.shape[1] + columns, self._provenance.absent)
 
     def forward(
@@ -133,7 +133,7 @@ class BatchEvaluator:
         logits: Sequence[ArrayLike] | None = None,
         keep: bool = True,
     ) -> tuple[Array, PyTree[Array]]:
-        """The values of `grounding.arrays.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
+        """The values of `grounding.program`'s outputs, and what `pull_back_batch` needs if it is to be kept."""
         self._check_owner(grounding)
         self._check_mapped(grounding, arrays)
         union = self._union(grounding, tags, arrays, logits)
@@ -194,7 +194,7 @@ class BatchEvaluator:
         signature = self._signature((), arrays.program.outputs.shape[0])
         program = self._with_seed(arrays.program) if self._draws((), arrays.program) else arrays.program
         values = evaluate_batch(signature, program, Arguments((tags,), self._own(logits)))
-        refused = self._find_refused(arrays, values)
+        refused = self._find_refused(arrays.places, arrays.sources.shape[1], values)
         if refused is not None:
             raise self._refuse(f"output {refused[1]} in sample {refused[0]}")
         return take_outputs(values, arrays.sources, arrays.places, self._provenance.absent)
@@ -246,7 +246,7 @@ class BatchEvaluator:
 
     def _check_recovered(self, grounding: BatchGrounding, tags: ArrayLike, arrays: Logits, values: Array) -> None:
         """UnsupportedError for an output that the provenance refused; needs values that are not traced."""
-        refused = self._find_refused(grounding.arrays, values)
+        refused = self._find_refused(grounding.places, grounding.num_columns, values)
         if refused is None:
             return
         # NaN in, NaN out: what is on an accelerator has not been looked at.
@@ -258,12 +258,15 @@ class BatchEvaluator:
         output = next(output for output in reversed(grounding.outputs) if output.start <= column)
         raise self._refuse(f"`{output.relation}{show_tuple(output.tuples[column - output.start])}` in sample {sample}")
 
-    def _find_refused(self, arrays: BatchArrays, values: Array) -> tuple[int, int] | None:
-        """The sample and the column of the first output that the provenance refused: others may be NaN behind it."""
+    def _find_refused(self, places: np.ndarray, num_columns: int, values: Array) -> tuple[int, int] | None:
+        """The sample and the column of the first output that the provenance refused: others may be NaN behind it.
+
+        `places` say where outputs stand in results of `num_columns`.
+        """
         if self._provenance.refusal is None or not is_concrete(values):
             return None
         refused = np.flatnonzero(np.isnan(np.asarray(values)))
-        return divmod(int(arrays.places[refused[0]]), arrays.sources.shape[1]) if len(refused) else None
+        return divmod(int(places[refused[0]]), num_columns) if len(refused) else None
 
     def _refuse(self, output: str) -> UnsupportedError:
         refusal = self._provenance.refusal
@@ -281,7 +284,7 @@ class BatchEvaluator:
     ) -> tuple[Signature, GroundProgram | Packed, Arguments]:
         """The samples of a batch side by side, as one sample, and the program with the seed."""
         check_process()
-        program = grounding.arrays.program
+        program = grounding.program
         signature = self._signature(grounding.mapped, len(program.outputs))
         given = Arguments((tags, *inputs), self._own(logits))
         if self._draws(grounding.mapped, program):
@@ -321,11 +324,11 @@ class BatchEvaluator:
         device = get_default_device()
         kept = self._kept.get(grounding)
         if kept is None:
-            packed = pack(grounding.arrays.program)
+            packed = pack(grounding.program)
             self._kept[grounding] = {_ON_HOST: packed}
             return packed
         if device not in kept:
-            on_host = kept.get(_ON_HOST) or pack(grounding.arrays.program)
+            on_host = kept.get(_ON_HOST) or pack(grounding.program)
             if is_backward:
                 return on_host
             with jax.ensure_compile_time_eval():

@@ -14,12 +14,12 @@ def read_batch_proofs(
     grounding: BatchGrounding, facts: Sequence[SampleFacts], tags: Any, provenance: str
 ) -> np.ndarray:
     """The proofs of the outputs `[num_samples, num_outputs]`, as `number_parts` gives them, from their tags."""
-    program = grounding.arrays.program
+    program = grounding.program
     ids = [number for part in facts if part.ids is not None for number in part.ids.tolist()]
     of_literals = [ids[source] if 0 <= source < len(ids) else 0 for source in program.literal_source.tolist()]
     (found,) = read_proofs(tags, program, provenance)
     named = [number_parts(proofs, of_literals, grounding.names) for proofs in found]
-    sources = grounding.arrays.sources[:, : grounding.num_outputs]
+    sources = grounding.sources[:, : grounding.num_outputs]
     proofs = np.empty(sources.shape, object)
     for sample, row in enumerate(sources.tolist()):
         for column, source in enumerate(row):

@@ -57,9 +57,9 @@ def evaluate_objects(
     """
     semiring = provenance.semiring
     missing = grounding.padded_tags - len(tags)
-    program = replace(grounding.arrays.program, seed=seed)
+    program = replace(grounding.program, seed=seed)
     found = [*interpret(semiring, program, [*tags, *[None] * missing, *entries]), ABSENT]
-    sources = grounding.arrays.sources[:, : grounding.num_outputs]
+    sources = grounding.sources[:, : grounding.num_outputs]
     values = np.empty(sources.shape, object)
     for sample, row in enumerate(sources.tolist()):
         for column, source in enumerate(row):

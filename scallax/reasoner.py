@@ -571,12 +571,16 @@ class Reasoner:
         vector, arrays = self.batches.order_tags(grounding, tags)
         return self.unpack_batch(grounding, self.batches.evaluate(grounding, vector, arrays, logits))
 
-    def unpack_batch(self, grounding: BatchGrounding, packed: Any) -> Any:
-        """The result of a call from values or objects `[num_samples, num_outputs]`; see `unpack`, `unpack_objects`."""
-        outputs = [
+    def batch_outputs(self, grounding: BatchGrounding) -> list[Output]:
+        """The output relations in order, with the tuples of a grounded batch."""
+        return [
             replace(output, tuples=found.tuples, start=found.start)
             for output, found in zip(self.outputs, grounding.outputs, strict=True)
         ]
+
+    def unpack_batch(self, grounding: BatchGrounding, packed: Any) -> Any:
+        """The result of a call from values or objects `[num_samples, num_outputs]`; see `unpack`, `unpack_objects`."""
+        outputs = self.batch_outputs(grounding)
         if packed.dtype == object:
             return unpack_objects(outputs, self.specification.keyed, packed, self._provenance)
         return unpack(outputs, self.specification.keyed, packed)
@@ -708,6 +712,11 @@ class Reasoner:
         """
         arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
         return pull_back_batch(self._signature, self._training_program(arguments), arguments, residuals, cotangent)
+
+    @property
+    def ground_program(self) -> GroundProgram:
+        """The arrays that are evaluated, on the host: its outputs in order are those of all relations."""
+        return self._grounded.program(self._provenance)
 
     @property
     def is_interpreted(self) -> bool:

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -53,10 +54,11 @@ class BatchArrays(NamedTuple):
     places: np.ndarray
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, eq=False)
 class BatchGrounding:
     """A batch of facts grounded: NumPy arrays, without tags. Can be pickled.
 
+    `program` and `places` are those of `arrays`, `num_columns` the number of columns of `arrays.sources`.
     `tag_relations` are those whose tags the evaluation takes, with their numbers of facts: those of all samples in the
     order in which they were given; a certain fact's tag is ignored. `padded_tags` is the length of the vector of all
     tags. `outputs` are those of `arrays.sources`, whose columns are padded to a size class where no mapping says how
@@ -64,7 +66,9 @@ class BatchGrounding:
     was grounded. `names` say what the program's literals stand for, row by row, if its proofs are returned.
     """
 
-    arrays: BatchArrays
+    program: GroundProgram
+    places: np.ndarray
+    num_columns: int
     outputs: tuple[BatchOutput, ...]
     num_samples: int
     tag_relations: tuple[tuple[str, int], ...]
@@ -72,6 +76,26 @@ class BatchGrounding:
     mapped: tuple[str, ...]
     owner: str
     names: tuple[Literal, ...] = ()
+
+    @property
+    def arrays(self) -> BatchArrays:
+        """What evaluation takes beside the tags."""
+        return BatchArrays(self.program, self.sources, self.places)
+
+    @cached_property
+    def sources(self) -> np.ndarray:
+        """`arrays.sources`; as large as the dense results are, and made when it is asked for."""
+        sources = np.full((self.num_samples, self.num_columns), len(self.places), np.int32)
+        derived = (self.places < sources.size).nonzero()[0]
+        sources.reshape(-1)[self.places[derived]] = derived
+        return sources
+
+    @cached_property
+    def derived(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The program's outputs that are results, by sample and column, and these; int64."""
+        order = np.argsort(self.places, kind="stable")
+        order = order[: np.count_nonzero(self.places < self.num_samples * self.num_columns)]
+        return order, *np.divmod(self.places[order], self.num_columns or 1)
 
     @property
     def num_outputs(self) -> int:
@@ -85,10 +109,11 @@ class BatchGrounding:
     @property
     def num_bytes(self) -> int:
         """About how much memory it takes."""
-        program = self.arrays.program
+        program = self.program
         arrays = [getattr(program, item.name) for item in fields(program)]
-        arrays += [*program.tiles, *program.transpose, *self.arrays[1:]]
-        return sum(getattr(array, "nbytes", 0) for array in arrays) + 100 * self.num_outputs
+        arrays += [*program.tiles, *program.transpose, self.places]
+        size = sum(getattr(array, "nbytes", 0) for array in arrays)
+        return size + 4 * self.num_samples * self.num_columns + 100 * self.num_outputs
 
 
 class CacheInfo(NamedTuple):
@@ -285,13 +310,13 @@ class BatchGrounder:
         program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs)
         if any(wanted.table is None for wanted in self.wanted):
             num_outputs = room
-        sources = np.full((num_samples, num_outputs), len(program.outputs), np.int32)
-        sources[samples, column] = np.arange(len(samples))
-        places = np.full(len(program.outputs), sources.size, np.int32)
+        size = num_samples * num_outputs
+        places = np.full(len(program.outputs), size, np.int32 if size < 1 << 31 else np.int64)
         places[: len(samples)] = samples * num_outputs + column
-        arrays = BatchArrays(program, sources, places)
         return BatchGrounding(
-            arrays,
+            program,
+            places,
+            num_outputs,
             outputs,
             num_samples,
             tuple(tag_relations),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.workloads import first_sum, reference_rows
-from scallax import Reasoner
+from scallax import InputMapping, Reasoner
 from scallax.errors import UnsupportedError
 
 # Edges 0→1, 1→2, 0→2 and 2→0: going round the cycle gives proofs of (0, 2) that contain others.
@@ -39,6 +39,31 @@ def test_proofs_of_a_negation_are_distinct_and_minimal():
     p = np.array([0.5, 0.4, 0.3, 0.9], np.float32)
     expected = by_worlds(p.astype(float), lambda world: 3 in world and not (0 in world and world & {1, 2}))
     assert out(f=p[None])[0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("provenance", ["topkproofs", "topbottomkclauses"])
+def test_exclusive_facts_in_negations_are_one_variable(provenance: str):
+    program = """
+        type a(x: i32)
+        rel b(x) = a(x), not a(x + 1)
+        rel c() = a(0) or a(1)
+        rel d(0) = a(2), not c()
+        rel d(1) = not b(2), not c()
+    """
+    entries = InputMapping(range(4), disjunctive=True)
+    outputs = {"b": range(4), "d": range(2)}
+    reasoner = Reasoner(
+        program,
+        provenance=provenance,
+        k=30,
+        wmc_with_disjunctions=True,
+        input_mappings={"a": entries},
+        output_mappings=outputs,
+    )
+    found = reasoner(a=np.array([[0.1, 0.2, 0.3, 0.15]], np.float32))
+    # One of the four holds, or, with a probability of 0.25, none.
+    np.testing.assert_allclose(found["b"][0], [0.1, 0.2, 0.3, 0.15], rtol=1e-6)
+    np.testing.assert_allclose(found["d"][0], [0.3, 0.15 + 0.25], rtol=1e-6)
 
 
 @pytest.mark.parametrize("k", [3, 16, 64])

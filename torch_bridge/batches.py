@@ -18,12 +18,16 @@ from scallax.tags import tag_message
 from scallax.union import BatchGrounding
 from torch_bridge.autograd import Positional, is_plain
 from torch_bridge.facts import TagTensors, find_tags
+from torch_bridge.sparse import unpack_sparse
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What a batch is evaluated with beside its tensors: those that hold tags, then those mapped, then the logits."""
+    """What a batch is evaluated with beside its tensors: those that hold tags, then those mapped, then the logits.
+
+    `is_sparse`: results are `[entries]`, those that samples can derive, by sample and output.
+    """
 
     reasoner: Reasoner
     grounding: BatchGrounding
@@ -31,6 +35,7 @@ class _Call:
     tags: TagTensors
     device: torch.device
     dtype: torch.dtype
+    is_sparse: bool
 
     def split(self, tensors: Sequence[torch.Tensor]) -> tuple[Sequence, Sequence, Sequence]:
         num_tags, num_mapped = len(self.tags.tensors), len(self.grounding.mapped)
@@ -45,11 +50,10 @@ class _Residuals:
     tags: np.ndarray | jax.Array
 
 
-def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...]) -> Any:
-    """The outputs for facts per sample, differentiable in their tags, in the arrays of mapped inputs and in the logits.
-
-    A second derivative, forward mode and `torch.func.vmap` raise.
-    """
+def read_tensors(
+    reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...]
+) -> tuple[TagTensors, torch.device]:
+    """The tensors that hold the tags, and the device of all tensors. InputError for what is none, or elsewhere."""
     for relation, tensor in batch.arrays.items():
         if not isinstance(tensor, torch.Tensor):
             raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
@@ -59,15 +63,25 @@ def apply_batch(reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tenso
     if len(devices) > 1:
         raise InputError(f"the tags are on different devices: {', '.join(devices)}")
     named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
-    device = common_device(named)
+    return tags, common_device(named)
+
+
+def apply_batch(
+    reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...], *, is_sparse: bool = False
+) -> Any:
+    """The outputs for facts per sample, differentiable in their tags, in the arrays of mapped inputs and in the logits.
+
+    A second derivative, forward mode and `torch.func.vmap` raise.
+    """
+    tags, device = read_tensors(reasoner, batch, logits)
     grounding = reasoner.batches.ground(batch)
     mapped = tuple(batch.arrays.values())
-    values = apply_grounding(reasoner, grounding, batch.facts, tags, mapped, logits, device)
+    values = apply_grounding(reasoner, grounding, batch.facts, tags, mapped, logits, device, is_sparse=is_sparse)
     if not reasoner.returns_proofs:
         return values
     tensors = (*tags.tensors, *mapped, *logits)
     with precision_and_place(tensors):
-        call = _Call(reasoner, grounding, batch.facts, tags, device, torch.float32)
+        call = _Call(reasoner, grounding, batch.facts, tags, device, torch.float32, is_sparse)
         return reasoner.with_batch_proofs(values, grounding, batch, *_to_arrays(call, tensors))
 
 
@@ -97,14 +111,20 @@ def apply_grounding(
     mapped: tuple[torch.Tensor, ...],
     logits: tuple[torch.Tensor, ...],
     device: torch.device,
+    *,
+    is_sparse: bool = False,
 ) -> Any:
     """The outputs of a grounded batch."""
     tensors = (*tags.tensors, *mapped, *logits)
     dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating_point}
     dtype = dtypes.pop() if len(dtypes) == 1 else torch.float64 if torch.float64 in dtypes else torch.float32
-    call = _Call(reasoner, grounding, facts, tags, device, dtype)
+    call = _Call(reasoner, grounding, facts, tags, device, dtype, is_sparse)
     keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
-    return reasoner.unpack_batch(grounding, _EvaluateBatch.apply(call, keep, *tensors)[0])
+    values = _EvaluateBatch.apply(call, keep, *tensors)[0]
+    if not is_sparse:
+        return reasoner.unpack_batch(grounding, values)
+    outputs, keyed = reasoner.batch_outputs(grounding), reasoner.specification.keyed
+    return unpack_sparse(outputs, keyed, values, grounding.derived[1:], grounding.num_samples)
 
 
 def apply_tags(
@@ -112,6 +132,8 @@ def apply_tags(
     grounding: BatchGrounding,
     tags: Mapping[str, torch.Tensor] | torch.Tensor,
     logits: tuple[torch.Tensor, ...],
+    *,
+    is_sparse: bool = False,
 ) -> Any:
     """The outputs of a grounded batch for its tags `[facts]`, by relation or as one tensor if there is one."""
     by_relation = reasoner.batches.name_tags(grounding, tags)
@@ -128,7 +150,7 @@ def apply_tags(
     )
     device = common_device({**by_relation, **dict(zip(reasoner.parameter_names, logits, strict=True))})
     mapped = tuple(by_relation[relation] for relation in grounding.mapped)
-    return apply_grounding(reasoner, grounding, None, found, mapped, logits, device)
+    return apply_grounding(reasoner, grounding, None, found, mapped, logits, device, is_sparse=is_sparse)
 
 
 class _EvaluateBatch(torch.autograd.Function):
@@ -141,7 +163,8 @@ class _EvaluateBatch(torch.autograd.Function):
             values, residuals = reasoner.batches.forward(grounding, tags, arrays, logits, keep)
             values, residuals = jax.block_until_ready((values, residuals))
             derived = to_torch(values, call.device)
-        results = _take(derived, grounding.arrays.sources[:, : grounding.num_outputs], reasoner.absent)
+        sources = grounding.derived[0] if call.is_sparse else grounding.sources[:, : grounding.num_outputs]
+        results = _take(derived, sources, reasoner.absent)
         kept = _Residuals(residuals, tags)
         return results if reasoner.is_discrete else results.to(call.dtype), kept
 
@@ -179,9 +202,12 @@ class _PullBackBatch(torch.autograd.Function):
         grounding = call.grounding
         _, mapped, trained = call.split(tensors)
         arrays, logits = tuple(map(to_jax, mapped)), tuple(map(to_jax, trained))
-        places = grounding.arrays.places
-        missing = grounding.arrays.sources.shape[1] - grounding.num_outputs
-        if missing:
+        places = grounding.places
+        missing = grounding.num_columns - grounding.num_outputs
+        if call.is_sparse:
+            places = np.full_like(places, len(cotangent))
+            places[grounding.derived[0]] = np.arange(len(cotangent))
+        elif missing:
             cotangent = torch.nn.functional.pad(cotangent, (0, missing))
         double = torch.float64 in {tensor.dtype for tensor in tensors}
         derived = _take(cotangent.reshape(-1).to(torch.float64 if double else torch.float32), places, 0.0)

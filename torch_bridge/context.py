@@ -123,12 +123,12 @@ class ScallopContext(AbstractContext):
         """The context as a torch module; see `reasoner`.
 
         Facts whose tags are tensors hold in every sample, with their gradients, unless a call gives a tensor `[batch,
-        facts]` for them. The arguments from `dispatch` on say how the reference computes; they are taken, and change
-        nothing.
+        facts]` for them. `sparse_jacobian` is that of `Module`; the others from `dispatch` on say how the reference
+        computes; they are taken, and change nothing.
         """
         check_dispatch(dispatch)
         reasoner = self.reasoner(*name_outputs(output, output_mapping, output_mappings))
-        return Module.from_reasoner(reasoner, bound_tags(self.state.draft))
+        return Module.from_reasoner(reasoner, bound_tags(self.state.draft), sparse_jacobian=sparse_jacobian)
 
     def clone(
         self,

@@ -74,14 +74,14 @@ def _portable_name(name: str) -> str:
 
 
 @torch.compiler.disable(
-    reason="in a graph a reasoner takes one tensor for each input relation, draws nothing and returns tensors only"
+    reason="in a graph a reasoner takes one tensor for each input relation, draws nothing and returns dense tensors"
 )
 def call_outside(name: str, inputs: Mapping[str, Any], call: Callable[..., Any], options: Sequence[Any] = ()) -> Any:
     """The module's result, with further arguments of its, outside of the graph."""
     if is_saved():
         find_reasoner(name).order(inputs)
         raise UnsupportedError(
-            "a saved graph holds a reasoner that takes tensors, one or more, draws nothing and returns tensors only"
+            "a saved graph holds a reasoner that takes tensors, one or more, draws nothing and returns dense tensors"
         )
     return call(inputs, *options)
 

@@ -28,7 +28,9 @@ from torch_bridge.autograd import apply
 from torch_bridge.batches import apply_batch, apply_tags, interpret_batch
 from torch_bridge.context_facts import with_bound
 from torch_bridge.foreign import as_torch
+from torch_bridge.jacobian import find_jacobian
 from torch_bridge.operator import Registered, is_saved, register
+from torch_bridge.sparse import check_sparse, to_sparse
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
 
 EXTRA_STATE = "_extra_state"
@@ -45,8 +47,12 @@ class Module(torch.nn.Module):
     with one warning. In training mode
     `train_k` proofs are kept and in evaluation mode `test_k`, where given. With a sampling provenance, training mode
     draws a new seed from torch's default generator in each call, and evaluation mode uses `seed`. A provenance of
-    Python objects is given the entries as scalar tensors. `jit`, `jit_name`, `jit_recompile`, `dispatch` and
-    `sparse_jacobian` say how the reference computes; they are taken, and change nothing.
+    Python objects is given the entries as scalar tensors. `jit`, `jit_name`, `jit_recompile` and `dispatch` say how the
+    reference computes; they are taken, and change nothing.
+
+    With `sparse_output` the outputs are of the layout `torch.sparse_coo`, coalesced, with an entry for each tuple that
+    the sample can derive (with input mappings only: that any sample can), and differentiable: of facts per sample no
+    dense tensor is made. Only for provenances under which what does not hold is 0. `sparse_jacobian` is for `jacobian`.
 
     The tags of the relations in `trainable` are the module's only parameters, logits named and shaped as
     `scallax.Reasoner.parameters` are; `.to()` and `.half()` change these alone, for all else the inputs decide.
@@ -58,6 +64,9 @@ class Module(torch.nn.Module):
     """
 
     reasoner: Reasoner
+    # Whether Jacobians and outputs are of torch's sparse layout.
+    sparse_jacobian: bool = False
+    sparse_output: bool = False
     # Tags of facts that hold in every call; torch compares None before each.
     _bound: Mapping[str, torch.Tensor] | None = None
     # What stands for the reasoner in graphs, in evaluation and in training mode.
@@ -97,6 +106,7 @@ class Module(torch.nn.Module):
         monitors: Sequence[str] = (),
         foreign: Sequence[ForeignItem] = (),
         limits: Limits | None = None,
+        sparse_output: bool = False,
     ):
         super().__init__()
         refuse_monitors(monitors)
@@ -128,13 +138,21 @@ class Module(torch.nn.Module):
             foreign=as_torch(foreign),
             limits=limits,
         )
+        self._set_layouts(sparse_jacobian, sparse_output)
         self._register()
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
             self._add_parameter(name, torch.nn.Parameter(torch.tensor(logits.tolist(), dtype=torch.float32)))
 
     @classmethod
-    def from_reasoner(cls, reasoner: Reasoner, bound: Mapping[str, torch.Tensor] | None = None) -> "Module":
+    def from_reasoner(
+        cls,
+        reasoner: Reasoner,
+        bound: Mapping[str, torch.Tensor] | None = None,
+        *,
+        sparse_jacobian: bool = False,
+        sparse_output: bool = False,
+    ) -> "Module":
         """The module of a reasoner, with the reasoner's own values for parameters.
 
         `bound` are tags `[facts]` of mapped relations, which hold in every sample of a call that does not give them;
@@ -144,10 +162,16 @@ class Module(torch.nn.Module):
         torch.nn.Module.__init__(module)
         module.reasoner = reasoner
         module._bound = dict(bound) if bound else None
+        module._set_layouts(sparse_jacobian, sparse_output)
         module._register()
         for name, logits in reasoner.parameters.items():
             module._add_parameter(name, torch.nn.Parameter(from_numpy(np.asarray(logits))))
         return module
+
+    def _set_layouts(self, sparse_jacobian: bool, sparse_output: bool) -> None:
+        if sparse_output:
+            check_sparse(self.reasoner)
+        self.sparse_jacobian, self.sparse_output = bool(sparse_jacobian), bool(sparse_output)
 
     def _register(self) -> None:
         """Names the reasoner for graphs that operators are in; torch compares the plain strings before each call."""
@@ -194,7 +218,8 @@ class Module(torch.nn.Module):
             from torch_bridge.graphs import apply_operator, call_outside
 
             name = self._names_in_graphs[self.training]
-            if disjunctions is not None or output_relations is not None or output_mappings is not None:
+            is_plain = disjunctions is None and output_relations is None and output_mappings is None
+            if not is_plain or self.sparse_output:
                 return call_outside(name, inputs, self._evaluate, options)
             return apply_operator(name, inputs, self._logits(), self._evaluate)
         return self._evaluate(inputs, *options)
@@ -209,27 +234,36 @@ class Module(torch.nn.Module):
         """The outputs, outside of graphs."""
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
         if output_relations is None and output_mappings is None:
-            return self._call(self._reseeded(reasoner), inputs, disjunctions)
+            return self._call(self._reseeded(reasoner), inputs, disjunctions, is_sparse=self.sparse_output)
         named = name_outputs(None, None, output_mappings) if output_relations is None else None
         if named is not None and named.relation is not None:
             output_relations, output_mappings = named.relation, named.mapping
         asked = read_asked(reasoner.specification, output_relations, output_mappings)
         reasoner.check_asked(asked)
         reasoner = self._reseeded(reasoner.with_outputs(asked.outputs, asked.keyed))
-        results = self._call(reasoner, inputs, disjunctions)
+        is_sparse = self.sparse_output and asked.names is None
+        results = self._call(reasoner, inputs, disjunctions, is_sparse=is_sparse)
         if asked.names is None:
             return results
         take = partial(_take_or_absent, absent=reasoner.absent)
-        return choose(results, asked.names, asked.is_flat, torch.stack, take)
+        stack = _stack_sparse if self.sparse_output else torch.stack
+        return choose(results, asked.names, asked.is_flat, stack, take)
 
-    def _call(self, reasoner: Reasoner, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None) -> Any:
+    def _call(
+        self,
+        reasoner: Reasoner,
+        inputs: Mapping[str, Any],
+        disjunctions: Mapping[str, Sequence] | None,
+        *,
+        is_sparse: bool,
+    ) -> Any:
         check_named(reasoner.specification.outputs)
         are_tensors = all(isinstance(value, torch.Tensor) for value in inputs.values())
         if (disjunctions or not are_tensors) and has_facts(inputs, disjunctions):
             batch = reasoner.batches.read(inputs, disjunctions)
             if reasoner.is_interpreted:
                 return interpret_batch(reasoner, batch)
-            return apply_batch(reasoner, batch, self._logits())
+            return apply_batch(reasoner, batch, self._logits(), is_sparse=is_sparse)
         tensors = reasoner.order(inputs)
         if not are_tensors:
             relation, value = next(pair for pair in inputs.items() if not isinstance(pair[1], torch.Tensor))
@@ -239,10 +273,10 @@ class Module(torch.nn.Module):
         device = common_device({**inputs, **named} if named else inputs)
         if reasoner.is_interpreted:
             return self._interpret(reasoner, tensors, device)
-        if tensors or logits:
-            values = reasoner.unpack(apply(reasoner, tensors, logits))
-        else:
-            values = reasoner.unpack(to_torch(reasoner.evaluate(()), device))
+        packed = apply(reasoner, tensors, logits) if tensors or logits else to_torch(reasoner.evaluate(()), device)
+        if is_sparse:
+            return to_sparse(reasoner, packed)
+        values = reasoner.unpack(packed)
         if not reasoner.returns_proofs:
             return values
         return reasoner.with_proofs(values, list(map(to_jax, tensors)), list(map(to_jax, logits)))
@@ -256,6 +290,21 @@ class Module(torch.nn.Module):
             return reasoner.unpack_objects(values)
         return reasoner.unpack(from_numpy(values).to(device))
 
+    def jacobian(
+        self, inputs: Mapping[str, Any] | None = None, *, disjunctions: Mapping[str, Sequence] | None = None
+    ) -> Any:
+        """The derivatives of each sample's outputs by its inputs and the parameters; see `scallax.jacobian`.
+
+        Tensors of the dtype and the device of the inputs, without gradients; with `sparse_jacobian` they are of the
+        layout `torch.sparse_coo`, coalesced, and no dense one is made.
+        """
+        inputs = dict(inputs or {})
+        if self._bound is not None:
+            tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
+            inputs = with_bound(inputs, self._bound, tuples)
+        reasoner = self._reseeded(self.reasoner.for_training if self.training else self.reasoner.for_testing)
+        return find_jacobian(reasoner, inputs, disjunctions, self._logits(), is_sparse=self.sparse_jacobian)
+
     def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
         """The grounding of a batch of facts for `evaluate_grounded`; see `scallax.Reasoner.ground`."""
         return self.reasoner.ground(facts, disjunctions=disjunctions)
@@ -263,7 +312,7 @@ class Module(torch.nn.Module):
     def evaluate_grounded(self, grounding: BatchGrounding, tags: Mapping[str, torch.Tensor] | torch.Tensor) -> Any:
         """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`."""
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
-        return apply_tags(self._reseeded(reasoner), grounding, tags, self._logits())
+        return apply_tags(self._reseeded(reasoner), grounding, tags, self._logits(), is_sparse=self.sparse_output)
 
     def _reseeded(self, reasoner: Reasoner) -> Reasoner:
         """The reasoner; in training mode it draws by a new seed."""
@@ -437,6 +486,10 @@ def _take_or_absent(values: torch.Tensor, places: Sequence[int], absent: float) 
     """The values at some places, `absent` at -1."""
     padded = torch.cat([values, values.new_full((1,), absent)])
     return padded[torch.tensor(places, dtype=torch.int64, device=values.device)]
+
+
+def _stack_sparse(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(rows)).to_sparse()
 
 
 def _restore(text: str, ground: object) -> Reasoner:

@@ -147,7 +147,8 @@ def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     excluded = [jnp.zeros_like(bits[..., 2 * words :, :])]
     if literals.exclusions.shape[1]:
         # Those that the literal excludes, once it is positive: of the one literal that is negated now.
-        has = (negated[..., members // 32, :] >> (members % 32)[:, None]) & jnp.uint32(1) != 0
+        shifts = (members % 32).reshape(*(1,) * (negated.ndim - 2), -1, 1)
+        has = (negated[..., members // 32, :] >> shifts) & jnp.uint32(1) != 0
         others = (
             jnp.asarray(literals.exclusions).at[jnp.asarray(literals.columns)[jnp.argmax(has, -2)]].get(mode="clip")
         )

@@ -1,0 +1,114 @@
+"""Which inputs and parameters the outputs of a ground program depend on."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from scallax.grounding.layout import FIRST_LITERAL_ROW, GroundProgram
+from scallax.kernels.gates import RANGE, Stage
+from scallax.kernels.runs import distinct, ranges, stable_order
+
+# Pairs of an output and a node that are searched at once, one byte each.
+_MAX_PAIRS = 1 << 25
+
+_Edges = list[tuple[np.ndarray, np.ndarray]]
+
+
+def find_dependence(program: GroundProgram, num_outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Output and column, int64, of all pairs whose derivative need not be 0, by output, then by column.
+
+    Columns are the given inputs, flattened, then the logits. Members of an exclusive group depend on each other; what
+    is chosen by weight has no derivative.
+    """
+    parts = [*(stage.program for stage in program.stages), program]
+    num_gates = sum(len(stage.gates.members) for stage in program.stages)
+    num_given = len(program.input_literal) - len(program.slots) - num_gates
+    # Nodes: the columns, trained inputs and gates, then for each program in turn its rows and its groups.
+    num_columns = num_given + len(program.logit_groups)
+    node_of_input = np.arange(len(program.input_literal))
+    node_of_input[num_given:] += num_columns - num_given
+    sizes = [part.num_leaves + part.num_heads + part.num_literals for part in parts]
+    starts = np.cumsum([num_columns + len(program.slots) + num_gates, *sizes]).tolist()
+    edges = [_logits_of(program, num_columns, num_given)]
+    gate = num_columns + len(program.slots)
+    for part, start in zip(parts, starts[:-1], strict=True):
+        edges += _edges_of(part, start, node_of_input)
+    for stage, start in zip(program.stages, starts[:-2], strict=True):
+        edges.append(_members_of(stage, start, gate))
+        gate += len(stage.gates.members)
+    tails, heads = (np.concatenate(ends) for ends in zip(*edges, strict=True))
+    return _search(starts[-2] + np.asarray(program.outputs[:num_outputs]), tails, heads, starts[-1], num_columns)
+
+
+def _logits_of(program: GroundProgram, num_columns: int, num_given: int) -> tuple[np.ndarray, np.ndarray]:
+    """From each trained input to its logit, and to those that are normalised with it."""
+    slots, groups = np.asarray(program.slots, np.int64), np.asarray(program.logit_groups, np.int64)
+    trained = np.arange(len(slots))
+    if not len(groups):
+        return trained[:0], slots[:0]
+    is_shared = groups[slots] >= 0
+    by_group, counts = np.argsort(groups, kind="stable"), np.bincount(groups + 1)
+    group = groups[slots[is_shared]] + 1
+    tails = np.concatenate([trained, trained[is_shared].repeat(counts[group])])
+    logits = by_group[ranges((counts.cumsum() - counts)[group], counts[group])]
+    return num_columns + tails, num_given + np.concatenate([slots, logits])
+
+
+def _edges_of(program: GroundProgram, start: int, node_of_input: np.ndarray) -> _Edges:
+    """From each row to the rows that it is made of; from literals over their groups to inputs."""
+    tiles = program.tiles
+    count = int(tiles.count)
+    rows = np.array([rows for _, rows in program.branches], np.int64)[np.asarray(tiles.branch[:count])]
+    sizes = rows * program.width
+    offset = np.asarray(tiles.offset[:count], np.int64)
+    place = ranges(offset, sizes)
+    head = (place - offset.repeat(sizes)) % program.width + np.asarray(tiles.target[:count]).repeat(sizes)
+    edges: _Edges = []
+    for operands in (program.left, program.right, program.third):
+        if not len(operands):
+            continue
+        operand = operands[place]
+        is_row = operand >= FIRST_LITERAL_ROW
+        edges.append((start + head[is_row], start + operand[is_row]))
+    group_end = np.asarray(program.group_end)
+    group = start + program.num_leaves + program.num_heads + np.cumsum(group_end) - group_end
+    literal = np.concatenate([np.arange(program.num_literals), program.negated])
+    source = np.asarray(program.literal_source)
+    is_given = source >= 0
+    edges.append((start + FIRST_LITERAL_ROW + np.arange(len(literal)), group[literal]))
+    edges.append((group[is_given], node_of_input[source[is_given]]))
+    return edges
+
+
+def _members_of(stage: Stage, start: int, first_gate: int) -> tuple[np.ndarray, np.ndarray]:
+    """From each gate that is a share to the weights of all members of its group."""
+    gates = stage.gates
+    shares = (np.asarray(gates.kinds) != RANGE).nonzero()[0]
+    member = np.asarray(gates.members)[shares]
+    counts = np.bincount(gates.groups)[np.asarray(gates.groups)[member]]
+    members = ranges(np.asarray(gates.starts, np.int64)[member], counts)
+    return first_gate + shares.repeat(counts), start + np.asarray(stage.program.outputs, np.int64)[members]
+
+
+def _search(
+    roots: np.ndarray, tails: np.ndarray, heads: np.ndarray, num_nodes: int, num_columns: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The root, by number, and the node of all nodes below `num_columns` that roots reach."""
+    by_tail = stable_order(tails, num_nodes)
+    heads = heads[by_tail]
+    counts = np.bincount(tails, minlength=num_nodes)
+    starts = counts.cumsum() - counts
+    step = max(_MAX_PAIRS // num_nodes, 1)
+    found = [np.zeros((2, 0), np.int64)]
+    for first, end in pairwise([*range(0, len(roots), step), len(roots)]):
+        is_reached = np.zeros((end - first) * num_nodes, np.bool_)
+        frontier = np.arange(end - first) * num_nodes + roots[first:end]
+        while len(frontier):
+            is_reached[frontier] = True
+            root, node = np.divmod(frontier, num_nodes)
+            reached = (root * num_nodes).repeat(counts[node]) + heads[ranges(starts[node], counts[node])]
+            frontier = distinct(reached[~is_reached[reached]], len(is_reached))
+        pairs = is_reached.reshape(-1, num_nodes)[:, :num_columns].nonzero()
+        found.append(np.stack(pairs) + np.array([[first], [0]]))
+    rows, columns = np.concatenate(found, 1)
+    return rows, columns
