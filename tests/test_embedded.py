@@ -6,9 +6,12 @@ import pytest
 
 from scallax import Reasoner
 from scallax.grounding import embedded
+from scallax.grounding.embedded import list_tiles
 from scallax.kernels.schedule import Tile
+from scallax.provenance import proofs
 from scallax.provenance.clauses import Dependence, dependence, leaf_bits, list_proofs
 from scallax.provenance.dnf import Sections
+from scallax.provenance.layers import fold_layers, list_layers
 from tests.compilations import counted_compilations
 
 POINTS = [(x,) for x in range(4)]
@@ -75,6 +78,41 @@ def test_values_proofs_and_gradients_are_the_same(name: str, k: int, options: di
     monkeypatch.setattr(embedded, "_MAX_BYTES", 0)
     for actual, wanted in zip(found, answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays), strict=True):
         np.testing.assert_array_equal(actual, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "k", "options"),
+    [
+        # Of a `k` that no other test has: what is compiled for a program is shared.
+        *((name, 4, {}) for name in ("pairs", "absorbed", "repeated", "negated", "in turn", "shared by none")),
+        ("in turn", 1, {}),
+        ("absorbed", 6, {"absorb": False}),
+        ("pairs", 6, KEPT),
+        ("in turn", 2, KEPT),
+        ("exclusive", 4, {}),
+    ],
+)
+def test_layers_find_what_steps_find(name: str, k: int, options: dict, monkeypatch):
+    arrays, layers = inputs(), []
+
+    def count(*given):
+        layers.append(len(given[0]))
+        return fold_layers(*given)
+
+    monkeypatch.setattr(proofs, "list_proofs", lambda *given: None)
+    monkeypatch.setattr(proofs, "fold_layers", count)
+    found = answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays)
+    assert layers
+    monkeypatch.setattr(embedded, "_MAX_BYTES", 0)
+    for actual, wanted in zip(found, answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays), strict=True):
+        np.testing.assert_array_equal(actual, wanted)
+
+
+def test_a_program_of_many_layers_is_folded_by_steps():
+    rules = "".join(f"rel p{n}(x) = p{n - 1}(x), b(y), c(x) rel p{n}(x) = a(x), b(x), c(y)\n" for n in range(1, 6))
+    tiles = list_tiles(reasoner_of(f"rel p0(x) = a(x), b(y)\n{rules}rel q(x) = p5(x)", k=3).ground_program, (0, 1))
+    assert tiles is not None
+    assert list_layers(tiles, 2 + 3 * 4, 3) is None
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from typing import final
 import numpy as np
 
 from scallax.grounding.layout import GroundProgram
-from scallax.kernels.schedule import Tile
+from scallax.kernels.schedule import LINEAR, LITERALS, Tile
 
-# Bytes of index arrays up to which a program is worth code of its own.
+# Bytes of index arrays up to which a program is worth code of its own; twice as many without loops and conjunctions of
+# nodes, which may be folded by layers.
 _MAX_BYTES = 1 << 14
 
 
@@ -41,7 +42,10 @@ def embed(program: GroundProgram) -> EmbeddedProgram | None:
     if program.stages:
         return None
     size = sum(np.asarray(part).nbytes for field in fields(program) for part in _parts(getattr(program, field.name)))
-    return EmbeddedProgram(program) if size <= _MAX_BYTES else None
+    is_small = size <= _MAX_BYTES
+    if _MAX_BYTES < size <= 2 * _MAX_BYTES and isinstance(program.left, np.ndarray):
+        is_small = list_tiles(program, (LITERALS, LINEAR)) is not None
+    return EmbeddedProgram(program) if is_small else None
 
 
 def list_tiles(program: GroundProgram, kinds: Collection[int]) -> list[Tile] | None:

@@ -274,7 +274,7 @@ class AbstractProvenance(AbstractSemantics):
     ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
         """What `recover` gives, none of it NaN for finite probabilities, and its derivatives by those of the literals.
 
-        `known` is what `flat_outputs` gave beside the tags, None if it did not give them.
+        `known` is what `flat_outputs` gave beside the tags; None if that is nothing, or if it gave no tags.
         """
         raise NotImplementedError
 

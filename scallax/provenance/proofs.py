@@ -23,6 +23,7 @@ from scallax.provenance.clauses import (
 )
 from scallax.provenance.decisions import MAX_NODES, count_models
 from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
+from scallax.provenance.layers import count_candidates, fold_layers, list_layers
 from scallax.provenance.probability import number_prior
 from scallax.provenance.wmc import (
     MAX_SELECTED,
@@ -145,6 +146,10 @@ class TopKProofs(AbstractProvenance):
         negated = np.asarray(literals.negated) if all_present else None
         bits = leaf_bits(np.asarray(literals.column_of), negated, np.asarray(literals.exclusions), sections)
         found = list_proofs(tiles, outputs, bits, sections, self.k, self.absorbs)
+        layers = list_layers(tiles, len(leaves.weights), self.k)
+        # A proof of a layer takes more time than one of a list: its literals are not known.
+        if layers is not None and (found is None or 3 * count_candidates(layers) < 2 * found.operands[0].size):
+            return fold_layers(layers, outputs, leaves, self.k, sections, self.absorbs), None
         if found is None:
             return None
         proofs, places = best_proofs(leaves.weights[:, 0], found, self.k)
