@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from scallax.batch import ArrayLike
 from scallax.checks import is_concrete
-from scallax.errors import Diagnostic, UnsupportedError
+from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.grounding.dependence import find_dependence
 from scallax.grounding.layout import GroundProgram
 from scallax.outputs import check_named
@@ -50,19 +50,22 @@ def jacobian(
     have an entry wherever an output depends on an input, be its derivative 0 or not, and no dense array is made.
 
     Outputs that have no input in common share a backward pass (Curtis, Powell and Reid, "On the estimation of sparse
-    Jacobian matrices", 1974): there are as many passes as outputs of a sample depend on one input, or on one parameter
-    with facts per sample, where it is every sample's.
+    Jacobian matrices", 1974): there are at least as many passes as outputs of a sample depend on one input, or on one
+    parameter with facts per sample, where it is every sample's.
 
     `inputs`, `parameters` and `disjunctions` are those of `Reasoner.apply`. For concrete values; UnsupportedError for
     traced ones, and for a provenance without derivatives.
     """
-    inputs = dict(inputs or {})
-    logits = None if parameters is None else reasoner.order_parameters(parameters)
+    if not isinstance(reasoner, Reasoner):
+        raise InputError(f"the reasoner is a {type(reasoner).__name__}; give a `scallax.Reasoner`")
+    inputs = read_inputs(inputs)
     check_differentiable(reasoner)
+    logits = None if parameters is None else reasoner.order_parameters(parameters)
     if has_facts(inputs, disjunctions):
         batch = reasoner.batches.read(inputs, disjunctions)
         grounding = reasoner.batches.ground(batch)
         tags = collect_tags(batch.facts, grounding.padded_tags)
+        reasoner.check_tags(batch.facts, tags)
         return derive_batch(reasoner, grounding, batch.facts, tags, tuple(batch.arrays.values()), logits, _to_bcoo)
     return derive(reasoner, reasoner.order(inputs), logits, _to_bcoo)
 
@@ -73,6 +76,13 @@ def _to_bcoo(found: Derivatives) -> Any:
 
     data = jnp.asarray(found.values), jnp.asarray(found.indices, jnp.int32)
     return BCOO(data, shape=found.shape, indices_sorted=True, unique_indices=True)
+
+
+def read_inputs(inputs: object) -> dict[str, Any]:
+    """The inputs by relation; InputError for anything but a dictionary, or None for no inputs."""
+    if inputs is None or isinstance(inputs, Mapping):
+        return dict(inputs or {})
+    raise InputError(f"the inputs are a {type(inputs).__name__}; give a dictionary from relations to inputs")
 
 
 def check_differentiable(reasoner: Reasoner) -> None:
@@ -92,21 +102,24 @@ def derive(
 ) -> PyTree:
     """`jacobian` with what `make` makes, for inputs `[batch, *shape]` in the order of the input relations."""
     logits = tuple(reasoner.parameters.values()) if logits is None else tuple(logits)
+    reasoner.check(arrays, logits)
     _check_concrete((*arrays, *logits))
     shapes = [parameter.shape for parameter in reasoner.parameters.values()]
     size = arrays[0].shape[0] if arrays else 1
-    # Each sample has its own parameters, so that they have a gradient for each sample.
-    logits = [
-        np.broadcast_to(np.asarray(array), (size, *shape)) if np.ndim(array) == len(shape) else array
-        for array, shape in zip(logits, shapes, strict=True)
-    ]
+    if arrays:
+        # Each sample has its own parameters, so that they have a gradient for each sample.
+        logits = [
+            np.broadcast_to(np.asarray(array), (size, *shape)) if np.ndim(array) == len(shape) else array
+            for array, shape in zip(logits, shapes, strict=True)
+        ]
+    num_axes = 1 if arrays else 0
     values, residuals = reasoner.forward(arrays, logits)
 
     def pull_back(cotangent: np.ndarray) -> np.ndarray:
         rows = np.broadcast_to(cotangent.astype(values.dtype), values.shape)
         pulled = reasoner.pull_back(arrays, residuals, rows, logits)
-        parts = [_flat(part, array, 1) for part, array in _pairs(pulled, arrays, logits)]
-        return np.concatenate([np.zeros((size, 0), values.dtype), *parts], 1)
+        parts = [_flat(part, array, num_axes) for part, array in _pairs(pulled, arrays, logits)]
+        return np.concatenate([np.zeros((size, 0)), *parts], 1, dtype=values.dtype, casting="unsafe")
 
     mapped = [array.shape[1:] for array in arrays]
     columns = [_Columns.of(name, shape) for name, shape in zip(reasoner.input_relations, mapped, strict=True)]
@@ -137,7 +150,7 @@ def derive_batch(
         given = cotangent.astype(values.dtype)
         of_tags, *rest = batches.pull_back(grounding, tags, tuple(arrays), residuals, given, logits)
         parts = [_flat(part, array, 0) for part, array in _pairs(rest, arrays, logits)]
-        return np.concatenate([np.asarray(of_tags)[None], *parts], 1)
+        return np.concatenate([np.asarray(of_tags)[None], *parts], 1, dtype=values.dtype, casting="unsafe")
 
     columns = [_Columns.of_facts(part) for part in facts if part.certain is not None]
     padding = grounding.padded_tags - grounding.num_tags

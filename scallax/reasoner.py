@@ -478,7 +478,7 @@ class Reasoner:
         Of the proofs that the provenance keeps, for provenances that keep some; each is a tuple of `Literal`s. Of a
         negation that `topbottomkclauses` keeps as clauses they are those that falsify it. Values cannot be traced.
         """
-        return self.unpack_objects(self._kept_proofs(self._check(self.order(inputs), None)))
+        return self.unpack_objects(self._kept_proofs(self.check(self.order(inputs), None)))
 
     @property
     def returns_proofs(self) -> bool:
@@ -487,7 +487,7 @@ class Reasoner:
 
     def with_proofs(self, values: Any, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Any:
         """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
-        proofs = self.unpack_objects(self._kept_proofs(self._check(arrays, logits)))
+        proofs = self.unpack_objects(self._kept_proofs(self.check(arrays, logits)))
         return pair_with_proofs(values, proofs, self.specification.keyed)
 
     def with_batch_proofs(
@@ -622,7 +622,7 @@ class Reasoner:
             grounding,
             self._provenance,
             reasoner._retentions,
-            reasoner._check(arrays, None),
+            reasoner.check(arrays, None),
             self._seed,
         )
         ((_, fitted),) = reasoner.specification.outputs
@@ -657,7 +657,7 @@ class Reasoner:
 
         `logits` are in the order of `parameter_names`; None: the reasoner's own.
         """
-        arguments = self._check(arrays, logits)
+        arguments = self.check(arrays, logits)
         if isinstance(self._provenance, ObjectProvenance):
             values = self._host.evaluate(arguments, self._seed)
             return values if values.dtype == object else jnp.asarray(values)  # pyright: ignore[reportReturnType]
@@ -671,7 +671,7 @@ class Reasoner:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
         if isinstance(self._provenance, ObjectProvenance):
             return self.evaluate(arrays, logits), None
-        arguments = self._check(arrays, logits)
+        arguments = self.check(arrays, logits)
         values, residuals = forward_batch(self._signature, self._training_program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values, residuals
@@ -728,7 +728,7 @@ class Reasoner:
 
         Outputs are objects, or of the provenance's dtype if it has one. Only if `is_interpreted`.
         """
-        return self._host.evaluate(self._check(arrays, None), self._seed, entries)
+        return self._host.evaluate(self.check(arrays, None), self._seed, entries)
 
     @property
     def _host(self) -> HostEvaluator:
@@ -754,7 +754,7 @@ class Reasoner:
         embedded = None if self.draws else self._programs.embedded
         return self._program(arguments) if embedded is None else embedded
 
-    def _check(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Arguments:
+    def check(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Arguments:
         """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""
         arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
         self._checks.check(arguments, are_logits_given=logits is not None)

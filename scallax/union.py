@@ -30,14 +30,20 @@ from scallax.weighing import constant_weights
 # Bounds of a cache of groundings.
 _MOST_GROUNDINGS = 512
 _MOST_BYTES = 1 << 28
+# Dense results of a batch whose index is kept with its grounding.
+_MOST_KEPT = 1 << 20
 
 
 class BatchOutput(NamedTuple):
-    """One output relation of a batch: its tuples and where they begin among those of all outputs."""
+    """One output relation of a batch: its tuples and where they begin among those of all outputs.
+
+    `is_listed`: no mapping says which they are.
+    """
 
     relation: str
     tuples: Tuples
     start: int
+    is_listed: bool
 
 
 class BatchArrays(NamedTuple):
@@ -82,9 +88,18 @@ class BatchGrounding:
         """What evaluation takes beside the tags."""
         return BatchArrays(self.program, self.sources, self.places)
 
-    @cached_property
+    @property
     def sources(self) -> np.ndarray:
-        """`arrays.sources`; as large as the dense results are, and made when it is asked for."""
+        """`arrays.sources`; as large as the dense results are, made when it is asked for, and kept if it is small."""
+        if self.num_samples * self.num_columns <= _MOST_KEPT:
+            return self._kept_sources
+        return self._find_sources()
+
+    @cached_property
+    def _kept_sources(self) -> np.ndarray:
+        return self._find_sources()
+
+    def _find_sources(self) -> np.ndarray:
         sources = np.full((self.num_samples, self.num_columns), len(self.places), np.int32)
         derived = (self.places < sources.size).nonzero()[0]
         sources.reshape(-1)[self.places[derived]] = derived
@@ -113,7 +128,9 @@ class BatchGrounding:
         arrays = [getattr(program, item.name) for item in fields(program)]
         arrays += [*program.tiles, *program.transpose, self.places]
         size = sum(getattr(array, "nbytes", 0) for array in arrays)
-        return size + 4 * self.num_samples * self.num_columns + 100 * self.num_outputs
+        # The tuples of a mapping are the specification's.
+        listed = sum(len(output.tuples) for output in self.outputs if output.is_listed)
+        return size + 4 * min(self.num_samples * self.num_columns, _MOST_KEPT) + 100 * listed
 
 
 class CacheInfo(NamedTuple):
@@ -349,7 +366,7 @@ class BatchGrounder:
             else:
                 samples = relation.columns[0][rows]
             found.append((samples, start + column, operands))
-            outputs.append(BatchOutput(wanted.relation, tuples, start))
+            outputs.append(BatchOutput(wanted.relation, tuples, start, wanted.table is None))
             start += len(tuples)
         samples, column, operands = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return tuple(outputs), operands, samples, column

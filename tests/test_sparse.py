@@ -2,6 +2,8 @@
 
 import pickle
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 import scallax
 import torch_bridge
 from scallax import InputError, Reasoner, UnsupportedError
+from scallax.batch_evaluation import BatchEvaluator
 
 CLOSURE = """
 type edge(x: i32, y: i32)
@@ -71,6 +74,9 @@ PROGRAMS: dict[str, dict[str, Any]] = {
 }
 
 
+QUICK = [("cycle", "diffaddmultprob"), ("exclusive", "exact"), ("negation", "difftopbottomkclauses")]
+
+
 def inputs_of(reasoner: Reasoner, batch: int = 3, dtype: Any = np.float32) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     shapes = {name: mapping.shape for name, mapping in reasoner.specification.input_mappings}
@@ -98,11 +104,12 @@ def dense_jacobian(reasoner: Reasoner, inputs: dict[str, Any], parameters: dict[
     ("name", "provenance"),
     [
         *((name, "difftopkproofs") for name in PROGRAMS),
-        *(("cycle", "diffaddmultprob"), ("exclusive", "exact"), ("negation", "difftopbottomkclauses")),
+        *QUICK,
         *(
             pytest.param(name, provenance, marks=pytest.mark.nightly)
             for name in PROGRAMS
             for provenance in ("diffaddmultprob", "exact", "difftopbottomkclauses")
+            if (name, provenance) not in QUICK
         ),
     ],
 )
@@ -130,15 +137,22 @@ def test_there_is_an_entry_for_each_input_that_an_output_depends_on():
     assert found.data.tolist() == 2 * [0, 0, 0, 0, 0, 0, 1]
 
 
-def test_outputs_without_an_input_in_common_share_a_backward_pass(monkeypatch):
+@contextmanager
+def recorded_calls(owner: type, name: str) -> Iterator[list]:
+    """The arguments of each call of a method."""
+    calls, method = [], getattr(owner, name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, lambda *given: calls.append(given) or method(*given))
+        yield calls
+
+
+def test_outputs_without_an_input_in_common_share_a_backward_pass():
     reasoner = Reasoner(
         "type a(x: i32) rel b(x) = a(x), a(x + 1)", input_mappings={"a": range(101)}, output_mapping=("b", range(100))
     )
-    passes = []
-    pull_back = Reasoner.pull_back
-    monkeypatch.setattr(Reasoner, "pull_back", lambda *given: passes.append(given) or pull_back(*given))
     inputs = np.linspace(0, 1, 202, dtype=np.float32).reshape(2, 101)
-    found = scallax.jacobian(reasoner, {"a": inputs})["a"]
+    with recorded_calls(Reasoner, "pull_back") as passes:
+        found = scallax.jacobian(reasoner, {"a": inputs})["a"]
     assert (len(passes), found.nse) == (2, 400)
     places = np.arange(100)
     dense = np.asarray(found.todense())
@@ -215,6 +229,25 @@ def test_the_jacobian_of_a_context_and_of_few_samples():
     assert found.to_dense().tolist() == [[[1, 0], [0, 1]]]
 
 
+def test_the_jacobian_of_parameters_alone():
+    reasoner = Reasoner("rel a = {0.4::(0), 0.3::(1)} rel b(x) = a(x)", trainable=["a"], output_mapping=("b", range(2)))
+    found = scallax.jacobian(reasoner)["a.facts"]
+    np.testing.assert_allclose(found.todense(), [[[0.24, 0], [0, 0.21]]], rtol=1e-6)
+    again = torch_bridge.Module.from_reasoner(reasoner, sparse_jacobian=True).jacobian()["a.facts"]
+    assert again.to_dense().tolist() == found.todense().tolist()
+
+
+def test_the_jacobian_of_a_large_batch_is_found_by_component():
+    program = "type edge(x: i32, y: i32) rel path(x, y) = edge(x, y) or (path(x, z) and edge(z, y))"
+    reasoner = Reasoner(program, provenance="diffaddmultprob", output_mappings={"path": None})
+    facts = [[(0.5, (n, n + 1)) for n in range(12)]] * 256
+    with recorded_calls(BatchEvaluator, "pull_back") as calls:
+        _, found = scallax.jacobian(reasoner, {"edge": facts})["path"]
+    # Of an edge in the middle of the chain 42 paths depend.
+    assert (found["edge"].nse, len(calls)) == (256 * 364, 42)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")
 def test_what_has_no_jacobian():
     options: dict[str, Any] = {"input_mappings": {"a": range(2)}, "output_mapping": ("b", range(2))}
     reasoner = Reasoner("type a(x: i32) rel b(x) = a(x)", **options)
@@ -224,6 +257,19 @@ def test_what_has_no_jacobian():
         jax.jit(lambda a: scallax.jacobian(reasoner, {"a": a})["a"].data)(np.zeros((1, 2), np.float32))
     with pytest.raises(InputError, match="`a` has shape"):
         scallax.jacobian(reasoner, {"a": np.zeros((1, 3), np.float32)})
+    module: Any = torch_bridge.Module.from_reasoner(reasoner)
+    wrongs: list[Any] = [{"a": np.float32(0.3)}, {"a": 0.3}, np.zeros((1, 2), np.float32)]
+    for wrong in wrongs:
+        with pytest.raises(InputError):
+            scallax.jacobian(reasoner, wrong)
+    with pytest.raises(InputError, match=r"the reasoner is a Module; give a `scallax\.Reasoner`"):
+        scallax.jacobian(module, {"a": np.zeros((1, 2), np.float32)})
+    with pytest.raises(InputError, match=r"fact 0 of sample 0, \(0\), has the tag nan"):
+        module.jacobian({"a": [[(torch.tensor(float("nan")), 0)]]})
+    with pytest.raises(UnsupportedError, match="a transformed function, cannot hold `jacobian`"):
+        torch.func.vmap(lambda a: module.jacobian({"a": a[None]})["a"])(torch.rand(3, 2))
+    with pytest.raises(UnsupportedError, match="a transformed function, cannot hold `jacobian`"):
+        torch.jit.trace(lambda a: module.jacobian({"a": a})["a"], torch.rand(1, 2))
     with pytest.raises(InputError, match="`a` is a ndarray; give a tensor"):
         torch_bridge.Module.from_reasoner(reasoner).jacobian({"a": np.zeros((1, 2), np.float32)})
     for provenance in ("bool", "difftopkproofsdebug"):
@@ -278,12 +324,32 @@ def test_sparse_outputs_of_inputs_with_mappings():
     torch.sparse.sum(found["b"] * 2.0).backward()
     assert inputs["a"].grad is not None
     assert inputs["a"].grad.tolist() == [[2.0, 2.0], [2.0, 2.0]]
-    # Samples that ask for a relation each, and a module that was saved.
-    assert module(**inputs, output_relations=["b", "c"], output_mappings=None)[1].layout is torch.sparse_coo
     twin = pickle.loads(pickle.dumps(module))
     assert twin.sparse_output
     assert twin(**inputs)["b"].indices().tolist() == found["b"].indices().tolist()
     assert module(a=torch.zeros(0, 2))["b"].shape == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore:no rule can derive")
+def test_samples_that_ask_for_a_relation_each():
+    program = "type a(x: i32) rel b(x) = a(x) rel c(x) = a(x), a(x + 1) rel b(7) = a(0), a(1)"
+    outputs = {"b": range(4), "c": range(4)}
+    mapped = torch_bridge.Module(program, sparse_output=True, input_mappings={"a": range(3)}, output_mappings=outputs)
+    listed = torch_bridge.Module(program, sparse_output=True, output_mappings={"b": None})
+    a = torch.tensor([[0.0, 0.5, 0.25], [0.5, 0.0, 1.0]], requires_grad=True)
+    found = mapped(a=a, output_relations=["b", "c"], output_mappings=range(4))
+    assert (found.indices().tolist(), found.values().tolist()) == (
+        [[0, 0, 0, 1, 1], [0, 1, 2, 0, 1]],
+        [0, 0.5, 0.25, 0, 0],
+    )
+    assert torch.autograd.grad(torch.sparse.sum(found), a)[0].tolist() == [[1, 1, 1], [0, 1.5, 0]]
+    facts = [[(tag, x) for x, tag in enumerate(row)] for row in a]
+    tuples, found = listed(a=facts, output_relations=["c", "b"])
+    assert tuples == [(0,), (1,), (2,), (7,)]
+    assert found.indices().tolist() == [[0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 2, 3]]
+    assert torch.autograd.grad(torch.sparse.sum(found), a)[0].tolist() == [[0.5, 0.25, 0.5], [1, 1.5, 1]]
+    (first, second) = listed(a=facts, output_relations=[["c", "b"], ["b", "c"]])
+    assert (first[1].values().shape, second[1].values().shape) == ((6,), (6,))
 
 
 def test_no_dense_results_are_made_of_facts_per_sample():
@@ -308,11 +374,40 @@ def test_no_dense_results_are_made_of_facts_per_sample():
     assert peak < dense_bytes / 20
 
 
+class LogAddition(scallax.Provenance):
+    """Logarithms of sums of products; of nothing -100."""
+
+    def zero(self):
+        return -100.0
+
+    def one(self):
+        return 0.0
+
+    def tag(self, p):
+        return jnp.log(p)
+
+    def add(self, a, b):
+        return jnp.logaddexp(a, b)
+
+    def mult(self, a, b):
+        return jnp.maximum(a + b, -100.0)
+
+
+@pytest.mark.filterwarnings("ignore:no rule can derive")
+def test_what_does_not_hold_under_a_users_algebra_is_its_zero():
+    program, a = "type a(x: i32) rel b(x) = a(x)", np.array([[0.5]], np.float32)
+    mapped = Reasoner(program, provenance=LogAddition(), input_mappings={"a": [0]}, output_mapping=("b", range(2)))
+    assert mapped(a=a).tolist() == [[np.log(a).item(), -100.0]]
+    assert mapped(a=[[(0.5, 0)], [(0.5, 1)]])[:, 1].tolist() == [-100.0, np.log(a).item()]
+
+
+@pytest.mark.filterwarnings("ignore:no rule can derive")
 def test_what_has_no_sparse_layout():
     options: dict[str, Any] = {"input_mappings": {"a": range(2)}, "output_mapping": ("b", range(2))}
     program = "type a(x: i32) rel b(x) = a(x)"
     for provenance, problem in (
         ("tropical", "what does not hold is not 0 under `tropical`"),
+        (LogAddition(), "what does not hold is not 0 under"),
         ("difftopkproofsdebug", "outputs of `difftopkproofsdebug` are not numbers alone"),
     ):
         with pytest.raises(UnsupportedError, match=problem):

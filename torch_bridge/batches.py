@@ -158,7 +158,7 @@ class _EvaluateBatch(torch.autograd.Function):
     def forward(call: _Call, keep: bool, *tensors: torch.Tensor):
         reasoner, grounding = call.reasoner, call.grounding
         tags, arrays, logits = _to_arrays(call, tensors)
-        _check(call, tags)
+        check_batch_tags(reasoner, call.facts, tags)
         with precision_and_place(tensors):
             values, residuals = reasoner.batches.forward(grounding, tags, arrays, logits, keep)
             values, residuals = jax.block_until_ready((values, residuals))
@@ -242,18 +242,18 @@ def _to_arrays(call: _Call, tensors: Sequence[torch.Tensor]) -> tuple[Any, tuple
     return vector, tuple(map(to_jax, mapped)), tuple(map(to_jax, logits))
 
 
-def _check(call: _Call, tags: Any) -> None:
+def check_batch_tags(reasoner: Reasoner, facts: Sequence[SampleFacts] | None, tags: Any) -> None:
     """InputError for a tag on the CPU that is not finite, a warning for one outside [0, 1]."""
     if not isinstance(tags, np.ndarray):
         return
     finite = np.isfinite(tags)
     if not finite.all():
         place = int(np.flatnonzero(~finite)[0])
-        if call.facts is None:
+        if facts is None:
             raise InputError(f"tag {place} of the batch is {tags[place]}; a tag is a finite number")
-        raise InputError(tag_message(call.facts, place, f"has the tag {tags[place]}; a tag is a finite number"))
-    if call.facts is not None:
-        call.reasoner.check_tags(call.facts, tags)
+        raise InputError(tag_message(facts, place, f"has the tag {tags[place]}; a tag is a finite number"))
+    if facts is not None:
+        reasoner.check_tags(facts, tags)
 
 
 def _take(values: torch.Tensor, places: np.ndarray, absent: float) -> torch.Tensor:

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from scallax.derivatives import Derivatives, check_differentiable, derive, derive_batch
-from scallax.errors import InputError
+from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.per_sample import has_facts
 from scallax.reasoner import Reasoner
-from torch_bridge.batches import read_tensors
+from torch_bridge.batches import check_batch_tags, read_tensors
+from torch_bridge.operator import is_saved
 from torch_bridge.sparse import make_sparse
 from torch_bridge.tensors import common_device, precision_and_place, to_jax
 
@@ -23,7 +24,13 @@ def find_jacobian(
     *,
     is_sparse: bool,
 ) -> Any:
-    """The derivatives of the outputs by inputs and logits; see `scallax.jacobian`."""
+    """The derivatives of the outputs by inputs and logits; see `scallax.jacobian`.
+
+    UnsupportedError inside of graphs and of torch's transformations.
+    """
+    if torch.compiler.is_compiling() or is_saved() or torch._C._are_functorch_transforms_active():
+        hint = "call it outside, or use `torch.func.jacrev` of the module"
+        raise UnsupportedError(Diagnostic("a graph, or a transformed function, cannot hold `jacobian`", hint=hint))
     check_differentiable(reasoner)
     named = dict(zip(reasoner.parameter_names, logits, strict=True))
     if has_facts(inputs, disjunctions):
@@ -33,7 +40,7 @@ def find_jacobian(
         tensors = (*tags.tensors, *batch.arrays.values(), *logits)
         with precision_and_place(tensors):
             vector = tags.gather(tags.tensors, grounding.padded_tags)
-            reasoner.check_tags(batch.facts, vector)
+            check_batch_tags(reasoner, batch.facts, vector)
             arrays = tuple(map(to_jax, batch.arrays.values()))
             trained = tuple(map(to_jax, logits))
             return derive_batch(

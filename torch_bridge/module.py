@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from scallax.artifact import StoredGround
+from scallax.derivatives import read_inputs
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
@@ -30,7 +31,7 @@ from torch_bridge.context_facts import with_bound
 from torch_bridge.foreign import as_torch
 from torch_bridge.jacobian import find_jacobian
 from torch_bridge.operator import Registered, is_saved, register
-from torch_bridge.sparse import check_sparse, to_sparse
+from torch_bridge.sparse import check_sparse, in_rows, stack_rows, take_places, to_sparse
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
 
 EXTRA_STATE = "_extra_state"
@@ -241,13 +242,13 @@ class Module(torch.nn.Module):
         asked = read_asked(reasoner.specification, output_relations, output_mappings)
         reasoner.check_asked(asked)
         reasoner = self._reseeded(reasoner.with_outputs(asked.outputs, asked.keyed))
-        is_sparse = self.sparse_output and asked.names is None
-        results = self._call(reasoner, inputs, disjunctions, is_sparse=is_sparse)
+        results = self._call(reasoner, inputs, disjunctions, is_sparse=self.sparse_output)
         if asked.names is None:
             return results
+        if self.sparse_output:
+            return choose(in_rows(results), asked.names, asked.is_flat, stack_rows, take_places)
         take = partial(_take_or_absent, absent=reasoner.absent)
-        stack = _stack_sparse if self.sparse_output else torch.stack
-        return choose(results, asked.names, asked.is_flat, stack, take)
+        return choose(results, asked.names, asked.is_flat, torch.stack, take)
 
     def _call(
         self,
@@ -298,7 +299,7 @@ class Module(torch.nn.Module):
         Tensors of the dtype and the device of the inputs, without gradients; with `sparse_jacobian` they are of the
         layout `torch.sparse_coo`, coalesced, and no dense one is made.
         """
-        inputs = dict(inputs or {})
+        inputs = read_inputs(inputs)
         if self._bound is not None:
             tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
             inputs = with_bound(inputs, self._bound, tuples)
@@ -486,10 +487,6 @@ def _take_or_absent(values: torch.Tensor, places: Sequence[int], absent: float) 
     """The values at some places, `absent` at -1."""
     padded = torch.cat([values, values.new_full((1,), absent)])
     return padded[torch.tensor(places, dtype=torch.int64, device=values.device)]
-
-
-def _stack_sparse(rows: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.stack(list(rows)).to_sparse()
 
 
 def _restore(text: str, ground: object) -> Reasoner:

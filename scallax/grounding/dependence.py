@@ -4,12 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from scallax.grounding.dependencies import longest_paths
 from scallax.grounding.layout import FIRST_LITERAL_ROW, GroundProgram
 from scallax.kernels.gates import RANGE, Stage
-from scallax.kernels.runs import distinct, ranges, stable_order
-
-# Pairs of an output and a node that are searched at once, one byte each.
-_MAX_PAIRS = 1 << 25
+from scallax.kernels.runs import distinct, ranges, run_starts, stable_order
 
 _Edges = list[tuple[np.ndarray, np.ndarray]]
 
@@ -93,22 +91,58 @@ def _members_of(stage: Stage, start: int, first_gate: int) -> tuple[np.ndarray, 
 def _search(
     roots: np.ndarray, tails: np.ndarray, heads: np.ndarray, num_nodes: int, num_columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The root, by number, and the node of all nodes below `num_columns` that roots reach."""
+    """The root, by number, and the node of all nodes below `num_columns` that roots reach.
+
+    From the columns up, each node that roots reach once, and a cycle as one node.
+    """
+    tails, heads = _needed(roots, tails, heads, num_nodes)
+    label, num_labels, depth = _condense(tails, heads, num_nodes)
+    tails, heads = label[tails], label[heads]
+    columns, starts, counts = np.arange(num_columns), np.zeros(num_labels, np.int64), np.zeros(num_labels, np.int64)
+    starts[label[:num_columns]], counts[label[:num_columns]] = np.arange(num_columns), 1
+    end = num_columns
+    by_depth = np.argsort(depth[tails], kind="stable")
+    bounds = np.searchsorted(depth[tails[by_depth]], np.arange(1, depth.max(initial=0) + 2))
+    for first, last in pairwise(bounds.tolist()):
+        tail, head = tails[by_depth[first:last]], heads[by_depth[first:last]]
+        code = (tail * num_columns).repeat(counts[head]) + columns[ranges(starts[head], counts[head])]
+        owner, column = np.divmod(np.unique(code), max(num_columns, 1))
+        begins = run_starts(owner)
+        starts[owner[begins]] = end + begins
+        counts[owner[begins]] = np.diff(begins, append=len(owner))
+        if end + len(column) > len(columns):
+            columns = np.concatenate([columns, np.empty(len(columns) + len(column), np.int64)])
+        columns[end : end + len(column)] = column
+        end += len(column)
+    label = label[roots]
+    return np.arange(len(roots)).repeat(counts[label]), columns[ranges(starts[label], counts[label])]
+
+
+def _needed(roots: np.ndarray, tails: np.ndarray, heads: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The edges that roots reach."""
     by_tail = stable_order(tails, num_nodes)
-    heads = heads[by_tail]
     counts = np.bincount(tails, minlength=num_nodes)
     starts = counts.cumsum() - counts
-    step = max(_MAX_PAIRS // num_nodes, 1)
-    found = [np.zeros((2, 0), np.int64)]
-    for first, end in pairwise([*range(0, len(roots), step), len(roots)]):
-        is_reached = np.zeros((end - first) * num_nodes, np.bool_)
-        frontier = np.arange(end - first) * num_nodes + roots[first:end]
-        while len(frontier):
-            is_reached[frontier] = True
-            root, node = np.divmod(frontier, num_nodes)
-            reached = (root * num_nodes).repeat(counts[node]) + heads[ranges(starts[node], counts[node])]
-            frontier = distinct(reached[~is_reached[reached]], len(is_reached))
-        pairs = is_reached.reshape(-1, num_nodes)[:, :num_columns].nonzero()
-        found.append(np.stack(pairs) + np.array([[first], [0]]))
-    rows, columns = np.concatenate(found, 1)
-    return rows, columns
+    is_reached = np.zeros(num_nodes, np.bool_)
+    frontier = distinct(roots, num_nodes)
+    while len(frontier):
+        is_reached[frontier] = True
+        reached = heads[by_tail[ranges(starts[frontier], counts[frontier])]]
+        frontier = distinct(reached[~is_reached[reached]], num_nodes)
+    chosen = is_reached[tails]
+    return tails[chosen], heads[chosen]
+
+
+def _condense(tails: np.ndarray, heads: np.ndarray, num_nodes: int) -> tuple[np.ndarray, int, np.ndarray]:
+    """A number for each node, the same for those of a cycle; how many there are; the longest path from each of them."""
+    depth, is_reached = longest_paths(num_nodes, heads, tails)
+    if is_reached.all():
+        return np.arange(num_nodes), num_nodes, depth
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(num_nodes, num_nodes))
+    num_labels, label = connected_components(matrix, directed=True, connection="strong")
+    between = label[tails] != label[heads]
+    depth, _ = longest_paths(num_labels, label[heads[between]], label[tails[between]])
+    return label.astype(np.int64), num_labels, depth

@@ -31,7 +31,7 @@ def component_depths(
     operands = np.concatenate([left, right])
     heads = np.concatenate([head, head])[operands >= 0]
     tails = operands[operands >= 0]
-    depth, is_reached = _longest_paths(num_nodes, tails, heads)
+    depth, is_reached = longest_paths(num_nodes, tails, heads)
     if is_reached.all():
         return depth, np.zeros(num_nodes, bool)
     # SciPy takes half a second to import, and only programs with cycles need it.
@@ -43,11 +43,11 @@ def component_depths(
     cyclic = np.bincount(component, minlength=num_components) > 1
     cyclic[component[tails[tails == heads]]] = True
     between = component[tails] != component[heads]
-    depth, _ = _longest_paths(num_components, component[tails[between]], component[heads[between]])
+    depth, _ = longest_paths(num_components, component[tails[between]], component[heads[between]])
     return depth[component], cyclic[component]
 
 
-def _longest_paths(num_nodes: int, tails: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def longest_paths(num_nodes: int, tails: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The edges on the longest path to each node, and which nodes no cycle leads to: those that it holds for."""
     by_tail = stable_order(tails, num_nodes)
     counts = np.bincount(tails, minlength=num_nodes)

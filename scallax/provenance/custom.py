@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
 from scallax.domains import Domain
@@ -96,6 +98,13 @@ class CustomProvenance(AbstractProvenance):
     @property
     def domain(self) -> Domain:
         return Domain.ANY
+
+    @cached_property
+    def absent(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
+        with jax.ensure_compile_time_eval():
+            tags = jax.tree.map(jnp.asarray, self.algebra.tag(jnp.ones((1, 1), jnp.float32)))
+            zero = jax.tree.map(lambda number, leaf: jnp.full_like(leaf, number), self._constant("zero", tags), tags)
+            return float(np.asarray(self.algebra.recover(zero)).item())
 
     @property
     def gradient(self) -> Gradient:
