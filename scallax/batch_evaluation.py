@@ -24,7 +24,7 @@ from scallax.batch import (
     take_outputs,
 )
 from scallax.batch_proofs import read_batch_proofs
-from scallax.checks import check_given, check_mapped, is_concrete, is_on_host, not_mapped
+from scallax.checks import check_given, check_logits, check_mapped, is_concrete, is_on_host, not_mapped
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.grounded import Grounded
 from scallax.grounding.layout import GroundProgram
@@ -301,7 +301,11 @@ class BatchEvaluator:
         )
 
     def _own(self, logits: Sequence[ArrayLike] | None) -> Logits:
-        return self._logits if logits is None else tuple(logits)
+        """The logits, the reasoner's own for None. InputError for others than one array for each parameter."""
+        if logits is None:
+            return self._logits
+        check_logits(self._grounded.parameters, logits)
+        return tuple(logits)
 
     def _draws(self, mapped: Sequence[str], program: GroundProgram) -> bool:
         retentions = [self._mappings[name].retention for name in mapped]

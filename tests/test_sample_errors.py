@@ -170,3 +170,21 @@ def test_tags_that_come_later_are_finite_numbers_of_the_batch():
     module = scallopy.Module.from_reasoner(reasoner)
     with pytest.raises(InputError, match="tag 1 of the batch is nan"):
         module.evaluate_grounded(grounding, torch.tensor([0.5, math.nan]))
+
+
+def test_logits_that_are_no_parameters_beside_facts():
+    options: dict[str, Any] = {"trainable": ["b"], "output_mapping": ("b", range(2))}
+    reasoner = scallax.Reasoner("type a(x: i32) rel 0.6::b(x) = a(x)", **options)
+    facts = [[(0.5, 0)], [(0.5, 1)]]
+    for logit, problem in (
+        (np.zeros(2, np.float32), r"has shape \(2,\); its logits have shape \(\)"),
+        (np.float32("nan"), "has a logit that is not finite"),
+        (0.5, r"is a float; give an array of shape \(\)"),
+    ):
+        with pytest.raises(InputError, match=rf"the parameter `b\.rules\.0` {problem}"):
+            reasoner.apply({"b.rules.0": logit}, a=facts)  # pyright: ignore[reportArgumentType]
+    module = scallopy.Module.from_reasoner(reasoner)
+    with torch.no_grad():
+        next(module.parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match=r"the parameter `b\.rules\.0` has a logit that is not finite"):
+        module(a=facts)

@@ -74,7 +74,10 @@ PROGRAMS: dict[str, dict[str, Any]] = {
 }
 
 
-QUICK = [("cycle", "diffaddmultprob"), ("exclusive", "exact"), ("negation", "difftopbottomkclauses")]
+QUICK = [
+    *((name, "difftopkproofs") for name in ("negation", "exclusive", "shares", "trained", "retained", "two axes")),
+    *(("cycle", "diffaddmultprob"), ("exclusive", "exact"), ("negation", "difftopbottomkclauses")),
+]
 
 
 def inputs_of(reasoner: Reasoner, batch: int = 3, dtype: Any = np.float32) -> dict[str, np.ndarray]:
@@ -103,12 +106,11 @@ def dense_jacobian(reasoner: Reasoner, inputs: dict[str, Any], parameters: dict[
 @pytest.mark.parametrize(
     ("name", "provenance"),
     [
-        *((name, "difftopkproofs") for name in PROGRAMS),
         *QUICK,
         *(
             pytest.param(name, provenance, marks=pytest.mark.nightly)
             for name in PROGRAMS
-            for provenance in ("diffaddmultprob", "exact", "difftopbottomkclauses")
+            for provenance in ("difftopkproofs", "diffaddmultprob", "exact", "difftopbottomkclauses")
             if (name, provenance) not in QUICK
         ),
     ],
