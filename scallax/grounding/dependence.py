@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from scallax.grounding.dependencies import longest_paths
+from scallax.grounding.dependencies import strong_components
 from scallax.grounding.layout import FIRST_LITERAL_ROW, GroundProgram
 from scallax.kernels.gates import RANGE, Stage
-from scallax.kernels.runs import distinct, ranges, run_starts, stable_order
+from scallax.kernels.runs import ranges, run_starts
 
 _Edges = list[tuple[np.ndarray, np.ndarray]]
 
@@ -93,12 +93,11 @@ def _search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The root, by number, and the node of all nodes below `num_columns` that roots reach.
 
-    From the columns up, each node that roots reach once, and a cycle as one node.
+    From the columns up, each node once, and a cycle as one node.
     """
-    tails, heads = _needed(roots, tails, heads, num_nodes)
-    label, num_labels, depth = _condense(tails, heads, num_nodes)
+    label, depth, _ = strong_components(num_nodes, heads, tails)
     tails, heads = label[tails], label[heads]
-    columns, starts, counts = np.arange(num_columns), np.zeros(num_labels, np.int64), np.zeros(num_labels, np.int64)
+    columns, starts, counts = np.arange(num_columns), np.zeros(len(depth), np.int64), np.zeros(len(depth), np.int64)
     starts[label[:num_columns]], counts[label[:num_columns]] = np.arange(num_columns), 1
     end = num_columns
     by_depth = np.argsort(depth[tails], kind="stable")
@@ -116,33 +115,3 @@ def _search(
         end += len(column)
     label = label[roots]
     return np.arange(len(roots)).repeat(counts[label]), columns[ranges(starts[label], counts[label])]
-
-
-def _needed(roots: np.ndarray, tails: np.ndarray, heads: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The edges that roots reach."""
-    by_tail = stable_order(tails, num_nodes)
-    counts = np.bincount(tails, minlength=num_nodes)
-    starts = counts.cumsum() - counts
-    is_reached = np.zeros(num_nodes, np.bool_)
-    frontier = distinct(roots, num_nodes)
-    while len(frontier):
-        is_reached[frontier] = True
-        reached = heads[by_tail[ranges(starts[frontier], counts[frontier])]]
-        frontier = distinct(reached[~is_reached[reached]], num_nodes)
-    chosen = is_reached[tails]
-    return tails[chosen], heads[chosen]
-
-
-def _condense(tails: np.ndarray, heads: np.ndarray, num_nodes: int) -> tuple[np.ndarray, int, np.ndarray]:
-    """A number for each node, the same for those of a cycle; how many there are; the longest path from each of them."""
-    depth, is_reached = longest_paths(num_nodes, heads, tails)
-    if is_reached.all():
-        return np.arange(num_nodes), num_nodes, depth
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(num_nodes, num_nodes))
-    num_labels, label = connected_components(matrix, directed=True, connection="strong")
-    between = label[tails] != label[heads]
-    depth, _ = longest_paths(num_labels, label[heads[between]], label[tails[between]])
-    return label.astype(np.int64), num_labels, depth

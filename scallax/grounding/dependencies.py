@@ -30,10 +30,20 @@ def component_depths(
         return np.zeros(0, np.int64), np.zeros(0, bool)
     operands = np.concatenate([left, right])
     heads = np.concatenate([head, head])[operands >= 0]
-    tails = operands[operands >= 0]
-    depth, is_reached = longest_paths(num_nodes, tails, heads)
+    component, depth, cyclic = strong_components(num_nodes, operands[operands >= 0], heads)
+    return depth[component], cyclic[component]
+
+
+def strong_components(
+    num_nodes: int, tails: np.ndarray, heads: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The strongly connected component of each node; by component, the longest path to it and whether it is a cycle.
+
+    Edges go from `tails` to `heads`.
+    """
+    depth, is_reached = _longest_paths(num_nodes, tails, heads)
     if is_reached.all():
-        return depth, np.zeros(num_nodes, bool)
+        return np.arange(num_nodes), depth, np.zeros(num_nodes, bool)
     # SciPy takes half a second to import, and only programs with cycles need it.
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
@@ -43,11 +53,11 @@ def component_depths(
     cyclic = np.bincount(component, minlength=num_components) > 1
     cyclic[component[tails[tails == heads]]] = True
     between = component[tails] != component[heads]
-    depth, _ = longest_paths(num_components, component[tails[between]], component[heads[between]])
-    return depth[component], cyclic[component]
+    depth, _ = _longest_paths(num_components, component[tails[between]], component[heads[between]])
+    return component.astype(np.int64), depth, cyclic
 
 
-def longest_paths(num_nodes: int, tails: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _longest_paths(num_nodes: int, tails: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The edges on the longest path to each node, and which nodes no cycle leads to: those that it holds for."""
     by_tail = stable_order(tails, num_nodes)
     counts = np.bincount(tails, minlength=num_nodes)
