@@ -334,7 +334,7 @@ def test_sparse_outputs_of_inputs_with_mappings():
 
 @pytest.mark.filterwarnings("ignore:no rule can derive")
 def test_samples_that_ask_for_a_relation_each():
-    program = "type a(x: i32) rel b(x) = a(x) rel c(x) = a(x), a(x + 1) rel b(7) = a(0), a(1)"
+    program = "type a(x: i32) rel b(x) = a(x) rel c(x) = a(x), a(x + 1) rel b(-1) = a(0), a(1)"
     outputs = {"b": range(4), "c": range(4)}
     mapped = torch_bridge.Module(program, sparse_output=True, input_mappings={"a": range(3)}, output_mappings=outputs)
     listed = torch_bridge.Module(program, sparse_output=True, output_mappings={"b": None})
@@ -347,8 +347,8 @@ def test_samples_that_ask_for_a_relation_each():
     assert torch.autograd.grad(torch.sparse.sum(found), a)[0].tolist() == [[1, 1, 1], [0, 1.5, 0]]
     facts = [[(tag, x) for x, tag in enumerate(row)] for row in a]
     tuples, found = listed(a=facts, output_relations=["c", "b"])
-    assert tuples == [(0,), (1,), (2,), (7,)]
-    assert found.indices().tolist() == [[0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 2, 3]]
+    assert tuples == [(-1,), (0,), (1,), (2,)]
+    assert found.indices().tolist() == [[0, 0, 1, 1, 1, 1], [1, 2, 0, 1, 2, 3]]
     assert torch.autograd.grad(torch.sparse.sum(found), a)[0].tolist() == [[0.5, 0.25, 0.5], [1, 1.5, 1]]
     (first, second) = listed(a=facts, output_relations=[["c", "b"], ["b", "c"]])
     assert (first[1].values().shape, second[1].values().shape) == ((6,), (6,))
