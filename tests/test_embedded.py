@@ -29,6 +29,7 @@ PROGRAMS = {
     "shared by none": "rel q(0) = a(0), b(1), not c(2)\nrel q(0) = not a(1)\nrel q(1) = a(2)\nrel q(2) = c(x), x > 5",
     "tagged": "rel 0.3::q(x) = a(x), b(y)\nrel 0.8::q(0) = c(2)",
     "counted": "rel q(n) = n := count(x: a(x))",
+    "two leaves at once": "rel p(x, y) = a(x), b(y)\nrel r(x) = c(x), a(y)\nrel q(x) = r(x), p(x, y)",
     "of nodes": "rel p(x) = a(x), b(y), x < y\nrel r(x) = b(x), c(y)\nrel q(x) = p(x), r(y)",
 }
 
@@ -84,10 +85,13 @@ def test_values_proofs_and_gradients_are_the_same(name: str, k: int, options: di
     ("name", "k", "options"),
     [
         # Of a `k` that no other test has: what is compiled for a program is shared.
-        *((name, 4, {}) for name in ("shared by none", "negated", "in turn", "exclusive")),
+        *((name, 4, {}) for name in ("two leaves at once", "negated", "in turn", "exclusive")),
         ("in turn", 2, KEPT),
         ("absorbed", 6, {"absorb": False}),
-        *(pytest.param(name, 4, {}, marks=pytest.mark.nightly) for name in ("pairs", "repeated", "absorbed")),
+        *(
+            pytest.param(name, 4, {}, marks=pytest.mark.nightly)
+            for name in ("pairs", "repeated", "absorbed", "shared by none")
+        ),
         *(pytest.param(*case, marks=pytest.mark.nightly) for case in (("in turn", 1, {}), ("pairs", 6, KEPT))),
     ],
 )
