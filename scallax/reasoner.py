@@ -13,36 +13,23 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, PyTree
 
 from scallax.arguments import Outputs, program_sources, read_file, specify, unknown_name
+from scallax.array_evaluation import ArrayEvaluator
 from scallax.artifact import StoredGround
-from scallax.batch import (
-    Arguments,
-    ArrayLike,
-    Signature,
-    evaluate_batch,
-    forward_batch,
-    pull_back_batch,
-)
+from scallax.batch import Arguments, ArrayLike
 from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
-from scallax.checks import check_given, check_logits, check_shapes, is_concrete, not_mapped
-from scallax.errors import CheckpointError, InputError, ScallaxError, UnsupportedError
+from scallax.checks import check_given, check_shapes, not_mapped
+from scallax.errors import CheckpointError, ScallaxError
+from scallax.explaining import explain
 from scallax.foreign import ForeignItem
 from scallax.grounded import Grounded, Output, check_custom, check_foreign, ground, restore, store, with_tables
-from scallax.grounding.embedded import EmbeddedProgram
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
-from scallax.host_evaluation import HostEvaluator, name_proofs
 from scallax.imports import read_imports
 from scallax.input_checks import InputChecks
 from scallax.library import read_foreign
-from scallax.linearization import Linearizer
-from scallax.literal_probabilities import literal_probabilities
-from scallax.literals import read_proofs
-from scallax.mappings import read_entries, show_tuple
 from scallax.outputs import AskedOutputs, check_named, choose, read_asked
 from scallax.per_sample import BatchFacts, check_outputs_per_sample, has_facts
-from scallax.placement import PlacedPrograms
-from scallax.process import check_process
-from scallax.proofs import Explanation, explain_tuple
+from scallax.proofs import Explanation
 from scallax.provenance import (
     AbstractProvenance,
     ObjectProvenance,
@@ -199,9 +186,7 @@ class Reasoner:
         library = read_foreign(foreign)
         check_foreign(specification, library)
         check_custom(specification, custom_provenance)
-        reasoner = cls.__new__(cls)
-        reasoner._start(ground(specification, library, custom=custom_provenance, limits=check_limits(limits)))
-        return reasoner
+        return cls._of(ground(specification, library, custom=custom_provenance, limits=check_limits(limits)))
 
     @classmethod
     def from_json(
@@ -246,9 +231,7 @@ class Reasoner:
         library = None if foreign is None and specification.foreign else read_foreign(foreign or ())
         if library is not None:
             check_foreign(specification, library)
-        reasoner = cls.__new__(cls)
-        reasoner._start(restore(specification, stored, library, custom_provenance))
-        return reasoner
+        return cls._of(restore(specification, stored, library, custom_provenance))
 
     def with_foreign(self, foreign: Sequence[ForeignItem]) -> "Reasoner":
         """The same reasoner with the functions of Python that its program uses; shares the grounding.
@@ -257,13 +240,23 @@ class Reasoner:
         """
         library = read_foreign(foreign)
         check_foreign(self._specification, library)
-        reasoner = Reasoner.__new__(Reasoner)
-        reasoner._start(replace(self._grounded, library=library), self._specification, self._logits)
-        return reasoner
+        return self._with(self._specification, replace(self._grounded, library=library), self._logits)
 
     def stored_ground(self) -> StoredGround:
         """The grounding as data, for a checkpoint: for k, `train_k` and `test_k`."""
         return store(self._grounded)
+
+    @classmethod
+    def _of(
+        cls, grounded: Grounded, specification: Specification | None = None, logits: Logits | None = None
+    ) -> "Reasoner":
+        reasoner = cls.__new__(cls)
+        reasoner._start(grounded, specification, logits)
+        return reasoner
+
+    def _with(self, specification: Specification, grounded: Grounded, logits: Logits) -> "Reasoner":
+        """The same reasoner, of the same seed, with other parts."""
+        return Reasoner._of(grounded, specification, logits).with_seed(self._seed)
 
     def _start(self, grounded: Grounded, specification: Specification | None = None, logits: Logits | None = None):
         """Fills in all fields; `specification` may differ from that of `grounded` in k."""
@@ -272,20 +265,12 @@ class Reasoner:
         self._logits = logits or tuple(parameter.initial for parameter in grounded.parameters)
         self._provenance = grounded.provenance(self._specification)
         self._mappings = dict(self._specification.input_mappings)
-        self._retentions = tuple(mapping.retention for mapping in self._mappings.values())
-        self._logit_shapes = tuple(parameter.initial.shape for parameter in grounded.parameters)
-        self._programs = PlacedPrograms(grounded, self._provenance)
         self._variants: dict[tuple[Outputs, bool], Reasoner] = {}
         self._seed: int | Array = self._specification.seed
         self._checks = InputChecks(self._mappings, grounded.parameters, self._provenance)
-        self.batches = BatchEvaluator(
-            self._specification, self._provenance, self._logits, grounded, self._checks, self._seed
-        )
-
-    @cached_property
-    def _signature(self) -> Signature:
-        assert isinstance(self._provenance, AbstractProvenance)
-        return Signature(self._provenance, self._retentions, self._logit_shapes, self._grounded.num_outputs)
+        given = (self._specification, self._provenance, self._logits, grounded, self._checks, self._seed)
+        self._arrays = ArrayEvaluator(*given)
+        self.batches = BatchEvaluator(*given)
 
     @property
     def specification(self) -> Specification:
@@ -320,10 +305,7 @@ class Reasoner:
 
         InputError, with every problem, for names, shapes and dtypes other than those of `parameters`.
         """
-        logits = replace_logits(self._grounded.parameters, parameters)
-        reasoner = Reasoner.__new__(Reasoner)
-        reasoner._start(self._grounded, self._specification, logits)
-        return reasoner
+        return self._with(self._specification, self._grounded, replace_logits(self._grounded.parameters, parameters))
 
     def probabilities(self, parameters: Mapping[str, ArrayLike] | None = None) -> dict[str, Array]:
         """The probabilities that logits stand for (by default the reasoner's own), by the names of the parameters.
@@ -367,9 +349,7 @@ class Reasoner:
         """The same reasoner keeping `k` proofs; shares the grounding."""
         if k == self.specification.k:
             return self
-        reasoner = Reasoner.__new__(Reasoner)
-        reasoner._start(self._grounded, replace(self.specification, k=k), self._logits)
-        return reasoner
+        return self._with(replace(self.specification, k=k), self._grounded, self._logits)
 
     @cached_property
     def for_training(self) -> "Reasoner":
@@ -381,18 +361,13 @@ class Reasoner:
         """This reasoner with `test_k` proofs, if that was given."""
         return self.with_k(self.specification.test_k or self.specification.k)
 
-    @cached_property
+    @property
     def draws(self) -> bool:
         """Whether outputs depend on a seed, so that calls take a `key`.
 
         The provenance draws, or an aggregator, or an input mapping its entries.
         """
-        if not self.outputs:
-            return False
-        is_drawn = any(retention is not None and retention.is_drawn for retention in self._retentions)
-        if is_drawn or self._provenance.draws or self._grounded.draws_per_sample():
-            return True
-        return self._grounded.program(self._provenance).draws
+        return self._arrays.draws
 
     def with_seed(self, seed: int | Array) -> "Reasoner":
         """The same reasoner drawing by another seed, of 32 bits; an array may be traced. Shares everything.
@@ -405,6 +380,7 @@ class Reasoner:
         for name in ("for_training", "for_testing"):
             reasoner.__dict__.pop(name, None)
         reasoner._seed = seed
+        reasoner._arrays = self._arrays.with_seed(seed)
         reasoner.batches = self.batches.with_seed(seed)
         return reasoner
 
@@ -478,7 +454,7 @@ class Reasoner:
         Of the proofs that the provenance keeps, for provenances that keep some; each is a tuple of `Literal`s. Of a
         negation that `topbottomkclauses` keeps as clauses they are those that falsify it. Values cannot be traced.
         """
-        return self.unpack_objects(self._kept_proofs(self.check(self.order(inputs), None)))
+        return self.unpack_objects(self._arrays.proofs(self.order(inputs), None))
 
     @property
     def returns_proofs(self) -> bool:
@@ -487,7 +463,7 @@ class Reasoner:
 
     def with_proofs(self, values: Any, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Any:
         """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
-        proofs = self.unpack_objects(self._kept_proofs(self.check(arrays, logits)))
+        proofs = self.unpack_objects(self._arrays.proofs(arrays, logits))
         return pair_with_proofs(values, proofs, self.specification.keyed)
 
     def with_batch_proofs(
@@ -505,18 +481,6 @@ class Reasoner:
         proofs = self.unpack_batch(grounding, self.batches.proofs(grounding, batch, tags, arrays, logits))
         return pair_with_proofs(values, proofs, self.specification.keyed)
 
-    def _kept_proofs(self, arguments: Arguments) -> np.ndarray:
-        """The proofs `[batch, outputs]`, lists of tuples of literals."""
-        if not all(map(is_concrete, (*arguments.arrays, *arguments.logits))):
-            raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
-        names, num_outputs = self._grounded.literals(self._provenance), self._grounded.num_outputs
-        if isinstance(self._provenance, ObjectProvenance):
-            return name_proofs(self._host.proofs(arguments, self._seed), names, num_outputs)
-        program = self._program(arguments)
-        residuals = forward_batch(self._signature, program, arguments)[1]
-        found = [] if residuals is None else read_proofs(residuals.tags, program, self._provenance.name)
-        return name_proofs(found, names, num_outputs)
-
     def with_outputs(self, outputs: Outputs, keyed: bool) -> "Reasoner":
         """The same reasoner with other outputs, in normal form; the last ones asked for are kept."""
         check_named(outputs)
@@ -525,11 +489,9 @@ class Reasoner:
         if (outputs, keyed) not in self._variants:
             if len(self._variants) >= _MOST_VARIANTS:
                 del self._variants[next(iter(self._variants))]
-            reasoner = Reasoner.__new__(Reasoner)
             grounded = self._grounded.with_outputs(outputs, keyed)
             specification = replace(grounded.specification, k=self.specification.k)
-            reasoner._start(grounded, specification, self._logits)
-            self._variants[outputs, keyed] = reasoner
+            self._variants[outputs, keyed] = Reasoner._of(grounded, specification, self._logits)
         variant = self._variants[outputs, keyed]
         return variant if variant._seed is self._seed else variant.with_seed(self._seed)
 
@@ -600,42 +562,9 @@ class Reasoner:
         the host, apart from the evaluation of the provenance: for people, not for training steps. InputError for a
         relation that the program does not have, a tuple that does not fit it, and what a call refuses.
         """
-        entries = read_entries(values if isinstance(values, tuple) else (values,), f"the tuple of `{relation}`")
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-            raise InputError(f"`k` is {k!r}, but it counts proofs: give an integer of at least 1")
-        inputs = dict(inputs or {})
-        size = min((array.shape[0] for array in inputs.values() if np.ndim(array)), default=1)
-        if not 0 <= sample < size:
-            raise InputError(f"there is no sample {sample}: the inputs have {size}")
-        asked = replace(self.specification, outputs=((relation, entries),), keyed=False)
-        grounded = self._grounded
-        again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)
-        reasoner = Reasoner.__new__(Reasoner)
-        reasoner._start(again, logits=self._logits)
-        reasoner = reasoner.with_seed(self._seed)
-        arrays = reasoner.order({name: array[sample : sample + 1] for name, array in inputs.items()})
-        value = np.asarray(reasoner.evaluate(arrays))[0, 0]
-        value = value.item() if isinstance(value, np.generic) else value
-        program, grounding = reasoner._grounded.trace()
-        probabilities = literal_probabilities(
-            reasoner._grounded,
-            grounding,
-            self._provenance,
-            reasoner._retentions,
-            reasoner.check(arrays, None),
-            self._seed,
-        )
-        ((_, fitted),) = reasoner.specification.outputs
-        assert fitted is not None
-        return explain_tuple(
-            program,
-            grounding,
-            relation,
-            fitted.tuples[0],
-            probabilities,
-            value=value,
-            respects_groups=self._provenance.respects_groups,
-            k=k or self.specification.k,
+        arrays = self.check(self.order(inputs or {}), None).arrays
+        return explain(
+            self._specification, self._grounded, self._logits, self._seed, relation, values, arrays, sample, k
         )
 
     def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
@@ -657,24 +586,13 @@ class Reasoner:
 
         `logits` are in the order of `parameter_names`; None: the reasoner's own.
         """
-        arguments = self.check(arrays, logits)
-        if isinstance(self._provenance, ObjectProvenance):
-            values = self._host.evaluate(arguments, self._seed)
-            return values if values.dtype == object else jnp.asarray(values)  # pyright: ignore[reportReturnType]
-        values = evaluate_batch(self._signature, self._program(arguments), arguments)
-        self._check_recovered(arguments, values)
-        return values
+        return self._arrays.evaluate(arrays, logits)
 
     def forward(
         self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None
     ) -> tuple[Array, PyTree[Array]]:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
-        if isinstance(self._provenance, ObjectProvenance):
-            return self.evaluate(arrays, logits), None
-        arguments = self.check(arrays, logits)
-        values, residuals = forward_batch(self._signature, self._training_program(arguments), arguments)
-        self._check_recovered(arguments, values)
-        return values, residuals
+        return self._arrays.forward(arrays, logits)
 
     def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
         """`evaluate`'s values and their derivatives `[batch, 1 + entries, outputs]`, in float32 or float64.
@@ -683,21 +601,8 @@ class Reasoner:
         unless program and batch are so small that this takes less time than `forward` and `pull_back`; raises nothing
         then.
         """
-        return None if self._linearizer is None else self._linearizer.linearize(arrays)
-
-    @cached_property
-    def _linearizer(self) -> Linearizer | None:
-        """None if derivatives are never computed with the values."""
-        provenance = self._provenance
-        if not isinstance(provenance, AbstractProvenance) or not provenance.has_derivatives:
-            return None
-        if self._logits or self.draws:
-            return None
-        program = self._grounded.program(provenance)
-        if program.is_local or program.stages:
-            return None
-        shapes = tuple(mapping.shape for mapping in self._mappings.values())
-        return Linearizer(self._signature, shapes, self._programs, self._checks)
+        linearizer = self._arrays.linearizer
+        return None if linearizer is None else linearizer.linearize(arrays)
 
     def pull_back(
         self,
@@ -710,8 +615,7 @@ class Reasoner:
 
         None for a bool array. Must be called with arrays and logits equal to those of `forward`.
         """
-        arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
-        return pull_back_batch(self._signature, self._training_program(arguments), arguments, residuals, cotangent)
+        return self._arrays.pull_back(arrays, residuals, cotangent, logits)
 
     @property
     def ground_program(self) -> GroundProgram:
@@ -728,12 +632,7 @@ class Reasoner:
 
         Outputs are objects, or of the provenance's dtype if it has one. Only if `is_interpreted`.
         """
-        return self._host.evaluate(self.check(arrays, None), self._seed, entries)
-
-    @property
-    def _host(self) -> HostEvaluator:
-        assert isinstance(self._provenance, ObjectProvenance)
-        return HostEvaluator(self._grounded, self._provenance, self._retentions)
+        return self._arrays.interpret(arrays, entries)
 
     def unpack(self, packed: Any) -> Any:
         """The result of a call from values `[batch, outputs]`: only slices them, so any array type will do."""
@@ -743,38 +642,9 @@ class Reasoner:
         """The result of a call from objects `[batch, outputs]`: lists, which a user's provenance collates."""
         return unpack_objects(self.outputs, self.specification.keyed, objects, self._provenance)
 
-    def _program(self, arguments: Arguments) -> GroundProgram:
-        """The index arrays with the seed."""
-        program = self._programs.program(arguments)
-        return replace(program, seed=jnp.asarray(self._seed, jnp.uint32)) if self.draws else program
-
-    def _training_program(self, arguments: Arguments) -> GroundProgram | EmbeddedProgram:
-        """What is evaluated with gradients: it pays to compile code for a small program alone."""
-        check_process()
-        embedded = None if self.draws else self._programs.embedded
-        return self._program(arguments) if embedded is None else embedded
-
     def check(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Arguments:
         """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""
-        arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
-        self._checks.check(arguments, are_logits_given=logits is not None)
-        return arguments
-
-    def _check_recovered(self, arguments: Arguments, values: Array) -> None:
-        """UnsupportedError for the first output that the provenance refused; needs values that are not traced."""
-        refusal = self._provenance.refusal
-        if refusal is None or not is_concrete(values):
-            return
-        refused = np.argwhere(np.isnan(np.asarray(values)))
-        if not len(refused):
-            return
-        # NaN in, NaN out: inputs on an accelerator have not been looked at in every call.
-        self._checks.check_values(arguments.arrays, on_device=True)
-        check_logits(self._grounded.parameters, arguments.logits, len(values), on_device=True)
-        sample, place = refused[0]
-        output = next(output for output in reversed(self.outputs) if output.start <= place)
-        shown = f"`{output.relation}{show_tuple(output.tuples[place - output.start])}`"
-        raise UnsupportedError(replace(refusal, message=f"{shown} in sample {sample}: {refusal.message}"))
+        return self._arrays.check(arrays, logits)
 
     def check_shapes(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """InputError if shapes, in the order of `input_relations`, do not fit their mappings or each other."""

@@ -162,6 +162,8 @@ def test_what_cannot_be_explained_is_told():
         reasoner.explain("a", 1, inputs, k=0)
     with pytest.raises(InputError, match="no input for `b`"):
         reasoner.explain("a", 1)
+    with pytest.raises(InputError, match="`b`"):
+        reasoner.explain("a", 1, {"b": jnp.float32(0.5)})
     many = scallax.Reasoner("type b(x: i32)\nrel none() = not b(_)\nquery none", input_mappings={"b": range(300)})
     with pytest.raises(UnsupportedError, match="a negated tuple has more than 256 proofs"):
         many.explain("none", (), {"b": jnp.full((1, 300), 0.5)})
