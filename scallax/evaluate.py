@@ -1,7 +1,6 @@
 """Probabilities of output tuples from those of the facts: a provenance folded over a ground program."""
 
 import functools
-import math
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, assert_never
 
@@ -24,14 +23,12 @@ from scallax.kernels.reverse import (
     with_float_leaves,
 )
 from scallax.kernels.schedule import LINEAR, LITERALS
-from scallax.kernels.tiles import Tags, fold_tiles, take_block, take_first
+from scallax.kernels.tiles import Tags, block_places, fold_tiles, take_block
 from scallax.kernels.weighing import open_gates
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.rows import Rows, make_rows
 
 _STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
-
-# Bytes of the tags of all rows.
-MAX_TAG_BYTES = 1 << 32
 
 jax.tree_util.register_dataclass(
     GroundProgram,
@@ -216,8 +213,9 @@ def _run_keeping_tags(provenance, program, inputs, present):
     if provenance.gradient in (Gradient.NONE, Gradient.RECOVER):
         outputs, _ = _outputs(provenance, program, program.outputs, literals, all_present=False)
         return _recover(provenance, program, outputs, literals), Residuals(outputs)
-    tags, rounds = _fold(provenance, program, literals)
-    values = _recover(provenance, program, _rows_at(tags, program.outputs), literals)
+    rows, rounds = _fold(provenance, program, literals)
+    tags = rows.table
+    values = _recover(provenance, program, rows.read(tags, program.outputs), literals)
     match provenance.gradient:
         case Gradient.PRODUCT:
             return values, Residuals(tags)
@@ -245,7 +243,8 @@ def _outputs(
         found = provenance.flat_outputs(leaves, tiles, rows, literals, all_present=all_present)
         if found is not None:
             return found
-    return _rows_at(_fold(provenance, program, literals)[0], places), None
+    rows, _ = _fold(provenance, program, literals)
+    return rows.read(rows.table, places), None
 
 
 def _rows_at(tags: Tags, places) -> Tags:
@@ -343,35 +342,30 @@ def _from_columns(leaf: Array, batch: int) -> Array:
     return jnp.moveaxis(leaf.reshape(*leaf.shape[1:-1], leaf.shape[-1] // batch, batch), -2, 0)
 
 
-def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> tuple[Tags, Array]:
+def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: LiteralTable) -> tuple[Rows, Array]:
     """The tags of all rows, and how many times the longest loop was repeated."""
-    leaves = provenance.leaf_tags(literals)
-    wide = provenance.widen(leaves)
+    rows = make_rows(provenance, program, literals)
     if not program.branches:
-        return wide, jnp.int32(0)
-    zero = jax.tree.map(lambda leaf: leaf[:1], wide)
-
-    def repeat(count):
-        return jax.tree.map(lambda none: jnp.broadcast_to(none, (count, *none.shape[1:])), zero)
-
-    _check_size(provenance, program, wide)
-    rows = jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), wide, repeat(program.num_heads))
+        return rows, jnp.int32(0)
     place_components = jnp.asarray(program.place_components)
-    operands = (program.left, program.right, program.third)
+    width = program.width
 
     def branch(kind, count):
-        def fold(rows, total, offset, cyclic):
-            take = take_first if kind == LITERALS else take_block
-            left = take(rows, operands[0], offset, program.width, count)
+        def fold(table, total, offset, cyclic):
+            def places(operands):
+                return block_places(operands, offset, width, count)
+
+            take = rows.read_first if kind == LITERALS else rows.read
+            left = [take(table, place) for place in places(program.left)]
             if kind in (LITERALS, LINEAR):
-                pairs = [take_block(leaves, places, offset, program.width, count) for places in operands[1:]]
-                right = [leaf for pair in zip(*pairs, strict=True) for leaf in pair]
+                pairs = zip(places(program.right), places(program.third), strict=True)
+                right = [rows.read_leaf(place) for pair in pairs for place in pair]
             else:
-                right = take_block(rows, operands[1], offset, program.width, count)
+                right = [rows.read(table, place) for place in places(program.right)]
             if not program.is_local:
                 return provenance.step(kind, total, left, right, cyclic, literals)
             # Each head with the literals of its component: heads stand where samples do.
-            components = lax.dynamic_slice_in_dim(place_components, offset, program.width)
+            components = lax.dynamic_slice_in_dim(place_components, offset, width)
             local = _local_table(program, literals, components)
             total, left, right = jax.tree.map(_to_columns, (total, left, right))
             folded = provenance.step(kind, total, left, right, cyclic, local)
@@ -379,34 +373,16 @@ def _fold(provenance: AbstractProvenance, program: GroundProgram, literals: Lite
 
         return fold
 
-    return fold_tiles(
-        rows,
-        program.width,
-        program.tiles,
-        None if provenance.is_idempotent else repeat(program.width),
+    table, rounds = fold_tiles(
+        rows.table,
+        width,
+        program.tiles._replace(target=program.tiles.target - rows.base),
+        None if provenance.is_idempotent else rows.repeated(width),
         [branch(kind, count) for kind, count in program.branches],
         lambda total, step: total,
         provenance.differs,
     )
-
-
-def _check_size(provenance: AbstractProvenance, program: GroundProgram, leaves: Tags) -> None:
-    """UnsupportedError if the tags of all rows would take more than `MAX_TAG_BYTES`."""
-    row = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in jax.tree.leaves(leaves))
-    num_rows = program.num_leaves + program.num_heads
-    if num_rows * row <= MAX_TAG_BYTES:
-        return
-    batch = jax.tree.leaves(leaves)[0].shape[-1]
-    need, limit = num_rows * row / 2**30, MAX_TAG_BYTES / 2**30
-    raise UnsupportedError(
-        Diagnostic(
-            f"evaluation under `{provenance.name}` would hold {need:.1f} GiB, and the limit is {limit:.1f}: "
-            f"{row // batch:,} bytes for each of {program.num_heads:,} tuples and {program.num_literals:,} facts "
-            f"and each of {batch:,} samples",
-            hint="smaller batches, a smaller `k` or fewer outputs take less; "
-            "`diffaddmultprob` and `diffminmaxprob` take one number for each tuple and sample",
-        )
-    )
+    return rows._replace(table=table), rounds
 
 
 def _pull_back(provenance, program, inputs, present, residuals, cotangent):

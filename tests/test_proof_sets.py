@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.workloads import first_sum, reference_rows
-from scallax import InputMapping, Reasoner
+from scallax import InputMapping, Reasoner, rows
 from scallax.errors import UnsupportedError
 
 # Edges 0→1, 1→2, 0→2 and 2→0: going round the cycle gives proofs of (0, 2) that contain others.
@@ -112,6 +112,59 @@ def test_an_absent_fact_has_a_complement_that_takes_no_place():
     out = Reasoner(program, k=1, input_mappings=mappings, retain_topk={"g": 1}, output_mapping=("out", range(2)))
     f, g = np.array([[0.5, 0.5]], np.float32), np.array([[0.6, 0.2]], np.float32)
     np.testing.assert_allclose(out(f=f, g=g), [[0.5 * 0.4, 0.5]], rtol=1e-6)
+
+
+PAIRS = "rel r() = a(x), b(x)\nrel s() = a(x), not b(x)\nrel t() = r(), not s()"
+
+
+@pytest.mark.parametrize("provenance", ["difftopkproofs", "diffsamplekproofs", "difftopbottomkclauses"])
+def test_leaves_that_are_made_where_they_are_read_are_those_that_are_kept(provenance: str, monkeypatch):
+    program = f"{PAIRS}\nrel u(x) = path(0, x), not path(x, 0)\n{CYCLE}"
+    reasoner = Reasoner(
+        program,
+        provenance=provenance,
+        wmc_with_disjunctions=True,
+        input_mappings={
+            "a": InputMapping(range(5), disjunctive=True, retain_k=4),
+            "b": range(3, 7),
+            "edge": EDGES,
+        },
+        output_mappings={"t": [()], "u": range(3)},
+    )
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(0, 0.2, (3, n)).astype(np.float32) for n in (5, 4, 4)]
+
+    def values_and_gradients():
+        values, residuals = reasoner.forward(arrays)
+        return [values, *reasoner.pull_back(arrays, residuals, np.ones(values.shape, np.float32))[0]]
+
+    kept = jax.tree.map(np.asarray, values_and_gradients())
+    jax.clear_caches()
+    monkeypatch.setattr(rows, "_MAX_LEAF_BYTES", 0)
+    made = jax.tree.map(np.asarray, values_and_gradients())
+    monkeypatch.undo()
+    jax.clear_caches()
+    assert (kept[0] > 0).any()
+    for a, b in zip(kept, made, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def code_size(num_facts: int) -> int:
+    reasoner = Reasoner(PAIRS, input_mappings={"a": range(num_facts), "b": range(num_facts)}, output_mapping=("t", ()))
+    p = np.full((2, num_facts), 0.5, np.float32)
+    return jax.jit(lambda a, b: reasoner(a=a, b=b)).lower(p, p).as_text().count("\n")
+
+
+def test_code_does_not_grow_with_literals():
+    assert code_size(8000) == code_size(4000)
+
+
+def test_many_literals_of_one_tuple():
+    n, k = 3000, 3
+    reasoner = Reasoner(PAIRS, k=k, input_mappings={"a": range(n), "b": range(n)}, output_mapping=("r", ()))
+    a, b = np.random.default_rng(0).uniform(size=(2, 2, n)).astype(np.float32)
+    best = np.sort(a.astype(float) * b, 1)[:, -k:]
+    np.testing.assert_allclose(reasoner(a=a, b=b), 1 - np.prod(1 - best, 1), rtol=1e-6)
 
 
 def test_tags_that_need_too_much_memory_are_one_error_with_the_figures():

@@ -83,23 +83,14 @@ def take_block(
     """`count` times `[width, ..., batch]`: the rows that the block's operands name."""
     return [
         jax.tree.map(lambda leaf, place=place: leaf.at[place].get(mode="promise_in_bounds"), rows)
-        for place in _places(operands, offset, width, count)
+        for place in block_places(operands, offset, width, count)
     ]
 
 
-def take_first(
-    rows: Tags, operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""], width: int, count: int
-) -> list[Tags]:
-    """`take_block` that reads only the first place of the second axis: `count` times `[width, 1, ..., batch]`."""
-    return [
-        jax.tree.map(lambda leaf, place=place: leaf.at[place, 0].get(mode="promise_in_bounds")[:, None], rows)
-        for place in _places(operands, offset, width, count)
-    ]
-
-
-def _places(
+def block_places(
     operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""], width: int, count: int
 ) -> list[Int[Array | np.ndarray, " width"]]:
+    """The rows that a block's operands name, `count` times `[width]`."""
     return [lax.dynamic_slice_in_dim(operands, offset + row * width, width) for row in range(count)]
 
 

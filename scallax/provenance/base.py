@@ -210,6 +210,14 @@ class AbstractProvenance(AbstractSemantics):
         An absent literal is zero.
         """
 
+    def compact_leaves(self, literals: LiteralTable) -> Any:
+        """What `read_leaves` makes the tags of leaves from, where these are much larger; None if they are not."""
+        return None
+
+    def read_leaves(self, leaves: Any, places: Int[Array, " rows"], literals: LiteralTable) -> Tags:
+        """Those of `leaf_tags` at some places, from `compact_leaves`."""
+        raise NotImplementedError
+
     def widen(self, leaves: Tags) -> Tags:
         """Tags of leaves as tags of nodes, where these have axes of another length."""
         return leaves

@@ -7,6 +7,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+_ALL_BITS = np.uint32(0xFFFFFFFF)
+
+# Words up to which their comparison is written out: that takes less time than arrays of all, but more code.
+_MOST_UNROLLED = 8
+
 # Of NumPy where they are known when code is compiled.
 Words = Array | np.ndarray
 
@@ -129,27 +134,58 @@ def select(pool: ProofSets, k: int, sections: Sections, absorb: bool) -> ProofSe
     With `absorb` no proof is kept that contains another of the pool: a part comes first, since its weight is at least
     as large and its bit set smaller; where weights are no probabilities, what contains a proof taken later goes then.
     """
-    none = jnp.uint32(0xFFFFFFFF)
+    take = _take_by_words if sections.identity <= _MOST_UNROLLED else _take_whole
 
     def take_best(weights, _):
         best = weights.max(-2, keepdims=True)
-        chosen = (weights == best) | jnp.isnan(weights)
-        words = []
-        for word in range(sections.identity):
-            value = jnp.where(chosen, pool.bits[..., word, :], none).min(-2, keepdims=True)
-            chosen &= pool.bits[..., word, :] == value
-            words.append(value)
-        for word in range(sections.identity, sections.total):
-            words.append(jnp.where(chosen, pool.bits[..., word, :], jnp.uint32(0)).max(-2, keepdims=True))
-        goes = jnp.ones_like(chosen)
-        for word in range(sections.identity):
-            bits = pool.bits[..., word, :]
-            goes &= (words[word] & ~bits == 0) if absorb else bits == words[word]
-        bits = jnp.where(best == -jnp.inf, jnp.uint32(0), jnp.concatenate(words, -2))
+        taken, goes = take((weights == best) | jnp.isnan(weights), pool.bits, sections, absorb)
+        bits = jnp.where(best == -jnp.inf, jnp.uint32(0), taken)
         return jnp.where(goes, -jnp.inf, weights), (best.squeeze(-2), bits)
 
     _, (weights, bits) = lax.scan(take_best, pool.weights, None, length=k)
     return ProofSets(jnp.moveaxis(weights, 0, -2), jnp.moveaxis(bits, 0, -3))
+
+
+def _take_by_words(
+    chosen: Bool[Array, "... proofs batch"],
+    bits: UInt32[Array, "... proofs words batch"],
+    sections: Sections,
+    absorb: bool,
+) -> tuple[UInt32[Array, "... words batch"], Bool[Array, "... proofs batch"]]:
+    """The least of the chosen bit sets, and which proofs contain it (equal it, unless `absorb`).
+
+    Written out, word by word.
+    """
+    words = []
+    for word in range(sections.identity):
+        value = jnp.where(chosen, bits[..., word, :], _ALL_BITS).min(-2, keepdims=True)
+        chosen &= bits[..., word, :] == value
+        words.append(value)
+    for word in range(sections.identity, sections.total):
+        words.append(jnp.where(chosen, bits[..., word, :], jnp.uint32(0)).max(-2, keepdims=True))
+    goes = jnp.ones_like(chosen)
+    for word in range(sections.identity):
+        goes &= (words[word] & ~bits[..., word, :] == 0) if absorb else bits[..., word, :] == words[word]
+    return jnp.concatenate(words, -2), goes
+
+
+def _take_whole(
+    chosen: Bool[Array, "... proofs batch"],
+    bits: UInt32[Array, "... proofs words batch"],
+    sections: Sections,
+    absorb: bool,
+) -> tuple[UInt32[Array, "... words batch"], Bool[Array, "... proofs batch"]]:
+    """What `_take_by_words` returns, in code whose size does not depend on the number of words."""
+
+    def narrow(word, chosen):
+        column = lax.dynamic_index_in_dim(bits, word, bits.ndim - 2, keepdims=False)
+        return chosen & (column == jnp.where(chosen, column, _ALL_BITS).min(-2, keepdims=True))
+
+    chosen = lax.fori_loop(0, sections.identity, narrow, chosen)
+    taken = jnp.where(chosen[..., None, :], bits, jnp.uint32(0)).max(-3, keepdims=True)
+    told, identity = taken[..., : sections.identity, :], bits[..., : sections.identity, :]
+    goes = (told & ~identity == 0 if absorb else told == identity).all(-2)
+    return taken[..., 0, :, :], goes
 
 
 def concatenate(*sets: ProofSets) -> ProofSets:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from scallax.errors import Diagnostic
 from scallax.kernels.batches import batch_constant
@@ -39,6 +41,15 @@ _MAX_INCLUSION_EXCLUSION = 10
 
 # Columns that a complement tries at once; divides the 32 bits of a word.
 _COLUMNS_AT_ONCE = 8
+
+
+class Leaves(NamedTuple):
+    """Sets of at most one proof of one literal: its column (-1: none) and what its group excludes, if it is there."""
+
+    weights: Float[Array, "leaves batch"]
+    there: Bool[Array, "leaves batch"]
+    columns: Int[Array, " leaves"]
+    exclusions: UInt32[Array, "leaves words"]
 
 
 @dataclass(frozen=True)
@@ -88,12 +99,12 @@ class TopKProofs(AbstractProvenance):
 
     def leaf_tags(self, literals: LiteralTable) -> ProofSets:
         """Sets of at most one proof; a complement of an absent literal is one."""
-        sections = sections_of(literals)
-        positive = _columns_of(literals, 0, sections)
-        if sections.has_groups:
-            positive = jnp.concatenate([positive, literals.exclusions], 1)
-        negated = _columns_of(literals, 1, sections).at[literals.negated].get(mode="promise_in_bounds")
-        negated = jnp.pad(negated, ((0, 0), (0, sections.total - sections.identity)))
+        return _read_leaves(self.compact_leaves(literals), sections_of(literals))
+
+    def compact_leaves(self, literals: LiteralTable) -> Leaves:
+        """A column for each leaf instead of a bit set."""
+        negated = jnp.asarray(literals.column_of[1]).at[literals.negated].get(mode="promise_in_bounds")
+        columns = jnp.concatenate([jnp.full(2, -1, jnp.int32), literals.column_of[0], negated])
         p, present = literals.probabilities, literals.present
         complement = jnp.where(present, 1 - p, jnp.ones_like(p)).at[literals.negated].get(mode="promise_in_bounds")
         weights = [
@@ -102,13 +113,14 @@ class TopKProofs(AbstractProvenance):
             jnp.where(present, p, -jnp.inf),
             complement,
         ]
-        bits = jnp.concatenate([jnp.zeros((2, sections.total), jnp.uint32), positive, negated])
-        # A tag of weight -inf keeps no bits, so that equal tags are equal arrays.
         none = jnp.zeros_like(present[:1], shape=(2, p.shape[1]))
         there = jnp.concatenate([none, present, present.at[literals.negated].get(mode="promise_in_bounds")])
-        # All arrays vary with the batch, also where no input is masked.
-        here = jnp.where(there[:, None, :], bits[:, :, None], batch_constant(p, (1, 1), 0, jnp.uint32))
-        return ProofSets(jnp.concatenate(weights)[:, None], here[:, None])
+        exclusions = jnp.pad(literals.exclusions, ((2, len(literals.negated)), (0, 0)))
+        return Leaves(jnp.concatenate(weights), there, columns, exclusions)
+
+    def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> ProofSets:
+        rows = jax.tree.map(lambda leaf: leaf.at[places].get(mode="promise_in_bounds"), leaves)
+        return _read_leaves(rows, sections_of(literals))
 
     def widen(self, leaves: ProofSets) -> ProofSets:
         weights = jnp.pad(leaves.weights, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=-jnp.inf)
@@ -270,6 +282,16 @@ def sections_of(literals: LiteralTable) -> Sections:
     """How the words of proofs over these literals are divided."""
     positive, both, negated, *columns = literals.words
     return Sections(positive, both, negated, (columns[0], columns[1]), literals.exclusions.shape[1] > 0)
+
+
+def _read_leaves(leaves: Leaves, sections: Sections) -> ProofSets:
+    bits = column_bits(leaves.columns, sections.identity)
+    if sections.has_groups:
+        bits = jnp.concatenate([bits, leaves.exclusions], 1)
+    # A tag of weight -inf keeps no bits, so that equal tags are equal arrays.
+    # All arrays vary with the batch, also where no input is masked.
+    here = jnp.where(leaves.there[:, None, :], bits[:, :, None], batch_constant(leaves.weights, (1, 1), 0, jnp.uint32))
+    return ProofSets(leaves.weights[:, None], here[:, None])
 
 
 def _columns_of(literals: LiteralTable, polarity: int, sections: Sections):

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, UInt32
 
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 from scallax.provenance.dnf import ProofSets, select
-from scallax.provenance.proofs import TopKProofs, sections_of
+from scallax.provenance.proofs import Leaves, TopKProofs, sections_of
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class SampledProofs(AbstractProvenance):
     def leaf_tags(self, literals: LiteralTable) -> ProofSets:
         return self.ranked.leaf_tags(literals)
 
+    def compact_leaves(self, literals: LiteralTable) -> Leaves:
+        return self.ranked.compact_leaves(literals)
+
+    def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> ProofSets:
+        return self.ranked.read_leaves(leaves, places, literals)
+
     def widen(self, leaves: ProofSets) -> ProofSets:
         return self.ranked.widen(leaves)
 
@@ -94,9 +101,12 @@ class SampledProofs(AbstractProvenance):
 
 def _exponential(bits: UInt32[Array, "... words batch"], seed: UInt32[Array, ""]) -> Array:
     """A float32 `[..., batch]` exponentially distributed number for each bit set: equal ones have the same."""
-    state = jnp.zeros_like(bits[..., 0, :]) + seed
-    for word in range(bits.shape[-2]):
-        state = _mix(state ^ bits[..., word, :]) + jnp.uint32(0x9E3779B9)
+
+    def absorb(word, state):
+        value = lax.dynamic_index_in_dim(bits, word, bits.ndim - 2, keepdims=False)
+        return _mix(state ^ value) + jnp.uint32(0x9E3779B9)
+
+    state = lax.fori_loop(0, bits.shape[-2], absorb, jnp.zeros_like(bits[..., 0, :]) + seed)
     # 24 bits, in the middle of their intervals: never 0 or 1.
     uniform = ((_mix(state) >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
     return -jnp.log(uniform)

@@ -12,7 +12,7 @@ from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable, Tags
 from scallax.provenance.dnf import ProofSets
-from scallax.provenance.proofs import TopKProofs, sections_of
+from scallax.provenance.proofs import Leaves, TopKProofs, sections_of
 
 
 class Formula(NamedTuple):
@@ -59,6 +59,12 @@ class TopBottomKClauses(AbstractProvenance):
 
     def leaf_tags(self, literals: LiteralTable) -> Formula:
         return _positive(self.ranked.leaf_tags(literals))
+
+    def compact_leaves(self, literals: LiteralTable) -> Leaves:
+        return self.ranked.compact_leaves(literals)
+
+    def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> Formula:
+        return _positive(self.ranked.read_leaves(leaves, places, literals))
 
     def widen(self, leaves: Formula) -> Formula:
         return Formula(self.ranked.widen(leaves.proofs), leaves.is_negation)
