@@ -9,7 +9,7 @@ from scallax import ir
 from scallax.arguments import Outputs, program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
-from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError
+from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError, UnsupportedError
 from scallax.files import read_files
 from scallax.grounding.derivations import ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
@@ -73,6 +73,7 @@ class Grounded:
     custom: object = None
     programs: dict[AbstractSemantics, GroundProgram] = field(default_factory=dict)
     limits: Limits = DEFAULT_LIMITS
+    _refusals: dict[AbstractSemantics, tuple[Diagnostic, ...]] = field(default_factory=dict)
     _derived: "_Derived | None" = None
     _samples: SampleProgram | None = None
 
@@ -89,11 +90,18 @@ class Grounded:
 
     def program(self, provenance: AbstractSemantics) -> GroundProgram:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
+        if provenance in self._refusals:
+            raise UnsupportedError(*self._refusals[provenance])
         if provenance not in self.programs:
             derived = self._derive()
-            self.programs[provenance] = compile_outputs(
-                derived.grounding, provenance, derived.operands, derived.parameters
-            )
+            try:
+                self.programs[provenance] = compile_outputs(
+                    derived.grounding, provenance, derived.operands, derived.parameters
+                )
+            except UnsupportedError as error:
+                # Exact inference may have tried for two minutes.
+                self._refusals[provenance] = error.diagnostics
+                raise
         return self.programs[provenance]
 
     def _derive(self) -> "_Derived":

@@ -286,6 +286,23 @@ def test_what_takes_too_much_is_refused(limits: CompilationLimits, message: str)
     assert "topkproofs" in str(error.value)
 
 
+def test_what_was_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
+    tried = []
+
+    def refuse(*program):
+        tried.append(program)
+        return compile_circuit(*program, CompilationLimits(seconds=0))
+
+    monkeypatch.setattr("scallax.engine.compile_circuit", refuse)
+    rules = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"
+    edges = [(x, y) for x in range(4) for y in range(4) if x != y]
+    reasoner = Reasoner(rules, provenance="exact", input_mappings={"edge": edges}, output_mapping=("path", (0, 3)))
+    for _ in range(2):
+        with pytest.raises(UnsupportedError, match="more than 0 seconds"):
+            reasoner(edge=np.full((1, len(edges)), 0.5, np.float32))
+    assert len(tried) == 1
+
+
 def exact_cases(area: str) -> list[dict]:
     """The first case of each group whose exact answers are known."""
     found: dict[str, dict] = {}
