@@ -133,6 +133,9 @@ class Certain:
     def prior(self, tag: float | bool) -> float | None:
         return None
 
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+        return np.zeros(len(tags), np.bool_)
+
 
 def _keep_true(program: ir.Program) -> ir.Program:
     """The program without what is tagged false, as `bool` reads tags: false facts, and rows of rules with tag 0.

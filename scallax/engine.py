@@ -53,6 +53,8 @@ class TagReading(Protocol):
 
     def prior(self, tag: float | bool) -> float | None: ...
 
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray: ...
+
 
 @dataclass(frozen=True, slots=True)
 class GivenFacts:
@@ -123,6 +125,7 @@ def ground_program(
         iter_limit=iter_limit,
         limits=limits,
         weigh=weigh,
+        cannot_fail=provenance.cannot_fail,
     )
 
 
@@ -166,6 +169,7 @@ def prepare_samples(
         iter_limit=iter_limit,
         limits=limits,
         weigh=weigh,
+        cannot_fail=provenance.cannot_fail,
     )
     return SampleGrounder(
         planned,
@@ -176,6 +180,7 @@ def prepare_samples(
         iter_limit=iter_limit,
         limits=limits,
         weigh=weigh,
+        cannot_fail=provenance.cannot_fail,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scallax.analysis.lower import analyse
+from scallax.context import Context
 from scallax.engine import GivenFacts, analyse_program, ground_program
 from scallax.errors import GroundingError
 from scallax.mappings import InputMapping
@@ -172,6 +173,45 @@ def test_certain_tuples_are_not_enumerated():
     assert grounding.tuples("s") == [(2**31 - 1,)]  # cut to the bounds, as sums are
     assert grounding.tuples("m") == [(99_999,)]
     assert grounding.derivations.num_nodes == 0
+
+
+@pytest.mark.parametrize("provenance", ["natural", "realtropical", "proofs"])
+def test_untagged_tuples_are_not_enumerated_where_their_tags_count(provenance: str):
+    text = "rel c(n) = n := count(x: a(x))\nrel s(n) = n := sum(x: b(x))\nrel m(n) = n := max(x: a(x))"
+    text += '\nrel b(x) = a(x), x < 3\nrel b(x + 1) = a(x), x < 3\nrel t(x) = x := string_join<"-">(y: d(y))'
+    text += '\nrel e(y) = y := exists(x: a(x))\nrel d = {"u", "v"}'
+    program = analyse([Source(f"type a(i32)\n{text}")])
+    given = [GivenFacts("a", [(i,) for i in range(20_000)])]
+    grounding = ground_program(program, resolve_provenance(provenance), given, ["c", "s", "m", "t", "e"])
+    found = {name: grounding.tuples(name) for name in ("c", "s", "m", "t", "e")}
+    assert found == {"c": [(20_000,)], "s": [(6,)], "m": [(19_999,)], "t": [("u-v",)], "e": [(True,)]}
+    assert len(grounding.derivations) < 6 * 20_000
+
+
+def test_untagged_tuples_keep_their_tags_in_what_is_made_of_them():
+    # `b(2)` has two derivations.
+    text = "rel a = {1, 2}\nrel b(x) = a(x) or (a(y) and x == y + 1)\nrel g = {2::5}\nrel f(x) = b(x) or g(x)"
+    text += "\nrel n(c) = c := count(x: b(x))\nrel s(c) = c := sum(x: f(x))\nrel m(c) = c := max(x: f(x))"
+    text += "\nrel e(c) = c := exists(x: f(x))"
+    assert answers(text, "n", "natural") == {(3,): 2}
+    assert answers(text, "s", "natural") == {(6,): 0, (11,): 4}
+    assert answers(text, "m", "natural") == {(3,): 0, (5,): 2}
+    assert answers(text, "e", "natural") == {(True,): 6}
+
+
+def test_untagged_tuples_of_samples_are_not_enumerated():
+    text = "type a(i32)\ntype b(i32)\nrel c(n) = n := count(x: a(x) or b(x))\nquery c"
+    reasoner = Reasoner(text, provenance="natural", facts={"b": [(None, (1000 + i,)) for i in range(500)]})
+    found, tags = reasoner(a=[[(None, (i,)) for i in range(n)] for n in (500, 700)])
+    assert found == [(1000,), (1200,)]
+    assert tags.tolist() == [[1, 0], [0, 1]]
+
+
+def answers(text: str, relation: str, provenance: str) -> dict[tuple, float]:
+    context = Context(provenance=provenance)
+    context.add_program(text)
+    context.run()
+    return {values: tag for tag, values in context.relation(relation)}
 
 
 def test_only_what_is_as_good_as_a_certain_tuple_can_be_best():

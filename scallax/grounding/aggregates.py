@@ -14,7 +14,8 @@ import numpy as np
 from scallax import ir
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.arithmetic import truncated_quotient
-from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
+from scallax.grounding.certainty import Unfailing
+from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.folds import (
     Elements,
@@ -23,6 +24,8 @@ from scallax.grounding.folds import (
     Results,
     States,
     check_size,
+    conjoin_groups,
+    conjunctions,
     positions_in_groups,
     reach,
     repeated,
@@ -62,6 +65,7 @@ def reduce_groups(
     rule: int,
     uses_tags: bool,
     calls: ForeignCalls,
+    unfailing: Unfailing,
 ) -> Reduced:
     """The results of an aggregate for every group, with the operands under which they hold.
 
@@ -81,7 +85,7 @@ def reduce_groups(
         groups = table.find(keys, body.size)
     # Without a key there is one group, which may be empty.
     num_groups = table.size if num_keys else 1
-    elements = _elements(reducer, body, groups, num_groups, table.columns)
+    elements = _elements(reducer, body, groups, num_groups, table.columns, unfailing)
     if reducer.foreign is not None:
         results = reduce_foreign(reducer, reducer.foreign, elements)
     else:
@@ -107,7 +111,12 @@ def reduce_groups(
 
 
 def _elements(
-    reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int, keys: Sequence[np.ndarray]
+    reducer: Reducer,
+    body: GroundRelation,
+    groups: np.ndarray,
+    num_groups: int,
+    keys: Sequence[np.ndarray],
+    unfailing: Unfailing,
 ) -> Elements:
     reduce = reducer.reduce
     variables = (*reduce.arguments, *reduce.values)
@@ -129,6 +138,7 @@ def _elements(
         [rank[rows] for rank in ranks[end:]],
         operands,
         body.operands[rows],
+        unfailing.holds(operands),
         num_groups,
         keys,
     )
@@ -299,7 +309,7 @@ def _string_join(reducer: Reducer, elements: Elements) -> Results:
         sources, places = expand_ranges(offsets[states.groups], counts[states.groups])
         states, chosen = states[sources], rows[places]
         factors = [Factor(states.operands), Factor(elements.operands[chosen])]
-        operands = _conjunctions(reducer, factors)
+        operands = conjunctions(reducer, factors)
         columns = fold.add(states.columns, texts[chosen])
         states = States(
             np.concatenate([states.groups, done.groups]),
@@ -308,15 +318,6 @@ def _string_join(reducer: Reducer, elements: Elements) -> Results:
         )
         check_size(reducer, states.groups)
     return Results(states.groups, [states.columns[0]], [states.operands])
-
-
-def _conjunctions(reducer: Reducer, factors: Sequence[Factor]) -> np.ndarray:
-    """Operands that hold where all factors do: a node only where no single operand says it."""
-    pair = conjoin(reducer.builder, factors, len(factors[0].operands), reducer.rule)
-    operands = pair.left.copy()
-    rows = np.flatnonzero((pair.right != ONE) | pair.left_negated)
-    operands[rows] = reducer.builder.conjunction(pair[rows], reducer.rule)
-    return operands
 
 
 _FOLDS = {
@@ -378,35 +379,20 @@ def _known_weights(reducer: Reducer, operands: np.ndarray) -> np.ndarray:
 
 def _exists(reducer: Reducer, elements: Elements) -> Results:
     """True with each tuple, false where none holds."""
+    holds = np.zeros(elements.num_groups, np.bool_)
+    holds[elements.groups[elements.held]] = True
     certain = np.zeros(elements.num_groups, np.bool_)
     certain[elements.groups[elements.operands == ONE]] = True
     open_elements = elements[~certain[elements.groups]]
     held = np.flatnonzero(certain)
     none = np.full(elements.num_groups, ONE)
-    _conjoin_negations(reducer, open_elements, none)
-    empty = np.flatnonzero(~certain)
+    conjoin_groups(reducer, open_elements[~holds[open_elements.groups]], none, negated=True)
+    empty = np.flatnonzero(~holds)
     value = reducer.reduce.op == "exists"
     groups = np.concatenate([held, open_elements.groups, empty])
     truth = np.repeat([value, value, not value], [len(held), len(open_elements), len(empty)])
     operands = np.concatenate([np.full(len(held), ONE), open_elements.operands, none[empty]])
     return Results(groups, [truth.astype(np.int64)], [operands])
-
-
-def _conjoin_negations(reducer: Reducer, elements: Elements, nodes: np.ndarray) -> None:
-    """Puts "none of its uncertain tuples" in the place of each group that has any, as a balanced tree."""
-    groups, operands, negated = elements.groups, elements.operands, True
-    while len(groups):
-        positions = positions_in_groups(groups, elements.num_groups)
-        left = np.flatnonzero(positions % 2 == 0)
-        right = np.full(len(left), ONE)
-        places = np.cumsum(positions % 2 == 0) - 1
-        odd = np.flatnonzero(positions % 2 == 1)
-        right[places[odd]] = operands[odd]
-        operands = _conjunctions(reducer, [Factor(operands[left], negated), Factor(right, negated)])
-        groups, negated = groups[left], False
-        if not len(odd):
-            break
-    nodes[groups] = operands
 
 
 # The best tuples ------------------------------------------------------------------------------------------------------
@@ -415,7 +401,7 @@ def _conjoin_negations(reducer: Reducer, elements: Elements, nodes: np.ndarray) 
 def _best(reducer: Reducer, elements: Elements) -> Results:
     """Each tuple with "none of the better ones"; tuples of one value do not exclude each other.
 
-    What is worse than a certain tuple is never the best.
+    What is worse than a tuple that holds in all worlds is never the best.
     """
     sign = -1 if reducer.reduce.op in ("max", "argmax") else 1
     ranks = [sign * rank for rank in elements.value_ranks]
@@ -426,15 +412,16 @@ def _best(reducer: Reducer, elements: Elements) -> Results:
         same &= column[1:] == column[:-1]
     changes[1:] = ~same
     strata = np.cumsum(changes)
-    # The stratum of each group's first certain tuple.
+    # The stratum of each group's first tuple that holds in all worlds.
     last = np.full(elements.num_groups, len(elements) + 1)
-    certain = np.flatnonzero(elements.operands == ONE)[::-1]
-    last[elements.groups[certain]] = strata[certain]
+    held = np.flatnonzero(elements.held)[::-1]
+    last[elements.groups[held]] = strata[held]
     kept = strata <= last[elements.groups]
     elements, strata = elements[kept], strata[kept]
     changes = np.diff(strata, prepend=0) != 0
     starts = np.flatnonzero(changes)[np.cumsum(changes) - 1]
-    before = _prefixes(reducer, elements.groups, elements.operands, elements.num_groups, negated=True)[starts]
+    uncertain = np.where(elements.held, ONE, elements.operands)
+    before = _prefixes(reducer, elements.groups, uncertain, elements.num_groups, negated=True)[starts]
     columns = elements.arguments
     if reducer.reduce.op in ("min", "max"):
         columns = elements.arguments + elements.values
@@ -456,9 +443,9 @@ def _prefixes(reducer: Reducer, groups: np.ndarray, operands: np.ndarray, num_gr
     inner = right[:-1][groups[right[:-1]] == groups[np.minimum(right[:-1] + 1, len(groups) - 1)]]
     if right[-1] + 1 < len(groups) and groups[right[-1]] == groups[right[-1] + 1]:
         inner = np.append(inner, right[-1])
-    pairs[inner - 1] = _conjunctions(reducer, [Factor(operands[inner - 1], negated), Factor(operands[inner], negated)])
+    pairs[inner - 1] = conjunctions(reducer, [Factor(operands[inner - 1], negated), Factor(operands[inner], negated)])
     result[left] = _prefixes(reducer, groups[left], pairs[left], num_groups, negated=False)
-    result[right] = _conjunctions(reducer, [Factor(result[right - 1]), Factor(operands[right - 1], negated)])
+    result[right] = conjunctions(reducer, [Factor(result[right - 1]), Factor(operands[right - 1], negated)])
     return result
 
 

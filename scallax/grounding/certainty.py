@@ -1,12 +1,20 @@
-"""Nodes that hold whatever the literals: their derivations go, and operands that name them become ONE."""
+"""Nodes that hold whatever the literals: derivations of certain ones go, and operands that name them become ONE.
 
-from dataclasses import replace
+Where one joined with something is not one, such nodes keep their derivations, and it is only known that they hold.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from scallax.grounding.conjunction import Pair, Rows
-from scallax.grounding.derivations import ONE
+from scallax.grounding.conjunction import DerivationBuilder, Pair, Rows
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, literal_operand, operand_literal
+from scallax.grounding.gates import GateSet
 from scallax.kernels.rows import RowTable, expand_ranges, group
+
+# Which facts with constant tags, float64 `[facts]`, hold in every world; NaN is no constant tag.
+CannotFail = Callable[[np.ndarray], np.ndarray]
 
 
 def propagate_certainty(rows: Rows, certain: np.ndarray, first_node: int) -> tuple[Rows, np.ndarray]:
@@ -15,6 +23,64 @@ def propagate_certainty(rows: Rows, certain: np.ndarray, first_node: int) -> tup
     `certain` bool `[nodes]` says of the nodes from `first_node` on which are known to be certain; returned
     are the rows without the certain heads and operands, and the closed set.
     """
+    certain = _close(rows, certain, first_node)
+    return _simplify(rows, certain, first_node), certain
+
+
+@dataclass(slots=True)
+class Unfailing:
+    """The operands that hold in every world and are not ONE, as their tags count: nodes and literals.
+
+    `cannot_fail` says which facts with constant tags do, beside untagged ones. `nodes` and `literals` are masks, by id;
+    what they do not reach is not known to hold. `gate_sets` are gates that the builder does not know.
+    """
+
+    cannot_fail: CannotFail | None = None
+    nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    gate_sets: Sequence[GateSet] = ()
+    literals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def holds(self, operands: np.ndarray) -> np.ndarray:
+        """Which operands hold in every world, ONE among them."""
+        held = operands == ONE
+        is_node = (operands >= 0) & (operands < len(self.nodes))
+        held[is_node] = self.nodes[operands[is_node]]
+        is_literal = (operands <= literal_operand(0)) & (operands > literal_operand(len(self.literals)))
+        held[is_literal] = self.literals[operand_literal(operands[is_literal])]
+        return held
+
+    def extend(self, builder: DerivationBuilder, first_node: int, first_part: int) -> None:
+        """Finds those among the nodes from `first_node` on, whose derivations are the parts from `first_part` on."""
+        self.find_literals(builder)
+        rows = builder.rows(first_part)
+        left = self.holds(rows.pair.left) & ~rows.pair.left_negated
+        right = self.holds(rows.pair.right) & ~rows.pair.right_negated
+        nodes = np.zeros(builder.num_nodes, np.bool_)
+        nodes[: len(self.nodes)] = self.nodes
+        held = np.zeros(builder.num_nodes - first_node, np.bool_)
+        held[rows.head[left & right] - first_node] = True
+        if held.any():
+            pair = replace(
+                rows.pair, left=np.where(left, ONE, rows.pair.left), right=np.where(right, ONE, rows.pair.right)
+            )
+            nodes[first_node:] = _close(replace(rows, pair=pair), held, first_node)
+        self.nodes = nodes
+
+    def find_literals(self, builder: DerivationBuilder) -> None:
+        """Finds those among the literals."""
+        literals = builder.literals()
+        # Of a group one may hold and the others not, unless its tags say that groups do not count.
+        held = (literals.prior == CERTAIN_PRIOR) & (literals.group < 0)
+        if self.cannot_fail is not None:
+            held |= self.cannot_fail(literals.prior)
+        held &= (literals.source < 0) & (literals.parameter < 0)
+        for gates in (*self.gate_sets, *builder.gate_sets):
+            held[gates.literals] = False
+        self.literals = held
+
+
+def _close(rows: Rows, certain: np.ndarray, first_node: int) -> np.ndarray:
+    """The nodes of `certain` and those that follow from them."""
     certain = certain.copy()
     operands = np.stack([rows.pair.left, rows.pair.right])
     negated = np.stack([rows.pair.left_negated, rows.pair.right_negated])
@@ -32,7 +98,7 @@ def propagate_certainty(rows: Rows, certain: np.ndarray, first_node: int) -> tup
         heads = rows.head[touched[waiting[touched] == 0]] - first_node
         frontier = np.unique(heads[~certain[heads]])
         certain[frontier] = True
-    return _simplify(rows, certain, first_node), certain
+    return certain
 
 
 def share_conjunctions(rows: Rows, conjunctions: np.ndarray) -> Rows:

@@ -169,6 +169,10 @@ class DerivationBuilder:
         self.num_derivations -= len(rows)
         return rows
 
+    def rows(self, first: int) -> Rows:
+        """The parts from number `first` on, as one."""
+        return _concatenate(self._parts[first:])
+
     def put(self, rows: Rows) -> None:
         """Adds back what `take` returned, perhaps changed."""
         self._parts.append(rows)

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError, InputError
-from scallax.grounding.certainty import propagate_certainty, share_conjunctions
+from scallax.grounding.certainty import CannotFail, Unfailing, propagate_certainty, share_conjunctions
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, Weigh, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, operand_literal
@@ -76,7 +76,7 @@ class Grounding:
     and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
     the most. `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
     `gate_sets` are the literals whose values follow from the weights of tuples, in topological order. `by_content` is
-    that of the plan.
+    that of the plan. `held_nodes` is a mask of nodes that hold in every world, empty for a program without aggregates.
     """
 
     literals: Literals
@@ -88,6 +88,7 @@ class Grounding:
     symbols: Symbols
     gate_sets: tuple[GateSet, ...] = ()
     by_content: bool = False
+    held_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def tuples(self, relation: str) -> list[tuple[Value, ...]]:
         """All possible tuples of a relation in value order. Raises `InputError` for one that was not grounded."""
@@ -157,6 +158,7 @@ def ground(
     iter_limit: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     weigh: Weigh | None = None,
+    cannot_fail: CannotFail | None = None,
 ) -> Grounding:
     """All tuples of the plan's relations that hold for some values of the literals, with all their derivations.
 
@@ -167,15 +169,25 @@ def ground(
     other. The operands of a body are conjoined in body order, whatever the order of joins; equal derivations by
     different rules stay apart. Nodes, literals and tuples are numbered in order of discovery; the literals of tagged
     rules and choices by rule and values if the plan is `by_content`. `weigh` is asked for the weights that become
-    values of tuples.
+    values of tuples; `cannot_fail` which facts with constant tags hold in every world, beside untagged ones.
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
     relations = {schema.name: GroundRelation(schema) for schema in plan.relations}
     symbols = Symbols(plan.variants, limits.characters)
     builder = DerivationBuilder(literals, weigh=weigh)
+    unfailing = Unfailing(cannot_fail)
     grounder = _Grounder(
-        plan, relations, symbols, builder, collapse_certain, rule_tags, choices, rule_parameters or {}, limits
+        plan,
+        relations,
+        symbols,
+        builder,
+        collapse_certain,
+        rule_tags,
+        choices,
+        rule_parameters or {},
+        limits,
+        unfailing,
     )
     symbols.intern_terms(plan.terms)
     num_rounds = 0
@@ -202,6 +214,7 @@ def ground(
         symbols,
         gate_sets,
         plan.by_content,
+        unfailing.nodes,
     )
 
 
@@ -229,8 +242,10 @@ class SampleGrounder:
         iter_limit: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
         weigh: Weigh | None = None,
+        cannot_fail: CannotFail | None = None,
     ):
         self.base = base
+        self._cannot_fail = cannot_fail
         self._plan = plan.restrict(plan.lifted)
         self._planned: list[PlannedStratum] = []
         self._rule_tags = rule_tags
@@ -268,6 +283,7 @@ class SampleGrounder:
             choices,
             self._rule_parameters,
             self._limits,
+            Unfailing(self._cannot_fail, base.held_nodes, base.gate_sets),
         )
         num_rounds = 0
         for place, stratum in enumerate(self._plan.strata):
@@ -320,6 +336,7 @@ class _Grounder:
         choices: Choices | None,
         rule_parameters: Mapping[int, int],
         limits: Limits,
+        unfailing: Unfailing,
     ):
         self.database = Database(
             relations=relations,
@@ -329,6 +346,7 @@ class _Grounder:
             has_tags=rule_tags,
             max_rows=limits.derivations,
             calls=ForeignCalls(plan.library),
+            unfailing=unfailing,
         )
         self.rule_rows: dict[int, int] = {}
         self.rule_literals = RuleLiterals()
@@ -339,6 +357,9 @@ class _Grounder:
         self._rule_tags = rule_tags
         self._choices = choices
         self._rule_parameters = rule_parameters
+        self._aggregates = plan.aggregates
+        if plan.aggregates:
+            unfailing.find_literals(builder)
         self._limits = limits
         self._started = time.monotonic()
         self._num_tuples = 0
@@ -419,6 +440,8 @@ class _Grounder:
             if versions and num_rounds >= self._limits.rounds:
                 raise self._exceeded("rounds", f"{num_rounds:,} rounds")
         self._settle(relations, first_node, first_part)
+        if self._aggregates:
+            self.database.unfailing.extend(builder, first_node, first_part)
         return num_rounds
 
     def _list_terms(self, relations: Sequence[GroundRelation]) -> None:

@@ -25,8 +25,9 @@ class Elements:
     """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
 
     `positions` are counted from 0 in each group. `ranks` number the values of each column in their order. `operands`
-    say in which worlds the tuples hold, in all if `!` takes them so; `tags` say it whether or not. `keys` are columns
-    of codes by group: what the groups are told apart by.
+    say in which worlds the tuples hold, in all if `!` takes them so; `tags` say it whether or not. `held` are those
+    that hold in all, also where their operands are not ONE since their tags count. `keys` are columns of codes by
+    group: what the groups are told apart by.
     """
 
     groups: np.ndarray
@@ -37,6 +38,7 @@ class Elements:
     value_ranks: list[np.ndarray]
     operands: np.ndarray
     tags: np.ndarray
+    held: np.ndarray
     num_groups: int
     keys: Sequence[np.ndarray]
 
@@ -54,6 +56,7 @@ class Elements:
             [column[rows] for column in self.value_ranks],
             self.operands[rows],
             self.tags[rows],
+            self.held[rows],
             self.num_groups,
             self.keys,
         )
@@ -117,14 +120,20 @@ class States:
 
 
 def reach(reducer: Reducer, fold: Fold, elements: Elements, native: np.ndarray, *, is_ordered: bool) -> States:
-    """The states of all groups once all their tuples are added, `native` being what is added of each."""
-    first = elements.operands == ONE
+    """The states of all groups once all their tuples are added, `native` being what is added of each.
+
+    Tuples that hold in all worlds are in every state: what they count is conjoined once.
+    """
+    start = np.full(elements.num_groups, ONE)
+    conjoin_groups(reducer, elements[elements.held & (elements.operands != ONE)], start, negated=False)
+    first = elements.held
     if is_ordered:
         first = ~np.isin(elements.groups, elements.groups[~first])
     state = [repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
     state = fold.bulk(state, native[first], elements.groups[first])
-    states = States(np.arange(elements.num_groups), state, np.full(elements.num_groups, ONE))
-    groups, operands, native = elements.groups[~first], elements.operands[~first], native[~first]
+    states = States(np.arange(elements.num_groups), state, start)
+    operands = np.where(elements.held, ONE, elements.operands)
+    groups, operands, native = elements.groups[~first], operands[~first], native[~first]
     positions = positions_in_groups(groups, elements.num_groups)
     # Tuples in turn, those of one turn side by side.
     starts, order = group(positions, int(positions.max(initial=-1)) + 1)
@@ -192,6 +201,32 @@ def _add_in_turn(
             pair = conjoin(builder, [Factor(states.operands[sources[places]]), factor], len(places), reducer.rule)
             builder.add(merged.operands[ids[places]], pair, np.zeros(len(places), np.bool_), reducer.rule)
     return merged
+
+
+def conjunctions(reducer: Reducer, factors: Sequence[Factor]) -> np.ndarray:
+    """Operands that hold where all factors do: a node only where no single operand says it."""
+    pair = conjoin(reducer.builder, factors, len(factors[0].operands), reducer.rule)
+    operands = pair.left.copy()
+    rows = np.flatnonzero((pair.right != ONE) | pair.left_negated)
+    operands[rows] = reducer.builder.conjunction(pair[rows], reducer.rule)
+    return operands
+
+
+def conjoin_groups(reducer: Reducer, elements: Elements, nodes: np.ndarray, *, negated: bool) -> None:
+    """Puts "all of its tuples", or "none", in the place of each group that has any, as a balanced tree."""
+    groups, operands = elements.groups, elements.operands
+    while len(groups):
+        positions = positions_in_groups(groups, elements.num_groups)
+        left = np.flatnonzero(positions % 2 == 0)
+        right = np.full(len(left), ONE)
+        places = np.cumsum(positions % 2 == 0) - 1
+        odd = np.flatnonzero(positions % 2 == 1)
+        right[places[odd]] = operands[odd]
+        operands = conjunctions(reducer, [Factor(operands[left], negated), Factor(right, negated)])
+        groups, negated = groups[left], False
+        if not len(odd):
+            break
+    nodes[groups] = operands
 
 
 def check_size(reducer: Reducer, groups: np.ndarray) -> None:

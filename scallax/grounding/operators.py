@@ -10,6 +10,7 @@ from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
 from scallax.foreign import ForeignPredicate
 from scallax.grounding.aggregates import reduce_groups
+from scallax.grounding.certainty import Unfailing
 from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.expressions import Evaluation
@@ -76,7 +77,7 @@ class Database:
 
     `max_rows` bounds every intermediate table. `certain_is_one` says that tuples which hold whatever the
     literals have the operand ONE; then a possible tuple is one of another operand. `has_tags`: the tags of rules, of
-    choices and of soft comparisons count.
+    choices and of soft comparisons count. `unfailing` are operands of the strata below that hold in all worlds.
     """
 
     relations: dict[str, GroundRelation]
@@ -86,6 +87,7 @@ class Database:
     has_tags: bool
     max_rows: int
     calls: ForeignCalls = field(default_factory=ForeignCalls)
+    unfailing: Unfailing = field(default_factory=Unfailing)
     projections: dict[tuple[str, tuple[int, ...]], Projection] = field(default_factory=dict)
 
     def evaluation(self, table: Table, rule: Span | None) -> Evaluation:
@@ -140,6 +142,7 @@ def _reduce(reduce: ir.Reduce, database: Database, rule: int) -> Table:
         rule,
         database.has_tags,
         database.calls,
+        database.unfailing,
     )
     return Table(reduced.num_rows, reduced.columns, dict(enumerate(reduced.factors)))
 

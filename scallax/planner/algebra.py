@@ -211,7 +211,7 @@ class Plan:
 
     Every relation is in one stratum. `derived` are those that have a rule, `lifted` those with a sample column.
     `by_content`: what else is computed must make no difference, so that literals, nodes and derivations are ordered by
-    what they are, not as they are found.
+    what they are, not as they are found. `aggregates`: some rule has one, in a part that `restrict` left out perhaps.
     """
 
     relations: tuple[ir.Relation, ...]
@@ -221,6 +221,7 @@ class Plan:
     # Terms that exist before anything is derived.
     terms: tuple[str, ...] = ()
     lifted: frozenset[str] = frozenset()
+    aggregates: bool = False
     by_content: bool = False
     library: Library = field(default=BUILT_IN, compare=False, repr=False)
 

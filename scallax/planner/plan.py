@@ -76,6 +76,9 @@ def plan(
         variants=program.variants,
         terms=program.terms,
         lifted=lifted & needed,
+        aggregates=any(
+            isinstance(part, ir.Reduce) for found in rules.values() for _, rule in found for part in rule.body
+        ),
         by_content=by_content,
         library=program.library,
     )

@@ -167,6 +167,13 @@ class AbstractSemantics(ABC):
     def prior(self, tag: float | bool) -> float | None:
         """The literal's value for a tag written in the program, or None if such a tag means certain."""
 
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+        """Which facts hold in every world for their constant tags, as literals with complements of tag zero.
+
+        Float64 `[facts]`, NaN for no constant, infinite for untagged facts that are literals.
+        """
+        return np.zeros(len(tags), np.bool_)
+
     @property
     @abstractmethod
     def block_rows(self) -> Mapping[int, tuple[int, ...]]:
