@@ -190,7 +190,9 @@ def _answer_numbers(
         return _interpret(outputs, grounding, provenance, compile_outputs(grounding, provenance, operands))
     assert isinstance(provenance, AbstractProvenance)
     if options.provenance == "probproofs":
-        k = most_proofs(compile_outputs(grounding, ObjectProvenance(provenance.name, Proofs()), operands))
+        k = most_proofs(
+            compile_outputs(grounding, ObjectProvenance(provenance.name, Proofs(provenance.name)), operands)
+        )
         provenance = replace(provenance, k=k)  # pyright: ignore[reportArgumentType]
     tags = np.zeros(0, np.float32)
     if len(operands):

@@ -80,7 +80,7 @@ class Grounded:
     def provenance(self, specification: Specification) -> AbstractSemantics:
         """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
         if specification.provenance == "probproofs":
-            everything = self.program(ObjectProvenance(specification.provenance, Proofs()))
+            everything = self.program(ObjectProvenance(specification.provenance, Proofs(specification.provenance)))
             specification = replace(specification, k=most_proofs(everything))
         return provenance_of(specification, self.custom)
 

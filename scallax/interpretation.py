@@ -25,7 +25,7 @@ _MAX_COUNTED = 256
 
 def most_proofs(program: GroundProgram) -> int:
     """The largest number of proofs of a node, at least 1. UnsupportedError if it is over 256, or for a negation."""
-    tags = _interpret_rows(Proofs(), program, [None] * len(program.input_literal))
+    tags = _interpret_rows(Proofs("probproofs"), program, [None] * len(program.input_literal))
     most = max(len(tag) for tag in tags if tag is not ABSENT)
     if most > _MAX_COUNTED:
         hint = f"`topkproofs` counts the {_MAX_COUNTED} most probable ones"

@@ -12,7 +12,7 @@ import pytest
 from scallax.analysis.lower import analyse
 from scallax.context import Context
 from scallax.engine import GivenFacts, analyse_program, ground_program
-from scallax.errors import GroundingError
+from scallax.errors import GroundingError, UnsupportedError
 from scallax.mappings import InputMapping
 from scallax.provenance import resolve_provenance
 from scallax.reasoner import Reasoner
@@ -207,11 +207,24 @@ def test_untagged_tuples_of_samples_are_not_enumerated():
     assert tags.tolist() == [[1, 0], [0, 1]]
 
 
+@pytest.mark.parametrize("provenance", ["proofs", "probproofs"])
+def test_what_has_no_negation_refuses_by_its_name(provenance: str):
+    with pytest.raises(UnsupportedError, match=f"`{provenance}` has no negation"):
+        answered("rel a = {0.5::1}\nrel n(c) = c := count(x: a(x))", provenance)
+    # Nothing is negated where all hold.
+    context = answered("rel a = {0.5::1, 2}\nrel n() = c := count(x: a(x)), c == 2", provenance)
+    assert len(list(context.relation("n"))) == 1
+
+
 def answers(text: str, relation: str, provenance: str) -> dict[tuple, float]:
+    return {values: tag for tag, values in answered(text, provenance).relation(relation)}
+
+
+def answered(text: str, provenance: str) -> Context:
     context = Context(provenance=provenance)
     context.add_program(text)
     context.run()
-    return {values: tag for tag, values in context.relation(relation)}
+    return context
 
 
 def test_only_what_is_as_good_as_a_certain_tuple_can_be_best():

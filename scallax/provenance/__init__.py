@@ -73,7 +73,7 @@ _PROVENANCES: dict[str, Callable[[_Options], AbstractSemantics]] = {
     "tropical": lambda o: Tropical(o.name),
     "realtropical": lambda o: RealTropical(o.name),
     "realtropicalproofs": lambda o: ObjectProvenance(o.name, RealTropicalProofs()),
-    "proofs": lambda o: ObjectProvenance(o.name, Proofs()),
+    "proofs": lambda o: ObjectProvenance(o.name, Proofs(o.name)),
     "minmaxprob": lambda o: MinMax(o.name, o.keeps_bool_tags),
     "addmultprob": lambda o: AddMult(o.name, o.keeps_bool_tags),
     "exact": lambda o: Exact(o.name, o.keeps_bool_tags),

@@ -106,9 +106,10 @@ class AbstractSemiring(ABC):
 class Proofs(AbstractSemiring):
     """All proofs: sets of facts that entail the tuple, without two of one exclusive group; none is absorbed.
 
-    An output is whether there is a proof. Negation is not defined.
+    An output is whether there is a proof. Negation is not defined; `name` is the provenance that is refused.
     """
 
+    name: str
     takes_tagged_facts: bool = False
     output_dtype: type | None = np.bool_
 
@@ -141,7 +142,8 @@ class Proofs(AbstractSemiring):
 
     def negate(self, tag):
         hint = "`topkproofs` and `topbottomkclauses` negate what they keep"
-        raise UnsupportedError(Diagnostic("`proofs` has no negation, and the program negates or aggregates", hint=hint))
+        message = f"`{self.name}` has no negation, and the program negates or aggregates"
+        raise UnsupportedError(Diagnostic(message, hint=hint))
 
     def saturated(self, old, new) -> bool:
         return old == new
