@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from scallax.domains import Domain
@@ -123,6 +124,9 @@ class RealTropical(AbstractProvenance):
 
     def prior(self, tag: float | bool) -> float | None:
         return number_prior(tag, keeps_bool_tags=False)
+
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+        return ~np.isnan(tags)
 
     def leaf_tags(self, literals: LiteralTable) -> Ranked:
         return _ranked_leaves(literals, jnp.inf, 0.0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from scallax.domains import Domain
@@ -64,6 +65,9 @@ class Natural(AbstractProvenance):
 
     def prior(self, tag: float | bool) -> float | None:
         return float(tag)
+
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+        return tags >= 1
 
     def leaf_tags(self, literals: LiteralTable) -> Counted:
         count = _leaves(literals, 0, 1)
@@ -133,6 +137,9 @@ class Tropical(AbstractProvenance):
 
     def prior(self, tag: float | bool) -> float | None:
         return float(tag)
+
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+        return ~np.isnan(tags)
 
     def leaf_tags(self, literals: LiteralTable) -> Int[Array, "leaves batch"]:
         return _leaves(literals, LARGEST, 0)

@@ -57,6 +57,10 @@ class AbstractSemiring(ABC):
         """The number of a tuple that does not hold."""
         return 0.0
 
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+        """Which facts hold in every world for their constant tags; see `AbstractSemantics.cannot_fail`."""
+        return np.zeros(len(tags), np.bool_)
+
     @abstractmethod
     def tag(self, fact: Fact) -> Any:
         """The tag of a fact that exists."""
@@ -182,6 +186,9 @@ class RealTropicalProofs(AbstractSemiring):
     @property
     def absent(self) -> float:
         return float("inf")
+
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+        return ~np.isnan(tags)
 
     def tag(self, fact: Fact) -> tuple[float, Proof]:
         return (0.0 if fact.value is None else float(fact.value), frozenset([(fact.literal, fact.group)]))
@@ -339,6 +346,9 @@ class ObjectProvenance(AbstractSemantics):
 
     def prior(self, tag: float | bool) -> float | None:
         return float(tag)
+
+    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+        return self.semiring.cannot_fail(tags)
 
     @property
     def block_rows(self) -> Mapping[int, tuple[int, ...]]:
