@@ -315,7 +315,8 @@ class AbstractContext(ABC):
         outputs = outdated_relations(state.draft, before, state.results)
         collections = compute_collections(state.draft, outputs, state.options, self) if outputs else []
         if state.run_draft is not state.draft:
-            for warning in find_warnings(state.draft, state.run_draft, self.is_array, self.is_probabilistic()):
+            semantics = state.options.semantics() if self.is_probabilistic() else None
+            for warning in find_warnings(state.draft, state.run_draft, self, semantics):
                 warnings.warn(str(warning), UserWarning, stacklevel=2)
         state.results = {
             name: state.results[name] for name in computed_relations(state.draft.program) if name in state.results

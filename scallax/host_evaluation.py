@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from scallax.batch import Arguments, read_samples
 from scallax.grounded import Grounded
-from scallax.interpretation import ABSENT, interpret
+from scallax.interpretation import ABSENT, as_outputs, interpret, refuse_traced
 from scallax.literals import Literal
 from scallax.provenance import ObjectProvenance
 from scallax.tensor_facts import Retention
@@ -30,13 +30,13 @@ class HostEvaluator:
 
         `entries`: for each sample those of all arrays, which are tagged instead of the arrays' numbers.
         """
-        tags = self._interpret(arguments, seed, entries)
-        dtype = self.provenance.semiring.output_dtype
-        values = np.empty((len(tags), self.grounded.num_outputs), object)
-        for sample, row in enumerate(tags):
-            for place, tag in enumerate(row):
-                values[sample, place] = self.provenance.semiring.recover(tag)
-        return values if dtype is None else values.astype(dtype)
+        with refuse_traced(self.provenance):
+            tags = self._interpret(arguments, seed, entries)
+            values = np.empty((len(tags), self.grounded.num_outputs), object)
+            for sample, row in enumerate(tags):
+                for place, tag in enumerate(row):
+                    values[sample, place] = self.provenance.semiring.recover(tag)
+        return as_outputs(self.provenance, values, arguments.arrays)
 
     def proofs(self, arguments: Arguments, seed: int | Array) -> list[list[list[list[tuple[int, bool]]]]]:
         """For each sample and output the proofs that its tag keeps: `scallax.literals.read_proofs` of arrays."""

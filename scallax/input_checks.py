@@ -15,7 +15,7 @@ from scallax.parameters import Parameter
 from scallax.plausibility import ROUNDING, find_overfull_entries
 from scallax.provenance import AbstractSemantics
 from scallax.sample_facts import SampleFacts
-from scallax.tags import find_outside, tag_message
+from scallax.tags import find_outside, find_overfull, tag_message
 
 
 @final
@@ -83,10 +83,12 @@ class InputChecks:
             text = find_overfull_entries(relation, self._mappings[relation], values)
             if text is not None:
                 self._has_warned_of_sums = True
-                warnings.warn(text, UserWarning, stacklevel=8)
+                warnings.warn(text, UserWarning, stacklevel=9)
 
     def check_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
-        """InputError for finite tags of facts that the provenance cannot read; one warning of one outside [0, 1].
+        """InputError for finite tags of facts that the provenance cannot read.
+
+        One warning of one outside [0, 1], and one of exclusive facts that add up to more than 1.
 
         Tags that are traced or on an accelerator are not looked at.
         """
@@ -98,12 +100,17 @@ class InputChecks:
             if len(wrong):
                 place = int(wrong[0])
                 raise InputError(tag_message(facts, place, f"has the tag {float(tags[place]):g}; give {domain.value}"))
-        if domain is not Domain.PROBABILITY or self._has_warned or self._provenance.is_discrete:
+        if domain is not Domain.PROBABILITY or self._provenance.is_discrete:
             return
-        text = find_outside(facts, tags)
+        text = None if self._has_warned else find_outside(facts, tags)
         if text is not None:
             self._has_warned = True
             warnings.warn(text, UserWarning, stacklevel=5)
+        if self._counts_groups and not self._has_warned_of_sums:
+            text = find_overfull(facts, np.asarray(tags))
+            if text is not None:
+                self._has_warned_of_sums = True
+                warnings.warn(text, UserWarning, stacklevel=5)
 
     def _check_domain(self, relation: str, values: np.ndarray) -> None:
         """InputError for inputs that the provenance, not one of probabilities, cannot read."""
@@ -124,7 +131,7 @@ class InputChecks:
         if not self._has_warned:
             self._has_warned = True
             place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))
-            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=9)
+            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=10)
 
 
 def _are_inside(values: np.ndarray) -> bool:

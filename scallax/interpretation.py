@@ -1,8 +1,10 @@
 """Evaluation on the host, one Python object for each tag: what arrays cannot hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,7 +13,8 @@ from scallax.grounding.layout import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, Groun
 from scallax.kernels.gates import Stage
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.kernels.weighing import open_gates
-from scallax.provenance.objects import AbstractSemiring, Fact, Proofs
+from scallax.provenance.base import AbstractSemantics
+from scallax.provenance.objects import AbstractSemiring, Fact, ObjectProvenance, Proofs, RealTropicalProofs
 
 # The tag of what does not hold, of inputs too.
 ABSENT = object()
@@ -33,6 +36,30 @@ def most_proofs(program: GroundProgram) -> int:
             Diagnostic(f"a tuple has {most:,} proofs; `probproofs` counts {_MAX_COUNTED}", hint=hint)
         )
     return most
+
+
+@contextmanager
+def refuse_traced(provenance: AbstractSemantics) -> Iterator[None]:
+    """UnsupportedError where the semiring asks for the value of a traced number."""
+    try:
+        yield
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        hint = "call it outside of `jit`, `grad` and `vmap`, or take a provenance of arrays"
+        if isinstance(provenance, ObjectProvenance) and isinstance(provenance.semiring, RealTropicalProofs):
+            hint = f"{hint}: `realtropical`"
+        raise UnsupportedError(
+            Diagnostic(f"`{provenance.name}` is evaluated on the host, where a traced input has no value", hint=hint)
+        ) from error
+
+
+def as_outputs(provenance: ObjectProvenance, values: np.ndarray, given: Sequence[Any]) -> np.ndarray:
+    """Objects as they are, or in the provenance's dtype if it has one: of floats, float64 if some tag given is."""
+    dtype = provenance.semiring.output_dtype
+    if dtype is None:
+        return values
+    # Tags may be tensors, whose dtypes have the same names.
+    is_double = any(str(getattr(tag, "dtype", "")).endswith("float64") for tag in given)
+    return values.astype(np.float64 if is_double and dtype is np.float32 else dtype)
 
 
 def interpret(semiring: AbstractSemiring, program: GroundProgram, values: Sequence[Any]) -> list[Any]:

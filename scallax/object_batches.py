@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from scallax.batch import ArrayLike, read_samples
-from scallax.interpretation import ABSENT, interpret
+from scallax.interpretation import ABSENT, as_outputs, interpret, refuse_traced
 from scallax.provenance import ObjectProvenance
 from scallax.sample_facts import SampleFacts
 from scallax.tensor_facts import Retention
@@ -58,12 +58,12 @@ def evaluate_objects(
     semiring = provenance.semiring
     missing = grounding.padded_tags - len(tags)
     program = replace(grounding.program, seed=seed)
-    found = [*interpret(semiring, program, [*tags, *[None] * missing, *entries]), ABSENT]
     sources = grounding.sources[:, : grounding.num_outputs]
     values = np.empty(sources.shape, object)
-    for sample, row in enumerate(sources.tolist()):
-        for column, source in enumerate(row):
-            tag = found[source]
-            values[sample, column] = semiring.recover(semiring.zero() if tag is ABSENT else tag)
-    dtype = semiring.output_dtype
-    return values if dtype is None else values.astype(dtype)
+    with refuse_traced(provenance):
+        found = [*interpret(semiring, program, [*tags, *[None] * missing, *entries]), ABSENT]
+        for sample, row in enumerate(sources.tolist()):
+            for column, source in enumerate(row):
+                tag = found[source]
+                values[sample, column] = semiring.recover(semiring.zero() if tag is ABSENT else tag)
+    return as_outputs(provenance, values, [*tags, *entries])

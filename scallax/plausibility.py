@@ -16,6 +16,8 @@ from scallax.parameters import GivenTags
 # A softmax may be over 1 by rounding.
 ROUNDING = 1e-6
 
+_NEGATIVE_REST = "what is left of 1 is the probability of none of them; here it is negative"
+
 
 def check_domain(domain: Domain, program: ir.Program, literals: Literals) -> None:
     """InputError for tags of facts and rules that a provenance of this domain cannot read."""
@@ -76,7 +78,32 @@ def find_overfull_set(program: ir.Program, prior: Callable[[float | bool], float
             span = None if first is None or last is None else first.to(last)
             relation = facts[0].relation
             found.append(Diagnostic(f"exclusive facts of `{relation}` add up to {total:g}, more than 1", span))
-    return _first(found, "what is left of 1 is the probability of none of them; here it is negative")
+    return _first(found, _NEGATIVE_REST)
+
+
+def find_overfull_facts(
+    relation: str, tuples: Sequence, probabilities: np.ndarray, groups: np.ndarray
+) -> Diagnostic | None:
+    """A warning of the first exclusive group of facts from Python that add up to more than 1.
+
+    `probabilities` float64 `[facts]`, NaN for what is not known; `groups` int64 `[facts]`, -1 for none.
+    """
+    found = find_overfull_group(probabilities, groups)
+    if found is None:
+        return None
+    members, total = found
+    shown = show_facts(relation, [tuples[member] for member in members])
+    return Diagnostic(f"the exclusive facts {shown} add up to {total:g}, more than 1", hint=_NEGATIVE_REST)
+
+
+def find_overfull_group(probabilities: np.ndarray, groups: np.ndarray) -> tuple[list[int], float] | None:
+    """The places of the first group's members that add up to more than 1, and their sum; see `find_overfull_facts`."""
+    places = np.flatnonzero(groups >= 0)
+    totals = np.bincount(groups[places], weights=probabilities[places].astype(np.float64))
+    wrong = np.flatnonzero(totals > 1 + ROUNDING)
+    if not len(wrong):
+        return None
+    return np.flatnonzero(groups == wrong[0]).tolist(), float(totals[wrong[0]])
 
 
 def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarray) -> str | None:

@@ -5,10 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from scallax import ir
 from scallax.answers import DISCRETE, Options, answer, compute
 from scallax.collection import Collection
-from scallax.draft import Draft, changed_relations, computed_relations, given_facts
+from scallax.draft import Draft, FactBatch, changed_relations, computed_relations, given_facts
 from scallax.errors import Diagnostic
 from scallax.fact_reading import TAGLESS
 from scallax.objects import answer_objects, object_facts
@@ -19,6 +21,7 @@ from scallax.values import ValueType
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
     from scallax.computation import Computation
+    from scallax.provenance import AbstractSemantics
 
 
 class Framework(Protocol):
@@ -121,20 +124,23 @@ def _readable(relation: ir.Relation, tuples: Sequence[tuple], framework: Framewo
 
 
 def find_warnings(
-    draft: Draft, before: Draft | None, is_array: Callable[[object], bool], is_probabilistic: bool
+    draft: Draft, before: Draft | None, framework: Framework, semantics: "AbstractSemantics | None"
 ) -> list[Diagnostic]:
-    """What is new since the run of `before`, allowed, and hardly meant."""
+    """What is new since the run of `before`, allowed, and hardly meant.
+
+    `semantics`: the provenance if tags are probabilities. Of arrays only sums over exclusive facts are looked at.
+    """
     found: list[Diagnostic | None] = []
     if before is None or before.program is not draft.program:
         found += draft.program.warnings
-    if is_probabilistic:
+    if semantics is not None:
         # A second that a context without probabilities does not spend: it imports JAX.
-        from scallax.plausibility import find_tag_outside
+        from scallax.plausibility import find_overfull_facts, find_overfull_set, find_tag_outside
 
         known = set() if before is None else {id(batch.values) for batch in before.batches}
         new = [batch for batch in draft.batches if id(batch.values) not in known]
         given = [
-            GivenTags(batch.relation, batch.tuples, [None if is_array(tag) else tag for tag in batch.tags])  # pyright: ignore[reportArgumentType]
+            GivenTags(batch.relation, batch.tuples, [None if framework.is_array(tag) else tag for tag in batch.tags])  # pyright: ignore[reportArgumentType]
             for batch in new
         ]
         program = draft.program
@@ -146,4 +152,23 @@ def find_warnings(
                 rules=tuple(rule for rule in program.rules if rule not in rules),
             )
         found.append(find_tag_outside(program, given))
+        if semantics.counts_groups:
+            found.append(find_overfull_set(program, semantics.prior))
+            found += [
+                find_overfull_facts(batch.relation, batch.tuples, _probabilities(batch, framework), batch.groups)
+                for batch in new
+                if batch.groups is not None
+            ]
     return [warning for warning in found if warning is not None]
+
+
+def _probabilities(batch: FactBatch, framework: Framework) -> np.ndarray:
+    """float64 `[facts]`: 1 for certain facts, NaN for what is traced."""
+    from jax.core import Tracer
+
+    return np.array(
+        [
+            1.0 if tag is None else np.nan if isinstance(tag, Tracer) else float(number_of(framework, tag))
+            for tag in batch.tags
+        ]
+    )

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from scallax.arguments import show_facts
 from scallax.checks import is_concrete, is_on_host
 from scallax.errors import InputError
 from scallax.mappings import show_tuple
-from scallax.plausibility import ROUNDING
+from scallax.plausibility import ROUNDING, find_overfull_group
 from scallax.sample_facts import SampleFacts, is_array
 
 # Scalars that are stacked at once, so that vectors of all lengths share the compilation.
@@ -100,6 +101,27 @@ def find_outside(facts: Sequence[SampleFacts], tags: Any) -> str | None:
         return None
     place = int(outside[0])
     return tag_message(facts, place, f"has the tag {float(host[place])}, outside [0, 1]; it is computed as it is")
+
+
+def find_overfull(facts: Sequence[SampleFacts], tags: np.ndarray) -> str | None:
+    """What to say of the first exclusive facts of a sample that add up to more than 1; a certain one counts as 1."""
+    start = 0
+    for part in facts:
+        if part.certain is None:
+            continue
+        first, start = start, start + part.num_facts
+        if part.groups is None:
+            continue
+        found = find_overfull_group(np.where(part.certain, 1.0, tags[first:start]), part.groups)
+        if found is not None:
+            members, total = found
+            shown = show_facts(part.relation, [tuple(column[place] for column in part.columns) for place in members])
+            sample = int(np.searchsorted(np.cumsum(part.counts), members[0], "right"))
+            return (
+                f"`{part.relation}` adds up to {total:.7g}, more than 1, in sample {sample} over the exclusive tuples "
+                f"{shown}; it is computed as it is"
+            )
+    return None
 
 
 def tag_message(facts: Sequence[SampleFacts], place: int, problem: str) -> str:

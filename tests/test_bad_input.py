@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import scallax
 import torch_bridge
 from scallax import (
     InputError,
@@ -477,6 +478,41 @@ def test_exclusive_entries_over_1_are_computed_with_one_warning(mapping, message
     assert caught[0].filename == __file__
     reasoner(a=values)
     Reasoner(program, **options)(a=values)
+
+
+@pytest.mark.parametrize("first", [0.8, None])
+def test_exclusive_facts_per_sample_over_1_are_computed_with_one_warning(first):
+    total = 1.5 if first else 1.7
+    facts, disjunctions = [[(0.1, 5)], [(0.9, 4), (first, 0), (0.7, 1)]], [[], [[1, 2]]]
+    options = {"provenance": "exact", "output_mapping": ("any", ())}
+    message = (
+        f"`a` adds up to {total}, more than 1, in sample 1 over the exclusive tuples `a(0)`, `a(1)`; "
+        "it is computed as it is"
+    )
+    program = "type a(i32)\nrel any() = a(_), not a(4)"
+    for reasoner in (Reasoner(program, **options), torch_bridge.Module(program=program, **options)):
+        with pytest.warns(UserWarning, match="more than 1") as caught:
+            values = reasoner(a=facts, disjunctions={"a": disjunctions})
+        assert [str(warning.message) for warning in caught] == [message]
+        np.testing.assert_allclose(values, [0.1, 0.1 * total], rtol=1e-6)
+        reasoner(a=facts, disjunctions={"a": disjunctions})
+    Reasoner(program, **{**options, "provenance": "topkproofs"})(a=facts, disjunctions={"a": disjunctions})
+
+
+def test_exclusive_facts_of_a_context_over_1_are_computed_with_one_warning():
+    context = scallax.Context(provenance="topkproofs", wmc_with_disjunctions=True)
+    context.add_program("rel a = {0.8::0; 0.7::1}\nrel any() = a(_)")
+    with pytest.warns(UserWarning, match="exclusive facts of `a` add up to 1.5, more than 1") as caught:
+        context.run()
+    assert len(caught) == 1
+    assert list(context.relation("any")) == [(pytest.approx(1.5), ())]
+    context.add_facts("a", [(jnp.float32(0.4), (2,)), (0.3, (3,)), (0.6, (4,))], disjunctions=[[0, 1]])
+    context.run()
+    context.add_facts("a", [(jnp.float32(0.8), (5,)), (0.3, (6,))], disjunctions=[[0, 1]])
+    with pytest.warns(UserWarning, match=r"exclusive facts `a\(5\)`, `a\(6\)` add up to 1.1, more than 1") as caught:
+        context.run()
+    assert len(caught) == 1
+    context.run()
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])

@@ -289,9 +289,9 @@ def test_what_takes_too_much_is_refused(limits: CompilationLimits, message: str)
 def test_what_was_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
     tried = []
 
-    def refuse(*program):
-        tried.append(program)
-        return compile_circuit(*program, CompilationLimits(seconds=0))
+    def refuse(derivations, literals, outputs):
+        tried.append(outputs)
+        return compile_circuit(derivations, literals, outputs, CompilationLimits(seconds=0))
 
     monkeypatch.setattr("scallax.engine.compile_circuit", refuse)
     rules = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"

@@ -3,8 +3,10 @@
 import itertools
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -330,3 +332,34 @@ def test_inputs_of_every_kind_are_those_of_one_call() -> None:
     assert reasoner(**arrays, goal=[[(10, 0), (1, 2)], [(0.5, 1)]]) == [13, 2.5]
     with pytest.raises(InputError, match="differ in batch size: `a` has 2, `goal` has 1"):
         reasoner(**arrays, goal=[[]])
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, lambda f: jax.grad(lambda x: f(x).sum())])
+def test_objects_that_ask_for_the_value_of_a_traced_number_are_refused(transform: Callable):
+    reasoner = Reasoner("type a(x: i32)\nrel any() = a(_)", provenance="realtropicalproofs", output_mapping=("any", ()))
+    with pytest.raises(UnsupportedError, match=r"on the host.*\n.*outside of `jit`.*`realtropical`"):
+        transform(lambda x: reasoner(a=[[(x.sum(), 0)]]))(jnp.array([0.3]))
+
+
+class Largest(Numbers):
+    def add(self, a, b):
+        return max(a, b)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_a_semiring_that_compares_traced_numbers_is_refused(transform: Callable):
+    mapped = Reasoner(
+        "rel any() = a(_)", custom_provenance=Largest(), input_mappings={"a": range(2)}, output_mapping=("any", ())
+    )
+    with pytest.raises(UnsupportedError, match="on the host"):
+        transform(lambda x: mapped(a=x.reshape(1, -1)))(jnp.array([[0.3, 0.4]]))
+
+
+def test_costs_of_derivations_have_the_precision_of_the_inputs():
+    program, provenance = "type a(x: i32)\nrel any() = a(_)", "realtropicalproofs"
+    module = scallopy.Module(program, provenance=provenance, input_mappings={"a": range(2)}, output_mapping=("any", ()))
+    costs = torch.tensor([[0.3, 0.4]], dtype=torch.float64, requires_grad=True)
+    assert module(a=costs).tolist() == [0.3]
+    assert module(a=costs.float()).dtype == torch.float32
+    facts = scallopy.Module(program, provenance=provenance, output_mapping=("any", ()))
+    assert facts(a=[[(costs[0, 0], 0), (costs[0, 1], 1)]]).tolist() == [0.3]

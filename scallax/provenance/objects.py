@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from scallax.domains import Domain
@@ -169,7 +170,7 @@ class Proofs(AbstractSemiring):
 class RealTropicalProofs(AbstractSemiring):
     """The cheapest derivation, its cost and its facts; of equal costs the one of fewer facts, then of earlier ones.
 
-    An output is the cost, infinite for what does not hold. Negation is as in `realtropical`.
+    An output is the cost, without gradient; infinite for what does not hold. Negation is as in `realtropical`.
     """
 
     takes_tagged_facts: bool = True
@@ -191,7 +192,11 @@ class RealTropicalProofs(AbstractSemiring):
         return ~np.isnan(tags)
 
     def tag(self, fact: Fact) -> tuple[float, Proof]:
-        return (0.0 if fact.value is None else float(fact.value), frozenset([(fact.literal, fact.group)]))
+        cost = fact.value
+        # Torch warns of a tensor with gradients that becomes a float; JAX refuses what is traced.
+        if hasattr(cost, "item") and not isinstance(cost, jax.Array):
+            cost = cost.item()
+        return (0.0 if cost is None else float(cost), frozenset([(fact.literal, fact.group)]))
 
     def zero(self):
         return (float("inf"), frozenset())
