@@ -22,6 +22,7 @@ from scallax.input_checks import InputChecks
 from scallax.linearization import Linearizer
 from scallax.literals import read_proofs
 from scallax.mappings import show_tuple
+from scallax.per_sample import BatchFacts
 from scallax.placement import PlacedPrograms
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
@@ -45,6 +46,7 @@ class ArrayEvaluator:
         checks: InputChecks,
         seed: int | Array,
     ):
+        self._names = tuple(name for name, _ in specification.input_mappings)
         self._shapes = tuple(mapping.shape for _, mapping in specification.input_mappings)
         self._retentions = tuple(mapping.retention for _, mapping in specification.input_mappings)
         self._provenance = provenance
@@ -75,6 +77,11 @@ class ArrayEvaluator:
         arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
         self._checks.check(arguments, are_logits_given=logits is not None)
         return arguments
+
+    def read(self, arrays: Sequence[ArrayLike]) -> BatchFacts:
+        """The arrays, checked, as a batch without facts; it has one sample if there are none."""
+        self.check(arrays, None)
+        return BatchFacts((), dict(zip(self._names, arrays, strict=True)), arrays[0].shape[0] if arrays else 1)
 
     def evaluate(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None) -> Array:
         """See `Reasoner.evaluate`."""

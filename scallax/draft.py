@@ -18,6 +18,7 @@ from scallax.library import read_foreign
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, show_tuple, typical_tuples
 from scallax.planner.plan import plan
 from scallax.source import Source, Span
+from scallax.specification import Tag
 from scallax.syntax import ast
 from scallax.syntax.parser import parse
 from scallax.tables import CsvFile
@@ -292,3 +293,37 @@ def _conjoined(source: Source, relation: str) -> str:
     span = rule.body.span
     text = source.text
     return f"{text[: span.start]}({text[span.start : span.end]}) and {relation}(){text[span.end :]}"
+
+
+def independent_facts(batch: FactBatch) -> list[tuple[Tag, tuple]]:
+    """The facts of a batch that are in no group, with tags that are numbers."""
+    groups = [-1] * len(batch.tags) if batch.groups is None else batch.groups
+    return [
+        (tag, values)  # pyright: ignore[reportReturnType]  # a batch without arrays has numbers for tags
+        for tag, values, group in zip(batch.tags, batch.tuples, groups, strict=True)
+        if group < 0
+    ]
+
+
+def exclusive_text(relation: ir.Relation, batch: FactBatch) -> str:
+    """The sets of exclusive facts of a batch, as items of a program."""
+    if batch.groups is None:
+        return ""
+    sets: dict[int, list[str]] = {}
+    for tag, values, group in zip(batch.tags, batch.tuples, batch.groups.tolist(), strict=True):
+        if group >= 0:
+            shown = ", ".join(map(ir.print_value, values, relation.columns))
+            shown = shown if len(values) == 1 else f"({shown})"
+            sets.setdefault(group, []).append(f"{_print_tag(tag)}{shown}")
+    return "\n".join(f"rel {relation.name} = {{{'; '.join(members)}}}" for members in sets.values())
+
+
+def _print_tag(tag: object) -> str:
+    match tag:
+        case None:
+            return ""
+        case bool():
+            return "true::" if tag else "false::"
+        case _:
+            # Programs write exponents only behind a fraction.
+            return f"{np.format_float_positional(float(tag), trim='0')}::"  # pyright: ignore[reportArgumentType]

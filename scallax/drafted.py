@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax import ir
 from scallax.answers import Options, file_facts
 from scallax.arguments import read_outputs
-from scallax.draft import Draft, FactBatch
+from scallax.draft import Draft, FactBatch, exclusive_text, independent_facts
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.mappings import Entries, InputMapping, Tuples
 from scallax.outputs import check_named
@@ -54,8 +53,8 @@ def draft_reasoner(
         for batch in batches:
             if not any(batch is other for other in inputs):
                 _check_numbers(batch)
-                texts.append(_exclusive_text(draft.relation(relation), batch))
-                facts.setdefault(relation, []).extend(_independent(batch))
+                texts.append(exclusive_text(draft.relation(relation), batch))
+                facts.setdefault(relation, []).extend(independent_facts(batch))
     specification = Specification(
         program="\n".join(filter(None, texts)),
         file=None,
@@ -107,36 +106,3 @@ def _mapping(relation: str, batches: Iterable[FactBatch]) -> InputMapping:
         hint = "set an input mapping with `disjunctive_dim` instead of adding these facts"
         raise UnsupportedError(Diagnostic(message, hint=hint))
     return InputMapping(Entries((len(tuples),), tuples), disjunctive=bool(groups[0] >= 0))
-
-
-def _independent(batch: FactBatch) -> list[tuple[Tag, tuple]]:
-    groups = [-1] * len(batch.tags) if batch.groups is None else batch.groups
-    return [
-        (tag, values)  # pyright: ignore[reportReturnType]  # a batch without arrays has numbers for tags
-        for tag, values, group in zip(batch.tags, batch.tuples, groups, strict=True)
-        if group < 0
-    ]
-
-
-def _exclusive_text(relation: ir.Relation, batch: FactBatch) -> str:
-    """The sets of exclusive facts of a batch, as items of a program."""
-    if batch.groups is None:
-        return ""
-    sets: dict[int, list[str]] = {}
-    for tag, values, group in zip(batch.tags, batch.tuples, batch.groups.tolist(), strict=True):
-        if group >= 0:
-            shown = ", ".join(map(ir.print_value, values, relation.columns))
-            shown = shown if len(values) == 1 else f"({shown})"
-            sets.setdefault(group, []).append(f"{_print_tag(tag)}{shown}")
-    return "\n".join(f"rel {relation.name} = {{{'; '.join(members)}}}" for members in sets.values())
-
-
-def _print_tag(tag: object) -> str:
-    match tag:
-        case None:
-            return ""
-        case bool():
-            return "true::" if tag else "false::"
-        case _:
-            # Programs write exponents only behind a fraction.
-            return f"{np.format_float_positional(float(tag), trim='0')}::"  # pyright: ignore[reportArgumentType]

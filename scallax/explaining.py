@@ -1,24 +1,30 @@
 """The proofs of one tuple of a program in one sample, for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from scallax import ir
 from scallax.array_evaluation import ArrayEvaluator
-from scallax.batch import Arguments, ArrayLike, Signature, evaluate_batch, probabilities
+from scallax.batch import Arguments, Signature, evaluate_batch, probabilities
 from scallax.batch_evaluation import Logits
-from scallax.errors import InputError
+from scallax.checks import is_concrete
+from scallax.draft import FactBatch, exclusive_text, independent_facts
+from scallax.errors import Diagnostic, InputError
 from scallax.grounded import Grounded, ground
 from scallax.grounding.derivations import CERTAIN_PRIOR
 from scallax.grounding.fixpoint import Grounding
 from scallax.input_checks import InputChecks
 from scallax.mappings import read_entries
+from scallax.per_sample import BatchFacts
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import AbstractProvenance, AbstractSemantics, Domain
+from scallax.sample_facts import SampleFacts
 from scallax.specification import Specification
+from scallax.tags import collect_tags
 
 
 def explain(
@@ -28,22 +34,25 @@ def explain(
     seed: int | Array,
     relation: str,
     values: object,
-    arrays: Sequence[ArrayLike],
+    batch: BatchFacts,
     sample: int,
     k: int | None,
 ) -> Explanation:
-    """See `Reasoner.explain`; `arrays` have been checked, in the order of the input mappings.
-
-    Grounds the program again, for this tuple alone.
-    """
+    """See `Reasoner.explain`. Grounds the program again, for this tuple and the facts of the sample alone."""
     entries = read_entries(values if isinstance(values, tuple) else (values,), f"the tuple of `{relation}`")
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
         raise InputError(f"`k` is {k!r}, but it counts proofs: give an integer of at least 1")
-    size = arrays[0].shape[0] if arrays else 1
-    if not 0 <= sample < size:
-        raise InputError(f"there is no sample {sample}: the inputs have {size}")
-    arrays = [array[sample : sample + 1] for array in arrays]
-    asked = replace(specification, outputs=((relation, entries),), keyed=False)
+    if isinstance(sample, bool) or not isinstance(sample, int | np.integer):
+        raise InputError(f"`sample` is {sample!r}, but it is the number of a sample, counted from 0")
+    if not 0 <= sample < batch.num_samples:
+        raise InputError(f"there is no sample {sample}: the inputs have {batch.num_samples}")
+    mappings = tuple((name, mapping) for name, mapping in specification.input_mappings if name in batch.arrays)
+    given = [batch.arrays[name] for name, _ in mappings]
+    arrays = [array[sample : sample + 1] if np.ndim(array) else array for array in given]
+    asked = replace(specification, input_mappings=mappings, outputs=((relation, entries),), keyed=False)
+    schemas = {schema.name: schema for schema in grounded.samples.program.relations}
+    for facts in _facts_of_sample(batch.facts, sample):
+        asked = _with_facts(asked, schemas[facts.relation], facts)
     again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)
     provenance = again.provenance(again.specification)
     checks = InputChecks(dict(again.specification.input_mappings), again.parameters, provenance)
@@ -62,6 +71,34 @@ def explain(
         respects_groups=provenance.respects_groups,
         k=k or specification.k,
     )
+
+
+def _facts_of_sample(facts: Sequence[SampleFacts], sample: int) -> Iterator[FactBatch]:
+    """The facts of one sample, relation by relation, with numbers for tags. InputError for tags that are traced."""
+    vector = collect_tags(facts, sum(part.num_facts for part in facts if part.certain is not None))
+    if not is_concrete(vector):
+        hint = "explain outside of `jit` and `grad`"
+        raise InputError(Diagnostic("the tags are traced, and proofs are objects of Python", hint=hint))
+    tags, start = np.asarray(vector).tolist(), 0
+    for part in facts:
+        first = sum(part.counts[:sample])
+        rows = range(first, first + part.counts[sample])
+        tuples = tuple(tuple(column[row] for column in part.columns) for row in rows)
+        chosen: list[float | None] = [None] * len(rows)
+        if part.certain is not None:
+            chosen = [None if part.certain[row] else tags[start + row] for row in rows]
+            start += part.num_facts
+        groups = None if part.groups is None else part.groups[rows.start : rows.stop]
+        yield FactBatch(part.relation, tuple(chosen), tuples, tuples, groups)
+
+
+def _with_facts(specification: Specification, schema: ir.Relation, batch: FactBatch) -> Specification:
+    """The specification with facts more: exclusive ones in the program's text."""
+    facts = dict(specification.facts)
+    facts[batch.relation] = (*facts.get(batch.relation, ()), *independent_facts(batch))
+    program = "\n".join(filter(None, (specification.program, exclusive_text(schema, batch))))
+    given = tuple(sorted((item for item in facts.items() if item[1]), key=lambda item: item[0]))
+    return replace(specification, program=program, facts=given)
 
 
 def _literal_probabilities(

@@ -17,6 +17,7 @@ from scallax.batch import ArrayLike
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
+from scallax.proofs import Explanation
 from scallax.provenance import Provenance
 from scallax.reasoner import Reasoner as _Reasoner
 from scallax.specification import Specification
@@ -123,6 +124,21 @@ class Reasoner(nnx.Module):
         """The probabilities that the parameters stand for now, by name; see `scallax.Reasoner.probabilities`."""
         return self.reasoner.probabilities(self.parameters)
 
+    def explain(
+        self,
+        relation: str,
+        values: object,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        sample: int = 0,
+        k: int | None = None,
+    ) -> Explanation:
+        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`."""
+        reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
+        reasoner = reasoner.with_parameters({name: np.asarray(value) for name, value in self.parameters.items()})
+        return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
+
     def __call__(self, /, **inputs: ArrayLike) -> PyTree:
         """The outputs for one array for each input relation; see `scallax.Reasoner`."""
         reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
@@ -194,6 +210,25 @@ class LinenReasoner(linen.Module):
             for name, logits in reasoner.parameters.items()
         }
         return reasoner.apply(parameters, **dict[str, Any](inputs))
+
+    def explain(
+        self,
+        relation: str,
+        values: object,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        sample: int = 0,
+        k: int | None = None,
+    ) -> Explanation:
+        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`.
+
+        Called as `module.apply(variables, relation, values, inputs, method="explain")`.
+        """
+        reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
+        parameters = {name: np.asarray(self.get_variable("params", name)) for name in reasoner.parameter_names}
+        reasoner = reasoner.with_parameters(parameters)
+        return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
 
 
 def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, ground: bool = False) -> Artifact:

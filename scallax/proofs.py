@@ -51,10 +51,13 @@ class Step:
 
     def lines(self, indent: str = "") -> Iterator[str]:
         """The step and those below it as lines of text."""
-        place = "" if self.rule is None else f"    by the rule at {self.rule}"
-        yield f"{indent}{self.text}{place}"
-        for step in self.steps:
-            yield from step.lines(indent + "  ")
+        # Proofs may be deeper than functions can call each other; so below.
+        waiting = [(self, indent)]
+        while waiting:
+            step, indent = waiting.pop()
+            place = "" if step.rule is None else f"    by the rule at {step.rule}"
+            yield f"{indent}{step.text}{place}"
+            waiting += [(below, indent + "  ") for below in reversed(step.steps)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,17 @@ class _Names:
 
     def _steps(self, tree: Tree) -> list[Step]:
         """The step of a tree; instead of a hidden tuple, or of an intermediate one, those below it."""
-        below = tuple(step for child in tree.children for step in self._steps(child))
+        order, waiting = [], [tree]
+        while waiting:
+            order.append(waiting.pop())
+            waiting += order[-1].children
+        made: dict[Tree, list[Step]] = {}
+        for part in reversed(order):
+            if part not in made:
+                made[part] = self._step(part, tuple(step for child in part.children for step in made[child]))
+        return made[tree]
+
+    def _step(self, tree: Tree, below: tuple[Step, ...]) -> list[Step]:
         if tree.operand < ONE:
             literal = int(operand_literal(tree.operand))
             return [Step(str(self._fact(~literal if tree.negated else literal)), None, below)]
@@ -225,17 +238,32 @@ def _show_value(value: Any) -> str:
             return str(value)
 
 
-def _picture(step: Step) -> Node:
-    label = step.text if step.rule is None else f"{step.text}\n{step.rule}"
-    return Node(label, tuple(map(_picture, step.steps)))
+def _picture(root: Step) -> Node:
+    order, waiting = [], [root]
+    while waiting:
+        order.append(waiting.pop())
+        waiting += order[-1].steps
+    # Steps are compared by what they are, which takes as many calls as they are deep.
+    made: dict[int, Node] = {}
+    for step in reversed(order):
+        made[id(step)] = Node(_label(step), tuple(made[id(below)] for below in step.steps))
+    return made[id(root)]
 
 
-def _dot_lines(step: Step, name: str) -> Iterator[str]:
-    label = step.text if step.rule is None else f"{step.text}\n{step.rule}"
-    yield f"{name} [label={_quote(label)}];"
-    for number, child in enumerate(step.steps):
-        yield from _dot_lines(child, f"{name}_{number}")
-        yield f"{name}_{number} -> {name};"
+def _dot_lines(root: Step, name: str) -> Iterator[str]:
+    yield f"{name} [label={_quote(_label(root))}];"
+    # Names that say the whole way from the root would make the text of a deep proof as long as the square of its depth.
+    number, waiting = 0, [(step, name) for step in reversed(root.steps)]
+    while waiting:
+        step, above = waiting.pop()
+        below, number = f"{name}_{number}", number + 1
+        yield f"{below} [label={_quote(_label(step))}];"
+        yield f"{below} -> {above};"
+        waiting += [(other, below) for other in reversed(step.steps)]
+
+
+def _label(step: Step) -> str:
+    return step.text if step.rule is None else f"{step.text}\n{step.rule}"
 
 
 def _quote(text: str) -> str:

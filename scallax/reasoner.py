@@ -551,21 +551,23 @@ class Reasoner:
         self,
         relation: str,
         values: object,
-        inputs: Mapping[str, ArrayLike] | None = None,
+        inputs: Mapping[str, Any] | BatchFacts | None = None,
         *,
+        disjunctions: Mapping[str, Sequence] | None = None,
         sample: int = 0,
         k: int | None = None,
     ) -> Explanation:
-        """The `k` likeliest proofs of a tuple of any relation, for one sample of the inputs.
+        """The `k` likeliest proofs of a tuple of any relation, for one sample of the inputs, given as to a call.
 
         `values` is the tuple, or the value of a relation of one column; `k` is by default the reasoner's. A search on
-        the host, apart from the evaluation of the provenance: for people, not for training steps. InputError for a
-        relation that the program does not have, a tuple that does not fit it, and what a call refuses.
+        the host, apart from the evaluation: for people, not for training steps. InputError for a relation that the
+        program does not have, a tuple that does not fit it, and what a call refuses.
         """
-        arrays = self.check(self.order(inputs or {}), None).arrays
-        return explain(
-            self._specification, self._grounded, self._logits, self._seed, relation, values, arrays, sample, k
-        )
+        if not isinstance(inputs, BatchFacts):
+            is_read = has_facts(inputs := inputs or {}, disjunctions)
+            inputs = self.batches.read(inputs, disjunctions) if is_read else self._arrays.read(self.order(inputs))
+        made_of = (self._specification, self._grounded, self._logits, self._seed)
+        return explain(*made_of, relation, values, inputs, sample, k)
 
     def order_parameters(self, parameters: Mapping[str, T]) -> tuple[T, ...]:
         """The values in the order of `parameter_names`. InputError with all names that are missing or unknown."""

@@ -1,7 +1,10 @@
 """The proofs that are shown to people entail their tuple, are minimal, and together are all there are."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,12 +12,14 @@ import torch
 
 import scallax
 import torch_bridge
+from scallax import nn
 from scallax.engine import analyse_program
 from scallax.errors import InputError, UnsupportedError
 from scallax.proofs import Proof
 from scallax.source import Source
 from tests.oracles import naive_datalog
 
+PATH = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"
 EDGES = [(0, 1), (1, 2), (0, 2), (2, 0), (2, 1)]
 PROGRAMS = {
     "recursion": ("path(a, b) = edge(a, b)\nrel path(a, c) = path(a, b) and edge(b, c)", "path", (0, 2)),
@@ -167,3 +172,63 @@ def test_what_cannot_be_explained_is_told():
     many = scallax.Reasoner("type b(x: i32)\nrel none() = not b(_)\nquery none", input_mappings={"b": range(300)})
     with pytest.raises(UnsupportedError, match="a negated tuple has more than 256 proofs"):
         many.explain("none", (), {"b": jnp.full((1, 300), 0.5)})
+
+
+def test_facts_per_sample_are_explained():
+    rules = f"type edge(i32, i32)\ntype blocked(i32)\n{PATH}\nrel safe(y) = path(0, y), not blocked(y)"
+    options = {"provenance": "exact", "output_mapping": ("safe", [2])}
+    reasoner = scallax.Reasoner(rules, **options)
+    facts = {
+        "edge": [[], [(0.9, (0, 1)), (0.8, (1, 2)), (0.3, (0, 2)), (None, (0, 3))]],
+        "blocked": [[(0.5, 2)], [(0.25, (2,)), (0.5, (1,))]],
+    }
+    disjunctions = {"edge": [[], [[0, 2]]]}
+    explanation = reasoner.explain("safe", 2, facts, disjunctions=disjunctions, sample=1)
+    assert explanation.value == pytest.approx((0.9 * 0.8 + 0.3) * 0.75)
+    assert [proof.weight for proof in explanation.proofs] == pytest.approx([0.9 * 0.8 * 0.75, 0.3 * 0.75])
+    assert "not 0.25::blocked(2)" in str(explanation.proofs[1])
+    assert reasoner.explain("safe", 2, facts, disjunctions=disjunctions).proofs == ()
+    assert reasoner.explain("path", (0, 3), facts, sample=1).value == 1
+
+    module = torch_bridge.Module(program=rules, **options)
+    p = torch.tensor([0.9, 0.8, 0.3], requires_grad=True)
+    facts["edge"] = [[], [(p[0], (0, 1)), (p[1], (1, 2)), (p[2], (0, 2)), (None, (0, 3))]]
+    assert module.explain("safe", 2, facts, disjunctions=disjunctions, sample=1).proofs == explanation.proofs
+    with pytest.raises(InputError, match="there is no sample 2: the inputs have 2"):
+        module.explain("safe", 2, facts, sample=2)
+
+
+def test_facts_of_a_mapped_relation_take_the_place_of_its_array():
+    options = {"input_mappings": {"edge": [(0, 1), (1, 2)], "goal": range(3)}, "output_mapping": ("hit", ())}
+    module = torch_bridge.Module(program=f"{PATH}\nrel hit() = path(0, x), goal(x)", **options)
+    inputs = {"edge": [[(0.5, (0, 7))], [(0.5, (0, 2))]], "goal": torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])}
+    explanation = module.explain("hit", (), inputs, sample=1)
+    assert [proof.weight for proof in explanation.proofs] == [pytest.approx(0.3)]
+    assert explanation.value == pytest.approx(0.3)
+
+
+def test_flax_modules_explain_with_their_parameters():
+    options = {"program": f"rel edge = {{0.5::(0, 1), 0.25::(1, 2)}}\n{PATH}", "trainable": ["edge"]}
+    options["output_mapping"] = ("path", [(0, 2)])
+    module = nn.Reasoner(**options)
+    assert module.explain("path", (0, 2)).value == pytest.approx(0.125)
+    module.edge["facts"][...] = jnp.zeros(2)  # pyright: ignore[reportAttributeAccessIssue]
+    assert module.explain("path", (0, 2)).value == pytest.approx(0.25)
+    linen = nn.LinenReasoner(**options)
+    variables = linen.init(jax.random.key(0))
+    explanation: Any = linen.apply(variables, "path", (0, 2), method="explain")
+    assert explanation.value == pytest.approx(0.125)
+
+
+def test_deep_proofs_are_printed_and_drawn(tmp_path: Path):
+    length = 600
+    context = scallax.Context()
+    context.add_program(PATH)
+    context.add_facts("edge", [(x, x + 1) for x in range(length)])
+    explanation = context.explain("path", (0, length), k=1)
+    lines = str(explanation.proofs[0]).splitlines()
+    assert len(lines) == 1 + 2 * length
+    assert len(lines[length]) - len(lines[length].lstrip()) == 2 * length
+    assert explanation.to_dot().count("->") == 2 * length - 1
+    context.explain("path", (0, 400), k=1).draw(tmp_path / "proof.png")
+    assert (tmp_path / "proof.png").stat().st_size > 1000

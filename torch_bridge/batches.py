@@ -66,6 +66,28 @@ def read_tensors(
     return tags, common_device(named)
 
 
+def on_host(batch: BatchFacts) -> BatchFacts:
+    """The batch with arrays of NumPy for tensors, and for the tags of each relation that has some."""
+    tags = find_tags(batch.facts)
+    length = sum(part.num_facts for part in batch.facts if part.certain is not None)
+    vector = np.asarray(tags.gather([tensor.detach().cpu() for tensor in tags.tensors], length))
+    facts, start = [], 0
+    for part in batch.facts:
+        if part.certain is not None:
+            part = replace(part, tags=(vector[start : start + part.num_facts],))
+            start += part.num_facts
+        facts.append(part)
+    return replace(batch, facts=tuple(facts), arrays={name: to_host(name, a) for name, a in batch.arrays.items()})
+
+
+def to_host(relation: str, tensor: object) -> np.ndarray:
+    """The array of a tensor, in float32 if it is of fewer digits. InputError for what is no tensor."""
+    if not isinstance(tensor, torch.Tensor):
+        raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+
+
 def apply_batch(
     reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...], *, is_sparse: bool = False
 ) -> Any:

@@ -26,7 +26,7 @@ from scallax.tables import Table
 from scallax.union import BatchGrounding
 from torch_bridge.arguments import check_dispatch, name_outputs, read_constant_tags, refuse_monitors
 from torch_bridge.autograd import apply
-from torch_bridge.batches import apply_batch, apply_tags, interpret_batch
+from torch_bridge.batches import apply_batch, apply_tags, interpret_batch, on_host, to_host
 from torch_bridge.context_facts import with_bound
 from torch_bridge.foreign import as_torch
 from torch_bridge.jacobian import find_jacobian
@@ -332,8 +332,9 @@ class Module(torch.nn.Module):
         self,
         relation: str,
         values: object,
-        inputs: Mapping[str, torch.Tensor] | None = None,
+        inputs: Mapping[str, Any] | None = None,
         *,
+        disjunctions: Mapping[str, Sequence] | None = None,
         sample: int = 0,
         k: int | None = None,
     ) -> Explanation:
@@ -343,8 +344,12 @@ class Module(torch.nn.Module):
             name: logits.detach().float().cpu().numpy()
             for name, logits in zip(reasoner.parameter_names, self._logits(), strict=True)
         }
-        arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in (inputs or {}).items()}
-        return reasoner.with_parameters(logits).explain(relation, values, arrays, sample=sample, k=k)
+        given: Any = inputs or {}
+        if has_facts(given, disjunctions):
+            given = on_host(reasoner.batches.read(given, disjunctions))
+        else:
+            given = {name: to_host(name, tensor) for name, tensor in given.items()}
+        return reasoner.with_parameters(logits).explain(relation, values, given, sample=sample, k=k)
 
     def _logits(self) -> tuple[torch.Tensor, ...]:
         """The parameters in the order of the reasoner's."""

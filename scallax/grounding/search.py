@@ -18,9 +18,11 @@ _MIN_WIDTH = 16
 _MAX_NEGATED = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tree:
     """How one operand (a code of `scallax.grounding.derivations`) holds or, `negated`, does not hold.
+
+    Equal trees of a search are one object: they may be deeper than a recursive comparison can go.
 
     `rule` is the index of the rule of the derivation, -1 for a fact. The children of a negated operand are the literals
     that make its proofs fail.
@@ -79,6 +81,7 @@ class _Run:
         self._search = search
         self._width = width
         self._found: dict[int, list[Support]] = {}
+        self._trees: dict[tuple[int, bool, int, tuple[Tree, ...]], Tree] = {}
         # The nodes that are negated, and all that these need.
         self._negated: set[int] = set()
         derivations = search.derivations
@@ -177,14 +180,14 @@ class _Run:
             rule = int(self._search.rules[row])
             left, right = int(derivations.left[row]), int(derivations.right[row])
             if rule == NO_RULE and left == ONE:
-                yield Support(1.0, frozenset(), frozenset([node]), (Tree(node, False, NO_RULE, ()),))
+                yield Support(1.0, frozenset(), frozenset([node]), (self._tree(node, False, NO_RULE, ()),))
                 continue
             lefts = self._supports(left, bool(derivations.left_negated[row]))
             rights = self._supports(right, bool(derivations.right_negated[row]))
             for first, second in itertools.product(lefts, rights):
                 both = self._conjoin(first, second)
                 if both is not None:
-                    yield replace(both, tree=(Tree(node, False, rule, both.tree),))
+                    yield replace(both, tree=(self._tree(node, False, rule, both.tree),))
 
     def _best(self, supports: Iterable[Support], width: int) -> tuple[list[Support], bool]:
         """The first of the proofs, without those that contain one before them, and whether these are all."""
@@ -221,12 +224,18 @@ class _Run:
                 if (both := self._conjoin(support, self._literal(~literal))) is not None
             ]
             supports, _ = self._best(falsified, _MAX_NEGATED)
-        return [replace(support, tree=(Tree(node, True, NO_RULE, support.tree),)) for support in supports]
+        return [replace(support, tree=(self._tree(node, True, NO_RULE, support.tree),)) for support in supports]
+
+    def _tree(self, operand: int, negated: bool, rule: int, children: tuple[Tree, ...]) -> Tree:
+        key = (operand, negated, rule, children)
+        if key not in self._trees:
+            self._trees[key] = Tree(*key)
+        return self._trees[key]
 
     def _literal(self, literal: int) -> Support:
         is_negated = literal < 0
         operand = int(literal_operand(~literal if is_negated else literal))
-        tree = Tree(operand, is_negated, NO_RULE, ())
+        tree = self._tree(operand, is_negated, NO_RULE, ())
         return Support(self._weight(literal), frozenset([literal]), frozenset(), (tree,))
 
     def _conjoin(self, first: Support, second: Support) -> Support | None:
