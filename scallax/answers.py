@@ -228,8 +228,9 @@ def _split(outputs: Sequence[ir.Relation], grounding: Grounding, tags: np.ndarra
     answers, start = [], 0
     for relation in outputs:
         tuples = grounding.tuples(relation.name)
-        # The shortest numbers that are equal to the tags in float32.
-        numbers = [float(str(tag)) for tag in tags[start : start + len(tuples)]]
+        found = tags[start : start + len(tuples)]
+        # Of floats the shortest numbers that are equal to the tags in float32.
+        numbers = [float(str(tag)) for tag in found] if found.dtype.kind == "f" else found.tolist()
         answers.append(Answer(relation, tuples, numbers))
         start += len(tuples)
     return answers

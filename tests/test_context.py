@@ -543,6 +543,15 @@ def test_bool_keeps_what_is_not_false():
     assert list(context.relation("p")) == [(True, (1,)), (True, (2,)), (True, (3,))]
 
 
+@pytest.mark.parametrize("provenance", ["natural", "tropical"])
+def test_tags_that_are_integers_are_those_of_python(provenance: str):
+    context = Context(provenance)
+    context.add_program("rel a = {16777216::0}\nrel b = {5::0}\nrel c() = a(x), b(x)")
+    context.run()
+    ((tag, _),) = context.relation("c")
+    assert (tag, type(tag)) == ({"natural": 5 << 24, "tropical": 16_777_221}[provenance], int)
+
+
 def test_tags_outside_of_probabilities_are_warned_of_once():
     context = Context("minmaxprob")
     context.add_relation("p", int)
