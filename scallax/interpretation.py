@@ -19,6 +19,13 @@ from scallax.provenance.objects import AbstractSemiring, Fact, ObjectProvenance,
 # The tag of what does not hold, of inputs too.
 ABSENT = object()
 
+# What JAX raises where Python asks for the value of what is traced: as a bool or a number, an array, an index.
+_ASKS_FOR_VALUE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
 # A cycle whose tags go on changing.
 _MAX_ROUNDS = 10_000
 
@@ -43,7 +50,7 @@ def refuse_traced(provenance: AbstractSemantics) -> Iterator[None]:
     """UnsupportedError where the semiring asks for the value of a traced number."""
     try:
         yield
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+    except _ASKS_FOR_VALUE as error:
         hint = "call it outside of `jit`, `grad` and `vmap`, or take a provenance of arrays"
         if isinstance(provenance, ObjectProvenance) and isinstance(provenance.semiring, RealTropicalProofs):
             hint = f"{hint}: `realtropical`"

@@ -37,10 +37,11 @@ def answer_objects(
 ) -> list[ObjectAnswer]:
     """The tuples of `outputs` that hold, with their tags, for the tags `objects` of the given facts.
 
-    UnsupportedError if the tags on a cycle do not settle. What the semiring raises is passed on.
+    UnsupportedError if the tags on a cycle do not settle, or the semiring asks for the value of a traced one. What else
+    it raises is passed on.
     """
     # Its operations see no arrays, but the layout that they follow is made with JAX.
-    from scallax.interpretation import ABSENT, interpret
+    from scallax.interpretation import ABSENT, interpret, refuse_traced
     from scallax.provenance import ObjectProvenance
 
     provenance = options.semantics()
@@ -58,15 +59,17 @@ def answer_objects(
     )
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in outputs)])
     compiled = compile_outputs(grounding, provenance, operands, num_inputs=len(objects))
-    tags = interpret(provenance.semiring, compiled, objects)
+    with refuse_traced(provenance):
+        tags = interpret(provenance.semiring, compiled, objects)
+        values = [tag if tag is ABSENT else provenance.semiring.recover(tag) for tag in tags]
     answers, start = [], 0
     for name in outputs:
         tuples = grounding.tuples(name)
         held = [
-            (values, provenance.semiring.recover(tag))
-            for values, tag in zip(tuples, tags[start : start + len(tuples)], strict=True)
-            if tag is not ABSENT
+            (row, value)
+            for row, value in zip(tuples, values[start : start + len(tuples)], strict=True)
+            if value is not ABSENT
         ]
-        answers.append((relations[name], [values for values, _ in held], [tag for _, tag in held]))
+        answers.append((relations[name], [row for row, _ in held], [value for _, value in held]))
         start += len(tuples)
     return answers

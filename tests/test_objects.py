@@ -355,6 +355,19 @@ def test_a_semiring_that_compares_traced_numbers_is_refused(transform: Callable)
         transform(lambda x: mapped(a=x.reshape(1, -1)))(jnp.array([[0.3, 0.4]]))
 
 
+def test_a_context_whose_semiring_compares_traced_numbers_is_refused():
+    def largest(tag):
+        context = scallax.Context(custom_provenance=Largest())
+        context.add_program("type a(x: i32)\nrel any() = a(_)")
+        context.add_facts("a", [(tag, 0), (0.5, 1)])
+        context.run()
+        return context.relation("any").tags[0]
+
+    assert largest(0.25) == 0.5
+    with pytest.raises(UnsupportedError, match="on the host"):
+        jax.jit(largest)(0.25)
+
+
 def test_costs_of_derivations_have_the_precision_of_the_inputs():
     program, provenance = "type a(x: i32)\nrel any() = a(_)", "realtropicalproofs"
     module = scallopy.Module(program, provenance=provenance, input_mappings={"a": range(2)}, output_mapping=("any", ()))
