@@ -100,10 +100,21 @@ def find_overfull_group(probabilities: np.ndarray, groups: np.ndarray) -> tuple[
     """The places of the first group's members that add up to more than 1, and their sum; see `find_overfull_facts`."""
     places = np.flatnonzero(groups >= 0)
     totals = np.bincount(groups[places], weights=probabilities[places].astype(np.float64))
-    wrong = np.flatnonzero(totals > 1 + ROUNDING)
-    if not len(wrong):
-        return None
-    return np.flatnonzero(groups == wrong[0]).tolist(), float(totals[wrong[0]])
+    for group in np.flatnonzero(totals > 1 + ROUNDING).tolist():
+        members = np.flatnonzero(groups == group)
+        if totals[group] > 1 + _rounding(probabilities[members]):
+            return members.tolist(), float(totals[group])
+    return None
+
+
+def _rounding(probabilities: np.ndarray) -> float:
+    """How far over 1 they may add up: what a short float holds may have been computed in it, and then widened."""
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        with np.errstate(over="ignore"):
+            is_short = np.array_equal(probabilities.astype(dtype).astype(probabilities.dtype), probabilities)
+        if is_short:
+            return 8 * float(ml_dtypes.finfo(dtype).eps)
+    return ROUNDING
 
 
 def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarray) -> str | None:

@@ -155,20 +155,19 @@ def find_warnings(
         if semantics.counts_groups:
             found.append(find_overfull_set(program, semantics.prior))
             found += [
-                find_overfull_facts(batch.relation, batch.tuples, _probabilities(batch, framework), batch.groups)
+                find_overfull_facts(
+                    batch.relation, batch.tuples, _probabilities(batch, framework, semantics), batch.groups
+                )
                 for batch in new
                 if batch.groups is not None
             ]
     return [warning for warning in found if warning is not None]
 
 
-def _probabilities(batch: FactBatch, framework: Framework) -> np.ndarray:
+def _probabilities(batch: FactBatch, framework: Framework, semantics: "AbstractSemantics") -> np.ndarray:
     """float64 `[facts]`: 1 for certain facts, NaN for what is traced."""
     from jax.core import Tracer
 
-    return np.array(
-        [
-            1.0 if tag is None else np.nan if isinstance(tag, Tracer) else float(number_of(framework, tag))
-            for tag in batch.tags
-        ]
-    )
+    numbers = [np.nan if isinstance(tag, Tracer) else number_of(framework, tag) for tag in batch.tags]
+    priors = [None if number is None else semantics.prior(number) for number in numbers]
+    return np.array([1.0 if prior is None else prior for prior in priors], np.float64)

@@ -499,6 +499,22 @@ def test_exclusive_facts_per_sample_over_1_are_computed_with_one_warning(first):
     Reasoner(program, **{**options, "provenance": "topkproofs"})(a=facts, disjunctions={"a": disjunctions})
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounding_of_narrow_exclusive_facts_is_no_warning(dtype):
+    rows = torch.softmax(torch.randn(8, 20, generator=torch.Generator().manual_seed(0)), 1).to(dtype)
+    assert (rows.double().sum(1) > 1 + 1e-5).any()
+    options = {"provenance": "difftopkproofs", "wmc_with_disjunctions": True}
+    program = "type a(i32)\nrel any() = a(_)"
+    module = torch_bridge.Module(program=program, output_mapping=("any", ()), **options)
+    facts = [list(zip(row, range(20), strict=True)) for row in rows]
+    module(a=facts, disjunctions={"a": [[list(range(20))]] * len(rows)})
+    context = torch_bridge.ScallopContext(**options)
+    context.add_program(program)
+    for row in facts:
+        context.add_facts("a", row, [list(range(20))])
+    context.run()
+
+
 def test_exclusive_facts_of_a_context_over_1_are_computed_with_one_warning():
     context = scallax.Context(provenance="topkproofs", wmc_with_disjunctions=True)
     context.add_program("rel a = {0.8::0; 0.7::1}\nrel any() = a(_)")
@@ -513,6 +529,19 @@ def test_exclusive_facts_of_a_context_over_1_are_computed_with_one_warning():
         context.run()
     assert len(caught) == 1
     context.run()
+
+
+def test_a_bool_of_a_context_counts_among_exclusive_facts_as_its_provenance_reads_it():
+    facts = [(False, 0), (0.6, 1)]
+    context = scallax.Context(provenance="diffexact")
+    context.add_program("rel any() = a(_)\ntype a(i32)")
+    context.add_facts("a", facts, disjunctions=[[0, 1]])
+    context.run()
+    certain = scallax.Context(provenance="exact")
+    certain.add_program("rel any() = a(_)\ntype a(i32)")
+    certain.add_facts("a", facts, disjunctions=[[0, 1]])
+    with pytest.warns(UserWarning, match=r"exclusive facts `a\(0\)`, `a\(1\)` add up to 1.6, more than 1"):
+        certain.run()
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
