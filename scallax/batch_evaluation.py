@@ -169,7 +169,8 @@ class BatchEvaluator:
         self._check_mapped(grounding, arrays)
         retentions = [self._mappings[relation].retention for relation in grounding.mapped]
         listed = list_entries(arrays, retentions, self._seed, entries)
-        return evaluate_objects(self._provenance, grounding, list_tags(batch.facts), listed, self._seed)
+        given = (*arrays, *(tags for part in batch.facts for tags in part.tags))
+        return evaluate_objects(self._provenance, grounding, list_tags(batch.facts), listed, self._seed, given)
 
     def proofs(
         self,

@@ -50,10 +50,12 @@ def evaluate_objects(
     tags: Sequence[Any],
     entries: Sequence[Any],
     seed: int | Array,
+    arrays: Sequence[Any],
 ) -> np.ndarray:
     """The outputs `[num_samples, num_outputs]`: objects, or of the provenance's dtype if it has one.
 
     `tags` are those of `list_tags`, `entries` those of `list_entries`; `seed` is that of draws.
+    `arrays` are those that tags and entries come from: their dtypes count.
     """
     semiring = provenance.semiring
     missing = grounding.padded_tags - len(tags)
@@ -66,4 +68,4 @@ def evaluate_objects(
             for column, source in enumerate(row):
                 tag = found[source]
                 values[sample, column] = semiring.recover(semiring.zero() if tag is ABSENT else tag)
-    return as_outputs(provenance, values, [*tags, *entries])
+    return as_outputs(provenance, values, [*arrays, *tags, *entries])

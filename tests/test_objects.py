@@ -376,3 +376,6 @@ def test_costs_of_derivations_have_the_precision_of_the_inputs():
     assert module(a=costs.float()).dtype == torch.float32
     facts = scallopy.Module(program, provenance=provenance, output_mapping=("any", ()))
     assert facts(a=[[(costs[0, 0], 0), (costs[0, 1], 1)]]).tolist() == [0.3]
+    with jax.enable_x64(True):
+        reasoner = Reasoner(program, provenance=provenance, output_mapping=("any", ()))
+        assert reasoner(a=[scallax.FactList([0, 1], np.array([0.3, 0.4]))]).tolist() == [0.3]
