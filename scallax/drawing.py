@@ -58,14 +58,26 @@ def draw_trees(trees: Sequence[tuple[str, Node]], target: str | Path | io.String
     axes.set_axis_off()
     axes.set_xlim(0, max(1.0, sum(widths)))
     axes.set_ylim(-_LEVEL * (depth + 0.5), _LEVEL)
+    # Dollars are dollars.
+    style = {"ha": "center", "va": "center", "parse_math": False}
     left = 0.0
     for (title, tree), width in zip(trees, widths, strict=True):
-        axes.text(left + width / 2, 0.6 * _LEVEL, title, ha="center", va="center", fontsize=9)
+        axes.text(left + width / 2, 0.6 * _LEVEL, title, fontsize=9, **style)
         for place in _places(tree, left + (width - tree.width) / 2):
             if place.parent is not None:
                 axes.plot([place.x, place.parent.x], [place.y, place.parent.y], color="0.6", linewidth=1, zorder=1)
             box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.3"}
-            axes.text(place.x, place.y, place.node.label, ha="center", va="center", fontsize=8, bbox=box, zorder=2)
+            axes.text(
+                place.x,
+                place.y,
+                place.node.label,
+                ha="center",
+                va="center",
+                parse_math=False,
+                fontsize=8,
+                bbox=box,
+                zorder=2,
+            )
         left += width
     width, height = figure.get_size_inches()
     dots = min(_DOTS, _MOST_SIDE / max(width, height), math.sqrt(_MOST_DOTS / (width * height)))

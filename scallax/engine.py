@@ -421,7 +421,7 @@ class _LiteralBuilder:
             return ONE
         if relation in self.trained:
             return self._literal(np.nan, -1, group, next(self.trained[relation]))
-        prior = None if tag is None else self.provenance.prior(tag)
+        prior = None if tag is None else self.provenance.prior(tag if isinstance(tag, bool) else float(tag))
         if prior is None and group >= 0 and self.provenance.respects_groups:
             prior = 1.0
         if prior is None and not self.provenance.absorbs_certainty:

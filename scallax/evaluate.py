@@ -23,7 +23,7 @@ from scallax.kernels.reverse import (
     with_float_leaves,
 )
 from scallax.kernels.schedule import LINEAR, LITERALS
-from scallax.kernels.tiles import Tags, block_places, fold_tiles, take_block
+from scallax.kernels.tiles import MAX_ROUNDS, Tags, block_places, fold_tiles, take_block
 from scallax.kernels.weighing import open_gates
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 from scallax.rows import Rows, make_rows
@@ -220,6 +220,8 @@ def _run_keeping_tags(provenance, program, inputs, present):
         case Gradient.PRODUCT:
             return values, Residuals(tags)
         case Gradient.STEP:
+            if provenance.may_diverge:
+                values = jnp.where(rounds < MAX_ROUNDS, values, jnp.full_like(values, jnp.nan))
             return values, Residuals(tags, batch_constant(literals.probabilities, (), rounds, jnp.int32))
         case _:
             assert_never(provenance.gradient)

@@ -61,12 +61,16 @@ def explain(
     program, grounding = again.trace()
     ((_, fitted),) = again.specification.outputs
     assert fitted is not None
+    # Costs may be natural numbers: then what does not hold is the largest of them.
+    is_cost = provenance.domain is Domain.NATURAL and provenance.absent > 0
+    domain = Domain.COST if is_cost else provenance.domain
     return explain_tuple(
         program,
         grounding,
         relation,
         fitted.tuples[0],
-        _literal_probabilities(again, grounding, provenance, evaluator.check(arrays, None), seed),
+        _literal_tags(again, grounding, provenance, domain, evaluator.check(arrays, None), seed),
+        domain=domain,
         value=value.item() if isinstance(value, np.generic) else value,
         respects_groups=provenance.respects_groups,
         k=k or specification.k,
@@ -101,16 +105,17 @@ def _with_facts(specification: Specification, schema: ir.Relation, batch: FactBa
     return replace(specification, program=program, facts=given)
 
 
-def _literal_probabilities(
+def _literal_tags(
     grounded: Grounded,
     grounding: Grounding,
     provenance: AbstractSemantics,
+    domain: Domain,
     arguments: Arguments,
     seed: int | Array,
 ) -> Float[np.ndarray, " literals"]:
-    """The probabilities of the literals of a grounding of the program, for the arguments of one sample.
+    """The tags of the literals of a grounding of the program, for the arguments of one sample; NaN for certain ones.
 
-    1 where the provenance's tags are none of probability. Gates, drawn by the seed, have the weights of their sets.
+    Gates, drawn by the seed, have the weights of their sets.
     """
     literals = grounding.literals
     found = literals.prior.copy()
@@ -120,10 +125,7 @@ def _literal_probabilities(
         logits = jnp.concatenate([jnp.asarray(array, jnp.float32).reshape(-1) for array in arguments.logits])
         trained = np.asarray(probabilities(logits, grounded.logit_groups))
         found[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
-    if provenance.domain is not Domain.PROBABILITY:
-        # Costs, counts and what only the user knows tell nothing of how likely a proof is.
-        found[:] = 1
-    found[found == CERTAIN_PRIOR] = 1
+    found[found == CERTAIN_PRIOR] = np.nan
     if grounding.gate_sets:
         assert isinstance(provenance, AbstractProvenance), "what has gates is evaluated by arrays"
         gates, program = grounded.gates(grounding, provenance)
@@ -132,5 +134,8 @@ def _literal_probabilities(
         signature = Signature(provenance, retentions, shapes, len(gates))
         program = replace(program, seed=jnp.asarray(seed, jnp.uint32))
         values = jnp.asarray(evaluate_batch(signature, program, arguments))
-        found[gates] = np.asarray(provenance.weigh(values))[0]
+        weights = np.asarray(provenance.weigh(values), np.float64)[0]
+        # What holds costs nothing more, and is one way.
+        chosen = np.where(weights > 0, 0, np.inf) if domain is Domain.COST else (weights > 0).astype(float)
+        found[gates] = weights if domain is Domain.PROBABILITY else chosen
     return found

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scallax import ir
+from scallax.domains import Domain
 from scallax.drawing import Node, draw_trees
 from scallax.errors import InputError
 from scallax.grounding.conjunction import NO_RULE
@@ -19,13 +20,16 @@ from scallax.mappings import show_tuple
 from scallax.source import Span
 from scallax.values import Value
 
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+
 
 @dataclass(frozen=True, slots=True)
 class ProofFact:
     """A fact that a proof rests on, or, `is_negated`, one that must not hold.
 
-    `probability` is the fact's, None for a certain one. `relation` and `values` are those of the tuple; for the random
-    choice of a tagged rule they are those that the rule derives with it, and `rule` is its place in the program.
+    `probability` is the fact's, or what its tag is instead; None for a certain one. `relation` and `values` are those
+    of the tuple; for the random choice of a tagged rule they are those that the rule derives with it, and `rule` is its
+    place in the program.
     """
 
     relation: str
@@ -35,7 +39,7 @@ class ProofFact:
     rule: str | None = None
 
     def __str__(self) -> str:
-        shown = f"{self.relation}{show_tuple(self.values)}"
+        shown = _show(self.relation, self.values)
         rule = "" if self.rule is None else f", the choice of the rule at {self.rule}"
         tag = "" if self.probability is None else f"{self.probability:.6g}::"
         return f"{'not ' if self.is_negated else ''}{tag}{shown}{rule}"
@@ -64,7 +68,8 @@ class Step:
 class Proof:
     """A set of facts that entails a tuple; none can be left out.
 
-    `weight` is the probability that all of them hold if they are independent; `tree` says how they do it.
+    `weight` is the probability that all of them hold if they are independent; of costs their sum, of counts and other
+    numbers their product. `tree` says how they hold.
     """
 
     weight: float
@@ -75,7 +80,7 @@ class Proof:
         return f"proof of weight {self.weight:.6g}\n" + "\n".join(self.tree.lines("  "))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
     """The best proofs of a tuple, the likeliest first; prints as text, and shows as a picture in notebooks.
 
@@ -89,8 +94,11 @@ class Explanation:
     proofs: tuple[Proof, ...]
 
     def __str__(self) -> str:
-        head = f"{self.relation}{show_tuple(self.values)}: {_show_value(self.value)}"
+        head = f"{_show(self.relation, self.values)}: {_show_value(self.value)}"
         return "\n\n".join([head, *map(str, self.proofs)] if self.proofs else [f"{head}, no proof"])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_dot(self) -> str:
         """The proofs as one graph in Graphviz's language, a cluster each."""
@@ -104,9 +112,9 @@ class Explanation:
     def draw(self, path: str | Path) -> None:
         """Writes a picture of the proofs, PNG, SVG or PDF by the name's ending; needs Matplotlib (`scallax[draw]`)."""
         path = Path(path)
-        if path.suffix not in (".png", ".svg", ".pdf"):
+        if path.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise InputError(f"`{path}`: a picture is a file that ends in .png, .svg or .pdf")
-        draw_trees(self._pictures(), path, path.suffix[1:])
+        draw_trees(self._pictures(), path, path.suffix[1:].lower())
 
     def _pictures(self) -> list[tuple[str, Node]]:
         return [(f"weight {proof.weight:.6g}", _picture(proof.tree)) for proof in self.proofs]
@@ -128,32 +136,53 @@ def explain_tuple(
     grounding: Grounding,
     relation: str,
     values: tuple[Value, ...],
-    probabilities: np.ndarray,
+    tags: np.ndarray,
     *,
+    domain: Domain,
     value: Any,
     respects_groups: bool,
     k: int,
 ) -> Explanation:
     """The `k` best proofs of a tuple in a grounding whose certain tuples keep their derivations.
 
-    `probabilities` float64 `[literals]` are those of its literals.
+    `tags` float64 `[literals]` are those of its literals, NaN for certain ones; `domain` says what they are.
     """
     operand = int(grounding.operands(relation, [values])[0])
     groups = grounding.literals.group if respects_groups else np.full(len(grounding.literals), -1)
     search = Search(
-        grounding.derivations, grounding.rules, probabilities, groups, counts_facts=not len(grounding.literals)
+        grounding.derivations, grounding.rules, *_weigh(domain, tags), groups, counts_facts=not len(grounding.literals)
     )
-    names = _Names(program, grounding, probabilities)
+    names = _Names(program, grounding, tags, domain)
     supports = [support for support in search.find(operand, k) if support.weight != 0]
     return Explanation(relation, values, value, tuple(names.proof(operand, support) for support in supports))
+
+
+def _weigh(domain: Domain, tags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of true literals and of false ones, whose products order proofs as their tags do."""
+    certain = np.isnan(tags)
+    match domain:
+        case Domain.PROBABILITY:
+            weights = np.where(certain, 1, tags)
+            return weights, 1 - weights
+        case Domain.COST:
+            costs = np.where(certain, 0, tags)
+            # All of them together must not underflow.
+            scale = max(1.0, float(np.abs(costs[np.isfinite(costs)]).sum()) / 500)
+            return np.exp(-costs / scale), (tags == np.inf).astype(float)
+        case Domain.NATURAL:
+            return np.where(certain, 1, tags), (tags == 0).astype(float)
+        case _:
+            # How a user's algebra orders tags is not known.
+            return np.ones(len(tags)), np.zeros(len(tags))
 
 
 class _Names:
     """What operands of a grounding are called."""
 
-    def __init__(self, program: ir.Program, grounding: Grounding, probabilities: np.ndarray):
+    def __init__(self, program: ir.Program, grounding: Grounding, tags: np.ndarray, domain: Domain):
         self._spans = [rule.span for rule in program.rules]
-        self._probabilities = probabilities
+        self._tags = tags
+        self._domain = domain
         self._tuples: dict[int, tuple[str, tuple[Value, ...]]] = {}
         self._hidden = {relation.name for relation in program.relations if relation.hidden or "#" in relation.name}
         for name, relation in grounding.relations.items():
@@ -167,7 +196,7 @@ class _Names:
         self._users: dict[int, tuple[int, int]] = {}
         for operands in (derivations.left, derivations.right):
             for row, operand in enumerate(operands.tolist()):
-                if operand not in self._tuples:
+                if not self._is_shown(operand):
                     self._users.setdefault(operand, (int(derivations.head[row]), int(grounding.rules[row])))
 
     def proof(self, operand: int, support: Support) -> Proof:
@@ -178,10 +207,12 @@ class _Names:
         ]
         facts += [ProofFact(*self._tuples[node], False, None) for node in sorted(support.facts) if self._is_shown(node)]
         steps = [step for tree in support.tree for step in self._steps(tree)]
+        weight = support.weight
+        if self._domain is Domain.COST:
+            weight = float(np.nansum([self._tags[literal] for literal in support.literals if literal >= 0]))
         if len(steps) == 1:
-            return Proof(support.weight, tuple(facts), steps[0])
-        relation, values = self._tuples[operand]
-        return Proof(support.weight, tuple(facts), Step(f"{relation}{show_tuple(values)}", None, tuple(steps)))
+            return Proof(weight, tuple(facts), steps[0])
+        return Proof(weight, tuple(facts), Step(_show(*self._tuples[operand]), None, tuple(steps)))
 
     def _is_shown(self, operand: int) -> bool:
         return operand in self._tuples and self._tuples[operand][0] not in self._hidden
@@ -190,13 +221,15 @@ class _Names:
         is_negated = literal < 0
         index = ~literal if is_negated else literal
         operand = int(literal_operand(index))
-        probability = float(self._probabilities[index])
-        if operand in self._tuples:
+        probability = None if np.isnan(self._tags[index]) else float(self._tags[index])
+        if self._is_shown(operand):
             return ProofFact(*self._tuples[operand], is_negated, probability)
-        head, rule = self._users[operand]
-        while head not in self._tuples:
-            head, _ = self._users[head]
-        return ProofFact(*self._tuples[head], is_negated, probability, self._place(rule))
+        # A choice: of a rule, or among the tuples that an aggregate chooses from.
+        head, place = operand, None
+        while not self._is_shown(head) and head in self._users:
+            head, rule = self._users[head]
+            place = place or self._place(rule)
+        return ProofFact(*self._tuples[head], is_negated, probability, place)
 
     def _place(self, rule: int) -> str | None:
         span: Span | None = self._spans[rule] if rule >= 0 else None
@@ -224,15 +257,20 @@ class _Names:
         if not self._is_shown(tree.operand) or (tree.rule == NO_RULE and below and not tree.negated):
             return list(below)
         relation, values = self._tuples[tree.operand]
-        text = f"{'not ' if tree.negated else ''}{relation}{show_tuple(values)}"
+        text = f"{'not ' if tree.negated else ''}{_show(relation, values)}"
         return [Step(text, self._place(tree.rule), below)]
+
+
+def _show(relation: str, values: tuple[Value, ...]) -> str:
+    """A tuple on one line: control characters of strings as they are escaped."""
+    return f"{relation}{show_tuple(values)}".translate(_ESCAPES)
 
 
 def _show_value(value: Any) -> str:
     match value:
         case bool():
             return str(value).lower()
-        case int() | float():
+        case float():
             return f"{value:.6g}"
         case _:
             return str(value)

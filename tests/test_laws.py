@@ -106,6 +106,14 @@ PATHS = [(0, 1), (0, 2), (1, 2), (2, 2)]
 NUM_SAMPLES = 1 + 2 * len(EDGES)
 
 
+def test_every_class_of_provenances_is_in_the_laws():
+    # Those of `exact` are in test_exact.py, those of Python objects in test_objects.py.
+    others = {"Exact", "ObjectProvenance"}
+    classes = {type(family.resolved).__name__ for family in FAMILIES} | others
+    names = [name for name in provenance_names() if name != "custom"]
+    assert {type(resolve_provenance(name)).__name__ for name in names} == classes - {"CustomProvenance"}
+
+
 def inputs(family: Family, scale: float = 0.35) -> np.ndarray:
     """A sample, then for each entry one with it larger and one with it smaller."""
     p = np.array([0.9, 0.7, 0.3, 0.6]) * scale
@@ -280,7 +288,7 @@ def test_order_and_batch_and_transformations_change_nothing(family: Family):
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-@pytest.mark.parametrize("family", STEPWISE, ids=lambda f: str(f.name))
+@pytest.mark.parametrize("family", [f for f in FAMILIES if not f.resolved.is_discrete], ids=lambda f: str(f.name))
 def test_values_and_gradients_are_finite_at_0_and_1(family: Family, p: float):
     if isinstance(family.name, LogSum) and p == 1:
         pytest.skip("sums of the cycle have no fixpoint")

@@ -379,3 +379,40 @@ def test_costs_of_derivations_have_the_precision_of_the_inputs():
     with jax.enable_x64(True):
         reasoner = Reasoner(program, provenance=provenance, output_mapping=("any", ()))
         assert reasoner(a=[scallax.FactList([0, 1], np.array([0.3, 0.4]))]).tolist() == [0.3]
+
+
+class Longest(Best):
+    def add(self, a, b):
+        return jnp.maximum(a, b)
+
+    def mult(self, a, b):
+        return a + b
+
+
+def test_what_never_settles_is_no_number():
+    rules = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"
+    edges = [(0, 1), (1, 0), (2, 3), (3, 4)]
+    longest = Reasoner(rules, provenance=Longest(), input_mappings={"edge": edges}, output_mapping=("path", (0, 1)))
+    assert np.isnan(longest(edge=np.full((1, 4), 0.5, np.float32))).all()
+    settled = Reasoner(rules, provenance=Longest(), input_mappings={"edge": edges}, output_mapping=("path", (2, 4)))
+    assert settled(edge=np.full((1, 4), 0.5, np.float32)).tolist() == [1]
+
+
+class OneOfEach(Best):
+    def one(self):
+        return jnp.array([1.0, 2.0, 3.0])
+
+
+class Word(Best):
+    def zero(self):
+        return "x"
+
+
+@pytest.mark.parametrize(("algebra", "method"), [(OneOfEach(), "OneOfEach.one"), (Word(), "Word.zero")])
+def test_constants_of_an_algebra_are_numbers(algebra: scallax.Provenance, method: str):
+    def use():
+        reasoner = Reasoner("rel q(x) = f(x)", provenance=algebra, input_mappings={"f": range(3)}, output_relation="q")
+        return reasoner(f=np.full((3, 3), 0.5, np.float32))
+
+    with pytest.raises(InputError, match=f"`{method}` gives .*, where a number is needed"):
+        use()

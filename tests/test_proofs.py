@@ -1,6 +1,7 @@
 """The proofs that are shown to people entail their tuple, are minimal, and together are all there are."""
 
 import itertools
+import xml.dom.minidom
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,48 @@ def test_deep_proofs_are_printed_and_drawn(tmp_path: Path):
     assert explanation.to_dot().count("->") == 2 * length - 1
     context.explain("path", (0, 400), k=1).draw(tmp_path / "proof.png")
     assert (tmp_path / "proof.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("provenance", "tags", "weights"),
+    [
+        ("realtropical", (1000.0, 1.5, 700.0), [701.5, 1000.0]),
+        ("realtropicalproofs", (1000.0, 1.5, 700.0), [701.5, 1000.0]),
+        ("tropical", (1000, 1, 700), [701, 1000]),
+        ("natural", (5, 2, 3), [6, 5]),
+    ],
+)
+def test_costs_and_counts_are_weights_of_proofs(provenance: str, tags: tuple, weights: list):
+    context = scallax.Context(provenance=provenance)
+    context.add_program(f"type edge(x: i32, y: i32)\n{PATH}\nrel last(x) = edge(_, x), not edge(x, _)")
+    context.add_facts("edge", [*zip(tags, [(0, 2), (0, 1), (1, 2)], strict=True), (None, (2, 3))])
+    explanation = context.explain("path", (0, 3))
+    assert [proof.weight for proof in explanation.proofs] == weights
+    assert explanation.value == (sum(weights) if provenance == "natural" else weights[0])
+    assert f"{tags[1]:g}::edge(0, 1)" in str(explanation)
+    assert context.explain("path", (0, 3), k=1).proofs == explanation.proofs[:1]
+    assert len(context.explain("last", 3).proofs) == 1
+    assert context.explain("last", 2).proofs == ()
+
+
+def test_any_string_is_printed_on_its_line_and_drawn(tmp_path: Path):
+    context = scallax.Context(provenance="topkproofs")
+    context.add_relation("s", (str,))
+    strings = ["$$", "a$b$c", "two\nlines", "nul\x01", "<&>"]
+    context.add_facts("s", [(0.5, (text,)) for text in strings])
+    context.add_rule("t(x) = s(x)")
+    for text in strings:
+        explanation = context.explain("t", (text,))
+        assert len(str(explanation).splitlines()) == 5
+        xml.dom.minidom.parseString(str(explanation._repr_svg_()))
+    context.explain("t", ("$$",)).draw(tmp_path / "PROOF.PNG")
+    assert (tmp_path / "PROOF.PNG").exists()
+
+
+def test_choices_are_named_by_what_is_written():
+    context = scallax.Context(provenance="topkproofs")
+    context.add_program("rel a = {0.3::1; 0.7::2}\nrel h(x) = x := top<1>(y: a(y))\nrel 0.2::{b(x); c(x)} = a(x)")
+    for relation, value in (("h", 2), ("b", 1)):
+        (proof,) = context.explain(relation, value).proofs
+        assert {fact.relation for fact in proof.facts} == {"a", relation}
+        assert all((fact.rule or "").startswith("<program") for fact in proof.facts if fact.relation == relation)

@@ -55,13 +55,15 @@ class Support:
 class Search:
     """What a search needs to know of a ground program whose certain tuples keep their derivations.
 
-    `weights` float64 `[literals]` are probabilities; two true literals of one number in `groups` int64 `[literals]`
-    exclude each other, -1 is none. With `counts_facts` proofs that differ in certain facts are different proofs.
+    `weights` float64 `[literals]` are those of true literals, `complements` of false ones; two true literals of one
+    number in `groups` int64 `[literals]` exclude each other, -1 is none. With `counts_facts` proofs that differ in
+    certain facts are different proofs.
     """
 
     derivations: Derivations
     rules: np.ndarray
     weights: np.ndarray
+    complements: np.ndarray
     groups: np.ndarray
     counts_facts: bool
 
@@ -253,7 +255,7 @@ class _Run:
         return Support(weight, literals, first.facts | second.facts, tree)
 
     def _weight(self, literal: int) -> float:
-        return float(self._search.weights[literal]) if literal >= 0 else 1 - float(self._search.weights[~literal])
+        return float(self._search.weights[literal] if literal >= 0 else self._search.complements[~literal])
 
 
 # The proof of what always holds.

@@ -14,7 +14,7 @@ from scallax.kernels.schedule import Schedule
 Tags = PyTree[Array]
 
 # A component that has not settled by then is left as it is: the caller's algebra converges or is bounded.
-_MAX_ROUNDS = 10_000
+MAX_ROUNDS = 10_000
 
 
 def fold_tiles(
@@ -66,7 +66,7 @@ def fold_tiles(
         rows = jax.tree.map(lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, target, 0), rows, written)
         changed = changed | differ
         loop = schedule.loop[index]
-        again = (loop >= 0) & changed & (rounds < _MAX_ROUNDS)
+        again = (loop >= 0) & changed & (rounds < MAX_ROUNDS)
         rounds = jnp.where(again, rounds + 1, jnp.where(loop >= 0, 0, rounds))
         most = jnp.maximum(most, rounds)
         return jnp.where(again, loop, index + 1), rounds, most, changed & cyclic & (loop < 0), total, rows

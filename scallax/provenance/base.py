@@ -206,6 +206,11 @@ class AbstractProvenance(AbstractSemantics):
         """Whether a tag joined with itself is itself, so that a cycle may add to the tags of the round before."""
 
     @property
+    def may_diverge(self) -> bool:
+        """Whether tags on a cycle may go on changing for ever, so that outputs are NaN after the most rounds."""
+        return False
+
+    @property
     def output_dtype(self) -> DTypeLike | None:
         """The dtype of outputs; None: the float dtype of the inputs."""
         return jnp.bool_ if self.is_discrete else None

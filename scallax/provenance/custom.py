@@ -27,7 +27,8 @@ class Provenance(ABC):
     commutative, `mult` distributive over `add`, `zero` and `one` their neutral elements, and `mult` with `zero` zero:
     otherwise results depend on how the program was laid out. Facts without a tag are `one`.
 
-    On a cycle tags are computed again from `zero` until none `differs` from the round before (at most 10,000 times).
+    On a cycle tags are computed again from `zero` until none `differs` from the round before. After 10,000 rounds
+    without that the outputs are NaN: the algebra has no fixpoint there, or none that it comes near.
     The gradient is JAX's, of each step at the tags found; around a cycle it is that of the equations at the fixpoint,
     in as many rounds as the tags took. It is finite where the derivatives of the functions are: guard them at 0 and 1.
 
@@ -114,6 +115,10 @@ class CustomProvenance(AbstractProvenance):
     def is_idempotent(self) -> bool:
         return False
 
+    @property
+    def may_diverge(self) -> bool:
+        return True
+
     def prior(self, tag: float | bool) -> float | None:
         return float(tag)
 
@@ -161,6 +166,8 @@ class CustomProvenance(AbstractProvenance):
         constant = self.algebra.zero() if name == "zero" else self.algebra.one()
         if jax.tree.structure(constant) != jax.tree.structure(tags):
             raise self._wrong(name, f"gives {_form(constant)}, where `tag` gives {_form(tags)}")
+        if any(not _is_number(leaf) for leaf in jax.tree.leaves(constant)):
+            raise self._wrong(name, f"gives {constant!r}, where a number is needed for each array of a tag")
         return jax.tree.map(lambda number, leaf: jnp.asarray(number, leaf.dtype), constant, tags)
 
     def _like(self, name: str, result: Tags, like: Tags) -> Tags:
@@ -174,6 +181,10 @@ class CustomProvenance(AbstractProvenance):
         message = f"`{type(self.algebra).__qualname__}.{name}` {what}"
         hint = "a tag is an array, or a pytree of arrays, of the shape of the numbers that `tag` is given"
         return InputError(Diagnostic(message, hint=hint))
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, bool | int | float | np.generic | np.ndarray | jax.Array) and np.shape(leaf) == ()
 
 
 def _form(tags: Any) -> str:
