@@ -115,12 +115,14 @@ def test_every_class_of_provenances_is_in_the_laws():
 
 
 def inputs(family: Family, scale: float = 0.35) -> np.ndarray:
-    """A sample, then for each entry one with it larger and one with it smaller."""
+    """A sample, then for each entry one with it larger and one with it smaller; other samples of what is discrete."""
     p = np.array([0.9, 0.7, 0.3, 0.6]) * scale
     if family.name == "bool":
-        return np.ones((NUM_SAMPLES, len(p)))
+        # All true, then all pairs of others.
+        places = np.arange(NUM_SAMPLES)[:, None]
+        return np.where((places > 0) & ((places - np.arange(len(p))) % len(p) < 2), 0.0, 1.0)
     if family.scale > 1:
-        return np.tile(np.ceil(p * family.scale), (NUM_SAMPLES, 1))
+        return np.stack([np.roll(np.ceil(p * family.scale), place) for place in range(NUM_SAMPLES)])
     step = 1e-6 * np.eye(len(p))
     return np.concatenate([p[None], p + step, p - step])
 
@@ -282,6 +284,8 @@ def test_order_and_batch_and_transformations_change_nothing(family: Family):
     expected = reasoner(e=p)
     mapped = jax.jit(jax.vmap(lambda q: reasoner(e=q)))(p[:8].reshape(2, 4, -1))
     np.testing.assert_allclose(mapped.reshape(8, -1), expected[:8], rtol=1e-6, atol=1e-7)
+    looped = np.concatenate([reasoner(e=sample[None]) for sample in p[:3]])
+    np.testing.assert_allclose(looped, expected[:3], rtol=1e-6, atol=1e-7)
     if not family.resolved.draws:
         again = path_reasoner(family, PATH_REVERSED, EDGES[::-1])(e=p[:, ::-1])
         np.testing.assert_allclose(again, expected, rtol=1e-6, atol=1e-7)
