@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax import ir
+from scallax.domains import Domain
 from scallax.engine import GivenFacts, compile_outputs, ground_program
 from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.files import read_files
@@ -124,6 +125,8 @@ def file_facts(program: ir.Program) -> list[GivenFacts]:
 class Certain:
     """Reads no tags: every fact is certain, and so is every tuple that is possible."""
 
+    name = "unit"
+    domain = Domain.PROBABILITY
     uses_tags = False
     respects_groups = False
     absorbs_certainty = True

@@ -19,7 +19,7 @@ from scallax.grounding.gates import GateSet, GateStage, find_stages, pad_gates
 from scallax.grounding.layout import GroundProgram, lay_out
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.grounding.sizes import Sizes
-from scallax.kernels.gates import RANGE, Stage
+from scallax.kernels.gates import Stage
 from scallax.library import BUILT_IN, Library
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
@@ -35,6 +35,12 @@ if TYPE_CHECKING:  # grounding does not wait for JAX
 
 class TagReading(Protocol):
     """What grounding asks of a provenance: how it reads the tags of facts and rules."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def domain(self) -> Domain: ...
 
     @property
     def uses_tags(self) -> bool: ...
@@ -210,10 +216,10 @@ def compile_plan(
     """The plan that `ground_program` follows.
 
     Demand and elimination would change the rounds that `iter_limit` counts; who keeps certain tuples apart wants all of
-    them.
+    them. Raises `UnsupportedError` where weights are shared that are no probabilities.
     """
     is_whole = iter_limit is not None or not collapse_certain
-    return plan(
+    planned = plan(
         program,
         outputs,
         uses_tags=provenance.uses_tags,
@@ -223,6 +229,19 @@ def compile_plan(
         sampled=sampled,
         with_facts=with_facts,
     )
+    if provenance.uses_tags and provenance.domain is not Domain.PROBABILITY:
+        _check_shares(planned, provenance.name)
+    return planned
+
+
+def _check_shares(plan: Plan, provenance: str) -> None:
+    rules = [version.rule for stratum in plan.strata for version in (*stratum.once, *stratum.each_round)]
+    for part in [part for rule in rules for part in rule.body]:
+        if isinstance(part, ir.Reduce) and part.op in ("normalize", "softmax"):
+            message = f"`{part.op}` shares probabilities, and tags of `{provenance}` are none"
+            raise UnsupportedError(
+                Diagnostic(message, part.span, "choose a provenance of probabilities, such as `topkproofs`")
+            )
 
 
 def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -> Plan:
@@ -307,22 +326,11 @@ def compile_derivations(
 
 
 def _check_stages(stages: Sequence[GateStage], provenance: "AbstractSemantics") -> None:
-    """UnsupportedError if a provenance has no weights, or shares are asked of one whose tags are no probabilities."""
-    if not stages:
-        return
-    hint = "choose a provenance of probabilities, such as `topkproofs`"
-    if not provenance.has_weights:
-        raise UnsupportedError(
-            Diagnostic(
-                f"aggregates that choose by weight need numbers, and tags of `{provenance.name}` are none", None, hint
-            )
-        )
-    if provenance.domain is not Domain.PROBABILITY and any(np.any(stage.gates.kinds != RANGE) for stage in stages):
-        raise UnsupportedError(
-            Diagnostic(
-                f"`normalize` and `softmax` share probabilities, and tags of `{provenance.name}` are none", None, hint
-            )
-        )
+    """UnsupportedError if a provenance has no weights."""
+    if stages and not provenance.has_weights:
+        message = f"aggregates that choose by weight need numbers, and tags of `{provenance.name}` are none"
+        hint = "choose a provenance of probabilities, such as `topkproofs`"
+        raise UnsupportedError(Diagnostic(message, None, hint))
 
 
 def _with_trained_inputs(literals: Literals, num_inputs: int) -> tuple[Literals, np.ndarray]:

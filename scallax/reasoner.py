@@ -697,5 +697,4 @@ def _restore(
 ) -> Reasoner:
     if stored is None:
         return Reasoner.from_json(text, limits=limits, custom_provenance=custom).with_parameters(parameters)
-    specification = from_json(text)
-    return Reasoner.from_stored(specification, stored, custom_provenance=custom).with_parameters(parameters)
+    return Reasoner.from_stored(from_json(text), stored, custom_provenance=custom).with_parameters(parameters)

@@ -129,20 +129,27 @@ QUICK = ("unit", "bool", "minmaxprob", "topkproofs")
 
 @pytest.mark.parametrize(
     "provenance",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.nightly) for name in provenance_names()],
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.nightly)
+        for name in provenance_names()
+        if name != "custom"
+    ],
 )
 def test_rules_take_tags_under_every_provenance(provenance):
     context = Context(provenance)
     context.add_relation("p", int)
     context.add_facts("p", [1] if not context.requires_tag() else [(None, 1)])
-    context.add_rule("q(x) = p(x) or r(x)", tag=(0.25, None))
+    tag = 2 if provenance in ("natural", "tropical") else 0.25
+    context.add_rule("q(x) = p(x) or r(x)", tag=(tag, None))
     context.add_relation("r", int)
     context.run()
     (found,) = context.relation("q")
-    if not context.is_probabilistic():
-        assert found in ((1,), (True, (1,)))
+    if provenance in ("unit", "proofs"):
+        assert found == (1,)
+    elif provenance == "bool":
+        assert found == (True, (1,))
     else:
-        assert float(found[0]) == 0.25
+        assert (found[0][0] if provenance == "difftopkproofsdebug" else found[0]) == tag
 
 
 @pytest.mark.parametrize("source", [name for name in provenance_names() if name != "custom"])

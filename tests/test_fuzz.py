@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scallax.answers import file_facts
+from scallax.domains import Domain
 from scallax.engine import analyse_program, ground_program
 from scallax.errors import ScallaxError
 from scallax.grounding.limits import Limits
@@ -34,6 +35,8 @@ FUZZING = {
 class Tagged:
     """Reads every tag, so that the tagged parts of grounding run."""
 
+    name = "tagged"
+    domain = Domain.PROBABILITY
     uses_tags = True
     respects_groups = True
     is_ordered = False

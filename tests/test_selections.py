@@ -74,6 +74,35 @@ def expected_results(row: np.ndarray) -> dict[str, dict[tuple, float]]:
     return found
 
 
+@pytest.mark.parametrize("provenance", ["natural", "realtropical", "proofs", "difftopkproofs"])
+def test_untagged_tuples_are_chosen_without_being_weighed(provenance: str):
+    text = "type a(i32)\nrel b(x + 1) = a(x)\nrel rank(i, x) = (i, x) := rank(x: b(x))"
+    text += "\nrel top(x) = x := top<2>(x: b(x))\nrel unique(x) = x := unique(x: a(x))"
+    context = Context(provenance)
+    context.add_program(text)
+    facts = [(i,) for i in range(2000)]
+    context.add_facts("a", facts if provenance == "proofs" else [(None, fact) for fact in facts])
+    context.run()
+    found = {name: list(context.relation(name)) for name in ("rank", "top", "unique")}
+    if provenance != "proofs":
+        found = {name: [values for _, values in answers] for name, answers in found.items()}
+    assert found == {"rank": [(i, i + 1) for i in range(2000)], "top": [(1,), (2,)], "unique": [(0,)]}
+
+
+@pytest.mark.parametrize("provenance", ["natural", "realtropical"])
+def test_what_holds_weighs_the_same_under_counts_and_costs(provenance: str):
+    # `b(1)` has two derivations, and `f(0)` is there in one sample.
+    text = "type f(i32)\nrel a = {1, 2}\nrel b(x) = a(x) or (a(y) and x == 3 - y)\nrel c(x) = b(x), f(y)"
+    text += "\nrel t(x) = x := unique(x: b(x))\nrel u(x) = x := unique(x: c(x))"
+    tag, zero = {"natural": (2, 0), "realtropical": (0, np.inf)}[provenance]
+    found = Reasoner(text, provenance=provenance, output_mappings=dict.fromkeys("tu"))(f=[[(None, (0,))], []])
+    chosen = {
+        name: [[(t, v) for t, v in zip(tuples, row, strict=True) if v != zero] for row in np.asarray(values).tolist()]
+        for name, (tuples, values) in found.items()
+    }
+    assert chosen == {"t": [[((1,), tag)], [((1,), tag)]], "u": [[((1,), tag)], []]}
+
+
 @pytest.mark.parametrize("provenance", PROVENANCES)
 def test_each_sample_has_its_own_choices(provenance: str):
     results = reasoner(provenance)(f=SAMPLES)

@@ -437,7 +437,7 @@ class _Expansion:
                 wanted = {int: "an integer", float: "a float", str: "a string", bool: "`true` or `false`"}[kind]
                 self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is {wanted}", span)
                 continue
-            if isinstance(literal.value, int) and literal.value < 0:
+            if aggregate.op in AGGREGATORS and isinstance(literal.value, int) and literal.value < 0:
                 self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is negative", span)
                 continue
             found[name] = literal.value

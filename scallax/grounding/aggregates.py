@@ -139,6 +139,7 @@ def _elements(
         operands,
         body.operands[rows],
         unfailing.holds(operands),
+        unfailing.are_one(operands),
         num_groups,
         keys,
     )

@@ -32,51 +32,71 @@ class Unfailing:
     """The operands that hold in every world and are not ONE, as their tags count: nodes and literals.
 
     `cannot_fail` says which facts with constant tags do, beside untagged ones. `nodes` and `literals` are masks, by id;
-    what they do not reach is not known to hold. `gate_sets` are gates that the builder does not know.
+    what they do not reach is not known to hold. `one_nodes` and `one_literals` are those among them that weigh
+    as much as ONE: untagged facts, and what has one derivation, from these. `gate_sets` are gates that the builder
+    does not know.
     """
 
     cannot_fail: CannotFail | None = None
     nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    one_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
     gate_sets: Sequence[GateSet] = ()
     literals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    one_literals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def holds(self, operands: np.ndarray) -> np.ndarray:
         """Which operands hold in every world, ONE among them."""
-        held = operands == ONE
-        is_node = (operands >= 0) & (operands < len(self.nodes))
-        held[is_node] = self.nodes[operands[is_node]]
-        is_literal = (operands <= literal_operand(0)) & (operands > literal_operand(len(self.literals)))
-        held[is_literal] = self.literals[operand_literal(operands[is_literal])]
-        return held
+        return _among(operands, self.nodes, self.literals)
+
+    def are_one(self, operands: np.ndarray) -> np.ndarray:
+        """Which operands are known to weigh as much as ONE."""
+        return _among(operands, self.one_nodes, self.one_literals)
 
     def extend(self, builder: DerivationBuilder, first_node: int, first_part: int) -> None:
         """Finds those among the nodes from `first_node` on, whose derivations are the parts from `first_part` on."""
         self.find_literals(builder)
         rows = builder.rows(first_part)
-        left = self.holds(rows.pair.left) & ~rows.pair.left_negated
-        right = self.holds(rows.pair.right) & ~rows.pair.right_negated
-        nodes = np.zeros(builder.num_nodes, np.bool_)
-        nodes[: len(self.nodes)] = self.nodes
-        held = np.zeros(builder.num_nodes - first_node, np.bool_)
-        held[rows.head[left & right] - first_node] = True
-        if held.any():
-            pair = replace(
-                rows.pair, left=np.where(left, ONE, rows.pair.left), right=np.where(right, ONE, rows.pair.right)
-            )
-            nodes[first_node:] = _close(replace(rows, pair=pair), held, first_node)
-        self.nodes = nodes
+        self.nodes = _grow(self.nodes, rows, self.holds, first_node, builder.num_nodes)
+        heads = rows.head - first_node
+        rows = rows[(np.bincount(heads)[heads] == 1).nonzero()[0]]
+        self.one_nodes = _grow(self.one_nodes, rows, self.are_one, first_node, builder.num_nodes)
 
     def find_literals(self, builder: DerivationBuilder) -> None:
         """Finds those among the literals."""
         literals = builder.literals()
         # Of a group one may hold and the others not, unless its tags say that groups do not count.
-        held = (literals.prior == CERTAIN_PRIOR) & (literals.group < 0)
-        if self.cannot_fail is not None:
-            held |= self.cannot_fail(literals.prior)
-        held &= (literals.source < 0) & (literals.parameter < 0)
+        untagged = (literals.prior == CERTAIN_PRIOR) & (literals.group < 0)
+        held = untagged if self.cannot_fail is None else untagged | self.cannot_fail(literals.prior)
+        is_constant = (literals.source < 0) & (literals.parameter < 0)
         for gates in (*self.gate_sets, *builder.gate_sets):
-            held[gates.literals] = False
-        self.literals = held
+            is_constant[gates.literals] = False
+        self.one_literals, self.literals = untagged & is_constant, held & is_constant
+
+
+def _among(operands: np.ndarray, nodes: np.ndarray, literals: np.ndarray) -> np.ndarray:
+    """Which operands are ONE, or of two masks by id."""
+    found = operands == ONE
+    is_node = (operands >= 0) & (operands < len(nodes))
+    found[is_node] = nodes[operands[is_node]]
+    is_literal = (operands <= literal_operand(0)) & (operands > literal_operand(len(literals)))
+    found[is_literal] = literals[operand_literal(operands[is_literal])]
+    return found
+
+
+def _grow(
+    nodes: np.ndarray, rows: Rows, are_known: Callable[[np.ndarray], np.ndarray], first_node: int, num_nodes: int
+) -> np.ndarray:
+    """The mask `nodes` of all nodes, with those from `first_node` on that follow by `rows` from what is known."""
+    left = are_known(rows.pair.left) & ~rows.pair.left_negated
+    right = are_known(rows.pair.right) & ~rows.pair.right_negated
+    grown = np.zeros(num_nodes, np.bool_)
+    grown[: len(nodes)] = nodes
+    known = np.zeros(num_nodes - first_node, np.bool_)
+    known[rows.head[left & right] - first_node] = True
+    if known.any():
+        pair = replace(rows.pair, left=np.where(left, ONE, rows.pair.left), right=np.where(right, ONE, rows.pair.right))
+        grown[first_node:] = _close(replace(rows, pair=pair), known, first_node)
+    return grown
 
 
 def _close(rows: Rows, certain: np.ndarray, first_node: int) -> np.ndarray:

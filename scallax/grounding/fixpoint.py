@@ -76,7 +76,8 @@ class Grounding:
     and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
     the most. `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
     `gate_sets` are the literals whose values follow from the weights of tuples, in topological order. `by_content` is
-    that of the plan. `held_nodes` is a mask of nodes that hold in every world, empty for a program without aggregates.
+    that of the plan. `held_nodes` and `one_nodes` are masks of nodes that hold in every world and of those that weigh
+    as much as ONE, empty for a program without aggregates.
     """
 
     literals: Literals
@@ -89,6 +90,7 @@ class Grounding:
     gate_sets: tuple[GateSet, ...] = ()
     by_content: bool = False
     held_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    one_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def tuples(self, relation: str) -> list[tuple[Value, ...]]:
         """All possible tuples of a relation in value order. Raises `InputError` for one that was not grounded."""
@@ -215,6 +217,7 @@ def ground(
         gate_sets,
         plan.by_content,
         unfailing.nodes,
+        unfailing.one_nodes,
     )
 
 
@@ -283,7 +286,7 @@ class SampleGrounder:
             choices,
             self._rule_parameters,
             self._limits,
-            Unfailing(self._cannot_fail, base.held_nodes, base.gate_sets),
+            Unfailing(self._cannot_fail, base.held_nodes, base.one_nodes, base.gate_sets),
         )
         num_rounds = 0
         for place, stratum in enumerate(self._plan.strata):

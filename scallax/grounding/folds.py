@@ -26,8 +26,8 @@ class Elements:
 
     `positions` are counted from 0 in each group. `ranks` number the values of each column in their order. `operands`
     say in which worlds the tuples hold, in all if `!` takes them so; `tags` say it whether or not. `held` are those
-    that hold in all, also where their operands are not ONE since their tags count. `keys` are columns of codes by
-    group: what the groups are told apart by.
+    that hold in all, also where their operands are not ONE since their tags count, and `ones` those among them that
+    are known to weigh as much as ONE. `keys` are columns of codes by group: what the groups are told apart by.
     """
 
     groups: np.ndarray
@@ -39,6 +39,7 @@ class Elements:
     operands: np.ndarray
     tags: np.ndarray
     held: np.ndarray
+    ones: np.ndarray
     num_groups: int
     keys: Sequence[np.ndarray]
 
@@ -57,6 +58,7 @@ class Elements:
             self.operands[rows],
             self.tags[rows],
             self.held[rows],
+            self.ones[rows],
             self.num_groups,
             self.keys,
         )

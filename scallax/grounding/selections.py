@@ -111,7 +111,7 @@ def _split(reducer: Reducer, elements: Elements) -> tuple[Elements, Elements]:
     if not reducer.uses_tags:
         return elements, elements[np.zeros(0, np.int64)]
     is_open = np.zeros(elements.num_groups, np.bool_)
-    is_open[elements.groups[elements.operands != ONE]] = True
+    is_open[elements.groups[~elements.ones]] = True
     of_open = is_open[elements.groups]
     return elements[(~of_open).nonzero()[0]], elements[of_open.nonzero()[0]]
 

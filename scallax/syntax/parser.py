@@ -140,7 +140,9 @@ def _parameters_end(tokens: Sequence[Token], start: int) -> int | None:
     return end if inside and (is_typed or is_assigned or not is_list) else None
 
 
-_PARAMETER_TOKENS = frozenset({"NAME", "PRIMITIVE", "COMMA", "EQUAL", "INTEGER", "FLOAT", "TRUTH", "CHAR", "STRING"})
+_PARAMETER_TOKENS = frozenset(
+    {"NAME", "PRIMITIVE", "COMMA", "EQUAL", "MINUS", "INTEGER", "FLOAT", "TRUTH", "CHAR", "STRING"}
+)
 
 
 @cache
