@@ -11,6 +11,7 @@ import pytest
 from benchmarks.workloads import first_sum, reference_rows
 from scallax import InputMapping, Reasoner, rows
 from scallax.errors import UnsupportedError
+from scallax.provenance import decisions
 
 # Edges 0→1, 1→2, 0→2 and 2→0: going round the cycle gives proofs of (0, 2) that contain others.
 CYCLE = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"
@@ -149,14 +150,37 @@ def test_leaves_that_are_made_where_they_are_read_are_those_that_are_kept(proven
         np.testing.assert_array_equal(a, b)
 
 
-def code_size(num_facts: int) -> int:
-    reasoner = Reasoner(PAIRS, input_mappings={"a": range(num_facts), "b": range(num_facts)}, output_mapping=("t", ()))
+def code_size(num_facts: int, k: int = 3) -> int:
+    """Lines of the code of values and gradients."""
+    mappings = {"a": range(num_facts), "b": range(num_facts)}
+    reasoner = Reasoner(PAIRS, k=k, input_mappings=mappings, output_mapping=("t", ()))
     p = np.full((2, num_facts), 0.5, np.float32)
-    return jax.jit(lambda a, b: reasoner(a=a, b=b)).lower(p, p).as_text().count("\n")
+    return jax.jit(jax.grad(lambda a, b: reasoner(a=a, b=b).sum())).lower(p, p).as_text().count("\n")
 
 
 def test_code_does_not_grow_with_literals():
     assert code_size(8000) == code_size(4000)
+
+
+@pytest.mark.parametrize(("some", "more"), [(6, 10), (11, 64)])
+def test_code_does_not_grow_with_proofs(some: int, more: int):
+    # Up to 5 proofs, loops over them are written out.
+    assert code_size(20, some) == code_size(20, more)
+
+
+def test_samples_that_keep_the_same_proofs_in_another_order_share_a_diagram(monkeypatch):
+    built = []
+    build = decisions._Diagram.build
+    monkeypatch.setattr(decisions._Diagram, "build", lambda *given: built.append(given) or build(*given))
+    edges = [(0, 1), (1, 2), (1, 3), (3, 2)]
+    path = Reasoner(CYCLE, k=16, input_mappings={"edge": edges}, output_mapping=("path", (0, 2)))
+    p = np.random.default_rng(0).uniform(0.1, 0.9, (8, 4)).astype(np.float32)
+    first, direct, *detour = p.T.astype(np.float64)
+    around = np.prod(detour, 0)
+    assert len(set((direct > around).tolist())) == 2
+    np.testing.assert_allclose(path(edge=p), first * (direct + around - direct * around), rtol=1e-6)
+    formulas = [formula for _, formula in built if formula]
+    assert len(formulas) == 1
 
 
 def test_many_literals_of_one_tuple():

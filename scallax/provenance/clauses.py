@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from scallax.kernels.schedule import Tile
-from scallax.provenance.dnf import ProofSets, Sections
+from scallax.provenance.dnf import ProofSets, Sections, scan_proofs
 
 # Proofs of an output, and numbers of all of them together (factors times outputs times proofs), up to which all are
 # listed.
@@ -184,9 +184,9 @@ def dependence(found: Disjunctions, sections: Sections, k: int, *, all_present: 
 def best_proofs(
     weights: Float[Array, "rows batch"], found: Disjunctions, k: int
 ) -> tuple[ProofSets, Int[Array, "width k batch"]]:
-    """The `k` most probable proofs of each head, by weight descending, then bit set, and their numbers.
+    """The `k` most probable proofs of each head, or all if none has more; by weight descending, then bit set.
 
-    A weight of -inf is absent.
+    And their numbers. A weight of -inf is absent.
     """
     product, *factors = weights.at[found.operands].get(mode="promise_in_bounds")
     for factor in factors:
@@ -194,22 +194,18 @@ def best_proofs(
         product = jnp.where(is_there, product * factor, -jnp.inf)
     count, width, words = found.bits.shape
     number = np.arange(count, dtype=np.int32)[:, None, None]
-    best, places = [], []
-    for _ in range(min(k, count)):
+
+    def take_best(product, _):
         weight = product.max(0, keepdims=True)
         place = jnp.where((product == weight) | jnp.isnan(product), number, count - 1).min(0, keepdims=True)
-        best.append(weight[0])
-        places.append(place[0])
-        product = jnp.where(number == place, -jnp.inf, product)
-    kept, numbers = jnp.stack(best, 1), jnp.stack(places, 1)
+        return jnp.where(number == place, -jnp.inf, product), (weight[0], place[0])
+
+    _, best = scan_proofs(take_best, product, length=min(k, count))
+    kept, numbers = (jnp.moveaxis(leaf, 0, 1) for leaf in best)
     chosen = numbers * width + np.arange(width, dtype=np.int32)[:, None, None]
     bits = jnp.asarray(found.bits.reshape(-1, words)).at[chosen].get(mode="promise_in_bounds")
     bits = jnp.where((kept == -jnp.inf)[..., None], jnp.uint32(0), bits)
-    missing = ((0, 0), (0, k - len(best)), (0, 0))
-    proofs = ProofSets(
-        jnp.pad(kept, missing, constant_values=-jnp.inf), jnp.pad(jnp.moveaxis(bits, -1, -2), (*missing, (0, 0)))
-    )
-    return proofs, jnp.pad(numbers, missing)
+    return ProofSets(kept, jnp.moveaxis(bits, -1, -2)), numbers
 
 
 def pull_independent(

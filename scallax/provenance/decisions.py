@@ -200,8 +200,10 @@ def _diagrams(used, bits, names, groups) -> Iterator[tuple[_Diagram, int | None,
     num_outputs, k, words, batch = bits.shape
     bits = bits.transpose(3, 0, 1, 2).reshape(batch * num_outputs, k, words)
     kept = used.transpose(2, 0, 1).reshape(batch * num_outputs, k)
-    rows = np.concatenate([bits.reshape(len(bits), -1), kept.astype(np.uint32)], 1)
-    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    # Equal sets may be in other orders: samples weigh their proofs differently.
+    numbers = np.unique(bits.reshape(-1, words), axis=0, return_inverse=True)[1].reshape(kept.shape)
+    sets = np.sort(np.where(kept, numbers, -1), axis=1)
+    _, first, inverse = np.unique(sets, axis=0, return_index=True, return_inverse=True)
     is_refused = False
     for number in np.argsort(first):
         row = first[number]

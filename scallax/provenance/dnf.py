@@ -12,6 +12,9 @@ _ALL_BITS = np.uint32(0xFFFFFFFF)
 # Words up to which their comparison is written out: that takes less time than arrays of all, but more code.
 _MOST_UNROLLED = 8
 
+# Proofs up to which loops over them are written out: more would take seconds to compile.
+MAX_UNROLLED_PROOFS = 5
+
 # Of NumPy where they are known when code is compiled.
 Words = Array | np.ndarray
 
@@ -78,11 +81,13 @@ class Sections(NamedTuple):
         positive, negated = bits[..., : self.positive, :], bits[..., self.positive : self.identity, :]
         both = positive[..., : self.both, :] | negated[..., : self.both, :]
         variables = jnp.concatenate([both, positive[..., self.both :, :], negated[..., self.both :, :]], -2)
-        seen, found = variables[..., 0, :, :], jnp.zeros_like(variables[..., 0, 0, :], jnp.bool_)
-        for proof in range(1, bits.shape[-3]):
-            found |= (seen & variables[..., proof, :, :] != 0).any(-2)
-            seen |= variables[..., proof, :, :]
-        return found
+
+        def add(state, proof):
+            seen, found = state
+            return (seen | proof, found | (seen & proof != 0).any(-2)), None
+
+        start = jnp.zeros_like(variables[..., 0, :, :]), jnp.zeros_like(variables[..., 0, 0, :], jnp.bool_)
+        return scan_proofs(add, start, jnp.moveaxis(variables, -3, 0))[0][1]
 
 
 def column_bits(columns: Int[Array | np.ndarray, " literals"], words: int) -> UInt32[Array, "literals words"]:
@@ -186,6 +191,12 @@ def _take_whole(
     told, identity = taken[..., : sections.identity, :], bits[..., : sections.identity, :]
     goes = (told & ~identity == 0 if absorb else told == identity).all(-2)
     return taken[..., 0, :, :], goes
+
+
+def scan_proofs(step, start, proofs: Array | None = None, length: int = 0):
+    """`lax.scan` over proofs, or of `length` steps; few are written out."""
+    length = length if proofs is None else len(proofs)
+    return lax.scan(step, start, proofs, length, unroll=length if length <= MAX_UNROLLED_PROOFS else 1)
 
 
 def concatenate(*sets: ProofSets) -> ProofSets:

@@ -24,11 +24,19 @@ from scallax.provenance.clauses import (
     pull_independent,
 )
 from scallax.provenance.decisions import MAX_NODES, count_models
-from scallax.provenance.dnf import ProofSets, Sections, column_bits, concatenate, conjoin, extend, select
+from scallax.provenance.dnf import (
+    MAX_UNROLLED_PROOFS,
+    ProofSets,
+    Sections,
+    column_bits,
+    concatenate,
+    conjoin,
+    extend,
+    select,
+)
 from scallax.provenance.layers import count_candidates, fold_layers, list_layers
 from scallax.provenance.probability import number_prior
 from scallax.provenance.wmc import (
-    MAX_SELECTED,
     clause_weights,
     count_independent,
     count_proofs,
@@ -184,7 +192,7 @@ class TopKProofs(AbstractProvenance):
 
     def recover(self, tags, literals):
         sections = sections_of(literals)
-        count = inclusion_exclusion if self.k <= _MAX_INCLUSION_EXCLUSION else count_models
+        count = inclusion_exclusion if tags.weights.shape[-2] <= _MAX_INCLUSION_EXCLUSION else count_models
 
         def otherwise(tags, literals):
             return count(tags, literals, sections, self.grouped)
@@ -193,7 +201,7 @@ class TopKProofs(AbstractProvenance):
 
     @property
     def has_derivatives(self) -> bool:
-        return not self.grouped and self.k <= MAX_SELECTED
+        return not self.grouped and self.k <= MAX_UNROLLED_PROOFS
 
     def recover_with_derivatives(self, tags, literals, known):
         if known is None or known.dependence is not Dependence.INDEPENDENT:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Shaped, UInt32
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.clauses import Dependence
-from scallax.provenance.dnf import ProofSets, Sections
+from scallax.provenance.dnf import MAX_UNROLLED_PROOFS, ProofSets, Sections, scan_proofs
 
 # Numbers held at once: terms of inclusion-exclusion times outputs and batch, and fewer for its gradient, which holds
 # some times as many.
@@ -29,9 +29,6 @@ _COLUMNS_AT_ONCE = 8
 
 # Blocks of columns up to which loops over them are written out.
 _MAX_UNROLLED = 4
-
-# Proofs up to which what they have is kept proof by proof, and a table of all sets of them is read bit by bit.
-MAX_SELECTED = 5
 
 # Products are not divided by factors below this.
 _SMALL = 1e-18
@@ -183,8 +180,8 @@ def count_with_derivatives(
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
     """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
 
-    What `count_proofs` and `inclusion_exclusion` give for independent literals and at most `MAX_SELECTED` proofs, but
-    the weights are computed once.
+    What `count_proofs` and `inclusion_exclusion` give for independent literals and at most `MAX_UNROLLED_PROOFS`
+    proofs, but the weights are computed once.
     """
     used = proofs.weights != -jnp.inf
     bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
@@ -230,10 +227,11 @@ def _some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "output
 
     Summed up event by event: 1 - Π (1 - w) would lose the digits of small weights.
     """
-    some = jnp.zeros_like(weights[:, 0])
-    for proof in range(weights.shape[1]):
-        some = some + weights[:, proof] * (1 - some)
-    return some
+
+    def add(some, weight):
+        return some + weight * (1 - some), None
+
+    return scan_proofs(add, jnp.zeros_like(weights[:, 0]), jnp.moveaxis(weights, 1, 0))[0]
 
 
 def inclusion_exclusion(
@@ -290,18 +288,30 @@ def _unions(weights, bits):
     `[2^k - 1, outputs, batch]` and `[2^k - 1, outputs, words, batch]`.
     """
     valid = weights != -jnp.inf
+    k = weights.shape[-2]
+    if k > MAX_UNROLLED_PROOFS:
+        # A chain of concatenations would take seconds to compile.
+        chosen = _sets(k)[1:, None, :, None]
+        exists = (valid[None] | ~chosen).all(-2)
+        members = jnp.where(chosen[..., None], bits[None], jnp.uint32(0))
+        return exists, lax.reduce(members, np.uint32(0), lax.bitwise_or, (2,))
     unions = jnp.zeros_like(bits[None, :, 0])
     exists = jnp.ones_like(valid[None, :, 0])
-    for proof in range(weights.shape[-2]):
+    for proof in range(k):
         unions = jnp.concatenate([unions, unions | bits[None, :, proof]])
         exists = jnp.concatenate([exists, exists & valid[None, :, proof]])
     return exists[1:], unions[1:]
 
 
+def _sets(k: int) -> Bool[np.ndarray, "sets proofs"]:
+    """For the number of every set of `k` proofs which it has."""
+    return (np.arange(1 << k)[:, None] >> np.arange(k)) & 1 != 0
+
+
 def _signs(k: int, dtype) -> Float[Array, "sets 1 1"]:
     """The signs of the unions of all sets of proofs but the empty one."""
-    size = np.array([bin(subset).count("1") for subset in range(1, 1 << k)])
-    return jnp.asarray(np.where(size % 2 == 1, 1.0, -1.0), dtype)[:, None, None]
+    sizes = _sets(k)[1:].sum(1)
+    return jnp.asarray(np.where(sizes % 2 == 1, 1.0, -1.0), dtype)[:, None, None]
 
 
 def _weigh_unions(sections: Sections, factors, unions):
@@ -345,7 +355,10 @@ def _pull_unions(sections: Sections, literals: LiteralTable, factors, bits, unio
 
 def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
     """For every set of proofs the sum of the values of all those that it meets; no sum is a difference."""
-    rest = jnp.concatenate([jnp.zeros_like(values[:1]), values])[None]
+    rest = jnp.concatenate([jnp.zeros_like(values[:1]), values])
+    if len(rest) > 1 << MAX_UNROLLED_PROOFS:
+        return lax.fori_loop(0, len(rest).bit_length() - 1, _settle_proof, (rest, jnp.zeros_like(rest)))[1]
+    rest = rest[None]
     met = jnp.zeros_like(rest[:, 0])
     while rest.shape[1] > 1:
         without, within = rest[:, 0::2], rest[:, 1::2]
@@ -354,9 +367,20 @@ def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array
     return met
 
 
+def _settle_proof(_, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+    """One step of `_sums_of_hit_sets`, in arrays of one size, so that a loop of them compiles fast.
+
+    Rows are numbered by the patterns of the proofs settled so far, in front, and the sets of the others. `rest` sums up
+    the sets that do not meet their pattern, `met` those that do.
+    """
+    rest, met = (leaf.reshape(-1, 2, *leaf.shape[1:]) for leaf in sums)
+    without, within, either = rest[:, 0], rest[:, 1], met[:, 0] + met[:, 1]
+    return jnp.concatenate([without + within, without]), jnp.concatenate([either, either + within])
+
+
 def _add_up(terms: Float[Array, "proofs outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
     """The terms of the proofs `has`, added up."""
-    if len(has) > MAX_SELECTED:
+    if len(has) > MAX_UNROLLED_PROOFS:
         return jnp.where(jnp.asarray(has), terms, jnp.zeros_like(terms)).sum(0)
     parts = [jnp.where(bit, term, jnp.zeros_like(term)) for bit, term in zip(has, terms, strict=True)]
     return functools.reduce(jnp.add, parts)
@@ -364,7 +388,7 @@ def _add_up(terms: Float[Array, "proofs outputs batch"], has: Has) -> Float[Arra
 
 def _look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
     """The entry of the table whose number has the bits `has`."""
-    if len(has) > MAX_SELECTED:
+    if len(has) > MAX_UNROLLED_PROOFS:
         values = np.int32(1) << np.arange(len(has), dtype=np.int32)[:, None, None]
         number = jnp.where(jnp.asarray(has), values, jnp.zeros_like(values)).sum(0, keepdims=True, dtype=jnp.int32)
         return jnp.take_along_axis(table, number, 0, mode="promise_in_bounds")[0]
@@ -401,7 +425,7 @@ def _pull_columns(
 
     def pull(*terms):
         def pull_block(gradient, block):
-            if 1 < k <= MAX_SELECTED and num_outputs > 1:
+            if 1 < k <= MAX_UNROLLED_PROOFS and num_outputs > 1:
                 # As one array, they would be written down for all columns before they are used (sum2: 1.2 ms, not 0.8).
                 has = list(zip(*([bit for bit, _ in _block(inverse, proof, block)] for proof in bits), strict=True))
             else:
