@@ -30,6 +30,9 @@ _COLUMNS_AT_ONCE = 8
 # Blocks of columns up to which loops over them are written out.
 _MAX_UNROLLED = 4
 
+# Proofs whose patterns one step of a loop over sets of proofs settles.
+_PROOFS_AT_ONCE = 3
+
 # Products are not divided by factors below this.
 _SMALL = 1e-18
 
@@ -356,8 +359,11 @@ def _pull_unions(sections: Sections, literals: LiteralTable, factors, bits, unio
 def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
     """For every set of proofs the sum of the values of all those that it meets; no sum is a difference."""
     rest = jnp.concatenate([jnp.zeros_like(values[:1]), values])
-    if len(rest) > 1 << MAX_UNROLLED_PROOFS:
-        return lax.fori_loop(0, len(rest).bit_length() - 1, _settle_proof, (rest, jnp.zeros_like(rest)))[1]
+    k = len(rest).bit_length() - 1
+    if k > MAX_UNROLLED_PROOFS:
+        sums = rest, jnp.zeros_like(rest)
+        sums = lax.fori_loop(0, k // _PROOFS_AT_ONCE, lambda _, sums: _settle_proofs(sums, _PROOFS_AT_ONCE), sums)
+        return _settle_proofs(sums, k % _PROOFS_AT_ONCE)[1]
     rest = rest[None]
     met = jnp.zeros_like(rest[:, 0])
     while rest.shape[1] > 1:
@@ -367,15 +373,21 @@ def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array
     return met
 
 
-def _settle_proof(_, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-    """One step of `_sums_of_hit_sets`, in arrays of one size, so that a loop of them compiles fast.
+def _settle_proofs(sums: tuple[Array, Array], count: int) -> tuple[Array, Array]:
+    """`count` steps of `_sums_of_hit_sets` at once, in arrays of one size, so that a loop of them compiles fast.
 
-    Rows are numbered by the patterns of the proofs settled so far, in front, and the sets of the others. `rest` sums up
-    the sets that do not meet their pattern, `met` those that do.
+    Rows are numbered by the patterns of the proofs settled so far, in front, and the sets of the others. `sums` are
+    those over the sets that do not meet their pattern, and over those that do.
     """
-    rest, met = (leaf.reshape(-1, 2, *leaf.shape[1:]) for leaf in sums)
-    without, within, either = rest[:, 0], rest[:, 1], met[:, 0] + met[:, 1]
-    return jnp.concatenate([without + within, without]), jnp.concatenate([either, either + within])
+    rest, met = (leaf.reshape(-1, 1 << count, *leaf.shape[1:]) for leaf in sums)
+    sets = range(1 << count)
+    either, parts = met.sum(1), [rest[:, each] for each in sets]
+    apart = [[part for each, part in zip(sets, parts, strict=True) if not each & pattern] for pattern in sets]
+    meets = [[part for each, part in zip(sets, parts, strict=True) if each & pattern] for pattern in sets]
+    return (
+        jnp.concatenate([functools.reduce(jnp.add, terms) for terms in apart]),
+        jnp.concatenate([functools.reduce(jnp.add, terms, either) for terms in meets]),
+    )
 
 
 def _add_up(terms: Float[Array, "proofs outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
