@@ -103,6 +103,15 @@ def test_what_holds_weighs_the_same_under_counts_and_costs(provenance: str):
     assert chosen == {"t": [[((1,), tag)], [((1,), tag)]], "u": [[((1,), tag)], []]}
 
 
+@pytest.mark.parametrize(("provenance", "chosen"), [("natural", 1), ("realtropical", 2)])
+def test_tags_that_are_given_are_weighed_where_costs_are(provenance: str, chosen: int):
+    context = Context(provenance)
+    context.add_program("rel a = {5::1, 3::2, 7::3}\nrel t(x) = x := unique(x: a(x))")
+    context.run()
+    absent = {"natural": 0, "realtropical": float("inf")}[provenance]
+    assert [values for tag, values in context.relation("t") if tag != absent] == [(chosen,)]
+
+
 @pytest.mark.parametrize("provenance", PROVENANCES)
 def test_each_sample_has_its_own_choices(provenance: str):
     results = reasoner(provenance)(f=SAMPLES)

@@ -192,7 +192,7 @@ class TopKProofs(AbstractProvenance):
 
     def recover(self, tags, literals):
         sections = sections_of(literals)
-        count = inclusion_exclusion if tags.weights.shape[-2] <= _MAX_INCLUSION_EXCLUSION else count_models
+        count = inclusion_exclusion if self.k <= _MAX_INCLUSION_EXCLUSION else count_models
 
         def otherwise(tags, literals):
             return count(tags, literals, sections, self.grouped)
