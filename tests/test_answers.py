@@ -14,6 +14,7 @@ Each table is a list of `[[case]]` with these keys:
 
 import tomllib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ TABLES = sorted((Path(__file__).parent / "answers").glob("*.toml"))
 TAGLESS = ("unit", "proofs")
 
 
-def _cases():
+def _read_cases() -> Iterator:
     for table in TABLES:
         for case in tomllib.loads(table.read_text())["case"]:
             for provenance in case["provenance"]:
@@ -58,7 +59,7 @@ def _answers(context: Context, relation: str, provenance: str) -> dict[tuple, fl
     return rows
 
 
-@pytest.mark.parametrize(("case", "provenance"), _cases())
+@pytest.mark.parametrize(("case", "provenance"), list(_read_cases()))
 def test_answer(case: dict, provenance: str):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
