@@ -70,15 +70,17 @@ def test_answer(case: dict, provenance: str):
             return
         context = _run(case, provenance)
         for relation, rows in case["answers"].items():
-            wanted = {tuple(row): None for row in rows}
             if rows and isinstance(rows[0][-1], list):
                 wanted = {tuple(values): None if provenance in TAGLESS else tag for tag, values in rows}
+            else:
+                wanted = {tuple(row): None for row in rows}
             actual = _answers(context, relation, provenance)
             # A tuple whose tag is 0 may be listed or not.
             actual = {values: tag for values, tag in actual.items() if tag != 0 or values in wanted}
             assert actual.keys() == wanted.keys(), case["why"]
             tolerance = case.get("tolerance", 1e-6)
             for values, tag in wanted.items():
-                assert actual[values] == pytest.approx(tag, rel=tolerance, abs=tolerance), (values, case["why"])
+                close = tag if tag is None else pytest.approx(tag, rel=tolerance, abs=tolerance)
+                assert actual[values] == close, (values, case["why"])
     texts = [str(warning.message) for warning in caught]
     assert any(case["warns"] in text for text in texts) if "warns" in case else not texts
