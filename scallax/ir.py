@@ -243,6 +243,10 @@ class Fact:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
+# Characters that have a meaning of their own in CSV.
+NO_DELIMITERS = '"\r\n\0'
+
+
 @dataclass(frozen=True, slots=True)
 class FactsFile:
     """A CSV file of a relation's facts.

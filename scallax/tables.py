@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -33,14 +33,25 @@ class Connection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CsvFile:
-    """A CSV file of facts, as `@file` says of a relation in a program; a path is relative to the working directory."""
+    """A CSV file of facts, as `@file` says of a relation in a program; a path is relative to the working directory.
+
+    `fields` are the columns to read. With `keys`, each row gives a fact for each other column: the keys, the column's
+    name, the value. Either is one name or a list of names, and implies a header. InputError for what is no name, and
+    for a delimiter that is not one character.
+    """
 
     path: str | Path
     delimiter: str = ","
     has_header: bool = False
     has_probability: bool = False
-    keys: Sequence[str] = ()
-    fields: Sequence[str] = ()
+    keys: str | Sequence[str] = ()
+    fields: str | Sequence[str] = ()
+
+    def __post_init__(self):
+        for option in ("keys", "fields"):
+            object.__setattr__(self, option, _read_names(option, getattr(self, option)))
+        object.__setattr__(self, "has_header", bool(self.has_header or self.keys or self.fields))
+        _check_delimiter(self.delimiter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +67,14 @@ class Table:
     """
 
     source: object
-    columns: Sequence[str] | None = None
+    columns: str | Sequence[str] | None = None
     tag: str | None = None
     table: str | None = None
     delimiter: str | None = None
+
+    def __post_init__(self):
+        if self.delimiter is not None:
+            _check_delimiter(self.delimiter)
 
 
 def read_table(table: Table, relation: ir.Relation) -> TaggedTuples:
@@ -89,6 +104,22 @@ def read_table(table: Table, relation: ir.Relation) -> TaggedTuples:
         tags = rows.parsed(tag, "no tag", lambda value: _read_number(value, is_text), may_lack=not is_text)
     rows.raise_problems()
     return list(zip(tags, zip(*values, strict=True) if values else [()] * len(tags), strict=True))
+
+
+def _read_names(option: str, names: object) -> tuple[str, ...]:
+    """One name or several; InputError for anything else."""
+    listed = (names,) if isinstance(names, str) else names
+    if not isinstance(listed, Iterable):
+        raise InputError(f"`{option}` is {names!r}; it must be a column's name or a list of names")
+    found = tuple(listed)
+    if not all(isinstance(name, str) for name in found):
+        raise InputError(f"`{option}` is {list(found)!r}; it must be a column's name or a list of names")
+    return found
+
+
+def _check_delimiter(delimiter: object) -> None:
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in ir.NO_DELIMITERS:
+        raise InputError(f"the delimiter is {delimiter!r}; it must be one character, no quote and no line break")
 
 
 def optional_package(name: str) -> Any:
@@ -149,9 +180,7 @@ class _Rows:
 
 def _chosen(table: Table, relation: ir.Relation, rows: _Rows) -> list[str]:
     if table.columns is not None:
-        if isinstance(table.columns, str) or not all(isinstance(name, str) for name in table.columns):
-            raise InputError(f"`columns` is {table.columns!r}; it must be a list of names")
-        return list(table.columns)
+        return list(_read_names("columns", table.columns))
     if relation.names and None not in relation.names:
         return [name for name in relation.names if name is not None]
     return [name for name in rows.header if name != table.tag]

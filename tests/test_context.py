@@ -411,6 +411,13 @@ def test_csv_files_by_position(tmp_path: Path):
     assert list(context.relation("r")) == ROWS
 
 
+def test_options_of_csv_files_that_are_none():
+    with pytest.raises(InputError, match="the delimiter is ';;'; it must be one character"):
+        CsvFile("r.csv", ";;")
+    with pytest.raises(InputError, match=r"`fields` is \[1\]; it must be a column's name or a list of names"):
+        CsvFile("r.csv", fields=[1])  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [

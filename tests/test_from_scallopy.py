@@ -227,6 +227,23 @@ def test_facts_from_csv_files(tmp_path: Path):
     assert list(ctx.relation("to")) == [(0.5, (1,)), (1.0, (2,))]
 
 
+@pytest.mark.parametrize(
+    ("options", "types", "facts"),
+    [
+        ({"fields": ["b", "id"]}, (str, int), [("x", 7)]),
+        ({"fields": "id"}, int, [(7,)]),
+        ({"keys": ["id"]}, (int, str, str), [(7, "a", "y"), (7, "b", "x")]),
+        ({"keys": "id", "fields": "b"}, (int, str, str), [(7, "b", "x")]),
+    ],
+)
+def test_named_columns_of_csv_files_imply_a_header(tmp_path: Path, options: dict, types: object, facts: list):
+    (tmp_path / "data.csv").write_text("id,a,b\n7,y,x\n")
+    ctx = scallopy.ScallopContext()
+    ctx.add_relation("r", types, load_csv=scallopy.io.CSVFileOptions(tmp_path / "data.csv", **options))
+    ctx.run()
+    assert list(ctx.relation("r")) == facts
+
+
 def test_programs_items_and_files(tmp_path: Path):
     (tmp_path / "lib.scl").write_text("rel far(x) = path(0, x), x > 1")
     ctx = scallopy.ScallopContext()

@@ -15,18 +15,18 @@ class CSVFileOptions:
     deliminator: str | None = None
     has_header: bool = False
     has_probability: bool = False
-    keys: Sequence[str] | None = None
-    fields: Sequence[str] | None = None
+    keys: str | Sequence[str] | None = None
+    fields: str | Sequence[str] | None = None
 
     def with_deliminator(self, deliminator: str) -> "CSVFileOptions":
         """The same file with another character between columns."""
         return replace(self, deliminator=deliminator)
 
-    def with_fields(self, fields: Sequence[str]) -> "CSVFileOptions":
+    def with_fields(self, fields: str | Sequence[str]) -> "CSVFileOptions":
         """The same file, of which only these columns are read."""
         return replace(self, fields=fields)
 
-    def with_keys(self, keys: Sequence[str]) -> "CSVFileOptions":
+    def with_keys(self, keys: str | Sequence[str]) -> "CSVFileOptions":
         """The same file, whose rows give a fact for each column but these."""
         return replace(self, keys=keys)
 
@@ -37,6 +37,6 @@ class CSVFileOptions:
             self.deliminator or ",",
             self.has_header,
             self.has_probability,
-            tuple(self.keys or ()),
-            tuple(self.fields or ()),
+            self.keys or (),
+            self.fields or (),
         )

@@ -59,8 +59,6 @@ _PLACES = {
     (ast.RelationTypes, ast.Query): "the declaration of a relation's type, or a query",
     (ast.Rule,): "a rule",
 }
-# They have a meaning of their own in CSV.
-_NO_DELIMITERS = '"\r\n\0'
 # Arguments of `@file` that say how to read.
 _READING = ("keys", "fields")
 
@@ -277,7 +275,7 @@ def _is_of(value: "ast.Literal | tuple", kind: str) -> bool:
         case "one character, no quote and no line break":
             text = str(value.value)
             return (
-                value.kind in (LiteralKind.CHAR, LiteralKind.STRING) and len(text) == 1 and text not in _NO_DELIMITERS
+                value.kind in (LiteralKind.CHAR, LiteralKind.STRING) and len(text) == 1 and text not in ir.NO_DELIMITERS
             )
         case _:
             return value.kind is LiteralKind.STRING
