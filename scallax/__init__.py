@@ -64,6 +64,72 @@ if TYPE_CHECKING:
     from scallax.types import usize as usize
     from scallax.union import BatchGrounding as BatchGrounding
 
+    # Read from the package's metadata at its first use.
+    __version__: str
+
+# The public names. `bool` is left out, so that `from scallax import *` leaves Python's own alone.
+__all__ = [
+    "Any",
+    "BatchGrounding",
+    "CheckpointError",
+    "Context",
+    "CsvFile",
+    "DateTime",
+    "Duration",
+    "Entity",
+    "FactList",
+    "Facts",
+    "Float",
+    "ForeignError",
+    "Generic",
+    "GenericTypeParameter",
+    "GroundingError",
+    "InputError",
+    "InputMapping",
+    "Integer",
+    "Limits",
+    "Literal",
+    "NameResolutionError",
+    "Number",
+    "ParseError",
+    "Provenance",
+    "Reasoner",
+    "ScallaxError",
+    "SignedInteger",
+    "Specification",
+    "StratificationError",
+    "String",
+    "Symbol",
+    "Table",
+    "Tensor",
+    "TypeInferenceError",
+    "UnboundVariableError",
+    "UnsignedInteger",
+    "UnsupportedError",
+    "__version__",
+    "char",
+    "explain_plan",
+    "f32",
+    "f64",
+    "foreign_aggregate",
+    "foreign_attribute",
+    "foreign_function",
+    "foreign_predicate",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "i128",
+    "isize",
+    "jacobian",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "u128",
+    "usize",
+]
+
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
     "BatchGrounding": "scallax.union",
@@ -95,6 +161,10 @@ _TYPES = (
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("scallax")
     if name not in _HOMES and name not in _TYPES:
         raise AttributeError(f"module 'scallax' has no attribute {name!r}")
     from importlib import import_module
@@ -103,4 +173,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_TYPES})
+    return sorted({*globals(), *_HOMES, *_TYPES, "__version__"})

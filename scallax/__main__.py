@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from scallax import ir
 from scallax.answer_files import write_answer_files
-from scallax.answers import DISCRETE, Options, answer, default_outputs
+from scallax.answers import DISCRETE, TAGS_LEFT_ASIDE, Options, answer, default_outputs, has_number_tags
 from scallax.engine import analyse_program
 from scallax.errors import Diagnostic, InputError, ScallaxError
 from scallax.explanation import explain
@@ -17,6 +17,7 @@ from scallax.imports import read_imports
 from scallax.listing import print_csv, print_json, print_table
 from scallax.planner.plan import plan
 from scallax.plausibility import find_overfull_set, find_tag_outside
+from scallax.repl import interact, read_source
 from scallax.source import Source
 
 # Exit codes: an error of the program, wrong usage, the end of a pipe's reader, Ctrl-C.
@@ -104,7 +105,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def _add_provenance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-p", "--provenance", metavar="NAME", default="unit", help="how tags are computed; default: unit"
+        "-p", "--provenance", metavar="NAME", help="how tags are computed; default: unit, which leaves tags aside"
     )
     parser.add_argument("-k", "--k", "--top-k", type=int, default=3, metavar="N", help="proofs kept; default: 3")
     parser.add_argument(
@@ -138,13 +139,17 @@ def _options(parsed: argparse.Namespace) -> Options:
     limits = Limits(**counts, seconds=parsed.limit_seconds)
     if "provenance" not in parsed:
         return Options(iter_limit=parsed.iter_limit, limits=limits)
-    return Options(parsed.provenance, parsed.k, parsed.wmc_with_disjunctions, parsed.iter_limit, limits)
+    return Options(
+        parsed.provenance or Options().provenance, parsed.k, parsed.wmc_with_disjunctions, parsed.iter_limit, limits
+    )
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    program = analyse_program(_with_imports(_read(parsed.file)))
+    program = analyse_program(_with_imports(read_source(parsed.file)))
     options = _options(parsed)
     has_numbers = options.provenance not in DISCRETE
+    if parsed.provenance is None and has_number_tags(program):
+        _print_diagnostic(TAGS_LEFT_ASIDE, "warning: ")
     _warn(program, has_numbers, has_numbers and options.wmc_with_disjunctions)
     if parsed.query:
         answers = answer(program, parsed.query, options)
@@ -157,7 +162,7 @@ def _run(parsed: argparse.Namespace) -> int:
 def _check(parsed: argparse.Namespace) -> int:
     code = 0
     for file in parsed.files:
-        source = _read(file)
+        source = read_source(file)
         # Files are independent: what is wrong in each of them is said at once.
         try:
             program = analyse_program(_with_imports(source))
@@ -183,37 +188,18 @@ def _warn(program: ir.Program, has_numbers: bool, has_exclusive_sets: bool) -> N
 
 
 def _plan(parsed: argparse.Namespace) -> int:
-    program = analyse_program(_with_imports(_read(parsed.file)))
+    program = analyse_program(_with_imports(read_source(parsed.file)))
     print(explain(program, parsed.query or default_outputs(program), _options(parsed)))
     return 0
 
 
 def _repl(parsed: argparse.Namespace) -> int:
-    try:
-        from scallax.repl import interact
-    except ImportError as error:  # the extra `cli` is not installed
-        hint = "pip install 'scallax[cli]'"
-        raise InputError(Diagnostic(f"the prompt needs the package `{error.name}`", hint=hint)) from None
-    interact(_options(parsed), _report)
+    interact(_options(parsed), _report, tells_of_tags=parsed.provenance is None)
     return 0
 
 
 def _with_imports(source: Source) -> list[Source]:
     return [*read_imports([source]), source]
-
-
-def _read(file: str) -> Source:
-    try:
-        if file == "-":
-            return Source(sys.stdin.buffer.read().decode(), "<stdin>")
-        with open(file, encoding="utf-8") as stream:
-            return Source(stream.read(), file)
-    except OSError as error:  # no such file, no permission
-        raise InputError(f"`{file}` cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:  # not a text
-        raise InputError(
-            f"`{file}` is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
-        ) from None
 
 
 def _report(error: ScallaxError) -> None:

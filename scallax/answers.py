@@ -25,6 +25,12 @@ if TYPE_CHECKING:  # discrete programs do without JAX
 # The provenances whose tags are no numbers: they are answered without JAX.
 DISCRETE = ("unit", "bool")
 
+# The command line's warning where nobody chose a provenance.
+TAGS_LEFT_ASIDE = Diagnostic(
+    "the program has probabilities, and the provenance `unit` leaves them aside",
+    hint="`--provenance topkproofs` computes probabilities; `--provenance unit` silences this warning",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -96,6 +102,13 @@ def default_outputs(program: ir.Program) -> list[str]:
     filled = {part.relation for part in (*program.facts, *program.rules)}
     # A `#` is in names that the analysis made.
     return sorted(r.name for r in program.relations if r.name in filled and not r.hidden and "#" not in r.name)
+
+
+def has_number_tags(program: ir.Program) -> bool:
+    """Whether facts, rules or files of facts have tags that are numbers."""
+    tagged_facts = any(fact.tag is not None and not isinstance(fact.tag, bool) for fact in program.facts)
+    tagged_rules = any(rule.tag is not None and rule.tag.type is not ValueType.BOOL for rule in program.rules)
+    return tagged_facts or tagged_rules or any(file.has_probability for file in program.files)
 
 
 def check_outputs(outputs: Sequence[str], relations: Sequence[str] | dict[str, ir.Relation]) -> None:

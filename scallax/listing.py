@@ -9,35 +9,41 @@ from collections.abc import Sequence
 import numpy as np
 
 from scallax.answers import Answer
-from scallax.errors import Diagnostic, InputError
 from scallax.functions import display
 from scallax.tensors import TensorValue
 from scallax.values import Value, ValueType
 
 
 def print_table(answers: Sequence[Answer]) -> None:
-    """A table for each relation; the columns are named as declared, or numbered."""
+    """Prints a table for each relation, framed where the package `rich` is installed; columns are named or numbered."""
+    for answer in answers:
+        tags = [] if answer.tags is None else ["tag"]
+        header = [*tags, *(name or str(i) for i, name in enumerate(answer.relation.names))]
+        count = len(answer.tuples)
+        title = f"{answer.relation.name}: {count:,} tuple{'' if count == 1 else 's'}"
+        _print_titled(title, header, _rows(answer) if header else [])
+
+
+def _print_titled(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a title and, if there are rows, a table of them below it."""
     try:
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
-    except ImportError:  # the extra `cli` is not installed
-        hint = "pip install 'scallax[cli]', or choose `--format json` or `--format csv`"
-        raise InputError(Diagnostic("tables need the package `rich`", hint=hint)) from None
-    # Whoever reads a pipe wants whole lines.
+    except ImportError:  # the extra `cli` is not installed: columns of text, two spaces apart
+        print(title)
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in [header, *rows] if rows else []:
+            print("  ".join(map(str.ljust, row, widths)).rstrip())
+        return
+    # A pipe's reader wants whole lines.
     console = Console(width=None if sys.stdout.isatty() else 1 << 16, highlight=False)
-    for answer in answers:
-        tags = [] if answer.tags is None else ["tag"]
-        names = [name or str(i) for i, name in enumerate(answer.relation.names)]
-        count = len(answer.tuples)
-        title = f"{answer.relation.name}: {count:,} tuple{'' if count == 1 else 's'}"
-        console.print(Text(title, style="bold"), soft_wrap=True)
-        if not count or not (tags or names):
-            continue
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    if rows:
         table = Table()
-        for name in [*tags, *names]:
+        for name in header:
             table.add_column(Text(name), overflow="fold")
-        for row in _rows(answer):
+        for row in rows:
             table.add_row(*map(Text, row))
         console.print(table)
 

@@ -18,9 +18,11 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 import scallax
+import torch_bridge
 from scallax.__main__ import main
 from scallax.answers import Options
-from scallax.repl import EntryCompleter, Session, interact
+from scallax.errors import ScallaxError
+from scallax.repl import Session, completer, interact
 from scallax.source import Source
 from scallax.syntax.parser import is_unfinished
 
@@ -54,7 +56,7 @@ def failure(capsys, *arguments: str) -> tuple[int, str]:
 
 
 def test_relations_are_printed_by_name_and_tuples_in_order(file: str, capsys):
-    assert output(capsys, "run", file, "--format", "csv") == (
+    assert output(capsys, "run", file, "--format", "csv", "-p", "unit") == (
         "always\nedge,0,1\nedge,1,2\nedge,2,3\npath,0,1\npath,0,2\npath,0,3\npath,1,2\npath,1,3\npath,2,3\n"
     )
 
@@ -65,7 +67,7 @@ def test_imports_and_files_of_facts(tmp_path: Path, capsys):
     main_file = tmp_path / "main.scl"
     main_file.write_text('import "lib.scl"\n@file("b.csv", has_probability=true) type b(i32)\nquery n\n')
     file = str(main_file)
-    assert output(capsys, "run", file, "--format", "csv") == "n,C(1)\nn,C(2)\n"
+    assert output(capsys, "run", file, "--format", "csv", "-p", "unit") == "n,C(1)\nn,C(2)\n"
     assert output(capsys, "run", file, "--format", "csv", "-p", "topkproofs") == "n,0.5,C(1)\nn,0.25,C(2)\n"
     assert output(capsys, "check", file) == ""
     assert "rule for n" in output(capsys, "plan", file)
@@ -208,7 +210,7 @@ def test_warnings_do_not_fail(tmp_path: Path, capsys):
 def test_numbers_that_are_no_probabilities_are_warned_of(tmp_path: Path, capsys):
     (tmp_path / "a.scl").write_text("rel a = {1.5::1}\nrel b = {0.7::1; 0.6::2}\n")
     arguments = [str(tmp_path / "a.scl"), "--format", "csv"]
-    assert main(["run", *arguments]) == 0
+    assert main(["run", *arguments, "-p", "unit"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["run", *arguments, "-p", "topkproofs"]) == 0
     assert capsys.readouterr().err.count("warning: ") == 1
@@ -226,13 +228,45 @@ def test_answers_with_a_file_are_written_and_not_printed(tmp_path: Path, capsys)
     assert (tmp_path / "a.csv").read_text() == "0.5,1\n"
     (tmp_path / "a.csv").unlink()
     # What is asked for by name is printed.
-    assert output(capsys, "run", file, "--format", "csv", "-q", "a") == "a,1\n"
+    assert output(capsys, "run", file, "--format", "csv", "-q", "a", "-p", "unit") == "a,1\n"
     assert not (tmp_path / "a.csv").exists()
     session = Session(Options())
     (tmp_path / "b.csv").write_text("before")
     session.enter(f'rel b(1) @file("{tmp_path / "b.csv"}") query b')
     assert (tmp_path / "b.csv").read_text() == "1\n"
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["rel 0.5::a(1)", "rel a(1) rel 0.5::b(x) = a(x)", '@file("{}/a.csv", has_probability=true) type a(i32)']
+)
+def test_tags_that_nobody_asked_for_are_not_dropped_in_silence(text: str, tmp_path: Path, capsys):
+    (tmp_path / "a.csv").write_text("0.5,1\n")
+    (tmp_path / "a.scl").write_text(text.replace("{}", str(tmp_path)))
+    for provenance, count in (([], 1), (["-p", "unit"], 0), (["-p", "minmaxprob"], 0)):
+        assert main(["run", str(tmp_path / "a.scl"), "--format", "csv", *provenance]) == 0
+        assert capsys.readouterr().err.count("warning: the program has probabilities") == count
+    session = Session(Options(), tells_of_tags=True)
+    session.enter((tmp_path / "a.scl").read_text())
+    session.enter("rel 0.25::more(1)")
+    assert capsys.readouterr().err.count("`--provenance topkproofs` computes probabilities") == 1
+
+
+def test_tables_are_plain_without_rich(file: str, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    text = output(capsys, "run", file, "-q", "edge", "-q", "always", "-p", "minmaxprob")
+    assert (
+        text
+        == """edge: 3 tuples
+tag   from  to
+0.5   0     1
+0.25  1     2
+1.0   2     3
+always: 1 tuple
+tag
+1.0
+"""
+    )
 
 
 def test_floats_have_the_digits_of_their_type(tmp_path: Path, capsys):
@@ -281,7 +315,7 @@ print([name for name in ("jax", "jaxlib", "scipy", "rich", "prompt_toolkit", "to
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_a_full_disk_is_one_error(form: str, file: str):
-    arguments = [sys.executable, "-m", "scallax", "run", file, "--format", form]
+    arguments = [sys.executable, "-m", "scallax", "run", file, "-p", "unit", "--format", form]
     with open("/dev/full", "w") as full:
         done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
@@ -290,6 +324,15 @@ def test_a_full_disk_is_one_error(form: str, file: str):
 
 def test_the_version_is_printed(capsys):
     assert output(capsys, "--version") == f"scallax {version('scallax')}\n"
+
+
+@pytest.mark.parametrize("package", [scallax, torch_bridge])
+def test_public_names(package):
+    assert all(hasattr(package, name) for name in package.__all__)
+    assert package.__version__ == version("scallax")
+    assert Path(package.__file__).with_name("py.typed").exists()
+    # Python's own `bool` is not hidden by `from scallax import *`.
+    assert "bool" not in package.__all__
 
 
 def test_a_closed_pipe_and_an_interrupt_leave_no_traceback():
@@ -303,7 +346,9 @@ def test_a_closed_pipe_and_an_interrupt_leave_no_traceback():
     assert closed.wait() == 141
     assert closed.stderr.read() == ""
     closed.stderr.close()
-    with command("-u", "-m", "scallax", "repl") as interrupted:
+    # A shell that ignores interrupts, as one that runs scripts in the background does, passes that on to its children.
+    heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    with command("-u", "-c", f"{heeded}; from scallax.__main__ import main; exit(main(['repl']))") as interrupted:
         assert interrupted.stdin is not None
         assert interrupted.stdout is not None
         assert interrupted.stderr is not None
@@ -311,7 +356,7 @@ def test_a_closed_pipe_and_an_interrupt_leave_no_traceback():
         interrupted.stdin.flush()
         assert interrupted.stdout.readline() == "type a(i32)\n"
         interrupted.send_signal(signal.SIGINT)
-        assert interrupted.wait(30) == 130
+        assert interrupted.wait() == 130
         assert interrupted.stderr.read() == ""
 
 
@@ -344,6 +389,51 @@ def test_the_prompt_answers_queries_and_survives_errors():
     assert "there is no command `:nothing`" in err
 
 
+def test_commands_of_the_prompt(tmp_path: Path, capsys):
+    saved, other = tmp_path / "saved.scl", tmp_path / "other.scl"
+    other.write_text("rel weight = {2.5}\nquery weight")
+    session = Session(Options("topkproofs"))
+    session.enter(PROGRAM)
+    session.enter("rel nothing(7)\nquery path(0, x)")
+    session.enter(":undo")
+    session.enter(f":load {other}")
+    session.enter(f":save {saved}")
+    assert saved.read_text() == f"{PROGRAM}rel weight = {{2.5}}\n"
+    capsys.readouterr()
+    session.enter(":explain path(0, 2)")
+    assert capsys.readouterr().out.startswith("path(0, 2): 0.125\n\nproof of weight 0.125\n")
+    for text, message in (
+        (":explain path(0)", "`tuple_of_path` has 2 columns, found 1"),
+        (':explain path(0, "a")', "String"),
+        (":explain path(0, x)", "`x`"),
+        (":explain path(0, 1), edge(0, 1)", "<tuple>:2:"),
+        (":explain", "names no tuple"),
+        (":explain pth(0, 1)", "did you mean `path`?"),
+        (f":save {saved}", "exists"),
+        (f":save {tmp_path}/no/folder", "cannot be written"),
+        (":save", "needs the name of a file"),
+        (f":load {tmp_path}/none.scl", "cannot be read"),
+        (":load", "needs the name of a file"),
+    ):
+        with pytest.raises(ScallaxError) as caught:
+            session.enter(text)
+        assert message in str(caught.value)
+    assert [relation.name for relation in session.relations()] == ["always", "edge", "path", "secret", "weight"]
+    for _ in range(2):
+        session.enter(":undo")
+    with pytest.raises(ScallaxError, match="no entry to undo"):
+        session.enter(":undo")
+
+
+def test_a_plain_prompt_without_its_package(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
+    monkeypatch.setattr("sys.stdin", Terminal("rel distance(1,\n2)\nquery distance\n"))
+    interact(Options(), lambda error: pytest.fail(str(error)))
+    out, err = capsys.readouterr()
+    assert "distance: 1 tuple\n" in out
+    assert err.startswith("a plain prompt: ")
+
+
 class Terminal(io.StringIO):
     """A standard input that says it is a terminal; the prompt reads from elsewhere."""
 
@@ -359,6 +449,18 @@ def test_the_prompt_reads_over_lines_and_remembers(tmp_path: Path, capsys, monke
         interact(Options(), lambda error: pytest.fail(str(error)))
     assert "distance: 1 tuple\n" in capsys.readouterr().out
     assert "+query distance" in (tmp_path / "scallax" / "history").read_text()
+
+
+def test_a_home_that_cannot_be_written_only_costs_the_history(tmp_path: Path, capsys, monkeypatch):
+    (tmp_path / "scallax").write_text("a file where the folder would be")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", Terminal())
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        typed.send_text("rel distance(1, 2)\rquery distance\r:quit\r")
+        interact(Options(), lambda error: pytest.fail(str(error)))
+    out, err = capsys.readouterr()
+    assert "distance: 1 tuple\n" in out
+    assert "not kept for the next time" in err
 
 
 # What is typed, and what is waited for after it: keys that have a meaning count once the prompt is there.
@@ -388,7 +490,7 @@ def test_the_prompt_in_a_terminal(tmp_path: Path):
                 rest = ""
                 for text in shown:
                     rest = read_until(terminal, text, rest)
-            assert process.wait(30) == 0
+            assert process.wait() == 0
         finally:
             process.kill()
             os.close(terminal)
@@ -408,12 +510,18 @@ def read_until(terminal: int, text: str, seen: str = "") -> str:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("que", ["query"]), ("query dis", ["distance"]), (":q", [":quit"]), (":plan d", ["distance"]), ("rel ", [])],
+    [
+        ("que", ["query"]),
+        ("query dis", ["distance"]),
+        (":q", [":quit"]),
+        (":plan d", ["distance"]),
+        ("rel 0.5::dis", ["distance"]),
+    ],
 )
 def test_words_are_completed(text: str, words: list[str]):
     session = Session(Options())
     session.enter("rel distance(1, 2)")
-    found = EntryCompleter(session).get_completions(Document(text), CompleteEvent())
+    found = completer(session).get_completions(Document(text), CompleteEvent())
     assert [completion.text for completion in found] == words
 
 
