@@ -277,12 +277,19 @@ def test_floats_have_the_digits_of_their_type(tmp_path: Path, capsys):
     assert " 0.1 " in output(capsys, "run", file)
 
 
+UNCLOSED = """<stdin>:1:6: the `(` is never closed
+  rel a(
+       ^
+hint: the item ends at <stdin>:1:7; a `)` is missing before it
+"""
+
+
 def test_a_program_on_the_standard_input():
     for arguments, text, expected in (
         (["run", "-", "--format", "csv"], "rel a(1)", (0, "a,1\n", "")),
         (["check", "-"], "rel a(1)", (0, "", "")),
         (["run", "-", "--format", "csv"], "\ufeffrel a(1)\r\nrel b(2)\r\n", (0, "a,1\nb,2\n", "")),
-        (["run", "-"], "rel a(", (1, "", "<stdin>:1:6: the item ends too early\n  rel a(\n       ^\n")),
+        (["run", "-"], "rel a(", (1, "", UNCLOSED)),
     ):
         process = command("-m", "scallax", *arguments)
         out, err = process.communicate(text)
@@ -384,7 +391,7 @@ def test_the_prompt_answers_queries_and_survives_errors():
     assert "path: 3 tuples" in out
     assert "stratum path (3 tuples)" in out
     assert "edge: " not in out
-    assert "<entry 5>:1:30: the item ends too early" in err
+    assert "<entry 5>:1:30: the `(` is never closed" in err
     assert 'from `"a"` at <entry 6>:1:10' in err
     assert "there is no command `:nothing`" in err
 

@@ -85,5 +85,5 @@ def test_errors_name_the_imported_file(tmp_path: Path):
     with pytest.raises(NameResolutionError, match=r"main\.scl:2:1: type `T` is declared twice[\s\S]*lib\.scl:1:1"):
         Reasoner(file=tmp_path / "main.scl")
     write(tmp_path, lib="rel a(")
-    with pytest.raises(ParseError, match=r"lib\.scl:1:6: the item ends too early"):
+    with pytest.raises(ParseError, match=r"lib\.scl:1:6: the `\(` is never closed"):
         Reasoner(file=tmp_path / "main.scl")

@@ -130,3 +130,22 @@ def test_halves_of_surrogate_pairs_are_reported_as_written():
         "              ^^\n"
         "hint: decode the text as UTF-8"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("rel a = {(1, 2), (3, 4)\nrel b(1)", 9, "the `{` is never closed"),
+        ("rel a = {(1, 2), (3, 4", 18, "the `(` is never closed"),
+        ("rel a(x) = b(x, c(y)\n\n", 13, "the `(` is never closed"),
+        ("rel a = {(1, 2}", 15, "hint: the `(` at <program>:1:10 is not closed"),
+        # A bracket within a string opens nothing.
+        ('rel a("(", ', 6, "the `(` is never closed"),
+        ('rel a("(") =', 12, "the item ends too early"),
+    ],
+)
+def test_a_bracket_that_is_never_closed_is_shown_where_it_opens(text: str, column: int, message: str):
+    with pytest.raises(ParseError) as caught:
+        parse(Source(text))
+    assert str(caught.value).startswith(f"<program>:1:{column}: ")
+    assert message in str(caught.value)

@@ -209,12 +209,11 @@ def _check_depth(source: Source, tree: Tree) -> None:
 
 def _explain(source: Source, token: Token, expected: Collection[str], tokens: Sequence[Token]) -> Diagnostic:
     if token.type == "$END":
-        end = tokens[-1].end_pos or 0
-        span = Span(source, max(end - 1, 0), end)
-        return Diagnostic("the item ends too early", span, _expectation(expected))
+        return _explain_end(source, expected, tokens)
     start = token.start_pos or 0
     span = Span(source, start, start + len(token))
     place = next(i for i, other in enumerate(tokens) if other is token)
+    unclosed = _unclosed_bracket(tokens[:place])
     before = tokens[place - 1] if place else None
     after = tokens[place + 1] if place + 1 < len(tokens) else None
     match token.type:
@@ -234,11 +233,40 @@ def _explain(source: Source, token: Token, expected: Collection[str], tokens: Se
         hint = "integers are digits, floats are written `0.5` or `1.5e-3`"
         return Diagnostic(f"`{found[0]}` is no number", span, hint)
     hint = _hint(before, token, expected)
+    if hint is None and unclosed is not None and token in (")", "]", "}") and token != _CLOSING[unclosed]:
+        line, column = source.position(unclosed.start_pos or 0)
+        hint = f"the `{unclosed}` at {source.name}:{line}:{column} is not closed"
     if hint is None and place == 0:
         hint = "an item starts with `rel`, `type`, `const`, `query`, `import` or an attribute"
     return Diagnostic(
         f"unexpected `{token}`", span, hint or _expectation(expected) or _separator(before, token, expected)
     )
+
+
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+def _explain_end(source: Source, expected: Collection[str], tokens: Sequence[Token]) -> Diagnostic:
+    """An item that ends too early: where its innermost open bracket is, or else where it ends."""
+    end = tokens[-1].end_pos or 0
+    unclosed = _unclosed_bracket(tokens)
+    if unclosed is None:
+        return Diagnostic("the item ends too early", Span(source, max(end - 1, 0), end), _expectation(expected))
+    start = unclosed.start_pos or 0
+    line, column = source.position(end)
+    hint = f"the item ends at {source.name}:{line}:{column}; a `{_CLOSING[unclosed]}` is missing before it"
+    return Diagnostic(f"the `{unclosed}` is never closed", Span(source, start, start + 1), hint)
+
+
+def _unclosed_bracket(tokens: Iterable[Token]) -> Token | None:
+    """The innermost bracket that the tokens open and do not close."""
+    opened: list[Token] = []
+    for token in tokens:
+        if token in _CLOSING:
+            opened.append(token)
+        elif opened and token == _CLOSING[opened[-1]]:
+            opened.pop()
+    return opened[-1] if opened else None
 
 
 _NUMBERS = ("INTEGER", "FLOAT")
