@@ -12,10 +12,11 @@ import numpy as np
 from scallax import ir
 from scallax.engine import GivenFacts, compile_outputs, prepare_samples, tag_facts
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
-from scallax.grounding.fixpoint import FactColumns, FactSet, Grounding, SampleGrounder
+from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits
 from scallax.grounding.relation import GroundRelation
+from scallax.grounding.rounds import FactColumns
 from scallax.grounding.sizes import SizeClasses, Sizes
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
 from scallax.kernels.rows import RowTable
