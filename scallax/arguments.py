@@ -8,7 +8,16 @@ from typing import get_args
 
 from scallax.domains import Domain
 from scallax.errors import Diagnostic, InputError
-from scallax.mappings import Entries, InputMapping, is_finite_number, is_value, read_entries, read_tuple, show_tuple
+from scallax.mappings import (
+    TAG_HINT,
+    Entries,
+    InputMapping,
+    is_finite_number,
+    is_value,
+    read_entries,
+    read_tuple,
+    show_tuple,
+)
 from scallax.source import Source
 from scallax.specification import Specification, Tag
 from scallax.values import Value, ValueType
@@ -77,13 +86,13 @@ def specify(
     }.items():
         if flag is not None and not isinstance(flag, bool):
             raise InputError(f"`{name}` is {flag!r}; it must be True, False or None")
-    _check_count("k", k, 1)
-    _check_count("seed", seed, 0)
+    check_count("k", k, 1)
+    check_count("seed", seed, 0)
     if seed >= 1 << 32:
         raise InputError(f"`seed` is {seed}; it must be below 2^32")
     for name, count, least in (("train_k", train_k, 1), ("test_k", test_k, 1), ("iter_limit", iter_limit, 0)):
         if count is not None:
-            _check_count(name, count, least)
+            check_count(name, count, least)
     return Specification(
         program=program,
         file=file,
@@ -216,7 +225,8 @@ def _read_facts(
                 )
             tag, element = element
             if tag is not None and not isinstance(tag, bool) and not is_finite_number(tag):
-                raise InputError(f"{what} has the tag {tag!r}; it must be a finite number, a bool or None")
+                message = f"{what} has the tag {tag!r}; it must be a finite number, a bool or None"
+                raise InputError(Diagnostic(message, hint=None if isinstance(tag, float) else TAG_HINT))
             if tag is not None and not domain.admits(tag):
                 raise InputError(f"{what} has the tag {tag!r}; it must be {domain.value}")
         values = read_tuple(element if isinstance(element, tuple) else (element,), what.removesuffix(","))
@@ -252,7 +262,8 @@ def _read_names(names: Sequence[str] | None, what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_count(name: str, count: object, least: int) -> None:
+def check_count(name: str, count: object, least: int) -> None:
+    """InputError unless the argument is an integer that is large enough."""
     if isinstance(count, bool) or not isinstance(count, int) or count < least:
         raise InputError(f"`{name}` is {count!r}; it must be an integer of at least {least}")
 

@@ -1,18 +1,23 @@
 """Checks of the arrays that calls are given."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from scallax import ir
+from scallax.arguments import unknown_name
 from scallax.batch import ArrayLike
 from scallax.domains import Domain
 from scallax.errors import Diagnostic, InputError
 from scallax.mappings import InputMapping, show_tuple
 from scallax.parameters import Parameter
 from scallax.provenance import AbstractSemantics, Boolean
+
+T = TypeVar("T")
 
 # What is seen most comes first.
 _ARRAY_TYPES = (np.ndarray, jax.Array)
@@ -86,6 +91,22 @@ def check_shapes(expected: Mapping[str, tuple[int, ...]], shapes: Sequence[tuple
         sizes = {relation: shape[0] for relation, shape in zip(expected, shapes, strict=True)}
         shown = ", ".join(f"`{relation}` has {size}" for relation, size in sizes.items())
         raise InputError(f"the inputs differ in batch size: {shown}")
+
+
+def order_inputs(
+    mappings: Mapping[str, InputMapping], inputs: Mapping[str, T], relations: Callable[[], Sequence[ir.Relation]]
+) -> tuple[T, ...]:
+    """The inputs in the order of the mappings. InputError if one is missing or is no input relation.
+
+    `relations` are those of the program, which is analysed again for them if it was loaded.
+    """
+    for relation, value in inputs.items():
+        if relation not in mappings:
+            if any(known.name == relation for known in relations()):
+                raise not_mapped(relation, value)
+            raise unknown_name(f"`{relation}` is no input relation", relation, mappings)
+    check_given(mappings, inputs)
+    return tuple(inputs[relation] for relation in mappings)
 
 
 def check_given(mappings: Mapping[str, InputMapping], given: Collection[str]) -> None:

@@ -99,7 +99,7 @@ class Draft:
         batch = FactBatch(relation, tuple(tags), values, (), groups, tuple(ids))
         _check_ids([*self.batches, batch])
         try:
-            fitted = fit_tuples(values, columns, f"facts of `{relation}`", self.program.variants)
+            fitted = fit_tuples(values, columns, f"facts of `{relation}`", self.program.variants, tags)
         except InputError as error:  # they may fit what inference makes of them
             try:
                 return replace(self, batches=(*self.batches, batch)).analysed()

@@ -9,7 +9,7 @@ import numpy as np
 
 from scallax.draft import Draft
 from scallax.errors import Diagnostic, InputError
-from scallax.mappings import Tuples, read_tuple, show_tuple
+from scallax.mappings import TAG_HINT, Tuples, read_tuple, show_tuple
 from scallax.sample_facts import read_id
 
 # Provenances whose facts and tuples have no tags.
@@ -60,7 +60,8 @@ class TagReader:
                 hint = "give each fact a scalar: `zip(tags, tuples)` pairs them"
                 raise InputError(Diagnostic(f"{what} has an array of shape {tuple(tag.shape)} for a tag", hint=hint))
             return tag, number
-        raise InputError(f"{what} has the tag {tag!r}; it must be a number, a bool, a scalar array or None")
+        message = f"{what} has the tag {tag!r}; it must be a number, a bool, a scalar array or None"
+        raise InputError(Diagnostic(message, hint=TAG_HINT))
 
 
 def read_pairs(relation: str, elements: Iterable, reader: TagReader | None, provenance: str) -> ReadFacts:

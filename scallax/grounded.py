@@ -15,6 +15,7 @@ from scallax.grounding.derivations import ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.imports import read_imports
 from scallax.interpretation import most_proofs
 from scallax.library import BUILT_IN, Library
 from scallax.literals import Literal, name_literals
@@ -431,19 +432,25 @@ def _analyse(specification: Specification, sources: Sequence[Source], library: L
         raise
 
 
-def with_tables(
-    specification: Specification, tables: Mapping[str, Table], sources: Sequence[Source], library: Library
-) -> Specification:
-    """The specification with the rows of tables, by relation, as further facts. InputError for what does not fit."""
+def with_read(
+    specification: Specification, file_name: str, tables: Mapping[str, Table], library: Library
+) -> tuple[Specification, list[Source]]:
+    """The specification with what its program imports and the rows of tables, by relation, as further facts.
+
+    Also the texts of the program. InputError for what cannot be read or does not fit.
+    """
+    imported = read_imports(program_sources(specification, file_name))
+    specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
+    sources = program_sources(specification, file_name)
     if not tables:
-        return specification
+        return specification, sources
     relations = {relation.name: relation for relation in _analyse(specification, sources, library).relations}
     facts = dict(specification.facts)
     for name, table in tables.items():
         if name not in relations:
             raise unknown_name(f"facts of `{name}`: the program has no relation `{name}`", name, relations)
         facts[name] = (*facts.get(name, ()), *read_table(table, relations[name]))
-    return replace(specification, facts=tuple(sorted(facts.items())))
+    return replace(specification, facts=tuple(sorted(facts.items()))), sources
 
 
 def _with_files(specification: Specification, program: ir.Program) -> Specification:
@@ -478,7 +485,8 @@ def _fit(specification: Specification, columns: Columns, variants: Sequence[ir.V
     facts = []
     for relation, given in specification.facts:
         what = f"facts of `{relation}`"
-        tuples = fit_tuples([values for _, values in given], _columns_of(relation, columns, what), what, variants)
+        types, tags = _columns_of(relation, columns, what), [tag for tag, _ in given]
+        tuples = fit_tuples([values for _, values in given], types, what, variants, tags)
         facts.append((relation, tuple((tag, values) for (tag, _), values in zip(given, tuples, strict=True))))
     outputs = []
     for relation, entries in specification.outputs:

@@ -251,20 +251,40 @@ def read_entries(mapping: object, what: str) -> Entries:
             )
 
 
+# What to do about a fact whose tag is missing, or is a value of its tuple.
+TAG_HINT = "a fact is `(tag, tuple)`: write `(None, tuple)` for a certain one"
+
+
+def untagged_hint(tag: object, values: tuple, num_columns: int) -> str | None:
+    """What to write where the first of two values was taken for a fact's tag; None if that is not what is wrong."""
+    if len(values) != 1 or num_columns != 2 or isinstance(tag, bool) or not isinstance(tag, int | float | str):
+        return None
+    first = show_value(tag) if isinstance(tag, str) else f"{tag:g}"
+    pair = f"({first}, {show_value(values[0]) if is_value(values[0]) else repr(values[0])})"
+    return f"the first of a pair is its tag: if `{pair}` is the tuple, write `(None, {pair})`"
+
+
 def fit_tuples(
-    tuples: Iterable[tuple[Value, ...]], columns: Sequence[ValueType], what: str, variants: Sequence[Variant] = ()
+    tuples: Iterable[tuple[Value, ...]],
+    columns: Sequence[ValueType],
+    what: str,
+    variants: Sequence[Variant] = (),
+    tags: Sequence[object] | None = None,
 ) -> Tuples:
     """The tuples as values of the column types: integers become floats in float columns, and `f32` values are rounded.
 
     Texts in columns of type Entity are terms of the `variants`, and become the one text of the term. InputError if a
-    tuple has another length than `columns`, or a value that its column's type does not admit.
+    tuple has another length than `columns`, or a value that its column's type does not admit; `tags` are those that
+    were given with the tuples.
     """
     symbols = Symbols(variants)
     fitted = []
     for position, values in enumerate(tuples):
         entry = f"{what}: entry {position}, {show_tuple(values)},"
         if len(values) != len(columns):
-            raise InputError(f"{entry} has {len(values)} values, but the relation has {len(columns)} columns")
+            hint = None if tags is None else untagged_hint(tags[position], values, len(columns))
+            message = f"{entry} has {len(values)} values, but the relation has {len(columns)} columns"
+            raise InputError(Diagnostic(message, hint=hint))
         for column, (value, kind) in enumerate(zip(values, columns, strict=True)):
             if not kind.admits(value):
                 raise InputError(f"{entry} does not fit: {show_value(value)} is no {kind} (column {column + 1})")

@@ -124,6 +124,14 @@ class Reasoner(nnx.Module):
         """The probabilities that the parameters stand for now, by name; see `scallax.Reasoner.probabilities`."""
         return self.reasoner.probabilities(self.parameters)
 
+    def with_k(self, k: int) -> "Reasoner":
+        """The same module keeping `k` proofs, in training and in evaluation; shares the parameters."""
+        twin = Reasoner(self.reasoner.with_k(k))
+        twin.deterministic = self.deterministic
+        for relation in dict.fromkeys(name.split(".")[0] for name in self.reasoner.parameter_names):
+            setattr(twin, relation, getattr(self, relation))
+        return twin
+
     def explain(
         self,
         relation: str,
@@ -201,6 +209,10 @@ class LinenReasoner(linen.Module):
         assert isinstance(self.program, _Reasoner)
         return self.program
 
+    def with_k(self, k: int) -> "LinenReasoner":
+        """The same module keeping `k` proofs, whatever `deterministic` says; its variables are the same."""
+        return self.clone(program=self.reasoner.with_k(k))
+
     @linen.compact
     def __call__(self, **inputs: ArrayLike) -> PyTree:
         """The outputs for one array for each input relation; see `scallax.Reasoner`."""
@@ -253,15 +265,27 @@ def restore(artifact: Artifact, model: nnx.Module, optimizer: nnx.Optimizer | No
     """
     tensors = {n: a for n, a in artifact.tensors.items() if optimizer is not None or not n.startswith(OPTIMIZER)}
     found = dataclasses.replace(artifact, tensors=tensors)
-    problems = differences(artifact_of(model, optimizer), found)
+    expected = artifact_of(model, optimizer)
+    problems = differences(expected, found)
     if problems:
-        raise CheckpointError(*problems)
+        raise CheckpointError(*problems, *_advice(expected, found))
     targets: list[tuple[str, nnx.Module | nnx.Optimizer]] = [("", model)]
     if optimizer is not None:
         targets.append((OPTIMIZER, optimizer))
     states = [_state_like(target, tensors, prefix) for prefix, target in targets]
     for (_, target), state in zip(targets, states, strict=True):
         nnx.update(target, state)
+
+
+def _advice(expected: Artifact, found: Artifact) -> list[Diagnostic]:
+    """What to do about reasoners that keep another number of proofs than was saved."""
+    lines = []
+    for path, was in found.specifications.items():
+        advice = was.advice(expected.specifications[path]) if path in expected.specifications else None
+        if advice is not None:
+            name = f"reasoner `{path}`" if path else "the reasoner"
+            lines.append(Diagnostic(f"{name} differs in the number of proofs alone", hint=advice))
+    return lines
 
 
 def _state_like(target: nnx.Module | nnx.Optimizer, tensors: Mapping[str, np.ndarray], prefix: str) -> nnx.State:

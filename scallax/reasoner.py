@@ -12,19 +12,18 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, PyTree
 
-from scallax.arguments import Outputs, program_sources, read_file, specify, unknown_name
+from scallax.arguments import Outputs, check_count, read_file, specify
 from scallax.array_evaluation import ArrayEvaluator
 from scallax.artifact import StoredGround
 from scallax.batch import Arguments, ArrayLike
 from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
-from scallax.checks import check_given, check_shapes, not_mapped
+from scallax.checks import check_shapes, order_inputs
 from scallax.errors import CheckpointError, ScallaxError
 from scallax.explaining import explain
 from scallax.foreign import ForeignItem
-from scallax.grounded import Grounded, Output, check_custom, check_foreign, ground, restore, store, with_tables
+from scallax.grounded import Grounded, Output, check_custom, check_foreign, ground, restore, store, with_read
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
-from scallax.imports import read_imports
 from scallax.input_checks import InputChecks
 from scallax.library import read_foreign
 from scallax.outputs import AskedOutputs, check_named, choose, read_asked
@@ -160,10 +159,7 @@ class Reasoner:
             domain=semantics.domain,
         )
         file_name = "" if source is None else source.name
-        imported = read_imports(program_sources(specification, file_name))
-        specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
-        sources = program_sources(specification, file_name)
-        specification = with_tables(specification, tables, sources, library)
+        specification, sources = with_read(specification, file_name, tables, library)
         self._start(ground(specification, library, sources, custom=custom, limits=limits))
         check_named(self.specification.outputs, is_later=output_mappings is not None)
         for text in self._grounded.warnings():
@@ -346,20 +342,28 @@ class Reasoner:
             check_outputs_per_sample(self._provenance)
 
     def with_k(self, k: int) -> "Reasoner":
-        """The same reasoner keeping `k` proofs; shares the grounding."""
-        if k == self.specification.k:
-            return self
-        return self._with(replace(self.specification, k=k), self._grounded, self._logits)
+        """The same reasoner keeping `k` proofs, in training and in evaluation; shares the grounding.
+
+        InputError unless `k` is a positive integer.
+        """
+        check_count("k", k, 1)
+        return self._keeping(k=k, train_k=None, test_k=None)
+
+    def _keeping(self, **proofs: int | None) -> "Reasoner":
+        """This reasoner with other numbers of proofs: its grounding, and itself if they are the same."""
+        specification = replace(self.specification, **proofs)
+        same = specification == self.specification
+        return self if same else self._with(specification, self._grounded, self._logits)
 
     @cached_property
     def for_training(self) -> "Reasoner":
         """This reasoner with `train_k` proofs, if that was given."""
-        return self.with_k(self.specification.train_k or self.specification.k)
+        return self._keeping(k=self.specification.train_k or self.specification.k)
 
     @cached_property
     def for_testing(self) -> "Reasoner":
         """This reasoner with `test_k` proofs, if that was given."""
-        return self.with_k(self.specification.test_k or self.specification.k)
+        return self._keeping(k=self.specification.test_k or self.specification.k)
 
     @property
     def draws(self) -> bool:
@@ -575,13 +579,7 @@ class Reasoner:
 
     def order(self, inputs: Mapping[str, T]) -> tuple[T, ...]:
         """The inputs in the order of `input_relations`. InputError if one is missing or is no input relation."""
-        for relation, value in inputs.items():
-            if relation not in self._mappings:
-                if any(known.name == relation for known in self._grounded.samples.program.relations):
-                    raise not_mapped(relation, value)
-                raise unknown_name(f"`{relation}` is no input relation", relation, self._mappings)
-        check_given(self._mappings, inputs)
-        return tuple(inputs[relation] for relation in self._mappings)
+        return order_inputs(self._mappings, inputs, lambda: self._grounded.samples.program.relations)
 
     def evaluate(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Array:
         """The values `[batch, outputs]` of all output tuples for arrays in the order of `input_relations`.

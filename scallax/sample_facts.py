@@ -11,7 +11,7 @@ import numpy as np
 from scallax import ir
 from scallax.errors import Diagnostic, InputError
 from scallax.grounding.terms import parse_term
-from scallax.mappings import fit_tuples, is_value, show_tuple, show_value
+from scallax.mappings import fit_tuples, is_value, show_tuple, show_value, untagged_hint
 from scallax.values import Value, ValueType
 
 
@@ -103,7 +103,7 @@ class FactReader:
             rows, parts = self._take_tags(rows, counts)
         else:
             parts = tags
-        columns = self._columns(rows, counts)
+        columns = self._columns(rows, counts, parts)
         ids = None
         if self.takes_ids and self.tagging is not Tagging.NEVER:
             parts, ids = self._take_ids(parts, counts)
@@ -201,7 +201,7 @@ class FactReader:
             start += len(part)
         return tuple(stripped), ids
 
-    def _columns(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence[Value], ...]:
+    def _columns(self, rows: Sequence, counts: Sequence[int], tags: tuple) -> tuple[Sequence[Value], ...]:
         types = self.schema.columns
         if not rows:
             return ((),) * len(types)
@@ -211,20 +211,25 @@ class FactReader:
         elif kinds == {tuple} and set(map(len, rows)) == {len(types)}:
             columns = list(zip(*rows, strict=True))
         else:
-            return self._fit(rows, counts)
+            return self._fit(rows, counts, tags)
         if all(_admits_all(type, column) for type, column in zip(types, columns, strict=True)):
             return tuple(columns)
-        return self._fit(rows, counts)
+        return self._fit(rows, counts, tags)
 
-    def _fit(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence[Value], ...]:
-        """The columns value by value; raises for the first that does not fit."""
+    def _fit(self, rows: Sequence, counts: Sequence[int], tags: tuple) -> tuple[Sequence[Value], ...]:
+        """The columns value by value; raises for the first that does not fit. `tags` are parts, or none."""
         types = self.schema.columns
         fitted = []
-        for where, row in zip(_places(counts), rows, strict=True):
+        for place, (where, row) in enumerate(zip(_places(counts), rows, strict=True)):
             values = tuple(row) if isinstance(row, tuple | list) else (row,)
             wrong = self._problem(values)
             if wrong is not None:
-                raise InputError(f"`{self.relation}`: {where}, {_show(values)}, does not fit: {wrong}")
+                # Those of an array stand apart from the tuples.
+                given = [] if any(map(is_array, tags)) else list(chain.from_iterable(tags))
+                hint = untagged_hint(given[place], values, len(types)) if given else None
+                raise InputError(
+                    Diagnostic(f"`{self.relation}`: {where}, {_show(values)}, does not fit: {wrong}", hint=hint)
+                )
             plain = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
             fitted += fit_tuples([plain], types, self.relation, self.variants)
         return tuple(zip(*fitted, strict=True)) if types else ()

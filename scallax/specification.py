@@ -18,6 +18,9 @@ FORMAT = 1
 # Fields that texts may lack, with what they mean then.
 _OPTIONAL = {"imports": (), "foreign": (), "absorb": True, "custom": None, "seed": 0}
 
+# How many proofs are kept: what is learnt fits any number.
+_PROOFS = ("k", "train_k", "test_k")
+
 Tag = float | bool | None
 T = TypeVar("T")
 U = TypeVar("U")
@@ -87,6 +90,18 @@ class Specification:
                 case _:
                     found.append(_was_is(field.name, _show(ours), _show(theirs)))
         return found
+
+    def advice(self, other: "Specification") -> str | None:
+        """How `other` comes to what was saved as this one, if they differ in the number of proofs alone; else None."""
+        changed = {name: getattr(self, name) for name in _PROOFS if getattr(self, name) != getattr(other, name)}
+        if not changed or dataclasses.replace(other, **changed, keyed=self.keyed) != self:
+            return None
+        saved = ", ".join(f"{name}={value}" for name, value in changed.items())
+        wanted = other.test_k or other.k
+        return (
+            f"build the model with {saved}, as it was saved, and take `with_k({wanted})` after loading;"
+            f" `test_k={wanted}`, given before training, is for evaluation alone"
+        )
 
     def _data(self) -> dict:
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

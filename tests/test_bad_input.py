@@ -243,6 +243,11 @@ def test_every_input_of_the_first_call_is_checked_on_an_accelerator():
             "facts of `digit_a`: fact 1, 3, has no tag\nhint: write `(probability, tuple)`, or `(None, tuple)`",
         ),
         (
+            {"relations": [("edge", (int, int))], "facts": {"edge": [(1, 0)]}},
+            "facts of `edge`: entry 0, (0), has 1 values, but the relation has 2 columns\n"
+            "hint: the first of a pair is its tag: if `(1, 0)` is the tuple, write `(None, (1, 0))`",
+        ),
+        (
             {"facts": {"digit_a": [(float("nan"), (1,))]}},
             "facts of `digit_a`: fact 0, (nan, (1,)), has the tag nan; it must be a finite number, a bool or None",
         ),

@@ -227,6 +227,15 @@ def test_facts_from_csv_files(tmp_path: Path):
     assert list(ctx.relation("to")) == [(0.5, (1,)), (1.0, (2,))]
 
 
+def test_keywords_that_are_none_are_told_what_to_do():
+    ctx = scallopy.ScallopContext()
+    for make in (scallopy.Module, scallopy.ForwardFunction, scallopy.Context, ctx.forward_function):
+        with pytest.raises(scallopy.ScallaxError, match="takes no argument `retain_graph`\nhint: leave it out"):
+            make(retain_graph=True)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(scallopy.ScallaxError, match="takes no argument `outputs_mapping`\nhint: did you mean `output_"):
+        scallopy.Module(outputs_mapping=None)  # pyright: ignore[reportCallIssue]
+
+
 @pytest.mark.parametrize(
     ("options", "types", "facts"),
     [

@@ -56,6 +56,10 @@ def optax_promotes():
         yield
 
 
+def variables_of(module: nnx.Module) -> list[nnx.Variable]:
+    return [node for _, node in nnx.iter_graph(module) if isinstance(node, nnx.Variable)]
+
+
 def names(state) -> list[str]:
     return [".".join(map(str, path)) for path, _ in nnx.to_flat_state(state)]
 
@@ -177,6 +181,14 @@ def test_the_linen_twin_stands_in_a_model_and_chooses_k(back):
     assert not np.allclose(training, testing)
 
 
+def test_another_k_for_the_same_variables(module):
+    twin = module.with_k(1)
+    assert all(one is other for one, other in zip(*map(variables_of, (module, twin)), strict=True))
+    assert (twin.specification.k, module.specification.k) == (1, 5)
+    expected = nn.LinenReasoner(PROGRAM, **OPTIONS, test_k=2).with_k(1)
+    assert expected == nn.LinenReasoner(PROGRAM, **{**OPTIONS, "k": 1})
+
+
 def test_a_relation_named_like_an_attribute_is_one_error():
     with pytest.raises(InputError, match=r"^`trainable`: a Flax module has an attribute `train`, which the relation"):
         nn.Reasoner("rel train = {0.5::0}", trainable=["train"], output_mapping=("train", [0]))
@@ -234,6 +246,7 @@ def test_a_model_takes_all_of_an_artifact_or_nothing():
         nn.restore(artifact, other)
     problems = [diagnostic.message for diagnostic in caught.value.diagnostics]
     assert "reasoner `reasoner`: k: was 5, is 4" in problems
+    assert "build the model with k=5, as it was saved, and take `with_k(4)` after loading" in str(caught.value)
     assert "tensor `encoder.layers.0.kernel`: was float32 [3, 4], is float32 [3, 5]" in problems
     assert "tensor `encoder.layers.1.mean`: was float32 [4], is none" in problems
     for name, value in nn.artifact_of(other).tensors.items():

@@ -397,6 +397,7 @@ BAD = [
     ({"e": [[], [(0.5, (1, 2)), (0.5, (1, "a"))]]}, 'fact 1 of sample 1, (1, "a"), does not fit: "a" is no i32'),
     ({"e": [[(0.5, (1, 1 << 40))]]}, "1099511627776 is no i32 (column 2)"),
     ({"e": [[(1, 2)], [0.5]]}, "fact 0 of sample 1, 0.5, has no tag"),
+    ({"e": [[(1, 0)]]}, "if `(1, 0)` is the tuple, write `(None, (1, 0))`"),
     ({"e": [0.5]}, "sample 0 is a float; give a list of facts for each sample"),
     ({"edge": [[]]}, "the program has no relation `edge` to give facts of"),
     ({"e": [[(math.nan, (1, 2))]]}, "fact 0 of sample 0, (1, 2), has the tag nan; a tag is a finite number"),

@@ -298,6 +298,32 @@ def test_a_nested_module_names_itself(model):
         model.load_state_dict(other)
 
 
+def test_another_number_of_proofs_says_what_to_do():
+    saved, module, wanted = make_module(k=1, test_k=2), make_module(k=1, test_k=5), make_module(k=5)
+    advice = (
+        r"\(build the model with test_k=2, as it was saved, and take `with_k\(5\)` after loading; `test_k=5`, given "
+        r"before training, is for evaluation alone\):\n\t\ttest_k: was 2, is 5$"
+    )
+    with pytest.raises(RuntimeError, match=advice):
+        module.load_state_dict(saved.state_dict())
+    more = saved.with_k(5)
+    assert more.specification == wanted.specification
+    assert more.reasoner.for_testing.specification.k == more.reasoner.for_training.specification.k == 5
+    assert saved.reasoner.for_testing.specification.k == 2
+    wanted.load_state_dict(more.state_dict())
+
+
+def test_a_module_with_another_k_shares_parameters_and_nothing_else():
+    module = torch_bridge.Module("rel a = {0.5::1, 0.25::2}\nrel b(x) = a(x)\nquery b", trainable=["a"]).eval()
+    twin = module.with_k(1)
+    assert [id(p) for p in twin.parameters()] == [id(p) for p in module.parameters()]
+    assert not twin.training
+    twin.train().register_forward_hook(lambda *_: None)
+    assert not module.training
+    assert not module._forward_hooks
+    assert copy.deepcopy(twin).specification.k == 1
+
+
 def test_the_state_dict_of_another_architecture_says_what_to_do(model):
     without = {name: value for name, value in model.state_dict().items() if not name.startswith("adder")}
     message = (

@@ -1,11 +1,22 @@
 """The reference's arguments of modules."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Keywords of earlier versions of the reference, with what to do about them.
+_FORMER = {
+    "retain_graph": "leave it out: nothing is freed before its time; for a second pass, `backward(retain_graph=True)`",
+}
 
 DISPATCHES = ("parallel", "serial", "single")
 
@@ -16,6 +27,30 @@ class NamedOutputs(NamedTuple):
     relation: str | None
     mapping: object
     mappings: Any
+
+
+def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, where a keyword that it does not have is an InputError with a hint."""
+    known = inspect.signature(function).parameters
+    name = function.__qualname__.removesuffix(".__init__")
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **keywords: P.kwargs) -> T:
+        unknown = [keyword for keyword in keywords if keyword not in known]
+        if unknown:
+            raise InputError(*(_unknown_keyword(name, keyword, known) for keyword in unknown))
+        return function(*arguments, **keywords)
+
+    return call
+
+
+def _unknown_keyword(name: str, keyword: str, known: Mapping[str, object]) -> Diagnostic:
+    hint = _FORMER.get(keyword)
+    near = difflib.get_close_matches(keyword, known, n=1)
+    if hint is None:
+        others = ", ".join(f"`{other}`" for other in known if other != "self")
+        hint = f"did you mean `{near[0]}`?" if near else f"it takes {others}"
+    return Diagnostic(f"`{name}` takes no argument `{keyword}`", hint=hint)
 
 
 def name_outputs(relation: str | None, mapping: object, mappings: object) -> NamedOutputs:

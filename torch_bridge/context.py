@@ -16,7 +16,7 @@ from scallax.foreign import ForeignItem
 from scallax.sample_facts import batch_size
 from scallax.tables import CsvFile
 from scallax.tensors import TensorValue
-from torch_bridge.arguments import check_dispatch, name_outputs, refuse_monitors
+from torch_bridge.arguments import check_dispatch, checks_keywords, name_outputs, refuse_monitors
 from torch_bridge.context_facts import bound_tags, stack_tags
 from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
@@ -41,6 +41,7 @@ class ScallopContext(AbstractContext):
     _shows_program = False
     _shows_core = False
 
+    @checks_keywords
     def __init__(
         self,
         provenance: str = "unit",
@@ -108,6 +109,7 @@ class ScallopContext(AbstractContext):
     def load_stdlib(self) -> None:
         """Nothing: what the reference loads is built in."""
 
+    @checks_keywords
     def forward_function(
         self,
         output: str | None = None,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scallax.tables import Table
+from torch_bridge.arguments import checks_keywords
 from torch_bridge.module import Module
 
 
@@ -13,6 +14,7 @@ class ScallopForwardFunction(Module):
     `Module` takes the program first, as `scallax.Reasoner` does; here it is the file.
     """
 
+    @checks_keywords
     def __init__(
         self,
         file: str | Path | None = None,

@@ -24,7 +24,13 @@ from scallax.reasoner import Reasoner
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
 from scallax.union import BatchGrounding
-from torch_bridge.arguments import check_dispatch, name_outputs, read_constant_tags, refuse_monitors
+from torch_bridge.arguments import (
+    check_dispatch,
+    checks_keywords,
+    name_outputs,
+    read_constant_tags,
+    refuse_monitors,
+)
 from torch_bridge.autograd import apply
 from torch_bridge.batches import apply_batch, apply_tags, interpret_batch, on_host, to_host
 from torch_bridge.context_facts import with_bound
@@ -74,6 +80,7 @@ class Module(torch.nn.Module):
     _names_in_graphs: tuple[str, str]
     _registered: tuple[Registered, Registered]
 
+    @checks_keywords
     def __init__(
         self,
         program: str | None = None,
@@ -351,6 +358,16 @@ class Module(torch.nn.Module):
             given = {name: to_host(name, tensor) for name, tensor in given.items()}
         return reasoner.with_parameters(logits).explain(relation, values, given, sample=sample, k=k)
 
+    def with_k(self, k: int) -> "Module":
+        """The same module keeping `k` proofs, in training and in evaluation; shares the parameters."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(
+            {name: copy.copy(value) if isinstance(value, dict) else value for name, value in self.__dict__.items()}
+        )
+        twin.reasoner = self.reasoner.with_k(k)
+        twin._register()
+        return twin
+
     def _logits(self) -> tuple[torch.Tensor, ...]:
         """The parameters in the order of the reasoner's."""
         logits = []
@@ -415,15 +432,16 @@ class Module(torch.nn.Module):
             is_copied = not local_metadata.get("assign_to_params_buffers", False)
             return [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict, is_copied)]
         try:
-            differences = read_specification(state).differences(self.specification)
+            saved = read_specification(state)
         except CheckpointError as error:  # damaged data: reported with torch's other messages
             return [f"{name}: {error}"]
         is_copied = not local_metadata.get("assign_to_params_buffers", False)
         unfit = [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict, is_copied)]
+        differences = saved.differences(self.specification)
         if not differences:
             return unfit
         lines = "".join(f"\n\t\t{line}" for line in differences)
-        advice = "build the module with the saved arguments, or train it anew"
+        advice = saved.advice(self.specification) or "build the module with the saved arguments, or train it anew"
         return [f"{name}: the state dict was saved from another program ({advice}):{lines}", *unfit]
 
     def _parameter_differences(self, prefix: str, state_dict: Mapping, is_copied: bool) -> list[str]:

@@ -88,10 +88,8 @@ def to_flax(source: Source, model: "nnx.Module") -> None:
     values = [_to_flax_order(pair, to_numpy(pair.tensor)) for pair in pairing.pairs]
     problems = pairing.problems
     for torch_name, flax_name, torch_program, flax_program in pairing.programs:
-        lines = torch_program.differences(flax_program)
-        problems += [
-            f"the program of torch {_quote(torch_name)} for Flax {_quote(flax_name)}: {line}" for line in lines
-        ]
+        what = f"the program of torch {_quote(torch_name)} for Flax {_quote(flax_name)}"
+        problems += _program_differences(what, torch_program, flax_program)
     for one, other in _contradictions(pairing.pairs, values, lambda pair: id(pair.variable)):
         names = f"Flax `{one.flax_name}` and `{other.flax_name}` are one variable"
         problems.append(f"{names}, but torch `{one.torch_name}` and `{other.torch_name}` are not equal")
@@ -110,10 +108,8 @@ def to_torch(model: "nnx.Module", template: Source) -> dict[str, torch.Tensor]:
     values = [_to_torch_order(pair, np.asarray(pair.variable[...])) for pair in pairing.pairs]
     problems = pairing.problems
     for torch_name, flax_name, torch_program, flax_program in pairing.programs:
-        lines = flax_program.differences(torch_program)
-        problems += [
-            f"the program of Flax {_quote(flax_name)} for torch {_quote(torch_name)}: {line}" for line in lines
-        ]
+        what = f"the program of Flax {_quote(flax_name)} for torch {_quote(torch_name)}"
+        problems += _program_differences(what, flax_program, torch_program)
     for one, other in _contradictions(pairing.pairs, values, lambda pair: _place(pair.tensor)):
         names = f"torch `{one.torch_name}` and `{other.torch_name}` are one tensor"
         problems.append(f"{names}, but Flax `{one.flax_name}` and `{other.flax_name}` are not equal")
@@ -278,6 +274,12 @@ class _Pairing:
             cast = "jax.tree.map(lambda x: x.astype(dtype), nnx.state(model, nnx.BatchStat))"
             message = "Flax makes the statistics of BatchNorm float32, whatever its param_dtype is"
             self.problems.append(Diagnostic(message, hint=f"cast them: nnx.update(model, {cast})"))
+
+
+def _program_differences(what: str, source: Specification, target: Specification) -> list[Diagnostic]:
+    """What is said of a target whose program is another than that of the weights."""
+    lines = [f"{what}: {line}" for line in source.differences(target)]
+    return [Diagnostic(line, hint=source.advice(target) if line is lines[-1] else None) for line in lines]
 
 
 def _unusable(value: object) -> str | None:
