@@ -392,9 +392,6 @@ def _solve(unknown: Expression, known: Expression, bound: Collection[str]) -> tu
         case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number or type.is_time:
             if is_bound(right, bound):
                 inverse, first, second = ("-", known, right) if op == "+" else ("+", known, right)
-                if left.type is not known.type and left.type.is_time:
-                    # A date less a date: the first is the second and the duration.
-                    first, second = right, known
                 return _solve(left, Binary(inverse, first, second, left.type), bound)
             if is_bound(left, bound):
                 first, second = (known, left) if op == "+" else (left, known)

@@ -68,7 +68,7 @@ MISTAKES = [
     "rel m10(n) = n := sum(x: q(x))",
     "rel m11(n) = n := top<true>(x: p(x)), n > 11",
     "rel m12(n) = n := count(x: m13(x)), n > 12 rel m13(x as i32) = m12(x)",
-    "query nowhere",
+    "query range",
     "@hiden rel m15(1)",
     "rel m16 = {(1, 2), (1, 2, 16)}",
     "rel m17(x) = p(x), $abz17(x) > 2",

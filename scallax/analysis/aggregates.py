@@ -431,16 +431,15 @@ class _Expansion:
                 continue
             if isinstance(value, ast.Name):
                 value = self.names.constants.get(value.name, value)
-            literal = value.operand if isinstance(value, ast.Cast) else value
             kind = kinds[name]
-            if not isinstance(literal, ast.Literal) or type(literal.value) is not kind:
+            if not isinstance(value, ast.Literal) or type(value.value) is not kind:
                 wanted = {int: "an integer", float: "a float", str: "a string", bool: "`true` or `false`"}[kind]
                 self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is {wanted}", span)
                 continue
-            if aggregate.op in AGGREGATORS and isinstance(literal.value, int) and literal.value < 0:
+            if aggregate.op in AGGREGATORS and isinstance(value.value, int) and value.value < 0:
                 self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is negative", span)
                 continue
-            found[name] = literal.value
+            found[name] = value.value
         for name in aggregator.needs:
             if name not in found:
                 message = f"`{aggregate.op}` needs the parameter `{name}`"

@@ -3,8 +3,14 @@
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from scallax.source import Span
 from scallax.syntax import ast
+from scallax.syntax.ast import LiteralKind
+from scallax.values import ValueType
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
@@ -22,54 +28,155 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 }
 
 
-ValueOf = Callable[[str], float | bool | None]
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """What expressions of constants are computed with.
 
-
-def fold(expression: ast.Expression, value_of: ValueOf) -> float | bool | None:
-    """The value of an expression of numbers and bools; None if it has none, or holds anything else.
-
-    `value_of` gives the values of names. Two integers give an integer; `/` and `%` of them truncate, as everywhere
-    in the language.
+    `value_of` gives the values of names, `type_of` the types; `report` takes what is wrong, where, and a hint.
     """
-    match expression:
-        case ast.Literal(value=value):
-            return value if isinstance(value, int | float) else None
-        case ast.Name(name=name):
-            return value_of(name)
-        case ast.Unary(op=op, operand=operand):
-            return _unary(op, fold(operand, value_of))
-        case ast.Binary(op=op, left=left, right=right):
-            return _binary(op, fold(left, value_of), fold(right, value_of))
-        case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
-            holds = fold(condition, value_of)
-            return fold(then if holds else otherwise, value_of) if isinstance(holds, bool) else None
-        case ast.Cast(operand=operand, type=type) if type.name in ("f32", "f64"):
-            value = fold(operand, value_of)
-            return None if value is None or isinstance(value, bool) else float(value)
-        case _:
+
+    value_of: Callable[[str], ast.Literal | None]
+    type_of: Callable[[ast.TypeName], ValueType]
+    report: Callable[[str, Span, str | None], None]
+
+    def fold(self, expression: ast.Expression) -> ast.Literal | None:
+        """The value of an expression of numbers and bools; None if it has none, or holds anything else.
+
+        A number has the type of what it is computed from, where that has one: integers saturate and floats are rounded,
+        as everywhere in the language. Numbers without a type are computed exactly, and two integers give an integer.
+        Numbers of two types are reported.
+        """
+        match expression:
+            case ast.Literal(value=value):
+                return expression if isinstance(value, int | float) else None
+            case ast.Name(name=name):
+                return self.value_of(name)
+            case ast.Unary(op=op, operand=operand, span=span):
+                return _unary(op, self.fold(operand), span)
+            case ast.Binary(op=op, left=left, right=right, span=span):
+                return self._binary(op, self.fold(left), self.fold(right), span)
+            case ast.Conditional(condition=condition, then=then, otherwise=otherwise, span=span):
+                holds = self.fold(condition)
+                if holds is None or not isinstance(holds.value, bool):
+                    return None
+                taken, other = (then, otherwise) if holds.value else (otherwise, then)
+                found, unused = self.fold(taken), self.fold(other)
+                if found is None or unused is None or _is_bool(found) or _is_bool(unused):
+                    return found
+                pair = self._alike(found, unused, span)
+                return None if pair is None else pair[0]
+            case ast.Cast(operand=operand, type=type, span=span):
+                return _cast(self.fold(operand), self.type_of(type), span)
+            case _:
+                return None
+
+    def _binary(self, op: str, left: ast.Literal | None, right: ast.Literal | None, span: Span) -> ast.Literal | None:
+        if left is None or right is None or _is_bool(left) != _is_bool(right):
             return None
+        if isinstance(left.value, bool) and isinstance(right.value, bool):
+            function = _COMPARISONS.get(op) or _LOGIC.get(op)
+            return None if function is None else _literal(function(left.value, right.value), None, span)
+        pair = self._alike(left, right, span)
+        if pair is None:
+            return None
+        type = pair[0].type
+        first, second = _number(pair[0]), _number(pair[1])
+        if op in _COMPARISONS:
+            return _literal(_COMPARISONS[op](first, second), None, span)
+        if op in _ARITHMETIC:
+            return _literal(_ARITHMETIC[op](first, second), type, span)
+        if op not in ("/", "%") or second == 0:
+            return None
+        if isinstance(first, int) and isinstance(second, int):
+            quotient = abs(first) // abs(second) * (1 if (first < 0) == (second < 0) else -1)
+            return _literal(quotient if op == "/" else first - quotient * second, type, span)
+        return _literal(first / second if op == "/" else math.fmod(first, second), type, span)
+
+    def _alike(self, left: ast.Literal, right: ast.Literal, span: Span) -> tuple[ast.Literal, ast.Literal] | None:
+        """Two numbers with one type, or with none; two types are reported, and a number that does not fit."""
+        type = left.type or right.type
+        if type is None:
+            return left, right
+        for literal in (left, right):
+            if literal.type not in (None, type):
+                hint = f"convert one of the two with `as`, to `{type}` or to `{literal.type}`"
+                self.report(f"constants of the types `{type}` and `{literal.type}` are combined", span, hint)
+                return None
+            if literal.type is None and not literal_fits(literal, type):
+                hint = f"write another number, or convert the constant of type `{type}` with `as`"
+                self.report(f"{literal.value} does not fit `{type}`, the type of the constant beside it", span, hint)
+                return None
+        return typed(left, type), typed(right, type)
 
 
-def _unary(op: str, value: float | bool | None) -> float | bool | None:
+def typed(literal: ast.Literal, type: ValueType) -> ast.Literal:
+    """A literal that fits a type as a value of this type."""
+    if type.is_float and literal.kind is LiteralKind.INTEGER:
+        literal = replace(literal, value=float(literal.value), kind=LiteralKind.FLOAT)
+    return replace(literal, type=type)
+
+
+def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
+    """Whether a literal can stand in a column of a type: numbers by kind and range, the rest by kind."""
+    match literal.kind:
+        case LiteralKind.INTEGER if type.is_float:
+            return literal.value >= 0  # pyright: ignore[reportOperatorIssue]  # an integer literal holds an int
+        case LiteralKind.INTEGER | LiteralKind.BOOL:
+            return type.admits(literal.value)
+        case LiteralKind.FLOAT:
+            return type.is_float
+        case LiteralKind.CHAR:
+            return type is ValueType.CHAR
+        case LiteralKind.STRING:
+            return type is ValueType.STRING
+        case LiteralKind.SYMBOL:
+            return type is ValueType.SYMBOL
+        case LiteralKind.DATETIME:
+            return type is ValueType.DATETIME
+        case LiteralKind.DURATION:
+            return type is ValueType.DURATION
+
+
+def _is_bool(literal: ast.Literal) -> bool:
+    return literal.kind is LiteralKind.BOOL
+
+
+def _number(literal: ast.Literal) -> int | float:
+    assert isinstance(literal.value, int | float)
+    return literal.value
+
+
+def _literal(value: float | bool, type: ValueType | None, span: Span) -> ast.Literal:
+    """What is computed, as a value of its type."""
+    if isinstance(value, bool):
+        return ast.Literal(value, LiteralKind.BOOL, span)
+    if type is not None and type.is_integer:
+        low, high = type.bounds
+        value = min(max(int(value), low), high)
+    elif type is ValueType.F32:
+        with np.errstate(over="ignore"):
+            value = float(np.float32(value))
+    return ast.Literal(value, LiteralKind.FLOAT if isinstance(value, float) else LiteralKind.INTEGER, span, type)
+
+
+def _unary(op: str, operand: ast.Literal | None, span: Span) -> ast.Literal | None:
+    if operand is None or _is_bool(operand) != (op == "!"):
+        return None
     if op == "!":
-        return not value if isinstance(value, bool) else None
-    if value is None or isinstance(value, bool):
-        return None
-    return -value if op == "-" else value
+        return _literal(not operand.value, None, span)
+    return _literal(-_number(operand) if op == "-" else _number(operand), operand.type, span)
 
 
-def _binary(op: str, left: float | bool | None, right: float | bool | None) -> float | bool | None:
-    if left is None or right is None or isinstance(left, bool) != isinstance(right, bool):
+def _cast(operand: ast.Literal | None, type: ValueType, span: Span) -> ast.Literal | None:
+    """A number as one of another type: integers wrap, floats are truncated and saturate."""
+    if operand is None or _is_bool(operand) or not type.is_number:
         return None
-    if op in _COMPARISONS:
-        return _COMPARISONS[op](left, right)
-    if isinstance(left, bool) and isinstance(right, bool):
-        return _LOGIC[op](left, right) if op in _LOGIC else None
-    if op in _ARITHMETIC:
-        return _ARITHMETIC[op](left, right)
-    if op not in ("/", "%") or right == 0:
-        return None
-    if isinstance(left, int) and isinstance(right, int):
-        quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
-        return quotient if op == "/" else left - quotient * right
-    return left / right if op == "/" else math.fmod(left, right)
+    value = _number(operand)
+    if type.is_integer and isinstance(value, int):
+        low, high = type.bounds
+        value = (value - low) % (high - low + 1) + low
+    elif type.is_integer:
+        if not math.isfinite(value):
+            return None
+        value = int(value)
+    return _literal(float(value) if type.is_float else value, type, span)

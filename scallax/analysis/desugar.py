@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from scallax.analysis.constants import fold
+from scallax.analysis.constants import Folding
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase, check_constructors, is_ground, read_pattern
 from scallax.errors import Diagnostic, Problem, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
@@ -18,8 +18,8 @@ from scallax.syntax.naming import name_query
 # A body of more alternatives is refused: each becomes a rule.
 _MOST_ALTERNATIVES = 4096
 
-# A value of a fact: a literal, a member of an enum, which is a literal cast to `usize`, or a term of such values.
-FactValue = ast.Literal | ast.Cast | ast.Application
+# A value of a fact: a literal, or a term of such values.
+FactValue = ast.Literal | ast.Application
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class _Desugarer:
         tag = None if tag is None else self.expression(tag)
         if group is not None and tag is not None:
             tag = self.constant_tag(tag)
-        literals = tuple(value for value in values if isinstance(value, FactValue) and is_literal(value))
+        literals = tuple(value for value in values if isinstance(value, FactValue))
         self.check_no_variables((*values, tag), cases)
         if len(literals) == len(values) and not cases and (tag is None or isinstance(tag, ast.Literal)):
             self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
@@ -201,15 +201,19 @@ class _Desugarer:
         """The tag of an alternative, which is computed from numbers and constants here."""
         if isinstance(tag, ast.Literal):
             return tag
-        value = fold(tag, lambda name: None)  # constants are put in before
-        if isinstance(tag, ast.Wildcard):
-            value = 1.0  # reported before
-        elif value is None or not math.isfinite(value):
+        num_problems = len(self.problems)
+
+        def report(message: str, span: Span, hint: str | None) -> None:
+            self.report(TypeInferenceError, message, span, hint)
+
+        # Constants are put in before.
+        found = Folding(lambda name: None, self.names.type, report).fold(tag)
+        if found is not None and isinstance(found.value, int | float) and math.isfinite(found.value):
+            return found
+        if not isinstance(tag, ast.Wildcard) and len(self.problems) == num_problems:
             hint = "compute it from numbers and constants by `+ - * /`, comparisons and `if`"
             self.report(UnsupportedError, "the tag of an alternative is no constant number", tag.span, hint)
-            value = 1.0
-        kind = LiteralKind.BOOL if isinstance(value, bool) else LiteralKind.FLOAT
-        return ast.Literal(value if isinstance(value, bool) else float(value), kind, tag.span)
+        return ast.Literal(1.0, LiteralKind.FLOAT, tag.span)
 
     def tag(self, literal: ast.Literal | None) -> float | bool | None:
         if literal is None or isinstance(literal.value, bool):
@@ -398,13 +402,8 @@ class _Constants:
     def put_in(self, expression: ast.Expression) -> ast.Expression:
         match expression:
             case ast.Name(name=name, span=span) if name in self.values:
-                # A literal of its own at every use: it takes the type that the use asks for.
-                value = self.values[name]
-                if isinstance(value, ast.Application):
-                    return replace(value, span=span)
-                if isinstance(value, ast.Cast):
-                    return ast.Cast(replace(value.operand, span=span), replace(value.type, span=span), span)
-                return replace(value, span=span)
+                # A literal of its own at every use: without a type it takes the one that the use asks for.
+                return replace(self.values[name], span=span)
             case ast.Unary() | ast.Cast():
                 return replace(expression, operand=self.put_in(expression.operand))
             case ast.Binary(left=left, right=right):
@@ -451,15 +450,6 @@ def unmentioned_names(clause: Clause) -> list[ast.Name]:
     mentioned = {name.name for name in _names([part for literal in clause.body for part in _case_parts(literal)])}
     found = {name.name: name for name in reversed(list(_names(clause.head)))}
     return [name for name in reversed(found.values()) if name.name not in mentioned and not name.name.startswith("#")]
-
-
-def is_literal(value: FactValue) -> bool:
-    """Whether a value is a literal, a member of an enum, or a term."""
-    return isinstance(value, ast.Literal | ast.Application) or (
-        isinstance(value.operand, ast.Literal)
-        and value.operand.kind is LiteralKind.INTEGER
-        and value.type.name == "usize"
-    )
 
 
 def _complement(condition: ast.Expression) -> ast.Expression:

@@ -38,7 +38,12 @@ _MIXED = _DATETIME | _DURATION | _TENSOR
 # The types of the operands and of the result.
 _TENSOR_OPERATIONS = [(_TENSOR, _TENSOR, _TENSOR), (_TENSOR, _F64, _TENSOR)]
 _MIXED_OPERATIONS = {
-    "+": [(_DATETIME, _DURATION, _DATETIME), (_DURATION, _DURATION, _DURATION), *_TENSOR_OPERATIONS],
+    "+": [
+        (_DURATION, _DURATION, _DURATION),
+        (_DATETIME, _DURATION, _DATETIME),
+        (_DURATION, _DATETIME, _DATETIME),
+        *_TENSOR_OPERATIONS,
+    ],
     "-": [
         (_DATETIME, _DURATION, _DATETIME),
         (_DATETIME, _DATETIME, _DURATION),
@@ -141,6 +146,10 @@ def infer_types(
         inference.add(part)
     for aggregate in aggregates:
         inference.add_aggregate(aggregate)
+    for name, span in program.queries.items():
+        # Nothing but the query may mention a relation; without facts from Python it is empty, whatever its columns.
+        if name not in inference.columns:
+            inference.columns_of(name, len(next(iter(given.get(name, ())), ())), span)
     for relation, tuples in given.items():
         if relation in inference.columns:
             for values in tuples:
@@ -199,7 +208,7 @@ class _Inference:
             if isinstance(value, ast.Application):
                 self.unify(self.infer(value, _NO_SCOPE), column, value.span)
                 continue
-            types = _USIZE if isinstance(value, ast.Cast) else _literal_types(value)
+            types = _literal_types(value)
             if not _find(column).types <= types:
                 self.unify(_TypeVariable(types, value.span), column, value.span)
 
@@ -439,11 +448,12 @@ class _Inference:
     def settle(self, arithmetic: "_Arithmetic", *, is_last: bool = False) -> bool:
         """Infers arithmetic once it is known whether it is of times or tensors; False if that is still open.
 
-        All such operations have a time or a tensor on the left and give one. What stays open is none, `is_last`.
+        All such operations have a time or a tensor on the left and give one, and one on the right decides. What stays
+        open is none, `is_last`.
         """
         expression, left, right, result = arithmetic.expression, arithmetic.left, arithmetic.right, arithmetic.result
         sets = [_find(variable).types for variable in (left, right, result)]
-        decided = sets[0] <= _MIXED or sets[2] <= _MIXED
+        decided = any(types <= _MIXED for types in sets)
         if expression.op == "%" or not sets[0] & _MIXED or not sets[2] & _MIXED or (is_last and not decided):
             allowed = _ADDABLE if expression.op == "+" else _NUMBERS
             if self.narrow(left, allowed, expression.left.span):
@@ -544,6 +554,8 @@ def _choose(types: TypeSet) -> ValueType:
 
 
 def _literal_types(literal: ast.Literal) -> TypeSet:
+    if literal.type is not None:
+        return TypeSet({literal.type})
     match literal.kind:
         case LiteralKind.INTEGER:
             return _NUMBERS if int(literal.value) >= 0 else _SIGNED
@@ -578,7 +590,7 @@ def _value_types(value: Value) -> TypeSet:
 def _is_large(expression: ast.Expression) -> bool:
     """Whether an expression is an integer that is beyond the default type."""
     match expression:
-        case ast.Literal(value=value, kind=LiteralKind.INTEGER):
+        case ast.Literal(value=value, kind=LiteralKind.INTEGER, type=None):
             return not ValueType.I32.admits(value)
         case _:
             return False

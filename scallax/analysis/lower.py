@@ -8,6 +8,7 @@ from scallax import ir
 from scallax.analysis.aggregates import AGGREGATORS, HIDDEN, CoreAggregate, expand_aggregates
 from scallax.analysis.attributes import is_built_in
 from scallax.analysis.boundness import bind_variables, unbound_in_head
+from scallax.analysis.constants import literal_fits
 from scallax.analysis.desugar import (
     BodyAtom,
     BodyForeign,
@@ -16,12 +17,11 @@ from scallax.analysis.desugar import (
     CoreProgram,
     FactValue,
     desugar,
-    is_literal,
     unmentioned_names,
 )
 from scallax.analysis.foreign_attributes import apply_attributes
 from scallax.analysis.inference import Types, infer_types
-from scallax.analysis.names import DeclaredVariant, Names, literal_fits, resolve_names
+from scallax.analysis.names import DeclaredVariant, Names, resolve_names
 from scallax.analysis.patterns import BodyCase, check_constructors
 from scallax.analysis.predictions import predict_first
 from scallax.analysis.recovery import has_problem, understood_items
@@ -80,11 +80,11 @@ def check(
     written = _parse_all(sources)
     foreign = _find_foreign(written, library)
     items, library = apply_attributes(written, library)
-    names, problems = _resolve(items, library)
+    names, problems = _resolve(items, library, given)
     unsure: frozenset[str] = frozenset()
     if problems:
         items, unsure = understood_items(items, [problem for _, problem in problems])
-        names, _ = _resolve(items, library)
+        names, _ = _resolve(items, library, given)
     items, aggregates, found = expand_aggregates(items, names)
     problems += found
     core, found = desugar(items, names)
@@ -94,7 +94,7 @@ def check(
     types, conflicts = infer_types(core, names, given, aggregates, is_partial=len(problems) > 0)
     problems += ((TypeInferenceError, conflict) for conflict in conflicts)
     defined = [*given, *(aggregate.relation for aggregate in aggregates)]
-    warnings = _find_undefined(core, names, defined)
+    warnings = (*names.warnings, *_find_undefined(core, names, defined))
     core, outlines, unbound = _without_conflicts(core, types, conflicts, unsure | names.demands.keys())
     program, found = _lower(core, aggregates, types, names, warnings, unsure)
     problems += [*found, *unbound]
@@ -103,9 +103,9 @@ def check(
     return replace(predict_first(program), foreign=foreign), []
 
 
-def _resolve(items: Sequence[ast.Item], library: Library) -> tuple[Names, list[Problem]]:
+def _resolve(items: Sequence[ast.Item], library: Library, given: Collection[str]) -> tuple[Names, list[Problem]]:
     """The declarations, and what is wrong with names and with the constructors of constants."""
-    names, unknown = resolve_names(items, library)
+    names, unknown = resolve_names(items, library, given)
     problems: list[Problem] = [(NameResolutionError, problem) for problem in unknown]
     for value in names.constants.values():
         problems += check_constructors(value, names)
@@ -209,23 +209,32 @@ def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
 
 
 def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> tuple[Diagnostic, ...]:
-    """A warning for each relation of a body that nothing declares or fills: at its first atom."""
+    """A warning for each relation that nothing declares or fills: at its first atom in a body, else at its query."""
     # Relations of atom queries are named by the atom as printed.
     written = [part.relation for part in (*core.facts, *core.clauses) if "(" not in part.relation]
     defined = dict.fromkeys([*names.relations, *written, *given])
-    undefined: dict[str, Span] = {}
+    read: dict[str, Span] = {}
+    asked = {name: span for name, span in core.queries.items() if "(" not in name}
     for clause in core.clauses:
+        found = asked if clause.relation in core.queries else read
         for literal in clause.body:
-            if isinstance(literal, BodyAtom) and literal.atom.name not in defined:
-                undefined.setdefault(literal.atom.name, literal.atom.span)
-    return tuple(
-        Diagnostic(
-            f"`{relation}` is empty: no declaration, fact or rule of it, and no facts or input mapping from Python",
-            span,
-            near_name(relation, defined) or f"if it is meant to be empty, declare it: `type {relation}(…)`",
-        )
-        for relation, span in undefined.items()
-    )
+            if isinstance(literal, BodyAtom):
+                found.setdefault(literal.atom.name, literal.atom.span)
+    warnings = []
+    for relation, span in (read | {name: span for name, span in asked.items() if name not in read}).items():
+        if relation in defined:
+            continue
+        near = near_name(relation, defined)
+        if relation in read:
+            message = (
+                f"`{relation}` is empty: no declaration, fact or rule of it, and no facts or input mapping from Python"
+            )
+            hint = near or f"if it is meant to be empty, declare it: `type {relation}(…)`"
+        else:
+            message = f"the query is of an unknown relation `{relation}`: it has no rows"
+            hint = near or "declare it, or give it facts or rules"
+        warnings.append(Diagnostic(message, span, hint))
+    return tuple(warnings)
 
 
 def _lower(
@@ -330,18 +339,16 @@ def _value(value: FactValue, type: ValueType, is_settled: bool, types: Types, pr
     """A literal as a value of its type, a term as its text; a literal that does not fit a settled type is reported."""
     if isinstance(value, ast.Application):
         return _term_text(value, types, problems)
-    literal = value.operand if isinstance(value, ast.Cast) else value
-    assert isinstance(literal, ast.Literal)
-    if is_settled and not literal_fits(literal, type):
+    if is_settled and not literal_fits(value, type):
         low, high = type.bounds
-        wider = next((f"`{t}`" for t in _WIDER_TYPES if literal_fits(literal, t)), "`f64`, which rounds")
+        wider = next((f"`{t}`" for t in _WIDER_TYPES if literal_fits(value, t)), "`f64`, which rounds")
         hint = f"values of `{type}` go from {low} to {high}: declare another type, such as {wider}"
-        problems.append(Diagnostic(f"{literal.value} does not fit `{type}`", literal.span, hint))
-    if type.is_float and literal.kind is LiteralKind.INTEGER:
-        return float(literal.value)
+        problems.append(Diagnostic(f"{value.value} does not fit `{type}`", value.span, hint))
+    if type.is_float and value.kind is LiteralKind.INTEGER:
+        return float(value.value)
     if type.is_time:
-        return canonical_time(str(literal.value), type) or literal.value
-    return literal.value
+        return canonical_time(str(value.value), type) or value.value
+    return value.value
 
 
 @dataclass(slots=True)
@@ -438,8 +445,6 @@ class _RuleLowering:
                 return self.constant(expression, type)
             case ast.New(constructor=constructor, arguments=arguments):
                 return ir.New(constructor, tuple(map(self.expression, arguments)), type, span)
-            case ast.Cast() if is_literal(expression):
-                return self.constant(expression, type)
             case ast.Cast(operand=operand):
                 return ir.Cast(self.expression(operand), type, span)
             case ast.Call(function=function, arguments=arguments):

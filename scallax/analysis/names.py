@@ -1,15 +1,15 @@
 """Name resolution: what each declared name stands for, and which constructs are still to come."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scallax import ir
 from scallax.analysis.attributes import Demand, read_attributes
-from scallax.analysis.constants import fold
+from scallax.analysis.constants import Folding, literal_fits, typed
 from scallax.errors import Diagnostic, near_name
-from scallax.foreign import ForeignPredicate
-from scallax.library import Library
+from scallax.library import BUILT_IN, Library
+from scallax.predicates import PREDICATES
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -43,16 +43,17 @@ class DeclaredVariant:
     span: Span
 
 
-# What a constant stands for: a literal, a member of an enum, or a term.
-ConstantValue = ast.Literal | ast.Cast | ast.Application
+# What a constant stands for: a literal or a term.
+ConstantValue = ast.Literal | ast.Application
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
     """What the declared names of a program stand for.
 
-    `constants` are literals that adapt to their use; members of enums are literals cast to `usize`, and terms
-    applications of constructors to constants.
+    `constants` are literals, of a type if their declaration gives one, as for members of enums, and applications of
+    constructors to constants. `shadowed` are the relations of the program whose names are those of
+    built-in predicates; `warnings` tell of them.
     """
 
     types: dict[str, ValueType]
@@ -64,6 +65,8 @@ class Names:
     files: tuple[ir.FactsFile, ...]
     answer_files: tuple[ir.AnswerFile, ...]
     library: Library
+    shadowed: frozenset[str]
+    warnings: tuple[Diagnostic, ...]
 
     def type(self, name: ast.TypeName) -> ValueType:
         """The type that a name stands for; that it is one was checked."""
@@ -71,8 +74,15 @@ class Names:
 
     def predicate(self, atom: ast.Application) -> str | None:
         """The name in the library of the predicate that an atom is of; None for an atom of a relation."""
+        if _is_of_relation(atom, self.shadowed):
+            return None
         types = [str(self.type(part)) for part in map(_type_argument, atom.parameters) if part is not None]
         return self.library.predicate_name(atom.name, types)
+
+
+def _is_of_relation(atom: ast.Application, shadowed: Collection[str]) -> bool:
+    """Whether an atom is of the program's own relation, not of the predicate of its name: that one has its types."""
+    return atom.name in shadowed and not atom.parameters
 
 
 def _type_argument(parameter: ast.Parameter) -> ast.TypeName | None:
@@ -84,33 +94,33 @@ def _type_argument(parameter: ast.Parameter) -> ast.TypeName | None:
             return None
 
 
-def _written_relations(declaration: ast.Declaration) -> Iterator[str]:
+def _is_built_in(name: str) -> bool:
+    """Whether the name is that of a built-in predicate, whatever its type arguments."""
+    return BUILT_IN.is_predicate(name)
+
+
+def _written_relations(declaration: ast.Declaration) -> Iterator[tuple[str, bool]]:
+    """The relations that a declaration declares or gives tuples, and whether each stands there with parameters."""
     match declaration:
         case ast.RelationTypes(relations=relations, is_extern=False):
-            yield from (relation.name for relation in relations)
+            yield from ((relation.name, False) for relation in relations)
         case ast.FactSet(relation=relation) | ast.ReduceRule(relation=relation):
-            yield relation
+            yield relation, False
         case ast.Fact(atom=atom):
-            yield atom.name
+            yield atom.name, bool(atom.parameters)
         case ast.Rule(heads=heads):
-            yield from (head.name for head in heads)
+            yield from ((head.name, bool(head.parameters)) for head in heads)
 
 
-def _mentioned_relations(declaration: ast.Declaration, library: Library) -> Iterator[str]:
-    """The relations that a declaration writes or reads, a query aside."""
-    yield from _written_relations(declaration)
-    if isinstance(declaration, ast.Rule | ast.ReduceRule):
-        body = declaration.body if isinstance(declaration, ast.Rule) else declaration.aggregate
-        names = (node.name for node in ast.walk(body) if isinstance(node, ast.Application))
-        yield from (name for name in names if not library.is_predicate(name))
-
-
-def resolve_names(items: Sequence[ast.Item], library: Library) -> tuple[Names, list[Diagnostic]]:
+def resolve_names(
+    items: Sequence[ast.Item], library: Library, given: Collection[str] = ()
+) -> tuple[Names, list[Diagnostic]]:
     """The declarations of a program, and all names that are unknown or declared twice.
 
-    A relation is unknown in a query if nothing else mentions it. What a wrong declaration stands for is left open.
+    `given` are the relations with facts from Python. What a wrong declaration stands for is left open.
     """
     resolver = _Resolver(library)
+    resolver.find_shadowed(items, given)
     attributes = read_attributes(items, library.attributes)
     resolver.problems += attributes.problems
     for item in items:
@@ -120,11 +130,12 @@ def resolve_names(items: Sequence[ast.Item], library: Library) -> tuple[Names, l
         if isinstance(node, ast.Cast | ast.Binding) and node.type is not None:
             resolver.type(node.type)
         elif isinstance(node, ast.Call) and node.function not in library.functions:
-            hint = near_name(node.function, library.functions, "$")
-            resolver.report(f"unknown function `${node.function}`", node.span, hint or _FOREIGN_HINT)
+            resolver.report_function(node)
         elif isinstance(node, ast.Application):
             resolver.check_parameters(node)
-    resolver.check_queries(items)
+    for item in items:
+        if isinstance(item.declaration, ast.Query):
+            resolver.check_query(item.declaration.target)
     names = Names(
         resolver.types,
         resolver.constants,
@@ -135,6 +146,8 @@ def resolve_names(items: Sequence[ast.Item], library: Library) -> tuple[Names, l
         tuple(attributes.files),
         tuple(attributes.answer_files),
         library,
+        frozenset(resolver.shadowed),
+        tuple(resolver.shadowed.values()),
     )
     return names, resolver.problems
 
@@ -145,6 +158,8 @@ class _Resolver:
     def __init__(self, library: Library):
         self.library = library
         self.problems: list[Diagnostic] = []
+        # The program's own relations with names of built-in predicates, and the warning about each.
+        self.shadowed: dict[str, Diagnostic] = {}
         # The name that a type is declared as, or the type itself for enums and data types.
         self.type_names: dict[str, ast.TypeName | ValueType] = {}
         self.constant_values: dict[str, ast.ConstantDeclaration] = {}
@@ -186,20 +201,38 @@ class _Resolver:
             case ast.FunctionType():
                 self.function_types.append(item.declaration)
 
-        for name in dict.fromkeys(_written_relations(item.declaration)):
-            if self.library.is_predicate(name):
-                kind = "foreign" if isinstance(self.library.predicates.get(name), ForeignPredicate) else "built-in"
+        for name, has_parameters in dict.fromkeys(_written_relations(item.declaration)):
+            if self.library.is_predicate(name) and (has_parameters or name not in self.shadowed):
+                kind = "built-in" if _is_built_in(name) else "foreign"
                 message = f"`{name}` is a {kind} predicate and cannot be declared, or given facts or rules"
                 self.report(message, item.declaration.span, "give the relation another name")
 
+    def find_shadowed(self, items: Sequence[ast.Item], given: Collection[str]) -> None:
+        """Finds the program's own relations that have names of built-in predicates, unless it declares these."""
+        declarations = [item.declaration for item in items]
+        places: dict[str, Span | None] = dict.fromkeys(given)
+        for declaration in reversed(declarations):
+            written = (name for name, has_parameters in _written_relations(declaration) if not has_parameters)
+            places |= dict.fromkeys(written, declaration.span)
+        external = {
+            relation.name
+            for declaration in declarations
+            if isinstance(declaration, ast.RelationTypes) and declaration.is_extern
+            for relation in declaration.relations
+        }
+        for name, span in places.items():
+            if _is_built_in(name) and name not in external:
+                message = f"`{name}` is the program's own relation here, not the built-in predicate of that name"
+                hint = "give the relation another name"
+                if name in PREDICATES and PREDICATES[name].signature.is_generic:
+                    hint += f", or write the predicate with its type: `{name}<…>(…)`"
+                self.shadowed[name] = Diagnostic(message, span, hint)
+
     def check_function(self, function: ast.FunctionType) -> None:
-        """Reports a function type of no function, or of one of other types."""
+        """Reports a function type that is not the function's; that there is a function only its calls ask for."""
+        names = (*(column.type for column in function.parameters), function.result)
+        types = [self.type(name) for name in names]
         if function.name not in self.library.functions:
-            message = (
-                f"nothing makes the function `${function.name}`: no attribute before its type, no function of Python"
-            )
-            hint = "pass the function, or a foreign attribute that makes it, as `foreign=[…]`"
-            self.report(message, function.span, hint)
             return
         signature = self.library.functions[function.name].signature
         parameters = signature.parameters_of(len(function.parameters))
@@ -207,14 +240,22 @@ class _Resolver:
         if parameters is None:
             self.report(f"`${function.name}` has another number of arguments", function.span, hint)
             return
-        names = (*(column.type for column in function.parameters), function.result)
         of_generic: dict[int, ValueType] = {}
-        for name, parameter in zip(names, (*parameters, signature.result), strict=True):
-            type = self.type(name)
+        for name, type, parameter in zip(names, types, (*parameters, signature.result), strict=True):
             family = signature.generics[parameter] if isinstance(parameter, int) else parameter
             is_same = not isinstance(parameter, int) or of_generic.setdefault(parameter, type) is type
             if type not in family or not is_same:
                 self.report(f"`${function.name}` is of other types", name.span, hint)
+
+    def report_function(self, call: ast.Call) -> None:
+        """Reports a call of a function that is not there."""
+        if any(call.function == function.name for function in self.function_types):
+            message = f"nothing makes the function `${call.function}`: only its type is declared"
+            hint = "pass the function, or a foreign attribute that makes it, as `foreign=[…]`"
+            self.report(message, call.span, hint)
+        else:
+            hint = near_name(call.function, self.library.functions, "$")
+            self.report(f"unknown function `${call.function}`", call.span, hint or _FOREIGN_HINT)
 
     def check_extern(self, relation: ast.RelationType) -> None:
         """Reports an `extern` type of no predicate, or of one with other arguments."""
@@ -232,7 +273,7 @@ class _Resolver:
 
     def check_parameters(self, atom: ast.Application) -> None:
         """Reports parameters `<…>` of what takes none, or other ones than one type."""
-        if not self.library.is_predicate(atom.name):
+        if not self.library.is_predicate(atom.name) or _is_of_relation(atom, self.shadowed):
             if atom.parameters:
                 hint = near_name(atom.name, self.library.predicates) or "relations have no parameters `<…>`"
                 self.report(f"unknown predicate `{atom.name}`", atom.span, hint)
@@ -266,8 +307,8 @@ class _Resolver:
                     continue
                 following = number
             if self.is_first("constant", member.name, member.span):
-                literal = ast.Literal(following, LiteralKind.INTEGER, member.span)
-                self.constants[member.name] = ast.Cast(literal, ast.TypeName("usize", member.span), member.span)
+                literal = ast.Literal(following, LiteralKind.INTEGER, member.span, ValueType.USIZE)
+                self.constants[member.name] = literal
             following += 1
 
     def is_first(self, kind: str, name: str, span: Span) -> bool:
@@ -332,15 +373,23 @@ class _Resolver:
         value = self.constant_value(declaration.value, declaration, above)
         if value is None:
             return None
-        if declaration.type is not None and not isinstance(value, ast.Cast):
-            type = self.type(declaration.type)
-            fits = type is ValueType.ENTITY if isinstance(value, ast.Application) else literal_fits(value, type)
-            if not fits:
-                kind = "entity" if isinstance(value, ast.Application) else value.kind.value
-                low, high = type.bounds if type.is_integer else (0, 0)
-                hint = f"values of `{type}` go from {low} to {high}" if type.is_integer else None
-                message = f"{kind} constant `{declaration.name}` does not fit `{type}`"
-                self.report(message, declaration.span, hint or "leave the type out, or declare another one")
+        if declaration.type is None:
+            return value
+        type = self.type(declaration.type)
+        if isinstance(value, ast.Literal) and value.type is not None:
+            if value.type is not type:
+                message = f"constant `{declaration.name}` is declared `{type}`, but its value is of type `{value.type}`"
+                hint = f"convert the value: `(…) as {type}`, or leave the type out"
+                self.report(message, declaration.span, hint)
+            return value
+        if isinstance(value, ast.Literal) and literal_fits(value, type):
+            return typed(value, type)
+        if type is not ValueType.ENTITY or isinstance(value, ast.Literal):
+            kind = value.kind.value if isinstance(value, ast.Literal) else "entity"
+            low, high = type.bounds if type.is_integer else (0, 0)
+            hint = f"values of `{type}` go from {low} to {high}" if type.is_integer else None
+            message = f"{kind} constant `{declaration.name}` does not fit `{type}`"
+            self.report(message, declaration.span, hint or "leave the type out, or declare another one")
         return value
 
     def constant_value(
@@ -368,63 +417,32 @@ class _Resolver:
                 self.report(f"unknown constant `{value.name}`", value.span, hint)
                 return None
             return self.constant(self.constant_values[value.name], (*above, declaration.name))
-        if isinstance(value, ConstantValue) and not isinstance(value, ast.Cast):
+        if isinstance(value, ast.Literal):
             return value
 
-        def value_of(name: str) -> float | bool | None:
+        def value_of(name: str) -> ast.Literal | None:
             found = self.constant_value(ast.Name(name, value.span), declaration, above)
-            found = found.operand if isinstance(found, ast.Cast) else found  # a member of an enum
-            number = found.value if isinstance(found, ast.Literal) else None
-            return number if isinstance(number, int | float) else None
+            is_number = isinstance(found, ast.Literal) and isinstance(found.value, int | float)
+            return found if isinstance(found, ast.Literal) and is_number else None
 
         num_problems = len(self.problems)
-        number = fold(value, value_of)
+        found = Folding(value_of, self.type, self.report).fold(value)
         if len(self.problems) > num_problems:
             return None
-        if number is None or not math.isfinite(number):
+        if found is None or (isinstance(found.value, float) and not math.isfinite(found.value)):
             hint = "write its value, or compute it from numbers and constants by `+ - * /`, comparisons and `if`"
             self.report("a constant is a value, or a constructor of constants", value.span, hint)
             return None
-        kind = LiteralKind.FLOAT if isinstance(number, float) else LiteralKind.INTEGER
-        return ast.Literal(number, LiteralKind.BOOL if isinstance(number, bool) else kind, value.span)
+        return found
 
-    def check_queries(self, items: Sequence[ast.Item]) -> None:
-        declarations = [item.declaration for item in items]
-        known = dict.fromkeys(
-            name for declaration in declarations for name in _mentioned_relations(declaration, self.library)
-        )
-        for declaration in declarations:
-            if isinstance(declaration, ast.Query) and declaration.target.name not in known:
-                name = declaration.target.name
-                hint = near_name(name, known) or "declare it, or give it facts or rules"
-                message = f"the query is of an unknown relation `{name}`"
-                if self.library.is_predicate(name):
-                    message = f"the query is of the predicate `{name}`"
-                    hint = f"query a relation: `rel r(…) = {name}(…)`, `query r`"
-                self.report(message, declaration.target.span, hint)
+    def check_query(self, target: ast.Name | ast.Application) -> None:
+        """Reports a query of a predicate."""
+        is_own = target.name in self.shadowed and not (isinstance(target, ast.Application) and target.parameters)
+        if self.library.is_predicate(target.name) and not is_own:
+            hint = f"query a relation: `rel r(…) = {target.name}(…)`, `query r`"
+            self.report(f"the query is of the predicate `{target.name}`", target.span, hint)
 
     def report(self, message: str, span: Span, hint: str | None = None) -> None:
         diagnostic = Diagnostic(message, span, hint)
         if diagnostic not in self.problems:
             self.problems.append(diagnostic)
-
-
-def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
-    """Whether a literal can stand in a column of a type: numbers by kind and range, the rest by kind."""
-    match literal.kind:
-        case LiteralKind.INTEGER if type.is_float:
-            return literal.value >= 0  # pyright: ignore[reportOperatorIssue]  # an integer literal holds an int
-        case LiteralKind.INTEGER | LiteralKind.BOOL:
-            return type.admits(literal.value)
-        case LiteralKind.FLOAT:
-            return type.is_float
-        case LiteralKind.CHAR:
-            return type is ValueType.CHAR
-        case LiteralKind.STRING:
-            return type is ValueType.STRING
-        case LiteralKind.SYMBOL:
-            return type is ValueType.SYMBOL
-        case LiteralKind.DATETIME:
-            return type is ValueType.DATETIME
-        case LiteralKind.DURATION:
-            return type is ValueType.DURATION

@@ -122,6 +122,8 @@ def spread(images: Sequence[Value | None], inverse: np.ndarray, type: ValueType,
 def combine_times(expression: ir.Binary, left: np.ndarray, right: np.ndarray, symbols: Symbols) -> Image:
     """`+ - * /` with a date or a duration on the left; a date outside the years 1 to 9999 does not exist."""
     op, left_type, right_type = expression.op, expression.left.type, expression.right.type
+    if right_type is ValueType.DATETIME and left_type is ValueType.DURATION:
+        left, right, left_type, right_type = right, left, right_type, left_type
     if left_type is right_type is ValueType.DATETIME:
         # Differences of int64 microseconds are exact: dates span less than 2^59 of them.
         distinct, inverse = np.unique(left - right, return_inverse=True)

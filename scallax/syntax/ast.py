@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 
 from scallax.source import Span
-from scallax.values import Scalar
+from scallax.values import Scalar, ValueType
 
 
 class LiteralKind(enum.Enum):
@@ -27,11 +27,15 @@ class LiteralKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A constant as written; the text of a symbol, a date or a duration, without its quotes."""
+    """A constant as written; the text of a symbol, a date or a duration, without its quotes.
+
+    `type` is that of the declared constant that it stands for; without one, it has the type that its use asks for.
+    """
 
     value: Scalar
     kind: LiteralKind
     span: Span = field(compare=False, repr=False)
+    type: ValueType | None = None
 
 
 @dataclass(frozen=True, slots=True)

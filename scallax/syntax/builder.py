@@ -455,9 +455,8 @@ def _has_bindings(aggregation: _Node) -> bool:
 
 
 def _unquote(token: str) -> str:
-    if token.startswith('"""'):
-        return str(token[3:-3])
-    return _unescape(token[1:-1])
+    length = 3 if token.startswith('"""') else 1
+    return _unescape(token[length:-length])
 
 
 def _unescape(text: str) -> str:

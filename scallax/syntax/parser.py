@@ -218,7 +218,7 @@ def _explain(source: Source, token: Token, expected: Collection[str], tokens: Se
     after = tokens[place + 1] if place + 1 < len(tokens) else None
     match token.type:
         case "UNCLOSED_STRING":
-            return Diagnostic("the string is never closed", span, 'end it with `"`')
+            return Diagnostic("the string is never closed", span, f"end it with `{token.lstrip('std')}`")
         case "UNCLOSED_COMMENT":
             return Diagnostic("the comment is never closed", span, "end it with `*/`")
         case "UNKNOWN" if not _is_number_part(before, token, after):
