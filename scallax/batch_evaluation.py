@@ -102,6 +102,7 @@ class BatchEvaluator:
             if relation not in self._mappings:
                 raise not_mapped(relation, array)
         check_given(self._mappings, {*batch.arrays, *(part.relation for part in batch.facts)})
+        self._grounded.warn_of_empty(inputs)
         return batch
 
     def ground(self, batch: BatchFacts) -> BatchGrounding:

@@ -5,7 +5,6 @@ import math
 import os
 import re
 import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from scallax.artifact import (
     read_metrics,
 )
 from scallax.durable import read_directory, recover, remove_directory, write_directory, write_file
-from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
+from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, warn
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner
@@ -258,7 +257,7 @@ class Manager:
                 continue
             if damaged:
                 reasons = "\n".join(map(str, damaged.values()))
-                warnings.warn(f"step {newest} is read, since newer ones are damaged:\n{reasons}", stacklevel=2)
+                warn(f"step {newest} is read, since newer ones are damaged:\n{reasons}")
             return artifact
         problems = [diagnostic for error in damaged.values() for diagnostic in error.diagnostics]
         raise CheckpointError(f"`{self._folder}` holds no undamaged checkpoint", *problems)
@@ -297,7 +296,7 @@ class Manager:
         try:
             self.close()
         except CheckpointError as error:  # nobody is left to catch it
-            warnings.warn(f"the last save failed: {error}", stacklevel=1)
+            warn(f"the last save failed: {error}")
 
     def _path(self, step: int) -> Path:
         path = self._folder / str(step)

@@ -2,7 +2,6 @@
 
 import re
 import sys
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from scallax.answers import DISCRETE, Options
 from scallax.arguments import read_file, read_type
 from scallax.collection import Collection
 from scallax.draft import Draft, computed_relations, is_written, read_groups
-from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.errors import Diagnostic, InputError, UnsupportedError, warn
 from scallax.fact_reading import TAGLESS, TagReader, check_tags, read_pairs
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.grounding.limits import Limits, check_limits
@@ -317,7 +316,7 @@ class AbstractContext(ABC):
         if state.run_draft is not state.draft:
             semantics = state.options.semantics() if self.is_probabilistic() else None
             for warning in find_warnings(state.draft, state.run_draft, self, semantics):
-                warnings.warn(str(warning), UserWarning, stacklevel=2)
+                warn(str(warning))
         state.results = {
             name: state.results[name] for name in computed_relations(state.draft.program) if name in state.results
         }

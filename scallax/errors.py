@@ -1,5 +1,7 @@
 """Errors that say what is wrong, where, and what to do."""
 
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -44,6 +46,19 @@ def near_name(name: str, known: Iterable[str], prefix: str = "") -> str | None:
     """A hint at the nearest of the known names, if one is near; `prefix` is what programs write before it."""
     near = get_close_matches(name, known, 1)
     return f"did you mean `{prefix}{near[0]}`?" if near else None
+
+
+# Packages between a caller's line and ours: torch calls a module's `forward`, JAX a function that it traces.
+_PASSED_ON = frozenset({"scallax", "torch_bridge", "torch", "jax", "flax", "jaxtyping", "beartype", "contextlib"})
+
+
+def warn(text: str) -> None:
+    """Warns of something at the line of the user's code that called scallax."""
+    # `skip_file_prefixes` of `warnings.warn` would do, from Python 3.12 on.
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_ON:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 class ScallaxError(Exception):

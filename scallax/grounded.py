@@ -1,6 +1,6 @@
 """A specification grounded once: what its outputs are, its parameters, and the ground programs that answer it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from scallax import ir
 from scallax.arguments import Outputs, program_sources, show_facts, unknown_name
 from scallax.artifact import StoredGround
 from scallax.engine import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
-from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError, UnsupportedError
+from scallax.errors import CheckpointError, Diagnostic, InputError, TypeInferenceError, UnsupportedError, warn
 from scallax.files import read_files
 from scallax.grounding.derivations import ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
@@ -77,6 +77,8 @@ class Grounded:
     _refusals: dict[AbstractSemantics, tuple[Diagnostic, ...]] = field(default_factory=dict)
     _derived: "_Derived | None" = None
     _samples: SampleProgram | None = None
+    # Whether the first call, which may give facts of relations that nothing else fills, is still to come.
+    _awaits_call: bool = False
 
     def provenance(self, specification: Specification) -> AbstractSemantics:
         """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
@@ -136,6 +138,19 @@ class Grounded:
             program = self.program(provenance)
         return [names[i] for i in program.literal_ids if i >= 0]
 
+    def await_call(self) -> None:
+        """Lets the first call warn of relations that nothing fills."""
+        self._awaits_call = True
+
+    def warn_of_empty(self, given: Collection[str]) -> None:
+        """At the first awaited call, one warning of all relations that neither the program nor the call fills."""
+        if not self._awaits_call:
+            return
+        self._awaits_call = False
+        texts = [str(warning) for name, warning in self._derive().program.undefined if name not in given]
+        if texts:
+            warn("\n\n".join(texts))
+
     def draws_per_sample(self) -> bool:
         """Whether an output may depend on an aggregator that draws among facts that calls give.
 
@@ -177,6 +192,7 @@ class Grounded:
         specification = replace(self.specification, outputs=outputs, keyed=keyed)
         grounded = ground(specification, self.require_library(), custom=self.custom, limits=self.limits)
         grounded._samples = self.samples
+        grounded._awaits_call = self._awaits_call
         return grounded
 
     def trace(self) -> tuple[ir.Program, Grounding]:
@@ -195,10 +211,14 @@ class Grounded:
         return ids, compile_outputs(grounding, provenance, literal_operand(ids), self._derived.parameters)
 
     def warnings(self) -> list[str]:
-        """What is allowed but hardly meant: one text of each kind, and one for each output that lists such tuples."""
+        """Texts of what is allowed but hardly meant: one of each kind, and one for each output that lists such tuples.
+
+        Relations that nothing fills are left to the first call, which may give facts of them.
+        """
         derived = self._derived
         assert derived is not None
-        problems = list(derived.program.warnings)
+        undefined = [warning for _, warning in derived.program.undefined]
+        problems = [warning for warning in derived.program.warnings if warning not in undefined]
         texts = ["\n\n".join(map(str, problems))] if problems else []
         provenance = provenance_of(self.specification, self.custom)
         if provenance.domain is Domain.PROBABILITY and not provenance.is_discrete:

@@ -1,6 +1,5 @@
 """The checks of a reasoner's calls, which warn once."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import final
 
@@ -9,7 +8,7 @@ import numpy as np
 from scallax.batch import Arguments, ArrayLike
 from scallax.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, locate
 from scallax.domains import MAX_WEIGHT, Domain
-from scallax.errors import InputError
+from scallax.errors import InputError, warn
 from scallax.mappings import InputMapping
 from scallax.parameters import Parameter
 from scallax.plausibility import ROUNDING, find_overfull_entries
@@ -83,7 +82,7 @@ class InputChecks:
             text = find_overfull_entries(relation, self._mappings[relation], values)
             if text is not None:
                 self._has_warned_of_sums = True
-                warnings.warn(text, UserWarning, stacklevel=9)
+                warn(text)
 
     def check_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
         """InputError for finite tags of facts that the provenance cannot read.
@@ -105,12 +104,12 @@ class InputChecks:
         text = None if self._has_warned else find_outside(facts, tags)
         if text is not None:
             self._has_warned = True
-            warnings.warn(text, UserWarning, stacklevel=5)
+            warn(text)
         if self._counts_groups and not self._has_warned_of_sums:
             text = find_overfull(facts, np.asarray(tags))
             if text is not None:
                 self._has_warned_of_sums = True
-                warnings.warn(text, UserWarning, stacklevel=5)
+                warn(text)
 
     def _check_domain(self, relation: str, values: np.ndarray) -> None:
         """InputError for inputs that the provenance, not one of probabilities, cannot read."""
@@ -131,7 +130,7 @@ class InputChecks:
         if not self._has_warned:
             self._has_warned = True
             place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))
-            warnings.warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is", UserWarning, stacklevel=10)
+            warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is")
 
 
 def _are_inside(values: np.ndarray) -> bool:

@@ -309,8 +309,9 @@ class Variant:
 class Program:
     """A checked program: every name resolved, every column typed, every variable bound.
 
-    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant. `library` is
-    what calls, predicates and aggregates mean.
+    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant; those about
+    relations that nothing declares or fills are in `undefined` as well, by relation. `library` is what calls,
+    predicates and aggregates mean.
     """
 
     relations: tuple[Relation, ...]
@@ -322,6 +323,7 @@ class Program:
     files: tuple[FactsFile, ...] = ()
     answer_files: tuple[AnswerFile, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+    undefined: tuple[tuple[str, Diagnostic], ...] = field(default=(), compare=False, repr=False)
     # The signatures of the foreign functions and the like that it uses, those aside that its attributes make.
     foreign: tuple[str, ...] = ()
     library: Library = field(default=BUILT_IN, compare=False, repr=False)

@@ -1,6 +1,5 @@
 """A compiled program as a pure, batched, differentiable function of input probabilities."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -18,7 +17,7 @@ from scallax.artifact import StoredGround
 from scallax.batch import Arguments, ArrayLike
 from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
 from scallax.checks import check_shapes, order_inputs
-from scallax.errors import CheckpointError, ScallaxError
+from scallax.errors import CheckpointError, ScallaxError, warn
 from scallax.explaining import explain
 from scallax.foreign import ForeignItem
 from scallax.grounded import Grounded, Output, check_custom, check_foreign, ground, restore, store, with_read
@@ -163,7 +162,8 @@ class Reasoner:
         self._start(ground(specification, library, sources, custom=custom, limits=limits))
         check_named(self.specification.outputs, is_later=output_mappings is not None)
         for text in self._grounded.warnings():
-            warnings.warn(text, UserWarning, stacklevel=2)
+            warn(text)
+        self._grounded.await_call()
 
     @classmethod
     def from_specification(
@@ -579,7 +579,9 @@ class Reasoner:
 
     def order(self, inputs: Mapping[str, T]) -> tuple[T, ...]:
         """The inputs in the order of `input_relations`. InputError if one is missing or is no input relation."""
-        return order_inputs(self._mappings, inputs, lambda: self._grounded.samples.program.relations)
+        ordered = order_inputs(self._mappings, inputs, lambda: self._grounded.samples.program.relations)
+        self._grounded.warn_of_empty(inputs)
+        return ordered
 
     def evaluate(self, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Array:
         """The values `[batch, outputs]` of all output tuples for arrays in the order of `input_relations`.

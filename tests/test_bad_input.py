@@ -359,13 +359,19 @@ def test_proofs_too_many_to_count_are_nan_under_a_transformation(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+ONE_INPUT = {"input_mappings": {"a": [0]}, "output_mapping": ("b", [(0,)]), "provenance": "minmaxprob"}
+
+
 def test_a_relation_that_nothing_fills_is_one_warning():
+    reasoner = Reasoner(
+        "rel edge = {(1, 2)}\nrel end(y) = egde(x, y) and not closed(y)\nrel path(x, y) = edge(x, y) or egde(x, y)",
+        provenance="unit",
+        output_relation="end",
+    )
+    # Until the first call, facts of each sample may fill them.
     with pytest.warns(UserWarning, match="is empty") as caught:
-        reasoner = Reasoner(
-            "rel edge = {(1, 2)}\nrel end(y) = egde(x, y) and not closed(y)\nrel path(x, y) = edge(x, y) or egde(x, y)",
-            provenance="unit",
-            output_relation="end",
-        )
+        reasoner()
+    reasoner()
     assert [str(warning.message) for warning in caught] == [
         "<program>:2:14: `egde` is empty: no declaration, fact or rule of it, and no facts or input mapping from "
         "Python\n"
@@ -380,7 +386,51 @@ def test_a_relation_that_nothing_fills_is_one_warning():
     ]
     assert caught[0].filename == __file__
     # Who loads a program did not write it just now.
-    assert Reasoner.from_json(reasoner.specification.to_json()) == reasoner
+    loaded = Reasoner.from_json(reasoner.specification.to_json())
+    assert loaded == reasoner
+    loaded()
+
+
+def test_a_relation_that_a_call_fills_is_not_said_to_be_empty():
+    program = "rel end(y) = edge(x, y) and not closed(y)"
+    facts = {"edge": [[(1, 2)], []], "closed": [[], []]}
+    tuples, holds = Reasoner(program, provenance="unit", output_relation="end")(**facts)
+    assert (tuples, holds.tolist()) == ([(2,)], [[True], [False]])
+    torch_bridge.Module(program=program, provenance="unit", output_relation="end")(**facts)
+    module = torch_bridge.Module(program=program, provenance="unit", output_relation="end")
+    with pytest.warns(UserWarning, match="`closed` is empty") as caught:
+        module(edge=facts["edge"])
+    assert "`edge` is empty" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    ("build", "call"),
+    [
+        (lambda: None, lambda _: Reasoner("rel b = {1}", output_mapping=("b", [(2,)]))),
+        (lambda: Reasoner("rel b(x) = a(x)", **ONE_INPUT), lambda built: built(a=jnp.full((1, 1), 1.5))),
+        (
+            lambda: jax.jit(Reasoner("rel b(x) = a(x), nothing(x)", **ONE_INPUT)),
+            lambda built: built(a=jnp.full((1, 1), 0.5)),
+        ),
+        (lambda: torch_bridge.Module("rel b(x) = a(x)", **ONE_INPUT), lambda built: built(a=torch.full((1, 1), 1.5))),
+        (
+            lambda: torch_bridge.Module("rel b(x) = a(x)", output_mapping=("b", [(0,)]), provenance="minmaxprob"),
+            lambda built: built(a=[[(1.5, (0,))]]),
+        ),
+        (lambda: typo_context(), lambda built: built.run()),
+    ],
+)
+def test_warnings_point_at_the_line_that_caused_them(build, call):
+    built = build()
+    with pytest.warns(UserWarning, match="outside|always|empty") as caught:
+        call(built)
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, call.__code__.co_firstlineno)]
+
+
+def typo_context() -> scallax.Context:
+    context = scallax.Context("minmaxprob")
+    context.add_program("rel b(x) = nothing(x)")
+    return context
 
 
 @pytest.mark.parametrize(
@@ -558,9 +608,10 @@ def test_rounding_of_narrow_exclusive_entries_is_no_warning(dtype):
 
 
 def test_unknown_queries_are_told_and_have_no_rows():
+    reasoner = Reasoner("query b\nquery c(1)", provenance="unit")
     with pytest.warns(UserWarning, match=r"unknown relation `b`: it has no rows\n[^`]*unknown relation `c`"):
-        reasoner = Reasoner("query b\nquery c(1)", provenance="unit")
-    assert [tuples for tuples, _ in reasoner().values()] == [[], []]
+        answers = reasoner()
+    assert [tuples for tuples, _ in answers.values()] == [[], []]
 
 
 @pytest.mark.parametrize("type", ["String", "Symbol", "char", "Entity", "DateTime"])

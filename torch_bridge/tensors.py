@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 import torch.utils.dlpack
 
-from scallax.errors import InputError
+from scallax.errors import InputError, warn
 
 _NO_CONTEXT = contextlib.nullcontext()
 
@@ -114,11 +113,7 @@ def jax_drives_cuda() -> bool:
 
 @functools.cache
 def _warn_of_copies(device_type: str) -> None:
-    warnings.warn(
-        f"this JAX has no {device_type} device: tensors are copied to the CPU and back; install JAX for that device",
-        UserWarning,
-        stacklevel=5,
-    )
+    warn(f"this JAX has no {device_type} device: tensors are copied to the CPU and back; install JAX for that device")
 
 
 def _torch_dtype(array: jax.Array) -> torch.dtype:

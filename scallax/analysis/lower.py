@@ -94,9 +94,9 @@ def check(
     types, conflicts = infer_types(core, names, given, aggregates, is_partial=len(problems) > 0)
     problems += ((TypeInferenceError, conflict) for conflict in conflicts)
     defined = [*given, *(aggregate.relation for aggregate in aggregates)]
-    warnings = (*names.warnings, *_find_undefined(core, names, defined))
+    undefined = _find_undefined(core, names, defined)
     core, outlines, unbound = _without_conflicts(core, types, conflicts, unsure | names.demands.keys())
-    program, found = _lower(core, aggregates, types, names, warnings, unsure)
+    program, found = _lower(core, aggregates, types, names, undefined, unsure)
     problems += [*found, *unbound]
     if problems:
         return replace(program, rules=(*program.rules, *outlines)), problems
@@ -208,8 +208,8 @@ def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
     return items
 
 
-def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> tuple[Diagnostic, ...]:
-    """A warning for each relation that nothing declares or fills: at its first atom in a body, else at its query."""
+def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> dict[str, Diagnostic]:
+    """A warning by name for each relation that nothing declares or fills: at its first atom, else at its query."""
     # Relations of atom queries are named by the atom as printed.
     written = [part.relation for part in (*core.facts, *core.clauses) if "(" not in part.relation]
     defined = dict.fromkeys([*names.relations, *written, *given])
@@ -220,7 +220,7 @@ def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> tu
         for literal in clause.body:
             if isinstance(literal, BodyAtom):
                 found.setdefault(literal.atom.name, literal.atom.span)
-    warnings = []
+    warnings: dict[str, Diagnostic] = {}
     for relation, span in (read | {name: span for name, span in asked.items() if name not in read}).items():
         if relation in defined:
             continue
@@ -233,8 +233,8 @@ def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> tu
         else:
             message = f"the query is of an unknown relation `{relation}`: it has no rows"
             hint = near or "declare it, or give it facts or rules"
-        warnings.append(Diagnostic(message, span, hint))
-    return tuple(warnings)
+        warnings[relation] = Diagnostic(message, span, hint)
+    return warnings
 
 
 def _lower(
@@ -242,7 +242,7 @@ def _lower(
     aggregates: Sequence[CoreAggregate],
     types: Types,
     names: Names,
-    warnings: tuple[Diagnostic, ...],
+    undefined: dict[str, Diagnostic],
     unsure: Collection[str],
 ) -> tuple[ir.Program, list[Problem]]:
     """The program in core form, what does not fit its type, and what is unbound in rules of relations not `unsure`."""
@@ -282,7 +282,8 @@ def _lower(
         terms,
         names.files,
         names.answer_files,
-        warnings,
+        (*names.warnings, *undefined.values()),
+        undefined=tuple(undefined.items()),
         library=names.library,
     )
     return program, found
