@@ -1,4 +1,4 @@
-"""Pictures of trees, by Matplotlib."""
+"""Pictures of trees, by Matplotlib: a row for each node, from the root down, as a folder's contents are listed."""
 
 import io
 import math
@@ -9,39 +9,42 @@ from typing import Any, final
 
 from scallax.errors import Diagnostic, InputError
 
-# Inches of a level, of a leaf beside another, and of a character of a label.
-_LEVEL, _GAP, _CHARACTER = 0.9, 0.3, 0.085
+# Inches of a row, of a level's indentation, between two trees, and of a character of a label.
+_ROW, _LEVEL, _GAP, _CHARACTER = 0.34, 0.3, 0.4, 0.075
 # Dots an inch, those of a side that Matplotlib can draw, and of a whole picture: larger ones are drawn smaller.
 _DOTS, _MOST_SIDE, _MOST_DOTS = 150, 60_000, 1 << 26
 
 
 @final
 class Node:
-    """A labelled tree; a label may have several lines.
+    """A labelled tree; `reason` is written on the line from a node to its children. Nodes are told apart by identity.
 
-    `own_width` and `width` are inches of the label with its margin and of the whole tree, `depth` the levels below it.
+    A node that occurs twice in a tree is drawn with its children once; after that by its label alone.
     """
 
-    def __init__(self, label: str, children: Sequence["Node"]):
+    def __init__(self, label: str, children: Sequence["Node"], reason: str | None = None):
         self.label = label
         self.children = children
-        self.own_width = _GAP + _CHARACTER * max(map(len, label.split("\n")))
-        self.width = max(self.own_width, sum(child.width for child in children))
-        self.depth: int = max((1 + child.depth for child in children), default=0)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a node is drawn, in inches, and the place of its parent."""
+class _Row:
+    """One line of a picture: a label, or a reason in grey. `parent` is the row of the node above, by number."""
 
-    node: Node
-    x: float
-    y: float
-    parent: "_Place | None"
+    text: str
+    level: int
+    parent: int | None
+    is_reason: bool = False
+    is_repeated: bool = False
+
+    @property
+    def right(self) -> float:
+        return _LEVEL * self.level + _CHARACTER * (len(self.text) + 2)
 
 
 def draw_trees(trees: Sequence[tuple[str, Node]], target: str | Path | io.StringIO, file_format: str) -> None:
-    """Draws trees side by side, each under its title, with the roots on top.
+    """Draws trees side by side, each under its title.
 
     `file_format` is `png`, `svg` or `pdf`. Raises `InputError` without Matplotlib.
     """
@@ -51,46 +54,72 @@ def draw_trees(trees: Sequence[tuple[str, Node]], target: str | Path | io.String
         hint = "pip install scallax[draw]"
         message = "a picture of proofs is drawn by Matplotlib, which is not installed"
         raise InputError(Diagnostic(message, hint=hint)) from None
-    depth = max((tree.depth for _, tree in trees), default=0)
-    widths = [max(tree.width, _GAP + _CHARACTER * len(title)) for title, tree in trees]
-    figure = Figure(figsize=(max(1.0, sum(widths)), _LEVEL * (depth + 1.5)))
+    listed = [(title, list(_rows(tree))) for title, tree in trees]
+    widths = [max(_CHARACTER * len(title), *(row.right for row in rows)) + _GAP for title, rows in listed]
+    width = max(1.0, _GAP + sum(widths))
+    height = _ROW * (2 + max((len(rows) for _, rows in listed), default=0))
+    figure = Figure(figsize=(width, height))
     axes: Any = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, max(1.0, sum(widths)))
-    axes.set_ylim(-_LEVEL * (depth + 0.5), _LEVEL)
-    # Dollars are dollars.
-    style = {"ha": "center", "va": "center", "parse_math": False}
-    left = 0.0
-    for (title, tree), width in zip(trees, widths, strict=True):
-        axes.text(left + width / 2, 0.6 * _LEVEL, title, fontsize=9, **style)
-        for place in _places(tree, left + (width - tree.width) / 2):
-            if place.parent is not None:
-                axes.plot([place.x, place.parent.x], [place.y, place.parent.y], color="0.6", linewidth=1, zorder=1)
-            box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.3"}
-            axes.text(
-                place.x,
-                place.y,
-                place.node.label,
-                ha="center",
-                va="center",
-                parse_math=False,
-                fontsize=8,
-                bbox=box,
-                zorder=2,
-            )
-        left += width
-    width, height = figure.get_size_inches()
+    axes.set_xlim(0, width)
+    axes.set_ylim(-height, 0)
+    left = _GAP
+    for (title, rows), own_width in zip(listed, widths, strict=True):
+        # Dollars are dollars.
+        axes.text(left, -0.75 * _ROW, title, fontsize=9, va="center", parse_math=False)
+        _draw_rows(axes, rows, left)
+        left += own_width
     dots = min(_DOTS, _MOST_SIDE / max(width, height), math.sqrt(_MOST_DOTS / (width * height)))
     figure.savefig(target, format=file_format, dpi=dots)
 
 
-def _places(root: Node, left: float) -> Iterator[_Place]:
-    waiting: list[tuple[Node, float, float, _Place | None]] = [(root, left, 0.0, None)]
+def _rows(root: Node) -> Iterator[_Row]:
+    """The rows of a tree, from the top down.
+
+    The last child that has children of its own comes after the others and is not indented: a proof by a recursion that
+    is as deep as it is long stays a narrow column.
+    """
+    shown: set[int] = set()
+    waiting: list[tuple[Node, int, int | None]] = [(root, 0, None)]
+    number = 0
     while waiting:
-        node, left, y, parent = waiting.pop()
-        place = _Place(node, left + node.width / 2, y, parent)
-        yield place
-        left += (node.width - sum(child.width for child in node.children)) / 2
-        for child in node.children:
-            waiting.append((child, left, y - _LEVEL, place))
-            left += child.width
+        node, level, parent = waiting.pop()
+        is_repeated = id(node) in shown and len(node.children) > 0
+        shown.add(id(node))
+        yield _Row(f"{node.label} (see above)" if is_repeated else node.label, level, parent, False, is_repeated)
+        own, number = number, number + 1
+        if is_repeated:
+            continue
+        if node.reason is not None:
+            yield _Row(node.reason, level, own, is_reason=True)
+            number += 1
+        deep = [child for child in node.children if child.children]
+        last = deep[-1:]
+        others = [child for child in node.children if not last or child is not last[0]]
+        waiting += [(child, level, own) for child in last]
+        waiting += [(child, level + 1, own) for child in reversed(others)]
+
+
+def _draw_rows(axes: Any, rows: Sequence[_Row], left: float) -> None:
+    # Lines run down from below a label's first characters.
+    def spine(row: _Row) -> float:
+        return left + _LEVEL * row.level + 0.12
+
+    lines: list[list[tuple[float, float]]] = []
+    for number, row in enumerate(rows):
+        y = -_ROW * (number + 1.75)
+        x = left + _LEVEL * row.level
+        if row.is_reason:
+            axes.text(x + 0.24, y, row.text, fontsize=7, va="center", style="italic", color="0.4", parse_math=False)
+            continue
+        if row.parent is not None:
+            above = rows[row.parent]
+            top = -_ROW * (row.parent + 1.75)
+            lines.append([(spine(above), top), (spine(above), y), (x, y)])
+        edge = "0.7" if row.is_repeated else "0.3"
+        box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": edge}
+        axes.text(x + 0.04, y, row.text, fontsize=8, va="center", parse_math=False, bbox=box, zorder=2)
+    if lines:
+        from matplotlib.collections import LineCollection  # installed: the caller has checked
+
+        axes.add_collection(LineCollection(lines, colors="0.6", linewidths=1, zorder=1))

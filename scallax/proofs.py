@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from scallax.grounding.search import Search, Support, Tree
 from scallax.mappings import show_tuple
 from scallax.source import Span
 from scallax.values import Value
+
+# Characters of a rule's text in a picture.
+_LONGEST_RULE = 100
 
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
 
@@ -47,11 +51,15 @@ class ProofFact:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a proof: a tuple, or fact, by the rule at `rule` (None for a fact), from the steps below it."""
+    """One step of a proof: a tuple, or fact, by the rule at `rule` (None for a fact), from the steps below it.
+
+    `rule_text` is the rule as it is written, on one line and cut where it is long.
+    """
 
     text: str
     rule: str | None
     steps: tuple["Step", ...]
+    rule_text: str | None = None
 
     def lines(self, indent: str = "") -> Iterator[str]:
         """The step and those below it as lines of text."""
@@ -101,11 +109,14 @@ class Explanation:
         return str(self)
 
     def to_dot(self) -> str:
-        """The proofs as one graph in Graphviz's language, a cluster each."""
+        """The proofs as one graph in Graphviz's language, a cluster each, with the texts of rules on the edges.
+
+        A step that a proof uses several times is one node.
+        """
         lines = ["digraph proofs {", "  rankdir=BT;", "  node [shape=box, style=rounded];"]
         for number, proof in enumerate(self.proofs):
             lines += [f"  subgraph cluster_{number} {{", f"    label={_quote(f'weight {proof.weight:.6g}')};"]
-            lines += [f"    {line}" for line in _dot_lines(proof.tree, f"n{number}")]
+            lines += [f"    {line}" for line in _dot_lines(_picture(proof.tree), f"n{number}")]
             lines.append("  }")
         return "\n".join([*lines, "}"])
 
@@ -238,6 +249,12 @@ class _Names:
         line, column = span.source.position(span.start)
         return f"{span.source.name}:{line}:{column}"
 
+    def _text(self, rule: int) -> str | None:
+        span: Span | None = self._spans[rule] if rule >= 0 else None
+        return (
+            None if span is None else shorten(span.source.text[span.start : span.end], _LONGEST_RULE, placeholder=" …")
+        )
+
     def _steps(self, tree: Tree) -> list[Step]:
         """The step of a tree; instead of a hidden tuple, or of an intermediate one, those below it."""
         order, waiting = [], [tree]
@@ -258,7 +275,7 @@ class _Names:
             return list(below)
         relation, values = self._tuples[tree.operand]
         text = f"{'not ' if tree.negated else ''}{_show(relation, values)}"
-        return [Step(text, self._place(tree.rule), below)]
+        return [Step(text, self._place(tree.rule), below, self._text(tree.rule))]
 
 
 def _show(relation: str, values: tuple[Value, ...]) -> str:
@@ -277,31 +294,36 @@ def _show_value(value: Any) -> str:
 
 
 def _picture(root: Step) -> Node:
+    """The steps as a tree to draw, in which equal steps are one node."""
     order, waiting = [], [root]
     while waiting:
         order.append(waiting.pop())
         waiting += order[-1].steps
-    # Steps are compared by what they are, which takes as many calls as they are deep.
+    # Equal steps have equal texts, rules and nodes below: to compare the steps would call as deep as the proof is.
     made: dict[int, Node] = {}
+    nodes: dict[tuple, Node] = {}
     for step in reversed(order):
-        made[id(step)] = Node(_label(step), tuple(made[id(below)] for below in step.steps))
+        below = tuple(made[id(other)] for other in step.steps)
+        key = (step.text, step.rule_text, *map(id, below))
+        made[id(step)] = nodes.setdefault(key, Node(step.text, below, step.rule_text))
     return made[id(root)]
 
 
-def _dot_lines(root: Step, name: str) -> Iterator[str]:
-    yield f"{name} [label={_quote(_label(root))}];"
-    # Names that say the whole way from the root would make the text of a deep proof as long as the square of its depth.
-    number, waiting = 0, [(step, name) for step in reversed(root.steps)]
+def _dot_lines(root: Node, name: str) -> Iterator[str]:
+    names = {id(root): name}
+    waiting = [root]
+    yield f"{name} [label={_quote(root.label)}];"
     while waiting:
-        step, above = waiting.pop()
-        below, number = f"{name}_{number}", number + 1
-        yield f"{below} [label={_quote(_label(step))}];"
-        yield f"{below} -> {above};"
-        waiting += [(other, below) for other in reversed(step.steps)]
-
-
-def _label(step: Step) -> str:
-    return step.text if step.rule is None else f"{step.text}\n{step.rule}"
+        node = waiting.pop()
+        for number, below in enumerate(node.children):
+            is_new = id(below) not in names
+            lower = names.setdefault(id(below), f"{name}_{len(names) - 1}")
+            if is_new:
+                waiting.append(below)
+                yield f"{lower} [label={_quote(below.label)}];"
+            # The rule is written on the first of the edges to its conclusion.
+            label = f" [label={_quote(node.reason)}]" if node.reason is not None and not number else ""
+            yield f"{lower} -> {names[id(node)]}{label};"
 
 
 def _quote(text: str) -> str:

@@ -1,6 +1,7 @@
 """The proofs that are shown to people entail their tuple, are minimal, and together are all there are."""
 
 import itertools
+import re
 import xml.dom.minidom
 from pathlib import Path
 from typing import Any
@@ -138,9 +139,9 @@ def test_pictures(tmp_path):
         "  node [shape=box, style=rounded];\n"
         "  subgraph cluster_0 {\n"
         '    label="weight 0.3";\n'
-        '    n0 [label="b(\\"\\\\\\"x\\\\\\\\\\")\\n<program>:2:1"];\n'
+        '    n0 [label="b(\\"\\\\\\"x\\\\\\\\\\")"];\n'
         '    n0_0 [label="0.3::a(\\"\\\\\\"x\\\\\\\\\\")"];\n'
-        "    n0_0 -> n0;\n"
+        '    n0_0 -> n0 [label="rel b(x) = a(x)"];\n'
         "  }\n"
         "}"
     )
@@ -233,6 +234,26 @@ def test_deep_proofs_are_printed_and_drawn(tmp_path: Path):
     assert explanation.to_dot().count("->") == 2 * length - 1
     context.explain("path", (0, 400), k=1).draw(tmp_path / "proof.png")
     assert (tmp_path / "proof.png").stat().st_size > 1000
+
+
+def picture_width(length: int) -> float:
+    context = scallax.Context()
+    context.add_program(PATH)
+    context.add_facts("edge", [(x, x + 1) for x in range(100, 100 + length)])
+    svg = context.explain("path", (100, 100 + length), k=1)._repr_svg_()
+    return float(re.search(r'width="([0-9.]+)pt"', str(svg))[1])
+
+
+def test_a_picture_of_a_chain_is_no_wider_than_its_labels():
+    assert picture_width(3) == picture_width(30)
+
+
+def test_what_a_proof_uses_twice_is_one_node():
+    program = f"rel edge = {{(0, 1), (1, 2), (2, 3)}}\n{PATH}\nrel twice() = path(0, 3), path(1, 3), path(0, 2)"
+    reasoner = scallax.Reasoner(program, provenance="unit", output_relation="twice")
+    dot = reasoner.explain("twice", ()).to_dot()
+    assert dot.count("path(0, 2)") == 1
+    assert dot.count("twice() = path(0, 3), path(1, 3), path(0, 2)") == 1
 
 
 @pytest.mark.parametrize(
