@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from scallax.domains import Domain
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, LateText
 from scallax.mappings import (
     TAG_HINT,
     Entries,
@@ -216,20 +216,20 @@ def _read_facts(
         raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
     facts = []
     for position, element in enumerate(elements):
-        what = f"facts of `{relation}`: fact {position}, {element!r},"
+        what = LateText("facts of `{}`: fact {}, {!r}", relation, position, element)
         tag = None
         if tagged:
             if not isinstance(element, tuple) or len(element) != 2:
                 raise InputError(
-                    Diagnostic(f"{what} has no tag", hint="write `(probability, tuple)`, or `(None, tuple)`")
+                    Diagnostic(f"{what}, has no tag", hint="write `(probability, tuple)`, or `(None, tuple)`")
                 )
             tag, element = element
             if tag is not None and not isinstance(tag, bool) and not is_finite_number(tag):
-                message = f"{what} has the tag {tag!r}; it must be a finite number, a bool or None"
+                message = f"{what}, has the tag {tag!r}; it must be a finite number, a bool or None"
                 raise InputError(Diagnostic(message, hint=None if isinstance(tag, float) else TAG_HINT))
             if tag is not None and not domain.admits(tag):
-                raise InputError(f"{what} has the tag {tag!r}; it must be {domain.value}")
-        values = read_tuple(element if isinstance(element, tuple) else (element,), what.removesuffix(","))
+                raise InputError(f"{what}, has the tag {tag!r}; it must be {domain.value}")
+        values = read_tuple(element if isinstance(element, tuple) else (element,), what)
         facts.append((tag if tag is None or isinstance(tag, bool) else float(tag), values))
     return tuple(facts)
 

@@ -14,7 +14,7 @@ from scallax.answer_files import write_answer_files
 from scallax.answers import DISCRETE, Options
 from scallax.arguments import read_file, read_type
 from scallax.collection import Collection
-from scallax.draft import Draft, computed_relations, is_written, read_groups
+from scallax.draft import Batches, Draft, computed_relations, is_written, read_groups
 from scallax.errors import Diagnostic, InputError, UnsupportedError, warn
 from scallax.fact_reading import TAGLESS, TagReader, check_tags, read_pairs
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
@@ -23,7 +23,7 @@ from scallax.library import read_foreign
 from scallax.mappings import InputMapping
 from scallax.planner.plan import plan
 from scallax.references import check_class, reference_to
-from scallax.running import compute_collections, find_warnings, number_of, outdated_relations
+from scallax.running import compute_collections, find_warnings, outdated_relations
 from scallax.source import Source
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
@@ -359,9 +359,7 @@ class AbstractContext(ABC):
         if self.state.options.takes_objects:
             hint = '`clone(provenance="topkproofs")` explains the facts whose tags are probabilities'
             raise UnsupportedError(Diagnostic("what the objects of a custom provenance prove is not known", hint=hint))
-        batches = tuple(
-            replace(batch, tags=tuple(number_of(self, tag) for tag in batch.tags)) for batch in draft.batches
-        )
+        batches = Batches.of(batch.with_numbers(self.is_array) for batch in draft.batches)
         draft = replace(draft, batches=batches, mappings=())
         reasoner = draft_reasoner(draft, self.state.options, CallOptions(), lambda tag: False, relation, None, None)
         return reasoner.explain(relation, values, k=k)
@@ -440,7 +438,7 @@ class AbstractContext(ABC):
         vars(self).update(state)
         self.state = ContextState(**saved["options"])
         self.state.foreign = tuple(reference.item() for reference in saved["foreign"])
-        self.state.draft = Draft(*saved["parts"], foreign=tuple(map(self.adapted, self.state.foreign))).analysed()
+        self.state.draft = Draft.restored(saved["parts"], tuple(map(self.adapted, self.state.foreign)))
 
     def __repr__(self) -> str:
         count = self.num_relations()

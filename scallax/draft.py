@@ -1,9 +1,10 @@
 """A program under construction: its texts, relations and facts. A change gives another draft, or is refused."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, final
 
 import numpy as np
 
@@ -46,35 +47,104 @@ class FactBatch:
     groups: np.ndarray | None = None
     ids: tuple[int, ...] = ()
 
+    def has_tag(self, is_meant: Callable[[object], bool]) -> bool:
+        """Whether some tag is meant, of which the tag's type decides."""
+        return any(map(is_meant, {type(tag): tag for tag in self.tags}.values()))
+
+    def with_numbers(self, is_array: Callable[[Any], bool]) -> "FactBatch":
+        """The batch with numbers for tags that are arrays."""
+        if not self.has_tag(is_array):
+            return self
+        tags: Any = self.tags
+        return replace(self, tags=tuple(tag.item() if is_array(tag) else tag for tag in tags))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Batches:
+    """Batches of facts in the order in which they were added: those `before`, and the `last`.
+
+    To add one takes the same time however many there are, and changes no others' batches.
+    """
+
+    before: "Batches | None" = None
+    last: FactBatch | None = None
+    count: int = 0
+
+    @staticmethod
+    def of(batches: Iterable[FactBatch]) -> "Batches":
+        """The batches in their order."""
+        found = Batches()
+        for batch in batches:
+            found = found.add(batch)
+        return found
+
+    def add(self, batch: FactBatch) -> "Batches":
+        """These, then another one."""
+        return Batches(self, batch, self.count + 1)
+
+    def since(self, count: int) -> list[FactBatch]:
+        """All but the first `count`."""
+        found: list[FactBatch] = []
+        rest = self
+        while rest.count > count:
+            assert rest.last is not None
+            assert rest.before is not None
+            found.append(rest.last)
+            rest = rest.before
+        return found[::-1]
+
+    def __iter__(self) -> Iterator[FactBatch]:
+        return iter(self.since(0))
+
+    def __len__(self) -> int:
+        return self.count
+
 
 @final
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a context holds. `imports` are the files that `sources` import; `program` is what all of it says.
 
-    `untagged` are relations whose facts have no tags; `foreign` are functions of Python and the like.
+    `untagged` are relations whose facts have no tags; `foreign` are functions of Python and the like. `examples` and
+    `mapped_examples` are, by relation, few of the facts and of the tuples of a mapping, which say as much of the
+    columns' types as all of them; `schemas` are the program's relations by name.
     """
 
     imports: tuple[Source, ...] = ()
     sources: tuple[Source, ...] = ()
-    batches: tuple[FactBatch, ...] = ()
+    batches: Batches = Batches()
     mappings: tuple[tuple[str, InputMapping], ...] = ()
     untagged: frozenset[str] = frozenset()
     foreign: tuple[ForeignItem, ...] = ()
     program: ir.Program = _EMPTY
+    schemas: Mapping[str, ir.Relation] = field(default_factory=dict)
+    examples: Mapping[str, Tuples] = field(default_factory=dict)
+    mapped_examples: Mapping[str, Tuples] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple:
-        """All but foreign items and the program, in the order of the fields: data only."""
-        return self.imports, self.sources, self.batches, self.mappings, self.untagged
+        """What `restored` makes the draft of again, with its foreign items: data only."""
+        return self.imports, self.sources, tuple(self.batches), self.mappings, self.untagged
+
+    @staticmethod
+    def restored(parts: tuple, foreign: tuple[ForeignItem, ...]) -> "Draft":
+        """The draft of these parts."""
+        imports, sources, batches, mappings, untagged = parts
+        examples: dict[str, Tuples] = {}
+        for batch in batches:
+            examples[batch.relation] = typical_tuples(chain(examples.get(batch.relation, ()), batch.values))
+        mapped = {relation: typical_tuples(mapping.tuples) for relation, mapping in mappings}
+        draft = Draft(imports, sources, Batches.of(batches), mappings, untagged, foreign)
+        return replace(draft, examples=examples, mapped_examples=mapped).analysed()
 
     def relation(self, name: str) -> ir.Relation:
         """InputError if the program has no such relation."""
-        for relation in self.program.relations:
-            if relation.name == name:
-                return relation
-        known = [other.name for other in self.program.relations if is_written(other) and not other.hidden]
-        raise unknown_name(f"there is no relation `{name}`", str(name), known)
+        found = self.schemas.get(name) if isinstance(name, str) else None
+        if found is None:
+            known = [other.name for other in self.program.relations if is_written(other) and not other.hidden]
+            raise unknown_name(f"there is no relation `{name}`", str(name), known)
+        return found
 
     def with_sources(self, *sources: Source) -> "Draft":
         """Adds texts and the files that they import. Raises whatever is wrong with the program as a whole."""
@@ -95,17 +165,21 @@ class Draft:
         InputError for a relation that does not exist, for a tuple that does not fit it and for a number that another
         fact has.
         """
-        columns = self.relation(relation).columns
+        self.relation(relation)
         batch = FactBatch(relation, tuple(tags), values, (), groups, tuple(ids))
-        _check_ids([*self.batches, batch])
+        _check_ids(self.batches, batch)
+        known = self.examples.get(relation)
+        typical = typical_tuples(chain(known or (), values))
+        grown = self if typical == known else replace(self, examples={**self.examples, relation: typical})
         try:
-            fitted = fit_tuples(values, columns, f"facts of `{relation}`", self.program.variants, tags)
+            batch = grown._fitted(batch)
         except InputError as error:  # they may fit what inference makes of them
             try:
-                return replace(self, batches=(*self.batches, batch)).analysed()
+                grown = grown.analysed()
             except TypeInferenceError:  # the program is right without them
                 raise error from None
-        return replace(self, batches=(*self.batches, replace(batch, tuples=fitted)))
+            batch = grown._fitted(batch)
+        return replace(grown, batches=grown.batches.add(batch))
 
     def with_csv(self, relation: str, file: CsvFile) -> "Draft":
         """Adds the facts of a CSV file with columns by position."""
@@ -117,14 +191,17 @@ class Draft:
 
     def with_mapping(self, relation: str, mapping: InputMapping | None) -> "Draft":
         """Sets or removes a relation's input mapping; InputError if its tuples do not fit the relation."""
-        found = dict(self.mappings)
+        found, examples = dict(self.mappings), dict(self.mapped_examples)
         found.pop(relation, None)
+        examples.pop(relation, None)
         if mapping is not None and mapping.kind is not None:
             columns = self.relation(relation).columns
             what = f"input mapping of `{relation}`"
             entries = fit_entries(mapping.entries, columns, what, self.program.variants)
             found[relation] = InputMapping(entries, **mapping.options)
-        return replace(self, mappings=tuple(sorted(found.items(), key=lambda item: item[0])))
+            examples[relation] = typical_tuples(entries.tuples)
+        mappings = tuple(sorted(found.items(), key=lambda item: item[0]))
+        return replace(self, mappings=mappings, mapped_examples=examples)
 
     def with_foreign(self, *items: ForeignItem) -> "Draft":
         """Adds functions of Python and the like. InputError if a name is taken."""
@@ -154,27 +231,41 @@ class Draft:
         return changed.with_facts(name, [tag], ((),), ids=(number,))
 
     def analysed(self) -> "Draft":
-        """With the program that all texts and facts say, and facts that fit it."""
-        examples: dict[str, list[tuple[Value, ...]]] = {}
-        for batch in self.batches:
-            examples.setdefault(batch.relation, []).extend(typical_tuples(batch.values))
-        for relation, mapping in self.mappings:
-            examples.setdefault(relation, []).extend(mapping.tuples)
-        given = {relation: typical_tuples(tuples) for relation, tuples in examples.items()}
+        """With the program that all texts and facts say, and facts that fit it.
+
+        Only examples of the facts are looked at, and facts of relations whose columns are of other types than before.
+        """
+        given = dict(self.examples)
+        for relation, tuples in self.mapped_examples.items():
+            given[relation] = typical_tuples(chain(given.get(relation, ()), tuples))
         program = analyse_program([*self.imports, *self.sources], given, read_foreign(self.foreign))
         plan(program, computed_relations(program))
-        columns = {relation.name: relation.columns for relation in program.relations}
-        known = {relation.name: relation.columns for relation in self.program.relations}
-        batches = []
-        for batch in self.batches:
-            name = batch.relation
-            if columns[name] != known.get(name) or len(batch.tuples) != len(batch.values):
-                fitted = fit_tuples(batch.values, columns[name], f"facts of `{name}`", program.variants)
-                batch = replace(batch, tuples=fitted)
-            batches.append(batch)
+        schemas = {relation.name: relation for relation in program.relations}
+        analysed = replace(self, program=program, schemas=schemas)
+        changed = {
+            name for name in given if name not in self.schemas or schemas[name].columns != self.schemas[name].columns
+        }
         for name, mapping in self.mappings:
-            fit_entries(mapping.entries, columns[name], f"input mapping of `{name}`", program.variants)
-        return replace(self, program=program, batches=tuple(batches))
+            if name in changed:
+                what = f"input mapping of `{name}`"
+                fit_entries(mapping.entries, schemas[name].columns, what, program.variants)
+        if changed.isdisjoint(self.examples):
+            return analysed
+        batches = (analysed._fitted(batch) if batch.relation in changed else batch for batch in self.batches)
+        return replace(analysed, batches=Batches.of(batches))
+
+    def _fitted(self, batch: FactBatch) -> FactBatch:
+        """The batch with tuples that fit the relation's columns. InputError for the first that does not."""
+        columns, what = self.schemas[batch.relation].columns, f"facts of `{batch.relation}`"
+        return replace(batch, tuples=fit_tuples(batch.values, columns, what, self.program.variants, batch.tags))
+
+    @property
+    def warnings(self) -> list[Diagnostic]:
+        """Those of the program, of relations without facts only where none were added since it was analysed."""
+        filled = [
+            warning for name, warning in self.program.undefined if name in {**self.examples, **self.mapped_examples}
+        ]
+        return [warning for warning in self.program.warnings if warning not in filled]
 
 
 def is_written(relation: ir.Relation) -> bool:
@@ -188,18 +279,19 @@ def computed_relations(program: ir.Program) -> list[str]:
 
 
 def changed_relations(before: Draft, after: Draft) -> set[str]:
-    """The relations whose rules, facts or columns are not the same in two drafts."""
-    old, new = _parts(before), _parts(after)
-    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    """The relations whose rules, facts or columns are not the same in a draft and in one that grew from it."""
+    changed = {batch.relation for batch in after.batches.since(len(before.batches))}
+    if before.program is not after.program:
+        old, new = _parts(before.program), _parts(after.program)
+        changed |= {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    return changed
 
 
-def _parts(draft: Draft) -> dict[str, list]:
-    """By relation everything that says what its tuples are; batches are told apart by identity."""
-    parts: dict[str, list] = {relation.name: [relation] for relation in draft.program.relations}
-    for part in (*draft.program.facts, *draft.program.rules, *draft.program.files):
+def _parts(program: ir.Program) -> dict[str, list]:
+    """By relation everything of a program that says what its tuples are."""
+    parts: dict[str, list] = {relation.name: [relation] for relation in program.relations}
+    for part in (*program.facts, *program.rules, *program.files):
         parts[part.relation].append(part)
-    for batch in draft.batches:
-        parts[batch.relation].append(id(batch.values))
     return parts
 
 
@@ -212,23 +304,23 @@ class Inputs:
 
 
 def given_facts(
-    draft: Draft, is_array: Callable[[object], bool], number: Callable[[object], float | bool]
+    draft: Draft, is_input: Callable[[object], bool], is_array: Callable[[object], bool]
 ) -> tuple[list[GivenFacts], Inputs]:
-    """The facts of a draft, and the tags that are their inputs: those of batches with an array for a tag.
+    """The facts of a draft, and the tags that are their inputs: those of batches with a tag that is one.
 
-    In such a batch the other tags are inputs too, `number` of them, so that its groups stay together; facts that are
-    certain and in no group are constants. Without arrays no tag is an input.
+    In such a batch the other tags are inputs too, so that its groups stay together; facts that are certain and in no
+    group are constants. Without inputs tags that are arrays count as numbers.
     """
     given: list[GivenFacts] = []
     inputs = Inputs([], [])
     for batch in draft.batches:
-        if not any(map(is_array, batch.tags)):
-            tags = [tag if tag is None else number(tag) for tag in batch.tags]
+        if not batch.has_tag(is_input):
+            tags: Any = batch.with_numbers(is_array).tags
             given.append(GivenFacts(batch.relation, batch.tuples, tags=tags, groups=batch.groups))
             continue
         groups = np.full(len(batch.tags), -1) if batch.groups is None else batch.groups
         kept = np.array([tag is not None for tag in batch.tags]) | (groups >= 0)
-        certain = [values for values, is_input in zip(batch.tuples, kept, strict=True) if not is_input]
+        certain = [values for values, is_kept in zip(batch.tuples, kept, strict=True) if not is_kept]
         if certain:
             given.append(GivenFacts(batch.relation, certain))
         rows = np.flatnonzero(kept).tolist()
@@ -236,21 +328,22 @@ def given_facts(
         tuples = [batch.tuples[row] for row in rows]
         given.append(GivenFacts(batch.relation, tuples, inputs=places, groups=groups[kept]))
         tags = [batch.tags[row] for row in rows]
-        inputs.tags.extend(1.0 if tag is None else tag if is_array(tag) else float(number(tag)) for tag in tags)
+        inputs.tags.extend(1.0 if tag is None else tag if is_input(tag) else float(tag) for tag in tags)
         inputs.ids.extend(batch.ids[row] if batch.ids else 0 for row in rows)
     return given, inputs
 
 
-def _check_ids(batches: Sequence[FactBatch]) -> None:
+def _check_ids(batches: Batches, added: FactBatch) -> None:
     """InputError for a number that two facts have."""
-    if not batches[-1].ids:
+    if not added.ids:
         return
-    seen: dict[int, str] = {}
-    for batch in batches:
+    seen: dict[int, tuple[str, tuple[Value, ...]]] = {}
+    for batch in (*batches, added):
         for number, values in zip(batch.ids, batch.values, strict=False):
-            shown = f"`{batch.relation}{show_tuple(values)}`"
-            if number and seen.setdefault(number, shown) != shown:
-                raise InputError(f"{seen[number]} and {shown} both have the number {number}")
+            fact = batch.relation, values
+            if number and seen.setdefault(number, fact) != fact:
+                shown = " and ".join(f"`{relation}{show_tuple(found)}`" for relation, found in (seen[number], fact))
+                raise InputError(f"{shown} both have the number {number}")
 
 
 def read_groups(relation: str, disjunctions: Iterable[Iterable[int]] | None, count: int) -> np.ndarray | None:

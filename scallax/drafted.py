@@ -44,7 +44,7 @@ def draft_reasoner(
         facts.setdefault(given.relation, []).extend(zip(given.tags, given.tuples, strict=True))
     for relation in dict.fromkeys(batch.relation for batch in draft.batches):
         batches = [batch for batch in draft.batches if batch.relation == relation]
-        inputs = [batch for batch in batches if any(map(is_array, batch.tags))]
+        inputs = [batch for batch in batches if batch.has_tag(is_array)]
         if inputs and relation in mappings:
             message = f"facts of `{relation}` have arrays for tags, and the relation has an input mapping"
             raise InputError(Diagnostic(message, hint="give it one of the two"))

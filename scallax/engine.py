@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -195,13 +196,19 @@ def _read_facts(
 ) -> tuple[dict[str, FactSet], Literals]:
     """The facts of the program and the given ones, by relation, and their literals."""
     table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
-    facts: dict[str, FactSet] = {}
+    parts: dict[str, list[FactSet]] = {}
     for relation, tuples, operands in table.add_all(program, given):
-        if relation in facts:
-            tuples = [*facts[relation].tuples, *tuples]
-            operands = np.concatenate([facts[relation].operands, operands])
-        facts[relation] = FactSet(tuples, operands)
+        parts.setdefault(relation, []).append(FactSet(tuples, operands))
+    facts = {relation: _join_facts(of_relation) for relation, of_relation in parts.items()}
     return facts, table.literals()
+
+
+def _join_facts(parts: Sequence[FactSet]) -> FactSet:
+    """The facts of one relation, which come in parts."""
+    if len(parts) == 1:
+        return parts[0]
+    tuples = list(chain.from_iterable(part.tuples for part in parts))
+    return FactSet(tuples, np.concatenate([part.operands for part in parts]))
 
 
 def compile_plan(
@@ -380,65 +387,80 @@ class _LiteralBuilder:
     provenance: TagReading
     # For each trainable relation the parameters of its facts that are still to come.
     trained: dict[str, Iterator[int]]
-    prior: list[float] = field(default_factory=list)
-    source: list[int] = field(default_factory=list)
-    group: list[int] = field(default_factory=list)
-    parameter: list[int] = field(default_factory=list)
+    prior: list[np.ndarray] = field(default_factory=list)
+    source: list[np.ndarray] = field(default_factory=list)
+    group: list[np.ndarray] = field(default_factory=list)
+    parameter: list[np.ndarray] = field(default_factory=list)
+    num_literals: int = 0
     num_groups: int = 0
 
     def add_all(
         self, program: ir.Program, given: Sequence[GivenFacts]
-    ) -> Iterator[tuple[str, list[tuple[Value, ...]], np.ndarray]]:
+    ) -> Iterator[tuple[str, Sequence[tuple[Value, ...]], np.ndarray]]:
         """Relation, tuples and operands of the program's facts, then of the given ones."""
         by_relation: dict[str, list[ir.Fact]] = {}
         for fact in program.facts:
             by_relation.setdefault(fact.relation, []).append(fact)
         self.num_groups = 1 + max((fact.group for fact in program.facts if fact.group is not None), default=-1)
         for relation, facts in by_relation.items():
-            operands = [self._constant(relation, fact.tag, -1 if fact.group is None else fact.group) for fact in facts]
-            yield relation, [fact.values for fact in facts], np.array(operands, np.int64)
+            groups = np.array([-1 if fact.group is None else fact.group for fact in facts])
+            operands = self._constants(relation, [fact.tag for fact in facts], groups)
+            yield relation, [fact.values for fact in facts], operands
         for facts in given:
-            yield facts.relation, list(facts.tuples), self._operands(facts)
+            yield facts.relation, facts.tuples, self._operands(facts)
 
     def literals(self) -> Literals:
+        none = np.zeros(0, np.int64)
         return Literals(
-            np.array(self.prior, np.float64),
-            np.array(self.source, np.int64),
-            np.array(self.group, np.int64),
-            np.array(self.parameter, np.int64),
+            np.concatenate([np.zeros(0), *self.prior]),
+            *(np.concatenate([none, *parts]) for parts in (self.source, self.group, self.parameter)),
         )
 
     def _operands(self, facts: GivenFacts) -> np.ndarray:
         count = len(facts.tuples)
-        groups = np.full(count, -1) if facts.groups is None else np.asarray(facts.groups)
-        groups = np.where(groups >= 0, groups + self.num_groups, -1)
-        self.num_groups = max(self.num_groups, 1 + int(groups.max(initial=-1)))
+        groups = np.full(count, -1)
+        if facts.groups is not None:
+            given = np.asarray(facts.groups)
+            groups = np.where(given >= 0, given + self.num_groups, -1)
+            self.num_groups = max(self.num_groups, 1 + int(groups.max(initial=-1)))
         if facts.inputs is not None and self.provenance.uses_tags:
-            operands = [
-                self._literal(np.nan, int(place), int(group)) for place, group in zip(facts.inputs, groups, strict=True)
-            ]
-        else:
-            tags = facts.tags if facts.tags is not None else [None] * count
-            operands = [
-                self._constant(facts.relation, tag, int(group)) for tag, group in zip(tags, groups, strict=True)
-            ]
-        return np.array(operands, np.int64)
+            return self._literals(np.full(count, np.nan), groups, source=facts.inputs)
+        return self._constants(facts.relation, (None,) * count if facts.tags is None else facts.tags, groups)
 
-    def _constant(self, relation: str, tag: float | bool | None, group: int) -> int:
+    def _constants(self, relation: str, tags: Sequence[float | bool | None], groups: np.ndarray) -> np.ndarray:
+        """The operands of facts with constant tags."""
+        count = len(tags)
         if not self.provenance.uses_tags:
-            return ONE
+            return np.full(count, ONE)
         if relation in self.trained:
-            return self._literal(np.nan, -1, group, next(self.trained[relation]))
-        prior = None if tag is None else self.provenance.prior(tag if isinstance(tag, bool) else float(tag))
-        if prior is None and group >= 0 and self.provenance.respects_groups:
-            prior = 1.0
-        if prior is None and not self.provenance.absorbs_certainty:
-            prior = CERTAIN_PRIOR
-        return ONE if prior is None else self._literal(prior, -1, group)
+            parameter = np.fromiter(islice(self.trained[relation], count), np.int64, count)
+            return self._literals(np.full(count, np.nan), groups, parameter=parameter)
+        read = self.provenance.prior
+        priors = [None if tag is None else read(tag if isinstance(tag, bool) else float(tag)) for tag in tags]
+        # None becomes NaN, which no tag is.
+        prior = np.array(priors, np.float64)
+        if self.provenance.respects_groups:
+            prior[np.isnan(prior) & (groups >= 0)] = 1.0
+        if not self.provenance.absorbs_certainty:
+            prior[np.isnan(prior)] = CERTAIN_PRIOR
+        operands, own = np.full(count, ONE), ~np.isnan(prior)
+        operands[own] = self._literals(prior[own], groups[own])
+        return operands
 
-    def _literal(self, prior: float, source: int, group: int, parameter: int = -1) -> int:
+    def _literals(
+        self,
+        prior: np.ndarray,
+        groups: np.ndarray,
+        *,
+        source: np.ndarray | None = None,
+        parameter: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The operands of as many literals, which are added."""
+        none = np.full(len(prior), -1)
         self.prior.append(prior)
-        self.source.append(source)
-        self.group.append(group)
-        self.parameter.append(parameter)
-        return int(literal_operand(len(self.prior) - 1))
+        self.source.append(none if source is None else np.asarray(source))
+        self.group.append(groups)
+        self.parameter.append(none if parameter is None else parameter)
+        first = self.num_literals
+        self.num_literals += len(prior)
+        return np.asarray(literal_operand(np.arange(first, self.num_literals)))

@@ -42,6 +42,19 @@ class Diagnostic:
         return "\n".join(lines).encode(errors="replace").decode()
 
 
+class LateText:
+    """A text that is written when it is shown: how errors call one fact of many, of which few are wrong."""
+
+    __slots__ = ("template", "values")
+
+    def __init__(self, template: str, *values: object):
+        self.template = template
+        self.values = values
+
+    def __str__(self) -> str:
+        return self.template.format(*self.values)
+
+
 def near_name(name: str, known: Iterable[str], prefix: str = "") -> str | None:
     """A hint at the nearest of the known names, if one is near; `prefix` is what programs write before it."""
     near = get_close_matches(name, known, 1)

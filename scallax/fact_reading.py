@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from scallax.draft import Draft
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, LateText
 from scallax.mappings import TAG_HINT, Tuples, read_tuple, show_tuple
 from scallax.sample_facts import read_id
+from scallax.values import LARGEST_FLOAT
 
 # Provenances whose facts and tuples have no tags.
 TAGLESS = ("unit", "proofs")
@@ -39,20 +40,20 @@ class TagReader:
     takes_objects: bool
     takes_ids: bool = False
 
-    def read(self, tag: Any, what: str) -> tuple[object, int]:
-        """A number, a bool, a scalar array, or None, and the number of the fact, 0 for none; `what` names the fact.
+    def read(self, tag: Any, what: object) -> tuple[object, int]:
+        """A number, a bool, a scalar array, or None, and the number of the fact, 0 for none.
 
-        InputError for anything else.
+        The text of `what` names the fact. InputError for anything else.
         """
         if self.takes_objects:
             return tag, 0
-        tag, number = read_id(tag, what) if self.takes_ids else (tag, 0)
+        tag, number = read_id(tag, str(what)) if self.takes_ids and isinstance(tag, tuple) else (tag, 0)
         if isinstance(tag, np.generic) or (isinstance(tag, np.ndarray) and tag.ndim == 0):
             tag = tag.item()
         if tag is None or isinstance(tag, bool):
             return tag, number
         if isinstance(tag, int | float):
-            if not np.isfinite(tag):
+            if not -LARGEST_FLOAT <= tag <= LARGEST_FLOAT:
                 raise InputError(f"{what} has the tag {tag}; it must be finite")
             return tag, number
         if self.is_array(tag):
@@ -75,21 +76,21 @@ def read_pairs(relation: str, elements: Iterable, reader: TagReader | None, prov
     tuples = []
     ids = []
     for position, element in enumerate(elements):
-        what = f"facts of `{relation}`: fact {position}, {element!r},"
+        what = LateText("facts of `{}`: fact {}, {!r}", relation, position, element)
         tag, number = None, 0
         if reader is not None:
             if not isinstance(element, tuple) or len(element) != 2:
                 hint = "write `(probability, tuple)`, or `(None, tuple)` for a certain fact"
-                raise InputError(Diagnostic(f"{what} has no tag", hint=hint))
-            (tag, number), element = reader.read(element[0], what), element[1]
+                raise InputError(Diagnostic(f"{what}, has no tag", hint=hint))
+            (tag, number), element = reader.read(element[0], LateText("{},", what)), element[1]
         elif isinstance(element, tuple) and any(isinstance(value, tuple) for value in element):
             hint = f"`{relation}` is non-probabilistic: leave the tags out"
             if provenance in TAGLESS:
                 hint = f"under `{provenance}` facts have no tags: leave them out, or choose another provenance"
-            raise InputError(Diagnostic(f"{what} holds a tuple", hint=hint))
+            raise InputError(Diagnostic(f"{what}, holds a tuple", hint=hint))
         tags.append(tag)
         ids.append(number)
-        tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what.removesuffix(",")))
+        tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what))
     return ReadFacts(tags, tuple(tuples), ids if any(ids) else [])
 
 

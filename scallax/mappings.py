@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -15,9 +16,12 @@ from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
 from scallax.tensor_facts import Counter, GroupCounter, Retention, number_groups, sample_facts, split_samples
 from scallax.tensors import SupportsArray, TensorValue
-from scallax.values import Value, ValueType, canonical_time, plain_value
+from scallax.values import LARGEST_FLOAT, Value, ValueType, canonical_time, plain_value
 
 Tuples = tuple[tuple[Value, ...], ...]
+
+# The types of values that stand in tuples as they are.
+_PLAIN_KINDS = {bool, int, float, str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,26 +281,62 @@ def fit_tuples(
     tuple has another length than `columns`, or a value that its column's type does not admit; `tags` are those that
     were given with the tuples.
     """
-    symbols = Symbols(variants)
-    fitted = []
-    for position, values in enumerate(tuples):
-        entry = f"{what}: entry {position}, {show_tuple(values)},"
-        if len(values) != len(columns):
-            hint = None if tags is None else untagged_hint(tags[position], values, len(columns))
-            message = f"{entry} has {len(values)} values, but the relation has {len(columns)} columns"
-            raise InputError(Diagnostic(message, hint=hint))
-        for column, (value, kind) in enumerate(zip(values, columns, strict=True)):
-            if not kind.admits(value):
-                raise InputError(f"{entry} does not fit: {show_value(value)} is no {kind} (column {column + 1})")
-            if kind is ValueType.ENTITY and isinstance(term := parse_term(str(value), variants), str):
-                raise InputError(f"{entry} does not fit: {term} (column {column + 1})")
-        if ValueType.ENTITY in columns:
-            values = tuple(
-                symbols.term_texts(symbols.intern_terms([str(value)]))[0] if kind is ValueType.ENTITY else value
-                for value, kind in zip(values, columns, strict=True)
-            )
-        fitted.append(tuple(fit_value(value, kind) for value, kind in zip(values, columns, strict=True)))
-    return tuple(fitted)
+    rows = tuple(tuples)
+    # A tuple of another length hides what comes after it.
+    end = len(rows)
+    if not {len(columns)}.issuperset(map(len, rows)):
+        end = next(place for place, values in enumerate(rows) if len(values) != len(columns))
+    given = list(zip(*rows[:end], strict=True)) if end else [()] * len(columns)
+    unfit = [
+        (place, number)
+        for number, (values, type) in enumerate(zip(given, columns, strict=True))
+        if (place := _find_unfit(values, type, variants)) is not None
+    ]
+    if unfit or end < len(rows):
+        place, number = min(unfit, default=(end, 0))
+        entry = f"{what}: entry {place}, {show_tuple(rows[place])},"
+        hint = None if tags is None else untagged_hint(tags[place], rows[place], len(columns))
+        raise InputError(Diagnostic(f"{entry} {_problem(rows[place], number, columns, variants)}", hint=hint))
+    fitted = [_fit_column(values, type, variants) for values, type in zip(given, columns, strict=True)]
+    # Most facts stand as they are.
+    return rows if all(map(operator.is_, fitted, given)) else tuple(zip(*fitted, strict=True))
+
+
+def _find_unfit(values: Sequence[Value], type: ValueType, variants: Sequence[Variant]) -> int | None:
+    """The place of the first value that does not fit a column of a type."""
+    place = type.find_unfit(values)
+    if type is ValueType.ENTITY:
+        terms = values if place is None else values[:place]
+        wrong = (i for i, text in enumerate(terms) if isinstance(parse_term(str(text), variants), str))
+        return next(wrong, place)
+    return place
+
+
+def _problem(values: tuple[Value, ...], number: int, columns: Sequence[ValueType], variants: Sequence[Variant]) -> str:
+    """What is wrong with a tuple: its length, or the value in the column `number`."""
+    if len(values) != len(columns):
+        return f"has {len(values)} values, but the relation has {len(columns)} columns"
+    value, type = values[number], columns[number]
+    reason = parse_term(str(value), variants) if type.admits(value) else f"{show_value(value)} is no {type}"
+    return f"does not fit: {reason} (column {number + 1})"
+
+
+def _fit_column(values: Sequence[Value], type: ValueType, variants: Sequence[Variant]) -> Sequence[Value]:
+    """Values that fit a column of a type as it holds them: the same object if that changes nothing."""
+    match type:
+        case ValueType.F32:
+            # A number beyond the range of f32 rounds to infinity, as in the language.
+            with np.errstate(over="ignore"):
+                return np.array(values, np.float64).astype(np.float32).tolist()
+        case ValueType.F64:
+            return np.array(values, np.float64).tolist()
+        case ValueType.DATETIME | ValueType.DURATION:
+            return [canonical_time(str(value), type) or str(value) for value in values]
+        case ValueType.ENTITY:
+            symbols = Symbols(variants)
+            return symbols.term_texts(symbols.intern_terms([str(value) for value in values]))
+        case _:
+            return values
 
 
 def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str, variants: Sequence[Variant] = ()) -> Entries:
@@ -309,29 +349,19 @@ def fit_entries(entries: Entries, columns: Sequence[ValueType], what: str, varia
     return Entries(entries.shape, tuples)
 
 
-def fit_value(value: Value, kind: ValueType) -> Value:
-    """A value that `kind` admits, as a column of that type holds it."""
-    match kind:
-        case ValueType.F32 if isinstance(value, int | float):
-            return float(np.float32(value))
-        case ValueType.F64 if isinstance(value, int | float):
-            return float(value)
-        case ValueType.DATETIME | ValueType.DURATION:
-            canonical = canonical_time(str(value), kind)
-            assert canonical is not None
-            return canonical
-        case _:
-            return value
-
-
 def typical_tuples(tuples: Iterable[tuple[Value, ...]]) -> Tuples:
     """Few tuples that say as much about column types as all of them: one for each kind of value in each column."""
+    met: set[tuple] = set()
     seen: set[tuple] = set()
     typical = []
     for values in tuples:
-        kinds = {(len(values), column, *_kind(value)) for column, value in enumerate(values)} or {()}
-        if not kinds <= seen:
-            seen |= kinds
+        kinds = tuple(map(_kind, values))
+        if kinds in met:
+            continue
+        met.add(kinds)
+        placed = {(len(kinds), column, kind) for column, kind in enumerate(kinds)} or {()}
+        if not placed <= seen:
+            seen |= placed
             typical.append(values)
     return tuple(typical)
 
@@ -352,14 +382,19 @@ def show_value(value: Value) -> str:
             return repr(value)
 
 
-def read_tuple(values: tuple, what: str) -> tuple[Value, ...]:
-    """The tuple with NumPy scalars as Python values; InputError if something in it is no value."""
+def read_tuple(values: tuple, what: object) -> tuple[Value, ...]:
+    """The tuple with NumPy scalars as Python values; InputError if something in it is no value.
+
+    The text of `what` names the tuple in errors.
+    """
+    if _PLAIN_KINDS.issuperset(map(type, values)):
+        return values
     for value in values:
         if isinstance(value, list | range):
             raise InputError(f"{what}: it is ragged: a list stands beside values")
         if not is_value(value) and not _is_array(value):
             raise InputError(f"{what}: {value!r} is no value; a value is an integer, a float, a bool or a string")
-    return tuple(_read_tensor(value, what) if _is_array(value) else _plain(value) for value in values)
+    return tuple(_plain(value) if is_value(value) else _read_tensor(value, what) for value in values)
 
 
 def _is_array(value: object) -> bool:
@@ -367,7 +402,7 @@ def _is_array(value: object) -> bool:
     return isinstance(value, SupportsArray) and not isinstance(value, TensorValue | np.generic | type)
 
 
-def _read_tensor(value, what: str) -> TensorValue:
+def _read_tensor(value, what: object) -> TensorValue:
     try:
         return TensorValue(value)
     except (TypeError, ValueError, RuntimeError) as error:  # no numbers, traced, on an accelerator, or with a gradient
@@ -415,19 +450,19 @@ def _plain(value) -> Value:
     return value.item() if isinstance(value, np.generic) else plain_value(value)
 
 
-def _kind(value: Value) -> tuple:
-    match value:
-        case bool() | float() | TensorValue():
-            return (type(value),)
-        case int():
-            return int, value < 0
-        case str():
-            return str, len(value) == 1
+def _kind(value: Value) -> object:
+    """What of a value tells the types of the columns that it may stand in."""
+    if isinstance(value, str):
+        return str, len(value) == 1
+    kind = type(value)
+    return (int, value < 0) if isinstance(value, int) and kind is not bool else kind
 
 
 def is_finite_number(value: object) -> bool:
-    """Whether a Python object is a finite int or float, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a Python object is a finite float, or an int that is not beyond all floats, and no bool."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -LARGEST_FLOAT <= value <= LARGEST_FLOAT
 
 
 def _check_dimension(name: str, dimension: int | None, shape: tuple[int, ...]) -> None:

@@ -74,8 +74,7 @@ def compute_collections(
         given, objects = object_facts(draft)
         found = answer_objects(draft.program, outputs, options, given, objects)
         return [Collection(relation, _readable(relation, tuples, framework), tags) for relation, tuples, tags in found]
-    number = partial(number_of, framework)
-    given, inputs = given_facts(draft, _reads_as_input(options, framework), number)
+    given, inputs = given_facts(draft, _reads_as_input(options, framework), framework.is_array)
     if not inputs.tags and not options.provenance.startswith("diff"):
         tagless = options.provenance in TAGLESS
         return [
@@ -91,7 +90,7 @@ def compute_collections(
     values = framework.evaluate(computation, inputs.tags)
     proofs = None
     if options.returns_proofs:
-        proofs = computation.proofs(inputs.tags, inputs.ids, number)
+        proofs = computation.proofs(inputs.tags, inputs.ids, partial(number_of, framework))
     return [
         Collection(
             relation,
@@ -130,19 +129,14 @@ def find_warnings(
 
     `semantics`: the provenance if tags are probabilities. Of arrays only sums over exclusive facts are looked at.
     """
-    found: list[Diagnostic | None] = []
-    if before is None or before.program is not draft.program:
-        found += draft.program.warnings
+    told = [] if before is None else before.warnings
+    found: list[Diagnostic | None] = [warning for warning in draft.warnings if warning not in told]
     if semantics is not None:
         # A second that a context without probabilities does not spend: it imports JAX.
         from scallax.plausibility import find_overfull_facts, find_overfull_set, find_tag_outside
 
-        known = set() if before is None else {id(batch.values) for batch in before.batches}
-        new = [batch for batch in draft.batches if id(batch.values) not in known]
-        given = [
-            GivenTags(batch.relation, batch.tuples, [None if framework.is_array(tag) else tag for tag in batch.tags])  # pyright: ignore[reportArgumentType]
-            for batch in new
-        ]
+        new = draft.batches.since(0 if before is None else len(before.batches))
+        given = [GivenTags(batch.relation, batch.tuples, _numbers(batch, framework)) for batch in new]
         program = draft.program
         if before is not None:
             facts, rules = set(before.program.facts), set(before.program.rules)
@@ -162,6 +156,12 @@ def find_warnings(
                 if batch.groups is not None
             ]
     return [warning for warning in found if warning is not None]
+
+
+def _numbers(batch: FactBatch, framework: Framework) -> Sequence[float | bool | None]:
+    """The tags of a batch, None for arrays."""
+    tags: Any = batch.tags
+    return [None if framework.is_array(tag) else tag for tag in tags] if batch.has_tag(framework.is_array) else tags
 
 
 def _probabilities(batch: FactBatch, framework: Framework, semantics: "AbstractSemantics") -> np.ndarray:

@@ -373,18 +373,12 @@ def _places(counts: Sequence[int]) -> Iterator[str]:
 
 def _admits_all(type: ValueType, column: Sequence) -> bool:
     """Whether all values fit as they are; False also where it takes a closer look to say so."""
-    kinds = set(map(_type, column))
-    if type.is_integer:
-        low, high = type.bounds
-        return kinds == {int} and low <= min(column) and max(column) <= high
-    if type.is_float:
-        return kinds <= {int, float} and not any(value != value for value in column)
-    if type in (ValueType.STRING, ValueType.SYMBOL):
-        return kinds == {str}
-    return type is ValueType.BOOL and kinds == {bool}
+    is_kept = not type.is_time and type is not ValueType.ENTITY
+    return is_kept and _PLAIN_KINDS.issuperset(map(_type, column)) and type.find_unfit(column) is None
 
 
 _type = type
+_PLAIN_KINDS = {bool, int, float, str}
 
 
 def _show(values: tuple) -> str:

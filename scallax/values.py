@@ -3,6 +3,8 @@
 import enum
 import math
 import re
+import sys
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from scallax.tensors import TensorValue
@@ -83,7 +85,7 @@ class ValueType(enum.Enum):
                 if self.is_integer:
                     low, high = self.bounds
                     return low <= value <= high
-                return self.is_float
+                return self.is_float and -LARGEST_FLOAT <= value <= LARGEST_FLOAT
             case float():
                 return self.is_float and not math.isnan(value)
             case str() if not value.isascii() and _SURROGATE.search(value):
@@ -96,6 +98,29 @@ class ValueType(enum.Enum):
                 return self is ValueType.TENSOR
             case _:
                 return False
+
+    def find_unfit(self, values: Sequence[object]) -> int | None:
+        """The place of the first value that this type does not admit, None if it admits all."""
+        if all(map(self.admits, _telling(values, self in _ANY_TEXT))):
+            return None
+        return next((place for place, value in enumerate(values) if not self.admits(value)), None)
+
+
+def _telling(values: Sequence[object], is_any_text: bool) -> Sequence[object]:
+    """Few of the values, such that a type admits all if it admits these.
+
+    `is_any_text`: the type is one of texts of whatever form.
+    """
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return min(values), max(values)  # pyright: ignore[reportArgumentType]  # integers
+    if kinds == {float}:
+        return values[0], *(value for value in values if value != value)
+    if kinds == {bool}:
+        return values[:1]
+    if kinds == {str} and is_any_text:
+        return values[0], *(value for value in values if not value.isascii())  # pyright: ignore[reportAttributeAccessIssue]
+    return values
 
 
 _INTEGER_BITS = {
@@ -112,6 +137,12 @@ _INTEGER_BITS = {
     ValueType.U128: 128,
     ValueType.USIZE: 64,
 }
+
+# Those whose values are texts of whatever form.
+_ANY_TEXT = (ValueType.STRING, ValueType.SYMBOL, ValueType.ENTITY)
+
+# An integer beyond it is no float.
+LARGEST_FLOAT = sys.float_info.max
 
 # Half of a UTF-16 pair: Python's texts may hold it, UTF-8 may not.
 _SURROGATE = re.compile("[\ud800-\udfff]")

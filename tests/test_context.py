@@ -1,5 +1,6 @@
 """A context: built step by step, run, changed, run again; under every provenance, as functions, and with bad input."""
 
+import gc
 import importlib.util
 import itertools
 import math
@@ -7,6 +8,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -67,6 +69,63 @@ def test_new_facts_and_rules_count_from_the_next_run():
     assert list(context.relation("path")) == closure([*EDGES, (3, 4)])
     assert list(context.relation("end")) == [(1,), (2,), (3,), (4,)]
     assert len(before) == 4
+
+
+def num_calls(action: Callable[[], object]) -> int:
+    """How many functions an action calls, those of C among them."""
+    count = 0
+
+    def tell(frame, event: str, argument) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    gc.disable()
+    sys.setprofile(tell)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return count
+
+
+def test_what_is_added_does_not_look_at_the_facts_that_there_are():
+    def calls(num_batches: int, num_facts: int) -> tuple[int, int]:
+        context = Context("minmaxprob")
+        context.add_relation("edge", (int, str))
+        for batch in range(num_batches):
+            context.add_facts("edge", [(0.5, (batch, f"node {fact}")) for fact in range(num_facts)])
+        rule = num_calls(lambda: context.add_rule("path(a, c) = edge(a, c)"))
+        return rule, num_calls(lambda: context.add_facts("edge", [(0.5, (0, "node"))]))
+
+    calls(1, 1)  # what is kept from now on is read and imported
+    assert calls(1, 2) == calls(1, 500) == calls(200, 2)
+
+
+def test_facts_of_a_clone_are_its_own():
+    context = reachable()
+    clones = [context.clone() for _ in range(2)]
+    for number, clone in enumerate(clones):
+        clone.add_facts("edge", [(7, number)])
+    context.add_facts("edge", [(8, 8)])
+    for number, clone in enumerate(clones):
+        clone.run()
+        assert list(clone.relation("edge")) == sorted([*EDGES, (7, number)])
+    context.run()
+    assert list(context.relation("edge")) == sorted([*EDGES, (8, 8)])
+
+
+def test_facts_may_fill_a_relation_after_the_rule_that_reads_it():
+    for value, others in [(1, (2.5, 3)), ("a", ("b",))]:
+        context = Context()
+        context.add_rule("a(x) = r(x)")
+        context.add_facts("r", [value])
+        context.run()
+        assert list(context.relation("a")) == [(value,)]
+        for other in others:
+            context.add_facts("r", [other])
+        context.run()
+        assert list(context.relation("a")) == [(each,) for each in (value, *others)]
 
 
 def test_what_nothing_new_reaches_is_not_computed_again():
@@ -580,6 +639,10 @@ def test_tags_outside_of_probabilities_are_warned_of_once():
     context.add_program("rel 0.5::q(1)\nrel 2.5::p(3)")
     with pytest.warns(UserWarning, match="the tag 2.5 of"):
         context.run()
+    for number in (1, 2):
+        context.add_rule(f"r{number}(x) = p(x)", tag=1.5)
+        with pytest.warns(UserWarning, match=f"facts of `tag_of_rule_{number}`: the tag 1.5"):
+            context.run()
 
 
 def test_what_nothing_fills_is_warned_of():

@@ -7,6 +7,7 @@ import pytest
 
 from scallax.errors import InputError
 from scallax.mappings import Entries, InputMapping, fit_entries, fit_tuples, read_entries, typical_tuples
+from scallax.tensors import TensorValue
 from scallax.values import ValueType
 
 I32, U8, F32, STRING, CHAR, BOOL = (
@@ -121,6 +122,9 @@ def test_tuples_are_fitted_to_column_types():
     assert type(fit_tuples([(1,)], [F32], "m")[0][0]) is float
 
 
+ENTRY = "m: entry {}, ({}), does not fit: {} (column {})"
+
+
 @pytest.mark.parametrize(
     ("tuples", "columns", "message"),
     [
@@ -132,12 +136,36 @@ def test_tuples_are_fitted_to_column_types():
         ([(0.5,)], [I32], "m: entry 0, (0.5), does not fit: 0.5 is no i32 (column 1)"),
         ([(0, 1)], [BOOL, I32], "m: entry 0, (0, 1), does not fit: 0 is no bool (column 1)"),
         ([(1, 2)], [I32], "m: entry 0, (1, 2), has 2 values, but the relation has 1 columns"),
+        # The first entry that is wrong, whatever its column.
+        (
+            [("a", 1), ("b", 1 << 31), (3, 4)],
+            [STRING, I32],
+            ENTRY.format(1, '"b", 2147483648', "2147483648 is no i32", 2),
+        ),
+        ([("a", 1), (2, 3), ("b", 1 << 31)], [STRING, I32], ENTRY.format(1, "2, 3", "2 is no String", 1)),
+        ([(1,), (1, 2), ("x",)], [I32], "m: entry 1, (1, 2), has 2 values, but the relation has 1 columns"),
+        ([(1,), ("x",), (1, 2)], [I32], ENTRY.format(1, '"x"', '"x" is no i32', 1)),
+        ([(1,), (0.5,), (float("nan"),)], [F32], ENTRY.format(2, "nan", "nan is no f32", 1)),
+        ([("a",), ("é",), ("\ud800",)], [STRING], ENTRY.format(2, '"?"', '"?" is no String', 1)),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named(tuples, columns, message):
     with pytest.raises(InputError) as caught:
         fit_tuples(tuples, columns, "m")
     assert str(caught.value) == message
+
+
+def test_a_column_is_checked_as_its_values_are():
+    large = 10**400
+    values = [True, 0, -1, 300, 1 << 40, large, -large, 0.5, float("nan"), float("inf"), "a", "ab", "é", "\ud800", "5s"]
+    values += ["2024-01-01", TensorValue(np.zeros(2))]
+    for kind in ValueType:
+        admitted = [kind.admits(value) for value in values]
+        for (first, fits), (second, also) in itertools.product(zip(values, admitted, strict=True), repeat=2):
+            place = 1 if fits else 0
+            assert kind.find_unfit([first, second]) == (None if fits and also else place), (kind, first, second)
+        assert kind.find_unfit([]) is None
+    assert not ValueType.F64.admits(large)
 
 
 def test_duplicates_are_refused_after_rounding():

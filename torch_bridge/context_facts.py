@@ -24,7 +24,7 @@ def bound_tags(draft: Draft) -> dict[str, torch.Tensor]:
     """For each relation whose facts have tensors for tags, the tags of the batches that do; None counts as 1."""
     tags: dict[str, list[Any]] = {}
     for batch in draft.batches:
-        if any(isinstance(tag, torch.Tensor) for tag in batch.tags):
+        if batch.has_tag(lambda tag: isinstance(tag, torch.Tensor)):
             tags.setdefault(batch.relation, []).extend(1.0 if tag is None else tag for tag in batch.tags)
     return {relation: stack_tags(given) for relation, given in tags.items()}
 

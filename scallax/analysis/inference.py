@@ -282,14 +282,15 @@ class _Inference:
             return
         for i, (value, column) in enumerate(zip(values, columns, strict=True)):
             target = _find(column)
-            if not target.types & _value_types(value):
+            possible = _admitting(target.types, value)
+            if not possible:
                 self.report(
                     f"column {i + 1} of `{relation}` is {_describe(target.types)}, but a given fact has {value!r}",
                     None,
                     _because(target.reason),
                 )
                 return
-            target.types &= _value_types(value)
+            target.types = possible
 
     def add_atom(self, relation: str, arguments: Sequence[ast.Expression], scope: int, span: Span) -> None:
         columns = self.columns_of(relation, len(arguments), span)
@@ -575,16 +576,17 @@ def _literal_types(literal: ast.Literal) -> TypeSet:
             return _DURATION
 
 
-def _value_types(value: Value) -> TypeSet:
+def _admitting(types: TypeSet, value: Value) -> TypeSet:
+    """Those of the types that a value may be of; whether an integer is in their bounds is another question."""
     match value:
         case bool():
-            return _BOOL
+            return types & _BOOL
         case int():
-            return _NUMBERS if value >= 0 else _SIGNED
+            return types & (_NUMBERS if value >= 0 else _SIGNED)
         case float():
-            return FLOATS
+            return types & FLOATS
         case _:
-            return TypeSet(type for type in ValueType if type.admits(value))
+            return TypeSet(type for type in types if type.admits(value))
 
 
 def _is_large(expression: ast.Expression) -> bool:

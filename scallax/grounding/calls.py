@@ -136,7 +136,7 @@ def combine_times(expression: ir.Binary, left: np.ndarray, right: np.ndarray, sy
     )
     images = list(map(_OPERATIONS[left_type, op], first, second))
     if expression.type is ValueType.DURATION:
-        return symbols.intern(map(str, images))[inverse], None
+        return symbols.intern(list(map(str, images)))[inverse], None
     exists = np.array([image is not None for image in images], np.bool_)
     values = np.array([0 if image is None else image for image in images], np.int64)
     return values[inverse], exists[inverse]

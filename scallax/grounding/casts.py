@@ -31,7 +31,7 @@ def cast(native: np.ndarray, source: ValueType, target: ValueType, symbols: Symb
     if target is ValueType.STRING:
         distinct, inverse = np.unique(native, return_inverse=True)
         values = decode_values(encode(distinct, source, symbols), source, symbols)
-        return symbols.intern(display(value, source) for value in values)[inverse.reshape(-1)], None
+        return symbols.intern([display(value, source) for value in values])[inverse.reshape(-1)], None
     if source is ValueType.STRING:
         texts = as_objects(symbols.values(native))
         return _by_distinct(texts, lambda text: _parse(text, target), target)

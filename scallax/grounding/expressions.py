@@ -181,7 +181,7 @@ class Evaluation:
                     f" {raise_limit('characters')}",
                 )
             )
-        return self._symbols.intern(a + b for a, b in zip(first, second, strict=True))[inverse.reshape(-1)]
+        return self._symbols.intern([a + b for a, b in zip(first, second, strict=True)])[inverse.reshape(-1)]
 
     def _choose(self, expression: ir.Conditional) -> np.ndarray:
         """Evaluates either branch only on the rows that take it: the other may divide by zero there."""

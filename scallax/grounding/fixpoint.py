@@ -56,6 +56,8 @@ class Grounding:
     by_content: bool = False
     held_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
     one_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    # Tuple ids in value order, by relation, once they were asked for.
+    _orders: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def tuples(self, relation: str) -> list[tuple[Value, ...]]:
         """All possible tuples of a relation in value order. Raises `InputError` for one that was not grounded."""
@@ -106,11 +108,14 @@ class Grounding:
         """Tuple ids in value order."""
         if not relation.columns:
             return np.arange(relation.size)
-        keys = [
-            sort_keys(decode(codes, type, self.symbols), type, self.symbols)
-            for codes, type in zip(relation.columns, relation.schema.columns, strict=True)
-        ]
-        return np.lexsort(keys[::-1])
+        name = relation.schema.name
+        if name not in self._orders:
+            keys = [
+                sort_keys(decode(codes, type, self.symbols), type, self.symbols)
+                for codes, type in zip(relation.columns, relation.schema.columns, strict=True)
+            ]
+            self._orders[name] = np.lexsort(keys[::-1])
+        return self._orders[name]
 
 
 def ground(

@@ -37,18 +37,15 @@ class Symbols:
         symbols._ids, symbols._values = dict(self._ids), list(self._values)
         return symbols
 
-    def intern(self, values: Iterable[Value]) -> np.ndarray:
+    def intern(self, values: Sequence[Value]) -> np.ndarray:
         """Ids int64 `[values]`; a value met for the first time gets the next one."""
         ids = self._ids
-        numbers = []
-        for value in values:
-            number = ids.setdefault(value, len(self._values))
-            if number == len(self._values):
-                self._values.append(value)
-                if isinstance(value, str):
-                    self.num_characters += len(value)
-            numbers.append(number)
-        return np.array(numbers, np.int64)
+        fresh = [value for value in dict.fromkeys(values) if value not in ids]
+        if fresh:
+            ids.update(zip(fresh, range(len(ids), len(ids) + len(fresh)), strict=True))
+            self._values += fresh
+            self.num_characters += sum(len(value) for value in fresh if isinstance(value, str))
+        return np.fromiter(map(ids.__getitem__, values), np.int64, len(values))
 
     def find(self, values: Iterable[Value]) -> np.ndarray:
         """Ids int64 `[values]`, -1 for values never interned."""
