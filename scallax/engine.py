@@ -25,7 +25,6 @@ from scallax.library import BUILT_IN, Library
 from scallax.parameters import NO_PARAMETERS, Parameters
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
-from scallax.planner.samples import shared_name
 from scallax.planner.strata import stratify
 from scallax.source import Source
 from scallax.values import Value, ValueType
@@ -162,13 +161,13 @@ def prepare_samples(
     All that does not depend on them is grounded here. The other arguments are those of `ground_program`.
     """
     facts, literals = _read_facts(program, provenance, given, parameters)
-    planned = compile_plan(program, provenance, outputs, iter_limit, sampled=sampled, with_facts=facts.keys())
+    planned = compile_plan(program, provenance, outputs, iter_limit, sampled=sampled)
     choices = Choices(uniform_choices) if provenance.respects_groups else None
     shared = frozenset(relation.name for relation in planned.relations) - planned.lifted
     planned = _with_terms(planned, program, facts)
     base = ground(
         planned.restrict(shared),
-        {shared_name(name) if name in planned.lifted else name: facts for name, facts in facts.items()},
+        facts,
         literals,
         rule_tags=provenance.uses_tags,
         choices=choices,
@@ -181,6 +180,7 @@ def prepare_samples(
     return SampleGrounder(
         planned,
         base,
+        {name: facts for name, facts in facts.items() if name in planned.lifted},
         rule_tags=provenance.uses_tags,
         choices=choices,
         rule_parameters=parameters.rules,
@@ -218,7 +218,6 @@ def compile_plan(
     iter_limit: int | None,
     collapse_certain: bool = True,
     sampled: Collection[str] = (),
-    with_facts: Collection[str] = (),
 ) -> Plan:
     """The plan that `ground_program` follows.
 
@@ -234,7 +233,6 @@ def compile_plan(
         demand=not is_whole,
         eliminate=provenance.is_distributive and not is_whole,
         sampled=sampled,
-        with_facts=with_facts,
     )
     if provenance.uses_tags and provenance.domain is not Domain.PROBABILITY:
         _check_shares(planned, provenance.name)

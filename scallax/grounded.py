@@ -22,6 +22,7 @@ from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
 from scallax.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
 from scallax.per_sample import SampleProgram
+from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.strata import needed_relations
 from scallax.plausibility import check_domain, find_overfull_set, find_tag_outside
 from scallax.provenance import (
@@ -241,7 +242,13 @@ def _is_open(program: ir.Program, specification: Specification, output: str) -> 
     """Whether an output depends on a relation without facts or rules, whose facts calls may give."""
     filled = {fact.relation for fact in program.facts} | {rule.relation for rule in program.rules}
     filled |= {name for name, _ in (*specification.facts, *specification.input_mappings)}
-    return not needed_relations(program, [output]) <= filled
+    listing = enumerate_terms(program)
+    listed = {schema.name for schema in listing.relations if schema.constructor is not None}
+    needed = needed_relations(listing, [output])
+    if not listed.isdisjoint(needed):
+        # What asks for any known term depends on all facts that have some.
+        needed |= {schema.name for schema in program.relations if ValueType.ENTITY in schema.columns}
+    return not needed <= filled | listed
 
 
 def store(grounded: Grounded) -> StoredGround:

@@ -13,6 +13,7 @@ from scallax import ir
 from scallax.engine import GivenFacts, compile_outputs, prepare_samples, tag_facts
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
+from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits
 from scallax.grounding.relation import GroundRelation
@@ -23,9 +24,9 @@ from scallax.kernels.rows import RowTable
 from scallax.literals import Literal, name_literals
 from scallax.mappings import InputMapping, Tuples
 from scallax.parameters import Parameters
-from scallax.planner.samples import SAMPLES
 from scallax.provenance.base import AbstractSemantics
 from scallax.sample_facts import SampleFacts
+from scallax.values import ValueType
 from scallax.weighing import constant_weights
 
 # Bounds of a cache of groundings.
@@ -236,7 +237,11 @@ class BatchGrounder:
     """
 
     grounder: SampleGrounder
+    # The types of relations with facts in each sample; columns and groups of mapped ones.
+    types: Mapping[str, tuple[ValueType, ...]]
     mapped: Mapping[str, tuple[list[np.ndarray], np.ndarray | None]]
+    # How many terms of each constructor all samples know.
+    num_terms: tuple[int, ...]
     wanted: tuple[_WantedOutput, ...]
     parameters: Parameters
     provenance: AbstractSemantics
@@ -285,6 +290,8 @@ class BatchGrounder:
             return [encode_values(column, type, symbols) for column, type in zip(columns, types[relation], strict=True)]
 
         mapped = {name: (encode(name, mapping.tuples), mapping.groups) for name, mapping in mappings.items()}
+        # No sample knows the terms of outputs for that alone.
+        num_terms = symbols.terms.sizes
         wanted = []
         for name, tuples in outputs:
             table = None
@@ -293,28 +300,29 @@ class BatchGrounder:
                 table.insert(encode(name, tuples), len(tuples))
             wanted.append(_WantedOutput(name, tuples, table))
         naming = _Naming.of(program, provenance, given, mappings, parameters)
-        return BatchGrounder(grounder, mapped, tuple(wanted), parameters, provenance, owner, naming)
+        columns = {name: types[name] for name in sampled}
+        return BatchGrounder(grounder, columns, mapped, num_terms, tuple(wanted), parameters, provenance, owner, naming)
 
     def ground(self, facts: Sequence[SampleFacts], num_samples: int) -> BatchGrounding:
         """The grounding of a batch; its tags are those of `facts` in order, then the mapped inputs'."""
         literals = _LiteralColumns(self.grounder.base.literals, self.provenance)
         symbols = self.grounder.base.symbols.copy()
-        schemas = self.grounder.schemas
+        schemas, listed = self.grounder.schemas, self.grounder.listed
+        known = KnownTerms(symbols.terms, self.num_terms, num_samples, listed) if listed else None
         columns: dict[str, FactColumns] = {}
-        if SAMPLES in schemas:
-            columns[SAMPLES] = FactColumns([np.arange(num_samples)], np.full(num_samples, ONE))
         tag_relations, operands_of = [], {}
         for part in facts:
             operands = operands_of[part.relation] = literals.add_facts(part)
             if part.certain is not None:
                 tag_relations.append((part.relation, part.num_facts))
-            if part.relation in schemas:
-                codes = [
-                    encode_values(values, type, symbols)
-                    for values, type in zip(part.columns, schemas[part.relation].columns[1:], strict=True)
-                ]
+            types = self.types[part.relation]
+            # Terms are known, whether the relation is needed or not.
+            if part.relation in schemas or (known is not None and ValueType.ENTITY in types):
+                codes = [encode_values(*column, symbols) for column in zip(part.columns, types, strict=True)]
                 samples = _samples_of(part)
                 columns[part.relation] = FactColumns([samples, *codes], operands)
+                if known is not None:
+                    known.add_columns(samples, codes, types)
         num_tags = literals.num_inputs
         for relation, (codes, groups) in self.mapped.items():
             count = len(codes[0]) if codes else 1
@@ -322,7 +330,7 @@ class BatchGrounder:
             if relation in schemas:
                 samples = np.repeat(np.arange(num_samples), count)
                 columns[relation] = FactColumns([samples, *(np.tile(code, num_samples) for code in codes)], operands)
-        grounding = self.grounder.ground(columns, literals.finish(), symbols)
+        grounding = self.grounder.ground(columns, num_samples, literals.finish(), symbols, known)
         outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
         num_outputs = sum(len(output.tuples) for output in outputs)
         program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs)

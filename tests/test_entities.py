@@ -2,6 +2,7 @@
 
 import pytest
 
+import scallax
 from scallax import ir
 from scallax.errors import InputError
 from scallax.grounding.symbols import Symbols
@@ -179,3 +180,12 @@ def test_a_query_of_wildcards_and_patterns():
     program = "rel q = {(1, 2, Cons(3, Nil()))}\nquery q(_, _, Cons(x, _))"
     (output,) = Reasoner(LISTS + program, provenance="unit").outputs
     assert list(output.tuples) == [(1, 2, "Cons(3, Nil())")]
+
+
+def test_terms_of_aggregates_are_known_to_rules_before_them():
+    @scallax.foreign_aggregate
+    def listed(values: list[scallax.i32]) -> scallax.Entity:
+        return "".join(f"Cons({value}, " for value in values) + "Nil()" + ")" * len(values)
+
+    program = "rel n = {1, 2}\nrel any(h) = case l is Cons(h, _)\nrel made(l) = l := listed!(x: n(x))\nquery made\n"
+    assert answers(program, "any", foreign=[listed]) == [(1,), (2,)]

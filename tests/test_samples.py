@@ -13,7 +13,7 @@ import torch
 
 import scallax
 import torch_bridge
-from scallax.errors import InputError, UnsupportedError
+from scallax.errors import InputError
 from scallax.mappings import InputMapping
 from scallax.provenance import resolve_provenance
 from scallax.reasoner import Reasoner
@@ -448,10 +448,35 @@ def test_tags_that_do_not_fit_are_one_error():
 
 def test_terms_of_one_sample_are_not_listed_in_another():
     program = """
+        type Expr = Const(i32) | Add(Expr, Expr)
+        type root(e: Expr)
+        rel eval(e, y) = case e is Const(y)
+        rel eval(e, x + y) = case e is Add(l, r), eval(l, x), eval(r, y)
+        rel result(y) = root(e), eval(e, y)
+    """
+    # Of the terms of outputs only those are known that the sample has.
+    outputs = {"result": range(20), "eval": [("Const(3)", 3), ("Const(9)", 9)]}
+    module = torch_bridge.Module(program, provenance="minmaxprob", output_mappings=outputs)
+    tag = torch.tensor(0.5, requires_grad=True)
+    facts = [[(tag, ("Add(Const(5), Const(3))",))], [(0.25, ("Const(10)",))]]
+    values = module(root=facts)
+    assert values["result"].nonzero().tolist() == [[0, 8], [1, 10]]
+    assert values["eval"].tolist() == [[1, 0], [0, 0]]
+    values["result"].sum().backward()
+    assert tag.grad == 1
+    grounding = module.ground({"root": facts})
+    again = module.evaluate_grounded(grounding, {"root": torch.tensor([0.5, 0.25])})
+    assert torch.equal(again["result"], values["result"])
+    assert module(root=[])["result"].shape == (0, 20)
+
+
+def test_a_mapping_of_terms_is_known_to_all():
+    program = """
         type List = Nil() | Cons(i32, List)
-        type made(x: List)
+        type made(x: List), told(x: List)
         rel any(h) = case l is Cons(h, _)
     """
-    reasoner = Reasoner(program, output_relation="any")
-    with pytest.raises(UnsupportedError, match="known terms differ from sample to sample"):
-        reasoner(made=[[(0.5, "Cons(1, Nil())")]])
+    reasoner = Reasoner(program, provenance="unit", input_mappings={"told": ["Cons(1, Nil())"]}, output_relation="any")
+    tuples, values = reasoner(told=np.ones((2, 1), np.float32), made=[["Cons(2, Cons(3, Nil()))"], []])
+    assert tuples == [(1,), (2,), (3,)]
+    assert values.tolist() == [[True, True, True], [True, False, False]]

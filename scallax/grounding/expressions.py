@@ -11,9 +11,11 @@ from scallax.grounding.arithmetic import saturating, truncated_quotient, truncat
 from scallax.grounding.calls import call, combine_tensors, combine_times
 from scallax.grounding.casts import cast
 from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.symbols import Symbols, decode, encode, encode_values, native_dtype, sort_keys
 from scallax.ir import print_expression
+from scallax.planner.samples import SAMPLE
 from scallax.source import Span
 from scallax.values import ValueType
 
@@ -33,10 +35,11 @@ class Evaluation:
 
     `columns` are codes by variable name. `missing` bool `[rows]`, or None while every row has a value: a cast
     or a float division of the row failed. `rule` is the span to blame for a division by zero. `calls` are those of
-    Python functions so far; without them there are only the built-in ones.
+    Python functions so far; without them there are only the built-in ones. `known` are told which terms are made, by
+    the samples of the rows.
     """
 
-    __slots__ = ("_calls", "_columns", "_rule", "_symbols", "missing", "num_rows")
+    __slots__ = ("_calls", "_columns", "_known", "_rule", "_symbols", "missing", "num_rows")
 
     def __init__(
         self,
@@ -45,8 +48,10 @@ class Evaluation:
         symbols: Symbols,
         rule: Span | None,
         calls: ForeignCalls | None = None,
+        known: KnownTerms | None = None,
     ):
         self._calls = calls or ForeignCalls()
+        self._known = known
         self._columns = columns
         self._symbols = symbols
         self._rule = rule
@@ -79,12 +84,12 @@ class Evaluation:
             case ir.New(constructor=constructor, arguments=arguments):
                 columns = [encode(self.native(part), part.type, self._symbols) for part in arguments]
                 if self.missing is None:
-                    return self._symbols.terms.intern(constructor, columns, self.num_rows)
+                    return self._made(self._symbols.terms.intern(constructor, columns, self.num_rows))
                 # A term of an argument without a value is not made.
                 codes = np.zeros(self.num_rows, np.int64)
                 rows = (~self.missing).nonzero()[0]
                 codes[rows] = self._symbols.terms.intern(constructor, [column[rows] for column in columns], len(rows))
-                return codes
+                return self._made(codes)
             case ir.Call(function=function, arguments=arguments, type=type):
                 types = [argument.type for argument in arguments]
                 natives = [self.native(argument) for argument in arguments]
@@ -94,9 +99,15 @@ class Evaluation:
                 )
                 if exists is not None:
                     self._drop(~exists)
-                return values
+                return self._made(values) if type is ValueType.ENTITY else values
             case _:
                 assert_never(expression)
+
+    def _made(self, codes: np.ndarray) -> np.ndarray:
+        """The codes of terms that the rows made, which their samples know; -1 is none."""
+        if self._known is not None:
+            self._known.add(self._columns[SAMPLE], codes if self.missing is None else np.where(self.missing, -1, codes))
+        return codes
 
     def _drop(self, rows: np.ndarray) -> None:
         if np.any(rows):
@@ -190,7 +201,7 @@ class Evaluation:
         for rows, branch in ((taken, expression.then), (~taken, expression.otherwise)):
             positions = rows.nonzero()[0]
             columns = {name: column[positions] for name, column in self._columns.items()}
-            inner = Evaluation(columns, len(positions), self._symbols, self._rule, self._calls)
+            inner = Evaluation(columns, len(positions), self._symbols, self._rule, self._calls, self._known)
             inner.missing = None if self.missing is None else self.missing[positions]
             values[positions] = inner.native(branch)
             if inner.missing is not None:

@@ -11,15 +11,17 @@ from scallax.errors import Diagnostic, InputError
 from scallax.grounding.certainty import CannotFail, Unfailing
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Weigh
-from scallax.grounding.derivations import ZERO, Derivations, Literals
+from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
 from scallax.grounding.gates import GateSet
+from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.grounding.numbering import number_by_content
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.rounds import FactColumns, PlannedStratum, StratumGrounder
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, find_values, sort_keys
 from scallax.planner.algebra import Plan
-from scallax.values import Value
+from scallax.planner.samples import SAMPLES
+from scallax.values import Value, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def ground(
     num_rounds = 0
     for stratum in plan.strata:
         names = [name for name in stratum.relations if name in facts]
-        columns = {name: _encode_facts(relations[name].schema, facts[name], symbols) for name in names}
+        columns = {name: _encode_facts(relations[name].schema.columns, facts[name], symbols) for name in names}
         num_rounds = max(num_rounds, grounder.ground_stratum(grounder.plan_stratum(stratum), columns, iter_limit))
     for relation in relations.values():
         relation.drop_indexes()
@@ -191,23 +193,24 @@ def ground(
     )
 
 
-def _encode_facts(schema: ir.Relation, facts: FactSet, symbols: Symbols) -> FactColumns:
-    values = zip(*facts.tuples, strict=True) if facts.tuples else [()] * len(schema.columns)
-    columns = [encode_values(column, type, symbols) for column, type in zip(values, schema.columns, strict=True)]
+def _encode_facts(types: Sequence[ValueType], facts: FactSet, symbols: Symbols) -> FactColumns:
+    values = zip(*facts.tuples, strict=True) if facts.tuples else [()] * len(types)
+    columns = [encode_values(*column, symbols) for column in zip(values, types, strict=True)]
     return FactColumns(columns, facts.operands)
 
 
 class SampleGrounder:
     """Grounds the strata of samples side by side, again and again, on what all samples share.
 
-    `plan` is of a lifted program; `base` is the grounding of its relations without a sample column. The join orders are
-    planned once, at the first call.
+    `plan` is of a lifted program; `base` is the grounding of its relations without a sample column; `shared` are the
+    program's facts of the others, which hold in every sample. The join orders are planned once, at the first call.
     """
 
     def __init__(
         self,
         plan: Plan,
         base: Grounding,
+        shared: Mapping[str, FactSet],
         *,
         rule_tags: bool = True,
         choices: Choices | None = None,
@@ -220,6 +223,8 @@ class SampleGrounder:
         self.base = base
         self._cannot_fail = cannot_fail
         self._plan = plan.restrict(plan.lifted)
+        types = {name: schema.columns[1:] for name, schema in self.schemas.items()}
+        self._shared = {name: _encode_facts(types[name], given, base.symbols) for name, given in shared.items()}
         self._planned: list[PlannedStratum] = []
         self._rule_tags = rule_tags
         self._choices = choices
@@ -232,14 +237,28 @@ class SampleGrounder:
         self._num_conjunctions = 0
 
     @property
+    def listed(self) -> tuple[str, ...]:
+        """The constructors whose terms are asked for, each sample knowing others."""
+        constructors = (schema.constructor for schema in self._plan.relations)
+        return tuple(constructor for constructor in constructors if constructor is not None)
+
+    @property
     def schemas(self) -> Mapping[str, ir.Relation]:
         """The relations with a sample column, by name."""
         return {schema.name: schema for schema in self._plan.relations}
 
-    def ground(self, facts: Mapping[str, FactColumns], literals: Literals, symbols: Symbols) -> Grounding:
+    def ground(
+        self,
+        facts: Mapping[str, FactColumns],
+        num_samples: int,
+        literals: Literals,
+        symbols: Symbols,
+        known: KnownTerms | None = None,
+    ) -> Grounding:
         """The grounding of a batch; `symbols` (a copy of the base's) and `literals` extend those of the base.
 
-        Facts have a column of samples in front. Raises `GroundingError`, see `ground`.
+        Facts have a column of samples in front. `known` are the terms of the samples and their facts, if terms are
+        `listed`. Raises `GroundingError`, see `ground`.
         """
         base = self.base
         sizes = self._sizes
@@ -257,7 +276,9 @@ class SampleGrounder:
             self._rule_parameters,
             self._limits,
             Unfailing(self._cannot_fail, base.held_nodes, base.one_nodes, base.gate_sets),
+            known,
         )
+        facts = self._with_shared(facts, num_samples)
         num_rounds = 0
         for place, stratum in enumerate(self._plan.strata):
             if place == len(self._planned):
@@ -281,6 +302,19 @@ class SampleGrounder:
             (*base.gate_sets, *builder.gate_sets),
             self._plan.by_content,
         )
+
+    def _with_shared(self, facts: Mapping[str, FactColumns], num_samples: int) -> dict[str, FactColumns]:
+        """The facts of samples and, in each of them, those of the program; and the samples themselves."""
+        found = {SAMPLES: FactColumns([np.arange(num_samples)], np.full(num_samples, ONE)), **facts}
+        for name, shared in self._shared.items():
+            count = len(shared.operands)
+            columns = [np.repeat(np.arange(num_samples), count), *(np.tile(c, num_samples) for c in shared.columns)]
+            operands = np.tile(shared.operands, num_samples)
+            if name in facts:
+                columns = list(map(np.concatenate, zip(columns, facts[name].columns, strict=True)))
+                operands = np.concatenate([operands, facts[name].operands])
+            found[name] = FactColumns(columns, operands)
+        return found
 
 
 def _weigh_on_base(

@@ -16,6 +16,7 @@ from scallax.grounding.derivations import ONE
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.generation import generate_foreign, generate_rows
+from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode, encode_values
@@ -31,6 +32,7 @@ from scallax.planner.algebra import (
     Select,
     Step,
 )
+from scallax.planner.samples import SAMPLE
 from scallax.source import Span
 
 
@@ -78,6 +80,7 @@ class Database:
     `max_rows` bounds every intermediate table. `certain_is_one` says that tuples which hold whatever the
     literals have the operand ONE; then a possible tuple is one of another operand. `has_tags`: the tags of rules, of
     choices and of soft comparisons count. `unfailing` are operands of the strata below that hold in all worlds.
+    `known` are the terms of each sample, if some are asked for and samples differ in them.
     """
 
     relations: dict[str, GroundRelation]
@@ -88,10 +91,11 @@ class Database:
     max_rows: int
     calls: ForeignCalls = field(default_factory=ForeignCalls)
     unfailing: Unfailing = field(default_factory=Unfailing)
+    known: KnownTerms | None = None
     projections: dict[tuple[str, tuple[int, ...]], Projection] = field(default_factory=dict)
 
     def evaluation(self, table: Table, rule: Span | None) -> Evaluation:
-        return Evaluation(table.columns, table.num_rows, self.symbols, rule, self.calls)
+        return Evaluation(table.columns, table.num_rows, self.symbols, rule, self.calls, self.known)
 
 
 # The table that pipelines start from.
@@ -144,6 +148,9 @@ def _reduce(reduce: ir.Reduce, database: Database, rule: int) -> Table:
         database.calls,
         database.unfailing,
     )
+    if database.known is not None:
+        found = [reduced.columns[result.name] for result in reduce.results]
+        database.known.add_columns(reduced.columns[SAMPLE], found, [result.type for result in reduce.results])
     return Table(reduced.num_rows, reduced.columns, dict(enumerate(reduced.factors)))
 
 
@@ -253,6 +260,8 @@ def _generate(table: Table, step: Generate, database: Database, span: Span | Non
             database.max_rows,
             span,
         )
+        if database.known is not None:
+            database.known.add_columns(table.columns[SAMPLE][rows], outputs, step.types[len(inputs) :])
     else:
         rows, outputs, probability = generate_rows(
             step.predicate, inputs, step.types, table.num_rows, database.symbols, database.max_rows, span

@@ -13,6 +13,7 @@ from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, operand_literal
 from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import Limits, raise_limit
 from scallax.grounding.numbering import Bindings, RuleLiterals
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
@@ -64,6 +65,7 @@ class StratumGrounder:
         rule_parameters: Mapping[int, int],
         limits: Limits,
         unfailing: Unfailing,
+        known: KnownTerms | None = None,
     ):
         self.database = Database(
             relations=relations,
@@ -74,6 +76,7 @@ class StratumGrounder:
             max_rows=limits.derivations,
             calls=ForeignCalls(plan.library),
             unfailing=unfailing,
+            known=known,
         )
         self.rule_rows: dict[int, int] = {}
         self.rule_literals = RuleLiterals()
@@ -173,9 +176,9 @@ class StratumGrounder:
 
     def _list_terms(self, relations: Sequence[GroundRelation]) -> None:
         """Adds the terms made since to the relations that list them; a term is certain, whatever made it."""
+        terms = self.database.known or self.database.symbols.terms
         for relation in relations:
             if relation.schema.constructor is not None:
-                terms = self.database.symbols.terms
                 relation.insert(*terms.listed(relation.schema.constructor, relation.size))
 
     def _derive(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> None:

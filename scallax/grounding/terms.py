@@ -142,6 +142,15 @@ class Terms:
     def variants(self) -> tuple[ir.Variant, ...]:
         return self._variants
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many terms of each constructor are known."""
+        return tuple(table.size for table in self._tables)
+
+    def number(self, constructor: str) -> int:
+        """The place of a constructor among the variants."""
+        return self._numbers[constructor]
+
     def columns(self, constructor: str) -> tuple[ValueType, ...]:
         """The types of a constructor's arguments."""
         return self._variants[self._numbers[constructor]].columns

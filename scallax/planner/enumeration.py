@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from scallax import ir
+from scallax.library import Library
 from scallax.values import ValueType
 
 
@@ -30,16 +31,28 @@ def enumerate_terms(program: ir.Program) -> ir.Program:
     return replace(program, relations=(*program.relations, *used.values()), rules=tuple(rules)) if used else program
 
 
-def creates_terms(rule: ir.Rule) -> bool:
-    """Whether a rule computes terms: by `new`, by a function, or by a predicate of Python."""
-    foreign = [literal for literal in rule.body if isinstance(literal, ir.ForeignAtom) and not literal.is_negated]
-    if any(term.type is ValueType.ENTITY for literal in foreign for term in literal.outputs):
+def creates_terms(rule: ir.Rule, library: Library) -> bool:
+    """Whether a rule computes terms: by `new`, by a function, or by a predicate or an aggregate of Python."""
+    reduced = [literal for literal in rule.body if isinstance(literal, ir.Reduce) and literal.op in library.aggregates]
+    if any(variable.type is ValueType.ENTITY for literal in reduced for variable in literal.results):
         return True
-    expressions = [*rule.head]
-    expressions += [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
+    return any(map(_computes_terms, rule.head)) or any(map(makes_terms, rule.body))
+
+
+def makes_terms(literal: ir.BodyLiteral) -> bool:
+    """Whether a literal of a body computes terms, by a function or a predicate."""
+    match literal:
+        case ir.ForeignAtom(outputs=made):
+            return not literal.is_negated and any(term.type is ValueType.ENTITY for term in made)
+        case ir.Constraint(condition=condition):
+            return _computes_terms(condition)
+        case _:
+            return False
+
+
+def _computes_terms(expression: ir.Expression) -> bool:
     return any(
         part.type is ValueType.ENTITY and not isinstance(part, ir.Variable | ir.Constant)
-        for expression in expressions
         for part in ir.parts(expression)
     )
 

@@ -19,6 +19,8 @@ from scallax.planner.algebra import (
     Select,
     Step,
 )
+from scallax.planner.enumeration import makes_terms
+from scallax.planner.samples import SAMPLE
 from scallax.predicates import expected_matches, makes_literals
 
 # What the size of a relation without one is at least taken to be.
@@ -59,6 +61,9 @@ class _JoinPlanner:
         }
         self.bound: set[str] = set()
         self.steps: list[Step] = []
+        # A term that is made is known to the sample of its row, which must be bound before.
+        is_lifted = any(isinstance(part, ir.Variable) and part.name == SAMPLE for part in version.rule.head[:1])
+        self.waiting = {i for i, literal in self.others.items() if is_lifted and makes_terms(literal)}
 
     def join_next(self) -> bool:
         """Joins the next atom, or the next foreign predicate whose inputs are bound; False if none is left."""
@@ -72,7 +77,10 @@ class _JoinPlanner:
                 len(literal.outputs),
             )
             for position, literal in self.others.items()
-            if isinstance(literal, ir.ForeignAtom) and not literal.is_negated and self._has_inputs(literal)
+            if isinstance(literal, ir.ForeignAtom)
+            and not literal.is_negated
+            and self._has_inputs(literal)
+            and not self._waits(position)
         }
         position = min(
             [*self.atoms, *ready], key=lambda i: ready[i] if i in ready else self._expected_matches(i), default=None
@@ -89,6 +97,9 @@ class _JoinPlanner:
         else:
             return False
         return True
+
+    def _waits(self, position: int) -> bool:
+        return position in self.waiting and SAMPLE not in self.bound
 
     def _has_inputs(self, literal: ir.ForeignAtom) -> bool:
         return all(not isinstance(term, ir.Variable) or term.name in self.bound for term in literal.inputs)
@@ -145,6 +156,8 @@ class _JoinPlanner:
     def _ready_step(self, risky: bool) -> Step | None:
         # The arguments of a term are bound by the term first: equalities then filter them.
         for position, literal in sorted(self.others.items(), key=lambda item: not isinstance(item[1], ir.Case)):
+            if self._waits(position):
+                continue
             match literal:
                 case ir.NegatedAtom(relation=relation, terms=terms):
                     if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):

@@ -25,7 +25,6 @@ def plan(
     demand: bool = True,
     eliminate: bool = False,
     sampled: Collection[str] = (),
-    with_facts: Collection[str] = (),
 ) -> Plan:
     """The plan that computes `outputs` and what they depend on, and no other relation.
 
@@ -36,7 +35,7 @@ def plan(
 
     With `eliminate`, sums of facts get relations of their own where tags allow it (see `eliminate_variables`).
 
-    Relations in `sampled` have facts for each sample (see `lift`), those in `with_facts` have facts of the program.
+    Relations in `sampled` have facts for each sample (see `lift`).
     """
     stratify(program)
     program = declared_demand(_restrict(program, outputs))
@@ -54,7 +53,7 @@ def plan(
         labels = {}
     lifted: frozenset[str] = frozenset()
     if sampled:
-        program, lifted = lift(program, sampled, with_facts)
+        program, lifted = lift(program, sampled)
     components = stratify(program)
     needed = needed_relations(program, outputs)
     rules: dict[str, list[tuple[int, ir.Rule]]] = {name: [] for name in needed}

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import assert_never
 
 from scallax import ir
-from scallax.errors import Diagnostic, UnsupportedError
 from scallax.planner.enumeration import creates_terms
 from scallax.values import ValueType
 
@@ -19,28 +18,16 @@ SAMPLE = "#sample"
 _SAMPLE = ir.Variable(SAMPLE, ValueType.USIZE)
 
 
-def shared_name(relation: str) -> str:
-    """The relation of the facts and tuples that all samples share, of one that has others for each sample."""
-    return f"#shared {relation}"
-
-
-def lift(
-    program: ir.Program, sampled: Collection[str], with_facts: Collection[str]
-) -> tuple[ir.Program, frozenset[str]]:
+def lift(program: ir.Program, sampled: Collection[str]) -> tuple[ir.Program, frozenset[str]]:
     """The program over samples side by side, and the relations that have a sample column.
 
     `sampled` are the relations whose facts are given for each sample; what depends on them differs from sample to
-    sample too. Those of `with_facts` have facts of the program as well, which are now `shared_name(relation)`'s. Rules
-    keep their places.
-
-    Raises `UnsupportedError` if a sample's terms would be listed in the others.
+    sample too, the lists of known terms among it if some of these are in facts of samples, or made of them. Facts of
+    the program hold in every sample. Rules keep their places.
     """
     lifted = _depending(program, frozenset(sampled))
-    _check_listings(program, lifted)
     lifter = _Lifter(program, lifted)
     rules = [lifter.lift_rule(rule) if rule.relation in lifted else rule for rule in program.rules]
-    for name in sorted(lifted.intersection(with_facts)):
-        lifter.share(name)
     relations = [
         replace(relation, columns=(ValueType.USIZE, *relation.columns), names=(None, *relation.names))
         if relation.name in lifted
@@ -53,21 +40,32 @@ def lift(
 
 
 def _depending(program: ir.Program, sampled: frozenset[str]) -> frozenset[str]:
-    """The sampled relations and all that depend on them; the heads of one choice go together."""
+    """The sampled relations and all that depend on them.
+
+    The heads of one choice go together, and so do the lists of terms, which depend on every fact and rule that has or
+    makes some.
+    """
     lifted = set(sampled)
+    listings = {relation.name for relation in program.relations if relation.constructor is not None}
+    makers = {rule.relation for rule in program.rules if listings and creates_terms(rule, program.library)}
+    makers |= {schema.name for schema in program.relations if schema.name in sampled and _has_terms(schema)}
     choices: set[int] = set()
-    grown = True
-    while grown:
-        before = len(lifted)
+    while True:
+        before = len(lifted), len(choices)
         for rule in program.rules:
             is_chosen = rule.choice is not None and rule.choice.number in choices
             if is_chosen or any(name in lifted for literal in rule.body for name in _read_relations(literal)):
                 lifted.add(rule.relation)
-            if rule.choice is not None and rule.relation in lifted and rule.choice.number not in choices:
+            if rule.choice is not None and rule.relation in lifted:
                 choices.add(rule.choice.number)
-                before = -1
-        grown = len(lifted) != before
-    return frozenset(lifted)
+        if not makers.isdisjoint(lifted):
+            lifted |= listings
+        if before == (len(lifted), len(choices)):
+            return frozenset(lifted)
+
+
+def _has_terms(relation: ir.Relation) -> bool:
+    return ValueType.ENTITY in relation.columns
 
 
 def _read_relations(literal: ir.BodyLiteral) -> Iterator[str]:
@@ -82,23 +80,6 @@ def _read_relations(literal: ir.BodyLiteral) -> Iterator[str]:
             pass
         case _:
             assert_never(literal)
-
-
-def _check_listings(program: ir.Program, lifted: Collection[str]) -> None:
-    listings = [relation for relation in program.relations if relation.constructor is not None]
-    if not listings:
-        return
-    makes_terms = any(rule.relation in lifted and creates_terms(rule) for rule in program.rules)
-    gives_terms = any(
-        relation.name in lifted and ValueType.ENTITY in relation.columns for relation in program.relations
-    )
-    if makes_terms or gives_terms:
-        raise UnsupportedError(
-            Diagnostic(
-                "a rule asks for every known term, and the known terms differ from sample to sample",
-                hint="bind the term by an atom before it is taken apart, or give the facts of one sample to `facts`",
-            )
-        )
 
 
 class _Lifter:
@@ -124,11 +105,6 @@ class _Lifter:
             choice = replace(choice, bindings=(_SAMPLE, *choice.bindings))
         return replace(rule, head=(_SAMPLE, *rule.head), body=body, choice=choice)
 
-    def share(self, name: str) -> None:
-        """The program's facts of a sampled relation hold in every sample."""
-        self._copy(self.schemas[name], shared_name(name), name)
-        self.relations[shared_name(name)] = replace(self.schemas[name], name=shared_name(name), hidden=True, demand="")
-
     def _lift_literal(self, literal: ir.BodyLiteral) -> ir.BodyLiteral:
         if isinstance(literal, ir.Atom | ir.NegatedAtom) and literal.relation in self.lifted:
             return replace(literal, terms=(_SAMPLE, *literal.terms))
@@ -152,10 +128,7 @@ class _Lifter:
             columns = (ValueType.USIZE, *schema.columns)
             self.relations[copy] = ir.Relation(copy, columns, (None,) * len(columns), hidden=True)
             self.lifted_copies.add(copy)
-            self._copy(schema, name, copy)
+            variables = tuple(ir.Variable(f"#{i}", type) for i, type in enumerate(schema.columns))
+            body = (ir.Atom(name, variables), ir.Atom(SAMPLES, (_SAMPLE,)))
+            self.rules.append(ir.Rule(copy, (_SAMPLE, *variables), body))
         return copy
-
-    def _copy(self, schema: ir.Relation, source: str, target: str) -> None:
-        columns = tuple(ir.Variable(f"#{i}", type) for i, type in enumerate(schema.columns))
-        body = (ir.Atom(source, columns), ir.Atom(SAMPLES, (_SAMPLE,)))
-        self.rules.append(ir.Rule(target, (_SAMPLE, *columns), body))

@@ -92,7 +92,7 @@ def _dependencies(program: ir.Program) -> list[_Dependency]:
     ]
     listings = [relation.name for relation in program.relations if relation.constructor is not None]
     if listings:
-        creators = {rule.relation: rule.span for rule in program.rules if creates_terms(rule)}
+        creators = {rule.relation: rule.span for rule in program.rules if creates_terms(rule, program.library)}
         dependencies += [
             _Dependency(name, relation, "", span) for name in listings for relation, span in creators.items()
         ]
