@@ -223,7 +223,7 @@ def _answer_numbers(
 def _interpret(
     outputs: Sequence[ir.Relation], grounding: Grounding, provenance: "ObjectProvenance", compiled: GroundProgram
 ) -> list[Answer]:
-    """The tuples that hold, with their numbers unless these are only whether they do."""
+    """All tuples with their numbers, or those that hold if tags say only whether they do."""
     from scallax.interpretation import ABSENT, interpret
 
     semiring = provenance.semiring
@@ -231,11 +231,13 @@ def _interpret(
     answers, start = [], 0
     for relation in outputs:
         tuples = grounding.tuples(relation.name)
-        found = [
-            (t, tag) for t, tag in zip(tuples, tags[start : start + len(tuples)], strict=True) if tag is not ABSENT
-        ]
-        numbers = None if semiring.output_dtype is np.bool_ else [float(semiring.recover(tag)) for _, tag in found]
-        answers.append(Answer(relation, [values for values, _ in found], numbers))
+        found = tags[start : start + len(tuples)]
+        if semiring.output_dtype is np.bool_:
+            held = [values for values, tag in zip(tuples, found, strict=True) if tag is not ABSENT]
+            answers.append(Answer(relation, held, None))
+        else:
+            numbers = [float(semiring.recover(semiring.zero() if tag is ABSENT else tag)) for tag in found]
+            answers.append(Answer(relation, tuples, numbers))
         start += len(tuples)
     return answers
 

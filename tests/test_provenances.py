@@ -1,6 +1,7 @@
 """What single provenances promise: numbers they take, proofs they keep, draws, users' algebras and objects."""
 
 import itertools
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 import torch_bridge
 from scallax import (
     CheckpointError,
+    Context,
     InputError,
     InputMapping,
     Literal,
@@ -355,3 +357,29 @@ def test_of_equal_derivations_the_first_has_the_gradient():
     value, gradient = jax.value_and_grad(lambda inputs: reasoner(f=inputs).sum())(inputs)
     assert value == 1.5
     assert np.argwhere(gradient).tolist() == [[sample, places[0]] for sample, places in enumerate(ties)]
+
+
+@pytest.mark.parametrize(
+    ("provenance", "tags"),
+    [
+        ("proofs", None),
+        ("unit", [None, None]),
+        ("topkproofs", [0.0, 0.0]),
+        ("probproofs", [0.0, 0.0]),
+        ("exact", [0.0, 0.0]),
+        ("addmultprob", [0.125, 0.125]),
+    ],
+)
+def test_tuples_without_a_proof_are_listed_where_tags_are_numbers(provenance: str, tags: list | None):
+    context = Context(provenance)
+    context.add_program("rel a = {0.5::1; 0.25::2}\nrel b(x, y) = a(x), a(y), x != y")
+    context.run()
+    rows = [(None, row) if provenance in ("unit", "proofs") else row for row in context.relation("b")]
+    assert rows == ([] if tags is None else list(zip(tags, [(1, 2), (2, 1)], strict=True)))
+
+
+def test_costs_of_what_does_not_hold_are_listed():
+    context = Context("realtropicalproofs")
+    context.add_program("rel a = {0.5::1, 0.0::2}\nrel 0.0::b(1)\nrel c(x) = a(x), not b(x)")
+    context.run()
+    assert list(context.relation("c")) == [(math.inf, (1,)), (0.0, (2,))]
