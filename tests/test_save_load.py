@@ -258,10 +258,15 @@ def test_the_state_dict_carries_the_specification(model):
         "encoder.2.bias",
         "adder._extra_state",
     ]
-    text = state["adder._extra_state"]
-    assert text.dtype == torch.uint8
-    assert len(text) % 1024 == 0
-    assert json.loads(bytes(text.tolist())) == json.loads(model.adder.specification.to_json())
+    digits = state["adder._extra_state"]
+    assert digits.dtype == torch.float32
+    assert len(digits) % 2048 == 0
+    levels = {1: "000", 2: "001", 4: "010", 8: "011", -1: "100", -2: "101", -4: "110", -8: "111"}
+    bits = "".join(levels[digit] for digit in digits[128:].tolist())
+    text = bytes(int(bits[place : place + 8], 2) for place in range(0, len(bits), 8))
+    assert json.loads(text) == json.loads(model.adder.specification.to_json())
+    bits = f"{int.from_bytes(hashlib.sha256(text).digest()[:8], 'big'):064b}"
+    assert digits[:128].tolist() == [value for bit in bits for value in (float(bit), 1 - float(bit))]
 
 
 def test_another_program_is_refused_with_every_difference(inputs):

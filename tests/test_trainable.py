@@ -301,12 +301,12 @@ def test_a_state_dict_is_loaded_whole_or_not_at_all():
     with pytest.raises(RuntimeError) as caught:
         module.load_state_dict(wrong)
     assert "the parameter `color.facts` was of shape (4,), is (3,)" in str(caught.value)
-    assert "the parameter `edge.facts` was of dtype torch.float64, is torch.float32" in str(caught.value)
+    assert "edge.facts" not in str(caught.value)
     other = torch_bridge.Module(PROGRAM.replace("0.7", "0.8"), trainable=TRAINABLE, **OPTIONS)
     with pytest.raises(RuntimeError, match="another program"):
         module.load_state_dict(other.state_dict())
     assert all(torch.equal(p, q) for p, q in zip(module.parameters(), before, strict=True))
-    module.load_state_dict(state)
+    module.load_state_dict({**state, "edge.facts": state["edge.facts"].double()})
     assert torch.equal(module.get_parameter("edge.facts"), state["edge.facts"])
 
 

@@ -474,7 +474,7 @@ def test_programs_are_found_missing_and_damaged():
         weights.to_flax({**state, "blocks._extra_state": program}, twin)
     assert str(caught.value).split("\n\n") == [
         "torch `reasoner._extra_state`: none; Flax `reasoner`: a program",
-        "torch `blocks._extra_state`: uint8 [1024]; Flax: none",
+        "torch `blocks._extra_state`: float32 [4096]; Flax: none",
     ]
     damaged = program.clone()
     damaged[20] += 1

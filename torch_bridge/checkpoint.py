@@ -21,8 +21,9 @@ from scallax.durable import write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.foreign import ForeignItem
 from scallax.reasoner import Reasoner
+from torch_bridge.digits import pack_specification, read_specification
 from torch_bridge.foreign import as_torch
-from torch_bridge.module import EXTRA_STATE, Module, pack_specification, read_specification
+from torch_bridge.module import EXTRA_STATE, Module
 from torch_bridge.tensors import from_numpy, to_numpy
 
 FORMAT = 1

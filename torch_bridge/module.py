@@ -34,6 +34,7 @@ from torch_bridge.arguments import (
 from torch_bridge.autograd import apply
 from torch_bridge.batches import apply_batch, apply_tags, interpret_batch, on_host, to_host
 from torch_bridge.context_facts import with_bound
+from torch_bridge.digits import digits_of, read_specification
 from torch_bridge.foreign import as_torch
 from torch_bridge.jacobian import find_jacobian
 from torch_bridge.operator import Registered, is_saved, register
@@ -41,8 +42,6 @@ from torch_bridge.sparse import check_sparse, in_rows, stack_rows, take_places, 
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
 
 EXTRA_STATE = "_extra_state"
-# Distributed checkpoints load a tensor only into one of the same length: round it up.
-_TEXT_BLOCK = 1024
 
 
 class Module(torch.nn.Module):
@@ -76,6 +75,8 @@ class Module(torch.nn.Module):
     sparse_output: bool = False
     # Tags of facts that hold in every call; torch compares None before each.
     _bound: Mapping[str, torch.Tensor] | None = None
+    # The digits of a reasoner's specification, once they were asked for.
+    _packed: tuple[Reasoner, np.ndarray] | None = None
     # What stands for the reasoner in graphs, in evaluation and in training mode.
     _names_in_graphs: tuple[str, str]
     _registered: tuple[Registered, Registered]
@@ -392,8 +393,14 @@ class Module(torch.nn.Module):
         return f"{inputs} -> {outputs}, provenance={specification.provenance}, k={specification.k}"
 
     def get_extra_state(self) -> torch.Tensor:
-        """The specification as bytes of JSON, a uint8 tensor padded with spaces."""
-        return pack_specification(self.specification)
+        """The specification as float32 digits, which averages and casts of state dicts leave readable."""
+        return torch.from_numpy(self._digits().copy())
+
+    def _digits(self) -> np.ndarray:
+        # State dicts may be asked for in every step of a training run.
+        if self._packed is None or self._packed[0] is not self.reasoner:
+            self._packed = self.reasoner, digits_of(self.specification)
+        return self._packed[1]
 
     def set_extra_state(self, state: torch.Tensor) -> None:
         """Nothing: `load_state_dict` has compared the programs already."""
@@ -401,7 +408,7 @@ class Module(torch.nn.Module):
     def _load_from_state_dict(
         self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
     ):
-        problems = self._compare(prefix, state_dict, local_metadata)
+        problems = self._compare(prefix, state_dict)
         own = {prefix + name for name, _ in self.named_parameters()}
         unexpected = [name for name in state_dict if name.startswith(prefix) and name not in own]
         has_program = prefix + EXTRA_STATE in state_dict
@@ -424,19 +431,17 @@ class Module(torch.nn.Module):
         torch.nn.Module.load_state_dict(copy.deepcopy(self), state_dict, strict, assign)
         return super().load_state_dict(state_dict, strict, assign)
 
-    def _compare(self, prefix: str, state_dict: Mapping, local_metadata: Mapping) -> list[str]:
+    def _compare(self, prefix: str, state_dict: Mapping) -> list[str]:
         """Why the state dict is none of this module's; empty if it is."""
         name = f"module `{prefix.removesuffix('.')}`" if prefix else "the module"
+        unfit = [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict)]
         state = state_dict.get(prefix + EXTRA_STATE)
         if state is None or (isinstance(state, torch.Tensor) and state.device.type == "meta"):
-            is_copied = not local_metadata.get("assign_to_params_buffers", False)
-            return [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict, is_copied)]
+            return unfit
         try:
-            saved = read_specification(state)
+            saved = self.specification if self._is_own(state) else read_specification(state)
         except CheckpointError as error:  # damaged data: reported with torch's other messages
             return [f"{name}: {error}"]
-        is_copied = not local_metadata.get("assign_to_params_buffers", False)
-        unfit = [f"{name}: {line}" for line in self._parameter_differences(prefix, state_dict, is_copied)]
         differences = saved.differences(self.specification)
         if not differences:
             return unfit
@@ -444,17 +449,19 @@ class Module(torch.nn.Module):
         advice = saved.advice(self.specification) or "build the module with the saved arguments, or train it anew"
         return [f"{name}: the state dict was saved from another program ({advice}):{lines}", *unfit]
 
-    def _parameter_differences(self, prefix: str, state_dict: Mapping, is_copied: bool) -> list[str]:
-        """Parameters of another shape or, if they are to be copied, of another dtype."""
+    def _is_own(self, state: object) -> bool:
+        """Whether a saved specification is that of the module bit by bit, which need not be read then."""
+        if not isinstance(state, torch.Tensor) or state.dtype is not torch.float32:
+            return False
+        return torch.equal(state.cpu(), torch.from_numpy(self._digits()))
+
+    def _parameter_differences(self, prefix: str, state_dict: Mapping) -> list[str]:
+        """Parameters of another shape; those of another dtype are cast when they are copied."""
         found = []
         for name, parameter in self.named_parameters():
             saved = state_dict.get(prefix + name)
-            if not isinstance(saved, torch.Tensor):
-                continue
-            if saved.shape != parameter.shape:
+            if isinstance(saved, torch.Tensor) and saved.shape != parameter.shape:
                 found.append(f"the parameter `{name}` was of shape {tuple(saved.shape)}, is {tuple(parameter.shape)}")
-            elif saved.dtype != parameter.dtype and is_copied:
-                found.append(f"the parameter `{name}` was of dtype {saved.dtype}, is {parameter.dtype}")
         return found
 
     def __deepcopy__(self, memo: dict) -> "Module":
@@ -469,6 +476,7 @@ class Module(torch.nn.Module):
     def __getstate__(self) -> dict:
         state = super().__getstate__()
         reasoner = state.pop("reasoner")
+        state.pop("_packed", None)
         del state["_registered"], state["_names_in_graphs"]
         state["specification"] = reasoner.specification.to_json()
         if self._bound is not None:
@@ -545,21 +553,3 @@ class _Logits(torch.nn.Module):
 
 # So that `torch.load` with its safe default takes the classes from a file.
 torch.serialization.add_safe_globals([Module, _Logits])
-
-
-def pack_specification(specification: Specification) -> torch.Tensor:
-    """Bytes of JSON, a uint8 tensor padded with spaces."""
-    text = specification.to_json().encode()
-    text = text.ljust(-(-len(text) // _TEXT_BLOCK) * _TEXT_BLOCK)
-    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
-
-
-def read_specification(state: object) -> Specification:
-    """What `pack_specification` packed. CheckpointError if it is damaged."""
-    if not isinstance(state, torch.Tensor) or state.dtype is not torch.uint8 or state.ndim != 1:
-        raise CheckpointError("the saved specification is no text")
-    try:
-        text = bytes(state.cpu().numpy()).decode()
-    except UnicodeDecodeError:  # damaged bytes
-        raise CheckpointError("the saved specification is no text") from None
-    return from_json(text)

@@ -41,7 +41,8 @@ import torch
 
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
 from scallax.specification import Specification
-from torch_bridge.module import EXTRA_STATE, Module, read_specification
+from torch_bridge.digits import read_specification
+from torch_bridge.module import EXTRA_STATE, Module
 from torch_bridge.tensors import from_numpy, to_numpy
 
 if TYPE_CHECKING:
