@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from scallax.tables import CsvFile as CsvFile
     from scallax.tables import Table as Table
     from scallax.types import Any as Any
+    from scallax.types import BatchedFacts as BatchedFacts
+    from scallax.types import BatchedTuples as BatchedTuples
     from scallax.types import DateTime as DateTime
     from scallax.types import Duration as Duration
     from scallax.types import Entity as Entity
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Any",
     "BatchGrounding",
+    "BatchedFacts",
+    "BatchedTuples",
     "CheckpointError",
     "Context",
     "CsvFile",
@@ -133,6 +137,8 @@ __all__ = [
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
     "BatchGrounding": "scallax.union",
+    "BatchedFacts": "scallax.types",
+    "BatchedTuples": "scallax.types",
     "Context": "scallax.context",
     "CsvFile": "scallax.tables",
     "FactList": "scallax.sample_facts",

@@ -8,6 +8,7 @@ from typing import TypeVar, overload
 
 from scallax.errors import Diagnostic, InputError
 from scallax.foreign import (
+    Batches,
     Fold,
     ForeignAggregate,
     ForeignAttribute,
@@ -18,7 +19,7 @@ from scallax.foreign import (
     signature_of,
 )
 from scallax.signatures import Parameter
-from scallax.types import Facts, GenericTypeParameter, TypeReader, value_type
+from scallax.types import BatchedFacts, BatchedTuples, Facts, GenericTypeParameter, TypeReader, value_type
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z_0-9]*\Z")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -105,6 +106,8 @@ def foreign_predicate(
     input_arg_types: Sequence[object] | None = None,
     output_arg_types: Sequence[object] | None = None,
     tag_type: object = None,
+    batched: bool = False,
+    batch_size: int | None = None,
     on_error: OnError = "raise",
     suppress_warning: bool = False,
 ) -> Callable[[Callable], ForeignPredicate]: ...
@@ -117,6 +120,8 @@ def foreign_predicate(
     input_arg_types: Sequence[object] | None = None,
     output_arg_types: Sequence[object] | None = None,
     tag_type: object = None,
+    batched: bool = False,
+    batch_size: int | None = None,
     on_error: OnError = "raise",
     suppress_warning: bool = False,
 ) -> ForeignPredicate | Callable[[Callable], ForeignPredicate]:
@@ -130,20 +135,25 @@ def foreign_predicate(
     It is called once for every distinct tuple of inputs of a grounding, and must be pure. Tags are constants: numbers
     in [0, 1], True or None (certain), or pairs of a number and an exclusive group. A tagged tuple is one random
     variable wherever it is used. Errors are as for `foreign_function`; a call may yield a million tuples.
+
+    With `batched=True` it is called for many tuples of inputs at once, of at most `batch_size`: its one argument is a
+    list of them, `scallax.BatchedTuples[input types]`, and it returns a list with the facts of each,
+    `scallax.BatchedFacts[tag type, tuple[output types]]`. What raises, and drops, drops its batch.
     """
 
     def declare(function: Callable) -> ForeignPredicate:
         what, named = _check(function, name, "predicate")
         reader = TypeReader(what)
         annotations = _Annotations(function, what)
+        batches = _read_batches(what, batched, batch_size)
         tag, outputs = tag_type, output_arg_types
         if outputs is None:
-            tag, outputs = annotations.facts()
+            tag, outputs = annotations.facts(BatchedFacts if batches is not None else Facts)
         if input_arg_types is None:
-            inputs = annotations.inputs(reader)
+            inputs = annotations.inputs(reader) if batches is None else annotations.batched_inputs(reader)
         else:
             inputs = [_column(reader, type, f"input {i + 1}") for i, type in enumerate(input_arg_types)]
-            annotations.check_count(len(inputs), 0, False)
+            annotations.check_count(len(inputs) if batches is None else 1, 0, False)
         columns = []
         for i, type in enumerate(outputs):
             where = f"output {i + 1}"
@@ -159,7 +169,8 @@ def foreign_predicate(
         full = f"{named}<{', '.join(map(str, types))}>" if types else named
         signature = signature_of(full, tuple(reader.generics), (*inputs, *columns))
         tags = _read_tags(what, tag)
-        return ForeignPredicate(signature, len(inputs), tags, function, _on_error(what, on_error, suppress_warning))
+        on_raise = _on_error(what, on_error, suppress_warning)
+        return ForeignPredicate(signature, len(inputs), tags, function, on_raise, batches)
 
     return declare if function is None else declare(function)
 
@@ -292,6 +303,23 @@ class _Annotations:
             found.append(_column(reader, self._annotation(parameter), f"`{parameter.name}`"))
         return found
 
+    def batched_inputs(self, reader: TypeReader) -> list[Parameter]:
+        """The inputs of a predicate that takes a list of tuples."""
+        parameters = self._parameters()
+        if len(parameters) != 1 or parameters[0].kind not in _POSITIONAL:
+            hint = "its one argument is a list of tuples of inputs"
+            raise InputError(
+                Diagnostic(f"{self._what}: it is batched, and takes {len(parameters)} arguments", hint=hint)
+            )
+        annotation = self._annotation(parameters[0])
+        parts = typing.get_args(annotation)
+        if typing.get_origin(annotation) is list and len(parts) == 1 and typing.get_origin(parts[0]) is tuple:
+            parts = typing.get_args(parts[0])
+        elif typing.get_origin(annotation) is not BatchedTuples:
+            hint = "annotate it as `scallax.BatchedTuples[scallax.i32, str]`, or give `input_arg_types`"
+            raise InputError(Diagnostic(f"{self._what}: `{parameters[0].name}` is no list of tuples", hint=hint))
+        return [_column(reader, part, f"input {i + 1}") for i, part in enumerate(parts)]
+
     def listed(self, reader: TypeReader) -> list[Parameter]:
         """The types of the tuples in the list that is an aggregate's one argument."""
         parameters = [p for p in self._parameters() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
@@ -335,17 +363,20 @@ class _Annotations:
             raise InputError(Diagnostic(f"{self._what}: its result has no annotation", hint=hint))
         return self._hints["return"]
 
-    def facts(self) -> tuple[object, Sequence[object]]:
-        """The types of the tag and of the outputs of `Facts[…]`."""
+    def facts(self, form: type) -> tuple[object, Sequence[object]]:
+        """The types of the tag and of the outputs of `Facts[…]` or `BatchedFacts[…]`, whichever is the form."""
         annotation = self._hints.get("return")
-        if typing.get_origin(annotation) is Facts:
+        if typing.get_origin(annotation) is form:
             tag, outputs = typing.get_args(annotation)
             tag = None if tag is type(None) else tag
             if typing.get_origin(outputs) is tuple:
                 return tag, typing.get_args(outputs)
+            if isinstance(outputs, tuple):
+                return tag, outputs
             # One type is that of a predicate of one output.
             return tag, () if outputs is tuple else (outputs,)
-        hint = "annotate it with `-> scallax.Facts[None, tuple[scallax.i32]]`, or give `output_arg_types`"
+        name = form.__name__
+        hint = f"annotate it with `-> scallax.{name}[None, tuple[scallax.i32]]`, or give `output_arg_types`"
         raise InputError(Diagnostic(f"{self._what}: its result is not annotated as facts", hint=hint))
 
     def check_count(self, num_required: int, num_optional: int, is_variadic: bool) -> None:
@@ -389,6 +420,18 @@ def _column(reader: TypeReader, annotation: object, where: str) -> Parameter:
     if value_type(annotation) is not None:
         return reader.column(annotation, where)
     return reader.parameter(annotation, where)
+
+
+def _read_batches(what: str, batched: object, batch_size: object) -> Batches | None:
+    if not isinstance(batched, bool):
+        raise InputError(f"{what}: `batched` is {batched!r}; it must be True or False")
+    if batch_size is None:
+        return Batches() if batched else None
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"{what}: `batch_size` is {batch_size!r}; it must be a positive integer")
+    if not batched:
+        raise InputError(Diagnostic(f"{what}: it has a `batch_size`", hint="give `batched=True` as well"))
+    return Batches(batch_size)
 
 
 def _read_tags(what: str, tag: object) -> Tags:

@@ -31,14 +31,25 @@ class ForeignFunction:
 
 
 @dataclass(frozen=True, slots=True)
+class Batches:
+    """That a function is given lists of tuples, of at most `size` if that is not None."""
+
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ForeignPredicate:
-    """`name(inputs, outputs)`, whose tuples `function` yields for every distinct tuple of inputs."""
+    """`name(inputs, outputs)`, whose tuples `function` yields for every distinct tuple of inputs.
+
+    With `batches` it is called for many tuples of inputs at once, and returns what it would yield for each.
+    """
 
     signature: Signature
     num_inputs: int
     tags: Tags
     function: Callable = field(compare=False)
     on_error: OnError = "raise"
+    batches: Batches | None = field(default=None, compare=False)
 
     def __call__(self, *arguments):
         """What the Python function returns."""

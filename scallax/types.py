@@ -2,9 +2,9 @@
 
 import builtins
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar, TypeVarTuple
 
 from scallax import signatures
 from scallax.errors import Diagnostic, InputError
@@ -75,6 +75,7 @@ _FAMILY_NAMES = ("Any", "Number", "Integer", "SignedInteger", "UnsignedInteger",
 
 Tag = TypeVar("Tag", covariant=True)
 Outputs = TypeVar("Outputs", covariant=True)
+Inputs = TypeVarTuple("Inputs")
 
 
 class Facts(Protocol[Tag, Outputs]):
@@ -86,6 +87,16 @@ class Facts(Protocol[Tag, Outputs]):
     """
 
     def __iter__(self) -> Iterator[Outputs | tuple[Tag | builtins.bool | None, Outputs]]: ...
+
+
+class BatchedTuples(list[tuple[*Inputs]], typing.Generic[*Inputs]):
+    """What a batched foreign predicate is given: `BatchedTuples[scallax.i32, str]`, a list of tuples of inputs."""
+
+
+class BatchedFacts(Protocol[Tag, Outputs]):
+    """What a batched foreign predicate returns: for each tuple of inputs what `Facts` of the same parameters yields."""
+
+    def __iter__(self) -> Iterator[Iterable[Outputs | tuple[Tag | builtins.bool | None, Outputs]]]: ...
 
 
 @dataclass(slots=True)

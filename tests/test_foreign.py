@@ -346,6 +346,46 @@ def test_predicates_of_given_types():
         tuples("rel out(i) = parts<i32>(5, i)", [characters, bits])
 
 
+def test_batches_of_inputs_are_asked_once_for_each_tuple():
+    batches = []
+
+    @scallax.foreign_predicate(batched=True)
+    def parent(rows: scallax.BatchedTuples[scallax.i32, str]) -> scallax.BatchedFacts[None, tuple[scallax.i32]]:
+        batches.append(sorted(rows))
+        return ([(x // 2,)] if x > 1 else [] for x, _ in rows)  # pyright: ignore[reportReturnType]
+
+    program = 'rel a = {9, 10, 11}\nrel a(y) = a(x), parent(x, "s", y)\nrel out(x) = a(x), x < 9'
+    assert tuples(program, [parent], "out") == [(1,), (2,), (4,), (5,)]
+    assert batches == [[(9, "s"), (10, "s"), (11, "s")], [(4, "s"), (5, "s")], [(2, "s")], [(1, "s")]]
+
+
+def fails_on_two(rows: list[tuple[int]]):
+    return [[(1,)] if x != 2 else 1 // 0 for (x,) in rows]
+
+
+@pytest.mark.parametrize(
+    ("function", "message", "kept"),
+    [
+        (lambda rows: [[(1,)]], r"`p` returned the facts of 1 tuples of inputs for a batch of 3\n", []),
+        (
+            lambda rows: itertools.repeat([]),
+            r"`p` returned the facts of over 3 tuples of inputs for a batch of 3\n",
+            [],
+        ),
+        (lambda rows: 5, r"`p\(\)` returned 5; it must return a list with the facts of each tuple of inputs\n", []),
+        (lambda rows: [[(1,)], 5, []], r"`p\(2\)` returned 5; its facts must be a list of tuples\n", [(1, 1)]),
+        (lambda rows: [[(1,)], [("a",), (2,)], []], r'`p\(2\)` yielded "a", which is no `i32`\n', [(1, 1), (2, 2)]),
+        (fails_on_two, r"`p` raised ZeroDivisionError", []),
+    ],
+)
+def test_batches_that_fail_are_told_or_dropped(function, message, kept):
+    options: dict[str, Any] = {"name": "p", "batched": True, "input_arg_types": [int], "output_arg_types": [int]}
+    program = "rel a = {1, 2, 3}\nrel out(x, y) = a(x), p(x, y)"
+    with pytest.raises(ForeignError, match=message):
+        tuples(program, [scallax.foreign_predicate(**options)(function)])
+    assert tuples(program, [scallax.foreign_predicate(**options, on_error="drop")(function)]) == kept
+
+
 def test_a_predicate_of_too_many_rows_is_refused():
     @scallax.foreign_predicate
     def below(x: scallax.i32) -> scallax.Facts[None, tuple[scallax.i32]]:

@@ -68,6 +68,18 @@ def unresolved(x: "nowhere") -> scallax.i32:
     return 0
 
 
+def batched_by_two(x: list[tuple[int]], y: int) -> scallax.BatchedFacts[None, tuple[int]]:
+    return []
+
+
+def batched_by_value(x: list[int]) -> scallax.BatchedFacts[None, tuple[int]]:
+    return []
+
+
+def batched_unlike(x: scallax.BatchedTuples[int]) -> scallax.Facts[None, tuple[int]]:
+    return []  # pyright: ignore[reportReturnType]
+
+
 def good(x: scallax.i32) -> scallax.i32:
     return x
 
@@ -76,6 +88,26 @@ def good(x: scallax.i32) -> scallax.i32:
     ("declare", "message"),
     [
         (lambda: scallax.foreign_function(no_annotation), r"`x` has no annotation\nhint: annotate it"),
+        (
+            lambda: scallax.foreign_predicate(batched=True)(batched_by_two),
+            r"it is batched, and takes 2 arguments\nhint",
+        ),
+        (
+            lambda: scallax.foreign_predicate(batched=True)(batched_by_value),
+            r"no list of tuples\nhint: .*BatchedTuples",
+        ),
+        (
+            lambda: scallax.foreign_predicate(batched=True)(batched_unlike),
+            r"is not annotated as facts\nhint: .*BatchedF",
+        ),
+        (
+            lambda: scallax.foreign_predicate(batched=True, batch_size=0)(batched_by_value),
+            r"`batch_size` is 0; it must",
+        ),
+        (
+            lambda: scallax.foreign_predicate(batch_size=2)(with_default),
+            r"it has a `batch_size`\nhint: give `batched=T",
+        ),
         (lambda: scallax.foreign_function(no_result), r"its result has no annotation\nhint: annotate it with `->`"),
         (lambda: scallax.foreign_function(of_family), r"the result is of the family `Integer`\nhint: say which type"),
         (lambda: scallax.foreign_function(lone_generic), "of a type parameter that no parameter has"),

@@ -377,6 +377,26 @@ def test_foreign_functions_and_predicates():
     assert ctx.forward_function("sum", [11, 12])().tolist() == [[0.25, 0.0]]
 
 
+def test_predicates_of_batches_with_tensors_for_tags():
+    sizes = []
+
+    @scallopy.foreign_predicate(batched=True, batch_size=3)
+    def near(pairs: scallopy.BatchedTuples[float, float]) -> scallopy.BatchedFacts[float, ()]:  # pyright: ignore
+        sizes.append(len(pairs))
+        left, right = torch.tensor(pairs).T
+        return [[(tag, ())] if tag > 0.3 else [] for tag in (-(left - right).abs()).exp()]
+
+    ctx = scallopy.ScallopContext(provenance="minmaxprob")
+    ctx.register_foreign_predicate(near)
+    ctx.add_program(
+        "rel pair = {(0.0, -2.0), (0.0, 0.0), (1.0, 0.0), (2.0, 2.5)}\nrel result(i, j) = pair(i, j), near(i, j)"
+    )
+    ctx.run()
+    assert sizes == [3, 1]
+    expected = {(0.0, 0.0): 1.0, (1.0, 0.0): math.exp(-1), (2.0, 2.5): math.exp(-0.5)}
+    assert {pair: tag for tag, pair in ctx.relation("result")} == pytest.approx(expected)
+
+
 def test_type_parameters_and_tensors():
     number = scallopy.Generic(scallopy.Number)
 

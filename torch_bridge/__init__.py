@@ -18,6 +18,8 @@ from scallax.foreign import ForeignFunction as ForeignFunction
 from scallax.foreign import ForeignPredicate as ForeignPredicate
 from scallax.mappings import InputMapping as InputMapping
 from scallax.types import Any as Any
+from scallax.types import BatchedFacts as BatchedFacts
+from scallax.types import BatchedTuples as BatchedTuples
 from scallax.types import DateTime as DateTime
 from scallax.types import Duration as Duration
 from scallax.types import Entity as Entity
@@ -85,6 +87,8 @@ __all__ = [
     "AbstractAction",
     "Any",
     "AttributeAction",
+    "BatchedFacts",
+    "BatchedTuples",
     "Context",
     "DateTime",
     "Duration",

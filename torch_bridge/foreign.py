@@ -13,16 +13,54 @@ from scallax.foreign import ForeignAggregate, ForeignFunction, ForeignItem, Fore
 def as_torch(items: Sequence[ForeignItem]) -> list[ForeignItem]:
     """The items, called with tensors of torch on the CPU where they would be called with arrays of NumPy.
 
-    What is no foreign item stays as it is, and is refused where the items are used.
+    The tags that predicates yield may be scalar tensors without a gradient. What is no foreign item stays as it is, and
+    is refused where the items are used.
     """
     if not isinstance(items, Iterable):
         return items
-    return [
-        replace(item, function=partial(_call, item.function))
-        if isinstance(item, ForeignFunction | ForeignPredicate | ForeignAggregate)
-        else item
-        for item in items
-    ]
+    return list(map(_adapted, items))
+
+
+def _adapted(item: ForeignItem) -> ForeignItem:
+    match item:
+        case ForeignPredicate():
+            read = _read_facts if item.batches is None else _read_batch
+            return replace(item, function=partial(_call_predicate, item.function, read))
+        case ForeignFunction() | ForeignAggregate():
+            return replace(item, function=partial(_call, item.function))
+        case _:
+            return item
+
+
+def _call_predicate(function: Callable, read: Callable[[object], object], *arguments):
+    return read(_call(function, *arguments))
+
+
+def _read_batch(returned: object) -> object:
+    if isinstance(returned, str) or not isinstance(returned, Iterable):
+        return returned
+    return map(_read_facts, returned)
+
+
+def _read_facts(returned: object) -> object:
+    if isinstance(returned, str) or not isinstance(returned, Iterable):
+        return returned
+    return map(_read_fact, returned)
+
+
+def _read_fact(fact: object) -> object:
+    match fact:
+        case (torch.Tensor() as tag, tuple() as values):
+            return _number(tag), values
+        case ((torch.Tensor() as tag, group), tuple() as values):
+            return (_number(tag), group), values
+        case _:
+            return fact
+
+
+def _number(tag: torch.Tensor) -> object:
+    """The number of a scalar; what has a gradient stays as it is, and is refused."""
+    return tag if tag.requires_grad or tag.ndim else tag.item()
 
 
 def _call(function: Callable, *arguments, **options):

@@ -85,8 +85,7 @@ class ForeignCalls:
         arguments = self._arguments(rows, unknown, types, symbols)
         caller = _Caller(predicate.signature.name, predicate.on_error, span, symbols)
         output_types = types[predicate.num_inputs :]
-        for i, row in zip(unknown, arguments, strict=True):
-            tuples = _call_predicate(predicate, caller, row, output_types)
+        for i, tuples in zip(unknown, _call_predicate(predicate, caller, arguments, output_types), strict=True):
             columns = zip(*(t.outputs for t in tuples), strict=True)
             codes = [encode_values(c, type, symbols).tolist() for c, type in zip(columns, output_types, strict=False)]
             outputs = tuple(zip(*codes, strict=True)) if codes else ((),) * len(tuples)
@@ -178,10 +177,13 @@ class _Caller:
     def iterate(self, function: Callable, values: Sequence[Value], *arguments: object) -> Iterator[object]:
         """What the function yields, up to where it raises if it may drop."""
         returned = self.call(function, values, *arguments)
-        if self.has_failed:
-            return
+        if not self.has_failed:
+            yield from self.elements(returned, values, "it must yield tuples")
+
+    def elements(self, returned: object, values: Sequence[Value], expected: str) -> Iterator[object]:
+        """What was returned, element by element, up to where it raises if it may drop."""
         if not isinstance(returned, Iterable) or isinstance(returned, str):
-            self.fail(f"`{self.shown(values)}` returned {returned!r}; it must yield tuples")
+            self.fail(f"`{self.shown(values)}` returned {returned!r}; {expected}")
             return
         try:
             yield from returned
@@ -277,11 +279,51 @@ def _call_function(
 
 
 def _call_predicate(
-    predicate: ForeignPredicate, caller: _Caller, values: tuple[Value, ...], types: Sequence[ValueType]
-) -> list[_Tagged]:
-    """What a predicate yields for one row; equal tuples without a tag once. Nothing if it raises and may drop."""
+    predicate: ForeignPredicate, caller: _Caller, rows: Sequence[tuple[Value, ...]], types: Sequence[ValueType]
+) -> Iterator[list[_Tagged]]:
+    """What a predicate yields for each row; equal tuples without a tag once. Nothing if it raises and may drop."""
+    if predicate.batches is None:
+        for row in rows:
+            yield _read_tuples(predicate, caller, row, caller.iterate(predicate, row, *map(_given, row)), types)
+        return
+    size = predicate.batches.size or max(len(rows), 1)
+    for start in range(0, len(rows), size):
+        yield from _call_batch(predicate, caller, rows[start : start + size], types)
+
+
+def _call_batch(
+    predicate: ForeignPredicate, caller: _Caller, rows: Sequence[tuple[Value, ...]], types: Sequence[ValueType]
+) -> list[list[_Tagged]]:
     caller.has_failed = False
-    elements = list(islice(caller.iterate(predicate, values, *map(_given, values)), MOST_TUPLES + 1))
+    returned = caller.call(predicate, (), [tuple(map(_given, row)) for row in rows])
+    found: list[object] = []
+    if not caller.has_failed:
+        expected = "it must return a list with the facts of each tuple of inputs"
+        # The user's code may go on for ever.
+        found = list(islice(caller.elements(returned, (), expected), len(rows) + 1))
+    if not caller.has_failed and len(found) != len(rows):
+        number = f"over {len(rows)}" if len(found) > len(rows) else len(found)
+        message = f"`{caller.name}` returned the facts of {number} tuples of inputs for a batch of {len(rows)}"
+        caller.fail(message, "return a list of facts for each, an empty one where there are none")
+    if caller.has_failed:
+        return [[] for _ in rows]
+    expected = "its facts must be a list of tuples"
+    return [
+        _read_tuples(predicate, caller, row, caller.elements(facts, row, expected), types)
+        for row, facts in zip(rows, found, strict=True)
+    ]
+
+
+def _read_tuples(
+    predicate: ForeignPredicate,
+    caller: _Caller,
+    values: tuple[Value, ...],
+    yielded: Iterator[object],
+    types: Sequence[ValueType],
+) -> list[_Tagged]:
+    """The tuples that were yielded for one row, none if that fails and they may be dropped."""
+    caller.has_failed = False
+    elements = list(islice(yielded, MOST_TUPLES + 1))
     if caller.has_failed:
         return []
     if len(elements) > MOST_TUPLES:
