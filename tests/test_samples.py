@@ -88,6 +88,25 @@ def test_a_sample_has_the_answers_of_its_facts_alone(provenance):
             assert list(results[name][0]) == sorted(results[name][0])
 
 
+def test_negations_and_groups_are_those_of_each_sample():
+    program = """
+        type m(i32), s(i32, i32, i32)
+        rel t = {1, 2}
+        rel apart(x) = m(x), not s(x, p, p)
+        rel left(x, n) = m(x), n := count(p: t(p) and not s(x, p, _))
+    """
+    reasoner = Reasoner(program, provenance="minmaxprob", output_mappings=dict.fromkeys(["apart", "left"]))
+    result = reasoner(
+        m=[[(None, (1,))], [(None, (1,)), (0.5, (2,))], []],
+        s=[[(0.25, (1, 2, 2)), (0.5, (1, 1, 2))], [(0.25, (2, 1, 1))], [(0.5, (1, 1, 1))]],
+    )
+    assert table(result["apart"], 0) == {(1,): 0.75}
+    assert table(result["apart"], 1) == {(1,): 1.0, (2,): 0.5}
+    assert table(result["left"], 0) == {(1, 0): 0.25, (1, 1): 0.5, (1, 2): 0.5}
+    assert table(result["left"], 1) == {(1, 2): 1.0, (2, 1): 0.25, (2, 2): 0.5}
+    assert table(result["apart"], 2) == table(result["left"], 2) == {}
+
+
 def test_probabilities_are_those_of_all_worlds():
     program = "type e(a: i32, b: i32) rel p(a, b) = e(a, b) rel p(a, c) = p(a, b), e(b, c)"
     samples = [[(0.9, (1, 2)), (0.8, (2, 3)), (0.3, (1, 3))], [(0.5, (2, 3)), (0.25, (3, 1))]]

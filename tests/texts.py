@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from random import Random
 
-from scallax.analysis.aggregates import AGGREGATORS
+from scallax.analysis.aggregators import AGGREGATORS
 from scallax.functions import FUNCTIONS
 from scallax.predicates import PREDICATES
 from scallax.values import ValueType

@@ -1,10 +1,21 @@
-"""Aggregates and quantifiers as atoms of relations of their own: what each aggregator takes, and its groups."""
+"""Aggregates, quantifiers and negations with variables of their own, as atoms of relations of their own."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from scallax.analysis.aggregators import UseChecks
 from scallax.analysis.names import Names
-from scallax.errors import Diagnostic, NameResolutionError, Problem, ScallaxError, TypeInferenceError, near_name
+from scallax.analysis.scopes import (
+    Connective,
+    Scope,
+    conjunction_of,
+    group_names,
+    is_disjunctive,
+    own_names,
+    parts,
+    signed,
+)
+from scallax.errors import Problem, TypeInferenceError, UnboundVariableError
 from scallax.source import Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
@@ -12,66 +23,6 @@ from scallax.values import Scalar
 
 # Names that start with it are of relations and variables that no program can write.
 HIDDEN = "#"
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregator:
-    """What an aggregator takes and gives.
-
-    `results` are, in order, of the kinds `usize`, `bool`, `arguments` and `values` (all those, with their types), or
-    `result`, one of a foreign aggregate's own types.
-    `values` says what the bound values are: `any`, `number`, `float` or `String`; all but `any` take one. The types of
-    `parameters` are by name, those of the first places positional; `needs` are those without a default.
-    """
-
-    results: tuple[str, ...]
-    values: str = "any"
-    least_values: int = 1
-    most_values: int | None = None
-    least_arguments: int = 0
-    most_arguments: int | None = None
-    may_be_discrete: bool = False
-    parameters: tuple[tuple[str, type], ...] = ()
-    needs: tuple[str, ...] = ()
-
-
-_BEST = Aggregator(("arguments", "values"), may_be_discrete=True)
-_WHERE_BEST = Aggregator(("arguments",), least_arguments=1, may_be_discrete=True)
-_FOLD = Aggregator(("values",), "number", may_be_discrete=True)
-_WEIGHTED = Aggregator(("values",), "float", may_be_discrete=True)
-_TRUTH = Aggregator(("bool",), least_values=0, most_arguments=0, may_be_discrete=True)
-_CHOICE = Aggregator(("values",), most_arguments=0, parameters=(("k", int),))
-_RETAGGED = Aggregator(("values",), most_arguments=0)
-_DIRECTION = (("desc", bool), ("asc", bool))
-
-AGGREGATORS = {
-    "count": Aggregator(("usize",), most_arguments=0, may_be_discrete=True),
-    "sum": _FOLD,
-    "prod": _FOLD,
-    "avg": _FOLD,
-    "weighted_sum": _WEIGHTED,
-    "weighted_avg": _WEIGHTED,
-    "min": _BEST,
-    "max": _BEST,
-    "argmin": _WHERE_BEST,
-    "argmax": _WHERE_BEST,
-    "exists": _TRUTH,
-    "forall": replace(_TRUTH, may_be_discrete=False),
-    "string_join": Aggregator(
-        ("values",), "String", may_be_discrete=True, parameters=(("separator", str), ("all", bool))
-    ),
-    "sort": Aggregator(("usize", "arguments", "values"), parameters=_DIRECTION),
-    "argsort": Aggregator(("usize", "arguments"), least_arguments=1, parameters=_DIRECTION),
-    "enumerate": Aggregator(("usize", "values"), most_arguments=0),
-    "rank": Aggregator(("usize", "values"), most_arguments=0, parameters=_DIRECTION),
-    "unique": _RETAGGED,
-    "top": _CHOICE,
-    "uniform": replace(_CHOICE, needs=("k",)),
-    "categorical": replace(_CHOICE, needs=("k",)),
-    "normalize": _RETAGGED,
-    "softmax": _RETAGGED,
-    "disjunct": Aggregator(("arguments", "values")),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,94 +46,254 @@ class CoreAggregate:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a formula stands.
+
+    `named` are the variables by which aggregates are grouped: those of the head, and those that aggregates around have
+    for themselves. `beside` are formulas without aggregates that hold as well. `awaited` are variables to which the
+    rest of the body gives values only after it is given some.
+    """
+
+    named: frozenset[str]
+    beside: tuple[ast.Formula, ...] = ()
+    awaited: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Operand:
+    """An operand of a conjunction that is still to be expanded.
+
+    `needs` are the variables for which it takes the values of other operands, `binds` those to which it gives values;
+    `named` are those of its place.
+    """
+
+    number: int
+    formula: ast.Formula
+    negated: bool
+    needs: frozenset[str]
+    binds: frozenset[str]
+    named: frozenset[str]
+
+
 def expand_aggregates(
     items: Sequence[ast.Item], names: Names
 ) -> tuple[list[ast.Item], list[CoreAggregate], list[Problem]]:
     """The items with an atom of a hidden relation for each aggregate, rules for their bodies, and the aggregates.
 
     Items with a problem are left out, and their problems come last.
+
     Without `where`, an aggregate is grouped by the variables that its body binds and the rule's head names. A
     quantifier is also grouped by those that the rest of the body binds: it holds or fails for each of their values,
-    whether its own body has a tuple for them or not.
+    whether its own body has a tuple for them or not. A variable that the rest of the body binds, and of an aggregate no
+    positive atom, has the rest's values in the aggregate, which is then grouped by it, too.
+
+    A variable that only a negated atom or conjunction mentions, and nothing else of the body binds, is any value there:
+    `not s(x, p, p)` and `not (s(x, p) and t(p))` say that there is no such `p`.
     """
-    expansion = _Expansion(names)
+    expansion = _Expansion(names, UseChecks(names))
+    problems = expansion.checks.problems
     for item in items:
-        num_items, num_aggregates, num_problems = map(len, (expansion.items, expansion.aggregates, expansion.problems))
+        expansion.note(item)
+    for item in items:
+        num_items, num_aggregates, num_problems = map(len, (expansion.items, expansion.aggregates, problems))
         expansion.add(item)
-        if len(expansion.problems) > num_problems:
+        if len(problems) > num_problems:
             del expansion.items[num_items:], expansion.aggregates[num_aggregates:]
-    return expansion.items, expansion.aggregates, expansion.problems
+    return expansion.items, expansion.aggregates, problems
 
 
 @dataclass(slots=True)
 class _Expansion:
     names: Names
+    checks: UseChecks
     items: list[ast.Item] = field(default_factory=list)
     aggregates: list[CoreAggregate] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
     num_bodies: int = 0
+    # The relations that the rules of each relation read.
+    reads: dict[str, set[str]] = field(default_factory=dict)
+    # Of the rule in hand: the relations of its heads, and the variables of its tag.
+    heads: tuple[str, ...] = ()
+    tagged: frozenset[str] = frozenset()
+
+    def note(self, item: ast.Item) -> None:
+        """Keeps which relations the rule of an item reads."""
+        match item.declaration:
+            case ast.Rule(heads=heads, body=body):
+                for head in heads:
+                    self.reads.setdefault(head.name, set()).update(_relations(body))
+            case ast.ReduceRule(relation=relation, aggregate=aggregate):
+                self.reads.setdefault(relation, set()).update(_relations(aggregate))
 
     def add(self, item: ast.Item) -> None:
         match item.declaration:
             case ast.ReduceRule(relation=relation, aggregate=aggregate, span=span):
-                count = self.num_results(aggregate)
+                count = self.checks.num_results(aggregate)
                 results = tuple(f"{HIDDEN}{i}" for i in range(count))
                 head = ast.Application(relation, tuple(ast.Name(name, span) for name in results), (), span)
-                body = self.reduce(ast.Reduce(results, aggregate, aggregate.span), ())
+                self.heads, self.tagged = (relation,), frozenset()
+                body = self.reduce(ast.Reduce(results, aggregate, aggregate.span), _Place(frozenset()))
                 self.items.append(replace(item, declaration=ast.Rule((head,), body, None, False, span)))
-            case ast.Rule(heads=heads, body=body) if _has_aggregate(body):
-                body = self.formula(body, False, frozenset(self.variables(heads)), ())
+            case ast.Rule(heads=heads, body=body, tag=tag) if _may_change(body):
+                scope = Scope(self.names)
+                self.heads, self.tagged = tuple(head.name for head in heads), frozenset(scope.variables(tag))
+                body = self.formula(body, False, _Place(frozenset(scope.variables(heads))))
                 self.items.append(replace(item, declaration=replace(item.declaration, body=body)))
             case _:
                 self.items.append(item)
 
-    def report(self, kind: type[ScallaxError], message: str, span: Span, hint: str | None = None) -> None:
-        problem = (kind, Diagnostic(message, span, hint))
-        if problem not in self.problems:
-            self.problems.append(problem)
-
     # Formulas -------------------------------------------------------------------------------------------------------
 
-    def formula(
-        self, formula: ast.Formula, negated: bool, heads: Collection[str], beside: tuple[ast.Formula, ...]
-    ) -> ast.Formula:
-        """The formula, or its negation, without aggregates; `beside` holds as well, and has none."""
-        if not _has_aggregate(formula):
-            return ast.Not(formula, formula.span) if negated else formula
+    def formula(self, formula: ast.Formula, negated: bool, place: _Place) -> ast.Formula:
+        """The formula, or its negation, without aggregates; what needs no relation of its own stays as it is."""
+        if not _may_change(formula, negated):
+            return signed(formula, negated)
+        before = len(self.items)
+        expanded = self.expand(formula, negated, place)
+        is_same = len(self.items) == before and not _has_aggregate(formula)
+        return signed(formula, negated) if is_same else expanded
+
+    def expand(self, formula: ast.Formula, negated: bool, place: _Place) -> ast.Formula:
+        span = formula.span
         match formula:
-            case ast.Reduce(span=span) if negated:
+            case ast.Reduce() if negated:
                 message = "an aggregate cannot be negated"
-                self.report(TypeInferenceError, message, span, "compare its result instead, such as `n != 0`")
+                self.checks.report(TypeInferenceError, message, span, "compare its result instead, such as `n != 0`")
                 return formula
             case ast.Reduce():
-                return self.reduce(formula, heads)
+                return self.reduce(formula, place)
             case ast.Quantified(aggregate=aggregate):
-                return self.quantifier(aggregate, negated, heads, beside)
+                return self.quantifier(aggregate, negated, place)
             case ast.Not(operand=operand):
-                return self.formula(operand, not negated, heads, beside)
-            case ast.Implies(condition=condition, conclusion=conclusion, span=span):
-                return self.formula(ast.Or((ast.Not(condition, span), conclusion), span), negated, heads, beside)
-            case ast.And(operands=operands, span=span) | ast.Or(operands=operands, span=span):
-                if isinstance(formula, ast.And) == negated:
-                    return ast.Or(tuple(self.formula(o, negated, heads, beside) for o in operands), span)
-                parts = [self.formula(o, negated, heads, beside) for o in operands if not _has_quantifier(o)]
-                beside = (*beside, *parts)
-                quantified = [self.formula(o, negated, heads, beside) for o in operands if _has_quantifier(o)]
-                return ast.And((*parts, *quantified), span)
+                return self.formula(operand, not negated, place)
+            case ast.Or() if not negated:
+                return ast.Or(tuple(self.formula(part, False, place) for part in formula.operands), span)
+            case ast.And() | ast.Or() | ast.Implies() if not is_disjunctive(formula, negated):
+                return self.conjunction(parts(formula, negated), place, span)
+            case ast.And() | ast.Implies():
+                refuted = parts(formula, not negated)
+                if Scope(self.names, self.outer(place)).is_closed(refuted):
+                    return self.closed(refuted, place, span)
+                return ast.Or(tuple(self.formula(part, not sign, place) for part, sign in refuted), span)
+            case ast.Application() if negated and self.is_closed_atom(formula, self.outer(place)):
+                return self.closed([(formula, False)], place, span)
             case _:
-                raise AssertionError("no other formula holds one")
+                return signed(formula, negated)
 
-    def reduce(self, reduce: ast.Reduce, heads: Collection[str]) -> ast.Formula:
+    def conjunction(self, operands: Iterable[tuple[ast.Formula, bool]], place: _Place, span: Span) -> ast.Formula:
+        """All operands, quantifiers last. Where one needs what another one binds, that one is expanded before."""
+        operands = _flat(operands)
+        divided = self.divided(operands, place)
+        if divided is not None:
+            before, after = operands[:divided], operands[divided + 1 :]
+            part, negated = operands[divided]
+            assert isinstance(part, Connective)
+            branches = [conjunction_of([*before, branch, *after], span) for branch in parts(part, negated)]
+            return self.formula(ast.Or(tuple(branches), span), False, place)
+        expanded = {i: signed(*each) for i, each in enumerate(operands) if not _may_change(*each)}
+        present = [*place.beside, *expanded.values()]
+        pending = self.pending(operands, place)
+        while pending:
+            known = self.bound(present)
+            operand = next((each for each in pending if not _awaited(each, pending, known)), pending[0])
+            stands = _Place(operand.named, tuple(present), _awaited(operand, pending, known))
+            formula = self.formula(operand.formula, operand.negated, stands)
+            pending.remove(operand)
+            expanded[operand.number] = formula
+            if not _has_quantifier(operand.formula) or not known.issuperset(operand.binds):
+                present.append(formula)
+        last = [number for number, (part, _) in enumerate(operands) if _has_quantifier(part)]
+        first = [number for number in range(len(operands)) if number not in last]
+        return ast.And(tuple(expanded[number] for number in (*first, *last)), span)
+
+    def pending(self, operands: Sequence[tuple[ast.Formula, bool]], place: _Place) -> list[_Operand]:
+        """The operands that have to be expanded, quantifiers last."""
+        scope = Scope(self.names, place.named)
+        everything = scope.bind(conjunction_of(operands), in_some_way=True)
+        asking = Scope(self.names, place.named, valued=everything, lists_terms=False, asks=True)
+        needs = [frozenset(asking.needs(part, negated=negated)) for part, negated in operands]
+        found = []
+        for number, (part, negated) in enumerate(operands):
+            if not _may_change(part, negated):
+                continue
+            named = place.named
+            if isinstance(part, ast.Quantified) and (part.aggregate.op == "exists") != negated:
+                # It gives others the values with which it holds.
+                inner = scope.bind(part.aggregate.body, negated=part.aggregate.op == "forall")
+                others = (names for other, names in enumerate(needs) if other != number)
+                named = named.union(inner.intersection(frozenset[str]().union(*others)))
+            binds = Scope(self.names, named).bind(part, negated=negated)
+            mentioned = frozenset(scope.occurring(part)) if _has_quantifier(part) else frozenset()
+            found.append(_Operand(number, part, negated, needs[number] | mentioned, binds, named))
+        return sorted(found, key=lambda operand: _has_quantifier(operand.formula))
+
+    def divided(self, operands: Sequence[tuple[ast.Formula, bool]], place: _Place) -> int | None:
+        """The first disjunction of which only some operands bind a variable that another operand takes from it."""
+        changing = [number for number, each in enumerate(operands) if _may_change(*each)]
+        disjunctions = [number for number, each in enumerate(operands) if is_disjunctive(*each)]
+        if not changing or not disjunctions:
+            return None
+        scope = Scope(self.names, place.named)
+        known = scope.bind(conjunction_of(operands), self.bound(place.beside))
+        for number in disjunctions:
+            part, negated = operands[number]
+            assert isinstance(part, Connective)
+            partly = scope.bind(part, known, negated=negated, in_some_way=True) - known
+            if not partly or (
+                not isinstance(part, ast.Or) and Scope(self.names, known).is_closed(parts(part, not negated))
+            ):
+                continue
+            taking = Scope(self.names, place.named, valued=partly, lists_terms=False)
+            for other in changing:
+                part, negated = operands[other]
+                takes = scope.occurring(part) if _has_quantifier(part) else taking.needs(part, negated=negated)
+                if other != number and partly.intersection(takes):
+                    return number
+        return None
+
+    # Negations ------------------------------------------------------------------------------------------------------
+
+    def is_closed_atom(self, atom: ast.Application, outer: Collection[str]) -> bool:
+        """Whether a negated atom says of a variable of its own, by a second use of it, what no wildcard would."""
+        scope = Scope(self.names)
+        predicate = self.names.predicate(atom)
+        if predicate is not None:
+            num_inputs = self.names.library.predicates[predicate].num_inputs
+            if not set(scope.variables(atom.arguments[:num_inputs])).issubset(outer):
+                return False
+        if any(isinstance(part, ast.Application) for part in atom.arguments):
+            # Patterns of terms are matched by a relation of their own anyway.
+            return False
+        own = [name for name in scope.variables(atom) if name not in outer]
+        return len(set(own)) < len(own)
+
+    def closed(self, operands: Sequence[tuple[ast.Formula, bool]], place: _Place, span: Span) -> ast.Formula:
+        """That a conjunction holds for no values of its own variables: a relation of its own, negated."""
+        together, outer = conjunction_of(operands), self.outer(place)
+        scope = Scope(self.names, place.named, lists_terms=False, asks=True)
+        shared = tuple(dict.fromkeys(name for name in scope.mentions(together) if name in outer))
+        bound = scope.bind(together)
+        needs = [*scope.needs(together), *(name for name in shared if name not in bound)]
+        values = self.values(place, self.lacking("the negation", needs, place, span), span)
+        body = self.formula(ast.And((*values, together), span), False, _Place(place.named))
+        atom = self.atom(f"{HIDDEN}not{self.num_bodies}", shared, span=span)
+        self.num_bodies += 1
+        self.add_rule(atom.name, atom.arguments, body, span)
+        return ast.Not(atom, span)
+
+    # Aggregates -----------------------------------------------------------------------------------------------------
+
+    def reduce(self, reduce: ast.Reduce, place: _Place) -> ast.Formula:
         """The atom that gives an aggregate's results for the groups."""
         aggregate, span = reduce.aggregate, reduce.span
-        aggregator, parameters = self.check(aggregate)
+        aggregator, parameters = self.checks.check(aggregate)
         if aggregator is None or parameters is None:
             return ast.And((), span)
-        expected = self.num_results(aggregate)
+        expected = self.checks.num_results(aggregate)
         if len(reduce.results) != expected:
             shown = "a variable" if expected == 1 else f"{expected} variables"
             message = f"`{aggregate.op}` gives {expected} result{'' if expected == 1 else 's'}"
-            self.report(
+            self.checks.report(
                 TypeInferenceError, f"{message}, found {len(reduce.results)}", span, f"write {shown} before `:=`"
             )
             return ast.And((), span)
@@ -190,113 +301,159 @@ class _Expansion:
             ast.Wildcard(span) if name is None else self.names.constants.get(name, ast.Name(name, span))
             for name in reduce.results
         )
-        body = self.body(aggregate, heads)
-        if aggregate.grouping is not None:
-            body = self.supply_groups(aggregate, aggregate.grouping, body, heads)
-        keys = self.keys(aggregate, body, heads)
-        relation, groups = self.grouped(aggregate, body, keys, heads, parameters)
+        relation, groups = self.grouped(aggregate, place, parameters)
         return self.atom(relation, groups, *results, span=span)
 
-    def quantifier(
-        self, aggregate: ast.Aggregate, negated: bool, heads: Collection[str], beside: tuple[ast.Formula, ...]
-    ) -> ast.Formula:
+    def quantifier(self, aggregate: ast.Aggregate, negated: bool, place: _Place) -> ast.Formula:
         """A formula that holds where the quantifier, or its negation, does."""
         span = aggregate.span
-        aggregator, parameters = self.check(aggregate)
+        aggregator, parameters = self.checks.check(aggregate)
         if aggregator is None or parameters is None:
             return ast.And((), span)
         value = ast.Literal(not negated, LiteralKind.BOOL, span)
-        bound = self.bound(ast.And(beside, span))
-        body = self.body(aggregate, {*heads, *bound})
         if aggregate.grouping is not None:
-            body = self.supply_groups(aggregate, aggregate.grouping, body, heads)
-            relation, groups = self.grouped(aggregate, body, self.keys(aggregate, body, heads), heads, ())
+            relation, groups = self.grouped(aggregate, place, ())
             return self.atom(relation, groups, value, span=span)
-        body = self.supply(aggregate, body, bound, beside)
-        keys = self.keys(aggregate, body, {*heads, *bound})
+        known = self.bound(place.beside)
+        scope = Scope(self.names, place.named | known)
+        needs = replace(scope, lists_terms=False, asks=True).needs_in(aggregate)
+        lacking = self.lacking(f"`{aggregate.op}`", needs, place, span)
+        body = self.body(aggregate, self.values(place, lacking, span), scope.named)
+        keys = scope.body_keys(aggregate, lacking)
         rule = self.body_rule(aggregate, body, keys)
         holds = self.atom(self.aggregate(aggregate, rule, keys, None, keys, ()), keys, value, span=span)
         if not keys or (aggregate.op == "exists") != negated:
             return holds
         # Its negation, or `forall`, holds where the body has no tuple in this world, and where it has none in any.
         absent = ast.Not(self.possible(aggregate, rule, keys), span)
-        if set(keys) <= bound:
+        if known.issuperset(keys):
             return ast.Or((absent, holds), span)
         if isinstance(aggregate.body, ast.Implies):
             # Nothing beside a `forall` says for which values: those that satisfy its condition.
-            condition = self.formula(aggregate.body.condition, False, keys, ())
-            there = self.possible_values(aggregate, condition, keys)
+            condition = self.formula(aggregate.body.condition, False, _Place(frozenset(keys)))
+            there = self.possible_values(condition, keys, span)
             return ast.Or((ast.And((there, absent), span), holds), span)
         return holds
 
-    # Parts of an aggregate ------------------------------------------------------------------------------------------
-
-    def body(self, aggregate: ast.Aggregate, outer: Collection[str]) -> ast.Formula:
-        """The formula whose tuples are aggregated, without aggregates inside."""
-        named = {*outer, *_own_names(aggregate), *_group_names(aggregate)}
-        return self.formula(aggregate.body, aggregate.op == "forall", named, ())
-
-    def keys(self, aggregate: ast.Aggregate, body: ast.Formula, outer: Collection[str]) -> tuple[str, ...]:
-        """The variables that a body binds of those outside: by them it is grouped."""
-        bound = self.bound(body)
-        named = {*outer, *_group_names(aggregate)} - set(_own_names(aggregate))
-        return tuple(name for name in dict.fromkeys(self.variables(body)) if name in bound and name in named)
-
-    def supply(
-        self, aggregate: ast.Aggregate, body: ast.Formula, names: Collection[str], source: tuple[ast.Formula, ...]
-    ) -> ast.Formula:
-        """The body with an atom for those of `names` that it uses and does not bind: of their possible values."""
-        used = set(self.variables(body)) - self.bound(body, lists_terms=False) - set(_own_names(aggregate))
-        lacking = tuple(name for name in names if name in used)
-        if not lacking:
-            return body
-        values = self.possible_values(aggregate, ast.And(source, aggregate.span), lacking)
-        return ast.And((values, body), aggregate.span)
-
-    def supply_groups(
-        self, aggregate: ast.Aggregate, grouping: ast.Grouping, body: ast.Formula, heads: Collection[str]
-    ) -> ast.Formula:
-        """The body with an atom for the groups of `where` that it uses and does not bind."""
-        return self.supply(aggregate, body, _group_names(aggregate), (self.groups(aggregate, grouping, heads),))
-
-    def groups(self, aggregate: ast.Aggregate, grouping: ast.Grouping, heads: Collection[str]) -> ast.Formula:
-        """The formula that lists the groups of `where`, without aggregates inside."""
-        return self.formula(grouping.body, False, {*heads, *_group_names(aggregate)}, ())
-
-    def possible_values(
-        self, aggregate: ast.Aggregate, formula: ast.Formula, names: tuple[str, ...]
-    ) -> ast.Application:
-        """An atom that holds, with certainty, for the values of `names` with which a formula can be true."""
-        exists = replace(aggregate, op="exists", arguments=(), bindings=())
-        return self.possible(exists, self.body_rule(exists, formula, names), names)
-
     def grouped(
-        self,
-        aggregate: ast.Aggregate,
-        body: ast.Formula,
-        keys: tuple[str, ...],
-        heads: Collection[str],
-        parameters: tuple[tuple[str, Scalar], ...],
+        self, aggregate: ast.Aggregate, place: _Place, parameters: tuple[tuple[str, Scalar], ...]
     ) -> tuple[str, tuple[str, ...]]:
-        """The relation of an aggregate's results, and its group columns: those of `where`, or else the keys."""
-        domain, groups = None, keys
-        if aggregate.grouping is not None:
-            domain, groups = self.domain(aggregate, aggregate.grouping, heads)
-            keys = tuple(key for key in keys if key in groups)
+        """The relation of an aggregate's results, and its group columns."""
+        span, grouping = aggregate.span, aggregate.grouping
+        scope = Scope(self.names, place.named, valued=self.bound(place.beside), lists_terms=False)
+        lacking = self.lacking(f"`{aggregate.op}`", scope.needs_in(aggregate), place, span)
+        values = self.values(place, lacking, span)
+        domain = None
+        if grouping is None:
+            body = self.body(aggregate, values, place.named)
+            groups = keys = replace(scope, valued=frozenset()).body_keys(aggregate, lacking)
+            if lacking and set(keys) == set(lacking):
+                # The groups are known from the rest of the rule: one may be empty.
+                domain = self.domain(aggregate, groups, values[0])
+        else:
+            groups = (*group_names(aggregate), *lacking)
+            named = place.named.union(groups)
+            listed = self.formula(ast.And((*values, grouping.body), grouping.span), False, _Place(named))
+            within = replace(scope, named=named)
+            needed = [*within.needs(aggregate.body, negated=aggregate.op == "forall")]
+            supplied = tuple(name for name in groups if name in needed)
+            known = (self.possible_values(listed, supplied, span),) if supplied else ()
+            body = self.body(aggregate, known, named)
+            keys = tuple(name for name in within.body_keys(aggregate, supplied) if name in groups)
+            domain = self.domain(aggregate, groups, listed)
         rule = self.body_rule(aggregate, body, keys)
         return self.aggregate(aggregate, rule, keys, domain, groups, parameters), groups
 
-    def domain(
-        self, aggregate: ast.Aggregate, grouping: ast.Grouping, heads: Collection[str]
-    ) -> tuple[str, tuple[str, ...]]:
-        """The relation of the groups that `where` lists, with its columns."""
+    # Parts of an aggregate ------------------------------------------------------------------------------------------
+
+    def body(self, aggregate: ast.Aggregate, values: tuple[ast.Formula, ...], named: frozenset[str]) -> ast.Formula:
+        """The formula whose tuples are aggregated, beside some that give values, without aggregates inside."""
+        place = _Place(named.union(own_names(aggregate), group_names(aggregate)))
+        negated = aggregate.op == "forall"
+        if not values:
+            return self.formula(aggregate.body, negated, place)
+        return self.formula(ast.And((*values, signed(aggregate.body, negated)), aggregate.span), False, place)
+
+    def lacking(self, user: str, needs: Iterable[str], place: _Place, span: Span) -> tuple[str, ...]:
+        """The variables among those needed that are bound beside; what should be and is not is reported."""
+        known = self.bound(place.beside)
+        needs = dict.fromkeys(needs)
+        for name in needs:
+            if name not in known and (name in place.named or name in self.tagged or name in place.awaited):
+                message = f"`{name}` is used by {user} but no positive atom in it or beside it binds it"
+                hint = f"add an atom that mentions `{name}`"
+                if name in place.awaited:
+                    hint += f": what would bind it needs a value from {user} itself"
+                self.checks.report(UnboundVariableError, message, span, hint)
+        return tuple(name for name in needs if name in known)
+
+    def values(self, place: _Place, names: tuple[str, ...], span: Span) -> tuple[ast.Formula, ...]:
+        """An atom that holds for the values that `names` can have beside; none if there are no names."""
+        return (self.possible_values(self.source(place.beside, names, span), names, span),) if names else ()
+
+    def source(self, beside: tuple[ast.Formula, ...], names: Collection[str], span: Span) -> ast.Formula:
+        """Formulas of those beside that bind `names`.
+
+        As few as can: not those that need the relation in hand, which would be a cycle, nor predicates, nor what has no
+        variable in common with the others.
+        """
+        positive = [each for each in beside if not isinstance(each, ast.Not)]
+        acyclic = [each for each in positive if not self.needs_heads(each)]
+        plain = [each for each in acyclic if not any(map(self.names.predicate, _atoms(each)))]
+        for candidates in (plain, acyclic, positive):
+            found = self.connected(candidates, names)
+            known = self.bound(found)
+            found = [each for each in found if not any(Scope(self.names).needs(each, known))]
+            if self.bound(found).issuperset(names):
+                return ast.And(tuple(found), span)
+        return ast.And(beside, span)
+
+    def connected(self, formulas: Sequence[ast.Formula], names: Collection[str]) -> list[ast.Formula]:
+        """The formulas that have a variable in common with `names`, or with another such formula."""
+        scope = Scope(self.names)
+        reached, found = set(names), set[int]()
+        grows = True
+        while grows:
+            grows = False
+            for number, each in enumerate(formulas):
+                if number not in found and not reached.isdisjoint(scope.variables(each)):
+                    reached.update(scope.variables(each))
+                    found.add(number)
+                    grows = True
+        return [formulas[number] for number in sorted(found)]
+
+    def needs_heads(self, formula: ast.Formula) -> bool:
+        """Whether a formula reads, if by other relations, one that the rule in hand is of."""
+        reached: set[str] = set()
+        pending = {atom.name for atom in _atoms(formula)}
+        while pending:
+            reached |= pending
+            pending = set().union(*(self.reads.get(name, ()) for name in pending)) - reached
+        return not reached.isdisjoint(self.heads)
+
+    def outer(self, place: _Place) -> frozenset[str]:
+        """The variables that are not a negation's own."""
+        return place.named | self.tagged | self.bound(place.beside)
+
+    def bound(self, beside: Iterable[ast.Formula]) -> frozenset[str]:
+        """The variables to which formulas without aggregates give values."""
+        return Scope(self.names).bind_all([(each, False) for each in beside])
+
+    def possible_values(self, formula: ast.Formula, names: tuple[str, ...], span: Span) -> ast.Application:
+        """An atom that holds, with certainty, for the values of `names` with which a formula can be true."""
+        exists = ast.Aggregate("exists", True, (), (), (), formula, None, span)
+        return self.possible(exists, self.body_rule(exists, formula, names), names)
+
+    def domain(self, aggregate: ast.Aggregate, groups: tuple[str, ...], body: ast.Formula) -> str:
+        """The relation of the groups for which a formula holds."""
         relation = f"{HIDDEN}{aggregate.op}{self.num_bodies}.where"
         self.num_bodies += 1
-        groups = _group_names(aggregate)
-        body = self.groups(aggregate, grouping, heads)
-        arguments = tuple(ast.Name(binding.name, binding.span) for binding in grouping.bindings)
-        self.add_rule(relation, arguments, body, grouping.span)
-        return relation, groups
+        bindings = {} if aggregate.grouping is None else {each.name: each.span for each in aggregate.grouping.bindings}
+        arguments = tuple(ast.Name(name, bindings.get(name, aggregate.span)) for name in groups)
+        self.add_rule(
+            relation, arguments, body, aggregate.span if aggregate.grouping is None else aggregate.grouping.span
+        )
+        return relation
 
     def possible(self, aggregate: ast.Aggregate, rule: str, keys: tuple[str, ...]) -> ast.Application:
         """An atom that holds, with certainty, for the keys of every tuple that can be."""
@@ -304,21 +461,16 @@ class _Expansion:
         true = ast.Literal(True, LiteralKind.BOOL, aggregate.span)
         return self.atom(self.aggregate(exists, rule, keys, None, keys, ()), keys, true, span=aggregate.span)
 
-    def body_rule(
-        self,
-        aggregate: ast.Aggregate,
-        body: ast.Formula,
-        keys: Sequence[str],
-    ) -> str:
+    def body_rule(self, aggregate: ast.Aggregate, body: ast.Formula, keys: Sequence[str]) -> str:
         """Adds the rule that projects a body to keys, arguments and bindings; returns its relation."""
         span = aggregate.span
         own = [(name, span) for name in aggregate.arguments]
         own += [(binding.name, binding.span) for binding in aggregate.bindings]
-        occurring = set(self.variables(body))
+        occurring = set(Scope(self.names).variables(body))
         for name, place in own:
             if name not in occurring:
                 message = f"`{name}` does not occur in the body of `{aggregate.op}`"
-                self.report(TypeInferenceError, message, place, f"mention `{name}` in an atom of the body")
+                self.checks.report(TypeInferenceError, message, place, f"mention `{name}` in an atom of the body")
         relation = f"{HIDDEN}{aggregate.op}{self.num_bodies}.body"
         self.num_bodies += 1
         arguments = tuple(ast.Name(name, place) for name, place in [*((key, span) for key in keys), *own])
@@ -328,6 +480,7 @@ class _Expansion:
     def add_rule(self, relation: str, arguments: tuple[ast.Expression, ...], body: ast.Formula, span: Span) -> None:
         head = ast.Application(relation, arguments, (), span)
         self.items.append(ast.Item(ast.Rule((head,), body, None, False, span), ()))
+        self.note(self.items[-1])
 
     def aggregate(
         self,
@@ -339,6 +492,7 @@ class _Expansion:
         parameters: tuple[tuple[str, Scalar], ...],
     ) -> str:
         relation = f"{HIDDEN}{aggregate.op}{len(self.aggregates)}{'!' if aggregate.is_discrete else ''}"
+        self.reads[relation] = {body} if domain is None else {body, domain}
         self.aggregates.append(
             CoreAggregate(
                 relation,
@@ -359,166 +513,21 @@ class _Expansion:
     def atom(self, relation: str, groups: Sequence[str], *results: ast.Expression, span: Span) -> ast.Application:
         return ast.Application(relation, (*(ast.Name(name, span) for name in groups), *results), (), span)
 
-    # Checks ---------------------------------------------------------------------------------------------------------
 
-    def check(self, aggregate: ast.Aggregate) -> tuple[Aggregator, tuple[tuple[str, Scalar], ...]] | tuple[None, None]:
-        """The aggregator and its parameters; None, with the problems reported, if it is none or does not fit."""
-        op, span = aggregate.op, aggregate.span
-        aggregator = self.aggregator(op)
-        if aggregator is None:
-            known = [*AGGREGATORS, *self.names.library.aggregates]
-            hint = near_name(op, known) or f"there are {', '.join(f'`{name}`' for name in known)}"
-            self.report(NameResolutionError, f"unknown aggregate `{op}`", span, hint)
-            return None, None
-        before = len(self.problems)
-        if aggregate.is_discrete and not aggregator.may_be_discrete:
-            self.report(TypeInferenceError, f"`{op}` has no form with `!`", span, f"write `{op}` without the `!`")
-        count = len(aggregate.arguments)
-        if count < aggregator.least_arguments:
-            message = f"`{op}` needs an argument in brackets"
-            self.report(TypeInferenceError, message, span, f"name what to return: `{op}[a](…)`")
-        if aggregator.most_arguments is not None and count > aggregator.most_arguments:
-            self.report(TypeInferenceError, f"`{op}` takes no arguments in brackets", span, "leave them out")
-        values = len(aggregate.bindings)
-        if values < aggregator.least_values:
-            wanted = "a binding" if aggregator.least_values == 1 else f"{aggregator.least_values} bindings"
-            self.report(TypeInferenceError, f"`{op}` needs {wanted}", span, f"name what to aggregate: `{op}(x: …)`")
-        elif aggregator.most_values is not None and values > aggregator.most_values:
-            wanted = f"{aggregator.most_values} binding{'' if aggregator.most_values == 1 else 's'}"
-            hint = f"it is `{self.names.library.aggregates[op].signature.text}`"
-            self.report(TypeInferenceError, f"`{op}` takes {wanted}, found {values}", span, hint)
-        elif aggregator.values != "any" and values != 1:
-            hint = "put what only tells tuples apart in brackets: " + f"`{op}[a](x: …)`"
-            self.report(TypeInferenceError, f"`{op}` takes one binding, found {values}", span, hint)
-        if op == "forall" and not isinstance(aggregate.body, ast.Implies):
-            hint = "write what it is for and what shall hold: `forall(x: a(x) implies b(x))`"
-            self.report(TypeInferenceError, "the body of `forall` is no implication", span, hint)
-        parameters = self.parameters(aggregate, aggregator)
-        return (aggregator, parameters) if len(self.problems) == before else (None, None)
-
-    def aggregator(self, op: str) -> Aggregator | None:
-        """The aggregator of a name; a foreign one as it declares itself."""
-        foreign = self.names.library.aggregates.get(op)
-        if foreign is None:
-            return AGGREGATORS.get(op)
-        count = len(foreign.signature.parameters)
-        return Aggregator(
-            ("result",) * len(foreign.results),
-            least_values=count,
-            most_values=count,
-            most_arguments=0,
-            may_be_discrete=True,
-            parameters=tuple((name, type(default)) for name, default in foreign.options),
-        )
-
-    def parameters(self, aggregate: ast.Aggregate, aggregator: Aggregator) -> tuple[tuple[str, Scalar], ...]:
-        kinds = dict(aggregator.parameters)
-        free = [name for name, kind in aggregator.parameters if kind is not bool]
-        found: dict[str, Scalar] = {}
-        for parameter in aggregate.parameters:
-            value, name, span = parameter.value, parameter.keyword, parameter.span
-            if name is None and isinstance(value, ast.Name) and value.name not in self.names.constants:
-                name, value = value.name, ast.Literal(True, LiteralKind.BOOL, span)
-            elif name is None:
-                name = free.pop(0) if free else None
-                if name is None:
-                    message = f"`{aggregate.op}` takes no such parameter"
-                    self.report(TypeInferenceError, message, span, _known_parameters(kinds))
-                    continue
-            if name not in kinds:
-                message = f"`{aggregate.op}` has no parameter `{name}`"
-                self.report(NameResolutionError, message, span, near_name(name, kinds) or _known_parameters(kinds))
-                continue
-            if isinstance(value, ast.Name):
-                value = self.names.constants.get(value.name, value)
-            kind = kinds[name]
-            if not isinstance(value, ast.Literal) or type(value.value) is not kind:
-                wanted = {int: "an integer", float: "a float", str: "a string", bool: "`true` or `false`"}[kind]
-                self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is {wanted}", span)
-                continue
-            if aggregate.op in AGGREGATORS and isinstance(value.value, int) and value.value < 0:
-                self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is negative", span)
-                continue
-            found[name] = value.value
-        for name in aggregator.needs:
-            if name not in found:
-                message = f"`{aggregate.op}` needs the parameter `{name}`"
-                self.report(TypeInferenceError, message, aggregate.span, f"write `{aggregate.op}<3>(…)`")
-        return tuple(found.items())
-
-    def num_results(self, aggregate: ast.Aggregate) -> int:
-        aggregator = self.aggregator(aggregate.op)
-        if aggregator is None:
-            return 1
-        sizes = {"arguments": len(aggregate.arguments), "values": len(aggregate.bindings)}
-        return sum(sizes.get(kind, 1) for kind in aggregator.results)
-
-    # Variables ------------------------------------------------------------------------------------------------------
-
-    def variables(self, node: object) -> Iterator[str]:
-        """The variables that occur in a node, in the order of the text."""
-        for part in ast.walk(node):
-            if isinstance(part, ast.Name | ast.Case | ast.RangeOver) and part.name not in self.names.constants:
-                yield part.name
-
-    def bound(self, formula: ast.Formula, *, lists_terms: bool = True) -> frozenset[str]:
-        """The variables that a formula without aggregates binds in some way of making it true.
-
-        `lists_terms`: the subject of a `case` counts, which ranges over all terms if nothing else binds it.
-        """
-        atoms: set[str] = set()
-        equalities: list[ast.Binary] = []
-        self._collect(formula, False, atoms, equalities)
-        if lists_terms:
-            atoms.update(node.name for node in ast.walk(formula) if isinstance(node, ast.Case))
-            atoms.difference_update(self.names.constants)
-        grows = True
-        while grows:
-            grows = False
-            for equality in equalities:
-                for left, right in ((equality.left, equality.right), (equality.right, equality.left)):
-                    if set(self.variables(right)) <= atoms:
-                        unknown = set(self._solvable(left)) - atoms
-                        if len(unknown) == 1:
-                            atoms |= unknown
-                            grows = True
-        return frozenset(atoms)
-
-    def _collect(self, formula: ast.Formula, negated: bool, atoms: set[str], equalities: list[ast.Binary]) -> None:
-        match formula:
-            case ast.Application(arguments=arguments) if not negated:
-                for argument in arguments:
-                    if isinstance(argument, ast.Name | ast.Application):
-                        atoms.update(self.variables(argument))
-                    else:
-                        equalities.append(ast.Binary("==", argument, ast.Wildcard(formula.span), formula.span))
-            case ast.Not(operand=operand):
-                self._collect(operand, not negated, atoms, equalities)
-            case ast.Implies(condition=condition, conclusion=conclusion):
-                self._collect(condition, not negated, atoms, equalities)
-                self._collect(conclusion, negated, atoms, equalities)
-            case ast.And(operands=operands) | ast.Or(operands=operands):
-                for operand in operands:
-                    self._collect(operand, negated, atoms, equalities)
-            case ast.RangeOver(name=name) if not negated:
-                atoms.add(name)
-            case ast.Case(pattern=pattern) if not negated:
-                atoms.update(self.variables(pattern))
-            case ast.Binary(op="==" | "!=" as op) if (op == "!=") == negated:
-                equalities.append(formula)
-
-    def _solvable(self, expression: ast.Expression) -> Iterator[str]:
-        """The variables that an equality can be solved for."""
-        match expression:
-            case ast.Name():
-                yield from self.variables(expression)
-            case ast.Binary(op="+" | "-", left=left, right=right):
-                yield from self._solvable(left)
-                yield from self._solvable(right)
+def _may_change(formula: ast.Formula, negated: bool = False) -> bool:
+    """Whether a formula, or its negation, has an aggregate or a negation that may need a relation of its own."""
+    return (negated and _may_close(formula)) or any(
+        isinstance(node, ast.Reduce | ast.Quantified | ast.Implies)
+        or (isinstance(node, ast.Not) and _may_close(node.operand))
+        for node in ast.walk(formula)
+    )
 
 
-def _known_parameters(kinds: Collection[str]) -> str:
-    return f"it has {', '.join(f'`{name}`' for name in kinds)}" if kinds else "it has none"
+def _may_close(formula: ast.Formula) -> bool:
+    if not isinstance(formula, ast.Application):
+        return isinstance(formula, Connective)
+    names = [node.name for node in ast.walk(formula.arguments) if isinstance(node, ast.Name)]
+    return len(set(names)) < len(names)
 
 
 def _has_aggregate(formula: ast.Formula) -> bool:
@@ -526,23 +535,38 @@ def _has_aggregate(formula: ast.Formula) -> bool:
 
 
 def _has_quantifier(formula: ast.Formula) -> bool:
-    """Whether a formula depends on what is bound beside it."""
+    """Whether a formula depends on what is bound beside it, other than through negation."""
     match formula:
         case ast.Quantified():
             return True
-        case ast.Not(operand=operand):
-            return _has_quantifier(operand)
-        case ast.Implies(condition=condition, conclusion=conclusion):
-            return _has_quantifier(condition) or _has_quantifier(conclusion)
-        case ast.And(operands=operands) | ast.Or(operands=operands):
-            return any(map(_has_quantifier, operands))
+        case ast.Not() | ast.Implies() | ast.And() | ast.Or():
+            return any(_has_quantifier(part) for part, _ in parts(formula))
         case _:
             return False
 
 
-def _own_names(aggregate: ast.Aggregate) -> tuple[str, ...]:
-    return (*aggregate.arguments, *(binding.name for binding in aggregate.bindings))
+def _awaited(operand: _Operand, pending: Sequence[_Operand], known: frozenset[str]) -> frozenset[str]:
+    """The variables that an operand needs and another pending one binds."""
+    others = (other.binds for other in pending if other is not operand)
+    return operand.needs.intersection(frozenset[str]().union(*others)) - known
 
 
-def _group_names(aggregate: ast.Aggregate) -> tuple[str, ...]:
-    return () if aggregate.grouping is None else tuple(binding.name for binding in aggregate.grouping.bindings)
+def _flat(operands: Iterable[tuple[ast.Formula, bool]]) -> list[tuple[ast.Formula, bool]]:
+    """The operands, with those of the conjunctions among them in their places."""
+    found: list[tuple[ast.Formula, bool]] = []
+    stack = [*operands][::-1]
+    while stack:
+        part, negated = stack.pop()
+        if isinstance(part, Connective) and not is_disjunctive(part, negated):
+            stack += parts(part, negated)[::-1]
+        else:
+            found.append((part, negated))
+    return found
+
+
+def _atoms(formula: object) -> Iterator[ast.Application]:
+    return (node for node in ast.walk(formula) if isinstance(node, ast.Application))
+
+
+def _relations(body: object) -> set[str]:
+    return {atom.name for atom in _atoms(body)}

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import assert_never
 
-from scallax.analysis.aggregates import AGGREGATORS, CoreAggregate
+from scallax.analysis.aggregates import CoreAggregate
+from scallax.analysis.aggregators import AGGREGATORS
 from scallax.analysis.desugar import BodyAtom, BodyForeign, Clause, CoreFact, CoreProgram
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase

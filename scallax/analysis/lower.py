@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from scallax import ir
-from scallax.analysis.aggregates import AGGREGATORS, HIDDEN, CoreAggregate, expand_aggregates
+from scallax.analysis.aggregates import HIDDEN, CoreAggregate, expand_aggregates
+from scallax.analysis.aggregators import AGGREGATORS
 from scallax.analysis.attributes import is_built_in
 from scallax.analysis.boundness import bind_variables, unbound_in_head
 from scallax.analysis.constants import literal_fits

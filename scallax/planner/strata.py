@@ -111,6 +111,9 @@ def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
             yield relation, ""
         case ir.NegatedAtom(relation=relation):
             yield relation, "not "
+        case ir.Reduce(op="exists", is_discrete=True, body=body):
+            # For the most part no text of the program, but the values for which an aggregate is computed.
+            yield body, "the values of "
         case ir.Reduce(op=op, body=body, domain=domain):
             for relation in (body,) if domain is None else (body, domain):
                 yield relation, f"`{op}` of "
@@ -171,12 +174,10 @@ def _report(blamed: _Dependency, dependencies: Sequence[_Dependency], component:
         f"needs {step.kind}`{step.relation}`{_place(step.span)}" + (", which" if step is not steps[-1] else "")
         for step in steps
     )
-    if blamed.kind == "not " and not _is_hidden(blamed.relation):
-        what, use = "negation", f"`not {blamed.relation}`"
-        end = blamed.relation
-    else:
-        what, use = "aggregate", "the aggregate"
-        end = next(step.relation for step in steps if step.kind)
+    end, kind = next((step.relation, step.kind) for step in steps if step.kind)
+    what, use = "aggregate", "the aggregate"
+    if blamed.kind == "not " and kind == "not ":
+        what, use = "negation", "the negation" if _is_hidden(blamed.relation) else f"`not {blamed.relation}`"
     return Diagnostic(
         f"`{head}` depends on its own {what}: `{head}` {shown}",
         blamed.span,
