@@ -341,6 +341,16 @@ class Program:
         return "\n".join(lines)
 
 
+def values_name(number: int) -> str:
+    """The relation of what can be true beside an aggregate or a negation, which is told its variables' values by it."""
+    return f"#values{number}"
+
+
+def is_values(relation: str) -> bool:
+    """Whether a relation is one of `values_name`."""
+    return relation.startswith("#values")
+
+
 def demand_name(relation: str) -> str:
     """The relation of the values that the bound columns of a demanded one are asked for."""
     return f"d#{relation}"

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from scallax import ir
 from scallax.analysis.aggregators import UseChecks
 from scallax.analysis.names import Names
 from scallax.analysis.scopes import (
@@ -441,8 +442,10 @@ class _Expansion:
 
     def possible_values(self, formula: ast.Formula, names: tuple[str, ...], span: Span) -> ast.Application:
         """An atom that holds, with certainty, for the values of `names` with which a formula can be true."""
-        exists = ast.Aggregate("exists", True, (), (), (), formula, None, span)
-        return self.possible(exists, self.body_rule(exists, formula, names), names)
+        relation = ir.values_name(self.num_bodies)
+        self.num_bodies += 1
+        self.add_rule(relation, tuple(ast.Name(name, span) for name in names), formula, span)
+        return self.possible(ast.Aggregate("exists", True, (), (), (), formula, None, span), relation, names)
 
     def domain(self, aggregate: ast.Aggregate, groups: tuple[str, ...], body: ast.Formula) -> str:
         """The relation of the groups for which a formula holds."""

@@ -111,12 +111,9 @@ def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
             yield relation, ""
         case ir.NegatedAtom(relation=relation):
             yield relation, "not "
-        case ir.Reduce(op="exists", is_discrete=True, body=body):
-            # For the most part no text of the program, but the values for which an aggregate is computed.
-            yield body, "the values of "
         case ir.Reduce(op=op, body=body, domain=domain):
             for relation in (body,) if domain is None else (body, domain):
-                yield relation, f"`{op}` of "
+                yield relation, "the values of " if ir.is_values(body) else f"`{op}` of "
         case ir.Constraint() | ir.ForeignAtom() | ir.Case():
             pass
         case _:
