@@ -164,6 +164,20 @@ def test_a_users_network_loads_after_one_line(tmp_path, model, images):
     assert torch.equal(loaded.eval()(*images), model.eval()(*images))
 
 
+def test_a_class_of_a_script_is_allowed_by_the_name_it_had_there(tmp_path, model, images, monkeypatch):
+    path = tmp_path / "script.pt"
+    with monkeypatch.context() as script:
+        script.setattr(DigitAdder, "__module__", "__main__")
+        script.setattr(sys.modules["__main__"], "DigitAdder", DigitAdder, raising=False)
+        torch.save(model, path)
+    with pytest.raises(CheckpointError) as caught:
+        torch_bridge.load(path)
+    assert '[(DigitAdder, "__main__.DigitAdder"), ...]' in str(caught.value)
+    allowed = [(DigitAdder, "__main__.DigitAdder"), nn.Sequential, nn.Linear, nn.ReLU]
+    with torch.serialization.safe_globals(allowed):
+        assert torch.equal(torch_bridge.load(path).eval()(*images), model.eval()(*images))
+
+
 def test_copies_and_pickles(inputs):
     model = make_module()
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

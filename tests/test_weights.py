@@ -12,7 +12,7 @@ import torch
 from flax import nnx
 
 import torch_bridge
-from scallax import CheckpointError, InputError
+from scallax import CheckpointError, InputError, checkpoint
 from scallax import nn as scallax_nn
 from torch_bridge import weights
 
@@ -484,6 +484,25 @@ def test_programs_are_found_missing_and_damaged():
     twin = scallax_nn.Reasoner(PROGRAM, **OPTIONS)
     weights.to_flax(alone, twin)
     assert bits(weights.to_torch(twin, alone)) == bits(alone.state_dict())
+
+
+def test_a_checkpoint_of_flax_is_not_taken_for_one_of_torch(tmp_path):
+    class Net(nnx.Module):
+        def __init__(self):
+            self.blocks = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+            self.reasoner = scallax_nn.Reasoner(PROGRAM, **OPTIONS)
+
+    checkpoint.save(tmp_path / "flax.safetensors", Net())
+    state = torch_bridge.load(tmp_path / "flax.safetensors")
+    model = torch.nn.Module()
+    model.blocks = torch.nn.Linear(2, 2)
+    model.reasoner = torch_bridge.Module(PROGRAM, **OPTIONS)
+    with pytest.raises(RuntimeError, match=r"of a Flax model.*`torch_bridge\.weights\.to_torch"):
+        model.load_state_dict(state)
+    # The reasoner's own part has the same names in both.
+    model.reasoner.load_state_dict(
+        {name.removeprefix("reasoner."): value for name, value in state.items() if "reas" in name}
+    )
 
 
 def test_what_is_no_model_is_one_error():

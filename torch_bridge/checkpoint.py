@@ -6,6 +6,7 @@ import json
 import pickle
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,10 +24,13 @@ from scallax.foreign import ForeignItem
 from scallax.reasoner import Reasoner
 from torch_bridge.digits import pack_specification, read_specification
 from torch_bridge.foreign import as_torch
-from torch_bridge.module import EXTRA_STATE, Module
+from torch_bridge.module import EXTRA_STATE, NAMED_AS_IN_FLAX, Module
 from torch_bridge.tensors import from_numpy, to_numpy
 
 FORMAT = 1
+
+# The last parts of names of arrays in Flax's layers that torch's layers do not have.
+_FLAX_NAMES = ("kernel", "scale", "embedding")
 
 Form = Literal["torch", "safetensors", "orbax"]
 
@@ -202,7 +206,15 @@ def _state_dict(artifact: Artifact, map_location) -> dict[str, torch.Tensor]:
         for path, specification in artifact.specifications.items()
     }
     states |= {name: from_numpy(array) for name, array in artifact.tensors.items()}
-    return states if map_location is None else {n: t.to(_device(map_location)) for n, t in states.items()}
+    if map_location is not None:
+        states = {name: tensor.to(_device(map_location)) for name, tensor in states.items()}
+    if artifact.door != "flax" or not any(name.rpartition(".")[2] in _FLAX_NAMES for name in artifact.tensors):
+        return states
+    # Torch passes a part's metadata to its `_load_from_state_dict`, which then says what to do.
+    marked = OrderedDict(states)
+    metadata = {path: {NAMED_AS_IN_FLAX: True} for path in artifact.specifications}
+    marked._metadata = metadata  # pyright: ignore[reportAttributeAccessIssue]  # torch's own attribute
+    return marked
 
 
 def _is_torch_file(path: Path) -> bool:
@@ -233,6 +245,11 @@ def _load_torch(path: Path, map_location) -> Any:
             raise CheckpointError(f"`{path}` is damaged: {error}") from None
         shown = ", ".join(f"`{name}`" for name in names)
         hint = "if you trust its source, allow them first: torch.serialization.add_safe_globals([...])"
+        own = next((name for name in names if name.startswith("__main__.")), None)
+        if own is not None:
+            # The class of a script, which another script defines or imports under its own name.
+            short = own.removeprefix("__main__.")
+            hint += f'; a class of the script that saved it goes by its name there: [({short}, "{own}"), ...]'
         raise CheckpointError(Diagnostic(f"`{path}` holds what torch does not load: {shown}", hint=hint)) from None
 
 

@@ -43,6 +43,9 @@ from torch_bridge.tensors import common_device, from_numpy, precision_and_place,
 
 EXTRA_STATE = "_extra_state"
 
+# The key, in the metadata that torch passes to a part, of a state dict whose layers are named as in Flax.
+NAMED_AS_IN_FLAX = "named_as_in_flax"
+
 
 class Module(torch.nn.Module):
     """A program as a function `module(relation=probabilities, ...)` of tensors `[batch, *mapping.shape]`.
@@ -409,6 +412,11 @@ class Module(torch.nn.Module):
         self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
     ):
         problems = self._compare(prefix, state_dict)
+        if NAMED_AS_IN_FLAX in local_metadata:
+            error_msgs.append(
+                "the state dict is of a Flax model, whose layers have other names and shapes; hint: "
+                "`torch_bridge.weights.to_torch(flax_model, torch_model)` gives the state dict of torch"
+            )
         own = {prefix + name for name, _ in self.named_parameters()}
         unexpected = [name for name in state_dict if name.startswith(prefix) and name not in own]
         has_program = prefix + EXTRA_STATE in state_dict
