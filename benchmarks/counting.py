@@ -34,7 +34,9 @@ def measure(task: str, provenance: str, exclusive: bool, repeats: int) -> str:
     """The figures of one row."""
     program, outputs = TASKS[task]
     digits = InputMapping(
-        [[(i, d) for d in range(CLASSES)] for i in range(IMAGES)], disjunctive_dim=1 if exclusive else None
+        [[(i, d) for d in range(CLASSES)] for i in range(IMAGES)],
+        disjunctive=exclusive,
+        disjunctive_dim=1 if exclusive else None,
     )
     begun = time.process_time()
     with warnings.catch_warnings():

@@ -245,6 +245,7 @@ class BatchEvaluator:
             check_mapped(relation, array.shape, grounding.num_samples, shape)
             if is_concrete(array) and is_on_host(array) and array.dtype != np.bool_ and array.size:
                 self._checks.check_numbers(relation, np.asarray(array))
+        self._checks.check_undeclared(dict(zip(grounding.mapped, arrays, strict=True)))
 
     def _check_recovered(self, grounding: BatchGrounding, tags: ArrayLike, arrays: Logits, values: Array) -> None:
         """UnsupportedError for an output that the provenance refused; needs values that are not traced."""

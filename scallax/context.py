@@ -80,6 +80,10 @@ class AbstractContext(ABC):
     def adapted(self, item: ForeignItem) -> ForeignItem:
         """A foreign item as the context calls it."""
 
+    def adapted_mapping(self, mapping: InputMapping) -> InputMapping:
+        """An input mapping as the context keeps it."""
+        return mapping
+
     @abstractmethod
     def scalars(self, values: Any) -> list[Any]:
         """The scalars of an array `[tuples]`."""
@@ -205,7 +209,7 @@ class AbstractContext(ABC):
         self,
         relation: str,
         mapping: object,
-        disjunctive: bool = False,
+        disjunctive: bool | None = None,
         disjunctive_dim: int | None = None,
         retain_threshold: float | None = None,
         retain_k: int | None = None,
@@ -229,7 +233,9 @@ class AbstractContext(ABC):
         has_options = any(value not in (None, False) for value in options.values()) or sample_strategy != "top"
         if found is None and has_options:
             raise InputError(f"`{relation}` has no input mapping")
-        read = InputMapping(found, **options, sample_strategy=sample_strategy) if has_options or mapping else None
+        read = None
+        if has_options or mapping is not None:
+            read = self.adapted_mapping(InputMapping(found, **options, sample_strategy=sample_strategy))
         self.state.draft = self.state.draft.with_mapping(relation, read)
 
     def register_foreign_function(self, function: ForeignFunction) -> None:

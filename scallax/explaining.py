@@ -55,7 +55,7 @@ def explain(
         asked = _with_facts(asked, schemas[facts.relation], facts)
     again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)
     provenance = again.provenance(again.specification)
-    checks = InputChecks(dict(again.specification.input_mappings), again.parameters, provenance)
+    checks = InputChecks(dict(again.specification.input_mappings), again.parameters, provenance, set())
     evaluator = ArrayEvaluator(again.specification, provenance, logits, again, checks, seed)
     value = np.asarray(evaluator.evaluate(arrays, None))[0, 0]
     program, grounding = again.trace()

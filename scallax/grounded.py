@@ -28,6 +28,7 @@ from scallax.plausibility import check_domain, find_overfull_set, find_tag_outsi
 from scallax.provenance import (
     AbstractSemantics,
     Domain,
+    Exact,
     ObjectProvenance,
     Proofs,
     qualified_name,
@@ -80,6 +81,8 @@ class Grounded:
     _samples: SampleProgram | None = None
     # Whether the first call, which may give facts of relations that nothing else fills, is still to come.
     _awaits_call: bool = False
+    # Relations whose first array is still to be looked at: whether its entries exclude each other was not said.
+    undeclared: set[str] = field(default_factory=set)
 
     def provenance(self, specification: Specification) -> AbstractSemantics:
         """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
@@ -194,6 +197,7 @@ class Grounded:
         grounded = ground(specification, self.require_library(), custom=self.custom, limits=self.limits)
         grounded._samples = self.samples
         grounded._awaits_call = self._awaits_call
+        grounded.undeclared = self.undeclared
         return grounded
 
     def trace(self) -> tuple[ir.Program, Grounding]:
@@ -418,6 +422,7 @@ def ground(
         custom,
         limits=limits,
         _derived=derived,
+        undeclared=_undeclared(specification, provenance),
     )
 
 
@@ -498,6 +503,14 @@ def _with_outputs(specification: Specification, program: ir.Program) -> Specific
         return specification
     queries = tuple((query.name, None) for query in program.queries)
     return replace(specification, outputs=queries, keyed=len(queries) > 1)
+
+
+def _undeclared(specification: Specification, provenance: AbstractSemantics) -> set[str]:
+    """The relations that are expected to exclude each other where probabilities are exact, if it was not said."""
+    if not isinstance(provenance, Exact):
+        return set()
+    mappings = specification.input_mappings
+    return {name for name, mapping in mappings if not mapping.is_declared and len(mapping.tuples) > 1}
 
 
 def _fit(specification: Specification, columns: Columns, variants: Sequence[ir.Variant]) -> Specification:

@@ -11,7 +11,7 @@ from scallax.domains import MAX_WEIGHT, Domain
 from scallax.errors import InputError, warn
 from scallax.mappings import InputMapping
 from scallax.parameters import Parameter
-from scallax.plausibility import ROUNDING, find_overfull_entries
+from scallax.plausibility import ROUNDING, find_overfull_entries, find_shares, undeclared_shares
 from scallax.provenance import AbstractSemantics
 from scallax.sample_facts import SampleFacts
 from scallax.tags import find_outside, find_overfull, tag_message
@@ -19,16 +19,24 @@ from scallax.tags import find_outside, find_overfull, tag_message
 
 @final
 class InputChecks:
-    """What the inputs of one reasoner must be; it knows what was warned of already."""
+    """What the inputs of one reasoner must be; it knows what was warned of already.
+
+    `undeclared` are the relations to be looked at once: whether their entries exclude each other was not said.
+    """
 
     def __init__(
-        self, mappings: Mapping[str, InputMapping], parameters: Sequence[Parameter], provenance: AbstractSemantics
+        self,
+        mappings: Mapping[str, InputMapping],
+        parameters: Sequence[Parameter],
+        provenance: AbstractSemantics,
+        undeclared: set[str],
     ):
         self._mappings = mappings
         self._shapes = {relation: mapping.shape for relation, mapping in mappings.items()}
         self._parameters = parameters
         self._provenance = provenance
         self._counts_groups = provenance.counts_groups
+        self._undeclared = undeclared
         self._has_warned = False
         self._has_warned_of_sums = False
         self._has_checked_device = False
@@ -53,7 +61,7 @@ class InputChecks:
 
     def check_entries(self, arrays: Sequence[ArrayLike], entries: np.ndarray) -> None:
         """`check_values` of probabilities; `entries` are all their values, at least one."""
-        if not _are_inside(entries) or (self._counts_groups and not self._has_warned_of_sums):
+        if self._undeclared or not _are_inside(entries) or (self._counts_groups and not self._has_warned_of_sums):
             self.check_values(arrays, on_device=False)
 
     def check_kind(self, relation: str, array: object) -> None:
@@ -70,6 +78,24 @@ class InputChecks:
                 continue
             if on_device or is_on_host(array):
                 self.check_numbers(relation, np.asarray(array))
+        if self._undeclared:
+            self.check_undeclared(dict(zip(self._mappings, arrays, strict=True)))
+
+    def check_undeclared(self, arrays: Mapping[str, ArrayLike]) -> None:
+        """One warning of the first values that add up to 1 where it was not said whether entries exclude each other.
+
+        Values that are traced or on an accelerator are not looked at.
+        """
+        found = {}
+        for relation in self._undeclared.intersection(arrays):
+            array = arrays[relation]
+            if array.dtype != np.bool_ and array.shape[0] and is_concrete(array) and is_on_host(array):
+                self._undeclared.discard(relation)
+                found[relation] = find_shares(self._mappings[relation], np.asarray(array))
+        options = {relation: found[relation] for relation in self._mappings if found.get(relation) is not None}
+        if options:
+            self._undeclared.clear()
+            warn(str(undeclared_shares(options, self._provenance.name)))
 
     def check_numbers(self, relation: str, values: np.ndarray) -> None:
         """`check_values` of one relation's, at least one."""

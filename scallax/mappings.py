@@ -50,10 +50,11 @@ class InputMapping:
     `()`), or an InputMapping, whose options hold where none is given. None is no mapping: a relation with it takes
     lists of facts only.
 
-    `disjunctive`: the entries exclude each other; with `disjunctive_dim`, those along that axis do, for every index of
-    the other axes. `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k` largest
-    exist; with `sample_dim`, the `k` largest along that axis. With the `sample_strategy` "categorical" those exist that
-    are met in `k` draws by probability (with replacement: at most `k`), rather than the largest.
+    `disjunctive`: the entries exclude each other, as those of a softmax do; with `disjunctive_dim`, those along that
+    axis do, for every index of the other axes. By default, None, they are independent, as they are with False, which
+    says so (`is_declared`). `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k`
+    largest exist; with `sample_dim`, the `k` largest along that axis. With the `sample_strategy` "categorical" those
+    exist that are met in `k` draws by probability (with replacement: at most `k`), rather than the largest.
 
     `kind` says how it was written, "list", "dict", "tuple" or "value", None for no mapping; `is_singleton`: by values,
     not by tuples. `supports_disjunctions` matters to `process_tensor` alone.
@@ -69,11 +70,13 @@ class InputMapping:
     kind: str | None = field(compare=False, repr=False)
     is_singleton: bool = field(compare=False, repr=False)
     supports_disjunctions: bool = field(compare=False, repr=False)
+    # Whether it was said that entries exclude each other, or that they do not.
+    is_declared: bool = field(compare=False, repr=False)
 
     def __init__(
         self,
         mapping: object,
-        disjunctive: bool = False,
+        disjunctive: bool | None = None,
         disjunctive_dim: int | None = None,
         retain_threshold: float | None = None,
         retain_k: int | None = None,
@@ -81,10 +84,13 @@ class InputMapping:
         sample_strategy: str = "top",
         supports_disjunctions: bool = False,
     ):
+        if disjunctive is not None and not isinstance(disjunctive, bool):
+            raise InputError(f"input mapping: `disjunctive` is {disjunctive!r}; it must be True or False")
         kind, is_singleton = _form(mapping)
         if isinstance(mapping, InputMapping):
             kind, is_singleton = mapping.kind, mapping.is_singleton
-            disjunctive = disjunctive or mapping.disjunctive
+            if disjunctive is None and mapping.is_declared:
+                disjunctive = mapping.disjunctive
             disjunctive_dim = mapping.disjunctive_dim if disjunctive_dim is None else disjunctive_dim
             retain_threshold = mapping.retain_threshold if retain_threshold is None else retain_threshold
             retain_k = mapping.retain_k if retain_k is None else retain_k
@@ -94,8 +100,6 @@ class InputMapping:
         entries = mapping if isinstance(mapping, Entries) else _NONE
         if mapping is not None and not isinstance(mapping, Entries):
             entries = read_entries(mapping, "input mapping")
-        if not isinstance(disjunctive, bool):
-            raise InputError(f"input mapping: `disjunctive` is {disjunctive!r}; it must be True or False")
         _check_dimension("disjunctive_dim", disjunctive_dim, entries.shape)
         _check_dimension("sample_dim", sample_dim, entries.shape)
         if retain_threshold is not None and not is_finite_number(retain_threshold):
@@ -107,7 +111,8 @@ class InputMapping:
         if sample_strategy == "categorical" and retain_k is None:
             raise InputError("input mapping: the sample strategy `categorical` needs `retain_k`, the number of draws")
         object.__setattr__(self, "entries", entries)
-        object.__setattr__(self, "disjunctive", disjunctive or disjunctive_dim is not None)
+        object.__setattr__(self, "disjunctive", bool(disjunctive) or disjunctive_dim is not None)
+        object.__setattr__(self, "is_declared", disjunctive is not None or disjunctive_dim is not None)
         object.__setattr__(self, "disjunctive_dim", disjunctive_dim)
         object.__setattr__(self, "retain_threshold", None if retain_threshold is None else float(retain_threshold))
         object.__setattr__(self, "retain_k", retain_k)
@@ -161,7 +166,8 @@ class InputMapping:
     @property
     def options(self) -> dict[str, Any]:
         """All but the entries that says what the mapping is, as the constructor takes it."""
-        return {name: getattr(self, name) for name in _OPTIONS}
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return options if self.is_declared else {**options, "disjunctive": None}
 
     @property
     def groups(self) -> np.ndarray | None:

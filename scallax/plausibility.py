@@ -1,6 +1,6 @@
 """Numbers that are no tags of the provenance: refused, or computed as they are where they are hardly meant."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -15,6 +15,8 @@ from scallax.parameters import GivenTags
 
 # A softmax may be over 1 by rounding.
 ROUNDING = 1e-6
+# What is taken for a softmax may be off by more.
+_SHARES_ROUNDING = 1e-5
 
 _NEGATIVE_REST = "what is left of 1 is the probability of none of them; here it is negative"
 
@@ -137,6 +139,31 @@ def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarr
         f"`{relation}` adds up to {total:.7g}, more than 1, in sample {sample} over the exclusive tuples "
         f"{show_facts(relation, members)}; it is computed as it is"
     )
+
+
+def find_shares(mapping: InputMapping, values: np.ndarray) -> str | None:
+    """How to say that the entries of `[batch, *mapping.shape]` exclude each other if they add up to 1 in all samples.
+
+    All entries, or else those along an axis. Of values that are all 0 or 1 nothing is said: they mean the same.
+    """
+    wide = values.astype(np.float64)
+    if wide.min() < 0 or np.isin(wide, (0, 1)).all():
+        return None
+    rounding = max(_SHARES_ROUNDING, 8 * float(ml_dtypes.finfo(values.dtype).eps), _rounding(values))
+    axes = {"disjunctive=True": tuple(range(1, wide.ndim))}
+    if wide.ndim > 2:
+        axes |= {f"disjunctive_dim={axis - 1}": (axis,) for axis in range(wide.ndim - 1, 0, -1) if wide.shape[axis] > 1}
+    return next((option for option, own in axes.items() if np.abs(wide.sum(own) - 1).max() <= rounding), None)
+
+
+def undeclared_shares(options: Mapping[str, str], provenance: str) -> Diagnostic:
+    """The warning of relations that add up to 1, by what `find_shares` says of them, and count as independent."""
+    names = " and ".join(f"`{relation}`" for relation in options)
+    adds = "adds" if len(options) == 1 else "add"
+    message = f"{names} {adds} up to 1 in every sample, but the tuples count as independent under `{provenance}`"
+    ways = " or ".join(f"`InputMapping(…, {option})`" for option in dict.fromkeys(options.values()))
+    hint = f"if one of them holds, as behind a softmax, give {ways}; `disjunctive=False` says that they are independent"
+    return Diagnostic(message, hint=hint)
 
 
 def _is_outside(tag: object) -> bool:

@@ -263,7 +263,7 @@ class Reasoner:
         self._mappings = dict(self._specification.input_mappings)
         self._variants: dict[tuple[Outputs, bool], Reasoner] = {}
         self._seed: int | Array = self._specification.seed
-        self._checks = InputChecks(self._mappings, grounded.parameters, self._provenance)
+        self._checks = InputChecks(self._mappings, grounded.parameters, self._provenance, grounded.undeclared)
         given = (self._specification, self._provenance, self._logits, grounded, self._checks, self._seed)
         self._arrays = ArrayEvaluator(*given)
         self.batches = BatchEvaluator(*given)

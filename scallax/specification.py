@@ -271,8 +271,12 @@ def _input_mapping(value: object, where: str) -> InputMapping:
 
 
 def _options_data(mapping: InputMapping) -> dict:
-    """The options without the default strategy, which there was before there were others."""
-    return {name: value for name, value in mapping.options.items() if (name, value) != ("sample_strategy", "top")}
+    """The options without the default strategy, which there was before there were others.
+
+    Whether it was said that entries are independent is no part of what the mapping is.
+    """
+    options = {**mapping.options, "disjunctive": mapping.disjunctive}
+    return {name: value for name, value in options.items() if (name, value) != ("sample_strategy", "top")}
 
 
 def _entries_data(entries: Entries) -> dict:

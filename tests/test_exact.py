@@ -2,13 +2,18 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
+import torch_bridge
+from scallax import nn
 from scallax.compilation import compile_circuit
 from scallax.diagrams import CompilationLimits
 from scallax.engine import analyse_program
@@ -324,3 +329,100 @@ AREAS = [
 def test_conformance_cases_have_their_exact_answers(area: str):
     for case in exact_cases(area):
         check_run({**case, "provenance": "exact", "expected": case["exact"]})
+
+
+# Softmaxes that are not declared --------------------------------------------------------------------------------------
+
+SOFTMAX = np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]], np.float32)
+WARNED = "`a` adds up to 1 in every sample, but the tuples count as independent under `exact`"
+
+
+def copying(mapping: object = range(3), provenance: str = "exact", door: Any = Reasoner, **inputs: object) -> Any:
+    program = "rel c(x) = a(x)" if not inputs else "rel c(x) = a(x), b(x)"
+    mappings: dict[str, object] = {"a": mapping, **inputs}
+    return door(program=program, provenance=provenance, input_mappings=mappings, output_relation="c")
+
+
+def warnings_of(reasoner: Reasoner, *arrays: np.ndarray) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        reasoner.check(arrays, None)
+    assert all(warning.filename == __file__ for warning in caught)
+    return [str(warning.message) for warning in caught]
+
+
+def test_a_softmax_that_counts_as_independent_is_warned_of_once():
+    reasoner = copying()
+    # What is traced has no values.
+    jax.eval_shape(lambda a: reasoner.check((a,), None).arrays[0], SOFTMAX)
+    assert warnings_of(reasoner, SOFTMAX[:0]) == []
+    (text,) = warnings_of(reasoner, SOFTMAX)
+    assert text.startswith(f"{WARNED}\nhint: if one of them holds, as behind a softmax, give `InputMapping(…, disjunct")
+    for same in (reasoner, reasoner.with_k(1), reasoner.for_training):
+        assert warnings_of(same, SOFTMAX) == []
+    (text,) = warnings_of(copying(b=InputMapping(range(3))), SOFTMAX, SOFTMAX)
+    assert text.startswith("`a` and `b` add up to 1 in every sample")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "provenance", "values"),
+    [
+        (InputMapping(range(3), disjunctive=True), "exact", SOFTMAX),
+        (InputMapping(range(3), disjunctive=False), "exact", SOFTMAX),
+        (range(3), "topkproofs", SOFTMAX),
+        (range(3), "addmultprob", SOFTMAX),
+        (range(3), "exact", SOFTMAX[:, ::-1] * 0.999),
+        (range(3), "exact", np.concatenate([SOFTMAX, np.full((1, 3), 0.5, np.float32)])),
+        (range(3), "exact", np.eye(3, dtype=np.float32)),
+        ((1,), "exact", np.ones(2, np.float32)),
+    ],
+)
+def test_what_is_declared_or_no_softmax_is_not_warned_of(mapping, provenance, values):
+    reasoner = copying(mapping, provenance)
+    assert warnings_of(reasoner, values) == []
+    # The first call decides.
+    assert warnings_of(reasoner, values) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "option"),
+    [
+        (SOFTMAX[:, None], "disjunctive=True"),
+        (np.stack([SOFTMAX, SOFTMAX], 1), "disjunctive_dim=1"),
+        (np.stack([SOFTMAX, SOFTMAX], 2), "disjunctive_dim=0"),
+        (np.stack([SOFTMAX, SOFTMAX], 1) / 2, "disjunctive=True"),
+        (
+            np.asarray(jax.nn.softmax(jnp.arange(12, dtype=jnp.bfloat16).reshape(1, 2, 6) / 3), np.float32),
+            "disjunctive_dim=1",
+        ),
+    ],
+)
+def test_the_axis_of_a_softmax_is_named(values, option):
+    tuples = {axis: range(size) for axis, size in enumerate(values.shape[1:])}
+    reasoner = Reasoner(
+        "rel c(x, y) = a(x, y)", provenance="diffexact", input_mappings={"a": tuples}, output_relation="c"
+    )
+    (text,) = warnings_of(reasoner, values)
+    assert f"{option})`;" in text
+
+
+def test_modules_warn_of_softmaxes_but_those_of_the_reference():
+    assert len(warnings_of(copying(door=torch_bridge.Module).reasoner, SOFTMAX)) == 1
+    assert len(warnings_of(copying(door=nn.Reasoner).reasoner, SOFTMAX)) == 1
+    assert warnings_of(copying(door=torch_bridge.ForwardFunction).reasoner, SOFTMAX) == []
+    context = torch_bridge.ScallopContext("exact")
+    context.add_relation("a", int, input_mapping=range(3))
+    context.add_rule("c(x) = a(x)")
+    assert warnings_of(context.forward_function("c").reasoner, SOFTMAX) == []
+    # Nothing of it is saved.
+    reasoner = copying()
+    assert reasoner.specification == copying(InputMapping(range(3), disjunctive=False)).specification
+    assert '"disjunctive":false' in reasoner.specification.to_json()
+    assert warnings_of(Reasoner.from_json(reasoner.specification.to_json()), SOFTMAX) == []
+
+
+def test_a_torch_call_warns_of_a_softmax_at_the_users_line():
+    module = copying(door=torch_bridge.Module)
+    with pytest.warns(UserWarning, match=WARNED) as caught:
+        module(a=torch.tensor(SOFTMAX, requires_grad=True))
+    assert [warning.filename for warning in caught] == [__file__]

@@ -103,6 +103,19 @@ def test_categorical_sampling_needs_the_number_of_draws():
     assert InputMapping(range(3), sample_strategy="categorical", retain_k=2).retention is not None
 
 
+def test_what_is_not_said_is_no_part_of_a_mapping():
+    said, unsaid = InputMapping(range(3), disjunctive=False), InputMapping(range(3))
+    assert said == unsaid
+    assert (said.is_declared, unsaid.is_declared, unsaid.disjunctive) == (True, False, False)
+    exclusive = InputMapping(range(3), disjunctive=True)
+    assert InputMapping(exclusive).disjunctive
+    assert not InputMapping(exclusive, disjunctive=False).disjunctive
+    for mapping in (said, unsaid, exclusive):
+        assert InputMapping(mapping, retain_k=1).is_declared == mapping.is_declared
+        assert InputMapping(mapping.entries, **mapping.options).is_declared == mapping.is_declared
+    assert InputMapping([[1, 2]], disjunctive_dim=1).is_declared
+
+
 def test_groups_are_the_fibres_along_the_exclusive_axis():
     grid = {0: range(2), 1: range(3)}
     assert InputMapping(grid).groups is None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import torch
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.mappings import InputMapping
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,6 +76,12 @@ def refuse_monitors(monitors: Sequence[str] | None) -> None:
     if monitors:
         hint = "`scallax plan` and `scallax.explain_plan` show what is computed"
         raise UnsupportedError(Diagnostic("monitors are not supported", hint=hint))
+
+
+def declared(mapping: Any) -> InputMapping:
+    """A mapping whose entries, as the reference reads it, are independent unless it is said that they are not."""
+    read = InputMapping(mapping)
+    return read if read.is_declared or read.kind is None else InputMapping(read, disjunctive=False)
 
 
 def read_constant_tags(facts: Any) -> Any:

@@ -13,10 +13,11 @@ from scallax.collection import Collection
 from scallax.context import AbstractContext, ContextState, read_options
 from scallax.errors import InputError
 from scallax.foreign import ForeignItem
+from scallax.mappings import InputMapping
 from scallax.sample_facts import batch_size
 from scallax.tables import CsvFile
 from scallax.tensors import TensorValue
-from torch_bridge.arguments import check_dispatch, checks_keywords, name_outputs, refuse_monitors
+from torch_bridge.arguments import check_dispatch, checks_keywords, declared, name_outputs, refuse_monitors
 from torch_bridge.context_facts import bound_tags, stack_tags
 from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
@@ -71,6 +72,9 @@ class ScallopContext(AbstractContext):
 
     def adapted(self, item: ForeignItem) -> ForeignItem:
         return as_torch([item])[0]
+
+    def adapted_mapping(self, mapping: InputMapping) -> InputMapping:
+        return declared(mapping)
 
     def tensor(self, value: TensorValue) -> torch.Tensor:
         return from_numpy(value.array)

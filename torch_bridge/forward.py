@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scallax.tables import Table
-from torch_bridge.arguments import checks_keywords
+from torch_bridge.arguments import checks_keywords, declared
 from torch_bridge.module import Module
 
 
@@ -43,6 +43,8 @@ class ScallopForwardFunction(Module):
         sparse_jacobian: bool = False,
         monitors: Sequence[str] = (),
     ):
+        if isinstance(input_mappings, Mapping):
+            input_mappings = {relation: declared(mapping) for relation, mapping in input_mappings.items()}
         super().__init__(
             program,
             file=file,
