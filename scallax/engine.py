@@ -9,7 +9,7 @@ import numpy as np
 
 from scallax import ir
 from scallax.analysis.lower import check
-from scallax.compilation import compile_circuit
+from scallax.compilation.compile import compile_circuit
 from scallax.domains import Domain
 from scallax.errors import Diagnostic, StratificationError, UnsupportedError, raise_together
 from scallax.grounding.choices import Choices

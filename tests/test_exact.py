@@ -1,7 +1,10 @@
 """Exact inference against all possible worlds, and what a compilation is refused for."""
 
+import itertools
 import json
+import math
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,11 @@ import torch
 
 import torch_bridge
 from scallax import nn
-from scallax.compilation import compile_circuit
-from scallax.diagrams import CompilationLimits
+from scallax.compilation.compile import compile_circuit
+from scallax.compilation.limits import CompilationLimits, Deadline, LimitError, run_apart
 from scallax.engine import analyse_program
 from scallax.errors import UnsupportedError
-from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
+from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
 from scallax.mappings import InputMapping
 from scallax.reasoner import Reasoner
 from scallax.source import Source
@@ -233,7 +236,7 @@ def test_a_stored_circuit_needs_no_library(monkeypatch):
     reasoner = paths(CYCLE)
     p = np.array([[0.9, 0.2, 0.8, 0.6, 0.5]], np.float32)
     values, stored = reasoner(edge=p), reasoner.stored_ground()
-    monkeypatch.setitem(sys.modules, "pysdd.sdd", None)
+    monkeypatch.setitem(sys.modules, "oxidd.bcdd", None)
     np.testing.assert_array_equal(Reasoner.from_stored(reasoner.specification, stored)(edge=p), values)
     with pytest.raises(UnsupportedError, match=r"pip install scallax\[exact\]"):
         paths(CYCLE)(edge=p)
@@ -253,35 +256,172 @@ def grid(side: int) -> tuple[Derivations, Literals, np.ndarray]:
     return Derivations(side * side, head, left, right, no, no), Literals(np.zeros(count), none, none, none), head[-1:]
 
 
-def evaluate(circuit: tuple[Derivations, np.ndarray], p: np.ndarray) -> float:
-    """The value of a circuit's one output: nodes are numbered from the lowest up."""
-    derivations, (output,) = circuit
-    values = np.zeros(derivations.num_nodes)
+def evaluate(circuit: tuple[Derivations, np.ndarray], p: np.ndarray) -> np.ndarray:
+    """The values of a circuit's outputs, in the dtype of `p`: nodes are numbered from the lowest up."""
+    derivations, outputs = circuit
+    values = np.zeros(derivations.num_nodes, p.dtype)
 
-    def read(operand: int, negated: bool) -> float:
-        value = values[operand] if operand >= 0 else 1.0 if operand == ONE else p[literal_operand(operand)]
+    def read(operand: int, negated: bool) -> np.floating:
+        if operand in (ONE, ZERO):
+            value = p.dtype.type(operand == ONE)
+        else:
+            value = values[operand] if operand >= 0 else p[operand_literal(operand)]
         return 1 - value if negated else value
 
-    for head, left, right, *negated in zip(
-        *(derivations.head, derivations.left, derivations.right, derivations.left_negated, derivations.right_negated),
-        strict=True,
-    ):
+    columns = derivations.head, derivations.left, derivations.right
+    for head, left, right, *negated in zip(*columns, derivations.left_negated, derivations.right_negated, strict=True):
+        assert max(left, right) < head
         values[head] += read(left, negated[0]) * read(right, negated[1])
-    return read(output, False)
+    return np.array([read(output, False) for output in outputs])
 
 
-def test_calls_that_are_cut_up_give_the_same():
-    program, p = grid(4), np.random.default_rng(0).uniform(size=24)
-    whole = evaluate(compile_circuit(*program), p)
-    for steps in (1, 64):
-        cut = evaluate(compile_circuit(*program, CompilationLimits(steps=steps)), p)
-        np.testing.assert_allclose(cut, whole, rtol=1e-12)
+def derivations_of(num_nodes: int, rows: list[tuple[int, int, int, bool, bool]]) -> Derivations:
+    head, left, right, *negated = (np.array(column) for column in zip(*rows, strict=True)) if rows else [[]] * 5
+    return Derivations(
+        num_nodes, *(np.array(c, np.int64) for c in (head, left, right)), *(np.array(c, bool) for c in negated)
+    )
+
+
+def literals_of(group: np.ndarray) -> Literals:
+    none = np.full(len(group), -1)
+    return Literals(np.zeros(len(group)), none, group, none)
+
+
+def random_derivations(rng: np.random.Generator) -> tuple[Derivations, Literals, np.ndarray, np.ndarray]:
+    """Rows of nodes that negate only those of lower strata, facts of which some exclude each other, and outputs."""
+    num_literals, num_nodes = rng.integers(1, 8), int(rng.integers(1, 20))
+    strata = np.sort(rng.integers(0, rng.integers(1, num_nodes + 1), num_nodes))
+    share_of_facts, share_of_chains = rng.choice([0.2, 0.6]), rng.choice([0.0, 0.7])
+
+    def operand(head: int) -> tuple[int, bool]:
+        if rng.random() < share_of_facts:
+            return int(literal_operand(rng.integers(num_literals))), rng.random() < 0.2
+        if rng.random() < 0.05:
+            return int(rng.choice([ONE, ZERO])), rng.random() < 0.2
+        other = head - 1 if head and rng.random() < share_of_chains else int(rng.integers(num_nodes))
+        if strata[other] > strata[head]:
+            other = int(rng.integers(head + 1))
+        return other, strata[other] < strata[head] and rng.random() < 0.3
+
+    rows = []
+    for head in range(num_nodes):
+        for _ in range(rng.choice([0, 1, 1, 1, 2, 2, 3])):
+            (left, a), (right, b) = operand(head), operand(head) if rng.random() < 0.5 else (ONE, False)
+            rows.append((head, left, right, a, b))
+    rng.shuffle(rows)
+    group = np.where(rng.random(num_literals) < rng.choice([0.0, 0.6]), rng.integers(0, 3, num_literals), -1)
+    outputs = rng.integers(num_nodes, size=rng.integers(1, 6))
+    return derivations_of(num_nodes, rows), literals_of(group), outputs, strata
+
+
+def probabilities_in_worlds(
+    derivations: Derivations, literals: Literals, outputs: np.ndarray, strata: np.ndarray, p: np.ndarray
+) -> np.ndarray:
+    """Probabilities of the outputs, by the least fixpoint of each stratum in every world."""
+    choices = [[(i, p[i]), (None, 1 - p[i])] for i in np.flatnonzero(literals.group < 0)]
+    for group in np.unique(literals.group[literals.group >= 0]):
+        members = np.flatnonzero(literals.group == group)
+        choices.append([*((i, p[i]) for i in members), (None, 1 - p[members].sum())])
+    worlds = list(itertools.product(*choices))
+    chances = np.array([math.prod(chance for _, chance in world) for world in worlds])
+    facts = np.array([[i in dict(world) for world in worlds] for i in range(len(literals))]).reshape(-1, len(worlds))
+    holds = np.zeros((derivations.num_nodes, len(worlds)), bool)
+
+    def read(operand: int, negated: bool) -> np.ndarray:
+        if operand in (ONE, ZERO):
+            return np.full(len(worlds), (operand == ONE) != negated)
+        return (holds[operand] if operand >= 0 else facts[operand_literal(operand)]) != negated
+
+    for stratum in range(derivations.num_nodes):
+        rows = np.flatnonzero(strata[derivations.head] == stratum)
+        before = None
+        while before is None or (holds != before).any():
+            before = holds.copy()
+            for row in rows:
+                left = read(derivations.left[row], derivations.left_negated[row])
+                right = read(derivations.right[row], derivations.right_negated[row])
+                holds[derivations.head[row]] |= left & right
+    return holds[outputs] @ chances
+
+
+@pytest.mark.parametrize("limits", [CompilationLimits(), CompilationLimits(levels=1)])
+def test_circuits_of_random_derivations_are_those_of_the_worlds(limits: CompilationLimits):
+    for seed in range(100):
+        rng = np.random.default_rng((limits.levels, seed))
+        derivations, literals, outputs, strata = random_derivations(rng)
+        # Of n members of a group, none is more probable than 1 / n.
+        p = rng.uniform(0, 1 / len(literals), len(literals))
+        actual = evaluate(compile_circuit(derivations, literals, outputs, limits), p)
+        expected = probabilities_in_worlds(derivations, literals, outputs, strata, p)
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-15, err_msg=str(seed))
+
+
+def test_facts_that_reach_many_nodes_over_several_paths():
+    rng = np.random.default_rng(0)
+    parents = [[]] + [sorted({int(parent) for parent in rng.integers(0, i, 2)}) for i in range(1, 220)]
+    rows = [(i, int(literal_operand(i)), ONE, False, False) for i in range(220)]
+    rows += [(parent, i, ONE, False, False) for i in range(220) for parent in parents[i]]
+    p = rng.uniform(0.001, 0.02, 220)
+    circuit = compile_circuit(derivations_of(220, rows), literals_of(np.full(220, -1)), np.arange(220))
+    below = [{i} for i in range(220)]
+    for i in range(219, 0, -1):
+        for parent in parents[i]:
+            below[parent] |= below[i]
+    # A node holds unless none of the facts does that reach it.
+    expected = [1 - math.prod(1 - p[i] for i in facts) for facts in below]
+    np.testing.assert_allclose(evaluate(circuit, p), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("num_events", [2, 3, 70])
+def test_disjunctions_and_conjunctions_keep_the_digits_of_small_probabilities(num_events: int):
+    facts = [int(literal_operand(i)) for i in range(num_events)]
+    rows = [(0, fact, ONE, False, False) for fact in facts]
+    # Node 1 is that none holds, written as a chain.
+    rows += [(i + 1, i if i > 1 else ONE, fact, False, True) for i, fact in enumerate(facts, 1)]
+    outputs = np.array([0, num_events + 1])
+    circuit = compile_circuit(derivations_of(num_events + 2, rows), literals_of(np.full(num_events, -1)), outputs)
+    small = np.full(num_events, 1e-9, np.float32)
+    np.testing.assert_allclose(evaluate(circuit, small)[0], num_events * 1e-9, rtol=1e-6)
+    large = np.full(num_events, 1 - 2.0**-20, np.float32)
+    np.testing.assert_allclose(
+        evaluate(circuit, large)[1], 2.0 ** (-20 * num_events) if num_events < 7 else 0, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("num_facts", [1, 2, 500])
+def test_what_shares_no_fact_needs_no_diagram(num_facts: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "oxidd.bcdd", None)
+    facts = [int(literal_operand(i)) for i in range(2 * num_facts)]
+    # A node of two facts each, their chain of conjunctions, and whether any holds.
+    rows = [(i // 2, fact, ONE, False, False) for i, fact in enumerate(facts)]
+    rows += [(num_facts + i, i, num_facts + i - 1 if i else ONE, False, i % 2 == 1) for i in range(num_facts)]
+    p = np.random.default_rng(0).uniform(size=2 * num_facts)
+    pairs = 1 - (1 - p[::2]) * (1 - p[1::2])
+    chain = [pairs[0]]
+    for i in range(1, num_facts):
+        chain.append(pairs[i] * (1 - chain[-1] if i % 2 else chain[-1]))
+    outputs = np.array([*range(num_facts), 2 * num_facts - 1])
+    circuit = compile_circuit(derivations_of(2 * num_facts, rows), literals_of(np.full(len(facts), -1)), outputs)
+    np.testing.assert_allclose(evaluate(circuit, p), [*pairs, chain[-1]], rtol=1e-12)
+
+
+def test_who_asks_does_not_wait_for_work_that_takes_too_long():
+    is_over = threading.Event()
+    deadline = Deadline(0)
+    with pytest.raises(LimitError, match="0 seconds"):
+        run_apart(is_over.wait, 1, deadline)
+    is_over.set()
+
+
+def test_what_work_apart_raises_is_raised_for_who_asks():
+    with pytest.raises(ZeroDivisionError):
+        run_apart(lambda: 1 // 0, 1, Deadline(60))
 
 
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        (CompilationLimits(elements=300), r"more than 300 elements of decision diagrams .*: \d+ of 35 nodes were done"),
+        (CompilationLimits(decisions=300), r"more than 300 decisions of diagrams .*: \d+ of 35 nodes were done"),
         (CompilationLimits(seconds=0), r"more than 0 seconds .*: 0 of 35 nodes were done"),
     ],
 )
