@@ -1,4 +1,5 @@
 # make demo: install and run the example. make test: install, then every check and test. Both work in a fresh clone.
+# make quick: a cross-section of the tests in about a minute, for use while working.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
@@ -10,13 +11,23 @@ DEPENDENCIES := pyproject.toml constraints.txt
 export OMP_WAIT_POLICY := PASSIVE
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: demo test check nightly bench
+# Tests that take most of the time, by file and by area of the recorded answers; `make quick` leaves them out.
+LONG := across aggregates bad_input elimination embedded evaluate examples fuzz gradients laws metamorphic nn \
+	proof_sets proofs samples selections sparse torch_citizen trainable
+LONG_AREAS := disputed/cases exclusive forward prob_aggregation prob_negation probability tasks
+
+.PHONY: demo test quick check nightly bench
 
 demo: .venv/.examples
 	$(BIN)/python examples/digit_sum_torch.py
 
 test: check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+quick: .venv/.dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+		$(filter-out $(LONG:%=tests/test_%.py),$(wildcard tests/test_*.py)) \
+		$(LONG_AREAS:%='--deselect=tests/test_conformance.py::test_area[%.json]')
 
 check: .venv/.dev
 	$(BIN)/ruff check .

@@ -137,7 +137,7 @@ def test_a_reasoner_comes_back_as_one(tmp_path):
     assert checkpoint.read(tmp_path / "model").extra == {"epoch": 3}
 
 
-@pytest.mark.parametrize("output", [("out", [(0, 1, "r"), (1, 2, "g")]), None])
+@pytest.mark.parametrize("output", [("out", [(0, 1, "r"), (1, 2, "g")]), pytest.param(None, marks=pytest.mark.nightly)])
 def test_a_stored_grounding_answers_without_a_program(output):
     options = {**OPTIONS, "k": 3, "test_k": 1, "provenance": "difftopkproofs", "output_mapping": output}
     reasoner = scallax.Reasoner(PROGRAM, **options, output_relation=None if output else "out")

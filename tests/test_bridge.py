@@ -301,7 +301,7 @@ def test_threads(adder):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert correct == [True] * 18
 
 
@@ -355,7 +355,6 @@ def run_in_a_new_process(code: str, **environment: str) -> str:
         [sys.executable, "-W", "ignore", "-c", script],
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
         env={**os.environ, **environment},
     )
@@ -438,12 +437,12 @@ def test_a_worker_of_a_data_loader_answers(tmp_path):
                 return self.adder(digit_a=p, digit_b=p)[0, index]
 
         if __name__ == "__main__":
-            options = {{"num_workers": 1, "multiprocessing_context": "spawn", "timeout": 100}}
+            options = {{"num_workers": 1, "multiprocessing_context": "spawn", "timeout": 3000}}
             loader = torch.utils.data.DataLoader(Sums(), batch_size=2, **options)
             print([round(x, 4) for x in next(iter(loader)).tolist()])
         """)
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.stdout == "[0.01, 0.02]\n", done.stderr
 
 

@@ -544,7 +544,6 @@ def run_python(code: str, *arguments: object, **environment: str) -> str:
     """What a new process writes to its error stream."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        timeout=120,
         capture_output=True,
         text=True,
         env={**os.environ, **environment},

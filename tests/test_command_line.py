@@ -506,7 +506,7 @@ def test_the_prompt_in_a_terminal(tmp_path: Path):
 def read_until(terminal: int, text: str, seen: str = "") -> str:
     """Reads what a program writes to its terminal until the text is there, and returns what came after it."""
     while text not in seen:
-        readable, _, _ = select.select([terminal], [], [], 50)
+        readable, _, _ = select.select([terminal], [], [], 3000)
         assert readable, f"no {text!r} in {seen!r}"
         seen += os.read(terminal, 1 << 16).decode()
         if "\x1b[6n" in seen:  # the question where the cursor is

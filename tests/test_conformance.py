@@ -103,7 +103,6 @@ class Given:
 
 # An output mapping may list tuples that nothing derives: their recorded tag is 0.
 @pytest.mark.filterwarnings("ignore:no rule can derive")
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("area", AREAS)
 def test_area(area: str, record_property):
     outcomes: Counter[str] = Counter()

@@ -314,7 +314,6 @@ def test_demand_changes_no_layout(provenance: str, seeds: int):
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("block", range(10))
 def test_demand_changes_no_layout_of_many_programs(block: int):
     assert sum(check_layouts(seed, "topkproofs") for seed in range(1_000 + 100 * block, 1_100 + 100 * block)) > 500

@@ -12,6 +12,7 @@ from scallax import Reasoner
 from scallax.analysis.lower import analyse
 from scallax.planner.plan import plan
 from scallax.source import Source
+from tests.nightly import with_rest_at_night
 
 TYPES = "".join(f"type {name}(x: i32)\n" for name in "abcd")
 RULES = {
@@ -42,7 +43,9 @@ def _relations(program: str, **options) -> list[str]:
 @pytest.mark.parametrize(
     ("rule", "provenance"),
     [
-        *((rule, "difftopkproofs") for rule in RULES.values()),
+        *with_rest_at_night(
+            ((rule, "difftopkproofs") for rule in RULES.values()), [(RULES["twice"], "difftopkproofs")]
+        ),
         *((RULES["twice"], provenance) for provenance in ("minmaxprob", "diffmaxmultprob", "bool")),
     ],
 )

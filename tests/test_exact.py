@@ -96,7 +96,6 @@ def test_float64_values_and_gradients_are_those_of_the_worlds():
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("block", range(2, 22))
 def test_values_and_gradients_of_many_programs(block: int):
     dtype = np.float32 if block % 2 else np.float64
@@ -465,7 +464,6 @@ AREAS = [
 @pytest.mark.parametrize(
     "area", [area if area == "exclusive.json" else pytest.param(area, marks=pytest.mark.nightly) for area in AREAS]
 )
-@pytest.mark.timeout(600)
 def test_conformance_cases_have_their_exact_answers(area: str):
     for case in exact_cases(area):
         check_run({**case, "provenance": "exact", "expected": case["exact"]})

@@ -85,7 +85,6 @@ def test_mutated_programs_raise_nothing_else(random: Random):
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3_600)
 @settings(max_examples=100_000, **FUZZING)
 @given(RANDOMS)
 def test_many_written_programs_raise_nothing_else(random: Random):
@@ -93,7 +92,6 @@ def test_many_written_programs_raise_nothing_else(random: Random):
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3_600)
 @settings(max_examples=100_000, **FUZZING)
 @given(RANDOMS)
 def test_many_mutated_programs_raise_nothing_else(random: Random):

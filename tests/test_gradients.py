@@ -10,6 +10,7 @@ import pytest
 from scallax.engine import analyse_program
 from scallax.reasoner import Reasoner
 from scallax.source import Source
+from tests.nightly import with_rest_at_night
 from tests.oracles import naive_datalog
 
 # The input relation is `f`, the output relation `out`. Few enough proofs for k = 10, which inclusion-exclusion counts
@@ -60,7 +61,7 @@ def by_worlds(name: str, outputs: list[tuple], p: np.ndarray) -> tuple[np.ndarra
 
 @pytest.mark.parametrize("k", [10, 11])
 @pytest.mark.parametrize("kind", ["inside", "extreme"])
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", with_rest_at_night(PROGRAMS, ["shared", "double_negation", "path"]))
 def test_enough_proofs_give_values_and_gradients_of_the_worlds(name: str, kind: str, k: int):
     with jax.enable_x64(True):
         adder = reasoner(name, provenance="difftopkproofs", k=k)
@@ -95,7 +96,7 @@ def test_decisions_count_proofs_of_hundreds_of_facts(grouped: bool):
 
 
 @pytest.mark.parametrize("provenance", DIFFERENTIABLE)
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", with_rest_at_night(PROGRAMS, ["shared", "double_negation", "mutual"]))
 def test_gradients_are_finite_differences(name: str, provenance: str):
     with jax.enable_x64(True):
         function = reasoner(name, provenance=provenance, k=3)
@@ -117,7 +118,7 @@ def test_gradients_are_finite_differences(name: str, provenance: str):
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
 @pytest.mark.parametrize("provenance", DIFFERENTIABLE)
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", with_rest_at_night(PROGRAMS, ["shared", "negation", "path"]))
 def test_gradients_are_finite_at_0_and_1(name: str, provenance: str, p: float):
     function = reasoner(name, provenance=provenance, k=3)
     inputs = jnp.full(len(PROGRAMS[name][1]), p, jnp.float32)

@@ -202,7 +202,7 @@ def check_renamed_relations(case: Case, expected: Tuples, seed: int) -> None:
     assert {name: found[names[name]] for name in names} == expected, f"seed {seed}: renamed\n{case.program}"
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", range(4))
 def test_changes_that_keep_the_meaning_keep_the_answers(block: int):
     for seed in range(50 * block, 50 * (block + 1)):
         check(seed)
@@ -213,7 +213,6 @@ def test_bound_queries_give_what_the_whole_relation_has():
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("block", range(20))
 def test_bound_queries_of_many_programs(block: int):
     for seed in range(1_000 + 500 * block, 1_500 + 500 * block):
@@ -221,7 +220,6 @@ def test_bound_queries_of_many_programs(block: int):
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("block", range(100))
 def test_changes_keep_the_answers_of_many_programs(block: int):
     for seed in range(1_000 + 100 * block, 1_100 + 100 * block):

@@ -263,7 +263,6 @@ def test_float64_parameters_are_not_cut(reasoner):
             np.testing.assert_array_equal(value, wide[name])
 
 
-@pytest.mark.timeout(600)
 def test_eight_devices_answer_like_one():
     code = """
         import jax, numpy as np, scallax

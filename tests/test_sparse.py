@@ -75,7 +75,7 @@ PROGRAMS: dict[str, dict[str, Any]] = {
 
 
 QUICK = [
-    *((name, "difftopkproofs") for name in ("negation", "exclusive", "shares", "trained", "retained", "two axes")),
+    *((name, "difftopkproofs") for name in ("exclusive", "shares", "retained")),
     *(("cycle", "diffaddmultprob"), ("exclusive", "exact"), ("negation", "difftopbottomkclauses")),
 ]
 
