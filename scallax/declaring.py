@@ -138,7 +138,7 @@ def foreign_predicate(
 
     With `batched=True` it is called for many tuples of inputs at once, of at most `batch_size`: its one argument is a
     list of them, `scallax.BatchedTuples[input types]`, and it returns a list with the facts of each,
-    `scallax.BatchedFacts[tag type, tuple[output types]]`. What raises, and drops, drops its batch.
+    `scallax.BatchedFacts[tag type, tuple[output types]]`. A call that raises, and drops, drops its batch.
     """
 
     def declare(function: Callable) -> ForeignPredicate:

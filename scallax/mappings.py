@@ -261,12 +261,12 @@ def read_entries(mapping: object, what: str) -> Entries:
             )
 
 
-# What to do about a fact whose tag is missing, or is a value of its tuple.
+# Says what to do about a fact whose tag is missing, or is a value of its tuple.
 TAG_HINT = "a fact is `(tag, tuple)`: write `(None, tuple)` for a certain one"
 
 
 def untagged_hint(tag: object, values: tuple, num_columns: int) -> str | None:
-    """What to write where the first of two values was taken for a fact's tag; None if that is not what is wrong."""
+    """A hint where the first of two values was taken for a fact's tag; None if something else is wrong."""
     if len(values) != 1 or num_columns != 2 or isinstance(tag, bool) or not isinstance(tag, int | float | str):
         return None
     first = show_value(tag) if isinstance(tag, str) else f"{tag:g}"

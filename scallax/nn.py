@@ -278,7 +278,7 @@ def restore(artifact: Artifact, model: nnx.Module, optimizer: nnx.Optimizer | No
 
 
 def _advice(expected: Artifact, found: Artifact) -> list[Diagnostic]:
-    """What to do about reasoners that keep another number of proofs than was saved."""
+    """Advice about reasoners that keep another number of proofs than was saved."""
     lines = []
     for path, was in found.specifications.items():
         advice = was.advice(expected.specifications[path]) if path in expected.specifications else None

@@ -15,7 +15,7 @@ from scallax.parameters import GivenTags
 
 # A softmax may be over 1 by rounding.
 ROUNDING = 1e-6
-# What is taken for a softmax may be off by more.
+# A softmax over many entries may be off by more.
 _SHARES_ROUNDING = 1e-5
 
 _NEGATIVE_REST = "what is left of 1 is the probability of none of them; here it is negative"

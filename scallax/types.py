@@ -90,11 +90,11 @@ class Facts(Protocol[Tag, Outputs]):
 
 
 class BatchedTuples(list[tuple[*Inputs]], typing.Generic[*Inputs]):
-    """What a batched foreign predicate is given: `BatchedTuples[scallax.i32, str]`, a list of tuples of inputs."""
+    """The argument of a batched foreign predicate: `BatchedTuples[scallax.i32, str]`, a list of tuples of inputs."""
 
 
 class BatchedFacts(Protocol[Tag, Outputs]):
-    """What a batched foreign predicate returns: for each tuple of inputs what `Facts` of the same parameters yields."""
+    """The result of a batched foreign predicate: for each tuple of inputs, `Facts` of the same parameters."""
 
     def __iter__(self) -> Iterator[Iterable[Outputs | tuple[Tag | builtins.bool | None, Outputs]]]: ...
 

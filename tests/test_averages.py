@@ -40,7 +40,7 @@ AVERAGES = [
     lambda a: sum([a] * 500) / 500,
     lambda a: torch.lerp(a, a, 0.3),
     lambda a: a + 0.4 * (a - a),
-    # What is done to all floats: tests add numbers, evolution strategies and privacy add noise.
+    # Done to all floats: tests add numbers, evolution strategies and privacy add noise.
     lambda a: a + 1,
     lambda a: 3 * (a + 0.03 * torch.randn(a.shape, generator=torch.Generator().manual_seed(0)).to(a.dtype)),
     # Weights that do not add up to 1 in half precision.

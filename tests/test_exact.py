@@ -491,7 +491,7 @@ def warnings_of(reasoner: Reasoner, *arrays: np.ndarray) -> list[str]:
 
 def test_a_softmax_that_counts_as_independent_is_warned_of_once():
     reasoner = copying()
-    # What is traced has no values.
+    # Traced arrays have no values.
     jax.eval_shape(lambda a: reasoner.check((a,), None).arrays[0], SOFTMAX)
     assert warnings_of(reasoner, SOFTMAX[:0]) == []
     (text,) = warnings_of(reasoner, SOFTMAX)

@@ -39,15 +39,15 @@ def digits_of(specification: Specification) -> np.ndarray:
 
 
 def read_specification(state: object) -> Specification:
-    """What `pack_specification` packed: in any float dtype, from averages of equal ones, multiplied, or with noise.
+    """The specification that `pack_specification` packed, from any float dtype.
 
-    Also from the bytes of the text, which were packed once. CheckpointError if it is damaged, or the average of
-    different specifications.
+    Also from averages of equal ones, multiplied or with a little noise, and from the bytes of the text, packed
+    by earlier versions. CheckpointError if it is damaged, or the average of different specifications.
     """
     if not isinstance(state, torch.Tensor) or state.ndim != 1 or state.is_complex():
         raise _no_text()
     values = state.detach().cpu().double().numpy()
-    # There are no digits between the levels, and bytes of JSON are at least 32.
+    # Bytes of JSON are at least 32; among the check digits are zeros.
     is_bytes = not state.is_floating_point() or (len(values) > 0 and values.min() > 31)
     text = _text_of_bytes(values) if is_bytes else _text_of_digits(values)
     try:

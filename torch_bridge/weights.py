@@ -278,7 +278,7 @@ class _Pairing:
 
 
 def _program_differences(what: str, source: Specification, target: Specification) -> list[Diagnostic]:
-    """What is said of a target whose program is another than that of the weights."""
+    """The differences of a target's program from that of the weights, and advice if there is some."""
     lines = [f"{what}: {line}" for line in source.differences(target)]
     return [Diagnostic(line, hint=source.advice(target) if line is lines[-1] else None) for line in lines]
 

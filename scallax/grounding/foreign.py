@@ -181,7 +181,7 @@ class _Caller:
             yield from self.elements(returned, values, "it must yield tuples")
 
     def elements(self, returned: object, values: Sequence[Value], expected: str) -> Iterator[object]:
-        """What was returned, element by element, up to where it raises if it may drop."""
+        """The elements of what was returned, up to where it raises if it may drop."""
         if not isinstance(returned, Iterable) or isinstance(returned, str):
             self.fail(f"`{self.shown(values)}` returned {returned!r}; {expected}")
             return
