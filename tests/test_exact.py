@@ -430,6 +430,12 @@ def test_what_takes_too_much_is_refused(limits: CompilationLimits, message: str)
     assert "topkproofs" in str(error.value)
 
 
+def test_little_room_is_enough_for_little():
+    program, p = grid(3), np.random.default_rng(0).uniform(size=12)
+    expected = evaluate(compile_circuit(*program), p)
+    np.testing.assert_allclose(evaluate(compile_circuit(*program, CompilationLimits(decisions=200)), p), expected)
+
+
 def test_what_was_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
     tried = []
 

@@ -168,7 +168,7 @@ class _Compilation:
         furthest = 0
         for variables in orders:
             fewest = min((diagrams.num_decisions for diagrams in found), default=builder.room)
-            if fewest <= _FEW_DECISIONS:
+            if found and fewest <= _FEW_DECISIONS:
                 break
             try:
                 found.append(builder.build(variables, _WORTHWHILE * fewest))

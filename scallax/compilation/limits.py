@@ -75,6 +75,9 @@ def run_apart(work: Callable[[], Result], num_variables: int, deadline: Deadline
     def run() -> None:
         try:
             future.set_result(work())
+        except LimitError as error:
+            # Its frames have the diagrams, which would live as long as the error does.
+            future.set_exception(error.with_traceback(None))
         except BaseException as error:  # raised for the caller
             future.set_exception(error)
 
