@@ -1,7 +1,8 @@
 """Programs in core form: typed relations, rules as conjunctions of literals, facts and queries."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from scallax.errors import Diagnostic
 from scallax.library import BUILT_IN, Library
@@ -125,19 +126,28 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class NegatedAtom:
-    """No tuple of the relation matches; its variables are bound by the rest of the body."""
+    """No tuple of the relation matches; its variables are bound by the rest of the body.
+
+    `computed` are arguments that were expressions: where one of them leaves its integer type, no tuple matches.
+    """
 
     relation: str
     terms: tuple[Term, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+    computed: tuple[Expression, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A boolean expression that holds. An `==` may also bind a variable: see `solve_equality`."""
+    """A boolean expression that holds. An `==` may also bind a variable: see `solve_equality`.
+
+    An `==` or `!=` compares numbers: a side that leaves its integer type on the way equals nothing. One that
+    `saturates` compares values, which are cut to the bounds of their types as those in heads are.
+    """
 
     condition: Expression
     span: Span | None = field(default=None, compare=False, repr=False)
+    saturates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +187,17 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAtom:
-    """A built-in or foreign predicate that computes its outputs from its inputs, which the rest of the body binds."""
+    """A built-in or foreign predicate that computes its outputs from its inputs, which the rest of the body binds.
+
+    `computed` are outputs of a negated one, as in a `NegatedAtom`.
+    """
 
     predicate: str
     inputs: tuple[Term, ...]
     outputs: tuple[Term, ...]
     is_negated: bool
     span: Span | None = field(default=None, compare=False, repr=False)
+    computed: tuple[Expression, ...] = ()
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -366,8 +380,17 @@ def is_demand(relation: str) -> bool:
     return relation.startswith("d#")
 
 
-def demand_premise(rule: Rule, pattern: str) -> tuple[BodyLiteral, ...]:
-    """That the values of the bound columns in a rule's head are asked for: binds what they determine."""
+# No relation has to be given values.
+NO_PATTERNS: Mapping[str, str] = MappingProxyType({})
+
+
+def demand_premise(rule: Rule, pattern: str, patterns: Mapping[str, str] = NO_PATTERNS) -> tuple[BodyLiteral, ...]:
+    """That the values of the bound columns in a rule's head are asked for: binds what they determine.
+
+    A head's expression saturates: what is asked for may be its value for several bindings, where the body gives these,
+    in which atoms of relations in `patterns` have to be given their bound columns.
+    """
+    bound = bound_names(rule.body, patterns)
     terms: list[Term] = []
     equalities: list[Constraint] = []
     for column, (expression, letter) in enumerate(zip(rule.head, pattern, strict=True)):
@@ -376,21 +399,56 @@ def demand_premise(rule: Rule, pattern: str) -> tuple[BodyLiteral, ...]:
             if not isinstance(term, Variable | Constant):
                 term = Variable(f"d#{column}", expression.type, rule.span)
                 equality = Binary("==", term, expression, ValueType.BOOL, rule.span)
-                equalities.append(Constraint(equality, rule.span))
+                equalities.append(Constraint(equality, rule.span, saturates=is_bound(expression, bound)))
             terms.append(term)
     return Atom(demand_name(rule.relation), tuple(terms), rule.span), *equalities
 
 
-def solve_equality(condition: Expression, bound: Collection[str]) -> tuple[Variable, Expression] | None:
+def bound_names(body: Sequence[BodyLiteral], patterns: Mapping[str, str] = NO_PATTERNS) -> set[str]:
+    """The variables that a body binds; atoms of relations in `patterns` have to be given their bound columns."""
+    bound: set[str] = set()
+    grows = True
+    while grows:
+        found = {name for literal in body for name in _binds(literal, bound, patterns)}
+        grows = not found <= bound
+        bound |= found
+    return bound
+
+
+def _binds(literal: BodyLiteral, bound: Collection[str], patterns: Mapping[str, str]) -> Iterator[str]:
+    """What a literal binds once some variables are bound."""
+    terms: Sequence[Term] = ()
+    match literal:
+        case Atom(relation=relation, terms=terms):
+            asked = (term for term, letter in zip(terms, patterns.get(relation, ""), strict=False) if letter == "b")
+            terms = terms if all(_is_given(term, bound) for term in asked) else ()
+        case Case(subject=subject, terms=terms):
+            terms = (subject, *terms)
+        case Reduce(groups=groups, results=results):
+            terms = (*groups, *results)
+        case ForeignAtom(inputs=inputs, outputs=outputs, is_negated=False):
+            terms = outputs if all(_is_given(term, bound) for term in inputs) else ()
+        case Constraint():
+            solution = solve_equality(literal, bound)
+            terms = () if solution is None else solution[:1]
+    return (term.name for term in terms if isinstance(term, Variable))
+
+
+def _is_given(term: Term, bound: Collection[str]) -> bool:
+    return isinstance(term, Variable | Constant) and is_bound(term, bound)
+
+
+def solve_equality(constraint: Constraint, bound: Collection[str]) -> tuple[Variable, Expression] | None:
     """The one variable of an `==` that is not bound, and the expression over bound variables that gives it.
 
-    Solves through `+` and `-` of numbers and times; None if the condition is no such equality. Integer sums saturate,
-    and months differ in length, so that the value found may fail the equality.
+    Solves through `+` and `-` of numbers and times, unless the constraint saturates; None if it is no such equality.
+    Months differ in length, so that a time that is found may fail the equality.
     """
+    condition = constraint.condition
     if not isinstance(condition, Binary) or condition.op != "==":
         return None
     for unknown, known in ((condition.left, condition.right), (condition.right, condition.left)):
-        if is_bound(known, bound):
+        if is_bound(known, bound) and (isinstance(unknown, Variable) or not constraint.saturates):
             solution = _solve(unknown, known, bound)
             if solution is not None:
                 return solution
@@ -426,6 +484,15 @@ def is_bound(expression: Expression, bound: Collection[str]) -> bool:
             return all(is_bound(part, bound) for part in (condition, then, otherwise))
         case New(arguments=arguments) | Call(arguments=arguments):
             return all(is_bound(part, bound) for part in arguments)
+
+
+def may_overflow(expression: Expression) -> bool:
+    """Whether an integer may leave its type on the way to the value of an expression."""
+    return any(
+        part.type.is_integer
+        and ((isinstance(part, Binary) and part.op in "+-*/") or (isinstance(part, Unary) and part.op == "-"))
+        for part in parts(expression)
+    )
 
 
 def parts(expression: Expression) -> Iterator[Expression]:

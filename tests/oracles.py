@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,10 @@ Binding = dict[str, Value]
 
 class _NoValueError(Exception):
     """An expression has no value for a binding: the row is dropped."""
+
+
+class _OutsideError(_NoValueError):
+    """An integer leaves its type where numbers are compared."""
 
 
 def naive_datalog(
@@ -168,31 +173,53 @@ def _solutions(literals: Sequence[ir.BodyLiteral], binding: Binding, database: D
 
 def _extensions(literal: ir.BodyLiteral, binding: Binding, database: Database) -> Iterator[Binding]:
     match literal:
-        case ir.NegatedAtom(relation=relation, terms=terms):
-            if not any(match_terms(terms, values, binding) is not None for values in database[relation]):
+        case ir.NegatedAtom(relation=relation, terms=terms, computed=computed):
+            is_inside = all(_is_inside(expression, binding) for expression in computed)
+            matches = (match_terms(terms, values, binding) for values in database[relation])
+            if not is_inside or all(match is None for match in matches):
                 yield binding
         case ir.ForeignAtom(predicate=predicate, inputs=inputs, outputs=outputs, is_negated=is_negated):
             values = [evaluate(term, binding) for term in inputs if not isinstance(term, ir.Wildcard)]
             found = [match_terms(outputs, match, binding) for match in PREDICATES[predicate](*values)]
             matches = [match for match in found if match is not None]
-            yield from [binding] * (not matches) if is_negated else matches
-        case ir.Constraint(condition=condition):
-            solution = ir.solve_equality(condition, binding)
+            if is_negated:
+                is_inside = all(_is_inside(expression, binding) for expression in literal.computed)
+                yield from [binding] * (not matches or not is_inside)
+            else:
+                yield from matches
+        case ir.Constraint(condition=condition, saturates=saturates):
+            solution = ir.solve_equality(literal, binding)
             if solution is not None:
                 variable, expression = solution
-                binding = {**binding, variable.name: evaluate(expression, binding)}
-            if (solution is not None and solution[0].type.is_float) or evaluate(condition, binding):
+                binding = {**binding, variable.name: evaluate(expression, binding, not saturates)}
+            if (solution is not None and solution[0].type.is_float) or _holds(condition, binding, saturates):
                 yield binding
 
 
+def _is_inside(expression: ir.Expression, binding: Binding) -> bool:
+    """Whether all integers on the way to a value are of their types."""
+    with contextlib.suppress(_OutsideError):
+        evaluate(expression, binding, exact=True)
+        return True
+    return False
+
+
+def _holds(condition: ir.Expression, binding: Binding, saturates: bool) -> bool:
+    if saturates or not isinstance(condition, ir.Binary) or condition.op not in ("==", "!="):
+        return evaluate(condition, binding)
+    if not (_is_inside(condition.left, binding) and _is_inside(condition.right, binding)):
+        return condition.op == "!="
+    return evaluate(condition, binding)
+
+
 def _binds_by_solving(literal: ir.BodyLiteral) -> bool:
-    """Saturating sums have several solutions: what may bind a variable in another way comes first."""
+    """Solutions of floats are rounded: what may bind a variable in another way comes first."""
     return isinstance(literal, ir.Constraint)
 
 
 def _is_ready(literal: ir.BodyLiteral, binding: Binding) -> bool:
     if isinstance(literal, ir.Constraint):
-        return _names(literal.condition) <= set(binding) or ir.solve_equality(literal.condition, binding) is not None
+        return _names(literal.condition) <= set(binding) or ir.solve_equality(literal, binding) is not None
     assert not isinstance(literal, ir.Reduce), "it is alone in its rule"
     if isinstance(literal, ir.ForeignAtom) and not literal.is_negated:
         return all(not isinstance(term, ir.Variable) or term.name in binding for term in literal.inputs)
@@ -208,8 +235,11 @@ def _names(expression: ir.Expression) -> set[str]:
     return {name for part in parts if isinstance(part, ir.Expression) for name in _names(part)}
 
 
-def evaluate(expression: ir.Expression, binding: Binding) -> Any:
-    """The value of an expression under a binding. Raises ZeroDivisionError for an integer division by zero."""
+def evaluate(expression: ir.Expression, binding: Binding, exact: bool = False) -> Any:
+    """The value of an expression under a binding. Raises ZeroDivisionError for an integer division by zero.
+
+    If `exact`, _OutsideError where an integer leaves its type; what functions and conditions are given saturates.
+    """
     match expression:
         case ir.Variable(name=name):
             return binding[name]
@@ -218,13 +248,15 @@ def evaluate(expression: ir.Expression, binding: Binding) -> Any:
         case ir.Unary(op="!", operand=operand):
             return not evaluate(operand, binding)
         case ir.Unary(operand=operand, type=type):
-            return _fit(-evaluate(operand, binding), type)
+            return _fit(-evaluate(operand, binding, exact), type, exact)
+        case ir.Binary(op=op, left=left, right=right) if op in _COMPARISONS:
+            return _COMPARISONS[op](evaluate(left, binding), evaluate(right, binding))
         case ir.Binary(op=op, left=left, right=right, type=type):
-            return _binary(op, evaluate(left, binding), evaluate(right, binding), type)
+            return _arithmetic(op, evaluate(left, binding, exact), evaluate(right, binding, exact), type, exact)
         case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
-            return evaluate(then if evaluate(condition, binding) else otherwise, binding)
+            return evaluate(then if evaluate(condition, binding) else otherwise, binding, exact)
         case ir.Cast(operand=operand, type=type):
-            return _cast(evaluate(operand, binding), operand.type, type)
+            return _cast(evaluate(operand, binding, exact), operand.type, type)
         case ir.Call(function=function, arguments=arguments, type=type):
             values = tuple(evaluate(argument, binding) for argument in arguments)
             value = call(function, values, tuple(argument.type for argument in arguments), type)
@@ -234,46 +266,43 @@ def evaluate(expression: ir.Expression, binding: Binding) -> Any:
     raise AssertionError(expression)
 
 
-def _binary(op: str, left, right, type: ValueType) -> Value:
+_COMPARISONS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "&&": operator.and_,
+    "||": operator.or_,
+    "^": operator.xor,
+}
+
+
+def _arithmetic(op: str, left, right, type: ValueType, exact: bool) -> Value:
     match op:
         case "+":
-            return left + right if type is ValueType.STRING else _fit(left + right, type)
+            return left + right if type is ValueType.STRING else _fit(left + right, type, exact)
         case "-":
-            return _fit(left - right, type)
+            return _fit(left - right, type, exact)
         case "*":
-            return _fit(left * right, type)
+            return _fit(left * right, type, exact)
         case "/" if type.is_integer:
-            return _fit(abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1), type)
+            return _fit(abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1), type, exact)
         case "%" if type.is_integer:
             return abs(left) % abs(right) * (-1 if left < 0 else 1)
         case "/":
             if right == 0 and left == 0:
                 raise _NoValueError
             return _fit(left / right if right else left * np.inf, type)
-        case "==":
-            return left == right
-        case "!=":
-            return left != right
-        case "<":
-            return left < right
-        case "<=":
-            return left <= right
-        case ">":
-            return left > right
-        case ">=":
-            return left >= right
-        case "&&":
-            return left and right
-        case "||":
-            return left or right
-        case "^":
-            return left != right
     raise AssertionError(op)
 
 
-def _fit(value: int | float, type: ValueType) -> Value:
+def _fit(value: int | float, type: ValueType, exact: bool = False) -> Value:
     if type.is_integer:
         low, high = type.bounds
+        if exact and not low <= value <= high:
+            raise _OutsideError
         return min(max(value, low), high)
     return float(np.float32(value)) if type is ValueType.F32 else value
 

@@ -16,16 +16,18 @@ def bind_variables(
 
     The rules of a relation in `demands`, by its pattern, are given the values of the bound columns of their heads;
     those of one in `unsure` may be given others. Equalities are solved as `ir.solve_equality` does (Ullman 1988,
-    section 3.2).
+    section 3.2); those that alone bind a variable are its definitions, and saturate.
     """
     problems: list[Diagnostic] = []
     bound_rules = []
     for rule in rules:
-        premise = ir.demand_premise(rule, demands[rule.relation]) if rule.relation in demands else ()
-        bound = _bound_names(replace(rule, body=(*premise, *rule.body)))
+        is_asked = rule.relation in demands
+        premise = ir.demand_premise(rule, demands[rule.relation], demands) if is_asked else ()
+        bound = ir.bound_names((*premise, *rule.body))
         for problem in _unbound(rule, bound):
             if problem not in problems and rule.relation not in unsure:
                 problems.append(problem)
+        rule = _with_definitions(rule, premise, demands)
         bound_rules.append(replace(rule, body=tuple(_close(literal, bound) for literal in rule.body)))
     return tuple(bound_rules), problems
 
@@ -38,36 +40,37 @@ def unbound_in_head(name: str, relation: str, span: Span | None) -> Diagnostic:
     return Diagnostic(message, span, f"add an atom that mentions `{name}` to the body")
 
 
-def _bound_names(rule: ir.Rule) -> set[str]:
-    bound = {
-        term.name
-        for literal in rule.body
-        if isinstance(literal, ir.Atom)
-        for term in literal.terms
-        if isinstance(term, ir.Variable)
-    }
-    for literal in rule.body:
-        if isinstance(literal, ir.Case):
-            parts = (literal.subject, *literal.terms)
-            bound.update(part.name for part in parts if isinstance(part, ir.Variable))
-    bound |= {
-        variable.name
-        for literal in rule.body
-        if isinstance(literal, ir.Reduce)
-        for variable in (*literal.groups, *literal.results)
-    }
-    conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
-    foreign = [literal for literal in rule.body if isinstance(literal, ir.ForeignAtom) and not literal.is_negated]
-    grows = True
-    while grows:
-        solved = (ir.solve_equality(condition, bound) for condition in conditions)
-        names = {solution[0].name for solution in solved if solution is not None}
-        for literal in foreign:
-            if all(isinstance(term, ir.Constant) or _is_among(term, bound) for term in literal.inputs):
-                names |= {term.name for term in literal.outputs if isinstance(term, ir.Variable)}
-        grows = not names <= bound
-        bound |= names
-    return bound
+def _with_definitions(rule: ir.Rule, premise: Sequence[ir.BodyLiteral], demands: Mapping[str, str]) -> ir.Rule:
+    """The rule in which equalities that define a variable saturate, as a head in the place of the variable would."""
+    body = list(rule.body)
+    for place, literal in enumerate(rule.body):
+        if isinstance(literal, ir.Constraint):
+            others = (*rule.body[:place], *rule.body[place + 1 :])
+            body[place] = replace(literal, saturates=_defines(literal.condition, others, premise, demands))
+    return replace(rule, body=tuple(body))
+
+
+def _defines(
+    condition: ir.Expression,
+    others: Sequence[ir.BodyLiteral],
+    premise: Sequence[ir.BodyLiteral],
+    demands: Mapping[str, str],
+) -> bool:
+    """Whether one side of an equality is a variable that only it gives a value, from what the other literals bind.
+
+    A variable may also be asked for, in the `premise`: then the others have to bind the value without that. False for
+    what cannot overflow, for which it makes no difference.
+    """
+    if not isinstance(condition, ir.Binary) or condition.op != "==" or not ir.may_overflow(condition):
+        return False
+    matched, asked = ir.bound_names(others), ir.bound_names((*premise, *others))
+    given = ir.bound_names(others, demands)
+    return any(
+        isinstance(variable, ir.Variable)
+        and variable.name not in matched
+        and ir.is_bound(value, given if variable.name in asked else asked)
+        for variable, value in ((condition.left, condition.right), (condition.right, condition.left))
+    )
 
 
 def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:

@@ -386,8 +386,10 @@ class _RuleLowering:
     def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:
         columns = self.types.relations[atom.name].columns
         terms, equalities = self.terms(atom.name, atom.arguments, columns)
-        self.body.append(kind(atom.name, terms, span))
-        self.body.extend(equalities)
+        literal = kind(atom.name, terms, span)
+        if isinstance(literal, ir.NegatedAtom):
+            literal = replace(literal, computed=_computed(terms, equalities))
+        self.body += [literal, *equalities]
 
     def case(self, case: BodyCase) -> None:
         subject = self.expression(case.subject)
@@ -400,14 +402,16 @@ class _RuleLowering:
         name, num_inputs = literal.predicate, self.library.predicates[literal.predicate].num_inputs
         columns = [self.types.of(argument) for argument in literal.arguments]
         terms, equalities = self.terms(name, literal.arguments, columns)
-        self.body.append(ir.ForeignAtom(name, terms[:num_inputs], terms[num_inputs:], literal.is_negated, literal.span))
+        inputs, outputs = terms[:num_inputs], terms[num_inputs:]
+        computed = _computed(outputs, equalities) if literal.is_negated else ()
+        self.body.append(ir.ForeignAtom(name, inputs, outputs, literal.is_negated, literal.span, computed))
         self.body.extend(equalities)
 
     def terms(
         self, name: str, arguments: Sequence[ast.Expression], columns: Sequence[ValueType]
-    ) -> tuple[tuple[ir.Term, ...], list[ir.BodyLiteral]]:
+    ) -> tuple[tuple[ir.Term, ...], list[ir.Constraint]]:
         """The arguments of an atom of a relation, and what variables equal that stand for expressions."""
-        equalities: list[ir.BodyLiteral] = []
+        equalities: list[ir.Constraint] = []
         terms: list[ir.Term] = []
         for argument, type in zip(arguments, columns, strict=True):
             term = ir.Wildcard(type, argument.span)
@@ -455,3 +459,9 @@ class _RuleLowering:
                 raise AssertionError("refused before")
             case _:
                 assert_never(expression)
+
+
+def _computed(terms: Sequence[ir.Term], equalities: Sequence[ir.Constraint]) -> tuple[ir.Expression, ...]:
+    """The expressions that some terms stand for, of those that may overflow."""
+    sides = [part.condition for part in equalities if isinstance(part.condition, ir.Binary)]
+    return tuple(side.right for side in sides if side.left in terms and ir.may_overflow(side.right))

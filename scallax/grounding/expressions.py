@@ -58,8 +58,12 @@ class Evaluation:
         self.num_rows = num_rows
         self.missing: np.ndarray | None = None
 
-    def native(self, expression: ir.Expression) -> np.ndarray:
-        """The values `[rows]` in the native dtype of the expression's type."""
+    def native(self, expression: ir.Expression, outside: list[np.ndarray] | None = None) -> np.ndarray:
+        """The values `[rows]` in the native dtype of the expression's type.
+
+        `outside`, where it is given, takes masks of the rows in which an integer leaves its type on the way. What
+        functions, constructors and conditions are given are values, which saturate without that.
+        """
         match expression:
             case ir.Variable(name=name, type=type):
                 return decode(self._columns[name], type, self._symbols)
@@ -67,17 +71,17 @@ class Evaluation:
                 constant = decode(encode_values([value], type, self._symbols), type, self._symbols)
                 return np.broadcast_to(constant, self.num_rows)
             case ir.Unary():
-                return self._unary(expression)
+                return self._unary(expression, outside)
             case ir.Binary(op=op, left=left, right=right):
                 if op in _COMPARISONS:
                     return self._compare(op, left, right)
                 if op in _CONNECTIVES:
                     return _CONNECTIVES[op](self.native(left), self.native(right))
-                return self._arithmetic(expression)
+                return self._arithmetic(expression, outside)
             case ir.Conditional():
-                return self._choose(expression)
+                return self._choose(expression, outside)
             case ir.Cast(operand=operand, type=type):
-                values, exists = cast(self.native(operand), operand.type, type, self._symbols)
+                values, exists = cast(self.native(operand, outside), operand.type, type, self._symbols)
                 if exists is not None:
                     self._drop(~exists)
                 return values
@@ -109,17 +113,37 @@ class Evaluation:
             self._known.add(self._columns[SAMPLE], codes if self.missing is None else np.where(self.missing, -1, codes))
         return codes
 
+    def exact(self, expression: ir.Expression) -> tuple[np.ndarray, np.ndarray | None]:
+        """The values `[rows]`, and the rows in which an integer leaves its type on the way (None: in none)."""
+        outside: list[np.ndarray] = []
+        values = self.native(expression, outside)
+        found = [rows for rows in outside if np.any(rows)]
+        return values, np.logical_or.reduce(found) if found else None
+
+    def matches(self, equation: ir.Binary) -> np.ndarray:
+        """Where the sides of an `==` are the same number, or those of a `!=` are not.
+
+        A side that is no number of its type is not the same as anything.
+        """
+        left, left_outside = self.exact(equation.left)
+        right, right_outside = self.exact(equation.right)
+        holds = _COMPARISONS[equation.op](left, right).astype(np.bool_, copy=False)
+        for outside in (left_outside, right_outside):
+            if outside is not None:
+                holds = holds & ~outside if equation.op == "==" else holds | outside
+        return holds
+
     def _drop(self, rows: np.ndarray) -> None:
         if np.any(rows):
             self.missing = rows if self.missing is None else self.missing | rows
 
-    def _unary(self, expression: ir.Unary) -> np.ndarray:
-        values = self.native(expression.operand)
+    def _unary(self, expression: ir.Unary, outside: list[np.ndarray] | None) -> np.ndarray:
+        values = self.native(expression.operand, outside)
         if expression.op == "!":
             return ~values
         if expression.type.is_float:
             return -values
-        return saturating("-", np.zeros_like(values), values, expression.type)
+        return saturating("-", np.zeros_like(values), values, expression.type, outside)
 
     def _compare(self, op: str, left: ir.Expression, right: ir.Expression) -> np.ndarray:
         values = self.native(left), self.native(right)
@@ -128,8 +152,8 @@ class Evaluation:
             values = ranks[: self.num_rows], ranks[self.num_rows :]
         return _COMPARISONS[op](*values).astype(np.bool_, copy=False)
 
-    def _arithmetic(self, expression: ir.Binary) -> np.ndarray:
-        left, right = self.native(expression.left), self.native(expression.right)
+    def _arithmetic(self, expression: ir.Binary, outside: list[np.ndarray] | None) -> np.ndarray:
+        left, right = self.native(expression.left, outside), self.native(expression.right, outside)
         if expression.type is ValueType.STRING:
             return self._concatenate(expression, left, right)
         if expression.type is ValueType.TENSOR:
@@ -144,11 +168,12 @@ class Evaluation:
         if expression.type.is_float:
             return self._float_arithmetic(expression.op, left, right)
         if expression.op in "+-*":
-            return saturating(expression.op, left, right, expression.type)
+            return saturating(expression.op, left, right, expression.type, outside)
         self._check_divisor(expression, right)
         divisor = np.where(right == 0, right.dtype.type(1) if right.dtype.kind != "O" else 1, right)
-        divide = truncated_quotient if expression.op == "/" else truncated_remainder
-        return divide(left, divisor, expression.type)
+        if expression.op == "/":
+            return truncated_quotient(left, divisor, expression.type, outside)
+        return truncated_remainder(left, divisor, expression.type)
 
     def _check_divisor(self, expression: ir.Binary, divisor: np.ndarray) -> None:
         zero = (divisor == 0).astype(np.bool_, copy=False)
@@ -194,7 +219,7 @@ class Evaluation:
             )
         return self._symbols.intern([a + b for a, b in zip(first, second, strict=True)])[inverse.reshape(-1)]
 
-    def _choose(self, expression: ir.Conditional) -> np.ndarray:
+    def _choose(self, expression: ir.Conditional, outside: list[np.ndarray] | None) -> np.ndarray:
         """Evaluates either branch only on the rows that take it: the other may divide by zero there."""
         taken = self.native(expression.condition)
         values = np.zeros(self.num_rows, native_dtype(expression.type))
@@ -203,7 +228,12 @@ class Evaluation:
             columns = {name: column[positions] for name, column in self._columns.items()}
             inner = Evaluation(columns, len(positions), self._symbols, self._rule, self._calls, self._known)
             inner.missing = None if self.missing is None else self.missing[positions]
-            values[positions] = inner.native(branch)
+            inner_outside: list[np.ndarray] = []
+            values[positions] = inner.native(branch, None if outside is None else inner_outside)
+            if outside is not None:
+                for mask in inner_outside:
+                    outside.append(np.zeros(self.num_rows, np.bool_))
+                    outside[-1][positions] = mask
             if inner.missing is not None:
                 missing = np.zeros(self.num_rows, np.bool_)
                 missing[positions] = inner.missing

@@ -112,18 +112,19 @@ def run_steps(steps: Sequence[Step], table: Table, database: Database, rule: int
             case Join():
                 table = _join(table, step, database, span)
             case AntiJoin():
-                table = _antijoin(table, step, database)
+                table = _antijoin(table, step, database, span)
             case Generate():
                 table = _generate(table, step, database, step.span or span)
-            case Select(condition=condition, keep=keep):
+            case Select(condition=condition, saturates=saturates, keep=keep):
                 evaluation = database.evaluation(table, span)
-                holds = evaluation.native(condition)
+                is_equation = isinstance(condition, ir.Binary) and condition.op in ("==", "!=") and not saturates
+                holds = evaluation.matches(condition) if is_equation else evaluation.native(condition)
                 table = table.take(holds if evaluation.missing is None else holds & ~evaluation.missing, keep)
-            case Extend(variable=variable, expression=expression, keep=keep):
-                evaluation = database.evaluation(table, span)
-                codes = encode(evaluation.native(expression), variable.type, database.symbols)
+            case Extend(variable=variable, keep=keep):
+                values, gone = _extension(table, step, database, span)
+                codes = encode(values, variable.type, database.symbols)
                 table = Table(table.num_rows, {**table.columns, variable.name: codes}, table.factors)
-                table = table.take(None if evaluation.missing is None else ~evaluation.missing, keep)
+                table = table.take(None if gone is None else ~gone, keep)
             case Destructure():
                 table = _destructure(table, step, database)
             case Reduce(reduce=reduce):
@@ -133,6 +134,26 @@ def run_steps(steps: Sequence[Step], table: Table, database: Database, rule: int
         if table.num_rows == 0:
             break
     return table
+
+
+def _extension(
+    table: Table, step: Extend, database: Database, span: Span | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The values of the variable, and the rows without one (None: none)."""
+    evaluation = database.evaluation(table, span)
+    if step.saturates:
+        return evaluation.native(step.expression), evaluation.missing
+    values, outside = evaluation.exact(step.expression)
+    if outside is None or evaluation.missing is None:
+        return values, evaluation.missing if outside is None else outside
+    return values, outside | evaluation.missing
+
+
+def _outside(computed: Sequence[ir.Expression], table: Table, database: Database, span: Span | None) -> np.ndarray:
+    """The rows in which one of the expressions leaves its integer type."""
+    evaluation = database.evaluation(table, span)
+    found = [outside for _, outside in map(evaluation.exact, computed) if outside is not None]
+    return np.logical_or.reduce(found) if found else np.zeros(table.num_rows, np.bool_)
 
 
 def _reduce(reduce: ir.Reduce, database: Database, rule: int) -> Table:
@@ -227,7 +248,7 @@ def _destructure(table: Table, step: Destructure, database: Database) -> Table:
     return Table(taken.num_rows, {**taken.columns, **fresh}, taken.factors)
 
 
-def _antijoin(table: Table, step: AntiJoin, database: Database) -> Table:
+def _antijoin(table: Table, step: AntiJoin, database: Database, span: Span | None) -> Table:
     relation = database.relations[step.relation]
     key = _key_columns(step.key, table, database)
     if len(key) == len(relation.columns):
@@ -236,6 +257,8 @@ def _antijoin(table: Table, step: AntiJoin, database: Database) -> Table:
         projection = _project(relation, tuple(column for column, _ in step.key), database)
         found, operands = projection.rows.find(key, table.num_rows), projection.operands
     matched = found >= 0
+    if step.computed:
+        matched &= ~_outside(step.computed, table, database, span)
     if relation.certain:
         return table.take(~matched, step.keep)
     values = np.full(table.num_rows, ONE)
@@ -274,6 +297,9 @@ def _generate(table: Table, step: Generate, database: Database, span: Span | Non
         equal = outputs[left] == outputs[right]
         rows, outputs = rows[equal], [column[equal] for column in outputs]
         operands = None if operands is None else operands[equal]
+    if step.computed:
+        inside = ~_outside(step.computed, table, database, span)[rows]
+        rows, operands = rows[inside], None if operands is None else operands[inside]
     if probability is not None and database.has_tags:
         operands = database.builder.add_literals(probability)
         chosen = table.take(rows, step.keep)

@@ -59,24 +59,27 @@ class Join:
 class AntiJoin:
     """Keeps rows without a matching tuple; beside a possible one, a row carries its negation.
 
-    Columns of the relation that `key` does not name may hold any value.
+    Columns of the relation that `key` does not name may hold any value. Where one of `computed` leaves its integer
+    type, nothing matches.
     """
 
     literal: int
     relation: str
     key: tuple[tuple[int, Argument], ...]
+    computed: tuple[ir.Expression, ...]
     keep: tuple[str, ...]
 
     def __str__(self) -> str:
         inside = [f"{column}={print_expression(value)}" for column, value in self.key]
-        return f"antijoin {self.relation}({', '.join(inside)})"
+        return f"antijoin {self.relation}({', '.join(inside)}){_within(self.computed)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """Keeps the rows for which a condition over bound variables holds."""
+    """Keeps the rows for which a condition over bound variables holds; `saturates` is as in an `ir.Constraint`."""
 
     condition: ir.Expression
+    saturates: bool
     keep: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -85,10 +88,14 @@ class Select:
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """Binds a variable to the value of an expression over bound variables."""
+    """Binds a variable to the value of an expression over bound variables.
+
+    Unless it `saturates`, rows in which an integer leaves its type on the way are gone.
+    """
 
     variable: ir.Variable
     expression: ir.Expression
+    saturates: bool
     keep: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -133,7 +140,7 @@ class Generate:
 
     `inputs` are the first arguments, and `types` those of all. Positions count the outputs: `bound` gives those that
     must equal a bound variable or a constant, `fresh` those that bind a variable, `same` pairs that must be equal.
-    `is_negated`: keeps the rows without such a tuple instead.
+    `is_negated`: keeps the rows without such a tuple instead; `computed` is then as in an `AntiJoin`.
     """
 
     literal: int
@@ -144,6 +151,7 @@ class Generate:
     bound: tuple[tuple[int, Argument], ...]
     fresh: tuple[tuple[int, str], ...]
     same: tuple[tuple[int, int], ...]
+    computed: tuple[ir.Expression, ...]
     keep: tuple[str, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
 
@@ -152,7 +160,12 @@ class Generate:
         inside += [f"{position}={print_expression(value)}" for position, value in self.bound]
         inside += [f"{position}->{name}" for position, name in self.fresh]
         inside += [f"{first}={second}" for first, second in self.same]
-        return f"{'generate no' if self.is_negated else 'generate'} {self.predicate}({', '.join(inside)})"
+        verb = "generate no" if self.is_negated else "generate"
+        return f"{verb} {self.predicate}({', '.join(inside)}){_within(self.computed)}"
+
+
+def _within(computed: tuple[ir.Expression, ...]) -> str:
+    return f" with {', '.join(map(print_expression, computed))} in range" if computed else ""
 
 
 Step = Join | AntiJoin | Generate | Select | Extend | Destructure | Reduce

@@ -173,7 +173,7 @@ def ask_for_bindings(program: ir.Program, avoid: Collection[str] = ()) -> ir.Pro
     for rule in program.rules:
         pattern = patterns.get(rule.relation)
         if pattern is not None:
-            rule = replace(rule, body=(*ir.demand_premise(rule, pattern), *rule.body))
+            rule = replace(rule, body=(*ir.demand_premise(rule, pattern, patterns), *rule.body))
         rules.append(rule)
         demands += _Asker(rule, patterns, avoid, problems).demands()
     if problems:
@@ -269,7 +269,7 @@ def _is_ready(literal: ir.BodyLiteral, patterns: Patterns, bound: Collection[str
         case ir.Reduce():
             return True
         case ir.Constraint(condition=condition):
-            return ir.is_bound(condition, bound) or ir.solve_equality(condition, bound) is not None
+            return ir.is_bound(condition, bound) or ir.solve_equality(literal, bound) is not None
         case _:
             assert_never(literal)
 
@@ -326,8 +326,8 @@ def _bind(literal: ir.BodyLiteral, bound: set[str]) -> None:
             bound.update(term.name for term in terms if isinstance(term, ir.Variable))
         case ir.Case(subject=subject, terms=terms):
             bound.update(term.name for term in (subject, *terms) if isinstance(term, ir.Variable))
-        case ir.Constraint(condition=condition):
-            solution = ir.solve_equality(condition, bound)
+        case ir.Constraint():
+            solution = ir.solve_equality(literal, bound)
             if solution is not None:
                 bound.add(solution[0].name)
         case ir.ForeignAtom(outputs=outputs, is_negated=False):

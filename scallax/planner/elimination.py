@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from scallax import ir
 from scallax.planner.joins import can_fail, variable_names
+from scallax.values import ValueType
 
 _ARITHMETIC = frozenset("+-*/%")
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
@@ -17,10 +18,14 @@ _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """An expression, and the literals of a body that nothing but it and they themselves need."""
+    """An expression, and the literals of a body that nothing but it and they themselves need.
+
+    Unless it `saturates`, bindings for which it leaves its type are of no use to the rule.
+    """
 
     expression: ir.Binary
     body: tuple[ir.BodyLiteral, ...]
+    saturates: bool
 
 
 def eliminate_variables(program: ir.Program) -> ir.Program:
@@ -43,11 +48,20 @@ def eliminate_variables(program: ir.Program) -> ir.Program:
                 added.append(outer)
             else:
                 rules[index] = outer
-            inner = ir.Rule(name, (part.expression,), part.body, span=rule.span)
+            inner = _inside(part, name, rule)
             part, depth = _find_part(inner, derived), depth + 1
         if depth:
             added.append(inner)
     return replace(program, relations=tuple(relations), rules=(*rules, *added)) if added else program
+
+
+def _inside(part: _Part, name: str, rule: ir.Rule) -> ir.Rule:
+    """The rule of a part's own relation."""
+    if part.saturates:
+        return ir.Rule(name, (part.expression,), part.body, span=rule.span)
+    value = ir.Variable(name, part.expression.type)
+    equation = ir.Constraint(ir.Binary("==", value, part.expression, ValueType.BOOL), rule.span)
+    return ir.Rule(name, (value,), (*part.body, equation), span=rule.span)
 
 
 def _without(rule: ir.Rule, part: _Part, name: str) -> ir.Rule:
@@ -73,12 +87,28 @@ def _find_part(rule: ir.Rule, derived: Collection[str]) -> _Part | None:
         return None
     if not all(isinstance(literal, ir.Constraint) for literal in others):
         return None
-    expressions = (*rule.head, *(literal.condition for literal in others if isinstance(literal, ir.Constraint)))
-    parts = [_part_of(rule, inner) for outer in expressions for inner in _sums(outer)]
+    parts = [_part_of(rule, expression, saturates) for expression, saturates in _uses(rule).items()]
     return max((part for part in parts if part is not None), key=lambda part: len(part.body), default=None)
 
 
-def _part_of(rule: ir.Rule, expression: ir.Binary) -> _Part | None:
+def _uses(rule: ir.Rule) -> dict[ir.Binary, bool]:
+    """The sums in a rule, and whether all their uses saturate; none that holds where a sum leaves its type."""
+    uses: dict[ir.Binary, bool] = {}
+    excluded: set[ir.Binary] = set()
+    for expression in rule.head:
+        uses |= dict.fromkeys(_sums(expression), True)
+    for literal in rule.body:
+        match literal:
+            case ir.Constraint(condition=ir.Binary(op="==" | "!=" as op) as condition, saturates=False):
+                found = [*_sums(condition.left), *_sums(condition.right)]
+                excluded.update(found if op == "!=" else ())
+                uses |= dict.fromkeys(found, False)
+            case ir.Constraint(condition=condition):
+                uses = dict.fromkeys(_sums(condition), True) | uses
+    return {expression: saturates for expression, saturates in uses.items() if expression not in excluded}
+
+
+def _part_of(rule: ir.Rule, expression: ir.Binary, saturates: bool) -> _Part | None:
     """The part that an expression needs; None if it is all atoms or one, or if another expression needs it too."""
     names = set(variable_names(expression))
     atoms = [literal for literal in rule.body if isinstance(literal, ir.Atom)]
@@ -104,7 +134,8 @@ def _part_of(rule: ir.Rule, expression: ir.Binary) -> _Part | None:
         needed |= variable_names(_replace(outer, expression, marker))
     if not needed.isdisjoint(names):
         return None
-    return _Part(expression, tuple(literal for literal in rule.body if literal in inside or literal in conditions))
+    body = tuple(literal for literal in rule.body if literal in inside or literal in conditions)
+    return _Part(expression, body, saturates)
 
 
 def _names(atom: ir.Atom) -> frozenset[str]:

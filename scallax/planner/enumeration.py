@@ -65,7 +65,7 @@ def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
     waiting = {i: literal for i, literal in enumerate(rule.body) if isinstance(literal, ir.Case)}
     if not waiting:
         return ()
-    conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
+    constraints = [literal for literal in rule.body if isinstance(literal, ir.Constraint)]
     foreign = [literal for literal in rule.body if isinstance(literal, ir.ForeignAtom) and not literal.is_negated]
     bound = {
         term.name
@@ -76,7 +76,7 @@ def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
     }
     unbound: list[int] = []
     while True:
-        grown = _close(bound, conditions, foreign, waiting)
+        grown = _close(bound, constraints, foreign, waiting)
         if not waiting:
             return unbound
         if not grown:
@@ -87,14 +87,14 @@ def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
 
 def _close(
     bound: set[str],
-    conditions: Sequence[ir.Expression],
+    constraints: Sequence[ir.Constraint],
     foreign: Sequence[ir.ForeignAtom],
     waiting: dict[int, ir.Case],
 ) -> bool:
     """Adds to `bound` what one round of equalities, predicates and cases binds; whether there was anything."""
     before = len(bound), len(waiting)
-    for condition in conditions:
-        solution = ir.solve_equality(condition, bound)
+    for constraint in constraints:
+        solution = ir.solve_equality(constraint, bound)
         if solution is not None:
             bound.add(solution[0].name)
     for literal in foreign:

@@ -109,7 +109,17 @@ class _JoinPlanner:
         inputs = tuple(term for term in literal.inputs if not isinstance(term, ir.Wildcard))
         types = tuple(term.type for term in literal.terms)
         return Generate(
-            position, literal.predicate, literal.is_negated, types, inputs, bound, fresh, same, (), literal.span
+            position,
+            literal.predicate,
+            literal.is_negated,
+            types,
+            inputs,
+            bound,
+            fresh,
+            same,
+            literal.computed,
+            (),
+            literal.span,
         )
 
     def _expected_matches(self, position: int) -> float:
@@ -159,11 +169,11 @@ class _JoinPlanner:
             if self._waits(position):
                 continue
             match literal:
-                case ir.NegatedAtom(relation=relation, terms=terms):
+                case ir.NegatedAtom(relation=relation, terms=terms, computed=computed):
                     if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):
                         del self.others[position]
                         key = tuple((i, term) for i, term in enumerate(terms) if not isinstance(term, ir.Wildcard))
-                        return AntiJoin(position, relation, key, ())
+                        return AntiJoin(position, relation, key, computed, ())
                 case ir.Case(subject=subject, constructor=constructor, terms=terms):
                     if isinstance(subject, ir.Constant) or subject.name in self.bound:
                         del self.others[position]
@@ -177,8 +187,8 @@ class _JoinPlanner:
                         continue
                     if variable_names(condition) <= self.bound:
                         del self.others[position]
-                        return Select(condition, ())
-                    step = self._binding_step(position, condition)
+                        return Select(condition, literal.saturates, ())
+                    step = self._binding_step(position, literal)
                     if step is not None:
                         return step
                 case ir.Reduce():
@@ -187,23 +197,24 @@ class _JoinPlanner:
                     return Reduce(literal, ())
         return None
 
-    def _binding_step(self, position: int, condition: ir.Expression) -> Step | None:
-        solution = ir.solve_equality(condition, self.bound)
+    def _binding_step(self, position: int, constraint: ir.Constraint) -> Step | None:
+        solution = ir.solve_equality(constraint, self.bound)
         if solution is None:
             return None
         variable, expression = solution
+        condition = constraint.condition
         assert isinstance(condition, ir.Binary)
         given = any(
             isinstance(side, ir.Variable) and side.name == variable.name for side in (condition.left, condition.right)
         )
         if not given and variable.name in self.generated:
-            # Saturating sums have several solutions: an atom's own values are filtered, not computed.
+            # Solutions of floats are rounded, those of months not the only ones: an atom's own values are filtered.
             return None
         self.bound.add(variable.name)
         if given or variable.type.is_float:
             # A float's solution is rounded: checked again, it would fail for no reason a user can see.
             del self.others[position]
-        return Extend(variable, expression, ())
+        return Extend(variable, expression, constraint.saturates, ())
 
 
 def variable_names(expression: ir.Expression) -> frozenset[str]:
@@ -272,15 +283,19 @@ def _binds(step: Step) -> tuple[str, ...]:
 
 def _reads(step: Step) -> frozenset[str]:
     match step:
-        case Join(key=key) | AntiJoin(key=key):
+        case Join(key=key):
             return frozenset(term.name for _, term in key if isinstance(term, ir.Variable))
+        case AntiJoin(key=key, computed=computed):
+            names = frozenset(term.name for _, term in key if isinstance(term, ir.Variable))
+            return names.union(*map(variable_names, computed))
         case Destructure(subject=subject, key=key):
             return frozenset(
                 part.name for part in (subject, *(term for _, term in key)) if isinstance(part, ir.Variable)
             )
-        case Generate(inputs=inputs, bound=bound):
+        case Generate(inputs=inputs, bound=bound, computed=computed):
             terms = (*inputs, *(term for _, term in bound))
-            return frozenset(term.name for term in terms if isinstance(term, ir.Variable))
+            names = frozenset(term.name for term in terms if isinstance(term, ir.Variable))
+            return names.union(*map(variable_names, computed))
         case Select(condition=condition):
             return variable_names(condition)
         case Extend(expression=expression):

@@ -93,13 +93,17 @@ def _substitute_rule(rule: ir.Rule, values: Mapping[str, ir.Expression]) -> ir.R
 
 def _substitute_literal(literal: ir.BodyLiteral, values: Mapping[str, ir.Expression]) -> ir.BodyLiteral:
     match literal:
-        case ir.Atom() | ir.NegatedAtom():
+        case ir.Atom():
             return replace(literal, terms=tuple(_substitute_term(term, values) for term in literal.terms))
-        case ir.ForeignAtom(inputs=inputs, outputs=outputs):
+        case ir.NegatedAtom(terms=terms, computed=computed):
+            terms = tuple(_substitute_term(term, values) for term in terms)
+            return replace(literal, terms=terms, computed=tuple(substitute(part, values) for part in computed))
+        case ir.ForeignAtom(inputs=inputs, outputs=outputs, computed=computed):
             return replace(
                 literal,
                 inputs=tuple(_substitute_term(term, values) for term in inputs),
                 outputs=tuple(_substitute_term(term, values) for term in outputs),
+                computed=tuple(substitute(part, values) for part in computed),
             )
         case ir.Constraint():
             return replace(literal, condition=substitute(literal.condition, values))

@@ -85,18 +85,21 @@ class _Numbering:
             case Join(key=key, fresh=fresh):
                 key, fresh = self._key(key), self._fresh(fresh)
                 return replace(step, literal=self._literal(step.literal), key=key, fresh=fresh, keep=self._keep(step))
-            case AntiJoin(key=key):
-                return replace(step, literal=self._literal(step.literal), key=self._key(key), keep=self._keep(step))
-            case Generate(inputs=inputs, bound=bound, fresh=fresh):
-                inputs = tuple(map(self._argument, inputs))
-                bound, fresh = self._key(bound), self._fresh(fresh)
+            case AntiJoin(key=key, computed=computed):
+                key, computed = self._key(key), tuple(map(self._expression, computed))
                 literal = self._literal(step.literal)
-                return replace(step, literal=literal, inputs=inputs, bound=bound, fresh=fresh, keep=self._keep(step))
+                return replace(step, literal=literal, key=key, computed=computed, keep=self._keep(step))
+            case Generate(inputs=inputs, bound=bound, fresh=fresh, computed=computed):
+                inputs, computed = tuple(map(self._argument, inputs)), tuple(map(self._expression, computed))
+                bound, fresh = self._key(bound), self._fresh(fresh)
+                step = replace(step, literal=self._literal(step.literal), inputs=inputs, bound=bound, fresh=fresh)
+                return replace(step, computed=computed, keep=self._keep(step))
             case Select(condition=condition):
-                return Select(self._expression(condition), self._keep(step))
+                return replace(step, condition=self._expression(condition), keep=self._keep(step))
             case Extend(variable=variable, expression=expression):
                 expression = self._expression(expression)
-                return Extend(replace(variable, name=self._name(variable.name)), expression, self._keep(step))
+                variable = replace(variable, name=self._name(variable.name))
+                return replace(step, variable=variable, expression=expression, keep=self._keep(step))
             case Destructure(subject=subject, key=key, fresh=fresh):
                 subject, key, fresh = self._argument(subject), self._key(key), self._fresh(fresh)
                 return replace(step, subject=subject, key=key, fresh=fresh, keep=self._keep(step))
