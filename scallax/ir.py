@@ -407,15 +407,15 @@ def demand_premise(rule: Rule, pattern: str, patterns: Mapping[str, str] = NO_PA
 def bound_names(body: Sequence[BodyLiteral], patterns: Mapping[str, str] = NO_PATTERNS) -> set[str]:
     """The variables that a body binds; atoms of relations in `patterns` have to be given their bound columns."""
     bound: set[str] = set()
-    grows = True
-    while grows:
-        found = {name for literal in body for name in _binds(literal, bound, patterns)}
-        grows = not found <= bound
-        bound |= found
+    size = -1
+    while len(bound) > size:
+        size = len(bound)
+        for literal in body:
+            bound.update(_binds(literal, bound, patterns))
     return bound
 
 
-def _binds(literal: BodyLiteral, bound: Collection[str], patterns: Mapping[str, str]) -> Iterator[str]:
+def _binds(literal: BodyLiteral, bound: Collection[str], patterns: Mapping[str, str]) -> list[str]:
     """What a literal binds once some variables are bound."""
     terms: Sequence[Term] = ()
     match literal:
@@ -431,7 +431,7 @@ def _binds(literal: BodyLiteral, bound: Collection[str], patterns: Mapping[str, 
         case Constraint():
             solution = solve_equality(literal, bound)
             terms = () if solution is None else solution[:1]
-    return (term.name for term in terms if isinstance(term, Variable))
+    return [term.name for term in terms if isinstance(term, Variable)]
 
 
 def _is_given(term: Term, bound: Collection[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import assert_never
+from typing import TypeGuard, assert_never
 
 from scallax import ir
 from scallax.errors import Diagnostic
@@ -41,36 +41,87 @@ def unbound_in_head(name: str, relation: str, span: Span | None) -> Diagnostic:
 
 
 def _with_definitions(rule: ir.Rule, premise: Sequence[ir.BodyLiteral], demands: Mapping[str, str]) -> ir.Rule:
-    """The rule in which equalities that define a variable saturate, as a head in the place of the variable would."""
+    """The rule in which equalities that define a variable saturate, as a head in the place of the variable would.
+
+    An equality defines the variable on one of its sides if nothing else binds that. It also does where the `premise`
+    asks for the variable's values, if the body alone binds the other side.
+    """
+    matched, asked = _matched_names(rule.body), _matched_names(premise)
+    solved = _only_solutions((*rule.body, *premise), matched | asked)
     body = list(rule.body)
     for place, literal in enumerate(rule.body):
-        if isinstance(literal, ir.Constraint):
-            others = (*rule.body[:place], *rule.body[place + 1 :])
-            body[place] = replace(literal, saturates=_defines(literal.condition, others, premise, demands))
+        if not isinstance(literal, ir.Constraint) or not _is_equality(literal.condition):
+            continue
+        others = (*rule.body[:place], *rule.body[place + 1 :])
+        for side, value in _sides(literal.condition):
+            if not isinstance(side, ir.Variable) or not ir.may_overflow(value):
+                continue
+            if side.name == solved.get(place):
+                body[place] = replace(literal, saturates=True)
+            elif side.name in asked and side.name not in ir.bound_names(others):
+                body[place] = replace(literal, saturates=ir.is_bound(value, ir.bound_names(others, demands)))
     return replace(rule, body=tuple(body))
 
 
-def _defines(
-    condition: ir.Expression,
-    others: Sequence[ir.BodyLiteral],
-    premise: Sequence[ir.BodyLiteral],
-    demands: Mapping[str, str],
-) -> bool:
-    """Whether one side of an equality is a variable that only it gives a value, from what the other literals bind.
+def _matched_names(body: Sequence[ir.BodyLiteral]) -> set[str]:
+    """The variables of a body that stand for columns, arguments of terms, or results."""
+    names: set[str] = set()
+    for literal in body:
+        terms: Sequence[ir.Term] = ()
+        match literal:
+            case ir.Atom(terms=terms) | ir.ForeignAtom(outputs=terms, is_negated=False):
+                pass
+            case ir.Case(subject=subject, terms=terms):
+                terms = (subject, *terms)
+            case ir.Reduce(groups=groups, results=results):
+                terms = (*groups, *results)
+        names.update(term.name for term in terms if isinstance(term, ir.Variable))
+    return names
 
-    A variable may also be asked for, in the `premise`: then the others have to bind the value without that. False for
-    what cannot overflow, for which it makes no difference.
+
+def _only_solutions(body: Sequence[ir.BodyLiteral], bound: set[str]) -> dict[int, str]:
+    """By its place, each equality that alone can be solved for some variable, and that variable.
+
+    One that binds a variable binds no other, so that the others are left with fewer.
     """
-    if not isinstance(condition, ir.Binary) or condition.op != "==" or not ir.may_overflow(condition):
-        return False
-    matched, asked = ir.bound_names(others), ir.bound_names((*premise, *others))
-    given = ir.bound_names(others, demands)
-    return any(
-        isinstance(variable, ir.Variable)
-        and variable.name not in matched
-        and ir.is_bound(value, given if variable.name in asked else asked)
-        for variable, value in ((condition.left, condition.right), (condition.right, condition.left))
-    )
+    unknown = {
+        place: _solvable_names(literal.condition) - bound
+        for place, literal in enumerate(body)
+        if isinstance(literal, ir.Constraint) and _is_equality(literal.condition)
+    }
+    places: dict[str, set[int]] = {}
+    for place, names in unknown.items():
+        for name in names:
+            places.setdefault(name, set()).add(place)
+    solved: dict[int, str] = {}
+    waiting = [name for name, found in places.items() if len(found) == 1]
+    while waiting:
+        name = waiting.pop()
+        for place in places.pop(name, ()):
+            solved[place] = name
+            for other in unknown[place] & places.keys():
+                places[other].discard(place)
+                waiting += [other] * (len(places[other]) == 1)
+    return solved
+
+
+def _is_equality(condition: ir.Expression) -> TypeGuard[ir.Binary]:
+    return isinstance(condition, ir.Binary) and condition.op == "=="
+
+
+def _sides(equality: ir.Binary) -> tuple[tuple[ir.Expression, ir.Expression], ...]:
+    return (equality.left, equality.right), (equality.right, equality.left)
+
+
+def _solvable_names(expression: ir.Expression) -> set[str]:
+    """The variables that an equality with the expression may be solved for."""
+    match expression:
+        case ir.Variable(name=name):
+            return {name}
+        case ir.Binary(op="+" | "-" | "==", left=left, right=right):
+            return _solvable_names(left) | _solvable_names(right)
+        case _:
+            return set()
 
 
 def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:

@@ -117,8 +117,10 @@ def run_steps(steps: Sequence[Step], table: Table, database: Database, rule: int
                 table = _generate(table, step, database, step.span or span)
             case Select(condition=condition, saturates=saturates, keep=keep):
                 evaluation = database.evaluation(table, span)
-                is_equation = isinstance(condition, ir.Binary) and condition.op in ("==", "!=") and not saturates
-                holds = evaluation.matches(condition) if is_equation else evaluation.native(condition)
+                if isinstance(condition, ir.Binary) and condition.op in ("==", "!=") and not saturates:
+                    holds = evaluation.matches(condition)
+                else:
+                    holds = evaluation.native(condition)
                 table = table.take(holds if evaluation.missing is None else holds & ~evaluation.missing, keep)
             case Extend(variable=variable, keep=keep):
                 values, gone = _extension(table, step, database, span)
