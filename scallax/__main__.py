@@ -29,6 +29,7 @@ _COUNTED = {
     "derivations": "derivations",
     "rounds": "rounds of a recursion",
     "characters": "characters of text",
+    "environments": "sets of choices of a tuple, where exclusive facts end a recursion",
 }
 
 _PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}

@@ -330,7 +330,7 @@ class BatchGrounder:
             if relation in schemas:
                 samples = np.repeat(np.arange(num_samples), count)
                 columns[relation] = FactColumns([samples, *(np.tile(code, num_samples) for code in codes)], operands)
-        grounding = self.grounder.ground(columns, num_samples, literals.finish(), symbols, known)
+        grounding = self.grounder.ground(columns, num_samples, literals.finish(), literals.samples, symbols, known)
         outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
         num_outputs = sum(len(output.tuples) for output in outputs)
         program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs)

@@ -69,12 +69,17 @@ class DerivationBuilder:
         self._weigh = weigh
         self._tags: list[np.ndarray] = []
         self._parameters: list[np.ndarray] = []
-        self._groups: list[np.ndarray] = []
+        self._groups = Buffer(len(literals))
+        self._groups.append(literals.group)
         self._num_groups = int(literals.group.max(initial=-1)) + 1
-        self._num_literals = len(literals)
         self._parts: list[Rows] = []
         self._conjunctions = RowTable(3, capacity)
         self._conjunction_nodes = Buffer(capacity)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The exclusive group of each literal so far, int64 `[literals]`, -1 for none; a view."""
+        return self._groups.values
 
     @property
     def num_conjunctions(self) -> int:
@@ -90,21 +95,21 @@ class DerivationBuilder:
         """Operand codes of fresh independent literals with the given constant tags, or with one parameter for all."""
         self._tags.append(prior if parameter < 0 else np.full(len(prior), np.nan))
         self._parameters.append(np.full(len(prior), parameter, np.int64))
-        self._groups.append(np.full(len(prior), -1, np.int64))
-        self._num_literals += len(prior)
-        return np.asarray(literal_operand(np.arange(self._num_literals - len(prior), self._num_literals)))
+        self._groups.append(np.full(len(prior), -1))
+        return np.asarray(literal_operand(np.arange(self._groups.size - len(prior), self._groups.size)))
 
     def add_choices(self, num_groups: int, count: int, prior: float) -> np.ndarray:
         """The operand code of the first of `count` literals in each of fresh groups; the others follow it."""
         operands = self.add_literals(np.full(num_groups * count, prior))
-        self._groups[-1] = np.repeat(np.arange(self._num_groups, self._num_groups + num_groups), count)
+        numbers = np.arange(self._num_groups, self._num_groups + num_groups)
+        self._groups.values[len(self.groups) - num_groups * count :] = np.repeat(numbers, count)
         self._num_groups += num_groups
         return operands[::count]
 
     def add_exclusive(self, prior: np.ndarray, sets: np.ndarray) -> np.ndarray:
         """Operand codes of fresh literals with the given tags; those of one number in `sets` exclude each other."""
         operands = self.add_literals(prior)
-        self._groups[-1] = self._num_groups + sets
+        self._groups.values[len(self.groups) - len(sets) :] = self._num_groups + sets
         self._num_groups += int(sets.max(initial=-1)) + 1
         return operands
 
@@ -169,9 +174,9 @@ class DerivationBuilder:
         self.num_derivations -= len(rows)
         return rows
 
-    def rows(self, first: int) -> Rows:
-        """The parts from number `first` on, as one."""
-        return _concatenate(self._parts[first:])
+    def rows(self, first: int, end: int | None = None) -> Rows:
+        """The parts from number `first` on, up to `end`, as one."""
+        return _concatenate(self._parts[first:end])
 
     def put(self, rows: Rows) -> None:
         """Adds back what `take` returned, perhaps changed."""
@@ -189,7 +194,7 @@ class DerivationBuilder:
         return Literals(
             prior,
             np.concatenate([self._literals.source, none]),
-            np.concatenate([self._literals.group, *self._groups]),
+            self.groups.copy(),
             np.concatenate([self._literals.parameter, *self._parameters]),
         )
 

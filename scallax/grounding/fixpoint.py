@@ -139,11 +139,12 @@ def ground(
     With `collapse_certain`, tuples that hold whatever the literals have the operand ONE and no derivation;
     without, every tuple but a lone uncertain fact is a node. With `iter_limit` n, a stratum ends after n + 1
     rounds. Facts of relations outside the plan are ignored. `rule_parameters` gives, by index in the program, the rules
-    whose tag is a trainable parameter. Without `choices` the alternatives of a head do not exclude each
-    other. The operands of a body are conjoined in body order, whatever the order of joins; equal derivations by
-    different rules stay apart. Nodes, literals and tuples are numbered in order of discovery; the literals of tagged
-    rules and choices by rule and values if the plan is `by_content`. `weigh` is asked for the weights that become
-    values of tuples; `cannot_fail` which facts with constant tags hold in every world, beside untagged ones.
+    whose tag is a trainable parameter. Without `choices` nothing excludes anything; with them, derivations whose facts
+    exclude each other may be left out. The operands of a body are conjoined in body order, whatever the order of joins;
+    equal derivations by different rules stay apart. Nodes, literals and tuples are numbered in order of discovery; the
+    literals of tagged rules and choices by rule and values if the plan is `by_content`. `weigh` is asked for the
+    weights that become values of tuples; `cannot_fail` which facts with constant tags hold in every world, beside
+    untagged ones.
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
@@ -252,13 +253,15 @@ class SampleGrounder:
         facts: Mapping[str, FactColumns],
         num_samples: int,
         literals: Literals,
+        samples: np.ndarray,
         symbols: Symbols,
         known: KnownTerms | None = None,
     ) -> Grounding:
         """The grounding of a batch; `symbols` (a copy of the base's) and `literals` extend those of the base.
 
-        Facts have a column of samples in front. `known` are the terms of the samples and their facts, if terms are
-        `listed`. Raises `GroundingError`, see `ground`.
+        Facts have a column of samples in front; `samples` int64 `[literals]` are those of the literals, -1 for what all
+        of them share. `known` are the terms of the samples and their facts, if terms are `listed`. Raises
+        `GroundingError`, see `ground`.
         """
         base = self.base
         sizes = self._sizes
@@ -277,6 +280,8 @@ class SampleGrounder:
             self._limits,
             Unfailing(self._cannot_fail, base.held_nodes, base.one_nodes, base.gate_sets),
             known,
+            base.derivations,
+            samples,
         )
         facts = self._with_shared(facts, num_samples)
         num_rounds = 0

@@ -13,6 +13,10 @@ class Limits:
     would go on for ever in about a minute, and one that makes texts within 1 GB; there is no limit of seconds. A passed
     limit is a `GroundingError`. Limits are no part of a program: they are not saved with it.
 
+    `environments` bounds what is known of facts that exclude each other, where only these end a recursion: the sets of
+    choices that a tuple needs, and a thousand times as many in all. Beyond, derivations that no choice allows are
+    followed as well; so the recursion may go on until it passes another limit, whose error says so.
+
     InputError for what is not a count or a number of seconds.
     """
 
@@ -20,6 +24,7 @@ class Limits:
     derivations: int = 200_000_000
     rounds: int = 100_000
     characters: int = 100_000_000
+    environments: int = 1_000
     seconds: float | None = None
 
     def __post_init__(self):

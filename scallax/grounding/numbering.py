@@ -37,6 +37,10 @@ class RuleLiterals:
     def add(self, rule: int, bindings: Bindings) -> None:
         self._found.setdefault(rule, []).append(bindings)
 
+    def forget(self, rule: int) -> None:
+        """Leaves out the literals of a rule so far: its derivations are found anew."""
+        self._found.pop(rule, None)
+
     def by_rule(self) -> list[Bindings]:
         """All literals of each rule, rules in order."""
         joined = []

@@ -22,10 +22,14 @@ class GroundRelation:
 
     def __init__(self, schema: ir.Relation, capacity: int = 0):
         self.schema = schema
+        self.clear(capacity)
+
+    def clear(self, capacity: int = 0) -> None:
+        """Forgets all tuples."""
         self.old = 0
         self.visible = 0
         self.certain = True
-        self._table = RowTable(len(schema.columns), capacity)
+        self._table = RowTable(len(self.schema.columns), capacity)
         self._operands = Buffer(capacity)
         self._indexes: dict[tuple[int, ...], list[_Segment]] = {}
 

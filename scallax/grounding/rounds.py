@@ -8,10 +8,12 @@ import numpy as np
 
 from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
+from scallax.foreign import ForeignPredicate
 from scallax.grounding.certainty import Unfailing, propagate_certainty, share_conjunctions
 from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
-from scallax.grounding.derivations import ONE, operand_literal
+from scallax.grounding.derivations import ONE, Derivations, operand_literal
+from scallax.grounding.environments import Environments, number_by_sample
 from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import Limits, raise_limit
@@ -19,7 +21,7 @@ from scallax.grounding.numbering import Bindings, RuleLiterals
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode
-from scallax.planner.algebra import DeltaRule, Generate, Join, Pipeline, Plan, Stratum
+from scallax.planner.algebra import DeltaRule, Generate, Growth, Join, Pipeline, Plan, Stratum
 from scallax.planner.joins import plan_joins
 from scallax.planner.sharing import Beginning, find_beginnings
 
@@ -35,6 +37,10 @@ class FactColumns:
     operands: np.ndarray
 
 
+# After how many rounds, or with how many tuples of a sample, a recursion is suspected to be one that only exclusive
+# facts bound.
+_SUSPECT = {Growth.COMPARED: (512, 1 << 22), Growth.OPEN: (8, 1 << 14)}
+
 Planned = Sequence[tuple[DeltaRule, Pipeline, Beginning | None]]
 
 
@@ -42,12 +48,43 @@ Planned = Sequence[tuple[DeltaRule, Pipeline, Beginning | None]]
 class PlannedStratum:
     """A stratum with the join orders of its rules, planned for the sizes of relations that were met first.
 
-    `first_round` are the versions of the first round, `each_round` those of the others.
+    `first_round` are the versions of the first round, `each_round` those of the others. `growth` is that of the
+    stratum.
     """
 
     relations: tuple[str, ...]
     first_round: Planned
     each_round: Planned
+    growth: Growth
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a version of a rule found: a head, the tag of a tagged rule, and operands in body order, for each row.
+
+    `labels` are columns of the values by which the literals of a tagged rule are numbered; `repeatable` is that of
+    `Rows`.
+    """
+
+    version: DeltaRule
+    heads: list[np.ndarray]
+    prior: np.ndarray | None
+    factors: list[Factor]
+    labels: list[np.ndarray]
+    repeatable: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.repeatable)
+
+    def __getitem__(self, rows: np.ndarray) -> "Found":
+        return Found(
+            self.version,
+            [column[rows] for column in self.heads],
+            None if self.prior is None else self.prior[rows],
+            [Factor(factor.operands[rows], factor.negated) for factor in self.factors],
+            [column[rows] for column in self.labels],
+            self.repeatable[rows],
+        )
 
 
 class StratumGrounder:
@@ -66,7 +103,10 @@ class StratumGrounder:
         limits: Limits,
         unfailing: Unfailing,
         known: KnownTerms | None = None,
+        below: Derivations | None = None,
+        samples: np.ndarray | None = None,
     ):
+        """`below` are derivations that those of the builder go on from, `samples` the samples of its literals."""
         self.database = Database(
             relations=relations,
             symbols=symbols,
@@ -99,6 +139,14 @@ class StratumGrounder:
         self._shared: dict[tuple, tuple[Beginning, Table]] = {}
         # Tuples and derivations that each rule found in this round.
         self._growth: dict[int, int] = {}
+        self._below = below
+        self._samples = samples
+        self._num_samples = 1 if samples is None else int(samples.max(initial=0)) + 1
+        # Which choices the derivations of this stratum need, if that is followed, and what none allows so far.
+        self._environments: Environments | None = None
+        self._waiting: list[Found] = []
+        # The relations whose tuples have too many environments.
+        self._unbounded: tuple[str, ...] = ()
 
     def _add_facts(self, name: str, facts: FactColumns) -> None:
         """Puts the facts of a relation in front of its derived tuples."""
@@ -138,41 +186,155 @@ class StratumGrounder:
         }
         planned = [(version, plan_joins(version, sizes)) for version in (*stratum.once, *stratum.each_round)]
         each_round = _with_beginnings(planned[len(stratum.once) :])
-        return PlannedStratum(stratum.relations, _with_beginnings(planned), each_round)
+        return PlannedStratum(stratum.relations, _with_beginnings(planned), each_round, stratum.growth)
 
     def ground_stratum(self, stratum: PlannedStratum, facts: Mapping[str, FactColumns], iter_limit: int | None) -> int:
-        """Runs a stratum to its fixpoint; returns the number of rounds that found tuples."""
+        """Runs a stratum to its fixpoint; returns the number of rounds that found tuples.
+
+        A recursion that makes values may be one that only exclusive facts bound. Once it goes on for long, it begins
+        again, and it is followed which choices its derivations need.
+        """
         relations = [self.database.relations[name] for name in stratum.relations]
         builder = self.database.builder
-        first_node, first_part = builder.num_nodes, builder.num_parts
-        for name in stratum.relations:
-            if name in facts:
-                self._add_facts(name, facts[name])
-        self._list_terms(relations)
-        for relation in relations:
-            relation.advance()
-        versions = stratum.first_round
-        num_rounds = 0
+        first_node, first_part, num_tuples = builder.num_nodes, builder.num_parts, self._num_tuples
+        self._fill(relations, facts)
+        versions, num_rounds = stratum.first_round, 0
+        is_trusted = self._choices is None or stratum.growth is Growth.FINITE
         while versions:
-            self._growth.clear()
-            for version, pipeline, beginning in versions:
-                self._derive(version, pipeline, beginning)
-                self._check_limits()
-            self._shared.clear()
-            self._list_terms(relations)
-            grown = sum([relation.advance() for relation in relations])
+            failed = self._run_round(versions, relations)
             versions = stratum.each_round
-            if grown == 0:
-                break
-            num_rounds += 1
-            if iter_limit is not None and num_rounds > iter_limit:
-                break
-            if versions and num_rounds >= self._limits.rounds:
-                raise self._exceeded("rounds", f"{num_rounds:,} rounds")
+            if failed is None:
+                if not any(relation.old < relation.visible for relation in relations):
+                    break
+                num_rounds += 1
+                if iter_limit is not None and num_rounds > iter_limit:
+                    break
+                if versions and num_rounds >= self._limits.rounds:
+                    failed = self._exceeded("rounds", f"{num_rounds:,} rounds")
+            if not is_trusted and (failed is not None or self._is_suspect(stratum, num_rounds)):
+                is_trusted = True
+                environments = self._follow(stratum, facts, first_node, first_part)
+                if environments is not None:
+                    self._forget(stratum, relations, first_part, num_tuples)
+                    self._fill(relations, facts)
+                    self._environments = environments
+                    self._try_again(relations)
+                    versions, num_rounds, failed = stratum.first_round, 0, None
+            if failed is not None:
+                raise failed
+        self._environments = None
+        self._waiting.clear()
         self._settle(relations, first_node, first_part)
         if self._aggregates:
             self.database.unfailing.extend(builder, first_node, first_part)
         return num_rounds
+
+    def _fill(self, relations: Sequence[GroundRelation], facts: Mapping[str, FactColumns]) -> None:
+        """Adds the facts of a stratum, and the terms that there are."""
+        for relation in relations:
+            if relation.schema.name in facts:
+                self._add_facts(relation.schema.name, facts[relation.schema.name])
+        self._list_terms(relations)
+        for relation in relations:
+            relation.advance()
+
+    def _run_round(self, versions: Planned, relations: Sequence[GroundRelation]) -> GroundingError | None:
+        """Adds what some versions of rules derive; the error of a derivation, or of a limit."""
+        self._growth.clear()
+        failed = None
+        try:
+            for version, pipeline, beginning in versions:
+                self._derive(version, pipeline, beginning)
+                self._check_limits()
+        except GroundingError as error:  # perhaps of derivations that no choice allows
+            failed = error
+        self._shared.clear()
+        self._try_again(relations)
+        self._list_terms(relations)
+        for relation in relations:
+            relation.advance()
+        return failed
+
+    def _is_suspect(self, stratum: PlannedStratum, num_rounds: int) -> bool:
+        """Whether a recursion goes on for so long that maybe only exclusive facts bound it."""
+        most_rounds, most_tuples = _SUSPECT[stratum.growth]
+        num_tuples = sum(self.database.relations[name].size for name in stratum.relations)
+        return num_rounds >= most_rounds or num_tuples > most_tuples * self._num_samples
+
+    def _follow(
+        self, stratum: PlannedStratum, facts: Mapping[str, FactColumns], first_node: int, first_part: int
+    ) -> Environments | None:
+        """What the derivations below a stratum need; None if its own ones need no choices."""
+        builder = self.database.builder
+        rules = [version.rule for version, _, _ in stratum.first_round]
+        makes_groups = any(map(self._makes_groups, rules))
+        if not makes_groups and not np.any(builder.groups >= 0):
+            return None
+        numbers = None
+        if self._samples is not None:
+            numbers = number_by_sample(builder.groups[: len(self._samples)], self._samples)
+        limit = self._limits.environments
+        environments = Environments(builder, self._below, first_node, numbers, limit, self._num_samples)
+        environments.update(np.zeros(0, np.int64), first_part)
+        read = {literal.relation for rule in rules for literal in rule.body if isinstance(literal, ir.Atom)}
+        operands = [facts[name].operands for name in stratum.relations if name in facts]
+        operands += [self.database.relations[name].operands for name in sorted(read.difference(stratum.relations))]
+        if not makes_groups and all(map(environments.are_free, operands)):
+            return None
+        return environments
+
+    def _makes_groups(self, rule: ir.Rule) -> bool:
+        """Whether a rule makes literals that exclude each other."""
+        predicates = [part.predicate for part in rule.body if isinstance(part, ir.ForeignAtom)]
+        found = [self.database.calls.library.predicates[name] for name in predicates]
+        return rule.choice is not None or any(
+            isinstance(predicate, ForeignPredicate) and predicate.tags == "exclusive" for predicate in found
+        )
+
+    def _forget(
+        self, stratum: PlannedStratum, relations: Sequence[GroundRelation], first_part: int, num_tuples: int
+    ) -> None:
+        """Forgets the tuples of a stratum and their derivations; `num_tuples` are those of the strata below."""
+        builder = self.database.builder
+        nodes = np.concatenate([self._found_certain(), *(relation.operands for relation in relations)])
+        is_gone = np.zeros(builder.num_nodes, np.bool_)
+        is_gone[nodes[nodes >= 0]] = True
+        rows, num_rows = builder.take(first_part), -1
+        # Conjunctions and projections of what is below are used again, those of what is gone are not.
+        while len(rows) != num_rows:
+            num_rows = len(rows)
+            operands = np.stack([rows.head, rows.pair.left, rows.pair.right])
+            uses_gone = np.any((operands >= 0) & is_gone[np.maximum(operands, 0)], axis=0)
+            is_gone[rows.head[uses_gone]] = True
+            rows = rows[~uses_gone]
+        builder.put(rows)
+        for relation in relations:
+            relation.clear()
+        for version, _, _ in stratum.first_round:
+            self.rule_rows.pop(version.index, None)
+            self.rule_literals.forget(version.index)
+        self._environments = None
+        self._num_tuples = num_tuples
+        self._late_certain.clear()
+        self._waiting.clear()
+
+    def _found_certain(self) -> np.ndarray:
+        """The nodes of this stratum that were found to be certain after they were made."""
+        return np.concatenate([np.zeros(0, np.int64), *self._late_certain])
+
+    def _try_again(self, relations: Sequence[GroundRelation]) -> None:
+        """Adds the derivations that some choice allows by now, since their parts have other derivations.
+
+        Where tuples need too many sets of choices, all that wait are added, and nothing is followed any longer.
+        """
+        has_added = True
+        while has_added and self._environments is not None:
+            self._environments.update(self._found_certain())
+            if self._environments.is_over:
+                self._environments = None
+                self._unbounded += tuple(relation.schema.name for relation in relations)
+            waiting, self._waiting = self._waiting, []
+            has_added = sum(map(self._admit, waiting)) > 0
 
     def _list_terms(self, relations: Sequence[GroundRelation]) -> None:
         """Adds the terms made since to the relations that list them; a term is certain, whatever made it."""
@@ -195,12 +357,6 @@ class StratumGrounder:
         heads, prior, factors, table = self._project(table, version.rule)
         num_rows = table.num_rows
         self.rule_rows[version.index] = self.rule_rows.get(version.index, 0) + num_rows
-        if prior is not None:
-            parameter = self._rule_parameters.get(version.index, -1)
-            operands = self.database.builder.add_literals(prior, parameter)
-            factors.append(Factor(operands))
-            columns, types = [table.columns[part.name] for part in version.label], [part.type for part in version.label]
-            self.rule_literals.add(version.index, Bindings(operand_literal(operands), columns, types))
         # Two combinations of body tuples can have the same head and operands only where a tuple's operand is ONE,
         positive = [factor for factor in factors if not factor.negated]
         # and where a foreign predicate has several tuples.
@@ -213,14 +369,36 @@ class StratumGrounder:
         elif version.rule.choice is not None:
             # Bindings that differ in a wildcard only share their literals.
             repeatable[:] = True
+        labels = [] if prior is None else [table.columns[part.name] for part in version.label]
+        self._admit(Found(version, heads, prior, factors, labels, repeatable))
+
+    def _admit(self, found: Found) -> bool:
+        """Adds derivations but for those that no choice allows, which wait; whether there were any to add."""
+        if self._environments is not None:
+            allowed = self._environments.allow(found.factors, len(found))
+            if not allowed.all():
+                self._waiting.append(found[~allowed])
+                found = found[allowed]
+        if len(found):
+            self._add(found)
+        return len(found) > 0
+
+    def _add(self, found: Found) -> None:
+        version, builder = found.version, self.database.builder
+        factors = found.factors
+        if found.prior is not None:
+            operands = builder.add_literals(found.prior, self._rule_parameters.get(version.index, -1))
+            factors = [*factors, Factor(operands)]
+            types = [part.type for part in version.label]
+            self.rule_literals.add(version.index, Bindings(operand_literal(operands), found.labels, types))
         relation = self.database.relations[version.rule.relation]
         known = relation.size
-        before = self.database.builder.num_derivations
-        ids = relation.insert(heads, num_rows)
-        self._record(relation, known, ids, factors, repeatable, version.index)
+        before = builder.num_derivations
+        ids = relation.insert(found.heads, len(found))
+        self._record(relation, known, ids, factors, found.repeatable, version.index)
         self._num_tuples += relation.size - known
-        grown = relation.size - known + self.database.builder.num_derivations - before
-        self._growth[version.index] += grown
+        grown = relation.size - known + builder.num_derivations - before
+        self._growth[version.index] = self._growth.get(version.index, 0) + grown
 
     def _forgets_tuples(self, rule: ir.Rule, joins: Sequence[Join], table: Table) -> bool:
         """Whether some tuple without an operand does not follow from the head and the tuples that have one."""
@@ -333,7 +511,7 @@ class StratumGrounder:
     def _check_limits(self) -> None:
         if self._num_tuples > self._limits.tuples:
             raise self._exceeded("tuples", f"{self._limits.tuples:,} tuples")
-        if self.database.builder.num_derivations > self._limits.derivations:
+        if self.database.builder.num_derivations + sum(map(len, self._waiting)) > self._limits.derivations:
             raise self._exceeded("derivations", f"{self._limits.derivations:,} derivations")
         if self.database.symbols.num_characters > self._limits.characters:
             raise self._exceeded("characters", f"{self._limits.characters:,} characters of text")
@@ -345,6 +523,12 @@ class StratumGrounder:
         index = max(self._growth, key=lambda rule: self._growth[rule])
         rule = self._rules[index]
         size = self.database.relations[rule.relation].size
+        unbounded = ""
+        if rule.relation in self._unbounded:
+            unbounded = (
+                f"; if only facts that exclude each other bound it, too many sets of choices lead to tuples of"
+                f" `{rule.relation}`: {raise_limit('environments')}"
+            )
         # A `#` is in names of parts of rules, such as the bodies of aggregates.
         is_part = "#" in rule.relation
         what = "this part of a rule" if is_part else f"this rule for `{rule.relation}`"
@@ -356,7 +540,7 @@ class StratumGrounder:
                 " in all",
                 rule.span,
                 "if the recursion does not end, bound it with a constraint, or give `iter_limit`; if it does, bind more"
-                f" variables of the rule, give fewer facts, or {raise_limit(name)}",
+                f" variables of the rule, give fewer facts, or {raise_limit(name)}{unbounded}",
             )
         )
 

@@ -206,6 +206,18 @@ class DeltaRule:
         return self.versions.index(Version.DELTA) if Version.DELTA in self.versions else None
 
 
+class Growth(enum.Enum):
+    """What ends a recursion.
+
+    FINITE: values are those of the tuples below. COMPARED: they are made, and the rules compare them with others. OPEN:
+    nothing that can be seen in the rules.
+    """
+
+    FINITE = "finite"
+    COMPARED = "compared"
+    OPEN = "open"
+
+
 @dataclass(frozen=True, slots=True)
 class Stratum:
     """Relations that depend on each other, or one relation.
@@ -216,6 +228,7 @@ class Stratum:
     relations: tuple[str, ...]
     once: tuple[DeltaRule, ...]
     each_round: tuple[DeltaRule, ...]
+    growth: Growth = Growth.FINITE
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ from itertools import combinations
 from operator import itemgetter
 
 from scallax import ir
-from scallax.planner.algebra import DeltaRule, Plan, Stratum
+from scallax.planner.algebra import DeltaRule, Growth, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
 from scallax.planner.demand import automatic_demand, declared_demand
 from scallax.planner.elimination import eliminate_variables
 from scallax.planner.enumeration import enumerate_terms
+from scallax.planner.joins import variable_names
 from scallax.planner.rewrite import propagate_equalities, tell_bindings_apart
 from scallax.planner.samples import lift
 from scallax.planner.strata import needed_relations, read_relations, stratify
@@ -146,8 +147,36 @@ def _plan_stratum(
     for index, rule in sorted((entry for name in relations for entry in rules[name]), key=itemgetter(0)):
         expanded = expand_deltas(rule, index, relations)
         versions += [replace(version, label=labels[index]) for version in expanded] if index in labels else expanded
+    each_round = tuple(version for version in versions if version.delta is not None)
     return Stratum(
         relations,
         once=tuple(version for version in versions if version.delta is None),
-        each_round=tuple(version for version in versions if version.delta is not None),
+        each_round=each_round,
+        growth=_growth([version.rule for version in each_round]),
     )
+
+
+def _growth(rules: Sequence[ir.Rule]) -> Growth:
+    """What ends a recursion by these rules."""
+    found = {_growth_of(rule) for rule in rules}
+    return next((growth for growth in (Growth.OPEN, Growth.COMPARED) if growth in found), Growth.FINITE)
+
+
+def _growth_of(rule: ir.Rule) -> Growth:
+    terms = [term for literal in rule.body if isinstance(literal, ir.Atom | ir.Case) for term in literal.terms]
+    given = {term.name for term in terms if isinstance(term, ir.Variable)}
+    made = [part for part in rule.head if not isinstance(part, ir.Constant)]
+    made = [part for part in made if not isinstance(part, ir.Variable) or part.name not in given]
+    if not made:
+        return Growth.FINITE
+    conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
+    compared = {
+        name
+        for condition in conditions
+        if isinstance(condition, ir.Binary) and condition.op in ("<", "<=", ">", ">=")
+        for name in variable_names(condition)
+    }
+    # What is made may have a name of its own: `y == x + 1 and y < 10`.
+    for _ in conditions:
+        compared.update(*(names for names in map(variable_names, conditions) if names & compared))
+    return Growth.COMPARED if all(variable_names(part) & compared for part in made) else Growth.OPEN
