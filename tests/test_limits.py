@@ -10,6 +10,7 @@ import scallax
 import scallax.nn
 import torch_bridge
 from scallax import GroundingError, InputError, Limits, Reasoner
+from scallax.grounding import rounds
 
 CHAIN = "type edge(i32, i32)\nrel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)\nquery path\n"
 EDGES = [(i, i + 1) for i in range(9)]
@@ -73,3 +74,18 @@ def test_what_was_grounded_within_its_limits_is_loaded_within_them():
 def test_limits_are_limits():
     with pytest.raises(InputError, match=r"`limits` is 40\nhint: give `scallax.Limits"):
         Reasoner(CHAIN, limits=40)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_told"),
+    [("n(x + 1) = n(x), x < 50", True), ("n(y) = n(x), e(x, y)", False)],
+)
+def test_a_recursion_that_makes_values_for_long_is_told_of_once(rule: str, is_told: bool, monkeypatch, caplog):
+    # However fast the machine is.
+    monkeypatch.setattr(rounds, "_SILENT_SECONDS", 0.0)
+    context = scallax.Context()
+    context.add_program(f"rel n(0)\nrel e = {{(0, 1), (1, 2), (2, 3)}}\nrel {rule}")
+    context.run()
+    told = [record.message for record in caplog.records if record.name == "scallax"]
+    assert len(told) == is_told
+    assert all("the rule at <program 1>:3:1 for `n` grew most" in text for text in told)

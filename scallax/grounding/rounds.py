@@ -1,5 +1,6 @@
 """Semi-naive rounds: the tuples of the relations of a stratum, and their derivations, until nothing grows."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class FactColumns:
     columns: Sequence[np.ndarray]
     operands: np.ndarray
 
+
+_LOGGER = logging.getLogger("scallax")
+
+# Seconds after which a recursion that makes values is told of: it may never end.
+_SILENT_SECONDS = 2.0
 
 # After how many rounds, or with how many tuples of a sample, a recursion is suspected to be one that only exclusive
 # facts bound.
@@ -139,6 +145,8 @@ class StratumGrounder:
         self._shared: dict[tuple, tuple[Beginning, Table]] = {}
         # Tuples and derivations that each rule found in this round.
         self._growth: dict[int, int] = {}
+        # The relations of the strata that were told to grow for long.
+        self._told: set[tuple[str, ...]] = set()
         self._below = below
         self._samples = samples
         self._num_samples = 1 if samples is None else int(samples.max(initial=0)) + 1
@@ -207,6 +215,7 @@ class StratumGrounder:
                 if not any(relation.old < relation.visible for relation in relations):
                     break
                 num_rounds += 1
+                self._tell_of_growth(stratum, num_rounds)
                 if iter_limit is not None and num_rounds > iter_limit:
                     break
                 if versions and num_rounds >= self._limits.rounds:
@@ -228,6 +237,35 @@ class StratumGrounder:
         if self._aggregates:
             self.database.unfailing.extend(builder, first_node, first_part)
         return num_rounds
+
+    def _tell_of_growth(self, stratum: PlannedStratum, num_rounds: int) -> None:
+        """Logs, once for a stratum, that a recursion which makes values has taken long, and which rule grows."""
+        if stratum.growth is Growth.FINITE or stratum.relations in self._told or not self._growth:
+            return
+        seconds = time.monotonic() - self._started
+        if seconds < _SILENT_SECONDS:
+            return
+        self._told.add(stratum.relations)
+        rule, size = self._fastest()
+        place = ""
+        if rule.span is not None:
+            line, column = rule.span.source.position(rule.span.start)
+            place = f" at {rule.span.source.name}:{line}:{column}"
+        _LOGGER.warning(
+            "grounding goes on after %.1f s: a recursion makes new values, and the rule%s for `%s` grew most in the "
+            "last round; there are %s tuples of it after %s rounds. If it does not end, bound it with a constraint, or give "
+            "`iter_limit` or `limits`",
+            seconds,
+            place,
+            rule.relation,
+            f"{size:,}",
+            f"{num_rounds:,}",
+        )
+
+    def _fastest(self) -> tuple[ir.Rule, int]:
+        """The rule that found most in this round, and the number of tuples of its relation."""
+        rule = self._rules[max(self._growth, key=lambda index: self._growth[index])]
+        return rule, self.database.relations[rule.relation].size
 
     def _fill(self, relations: Sequence[GroundRelation], facts: Mapping[str, FactColumns]) -> None:
         """Adds the facts of a stratum, and the terms that there are."""
@@ -520,9 +558,7 @@ class StratumGrounder:
 
     def _exceeded(self, name: str, limit: str) -> GroundingError:
         """Blames the rule that found most in this round."""
-        index = max(self._growth, key=lambda rule: self._growth[rule])
-        rule = self._rules[index]
-        size = self.database.relations[rule.relation].size
+        rule, size = self._fastest()
         unbounded = ""
         if rule.relation in self._unbounded:
             unbounded = (
@@ -535,7 +571,8 @@ class StratumGrounder:
         tuples = f"it has {size:,} tuples; there are" if is_part else f"there are {size:,} tuples of `{rule.relation}`,"
         return GroundingError(
             Diagnostic(
-                f"grounding passed its limit of {limit}: {what} grew by {self._growth[index]:,} in the last round;"
+                f"grounding passed its limit of {limit}: {what} grew by {max(self._growth.values()):,} in the last"
+                " round;"
                 f" {tuples} {self._num_tuples:,} tuples and {self.database.builder.num_derivations:,} derivations"
                 " in all",
                 rule.span,
