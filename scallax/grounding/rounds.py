@@ -253,8 +253,8 @@ class StratumGrounder:
             place = f" at {rule.span.source.name}:{line}:{column}"
         _LOGGER.warning(
             "grounding goes on after %.1f s: a recursion makes new values, and the rule%s for `%s` grew most in the "
-            "last round; there are %s tuples of it after %s rounds. If it does not end, bound it with a constraint, or give "
-            "`iter_limit` or `limits`",
+            "last round; there are %s tuples of it after %s rounds. If it does not end, bound it with a constraint, "
+            "or give `iter_limit` or `limits`",
             seconds,
             place,
             rule.relation,
