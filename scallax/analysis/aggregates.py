@@ -271,7 +271,7 @@ class _Expansion:
     def closed(self, operands: Sequence[tuple[ast.Formula, bool]], place: _Place, span: Span) -> ast.Formula:
         """That a conjunction holds for no values of its own variables: a relation of its own, negated."""
         together, outer = conjunction_of(operands), self.outer(place)
-        scope = Scope(self.names, place.named, lists_terms=False, asks=True)
+        scope = Scope(self.names, place.named, around=outer, lists_terms=False, asks=True)
         shared = tuple(dict.fromkeys(name for name in scope.mentions(together) if name in outer))
         bound = scope.bind(together)
         needs = [*scope.needs(together), *(name for name in shared if name not in bound)]
@@ -317,7 +317,7 @@ class _Expansion:
             return self.atom(relation, groups, value, span=span)
         known = self.bound(place.beside)
         scope = Scope(self.names, place.named | known)
-        needs = replace(scope, lists_terms=False, asks=True).needs_in(aggregate)
+        needs = replace(scope, around=known, lists_terms=False, asks=True).needs_in(aggregate)
         lacking = self.lacking(f"`{aggregate.op}`", needs, place, span)
         body = self.body(aggregate, self.values(place, lacking, span), scope.named)
         keys = scope.body_keys(aggregate, lacking)
@@ -355,7 +355,7 @@ class _Expansion:
             groups = (*group_names(aggregate), *lacking)
             named = place.named.union(groups)
             listed = self.formula(ast.And((*values, grouping.body), grouping.span), False, _Place(named))
-            within = replace(scope, named=named)
+            within = replace(scope, named=named, around=frozenset(groups))
             needed = [*within.needs(aggregate.body, negated=aggregate.op == "forall")]
             supplied = tuple(name for name in groups if name in needed)
             known = (self.possible_values(listed, supplied, span),) if supplied else ()

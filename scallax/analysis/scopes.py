@@ -15,14 +15,15 @@ class Scope:
     """How variables are read where a formula stands.
 
     `named` are those by which aggregates inside are grouped. `valued` have values from outside: an equality tests them
-    and binds none of them. `lists_terms`: the subject of a `case` that nothing else binds ranges over all terms.
-    `asks`: the bound columns of a relation with a pattern bind nothing, as they ask for values. `closes`: a negated
-    conjunction may have variables of its own (`is_closed`).
+    and binds none of them; those `around` are such inside of an aggregate with results. `lists_terms`: the subject of a
+    `case` that nothing else binds ranges over all terms. `asks`: the bound columns of a relation with a pattern bind
+    nothing, as they ask for values. `closes`: a negated conjunction may have variables of its own (`is_closed`).
     """
 
     names: Names
     named: frozenset[str] = frozenset()
     valued: frozenset[str] = frozenset()
+    around: frozenset[str] = frozenset()
     lists_terms: bool = True
     asks: bool = False
     closes: bool = True
@@ -65,7 +66,8 @@ class Scope:
                 for part, sign in parts(formula, negated):
                     yield from self.mentions(part, negated=sign)
             case ast.Reduce(aggregate=aggregate):
-                shared = {*self.needs_in(aggregate), *self.keys(aggregate)}
+                scope = self._reducing()
+                shared = {*scope.needs_in(aggregate), *scope.keys(aggregate)}
                 yield from self.results(formula)
                 yield from (name for name in self.occurring_in(aggregate) if name in shared)
             case _:
@@ -97,7 +99,7 @@ class Scope:
                 ]
                 return frozenset.union(*found) if in_some_way else frozenset.intersection(*found)
             case ast.Reduce(aggregate=aggregate) if not negated:
-                return given.union(self.results(formula), self.keys(aggregate))
+                return given.union(self.results(formula), self._reducing().keys(aggregate))
             case ast.Quantified(aggregate=aggregate) if aggregate.grouping is not None or _holds(aggregate, negated):
                 return given.union(self.keys(aggregate))
             case ast.Application() if not negated:
@@ -179,9 +181,12 @@ class Scope:
         named = (bound & self.named.union(given)).difference(own_names(aggregate))
         return tuple(dict.fromkeys(name for name in self.occurring(aggregate.body) if name in named))
 
+    def _reducing(self) -> "Scope":
+        return replace(self, valued=self.valued | self.around)
+
     def _inside(self, aggregate: ast.Aggregate) -> "Scope":
         own = {*own_names(aggregate), *group_names(aggregate)}
-        return replace(self, named=self.named | own, valued=self.valued - own)
+        return replace(self, named=self.named | own, valued=self.valued - own, around=self.around - own)
 
     def is_closed(self, operands: Sequence[tuple[ast.Formula, bool]]) -> bool:
         """Whether the negation of a conjunction says that it holds for no values of some variables of its own.
@@ -195,7 +200,9 @@ class Scope:
         shared = {name for names in occurring for name in names if sum(name in others for others in occurring) > 1}
         if not shared:
             return False
-        for name in shared & scope.bind(conjunction_of(operands), outer, in_some_way=True):
+        bound = scope.bind(conjunction_of(operands), outer, in_some_way=True)
+        scope = replace(scope, around=bound | outer)
+        for name in shared & bound:
             sharing = [each for each in operands if name in scope.mentions(each[0], negated=each[1])]
             failures = [scope.bind(part, outer, negated=not negated) for part, negated in sharing]
             if len(sharing) > 1 and not all(name in bound for bound in failures):
@@ -224,7 +231,9 @@ class Scope:
             case ast.Quantified(aggregate=aggregate) if aggregate.grouping is None and not _holds(aggregate, negated):
                 # As of a negated atom, all that is mentioned is for the rest to bind.
                 found = self.occurring_in(aggregate)
-            case ast.Reduce(aggregate=aggregate) | ast.Quantified(aggregate=aggregate):
+            case ast.Reduce(aggregate=aggregate):
+                found = self._reducing().needs_in(aggregate)
+            case ast.Quantified(aggregate=aggregate):
                 found = self.needs_in(aggregate)
             case _:
                 given = self.bind(formula, given, negated=negated)
