@@ -13,7 +13,7 @@ from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.files import read_files
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
-from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits, check_limits
 from scallax.mappings import fit_tuples
 from scallax.values import Value, ValueType
 from scallax.weighing import constant_weights
@@ -72,6 +72,38 @@ class Options:
     def takes_objects(self) -> bool:
         """Whether tags of facts are any objects, which the user's semiring reads."""
         return self.provenance == "custom" and self.semantics().takes_objects
+
+
+def read_options(
+    provenance: object, custom_provenance: object, k: int, wmc_with_disjunctions: object, limits: Limits | None = None
+) -> Options:
+    """The options of a context; raises what a provenance with them raises. Imports JAX unless it is `unit` or `bool`.
+
+    `provenance` is a name, or an object of a subclass of `scallax.Provenance`; `custom_provenance` is such an object or
+    any semiring of Python objects, and then the name does not count.
+    """
+    if custom_provenance is not None or not isinstance(provenance, str):
+        # As in `reasoner`.
+        from scallax.provenance import name_provenance
+
+        provenance, custom_provenance = name_provenance(provenance, custom_provenance)
+    options = Options(
+        str(provenance),
+        k,
+        wmc_with_disjunctions,  # pyright: ignore[reportArgumentType]  # checked right below
+        limits=check_limits(limits),
+        custom=custom_provenance,
+    )
+    return check_options(options)
+
+
+def check_options(options: Options) -> Options:
+    """The options; raises what a provenance with them raises."""
+    if not isinstance(options.wmc_with_disjunctions, bool):
+        raise InputError(f"`wmc_with_disjunctions` is {options.wmc_with_disjunctions!r}; it must be True or False")
+    if options.provenance not in DISCRETE:
+        options.semantics()
+    return options
 
 
 def answer(
@@ -247,11 +279,14 @@ def _split(outputs: Sequence[ir.Relation], grounding: Grounding, tags: np.ndarra
     for relation in outputs:
         tuples = grounding.tuples(relation.name)
         found = tags[start : start + len(tuples)]
-        # Of floats the shortest numbers that are equal to the tags in float32.
-        numbers = [float(str(tag)) for tag in found] if found.dtype.kind == "f" else found.tolist()
-        answers.append(Answer(relation, tuples, numbers))
+        answers.append(Answer(relation, tuples, read_numbers(found)))
         start += len(tuples)
     return answers
+
+
+def read_numbers(tags: np.ndarray) -> list[float]:
+    """Numbers of Python: of floats the shortest ones that are equal to the tags in float32."""
+    return [float(str(tag)) for tag in tags] if tags.dtype.kind == "f" else tags.tolist()
 
 
 def compute(

@@ -108,7 +108,7 @@ class Computation:
         arguments = self._arguments(np.array([number(tag) for tag in tags], np.float32))
         _, residuals = forward_batch(self._signature, self._program, arguments)
         sources = np.asarray(self._program.literal_source).tolist()
-        numbers = [ids[source] if source >= 0 else 0 for source in sources]
+        numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in sources]
         names = [self._names[i] for i in np.asarray(self._program.literal_ids) if i >= 0]
         (found,) = read_proofs(residuals.tags, self._program, self._signature.provenance.name)
         return [number_parts(proofs, numbers, names) for proofs in found[: self.num_outputs]]

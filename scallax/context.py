@@ -3,7 +3,7 @@
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 
 from scallax.answer_files import write_answer_files
-from scallax.answers import DISCRETE, Options
+from scallax.answers import DISCRETE, Options, check_options, read_options
 from scallax.arguments import read_file, read_type
 from scallax.collection import Collection
 from scallax.draft import Batches, Draft, computed_relations, is_written, read_groups
 from scallax.errors import Diagnostic, InputError, UnsupportedError, warn
-from scallax.fact_reading import TAGLESS, TagReader, check_tags, read_pairs
+from scallax.fact_reading import TAGLESS, ReadFacts, TagReader, check_tags, read_pairs, read_samples
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
-from scallax.grounding.limits import Limits, check_limits
+from scallax.frameworks import Computation
+from scallax.grounding.limits import Limits
 from scallax.library import read_foreign
 from scallax.mappings import InputMapping
 from scallax.planner.plan import plan
 from scallax.references import check_class, reference_to
-from scallax.running import compute_collections, find_warnings, outdated_relations
+from scallax.running import compute_collections, compute_samples, find_warnings, outdated_relations
+from scallax.sample_facts import batch_size
 from scallax.source import Source
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
@@ -31,10 +33,10 @@ from scallax.tables import CsvFile, Table, read_table
 from scallax.tensors import TensorValue
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
-    from scallax.computation import Computation
     from scallax.proofs import Explanation
     from scallax.provenance import Provenance
     from scallax.reasoner import Reasoner
+    from scallax.sample_computation import KeptGrounder
 
 # Those whose tags are truth values, numbers or costs.
 _NO_PROBABILITIES = ("bool", "natural", "tropical", "realtropical", "realtropicalproofs", "custom")
@@ -45,7 +47,7 @@ _COLUMN = re.compile(r"(?:([A-Za-z_]\w*)\s*:\s*)?([A-Za-z_&]\w*)\Z")
 class ContextState:
     """What a context is made of. `foreign` are foreign items as they were registered.
 
-    `results` are those of the last run, of the draft `run_draft` under `run_options`.
+    `results` are those of the last run, of the draft `run_draft` under `run_options`; `kept` serves further samples.
     """
 
     options: Options
@@ -57,6 +59,7 @@ class ContextState:
     run_draft: Draft | None = None
     run_options: Options | None = None
     foreign: tuple[ForeignItem, ...] = ()
+    kept: "KeptGrounder | None" = None
 
 
 class AbstractContext(ABC):
@@ -73,7 +76,7 @@ class AbstractContext(ABC):
         """Whether a tag is an array of the framework whose gradients pass through the context."""
 
     @abstractmethod
-    def evaluate(self, computation: "Computation", tags: Sequence[object]) -> Any:
+    def evaluate(self, computation: Computation, tags: Sequence[object]) -> Any:
         """The tags of all tuples, an array `[outputs]`, for the computation's inputs: scalars and floats."""
 
     @abstractmethod
@@ -155,11 +158,8 @@ class AbstractContext(ABC):
         positions in `elems` that exclude each other. The relation must be declared, or used by the program. Under
         `difftopkproofsdebug` a tag may be a pair of a tag and a positive number of the fact, which proofs name it by.
         """
-        self.state.draft.relation(relation)
-        tagged = self.requires_tag() and relation not in self.state.draft.untagged
-        facts = read_pairs(relation, elems, self._tags if tagged else None, self.provenance)
-        groups = read_groups(relation, disjunctions, len(facts.tuples))
-        self.state.draft = self.state.draft.with_facts(relation, facts.tags, facts.tuples, groups, facts.ids)
+        facts = self._read_facts(relation, elems, disjunctions)
+        self.state.draft = self.state.draft.with_facts(relation, facts.tags, facts.tuples, facts.groups, facts.ids)
 
     def add_rule(self, rule: str, tag: object = None, demand: str | None = None) -> None:
         """Adds a rule, with or without `rel` in front of it.
@@ -320,9 +320,7 @@ class AbstractContext(ABC):
         outputs = outdated_relations(state.draft, before, state.results)
         collections = compute_collections(state.draft, outputs, state.options, self) if outputs else []
         if state.run_draft is not state.draft:
-            semantics = state.options.semantics() if self.is_probabilistic() else None
-            for warning in find_warnings(state.draft, state.run_draft, self, semantics):
-                warn(str(warning))
+            self._warn(state.draft)
         state.results = {
             name: state.results[name] for name in computed_relations(state.draft.program) if name in state.results
         }
@@ -331,6 +329,32 @@ class AbstractContext(ABC):
         written = {file.query for file in state.draft.program.answer_files}
         answers = [collection.answer() for collection in collections if collection.name in written]
         write_answer_files(state.draft.program, answers)
+
+    def run_batch(
+        self, inputs: Mapping[str, Sequence], output_relation: str | Sequence[str], parallel: bool = False
+    ) -> list[Collection]:
+        """For each sample, a relation as a run with the facts of the sample computes it; the context stays as it is.
+
+        `inputs` have by relation, for each sample, a list of facts as `add_facts` takes them, or a pair of it and its
+        disjunctions. `output_relation` is the name of a relation, or a list of one for each sample. `parallel` changes
+        nothing: under provenances of numbers all samples are computed at once, with code that calls of like size share.
+        No answer is written to a file.
+        """
+        size = batch_size({relation: len(samples) for relation, samples in inputs.items()})
+        names = [output_relation] * size if isinstance(output_relation, str) else list(output_relation)
+        if len(names) != size:
+            raise InputError(f"`output_relation` names the relations of {len(names)} samples; the batch has {size}")
+        facts: dict[str, list[ReadFacts]] = {}
+        for relation, samples in inputs.items():
+            pairs = (given if isinstance(given, tuple) and len(given) == 2 else (given, None) for given in samples)
+            facts[relation] = [self._read_facts(relation, *pair) for pair in pairs]
+        state = self.state
+        for name in names:
+            state.draft.relation(name)
+        samples, united = read_samples(state.draft, facts, names)
+        collections, state.kept = compute_samples(samples, state.options, self, state.kept)
+        self._warn(united)
+        return collections
 
     def relation(self, name: str) -> Collection:
         """A relation as the last run has computed it."""
@@ -453,6 +477,18 @@ class AbstractContext(ABC):
     def _add(self, source: Source) -> None:
         self.state.draft = self.state.draft.with_sources(source)
 
+    def _warn(self, draft: Draft) -> None:
+        """Warns of what is new in a draft since the last run."""
+        semantics = self.state.options.semantics() if self.is_probabilistic() else None
+        for warning in find_warnings(draft, self.state.run_draft, self, semantics):
+            warn(str(warning))
+
+    def _read_facts(self, relation: str, elems: Iterable, disjunctions: Iterable[Iterable[int]] | None) -> ReadFacts:
+        self.state.draft.relation(relation)
+        tagged = self.requires_tag() and relation not in self.state.draft.untagged
+        facts = read_pairs(relation, elems, self._tags if tagged else None, self.provenance)
+        return replace(facts, groups=read_groups(relation, disjunctions, len(facts.tuples)))
+
     def _register(self, item: object, kind: type, decorator: str) -> None:
         if not isinstance(item, kind):
             hint = f"decorate it with `{decorator}`"
@@ -515,7 +551,7 @@ class Context(AbstractContext):
         jax = sys.modules.get("jax")
         return jax is not None and isinstance(tag, jax.Array)
 
-    def evaluate(self, computation: "Computation", tags: Sequence[Any]) -> Any:
+    def evaluate(self, computation: Computation, tags: Sequence[Any]) -> Any:
         import jax.numpy as jnp  # loaded by now: there is a computation
 
         if not tags:
@@ -547,38 +583,6 @@ class Context(AbstractContext):
 
     def tensor(self, value: TensorValue) -> TensorValue:
         return value
-
-
-def read_options(
-    provenance: object, custom_provenance: object, k: int, wmc_with_disjunctions: object, limits: Limits | None = None
-) -> Options:
-    """The options of a context; raises what a provenance with them raises. Imports JAX unless it is `unit` or `bool`.
-
-    `provenance` is a name, or an object of a subclass of `scallax.Provenance`; `custom_provenance` is such an object or
-    any semiring of Python objects, and then the name does not count.
-    """
-    if custom_provenance is not None or not isinstance(provenance, str):
-        # As in `reasoner`.
-        from scallax.provenance import name_provenance
-
-        provenance, custom_provenance = name_provenance(provenance, custom_provenance)
-    options = Options(
-        str(provenance),
-        k,
-        wmc_with_disjunctions,  # pyright: ignore[reportArgumentType]  # checked right below
-        limits=check_limits(limits),
-        custom=custom_provenance,
-    )
-    return check_options(options)
-
-
-def check_options(options: Options) -> Options:
-    """The options; raises what a provenance with them raises."""
-    if not isinstance(options.wmc_with_disjunctions, bool):
-        raise InputError(f"`wmc_with_disjunctions` is {options.wmc_with_disjunctions!r}; it must be True or False")
-    if options.provenance not in DISCRETE:
-        options.semantics()
-    return options
 
 
 def _column(relation: object, column: object) -> str:

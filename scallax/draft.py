@@ -83,6 +83,14 @@ class Batches:
         """These, then another one."""
         return Batches(self, batch, self.count + 1)
 
+    def first(self, count: int) -> "Batches":
+        """The first `count`."""
+        found = self
+        while found.count > count:
+            assert found.before is not None
+            found = found.before
+        return found
+
     def since(self, count: int) -> list[FactBatch]:
         """All but the first `count`."""
         found: list[FactBatch] = []
@@ -296,6 +304,14 @@ def _parts(program: ir.Program) -> dict[str, list]:
 
 
 @dataclass(frozen=True, slots=True)
+class TagKinds:
+    """Which tags are arrays of a framework, and which are inputs of a computation rather than constants."""
+
+    is_array: Callable[[object], bool]
+    is_input: Callable[[object], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """The tags that are inputs of a computation, in order, and the numbers of their facts, 0 for none."""
 
@@ -303,9 +319,20 @@ class Inputs:
     ids: list[int]
 
 
-def given_facts(
-    draft: Draft, is_input: Callable[[object], bool], is_array: Callable[[object], bool]
-) -> tuple[list[GivenFacts], Inputs]:
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Drafts that add facts of the relations `sampled` to those of `base`, whose program is theirs.
+
+    `outputs` is the relation that is asked for in each.
+    """
+
+    base: Draft
+    drafts: Sequence[Draft]
+    sampled: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def given_facts(draft: Draft, kinds: TagKinds) -> tuple[list[GivenFacts], Inputs]:
     """The facts of a draft, and the tags that are their inputs: those of batches with a tag that is one.
 
     In such a batch the other tags are inputs too, so that its groups stay together; facts that are certain and in no
@@ -314,8 +341,8 @@ def given_facts(
     given: list[GivenFacts] = []
     inputs = Inputs([], [])
     for batch in draft.batches:
-        if not batch.has_tag(is_input):
-            tags: Any = batch.with_numbers(is_array).tags
+        if not batch.has_tag(kinds.is_input):
+            tags: Any = batch.with_numbers(kinds.is_array).tags
             given.append(GivenFacts(batch.relation, batch.tuples, tags=tags, groups=batch.groups))
             continue
         groups = np.full(len(batch.tags), -1) if batch.groups is None else batch.groups
@@ -328,7 +355,7 @@ def given_facts(
         tuples = [batch.tuples[row] for row in rows]
         given.append(GivenFacts(batch.relation, tuples, inputs=places, groups=groups[kept]))
         tags = [batch.tags[row] for row in rows]
-        inputs.tags.extend(1.0 if tag is None else tag if is_input(tag) else float(tag) for tag in tags)
+        inputs.tags.extend(1.0 if tag is None else tag if kinds.is_input(tag) else float(tag) for tag in tags)
         inputs.ids.extend(batch.ids[row] if batch.ids else 0 for row in rows)
     return given, inputs
 

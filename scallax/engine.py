@@ -1,6 +1,6 @@
 """From sources to a ground program: the stages in order."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
@@ -378,6 +378,14 @@ def _lay_out(
     )
 
 
+def read_priors(provenance: TagReading, tags: Iterable[float | bool | None]) -> np.ndarray:
+    """What a provenance makes of tags that are constants: float64 `[tags]`, NaN for certain."""
+    read = provenance.prior
+    priors = [None if tag is None else read(tag if isinstance(tag, bool) else float(tag)) for tag in tags]
+    # None becomes NaN, which no tag is.
+    return np.array(priors, np.float64)
+
+
 @dataclass(slots=True)
 class _LiteralBuilder:
     """Gives facts their operands: ONE, or a literal of their own."""
@@ -433,10 +441,7 @@ class _LiteralBuilder:
         if relation in self.trained:
             parameter = np.fromiter(islice(self.trained[relation], count), np.int64, count)
             return self._literals(np.full(count, np.nan), groups, parameter=parameter)
-        read = self.provenance.prior
-        priors = [None if tag is None else read(tag if isinstance(tag, bool) else float(tag)) for tag in tags]
-        # None becomes NaN, which no tag is.
-        prior = np.array(priors, np.float64)
+        prior = read_priors(self.provenance, tags)
         if self.provenance.respects_groups:
             prior[np.isnan(prior) & (groups >= 0)] = 1.0
         if not self.provenance.absorbs_certainty:

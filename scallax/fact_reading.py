@@ -1,13 +1,13 @@
 """Facts as a context is given them: tuples, or pairs of a tag and a tuple."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from scallax.draft import Draft
+from scallax.draft import Draft, Samples
 from scallax.errors import Diagnostic, InputError, LateText
 from scallax.mappings import TAG_HINT, Tuples, read_tuple, show_tuple
 from scallax.sample_facts import read_id
@@ -21,11 +21,15 @@ _PLAIN = {type(None), bool, int, float}
 
 @dataclass(frozen=True, slots=True)
 class ReadFacts:
-    """The tags of facts, their tuples, and the numbers by which proofs name them, 0 for none."""
+    """The tags of facts, their tuples, and the numbers by which proofs name them, 0 for none.
+
+    `groups` int64 `[facts]` are numbers of exclusive groups, -1 for none.
+    """
 
     tags: list[object]
     tuples: Tuples
     ids: list[int]
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,26 @@ def read_pairs(relation: str, elements: Iterable, reader: TagReader | None, prov
         ids.append(number)
         tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what))
     return ReadFacts(tags, tuple(tuples), ids if any(ids) else [])
+
+
+def read_samples(
+    draft: Draft, facts: Mapping[str, Sequence[ReadFacts]], outputs: Sequence[str]
+) -> tuple[Samples, Draft]:
+    """The samples that add facts to a draft, by relation and sample, and a draft with the facts of all of them.
+
+    Where types are not declared they follow from the facts of all samples. InputError for what does not fit.
+    """
+    united = draft
+    for relation, of_samples in facts.items():
+        for given in of_samples:
+            united = united.with_facts(relation, given.tags, given.tuples, given.groups)
+    base = replace(united, batches=united.batches.first(len(draft.batches)))
+    drafts = [base] * len(outputs)
+    for relation, of_samples in facts.items():
+        for sample, given in enumerate(of_samples):
+            grown = drafts[sample].with_facts(relation, given.tags, given.tuples, given.groups, given.ids)
+            drafts[sample] = grown
+    return Samples(base, drafts, tuple(facts), tuple(outputs)), united
 
 
 def check_tags(draft: Draft, tags: TagReader) -> None:

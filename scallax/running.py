@@ -1,52 +1,25 @@
 """What a run of a context computes: the relations that something new reaches, and their tuples and tags."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scallax import ir
 from scallax.answers import DISCRETE, Options, answer, compute
 from scallax.collection import Collection
-from scallax.draft import Draft, FactBatch, changed_relations, computed_relations, given_facts
-from scallax.errors import Diagnostic
+from scallax.draft import Draft, FactBatch, Samples, changed_relations, computed_relations, given_facts
+from scallax.errors import Diagnostic, GroundingError, UnsupportedError
 from scallax.fact_reading import TAGLESS
+from scallax.frameworks import Framework, collect, number_of, readable, tag_kinds
 from scallax.objects import answer_objects, object_facts
 from scallax.parameters import GivenTags
 from scallax.planner.strata import needed_relations
-from scallax.tensors import TensorValue
-from scallax.values import ValueType
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
-    from scallax.computation import Computation
     from scallax.provenance import AbstractSemantics
-
-
-class Framework(Protocol):
-    """The arrays that tags may be."""
-
-    def is_array(self, tag: object) -> bool:
-        """Whether a tag is an array whose gradients pass through a run."""
-        ...
-
-    def evaluate(self, computation: "Computation", tags: Sequence[object]) -> Any:
-        """The tags of all tuples, an array `[outputs]`, for the computation's inputs: scalars and floats."""
-        ...
-
-    def scalars(self, values: Any) -> list[Any]:
-        """The scalars of an array `[tuples]`."""
-        ...
-
-    def tensor(self, value: TensorValue) -> Any:
-        """A value of type Tensor as it stands in the tuples of a relation."""
-        ...
-
-
-def number_of(framework: Framework, tag: Any) -> Any:
-    """A tag as a number of Python, what is no array as it is."""
-    return tag.item() if framework.is_array(tag) else tag
+    from scallax.sample_computation import KeptGrounder
 
 
 def outdated_relations(draft: Draft, before: Draft | None, results: Mapping[str, Collection]) -> list[str]:
@@ -73,53 +46,44 @@ def compute_collections(
     if options.takes_objects:
         given, objects = object_facts(draft)
         found = answer_objects(draft.program, outputs, options, given, objects)
-        return [Collection(relation, _readable(relation, tuples, framework), tags) for relation, tuples, tags in found]
-    given, inputs = given_facts(draft, _reads_as_input(options, framework), framework.is_array)
+        return [Collection(relation, readable(relation, tuples, framework), tags) for relation, tuples, tags in found]
+    given, inputs = given_facts(draft, tag_kinds(options, framework))
     if not inputs.tags and not options.provenance.startswith("diff"):
         tagless = options.provenance in TAGLESS
         return [
             Collection(
                 found.relation,
-                _readable(found.relation, found.tuples, framework),
+                readable(found.relation, found.tuples, framework),
                 # The tuples that `bool` lists are true.
                 found.tags if tagless or found.tags is not None else [True] * len(found.tuples),
             )
             for found in answer(draft.program, outputs, options, given)
         ]
     computation = compute(draft.program, outputs, options, given)
-    values = framework.evaluate(computation, inputs.tags)
-    proofs = None
-    if options.returns_proofs:
-        proofs = computation.proofs(inputs.tags, inputs.ids, partial(number_of, framework))
-    return [
-        Collection(
-            relation,
-            _readable(relation, tuples, framework),
-            framework.scalars(values[start : start + len(tuples)]),
-            arrays=True,
-            proofs=None if proofs is None else proofs[start : start + len(tuples)],
-        )
-        for (relation, tuples), start in zip(computation.relations, computation.starts, strict=False)
-    ]
+    places = [range(first, end) for first, end in pairwise(computation.starts)]
+    return collect(computation, places, inputs, options, framework)
 
 
-def _reads_as_input(options: Options, framework: Framework) -> Callable[[object], bool]:
-    """Which tags are inputs of a computation, rather than constants of the program."""
-    if options.provenance in DISCRETE:
-        return lambda tag: False
-    if options.returns_proofs:
-        # Proofs are read by inputs.
-        return lambda tag: tag is not None
-    return framework.is_array
+def compute_samples(
+    samples: Samples, options: Options, framework: Framework, kept: "KeptGrounder | None"
+) -> "tuple[list[Collection], KeptGrounder | None]":
+    """The relation that is asked for in each sample: side by side where the provenance and the program allow it.
 
+    `kept` is what samples were ground with before; it is made anew if it does not fit.
+    """
+    if options.provenance not in DISCRETE and not options.takes_objects:
+        # As above.
+        from scallax.sample_computation import compute_together, shares_evaluation
 
-def _readable(relation: ir.Relation, tuples: Sequence[tuple], framework: Framework) -> Sequence[tuple]:
-    if ValueType.TENSOR not in relation.columns:
-        return tuples
-    return [
-        tuple(framework.tensor(value) if isinstance(value, TensorValue) else value for value in values)
-        for values in tuples
-    ]
+        if shares_evaluation(options):
+            try:
+                return compute_together(samples, options, framework, kept)
+            except (GroundingError, UnsupportedError):
+                # Only all samples together exceed a limit, or their known terms or weights differ. Where it is the
+                # fault of one, its own run says so.
+                pass
+    drafts = zip(samples.drafts, samples.outputs, strict=True)
+    return [compute_collections(draft, [name], options, framework)[0] for draft, name in drafts], kept
 
 
 def find_warnings(

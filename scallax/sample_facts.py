@@ -35,6 +35,7 @@ class SampleFacts:
     each fact: sequences of scalars, or arrays; there are none if the relation has no tags. `certain` bool `[facts]`
     says which hold whatever their tag; None: all do. `groups` int64 `[facts]` numbers the exclusive groups, -1 is none.
     `ids` int64 `[facts]` are numbers that the facts were given, 0 for none; None where there are no tags, or no ids.
+    `priors` float64 `[facts]`: the tags, which are then constants of the batch; None where they are given apart.
     """
 
     relation: str
@@ -44,6 +45,12 @@ class SampleFacts:
     certain: np.ndarray | None
     groups: np.ndarray | None
     ids: np.ndarray | None = None
+    priors: np.ndarray | None = None
+
+    @property
+    def takes_tags(self) -> bool:
+        """Whether an evaluation is given a tag for each fact."""
+        return self.certain is not None and self.priors is None
 
     @property
     def num_facts(self) -> int:
@@ -54,7 +61,8 @@ class SampleFacts:
         """What the grounding depends on: equal for equal facts, whatever the tags."""
         certain = None if self.certain is None else self.certain.tobytes()
         groups = None if self.groups is None else self.groups.tobytes()
-        return self.relation, self.counts, self.columns, certain, groups
+        priors = None if self.priors is None else self.priors.tobytes()
+        return self.relation, self.counts, self.columns, certain, groups, priors
 
 
 class Tagging(enum.Enum):

@@ -313,7 +313,7 @@ class BatchGrounder:
         tag_relations, operands_of = [], {}
         for part in facts:
             operands = operands_of[part.relation] = literals.add_facts(part)
-            if part.certain is not None:
+            if part.takes_tags:
                 tag_relations.append((part.relation, part.num_facts))
             types = self.types[part.relation]
             # Terms are known, whether the relation is needed or not.
@@ -441,10 +441,12 @@ class _LiteralColumns:
         if not self._provenance.uses_tags or (facts.certain is None and self._provenance.absorbs_certainty):
             return np.full(count, ONE)
         certain = np.ones(count, np.bool_) if facts.certain is None else facts.certain
-        sources = self.num_inputs + np.arange(count)
+        if facts.priors is None:
+            sources, prior = self.num_inputs + np.arange(count), np.full(count, np.nan)
+        else:
+            sources, prior = np.full(count, -1), facts.priors.copy()
         # Facts that take no tags have no place among them.
-        self.num_inputs += 0 if facts.certain is None else count
-        prior = np.full(count, np.nan)
+        self.num_inputs += count if facts.takes_tags else 0
         uncertain = ~certain
         if facts.groups is not None and self._provenance.respects_groups:
             # A certain fact that excludes others is one of probability 1.

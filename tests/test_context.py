@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scallax import Context, CsvFile, InputError, Reasoner, ScallaxError, Table
+from scallax import Context, CsvFile, InputError, Limits, Reasoner, ScallaxError, Table
+from scallax.collection import Collection
 from scallax.provenance import provenance_names
 from tests.compilations import counted_compilations
 
@@ -265,6 +266,109 @@ def test_runs_of_equal_sizes_share_a_compilation():
     with counted_compilations() as compiled:
         reachable("difftopkproofs", [0.1, 0.2, 0.3, 0.4]).run()
     assert compiled == []
+
+
+def run_one_by_one(context: Context, facts: dict[str, list], relation: str) -> list[Collection]:
+    """What `run_batch` is to give."""
+    found = []
+    for sample in range(len(next(iter(facts.values())))):
+        twin = context.clone()
+        for name, samples in facts.items():
+            twin.add_facts(name, samples[sample])
+        twin.run()
+        found.append(twin.relation(relation))
+    return found
+
+
+@pytest.mark.parametrize("provenance", ["unit", "bool", "realtropical"])
+def test_samples_of_a_batch_are_runs(provenance):
+    context = Context(provenance)
+    context.add_program("type edge(i32, i32), shut(i32)\nrel edge = {(0, 1)}")
+    context.add_rule("path(b) = b == 0 or path(a) and edge(a, b) and not shut(b)")
+    pairs, shut = [[(0, 2), (0, 2), (2, 0)], [(1, 2), (2, 3)]], [[], [2]]
+    if context.requires_tag():
+        pairs, shut = ([list(zip([0.5, 0.25, None], each, strict=False)) for each in given] for given in (pairs, shut))
+    facts = {"edge": pairs, "shut": shut}
+    assert context.run_batch(facts, "path") == run_one_by_one(context, facts, "path")
+
+
+def test_samples_of_a_batch_hold_with_their_own_probabilities():
+    context = Context("topkproofs", k=8)
+    context.add_relation("edge", (int, int))
+    context.add_facts("edge", [(0.5, (2, 3))])
+    context.add_rule(PATH)
+    samples = [
+        [(0.5, (0, 1)), (0.5, (1, 2)), (0.25, (0, 2))],
+        [(None, (0, 2))],
+        [],
+        ([(0.25, (0, 2)), (0.5, (1, 3))], [[0, 1]]),
+    ]
+    found = context.run_batch({"edge": samples}, ["path", "path", "edge", "path"])
+    expected = [
+        # 0 reaches 2 by the edge or by way of 1, and 3 from there.
+        {(0, 1): 0.5, (0, 2): 0.4375, (0, 3): 0.21875, (1, 2): 0.5, (1, 3): 0.25, (2, 3): 0.5},
+        {(0, 2): 1, (0, 3): 0.5, (2, 3): 0.5},
+        {(2, 3): 0.5},
+        {(0, 2): 0.25, (0, 3): 0.125, (1, 3): 0.5, (2, 3): 0.5},
+    ]
+    assert [each.name for each in found] == ["path", "path", "edge", "path"]
+    for each, tags in zip(found, expected, strict=True):
+        assert {values: tag for tag, values in each} == pytest.approx(tags)
+
+
+def test_samples_of_later_batches_are_not_compiled_anew():
+    context = Context("minmaxprob")
+    context.add_relation("edge", (int, int))
+    context.add_rule(PATH)
+
+    def batch(*lengths: int) -> list[list]:
+        return [[(1 / (i + 2), (i, i + 1)) for i in range(length)] for length in lengths]
+
+    with counted_compilations() as compiled:
+        context.run_batch({"edge": batch(4, 1, 3, 2, 4)}, "path")
+        assert len(compiled) <= 2
+        compiled.clear()
+        found = context.run_batch({"edge": batch(1, 2, 4, 3, 2, 1)}, "path")
+    assert compiled == []
+    assert [len(each) for each in found] == [1, 3, 10, 6, 3, 1]
+    assert found[1].tags == [1 / 2, pytest.approx(1 / 3), pytest.approx(1 / 3)]
+
+
+def test_gradients_reach_the_tags_of_samples_and_of_the_context():
+    def total(tags):
+        context = Context("diffaddmultprob")
+        context.add_relation("a", int)
+        context.add_facts("a", [(tags[0], 0)])
+        context.add_rule("b(x + y) = a(x) and a(y) and x < y")
+        found = context.run_batch({"a": [[(tags[1], 1)], [(tags[2], 1), (None, 2)], []]}, "b")
+        return sum((place + 1) * sum(tag for tag, _ in each) for place, each in enumerate(found))
+
+    # 0 and 1; then 0 and 1, 0 and 2, 1 and 2, twice.
+    value, gradient = jax.value_and_grad(total)(jnp.array([0.5, 0.25, 0.5]))
+    assert float(value) == pytest.approx(0.5 * 0.25 + 2 * (0.5 * 0.5 + 0.5 + 0.5))
+    np.testing.assert_allclose(gradient, [0.25 + 2 * 0.5 + 2, 0.5, 2 * 0.5 + 2], rtol=1e-6)
+
+
+def test_types_follow_from_the_facts_of_all_samples():
+    context = Context("minmaxprob")
+    context.add_rule("a(x) = r(x)")
+    found = context.run_batch({"r": [[(0.5, 1)], [(0.25, 1.5)]]}, "a")
+    assert [list(each) for each in found] == [[(0.5, (1.0,))], [(0.25, (1.5,))]]
+    with pytest.raises(InputError, match='"x" is no i32'):
+        context.run_batch({"r": [[(0.5, 1)], [(0.25, "x")]]}, "a")
+    found = context.run_batch({"r": [[(0.5, "x")], []]}, "a")
+    assert [list(each) for each in found] == [[(0.5, ("x",))], []]
+
+
+def test_limits_hold_for_each_sample():
+    context = Context("minmaxprob", limits=Limits(tuples=20))
+    context.add_relation("edge", (int, int))
+    context.add_rule(PATH)
+    edges = [(0.5, (0, 1)), (0.5, (1, 2))]
+    found = context.run_batch({"edge": [edges] * 6}, "path")
+    assert [len(each) for each in found] == [3] * 6
+    with pytest.raises(ScallaxError, match="limit of 20 tuples"):
+        context.run_batch({"edge": [edges, [(0.5, (i, i + 1)) for i in range(9)]]}, "path")
 
 
 def test_a_reasoner_takes_the_tags_of_facts_that_are_arrays():

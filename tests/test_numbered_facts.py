@@ -159,6 +159,16 @@ def test_wrong_numbers_leave_a_context_as_it_was(facts: list, message: str):
     assert pickle.dumps(ctx) == before
 
 
+def test_proofs_over_choices_by_weight_have_numbers():
+    ctx = scallax.Context("difftopkproofsdebug")
+    ctx.add_program("type a(i32)\nrel o(x) = x := top<1>(x: a(x))")
+    ctx.add_facts("a", [((0.5, 1), 0), ((0.75, 2), 1)])
+    ctx.run()
+    (found,) = [(float(tag), proofs) for (tag, proofs), values in ctx.relation("o") if values == (1,)]
+    assert found[0] == 0.75
+    assert found[1][0][0] == (True, 2)
+
+
 def test_samples_that_choose_their_outputs_get_no_proofs():
     module = scallopy.Module(DIGITS, provenance="difftopkproofsdebug", output_relation="sum_2")
     with pytest.raises(UnsupportedError, match="samples cannot differ in their outputs"):

@@ -1,20 +1,19 @@
 """The reference's context: a program that is built step by step, with torch scalars for tags."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import jax
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from scallax.collection import Collection
-from scallax.context import AbstractContext, ContextState, read_options
-from scallax.errors import InputError
+from scallax.answers import read_options
+from scallax.context import AbstractContext, ContextState
 from scallax.foreign import ForeignItem
+from scallax.frameworks import Computation
 from scallax.mappings import InputMapping
-from scallax.sample_facts import batch_size
 from scallax.tables import CsvFile
 from scallax.tensors import TensorValue
 from torch_bridge.arguments import check_dispatch, checks_keywords, declared, name_outputs, refuse_monitors
@@ -23,9 +22,6 @@ from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
 from torch_bridge.module import Module
 from torch_bridge.tensors import from_numpy, precision_and_place, to_jax, to_torch
-
-if TYPE_CHECKING:
-    from scallax.computation import Computation
 
 
 @final
@@ -65,7 +61,7 @@ class ScallopContext(AbstractContext):
     def is_array(self, tag: object) -> bool:
         return isinstance(tag, torch.Tensor)
 
-    def evaluate(self, computation: "Computation", tags: Sequence[Any]) -> torch.Tensor:
+    def evaluate(self, computation: Computation, tags: Sequence[Any]) -> torch.Tensor:
         if not tags:
             return to_torch(computation.evaluate(np.zeros(0, np.float32)), torch.device("cpu"))
         return _EvaluateTags.apply(computation, stack_tags(tags))
@@ -149,30 +145,6 @@ class ScallopContext(AbstractContext):
         refuse_monitors(monitors)
         return self.copied(provenance, k, wmc_with_disjunctions, custom_provenance)
 
-    def run_batch(
-        self, inputs: Mapping[str, Sequence], output_relation: str | Sequence[str], parallel: bool = False
-    ) -> list[Collection]:
-        """For each sample, a relation as a run with the facts of the sample computes it; the context stays as it is.
-
-        `inputs` have by relation, for each sample, a list of facts as `add_facts` takes them, or a pair of it and its
-        disjunctions. `output_relation` is the name of a relation, or a list of one for each sample. `parallel` changes
-        nothing. A forward function computes all samples at once.
-        """
-        size = batch_size({relation: len(samples) for relation, samples in inputs.items()})
-        names = [output_relation] * size if isinstance(output_relation, str) else list(output_relation)
-        if len(names) != size:
-            raise InputError(f"`output_relation` names the relations of {len(names)} samples; the batch has {size}")
-        results = []
-        for sample, name in enumerate(names):
-            twin = self.clone()
-            for relation, samples in inputs.items():
-                given = samples[sample]
-                facts, disjunctions = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
-                twin.add_facts(relation, facts, disjunctions)
-            twin.run()
-            results.append(twin.relation(name))
-        return results
-
 
 class _EvaluateTags(torch.autograd.Function):
     """The tags `[outputs]` of all tuples for those of the facts `[inputs]`.
@@ -181,7 +153,7 @@ class _EvaluateTags(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, computation: "Computation", tags: torch.Tensor) -> torch.Tensor:
+    def forward(ctx, computation: Computation, tags: torch.Tensor) -> torch.Tensor:
         with precision_and_place((tags,)):
             arrays = to_jax(tags.detach().clone())
             values, residuals = computation.forward(arrays)
