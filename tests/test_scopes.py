@@ -195,3 +195,5 @@ def test_rules_derive_what_they_say(seed: int):
         }
         program = analyse([Source(f"type {columns}\n{text}")])
         assert naive_datalog(program, facts)["a"] == derive(facts), (text, facts)
+        # The types of the declarations reach every relation that the rule is cut into.
+        assert {str(type) for relation in program.relations for type in relation.columns} <= {"usize", "bool"}, text

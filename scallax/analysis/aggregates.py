@@ -482,7 +482,8 @@ class _Expansion:
 
     def add_rule(self, relation: str, arguments: tuple[ast.Expression, ...], body: ast.Formula, span: Span) -> None:
         head = ast.Application(relation, arguments, (), span)
-        self.items.append(ast.Item(ast.Rule((head,), body, None, False, span), ()))
+        # The nodes may be in other rules as well, where the variables may have other types.
+        self.items.append(ast.Item(ast.renew(ast.Rule((head,), body, None, False, span)), ()))
         self.note(self.items[-1])
 
     def aggregate(

@@ -2,8 +2,9 @@
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
+from typing import Any, TypeVar
 
 from scallax.source import Span
 from scallax.values import Scalar, ValueType
@@ -432,6 +433,19 @@ def walk(node: object) -> Iterator[object]:
         elif (names := _part_names(type(node))) is not None:
             yield node
             stack.extend([getattr(node, name) for name in names])
+
+
+_Node = TypeVar("_Node")
+
+
+def renew(node: _Node) -> _Node:
+    """A tree of new nodes, equal to the given one: passes that keep something for each node tell the two apart."""
+    tree: Any = node
+    if isinstance(tree, tuple):
+        tree = tuple(map(renew, tree))
+    elif (names := _part_names(type(tree))) is not None:
+        tree = replace(tree, **{name: renew(getattr(tree, name)) for name in names})
+    return tree
 
 
 @cache
