@@ -15,6 +15,9 @@ from scallax.errors import UnboundVariableError as UnboundVariableError
 from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
+    from scallax.compiled import CompiledInfo as CompiledInfo
+    from scallax.compiled import compiled_info as compiled_info
+    from scallax.compiled import limit_compiled as limit_compiled
     from scallax.context import Context as Context
     from scallax.declaring import foreign_aggregate as foreign_aggregate
     from scallax.declaring import foreign_attribute as foreign_attribute
@@ -76,6 +79,7 @@ __all__ = [
     "BatchedFacts",
     "BatchedTuples",
     "CheckpointError",
+    "CompiledInfo",
     "Context",
     "CsvFile",
     "DateTime",
@@ -112,6 +116,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "char",
+    "compiled_info",
     "explain_plan",
     "f32",
     "f64",
@@ -126,6 +131,7 @@ __all__ = [
     "i128",
     "isize",
     "jacobian",
+    "limit_compiled",
     "u8",
     "u16",
     "u32",
@@ -139,6 +145,7 @@ _HOMES = {
     "BatchGrounding": "scallax.union",
     "BatchedFacts": "scallax.types",
     "BatchedTuples": "scallax.types",
+    "CompiledInfo": "scallax.compiled",
     "Context": "scallax.context",
     "CsvFile": "scallax.tables",
     "FactList": "scallax.sample_facts",
@@ -151,12 +158,14 @@ _HOMES = {
     "Reasoner": "scallax.reasoner",
     "Specification": "scallax.specification",
     "Table": "scallax.tables",
+    "compiled_info": "scallax.compiled",
     "explain_plan": "scallax.explanation",
     "foreign_aggregate": "scallax.declaring",
     "foreign_attribute": "scallax.declaring",
     "foreign_function": "scallax.declaring",
     "foreign_predicate": "scallax.declaring",
     "jacobian": "scallax.derivatives",
+    "limit_compiled": "scallax.compiled",
 }
 # The value types of the language and families of them, by the names that they have here.
 _TYPES = (

@@ -246,7 +246,7 @@ def _answer_numbers(
     if len(operands):
         compiled = compile_outputs(grounding, provenance, operands)
         signature = Signature(provenance, (), (), len(operands))
-        tags = np.asarray(evaluate_batch(signature, compiled, Arguments(())))[0]
+        tags = np.asarray(evaluate_batch(None, signature, compiled, Arguments(())))[0]
     if provenance.refusal is not None and np.isnan(tags).any():
         raise UnsupportedError(provenance.refusal)
     return _split(outputs, grounding, tags)

@@ -6,27 +6,31 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, final
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from scallax.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
 from scallax.batch_evaluation import Logits
 from scallax.checks import check_logits, is_concrete
+from scallax.compiled import Holder
 from scallax.errors import UnsupportedError
 from scallax.grounded import Grounded
 from scallax.grounding.embedded import EmbeddedProgram
 from scallax.grounding.layout import GroundProgram
 from scallax.host_evaluation import HostEvaluator, name_proofs
 from scallax.input_checks import InputChecks
+from scallax.kernels.moves import to_device
 from scallax.linearization import Linearizer
 from scallax.literals import read_proofs
 from scallax.mappings import show_tuple
+from scallax.outputs import AskedOutputs
 from scallax.per_sample import BatchFacts
 from scallax.placement import PlacedPrograms
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
+from scallax.seeds import as_words
 from scallax.specification import Specification
+from scallax.unpacking import unpack_array, unpack_places
 
 
 @final
@@ -49,12 +53,14 @@ class ArrayEvaluator:
         self._names = tuple(name for name, _ in specification.input_mappings)
         self._shapes = tuple(mapping.shape for _, mapping in specification.input_mappings)
         self._retentions = tuple(mapping.retention for _, mapping in specification.input_mappings)
+        self._keyed = specification.keyed
         self._provenance = provenance
         self._logits = logits
         self._grounded = grounded
         self._checks = checks
         self._seed = seed
         self._programs = PlacedPrograms(grounded, provenance)
+        self._holder = Holder()
 
     def with_seed(self, seed: int | Array) -> "ArrayEvaluator":
         """The same evaluator drawing by another seed, of 32 bits. Shares everything."""
@@ -88,8 +94,8 @@ class ArrayEvaluator:
         arguments = self.check(arrays, logits)
         if isinstance(self._provenance, ObjectProvenance):
             values = self._host.evaluate(arguments, self._seed)
-            return values if values.dtype == object else jnp.asarray(values)  # pyright: ignore[reportReturnType]
-        values = evaluate_batch(self._signature, self._program(arguments), arguments)
+            return values if values.dtype == object else to_device(values)  # pyright: ignore[reportReturnType]
+        values = evaluate_batch(self._holder, self._signature, self._program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values
 
@@ -98,7 +104,7 @@ class ArrayEvaluator:
         if isinstance(self._provenance, ObjectProvenance):
             return self.evaluate(arrays, logits), None
         arguments = self.check(arrays, logits)
-        values, residuals = forward_batch(self._signature, self._training_program(arguments), arguments)
+        values, residuals = forward_batch(self._holder, self._signature, self._training_program(arguments), arguments)
         self._check_recovered(arguments, values)
         return values, residuals
 
@@ -111,7 +117,8 @@ class ArrayEvaluator:
     ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
         """See `Reasoner.pull_back`."""
         arguments = Arguments(tuple(arrays), self._logits if logits is None else tuple(logits))
-        return pull_back_batch(self._signature, self._training_program(arguments), arguments, residuals, cotangent)
+        program = self._training_program(arguments)
+        return pull_back_batch(self._holder, self._signature, program, arguments, residuals, cotangent)
 
     @cached_property
     def linearizer(self) -> Linearizer | None:
@@ -124,7 +131,7 @@ class ArrayEvaluator:
         program = self._grounded.program(provenance)
         if program.is_local or program.stages:
             return None
-        return Linearizer(self._signature, self._shapes, self._programs, self._checks)
+        return Linearizer(self._holder, self._signature, self._shapes, self._programs, self._checks)
 
     def interpret(self, arrays: Sequence[ArrayLike], entries: Sequence[Sequence[Any]]) -> np.ndarray:
         """See `Reasoner.interpret_entries`."""
@@ -139,9 +146,15 @@ class ArrayEvaluator:
         if isinstance(self._provenance, ObjectProvenance):
             return name_proofs(self._host.proofs(arguments, self._seed), names, num_outputs)
         program = self._program(arguments)
-        residuals = forward_batch(self._signature, program, arguments)[1]
+        residuals = forward_batch(self._holder, self._signature, program, arguments)[1]
         found = [] if residuals is None else read_proofs(residuals.tags, program, self._provenance.name)
         return name_proofs(found, names, num_outputs)
+
+    def unpack(self, values: Array, asked: AskedOutputs | None = None) -> Any:
+        """The result of a call from `evaluate`'s values; for each sample its own outputs if it asked for them."""
+        if asked is not None and asked.names is not None:
+            return unpack_places(self._grounded.outputs, True, values, None, self._provenance.absent, asked)
+        return unpack_array(self._holder, self._grounded.outputs, self._keyed, values)
 
     @cached_property
     def _signature(self) -> Signature:
@@ -157,7 +170,7 @@ class ArrayEvaluator:
     def _program(self, arguments: Arguments) -> GroundProgram:
         """The index arrays with the seed."""
         program = self._programs.program(arguments)
-        return replace(program, seed=jnp.asarray(self._seed, jnp.uint32)) if self.draws else program
+        return replace(program, seed=as_words(self._seed)) if self.draws else program
 
     def _training_program(self, arguments: Arguments) -> GroundProgram | EmbeddedProgram:
         """What is evaluated with gradients: it pays to compile code for a small program alone."""

@@ -1,8 +1,7 @@
-"""A batch of input arrays through a ground program: compiled functions that all reasoners share."""
+"""A batch of input arrays through a ground program, by compiled functions."""
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,10 +14,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from scallax import evaluate as evaluation
+from scallax.compiled import BoundFunction, Holder, call
 from scallax.errors import UnsupportedError
 from scallax.grounding.embedded import EmbeddedProgram
 from scallax.grounding.layout import GroundProgram
 from scallax.interpretation import ABSENT
+from scallax.kernels.moves import split
 from scallax.kernels.packing import Packed, unpack
 from scallax.provenance import AbstractProvenance
 from scallax.tensor_facts import Retention
@@ -54,11 +55,62 @@ class Arguments(NamedTuple):
     logits: tuple[ArrayLike, ...] = ()
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def evaluate_batch(
-    signature: Signature, program: GroundProgram | Packed, arguments: Arguments
+    holder: Holder | None, signature: Signature, program: GroundProgram | Packed, arguments: Arguments
 ) -> Shaped[Array, "*batch outputs"]:
     """The outputs' values, of the inputs' dtype (bool for a discrete provenance); without inputs, a batch of 1."""
+    return call(holder, _evaluate, (signature,), program, arguments)
+
+
+def forward_batch(
+    holder: Holder | None, signature: Signature, program: GroundProgram | EmbeddedProgram | Packed, arguments: Arguments
+) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
+    """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
+    if isinstance(program, EmbeddedProgram):
+        return call(holder, _forward, (signature, program), arguments)
+    return call(holder, _forward, (signature,), program, arguments)
+
+
+def pull_back_batch(
+    holder: Holder | None,
+    signature: Signature,
+    program: GroundProgram | EmbeddedProgram | Packed,
+    arguments: Arguments,
+    residuals: PyTree[Array],
+    cotangent: ArrayLike,
+) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+    """Gradients of the arrays (None for bool arrays) and of the logits, of their shapes and dtypes.
+
+    `cotangent` is that of the outputs, `[batch, outputs]`.
+    """
+    if isinstance(program, EmbeddedProgram):
+        return call(holder, _pull_back, (signature, program), arguments, residuals, cotangent)
+    return call(holder, _pull_back, (signature,), program, arguments, residuals, cotangent)
+
+
+def linearize_batch(
+    holder: Holder,
+    signature: Signature,
+    shapes: Shapes,
+    program: GroundProgram,
+    entries: Float[ArrayLike, "batch entries"],
+) -> Float[Array, "batch derivatives outputs"]:
+    """The outputs' values, and behind them in each sample their derivatives by its entries.
+
+    `entries` are the arrays of `shapes` (of a sample), one after the other. For batches of one sample or more, without
+    logits.
+    """
+    return call(holder, _linearize, (signature, shapes), program, entries)
+
+
+def linearizer(holder: Holder, signature: Signature, shapes: Shapes, program: EmbeddedProgram) -> BoundFunction:
+    """`linearize_batch` for one small program, as a function of the entries."""
+    return BoundFunction(holder, _linearize, (signature, shapes, program))
+
+
+def _evaluate(
+    signature: Signature, program: GroundProgram | Packed, arguments: Arguments
+) -> Shaped[Array, "*batch outputs"]:
     batch = _batch_size(signature, arguments)
     if batch == 0:
         return jnp.zeros((0, signature.num_outputs), output_dtype(signature, arguments))
@@ -68,25 +120,17 @@ def evaluate_batch(
     return values[0] if signature.is_union else values
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def forward_batch(
+def _forward(
     signature: Signature, program: GroundProgram | EmbeddedProgram | Packed, arguments: Arguments
 ) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
-    """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
     program = unpack(program) if isinstance(program, Packed) else program
     arrays = evaluation.arrays_of(program)
     if _batch_size(signature, arguments) == 0:
-        return evaluate_batch(signature, arrays, arguments), None
+        return _evaluate(signature, arrays, arguments), None
     inputs, present = _columns(signature, arrays, arguments)
     values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
     values = _rows(signature, arguments, values)
     return values[0] if signature.is_union else values, residuals
-
-
-@functools.lru_cache(maxsize=256)
-def linearizer(signature: Signature, shapes: Shapes, program: EmbeddedProgram) -> Callable[[ArrayLike], Array]:
-    """`linearize_batch` for one small program, which need not be told apart from others in each call then."""
-    return jax.jit(functools.partial(_linearize, signature, shapes, program))
 
 
 def _linearize(
@@ -95,11 +139,6 @@ def _linearize(
     program: GroundProgram | EmbeddedProgram,
     entries: Float[ArrayLike, "batch entries"],
 ) -> Float[Array, "batch derivatives outputs"]:
-    """The outputs' values, and behind them in each sample their derivatives by its entries.
-
-    `entries` are the arrays of `shapes` (of a sample), one after the other. For batches of one sample or more, without
-    logits.
-    """
     sizes = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     parts = jnp.split(jnp.asarray(entries), sizes, axis=1)
     arrays = tuple(part.reshape(len(part), *shape) for part, shape in zip(parts, shapes, strict=True))
@@ -115,21 +154,13 @@ def _linearize(
     return jnp.moveaxis(jnp.concatenate([values[None], derivatives]), -1, 0)
 
 
-linearize_batch = functools.partial(jax.jit, static_argnums=(0, 1))(_linearize)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def pull_back_batch(
+def _pull_back(
     signature: Signature,
     program: GroundProgram | EmbeddedProgram | Packed,
     arguments: Arguments,
     residuals: PyTree[Array],
     cotangent: ArrayLike,
 ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
-    """Gradients of the arrays (None for bool arrays) and of the logits, of their shapes and dtypes.
-
-    `cotangent` is that of the outputs, `[batch, outputs]`.
-    """
     arrays, logits = arguments
     if _batch_size(signature, arguments) == 0:
         zeros = tuple(jnp.zeros_like(array) if _is_float(array) else None for array in arrays)
@@ -153,40 +184,6 @@ def pull_back_batch(
     batch, dtype = inputs.shape[1], inputs.dtype
     _, pull = jax.vjp(lambda logits: _trained_columns(signature, index_arrays, logits, batch, dtype), logits)
     return tuple(gradients), pull(gradient[start:])[0]
-
-
-def take_outputs(
-    values: Shaped[Array, " derived"],
-    sources: Int[ArrayLike, "batch outputs"],
-    places: Int[ArrayLike, " derived"],
-    absent: float,
-) -> Shaped[Array, "batch outputs"]:
-    """The values in rows of results, `absent` where the source is behind their end; `places` are the sources' inverse.
-
-    On the host, unless something is traced: then no compilation depends on the batch's size.
-    """
-    if not _is_float(values):
-        return _take(values, sources, absent)
-    return _take_values(values, sources, places, absent)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _take_values(values, sources, places, absent):
-    return _take(values, sources, absent)
-
-
-# A gather by the inverse: the derivative that JAX would take of a gather is a scatter, which is slow.
-_take_values.defvjp(
-    lambda values, sources, places, absent: (_take(values, sources, absent), places),
-    lambda absent, places, cotangent: (_take(cotangent.reshape(-1), places, 0.0), None, None),
-)
-
-
-def _take(values: Shaped[ArrayLike, " values"], places: Int[ArrayLike, "..."], fill: float) -> Shaped[Array, "..."]:
-    if isinstance(values, Tracer) or isinstance(places, Tracer):
-        return jnp.asarray(values).at[places].get(mode="fill", fill_value=values.dtype.type(fill))
-    host = np.asarray(values)
-    return jnp.asarray(np.append(host, np.full(1, fill, host.dtype)).take(places, mode="clip"))
 
 
 def output_dtype(signature: Signature, arguments: Arguments) -> DTypeLike:
@@ -243,22 +240,27 @@ def read_samples(
     """
     if not arrays:
         return [[]]
-    samples: list[list[Any]] = [[] for _ in range(arrays[0].shape[0])]
+    num_samples = arrays[0].shape[0]
+    samples: list[list[Any]] = [[] for _ in range(num_samples)]
     for number, (array, retention) in enumerate(zip(arrays, retentions, strict=True)):
-        flat = array.reshape(array.shape[0], math.prod(array.shape[1:]))
-        is_traced = isinstance(array, Tracer)
-        if is_traced and retention is not None:
-            raise UnsupportedError("which inputs are retained depends on their values, and they are traced")
-        kept = None
+        if isinstance(array, Tracer):
+            if retention is not None:
+                raise UnsupportedError("which inputs are retained depends on their values, and they are traced")
+            entries = split(array)
+        else:
+            entries = np.asarray(array).reshape(-1).tolist()
         if retention is not None:
-            key = _drawing_key(retention, seed, number)
-            kept = np.asarray(retained(retention, jnp.asarray(array), key)).reshape(flat.shape)
-        entries = flat if is_traced else np.asarray(flat).tolist()
+            key = np.asarray(seed, np.uint32) if isinstance(seed, int) else seed
+            kept = np.asarray(call(None, _retained, (retention, number), array, key)).reshape(-1).tolist()
+            entries = [entry if is_kept else ABSENT for entry, is_kept in zip(entries, kept, strict=True)]
+        size = math.prod(array.shape[1:])
         for sample, values in enumerate(samples):
-            for entry in range(flat.shape[1]):
-                exists = kept is None or kept[sample, entry]
-                values.append((flat[sample, entry] if is_traced else entries[sample][entry]) if exists else ABSENT)
+            values += entries[sample * size : (sample + 1) * size]
     return samples
+
+
+def _retained(retention: Retention, number: int, array: Float[ArrayLike, "batch ..."], seed: Array) -> Array:
+    return retained(retention, jnp.asarray(array), _drawing_key(retention, seed, number))
 
 
 def _drawing_key(retention: Retention, seed: ArrayLike | int, number: int) -> Array | None:

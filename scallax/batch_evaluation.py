@@ -21,22 +21,26 @@ from scallax.batch import (
     evaluate_batch,
     forward_batch,
     pull_back_batch,
-    take_outputs,
 )
 from scallax.batch_proofs import read_batch_proofs
 from scallax.checks import check_given, check_logits, check_mapped, is_concrete, is_on_host, not_mapped
+from scallax.compiled import Holder
 from scallax.errors import Diagnostic, InputError, UnsupportedError
-from scallax.grounded import Grounded
+from scallax.grounded import Grounded, Output
 from scallax.grounding.layout import GroundProgram
 from scallax.input_checks import InputChecks
+from scallax.kernels.moves import join, take
 from scallax.kernels.packing import Packed, pack
 from scallax.mappings import show_tuple
 from scallax.object_batches import evaluate_objects, list_entries, list_tags
+from scallax.outputs import AskedOutputs
 from scallax.per_sample import BatchFacts, check_per_sample
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
+from scallax.seeds import as_words
 from scallax.specification import Specification
 from scallax.union import BatchArrays, BatchGrounding
+from scallax.unpacking import pair_with_proofs, unpack, unpack_objects, unpack_places
 
 # The place of a program that is on no device of JAX yet.
 _ON_HOST = "host"
@@ -67,6 +71,7 @@ class BatchEvaluator:
         self._outputs = tuple(
             (name, None if listed is None else listed.tuples) for name, listed in specification.outputs
         )
+        self._keyed = specification.keyed
         self._mappings = dict(specification.input_mappings)
         self._provenance = provenance
         self._logits = logits
@@ -75,6 +80,7 @@ class BatchEvaluator:
         self._seed = seed
         # The arrays of each grounding that was met, by device.
         self._kept: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
+        self._holder = Holder()
 
     def with_seed(self, seed: int | Array) -> "BatchEvaluator":
         """The same evaluator drawing by another seed, of 32 bits. Shares everything."""
@@ -116,15 +122,15 @@ class BatchEvaluator:
         arrays: Logits,
         logits: Sequence[ArrayLike] | None,
     ) -> Array:
-        """Results `[num_samples, num_outputs]` for checked tags `[padded_tags]` and the arrays of mapped relations."""
+        """The values of `grounding.program`'s outputs, for checked tags `[padded_tags]` and arrays of mapped relations.
+
+        Results `[num_samples, num_outputs]` are those at the places `sources` of the grounding.
+        """
         self._check_owner(grounding)
         self._check_mapped(grounding, arrays)
-        sources = grounding.sources[:, : grounding.num_outputs]
-        values = evaluate_batch(*self._union(grounding, tags, arrays, logits))
+        values = evaluate_batch(self._holder, *self._union(grounding, tags, arrays, logits))
         self._check_recovered(grounding, tags, arrays, values)
-        # Without the columns that are padding, what stands behind them moves up.
-        rows, columns = np.divmod(grounding.places, grounding.num_columns or 1)
-        return take_outputs(values, sources, rows * sources.shape[1] + columns, self._provenance.absent)
+        return values
 
     def forward(
         self,
@@ -138,7 +144,10 @@ class BatchEvaluator:
         self._check_owner(grounding)
         self._check_mapped(grounding, arrays)
         union = self._union(grounding, tags, arrays, logits)
-        values, residuals = forward_batch(*union) if keep else (evaluate_batch(*union), None)
+        if keep:
+            values, residuals = forward_batch(self._holder, *union)
+        else:
+            values, residuals = evaluate_batch(self._holder, *union), None
         self._check_recovered(grounding, tags, arrays, values)
         return values, residuals
 
@@ -153,7 +162,7 @@ class BatchEvaluator:
     ) -> tuple[Array, tuple[Array | None, ...], tuple[Array, ...]]:
         """Gradients of the tags, of the arrays and of the logits for a cotangent of `forward_batch`'s values."""
         union = self._union(grounding, tags, arrays, logits, is_backward=True)
-        gradients, trained = pull_back_batch(*union, residuals, cotangent)
+        gradients, trained = pull_back_batch(self._holder, *union, residuals, cotangent)
         assert gradients[0] is not None
         return gradients[0], gradients[1:], trained
 
@@ -187,19 +196,61 @@ class BatchEvaluator:
             raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
         return read_batch_proofs(grounding, batch.facts, residuals.tags, self._provenance.name)
 
+    def results(
+        self,
+        grounding: BatchGrounding,
+        tags: ArrayLike,
+        arrays: Logits,
+        logits: Sequence[ArrayLike] | None,
+        asked: AskedOutputs | None = None,
+    ) -> Any:
+        """The result of a call; for each sample its own outputs if it asked for them."""
+        values = self.evaluate(grounding, tags, arrays, logits)
+        sources = grounding.sources[:, : grounding.num_outputs]
+        return unpack_places(self.outputs(grounding), self._keyed, values, sources, self._provenance.absent, asked)
+
+    def outputs(self, grounding: BatchGrounding) -> list[Output]:
+        """The output relations in order, with the tuples of a grounded batch."""
+        return [
+            replace(output, tuples=found.tuples, start=found.start)
+            for output, found in zip(self._grounded.outputs, grounding.outputs, strict=True)
+        ]
+
+    def unpack(self, grounding: BatchGrounding, packed: Any) -> Any:
+        """The result of a call from values, of any array type, or objects `[num_samples, num_outputs]`."""
+        outputs = self.outputs(grounding)
+        if packed.dtype == object:
+            return unpack_objects(outputs, self._keyed, packed, self._provenance)
+        return unpack(outputs, self._keyed, packed)
+
+    def with_proofs(
+        self,
+        results: Any,
+        grounding: BatchGrounding,
+        batch: BatchFacts,
+        tags: ArrayLike,
+        arrays: Logits,
+        logits: Sequence[ArrayLike] | None,
+    ) -> Any:
+        """The results, of any array type, with the proofs beside them if the provenance returns proofs."""
+        if not self._provenance.returns_proofs:
+            return results
+        proofs = self.unpack(grounding, self.proofs(grounding, batch, tags, arrays, logits))
+        return pair_with_proofs(results, proofs, self._keyed)
+
     def evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
         length = arrays.program.input_literal.shape[0] - arrays.program.slots.shape[0]
         if tags.ndim != 1 or tags.shape[0] > length:
             raise InputError(f"the tags have shape {tags.shape}; the grounding has a vector of at most {length}")
         if tags.shape[0] < length:
-            tags = jnp.pad(tags, (0, length - tags.shape[0]))
+            tags = join([tags], length, tags.dtype)
         signature = self._signature((), arrays.program.outputs.shape[0])
         program = self._with_seed(arrays.program) if self._draws((), arrays.program) else arrays.program
-        values = evaluate_batch(signature, program, Arguments((tags,), self._own(logits)))
+        values = evaluate_batch(self._holder, signature, program, Arguments((tags,), self._own(logits)))
         refused = self._find_refused(arrays.places, arrays.sources.shape[1], values)
         if refused is not None:
             raise self._refuse(f"output {refused[1]} in sample {refused[0]}")
-        return take_outputs(values, arrays.sources, arrays.places, self._provenance.absent)
+        return take(values, arrays.sources, self._provenance.absent, arrays.places)
 
     def name_tags(self, grounding: BatchGrounding, tags: Mapping[str, T] | T) -> dict[str, T]:
         """The tags of a grounded batch by relation, then the arrays of mapped relations.
@@ -232,9 +283,8 @@ class BatchEvaluator:
     ) -> tuple[ArrayLike, Logits]:
         """The vector of all tags, padded, and the arrays of mapped relations."""
         named = self.name_tags(grounding, tags)
-        parts = [jnp.asarray(named[name]) for name, _ in grounding.tag_relations]
-        missing = grounding.padded_tags - sum(len(part) for part in parts)
-        vector = jnp.concatenate([*parts, jnp.zeros(missing, parts[0].dtype if parts else jnp.float32)])
+        parts = [named[name] for name, _ in grounding.tag_relations]
+        vector = join(parts, grounding.padded_tags, jnp.result_type(*parts) if parts else np.float32)
         return vector, tuple(named[name] for name in grounding.mapped)
 
     def _check_mapped(self, grounding: BatchGrounding, arrays: Logits) -> None:
@@ -316,8 +366,7 @@ class BatchEvaluator:
         return is_drawn or self._provenance.draws or program.draws
 
     def _with_seed(self, program: GroundProgram) -> GroundProgram:
-        seed = np.asarray(self._seed, np.uint32) if isinstance(self._seed, int) else self._seed
-        return replace(program, seed=seed)
+        return replace(program, seed=as_words(self._seed))
 
     def _check_owner(self, grounding: BatchGrounding) -> None:
         if grounding.owner != self._grounded.samples.digest:
@@ -345,10 +394,3 @@ class BatchEvaluator:
             kept.pop(_ON_HOST, None)
             kept[device] = packed
         return kept[device]
-
-
-def take_or_absent(values: Array, places: Sequence[int], absent: float) -> Array:
-    """The values at some places, `absent` at -1."""
-    values, index = jnp.asarray(values), np.array(places, np.int32)
-    fill = values.dtype.type(absent)
-    return values.at[index].get(mode="fill", fill_value=fill, wrap_negative_indices=False)

@@ -4,16 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, final
 
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from scallax import ir
 from scallax.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
+from scallax.compiled import Holder
 from scallax.engine import GivenFacts, compile_outputs, ground_program, tag_facts
 from scallax.errors import InputError, UnsupportedError
 from scallax.grounding.limits import Limits
+from scallax.kernels.moves import to_device
 from scallax.literals import Literal, Part, name_literals, number_parts, read_proofs
 from scallax.mappings import show_tuple
 from scallax.process import check_process
@@ -62,7 +63,8 @@ class Computation:
         self._names: list[Literal] = []
         if provenance.returns_proofs:
             self._names = name_literals(program, tag_facts(program, provenance, given), grounding)
-        self._signature = Signature(provenance, (None,) * bool(self.num_inputs), (), self.num_outputs)
+        self._signature = Signature(provenance, (None,) * bool(self.num_inputs), (), self.num_outputs, is_union=True)
+        self._holder = Holder()
         self._program = compile_outputs(grounding, provenance, operands) if self.num_outputs else None
 
     def evaluate(self, tags: ArrayLike) -> Array:
@@ -73,8 +75,8 @@ class Computation:
         """
         arguments = self._arguments(tags)
         if self._program is None:
-            return jnp.zeros(0, tags.dtype)
-        values = evaluate_batch(self._signature, self._program, arguments)[0]
+            return to_device(np.zeros(0, tags.dtype))
+        values = evaluate_batch(self._holder, self._signature, self._program, arguments)
         self._check(values)
         return values
 
@@ -82,19 +84,19 @@ class Computation:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
         arguments = self._arguments(tags)
         if self._program is None:
-            return jnp.zeros(0, tags.dtype), None
-        values, residuals = forward_batch(self._signature, self._program, arguments)
-        self._check(values[0])
-        return values[0], residuals
+            return to_device(np.zeros(0, tags.dtype)), None
+        values, residuals = forward_batch(self._holder, self._signature, self._program, arguments)
+        self._check(values)
+        return values, residuals
 
     def pull_back(self, tags: ArrayLike, residuals: PyTree[Array], cotangent: ArrayLike) -> Array:
         """The gradient `[inputs]` for a cotangent `[outputs]`, with what `forward` gave for the same tags."""
         if self._program is None:
-            return jnp.zeros_like(tags)
+            return to_device(np.zeros(tags.shape, tags.dtype))
         arguments = self._arguments(tags)
-        (gradient,), _ = pull_back_batch(self._signature, self._program, arguments, residuals, cotangent[None])
+        (gradient,), _ = pull_back_batch(self._holder, self._signature, self._program, arguments, residuals, cotangent)
         assert gradient is not None, "tags are floats"
-        return gradient[0]
+        return gradient
 
     def proofs(self, tags: Sequence[Any], ids: Sequence[int], number: Callable[[Any], float]) -> list[list[list[Part]]]:
         """The proofs that the provenance keeps of each tuple, for those tags; `ids` are the numbers of their facts.
@@ -106,7 +108,7 @@ class Computation:
         if any(isinstance(tag, Tracer) for tag in tags):
             raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
         arguments = self._arguments(np.array([number(tag) for tag in tags], np.float32))
-        _, residuals = forward_batch(self._signature, self._program, arguments)
+        _, residuals = forward_batch(self._holder, self._signature, self._program, arguments)
         sources = np.asarray(self._program.literal_source).tolist()
         numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in sources]
         names = [self._names[i] for i in np.asarray(self._program.literal_ids) if i >= 0]
@@ -119,7 +121,7 @@ class Computation:
         if not isinstance(tags, Tracer) and not np.isfinite(np.asarray(tags)).all():
             raise InputError("a tag of a fact is not finite; a tag is a finite number")
         # Without inputs there is no array whose dtype could be followed.
-        return Arguments((tags[None],) if self.num_inputs else ())
+        return Arguments((tags,) if self.num_inputs else ())
 
     def _check(self, values: Array) -> None:
         """UnsupportedError for the first tuple that the provenance refused; needs values that are not traced."""

@@ -552,13 +552,11 @@ class Context(AbstractContext):
         return jax is not None and isinstance(tag, jax.Array)
 
     def evaluate(self, computation: Computation, tags: Sequence[Any]) -> Any:
-        import jax.numpy as jnp  # loaded by now: there is a computation
+        # Loaded by now: there is a computation.
+        from scallax.kernels.moves import join
 
-        if not tags:
-            return computation.evaluate(np.zeros(0, np.float32))
-        is_double = any(self.is_array(tag) and tag.dtype == jnp.float64 for tag in tags)
-        dtype = jnp.float64 if is_double else jnp.float32
-        return computation.evaluate(jnp.stack([jnp.asarray(tag, dtype).reshape(()) for tag in tags]))
+        is_double = any(self.is_array(tag) and tag.dtype == np.float64 for tag in tags)
+        return computation.evaluate(join(tags, len(tags), np.float64 if is_double else np.float32))
 
     def clone(
         self,
@@ -576,7 +574,9 @@ class Context(AbstractContext):
         return self.copied(provenance, k, wmc_with_disjunctions, custom_provenance)
 
     def scalars(self, values: Any) -> list[Any]:
-        return list(values)
+        from scallax.kernels.moves import split  # as above
+
+        return split(values)
 
     def adapted(self, item: ForeignItem) -> ForeignItem:
         return item

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -15,6 +14,7 @@ from scallax.checks import is_concrete
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.grounding.dependence import find_dependence
 from scallax.grounding.layout import GroundProgram
+from scallax.kernels.moves import to_device
 from scallax.outputs import check_named
 from scallax.per_sample import has_facts
 from scallax.reasoner import Reasoner
@@ -74,7 +74,7 @@ def _to_bcoo(found: Derivatives) -> Any:
     # Loads a part of JAX that others need not wait for.
     from jax.experimental.sparse import BCOO
 
-    data = jnp.asarray(found.values), jnp.asarray(found.indices, jnp.int32)
+    data = to_device((found.values, found.indices.astype(np.int32)))
     return BCOO(data, shape=found.shape, indices_sorted=True, unique_indices=True)
 
 
@@ -162,7 +162,7 @@ def derive_batch(
     samples, outputs = np.divmod(grounding.places[rows], grounding.num_columns or 1)
     order = np.lexsort((places, outputs, samples))
     entries = _Entries(samples[order], outputs[order], places[order], found[0, order], grounding.num_samples)
-    return _arrange(reasoner.batch_outputs(grounding), reasoner.specification.keyed, entries, columns, make)
+    return _arrange(reasoner.batches.outputs(grounding), reasoner.specification.keyed, entries, columns, make)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -12,6 +11,7 @@ from scallax.array_evaluation import ArrayEvaluator
 from scallax.batch import Arguments, Signature, evaluate_batch, probabilities
 from scallax.batch_evaluation import Logits
 from scallax.checks import is_concrete
+from scallax.compiled import call
 from scallax.draft import FactBatch, exclusive_text, independent_facts
 from scallax.errors import Diagnostic, InputError
 from scallax.grounded import Grounded, ground
@@ -23,6 +23,7 @@ from scallax.per_sample import BatchFacts
 from scallax.proofs import Explanation, explain_tuple
 from scallax.provenance import AbstractProvenance, AbstractSemantics, Domain
 from scallax.sample_facts import SampleFacts
+from scallax.seeds import as_words
 from scallax.specification import Specification
 from scallax.tags import collect_tags
 
@@ -122,8 +123,8 @@ def _literal_tags(
     flat = np.concatenate([np.zeros(0), *(np.asarray(array, np.float64).reshape(-1) for array in arguments.arrays)])
     found[literals.source >= 0] = flat[literals.source[literals.source >= 0]]
     if arguments.logits:
-        logits = jnp.concatenate([jnp.asarray(array, jnp.float32).reshape(-1) for array in arguments.logits])
-        trained = np.asarray(probabilities(logits, grounded.logit_groups))
+        logits = np.concatenate([np.asarray(array, np.float32).reshape(-1) for array in arguments.logits])
+        trained = np.asarray(call(None, probabilities, (), logits, grounded.logit_groups))
         found[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
     found[found == CERTAIN_PRIOR] = np.nan
     if grounding.gate_sets:
@@ -132,10 +133,13 @@ def _literal_tags(
         retentions = tuple(mapping.retention for _, mapping in grounded.specification.input_mappings)
         shapes = tuple(parameter.initial.shape for parameter in grounded.parameters)
         signature = Signature(provenance, retentions, shapes, len(gates))
-        program = replace(program, seed=jnp.asarray(seed, jnp.uint32))
-        values = jnp.asarray(evaluate_batch(signature, program, arguments))
-        weights = np.asarray(provenance.weigh(values), np.float64)[0]
+        values = evaluate_batch(None, signature, replace(program, seed=as_words(seed)), arguments)
+        weights = np.asarray(call(None, _weigh, (provenance,), values), np.float64)[0]
         # What holds costs nothing more, and is one way.
         chosen = np.where(weights > 0, 0, np.inf) if domain is Domain.COST else (weights > 0).astype(float)
         found[gates] = weights if domain is Domain.PROBABILITY else chosen
     return found
+
+
+def _weigh(provenance: AbstractProvenance, values: Array) -> Array:
+    return provenance.weigh(values)

@@ -51,7 +51,7 @@ class Framework(Protocol):
         ...
 
     def scalars(self, values: Any) -> list[Any]:
-        """The scalars of an array `[tuples]`."""
+        """The scalars of an array `[outputs]`."""
         ...
 
     def tensor(self, value: TensorValue) -> Any:

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from scallax.compiled import call
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.layout import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, GroundProgram
 from scallax.kernels.gates import Stage
@@ -84,8 +84,8 @@ def interpret(semiring: AbstractSemiring, program: GroundProgram, values: Sequen
 def _open_gates(semiring: AbstractSemiring, stage: Stage, values: Sequence[Any], seed: Any) -> list[Any]:
     """What the gates of a stage are: certain or ABSENT. What holds weighs 1."""
     members = interpret(semiring, stage.program, values)
-    weights = jnp.array([[0.0 if tag is ABSENT else 1.0] for tag in members], jnp.float32)
-    _, opened = open_gates(stage.gates, weights, jnp.asarray(seed, jnp.uint32))
+    weights = np.array([[0.0 if tag is ABSENT else 1.0] for tag in members], np.float32)
+    _, opened = call(None, open_gates, (), stage.gates, weights, np.asarray(seed, np.uint32))
     return [None if is_open else ABSENT for is_open in np.asarray(opened)[:, 0]]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from scallax.batch import Arguments, ArrayLike, Shapes, Signature, linearize_batch, linearizer
+from scallax.compiled import Holder
 from scallax.input_checks import InputChecks
 from scallax.placement import PlacedPrograms
 from scallax.process import check_process
@@ -27,7 +28,10 @@ class Linearizer:
     `shapes` are those of the arrays of a sample.
     """
 
-    def __init__(self, signature: Signature, shapes: Shapes, programs: PlacedPrograms, checks: InputChecks):
+    def __init__(
+        self, holder: Holder, signature: Signature, shapes: Shapes, programs: PlacedPrograms, checks: InputChecks
+    ):
+        self._holder = holder
         num_entries = sum(map(math.prod, shapes))
         size = signature.num_outputs * num_entries
         self._most_samples = _MAX_DERIVATIVES // size if size else 0
@@ -55,7 +59,7 @@ class Linearizer:
 
     @cached_property
     def _compiled(self) -> Callable[[np.ndarray], Array]:
-        signature, shapes, programs = self._signature, self._shapes, self._programs
+        bound, programs = (self._holder, self._signature, self._shapes), self._programs
         if programs.embedded is not None:
-            return linearizer(signature, shapes, programs.embedded)
-        return lambda entries: linearize_batch(signature, shapes, programs.program(Arguments((entries,))), entries)
+            return linearizer(*bound, programs.embedded)
+        return lambda entries: linearize_batch(*bound, programs.program(Arguments((entries,))), entries)

@@ -17,6 +17,7 @@ from scallax.batch import ArrayLike
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
+from scallax.kernels.moves import to_device
 from scallax.proofs import Explanation
 from scallax.provenance import Provenance
 from scallax.reasoner import Reasoner as _Reasoner
@@ -218,7 +219,7 @@ class LinenReasoner(linen.Module):
         """The outputs for one array for each input relation; see `scallax.Reasoner`."""
         reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
         parameters = {
-            name: self.param(name, lambda _, logits=logits: jnp.array(logits))
+            name: self.param(name, lambda _, logits=logits: _copy(logits))
             for name, logits in reasoner.parameters.items()
         }
         return reasoner.apply(parameters, **dict[str, Any](inputs))
@@ -333,9 +334,15 @@ def _like(value: Array, array: np.ndarray) -> Array:
     return jax.device_put(array, value.sharding)
 
 
+def _copy(logits: ArrayLike) -> Array:
+    if isinstance(logits, Tracer):
+        return jnp.array(logits)
+    return to_device(np.array(logits), [logits])
+
+
 def _parameter(logits: ArrayLike) -> nnx.Param:
     # An array of its own: a weak type, or a later change of the reasoner's, would trace every step again.
-    array = jnp.array(logits)
+    array = _copy(logits)
     if array.dtype != logits.dtype:
         hint = 'call `jax.config.update("jax_enable_x64", True)` first'
         raise InputError(

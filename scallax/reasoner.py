@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, PyTree
@@ -15,7 +14,7 @@ from scallax.arguments import Outputs, check_count, read_file, specify
 from scallax.array_evaluation import ArrayEvaluator
 from scallax.artifact import StoredGround
 from scallax.batch import Arguments, ArrayLike
-from scallax.batch_evaluation import BatchEvaluator, Logits, take_or_absent
+from scallax.batch_evaluation import BatchEvaluator, Logits
 from scallax.checks import check_shapes, order_inputs
 from scallax.errors import CheckpointError, ScallaxError, warn
 from scallax.explaining import explain
@@ -24,8 +23,9 @@ from scallax.grounded import Grounded, Output, check_custom, check_foreign, grou
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import Limits, check_limits
 from scallax.input_checks import InputChecks
+from scallax.kernels.moves import to_device
 from scallax.library import read_foreign
-from scallax.outputs import AskedOutputs, check_named, choose, read_asked
+from scallax.outputs import AskedOutputs, check_named, read_asked
 from scallax.per_sample import BatchFacts, check_outputs_per_sample, has_facts
 from scallax.proofs import Explanation
 from scallax.provenance import (
@@ -407,11 +407,7 @@ class Reasoner:
             return self._call(inputs, disjunctions, None, key)
         asked = read_asked(self.specification, output_relations, output_mappings)
         self.check_asked(asked)
-        results = self.with_outputs(asked.outputs, asked.keyed)._call(inputs, disjunctions, None, key)
-        if asked.names is None:
-            return results
-        take = partial(take_or_absent, absent=self.absent)
-        return choose(results, asked.names, asked.is_flat, jnp.stack, take)
+        return self.with_outputs(asked.outputs, asked.keyed)._call(inputs, disjunctions, None, key, asked)
 
     def apply(
         self,
@@ -429,11 +425,16 @@ class Reasoner:
         return self._call(inputs, disjunctions, self.order_parameters(parameters), key)
 
     def _call(
-        self, inputs: dict[str, Any], disjunctions: Mapping[str, Sequence] | None, logits: Logits | None, key: Key
+        self,
+        inputs: dict[str, Any],
+        disjunctions: Mapping[str, Sequence] | None,
+        logits: Logits | None,
+        key: Key,
+        asked: AskedOutputs | None = None,
     ) -> Any:
         if key is not None:
             if self.draws:
-                return self.with_seed(read_key(key))._call(inputs, disjunctions, logits, None)
+                return self.with_seed(read_key(key))._call(inputs, disjunctions, logits, None, asked)
             inputs = {**inputs, "key": key}
         check_named(self.specification.outputs)
         if has_facts(inputs, disjunctions):
@@ -441,16 +442,17 @@ class Reasoner:
             grounding = self.batches.ground(batch)
             if self.is_interpreted:
                 values = self.batches.interpret(grounding, batch)
-                return self.unpack_batch(grounding, values if values.dtype == object else jnp.asarray(values))
+                return self.batches.unpack(grounding, values if values.dtype == object else to_device(values))
             tags, arrays = collect_tags(batch.facts, grounding.padded_tags), tuple(batch.arrays.values())
             self.check_tags(batch.facts, tags)
-            values = self.unpack_batch(grounding, self.batches.evaluate(grounding, tags, arrays, logits))
-            return self.with_batch_proofs(values, grounding, batch, tags, arrays, logits)
+            results = self.batches.results(grounding, tags, arrays, logits, asked)
+            return self.batches.with_proofs(results, grounding, batch, tags, arrays, logits)
         arrays = self.order(inputs)
         values = self.evaluate(arrays, logits)
         if isinstance(values, np.ndarray):
             return self.unpack_objects(values)
-        return self.with_proofs(self.unpack(values), arrays, logits) if self.returns_proofs else self.unpack(values)
+        results = self._arrays.unpack(values, asked)
+        return self.with_proofs(results, arrays, logits) if self.returns_proofs else results
 
     def kept_proofs(self, /, **inputs: ArrayLike) -> Any:
         """The proofs of the outputs in place of their values: for each sample and tuple a list of proofs.
@@ -468,21 +470,6 @@ class Reasoner:
     def with_proofs(self, values: Any, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Any:
         """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
         proofs = self.unpack_objects(self._arrays.proofs(arrays, logits))
-        return pair_with_proofs(values, proofs, self.specification.keyed)
-
-    def with_batch_proofs(
-        self,
-        values: Any,
-        grounding: BatchGrounding,
-        batch: BatchFacts,
-        tags: ArrayLike,
-        arrays: Logits,
-        logits: Logits | None = None,
-    ) -> Any:
-        """What `unpack_batch` gave, of any array type, with the proofs beside it if the provenance returns them."""
-        if not self.returns_proofs:
-            return values
-        proofs = self.unpack_batch(grounding, self.batches.proofs(grounding, batch, tags, arrays, logits))
         return pair_with_proofs(values, proofs, self.specification.keyed)
 
     def with_outputs(self, outputs: Outputs, keyed: bool) -> "Reasoner":
@@ -535,21 +522,7 @@ class Reasoner:
             assert not isinstance(tags, Mapping)
             return self.batches.evaluate_arrays(grounding, tags, logits)
         vector, arrays = self.batches.order_tags(grounding, tags)
-        return self.unpack_batch(grounding, self.batches.evaluate(grounding, vector, arrays, logits))
-
-    def batch_outputs(self, grounding: BatchGrounding) -> list[Output]:
-        """The output relations in order, with the tuples of a grounded batch."""
-        return [
-            replace(output, tuples=found.tuples, start=found.start)
-            for output, found in zip(self.outputs, grounding.outputs, strict=True)
-        ]
-
-    def unpack_batch(self, grounding: BatchGrounding, packed: Any) -> Any:
-        """The result of a call from values or objects `[num_samples, num_outputs]`; see `unpack`, `unpack_objects`."""
-        outputs = self.batch_outputs(grounding)
-        if packed.dtype == object:
-            return unpack_objects(outputs, self.specification.keyed, packed, self._provenance)
-        return unpack(outputs, self.specification.keyed, packed)
+        return self.batches.results(grounding, vector, arrays, logits)
 
     def explain(
         self,

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, final
 
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
@@ -14,11 +13,13 @@ from scallax import ir
 from scallax.answers import Options, file_facts, read_numbers
 from scallax.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
 from scallax.collection import Collection
+from scallax.compiled import Holder
 from scallax.draft import Batches, Draft, FactBatch, Inputs, Samples, TagKinds, given_facts
 from scallax.engine import read_priors
 from scallax.errors import UnsupportedError
 from scallax.frameworks import Framework, collect, readable, tag_kinds
 from scallax.grounding.derivations import Literals
+from scallax.kernels.moves import to_device
 from scallax.kernels.packing import pack
 from scallax.literals import Part, number_parts, read_proofs
 from scallax.parameters import NO_PARAMETERS
@@ -62,6 +63,7 @@ class SampleComputation:
             self.places.append(order[rows][is_wanted].tolist())
         self.num_inputs = grounding.padded_tags
         self._grounding = grounding
+        self._holder = Holder()
         self._program = pack(program)
         self._signature = Signature(
             provenance, (None,) * bool(self.num_inputs), (), len(program.outputs), is_union=True
@@ -79,22 +81,22 @@ class SampleComputation:
 
         UnsupportedError where the provenance refuses one; under tracing nothing is checked.
         """
-        values = evaluate_batch(self._signature, self._program, self._arguments(tags))
+        values = evaluate_batch(self._holder, self._signature, self._program, self._arguments(tags))
         self._check(values)
         return values
 
     def forward(self, tags: ArrayLike) -> tuple[Array, PyTree[Array]]:
         """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
-        values, residuals = forward_batch(self._signature, self._program, self._arguments(tags))
+        values, residuals = forward_batch(self._holder, self._signature, self._program, self._arguments(tags))
         self._check(values)
         return values, residuals
 
     def pull_back(self, tags: ArrayLike, residuals: PyTree[Array], cotangent: ArrayLike) -> Array:
         """The gradient `[inputs]` for a cotangent `[outputs]`, with what `forward` gave for the same tags."""
         if not self.num_inputs:
-            return jnp.zeros_like(tags)
+            return to_device(np.zeros(tags.shape, tags.dtype))
         arguments = self._arguments(tags)
-        (gradient,), _ = pull_back_batch(self._signature, self._program, arguments, residuals, cotangent)
+        (gradient,), _ = pull_back_batch(self._holder, self._signature, self._program, arguments, residuals, cotangent)
         assert gradient is not None, "tags are floats"
         return gradient
 

@@ -12,6 +12,11 @@ from scallax.errors import InputError
 Key = int | ArrayLike | None
 
 
+def as_words(seed: int | ArrayLike) -> ArrayLike:
+    """The seed as an array uint32 of no axes, as a ground program has it."""
+    return np.asarray(seed, np.uint32) if isinstance(seed, int) else jnp.asarray(seed, jnp.uint32)
+
+
 def read_key(key: int | ArrayLike) -> int | Array:
     """The seed, of 32 bits, that a call's key stands for; that of a JAX key may be traced. InputError for no key."""
     match key:

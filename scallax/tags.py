@@ -4,19 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from scallax.arguments import show_facts
 from scallax.checks import is_concrete, is_on_host
 from scallax.errors import InputError
+from scallax.kernels.moves import join
 from scallax.mappings import show_tuple
 from scallax.plausibility import ROUNDING, find_overfull_group
 from scallax.sample_facts import SampleFacts, is_array
-
-# Scalars that are stacked at once, so that vectors of all lengths share the compilation.
-_CHUNK = 64
 
 
 def collect_tags(facts: Sequence[SampleFacts], length: int) -> jax.Array | np.ndarray:
@@ -28,12 +24,12 @@ def collect_tags(facts: Sequence[SampleFacts], length: int) -> jax.Array | np.nd
     parts = [(part, tags) for part in facts if part.certain is not None for tags in _tags_of(part)]
     if all(is_host(tags) for _, tags in parts):
         return _on_host(facts, [tags for _, tags in parts], length)
-    vectors = [_as_vector(part, tags) for part, tags in parts]
-    dtype = jnp.float64 if any(vector.dtype == np.float64 for vector in vectors) else jnp.float32
-    vector = jnp.concatenate([jnp.asarray(vector, dtype) for vector in vectors])
-    if not isinstance(vector, Tracer):
+    found = [tag for part, tags in parts for tag in _list_arrays(part, tags)]
+    is_double = any(isinstance(tag, jax.Array | np.ndarray) and tag.dtype == np.float64 for tag in found)
+    vector = join(found, length, np.float64 if is_double and jax.config.read("jax_enable_x64") else np.float32)
+    if is_concrete(vector):
         check_tags(facts, np.asarray(vector))
-    return jnp.concatenate([vector, np.zeros(length - len(vector), dtype)])
+    return vector
 
 
 def is_host(tags: Any) -> bool:
@@ -65,22 +61,16 @@ def _on_host(facts: Sequence[SampleFacts], parts: Sequence[Any], length: int) ->
     return vector
 
 
-def _as_vector(part: SampleFacts, tags: Any) -> jax.Array | np.ndarray:
+def _list_arrays(part: SampleFacts, tags: Any) -> list[Any]:
+    """The tags as arrays and numbers."""
     if is_array(tags):
-        return tags if isinstance(tags, np.ndarray) else jnp.asarray(tags)
+        return [tags]
     for place, tag in enumerate(tags):
         if tag is not None and np.shape(tag) != ():
             raise InputError(wrong_tag(part, place, f"has a tag of shape {np.shape(tag)}; a tag is a scalar"))
         if not isinstance(tag, (*_HOST_KINDS, jax.Array)):
             raise InputError(wrong_tag(part, place, f"has the tag {tag!r}; a tag is a number"))
-    scalars = [np.float32(0) if tag is None else tag for tag in tags]
-    dtype = jnp.result_type(*{jnp.asarray(tag).dtype for tag in scalars if isinstance(tag, jax.Array)}, jnp.float32)
-    chunks = []
-    for first in range(0, len(scalars), _CHUNK):
-        chunk = scalars[first : first + _CHUNK]
-        missing = _CHUNK - len(chunk)
-        chunks.append(jnp.stack([jnp.asarray(tag, dtype) for tag in chunk + [np.float32(0)] * missing]))
-    return jnp.concatenate(chunks)[: len(scalars)]
+    return [0.0 if tag is None else tag for tag in tags]
 
 
 def check_tags(facts: Sequence[SampleFacts], vector: np.ndarray) -> None:

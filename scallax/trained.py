@@ -11,6 +11,7 @@ from jaxtyping import Array
 from scallax.arguments import unknown_name
 from scallax.batch import ArrayLike, probabilities
 from scallax.checks import check_logits
+from scallax.compiled import call
 from scallax.errors import InputError
 from scallax.parameters import Parameter
 
@@ -54,12 +55,18 @@ def logit_probabilities(
     check_logits(parameters, logits)
     if not logits:
         return {}
+    sizes = tuple(parameter.num_facts for parameter in parameters)
+    found = call(None, _find_probabilities, (sizes,), tuple(logits), groups)
+    return {parameter.name: part for parameter, part in zip(parameters, found, strict=True)}
+
+
+def _find_probabilities(sizes: tuple[int, ...], logits: tuple[ArrayLike, ...], groups: ArrayLike) -> list[Array]:
+    """The first probabilities of each array of logits."""
     dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
-    flat = jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits])
-    values = probabilities(flat, groups)
-    found, start = {}, 0
-    for parameter, array in zip(parameters, logits, strict=True):
-        part = values[start : start + parameter.num_facts] if array.ndim else values[start]
-        found[parameter.name] = part.astype(array.dtype)
+    values = probabilities(jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits]), groups)
+    found, start = [], 0
+    for size, array in zip(sizes, logits, strict=True):
+        part = values[start : start + size] if array.ndim else values[start]
+        found.append(part.astype(array.dtype))
         start += array.size
     return found

@@ -1,11 +1,15 @@
 """The results of calls from the packed values of all outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from jaxtyping import Array
 
+from scallax.compiled import Holder, call
+from scallax.kernels.moves import take
 from scallax.mappings import Tuples
+from scallax.outputs import AskedOutputs, choose
 from scallax.provenance import AbstractSemantics, ObjectProvenance
 
 
@@ -40,6 +44,58 @@ def _unpack_one(output: PackedOutput, packed):
     whole = len(output.tuples) == packed.shape[1]
     values = packed if whole else packed[:, output.start : output.start + len(output.tuples)]
     return (list(output.tuples), values) if output.is_listed else values
+
+
+def unpack_array(holder: Holder, outputs: Sequence[PackedOutput], keyed: bool, packed: Array) -> Any:
+    """`unpack`, by one compiled function."""
+    bounds = tuple(
+        output.start if output.is_single else (output.start, output.start + len(output.tuples)) for output in outputs
+    )
+    parts = [packed] if bounds == ((0, packed.shape[1]),) else call(holder, _take_columns, (bounds,), packed)
+    results = {
+        output.relation: (list(output.tuples), part) if output.is_listed else part
+        for output, part in zip(outputs, parts, strict=True)
+    }
+    return results if keyed else results[outputs[0].relation]
+
+
+def _take_columns(bounds: tuple[tuple[int, int] | int, ...], packed: Array) -> list[Array]:
+    return [packed[:, bound] if isinstance(bound, int) else packed[:, slice(*bound)] for bound in bounds]
+
+
+def unpack_places(
+    outputs: Sequence[PackedOutput],
+    keyed: bool,
+    values: Array,
+    sources: np.ndarray | None,
+    absent: float,
+    asked: AskedOutputs | None = None,
+) -> Any:
+    """The result of a call whose outputs are values at the places `sources` `[batch, outputs]`; see `moves.take`.
+
+    None for all values as they stand. With `asked`, each sample has the outputs that it asks for.
+    """
+    if sources is None:
+        sources = np.arange(values.size, dtype=np.int32).reshape(values.shape)
+
+    def take_array(places: np.ndarray) -> Array:
+        return take(values, places, absent)
+
+    def take_row(row: np.ndarray, places: Sequence[int]) -> np.ndarray:
+        return np.append(row, values.size)[np.array(places, np.int64)]
+
+    if asked is not None and asked.names is not None:
+        results = unpack(outputs, True, sources)
+        return choose(results, asked.names, asked.is_flat, lambda rows: take_array(np.stack(rows)), take_row)
+    results = unpack(outputs, keyed, sources)
+    if keyed:
+        return {name: _map_one(take_array, part) for name, part in results.items()}
+    return _map_one(take_array, results)
+
+
+def _map_one(function: Callable[[Any], Any], part: Any) -> Any:
+    """The function's result in the place of the array in a result, which may be listed."""
+    return (part[0], function(part[1])) if isinstance(part, tuple) else function(part)
 
 
 def unpack_objects(

@@ -36,9 +36,8 @@ def _weigh(
     if len(find_given(derivations, literals, gate_sets, operands)):
         return None
     import jax
-    import jax.numpy as jnp
 
-    from scallax.evaluate import evaluate
+    from scallax.compiled import call
     from scallax.process import check_process
     from scallax.provenance import AbstractProvenance
 
@@ -50,8 +49,13 @@ def _weigh(
     distinct, places = np.unique(operands, return_inverse=True)
     with jax.enable_x64(True):
         # Of the inputs that the batch gives none is used.
-        inputs = jnp.zeros((int(literals.source.max(initial=-1)) + 1, 1), jnp.float64)
+        inputs = np.zeros((int(literals.source.max(initial=-1)) + 1, 1), np.float64)
         program = compile_derivations(derivations, literals, gate_sets, provenance, distinct)
-        outputs = jax.jit(evaluate, static_argnums=0)(provenance, program, inputs)
-        weights = np.asarray(provenance.weigh(outputs), np.float64)
+        weights = np.asarray(call(None, _weigh_outputs, (provenance,), program, inputs), np.float64)
     return weights[: len(distinct), 0][places.reshape(-1)]
+
+
+def _weigh_outputs(provenance, program, inputs):
+    from scallax.evaluate import evaluate  # as above
+
+    return provenance.weigh(evaluate(provenance, program, inputs))

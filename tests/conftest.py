@@ -39,13 +39,6 @@ hypothesis.settings.load_profile("untimed")
 install_import_hook(["scallax.evaluate", "scallax.batch", "scallax.kernels", "scallax.provenance"], "beartype.beartype")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compiled_code() -> Iterator[None]:
-    """Compiled functions are dropped after each module: a process may map so many pieces of memory and no more."""
-    yield
-    jax.clear_caches()
-
-
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     random.seed(0)

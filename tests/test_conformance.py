@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -117,8 +116,6 @@ def test_area(area: str, record_property):
             outcome = "fail"
             failures.append(f"{case['name']} ({case['provenance']}): {type(error).__name__}: {error}")
         outcomes[outcome] += 1
-    # As after each module: the programs of one area are enough for a process.
-    jax.clear_caches()
     record_property("conformance", (area, dict(outcomes)))
     assert not failures, "\n\n".join(failures)
     assert outcomes["pass"] >= LEAST_PASSING.get(area, 0), f"{outcomes['pass']} pass"

@@ -326,7 +326,7 @@ def test_demand_changes_tags_by_rounding_at_most(name: str):
     compared = 0
     for text in itertools.islice(bound_queries(1), 3, 8):
         tags = [
-            np.asarray(evaluate_batch(Signature(provenance, (), (), len(each.outputs)), each, Arguments(())))
+            np.asarray(evaluate_batch(None, Signature(provenance, (), (), len(each.outputs)), each, Arguments(())))
             for each in compile_both(text, provenance)
         ]
         if tags:

@@ -104,7 +104,7 @@ def apply_batch(
     tensors = (*tags.tensors, *mapped, *logits)
     with precision_and_place(tensors):
         call = _Call(reasoner, grounding, batch.facts, tags, device, torch.float32, is_sparse)
-        return reasoner.with_batch_proofs(values, grounding, batch, *_to_arrays(call, tensors))
+        return reasoner.batches.with_proofs(values, grounding, batch, *_to_arrays(call, tensors))
 
 
 def interpret_batch(reasoner: Reasoner, batch: BatchFacts) -> Any:
@@ -122,7 +122,7 @@ def interpret_batch(reasoner: Reasoner, batch: BatchFacts) -> Any:
     grounding = reasoner.batches.ground(batch)
     values = reasoner.batches.interpret(grounding, on_host, entries)
     packed = values if values.dtype == object else from_numpy(values).to(device)
-    return reasoner.unpack_batch(grounding, packed)
+    return reasoner.batches.unpack(grounding, packed)
 
 
 def apply_grounding(
@@ -144,8 +144,8 @@ def apply_grounding(
     keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
     values = _EvaluateBatch.apply(call, keep, *tensors)[0]
     if not is_sparse:
-        return reasoner.unpack_batch(grounding, values)
-    outputs, keyed = reasoner.batch_outputs(grounding), reasoner.specification.keyed
+        return reasoner.batches.unpack(grounding, values)
+    outputs, keyed = reasoner.batches.outputs(grounding), reasoner.specification.keyed
     return unpack_sparse(outputs, keyed, values, grounding.derived[1:], grounding.num_samples)
 
 

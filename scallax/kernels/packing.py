@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jaxtyping import Array, Int32, PyTree
 _LARGE = 1 << 13
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Form:
     """The structure of a tree, and for each array its shape and the character of its dtype; there is one of each."""
 
@@ -36,7 +37,8 @@ class Packed:
 
 jax.tree_util.register_dataclass(Packed, data_fields=["words", "large"], meta_fields=["form"])
 
-_FORMS: dict[tuple, _Form] = {}
+# Forms that are in use.
+_FORMS: WeakValueDictionary[tuple, _Form] = WeakValueDictionary()
 
 
 def pack(tree: PyTree[np.ndarray | np.generic]) -> Packed:

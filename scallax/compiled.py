@@ -1,0 +1,277 @@
+"""The compiled functions of this process: one bounded cache, in which living objects hold what they use."""
+
+import contextlib
+import functools
+import itertools
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, NamedTuple, final
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from scallax.errors import Diagnostic, InputError
+
+# Of functions that nothing holds. Code is mapped in pieces, some 20 for each MiB that is counted here, and a process of
+# Linux may map 65,530.
+_FUNCTIONS = 512
+_BYTES = 1 << 30
+
+# Of all functions, as a multiple of these bounds: beyond it those that are held go as well.
+_HELD = 2
+
+# Memory of an operation when compiled, with what JAX keeps beside the code. Measured on a CPU: 5 to 16 KiB.
+_BYTES_OF_OPERATION = 16 << 10
+
+_ticks = itertools.count(1)
+
+
+class CompiledInfo(NamedTuple):
+    """The cache of compiled functions: what it has, what living objects hold of it, and what it did so far.
+
+    `bytes` are an estimate, from the number of operations. `made` are the functions that were compiled since the
+    process started, `dropped` those of them that went.
+    """
+
+    functions: int
+    bytes: int
+    held_functions: int
+    held_bytes: int
+    made: int
+    dropped: int
+
+
+def compiled_info() -> CompiledInfo:
+    """What the cache of compiled functions has."""
+    return _CACHE.info()
+
+
+def limit_compiled(*, functions: int = _FUNCTIONS, bytes: int = _BYTES) -> None:
+    """Bounds for the compiled functions that no living reasoner or module holds; those used least recently go first.
+
+    What is held stays. Only if all functions are more than twice as many, or take more than twice the bytes, as these
+    bounds or the default ones, whichever are greater, those used least recently go, held or not, and are compiled again
+    if they are called again: a process of Linux that maps too many pieces of memory ends. InputError for a bound that
+    is no integer from 0.
+    """
+    for name, bound in (("functions", functions), ("bytes", bytes)):
+        if isinstance(bound, bool) or not isinstance(bound, int) or bound < 0:
+            hint = "give an integer from 0; 0 keeps only what is held"
+            raise InputError(Diagnostic(f"`{name}` is {bound!r}, which is no bound", hint=hint))
+    _CACHE.limit(functions, bytes)
+
+
+@final
+class Holder:
+    """Keeps the compiled functions that are called through it, for as long as it lives itself."""
+
+    __slots__ = ("__weakref__", "functions")
+
+    def __init__(self):
+        self.functions: dict[tuple, _Function] = {}
+        weakref.finalize(self, _CACHE.release, self.functions).atexit = False
+
+
+def call(holder: Holder | None, function: Callable[..., Any], static: tuple[Hashable, ...], *arguments: Any) -> Any:
+    """`function(*static, *arguments)`, compiled once for equal `static` and arguments of the same structure and shapes.
+
+    `function` is one of a module, and pure; the leaves of the arguments are arrays, which may be traced.
+    """
+    key = _key(function, static, arguments)
+    found = (_CACHE.functions if holder is None else holder.functions).get(key)
+    run = None if found is None else found.run
+    if found is None or run is None:
+        found, run = _CACHE.find(key, holder)
+    found.used = next(_ticks)
+    return run(*arguments)
+
+
+@final
+class BoundFunction:
+    """`call` with a holder, a function of one array and static arguments; takes some microseconds less."""
+
+    __slots__ = ("_bound", "_functions", "_holder")
+
+    def __init__(self, holder: Holder, function: Callable[..., Any], static: tuple[Hashable, ...]):
+        self._holder = holder
+        self._bound = function, static
+        self._functions: dict[tuple, _Function] = {}
+
+    def __call__(self, array: jax.Array | np.ndarray) -> Any:
+        form = array.shape, array.dtype
+        found = self._functions.get(form)
+        run = None if found is None else found.run
+        if found is None or run is None:
+            found, run = _CACHE.find(_key(*self._bound, (array,)), self._holder)
+            self._functions[form] = found
+        found.used = next(_ticks)
+        return run(array)
+
+
+def _key(function: Callable[..., Any], static: tuple[Hashable, ...], arguments: tuple) -> tuple:
+    leaves, structure = jax.tree.flatten(arguments)
+    return function, static, structure, tuple([(leaf.shape, leaf.dtype) for leaf in leaves])
+
+
+@final
+class _Function:
+    """A function of the cache, of one form of arguments.
+
+    JAX keeps traces and executables by weak references to functions of Python: all that was made of a function of its
+    own, its derivatives too, goes with it.
+    """
+
+    __slots__ = ("_lock", "holders", "key", "run", "size", "used")
+
+    def __init__(self, key: tuple):
+        function, static, *_ = key
+
+        def run(*arguments):
+            return function(*static, *arguments)
+
+        run.__name__ = run.__qualname__ = function.__name__
+        self.key = key
+        self.holders = 0
+        self.size = 0
+        self.used = next(_ticks)
+        # Two threads that call it first compile it once.
+        self._lock = threading.RLock()
+        # None once the function was dropped.
+        self.run: Callable[..., Any] | None = functools.partial(self._run_first, jax.jit(run))
+
+    def _run_first(self, jitted: Any, *arguments: Any) -> Any:
+        with self._lock:
+            if not self.size:
+                self.size = _BYTES_OF_OPERATION * _count_operations(jitted.trace(*arguments).jaxpr.jaxpr)
+            results = jitted(*arguments)
+        _CACHE.keep(self, jitted)
+        return results
+
+
+@final
+class _Cache:
+    """All functions by what they compute."""
+
+    def __init__(self):
+        self.functions: dict[tuple, _Function] = {}
+        self._limits = _FUNCTIONS, _BYTES
+        self._made = self._dropped = 0
+        # What holders had that are gone. They may go anywhere, also where this thread has the lock.
+        self._released: deque[dict[tuple, _Function]] = deque()
+        self._is_due = False
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """A lock that is free: in a process that was forked another thread may have had it."""
+        self._lock = threading.Lock()
+
+    def find(self, key: tuple, holder: Holder | None) -> tuple[_Function, Callable[..., Any]]:
+        """The function of a key, held by the holder, and what to call; made if there is none."""
+        with self._locked():
+            found = self.functions.get(key)
+            if found is None:
+                found = self.functions[key] = _Function(key)
+                self._made += 1
+            if holder is not None and holder.functions.get(key) is not found:
+                holder.functions[key] = found
+                found.holders += 1
+            assert found.run is not None, "it is in the cache"
+            return found, found.run
+
+    def keep(self, function: _Function, jitted: Callable[..., Any]) -> None:
+        """Notes that a function was compiled, and that its size is known."""
+        with self._locked():
+            if self.functions.get(function.key) is function:
+                function.run = jitted
+
+    def release(self, held: dict[tuple, _Function]) -> None:
+        """Lets go what a holder had."""
+        self._released.append(held)
+        self._settle()
+
+    def limit(self, functions: int, bytes: int) -> None:
+        with self._locked():
+            self._limits = functions, bytes
+
+    def info(self) -> CompiledInfo:
+        self._settle()
+        with self._locked():
+            functions = list(self.functions.values())
+            held = [function for function in functions if function.holders]
+            return CompiledInfo(len(functions), _size(functions), len(held), _size(held), self._made, self._dropped)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._lock:
+            yield
+        self._settle()
+
+    def _settle(self) -> None:
+        """Drops what is beyond the bounds. If another call has the lock, that one does it when it is through."""
+        self._is_due = True
+        while self._is_due and self._lock.acquire(blocking=False):
+            try:
+                self._is_due = False
+                dropped = self._drop()
+            finally:
+                self._lock.release()
+            # Here their memory goes: finalizers that run meanwhile find the lock free.
+            dropped.clear()
+
+    def _drop(self) -> list[Any]:
+        """Drops functions; what was called in their place, and has their memory."""
+        while self._released:
+            for function in self._released.popleft().values():
+                function.holders -= 1
+        most, most_bytes = self._limits
+        free = [function for function in self.functions.values() if not function.holders]
+        dropped = self._forget(_find_excess(free, most, most_bytes))
+        most, most_bytes = _HELD * max(most, _FUNCTIONS), _HELD * max(most_bytes, _BYTES)
+        return dropped + self._forget(_find_excess(self.functions.values(), most, most_bytes))
+
+    def _forget(self, functions: Iterable[_Function]) -> list[Any]:
+        dropped = []
+        for function in functions:
+            del self.functions[function.key]
+            dropped.append(function.run)
+            # Those who hold it look for it anew.
+            function.run = None
+        self._dropped += len(dropped)
+        return dropped
+
+
+_CACHE = _Cache()
+os.register_at_fork(after_in_child=_CACHE.renew_lock)
+
+
+def _find_excess(functions: Iterable[_Function], most: int, most_bytes: int) -> list[_Function]:
+    """Those used least recently, without which there are no more than `most` and `most_bytes`, or only one."""
+    kept, size = 0, 0
+    by_use = sorted(functions, key=lambda function: function.used, reverse=True)
+    for function in by_use:
+        size += function.size
+        if kept >= most or (kept and size > most_bytes):
+            break
+        kept += 1
+    return by_use[kept:]
+
+
+def _size(functions: Iterable[_Function]) -> int:
+    return sum(function.size for function in functions)
+
+
+def _count_operations(jaxpr: Jaxpr) -> int:
+    """The operations of a trace, those of loops, branches and functions in it counted once."""
+    count = len(jaxpr.eqns)
+    for equation in jaxpr.eqns:
+        for parameter in equation.params.values():
+            for part in parameter if isinstance(parameter, tuple | list) else (parameter,):
+                if isinstance(part, ClosedJaxpr):
+                    count += _count_operations(part.jaxpr)
+                elif isinstance(part, Jaxpr):
+                    count += _count_operations(part)
+    return count
