@@ -15,6 +15,7 @@ from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.layout import GroundProgram
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, check_limits
 from scallax.mappings import fit_tuples
+from scallax.tensors import TensorInputs
 from scallax.values import Value, ValueType
 from scallax.weighing import constant_weights
 
@@ -290,9 +291,16 @@ def read_numbers(tags: np.ndarray) -> list[float]:
 
 
 def compute(
-    program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[GivenFacts]
+    program: ir.Program,
+    outputs: Sequence[str],
+    options: Options,
+    given: Sequence[GivenFacts],
+    tensors: TensorInputs | None = None,
 ) -> "Computation":
-    """The tags of all tuples of `outputs` as a function of those of the `given` facts that are inputs. Imports JAX."""
+    """The tags of all tuples of `outputs` as a function of those of the `given` facts that are inputs. Imports JAX.
+
+    `tensors` are those in facts, if gradients pass through some.
+    """
     # As above.
     from scallax.computation import Computation
     from scallax.provenance import AbstractProvenance
@@ -313,4 +321,5 @@ def compute(
         uniform_choices=provenance.counts_groups,
         iter_limit=options.iter_limit,
         limits=options.limits,
+        tensors=tensors,
     )

@@ -39,9 +39,12 @@ from scallax.process import check_process
 from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
 from scallax.seeds import as_words
 from scallax.specification import Specification
+from scallax.tags import JaxTensors
+from scallax.tensors import TensorFramework
 from scallax.union import BatchArrays, BatchGrounding
 from scallax.unpacking import pair_with_proofs, unpack, unpack_objects, unpack_places
 
+_JAX = JaxTensors()
 # The place of a program that is on no device of JAX yet.
 _ON_HOST = "host"
 
@@ -96,20 +99,36 @@ class BatchEvaluator:
         return self._provenance
 
     def read(
-        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None = None, later: bool = False
+        self,
+        inputs: Mapping[str, Any],
+        disjunctions: Mapping[str, Sequence] | None = None,
+        later: bool = False,
+        framework: TensorFramework = _JAX,
     ) -> BatchFacts:
         """The inputs of a call with facts per sample, by kind; `later`: their tags come later.
+
+        `framework` is what tensors in facts are of that have gradients.
 
         InputError for what does not fit the program.
         """
         check_per_sample(self._provenance)
-        batch = self._grounded.samples.read(inputs, disjunctions or {}, self._provenance, tags_come_later=later)
+        samples = self._grounded.samples
+        batch = samples.read(inputs, disjunctions or {}, self._provenance, framework, tags_come_later=later)
         for relation, array in batch.arrays.items():
             if relation not in self._mappings:
                 raise not_mapped(relation, array)
         check_given(self._mappings, {*batch.arrays, *(part.relation for part in batch.facts)})
         self._grounded.warn_of_empty(inputs)
         return batch
+
+    def ground_facts(
+        self,
+        facts: Mapping[str, Any],
+        disjunctions: Mapping[str, Sequence] | None = None,
+        framework: TensorFramework = _JAX,
+    ) -> BatchGrounding:
+        """The grounding of facts whose tags come later."""
+        return self.ground(self.read(facts, disjunctions, True, framework))
 
     def ground(self, batch: BatchFacts) -> BatchGrounding:
         """The grounding of what `read` read, from the cache if the facts were met before."""
@@ -180,7 +199,11 @@ class BatchEvaluator:
         retentions = [self._mappings[relation].retention for relation in grounding.mapped]
         listed = list_entries(arrays, retentions, self._seed, entries)
         given = (*arrays, *(tags for part in batch.facts for tags in part.tags))
-        return evaluate_objects(self._provenance, grounding, list_tags(batch.facts), listed, self._seed, given)
+        tags = list_tags(batch.facts)
+        if grounding.comparisons:
+            assert batch.tensors is not None, "tensors that are compared are in facts"
+            tags += list(batch.tensors.compare(grounding.comparisons))
+        return evaluate_objects(self._provenance, grounding, tags, listed, self._seed, given)
 
     def proofs(
         self,
@@ -203,22 +226,24 @@ class BatchEvaluator:
         arrays: Logits,
         logits: Sequence[ArrayLike] | None,
         asked: AskedOutputs | None = None,
+        batch: BatchFacts | None = None,
     ) -> Any:
-        """The result of a call; for each sample its own outputs if it asked for them."""
+        """The result of a call; for each sample its own outputs if it asked for them. `batch` is that of `outputs`."""
         values = self.evaluate(grounding, tags, arrays, logits)
         sources = grounding.sources[:, : grounding.num_outputs]
-        return unpack_places(self.outputs(grounding), self._keyed, values, sources, self._provenance.absent, asked)
+        outputs = self.outputs(grounding, batch)
+        return unpack_places(outputs, self._keyed, values, sources, self._provenance.absent, asked)
 
-    def outputs(self, grounding: BatchGrounding) -> list[Output]:
-        """The output relations in order, with the tuples of a grounded batch."""
+    def outputs(self, grounding: BatchGrounding, batch: BatchFacts | None = None) -> list[Output]:
+        """The output relations in order, with the tuples of a grounded batch; those of `batch` have its tensors."""
         return [
-            replace(output, tuples=found.tuples, start=found.start)
+            replace(output, tuples=found.tuples if batch is None else batch.resolve(found), start=found.start)
             for output, found in zip(self._grounded.outputs, grounding.outputs, strict=True)
         ]
 
-    def unpack(self, grounding: BatchGrounding, packed: Any) -> Any:
-        """The result of a call from values, of any array type, or objects `[num_samples, num_outputs]`."""
-        outputs = self.outputs(grounding)
+    def unpack(self, grounding: BatchGrounding, packed: Any, batch: BatchFacts | None = None) -> Any:
+        """The result of a call from values or objects `[num_samples, num_outputs]`, of any array type; see `outputs`."""
+        outputs = self.outputs(grounding, batch)
         if packed.dtype == object:
             return unpack_objects(outputs, self._keyed, packed, self._provenance)
         return unpack(outputs, self._keyed, packed)
@@ -235,7 +260,7 @@ class BatchEvaluator:
         """The results, of any array type, with the proofs beside them if the provenance returns proofs."""
         if not self._provenance.returns_proofs:
             return results
-        proofs = self.unpack(grounding, self.proofs(grounding, batch, tags, arrays, logits))
+        proofs = self.unpack(grounding, self.proofs(grounding, batch, tags, arrays, logits), batch)
         return pair_with_proofs(results, proofs, self._keyed)
 
     def evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:

@@ -19,6 +19,7 @@ from scallax.literals import Literal, Part, name_literals, number_parts, read_pr
 from scallax.mappings import show_tuple
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance
+from scallax.tensors import TensorInputs
 from scallax.values import Value
 from scallax.weighing import constant_weights
 
@@ -28,7 +29,7 @@ class Computation:
     """The possible tuples of `outputs`, and their tags as a pure function of the inputs that `given` facts name.
 
     `relations` are the outputs with their possible tuples in value order, `starts` the place of each relation's first
-    tuple among the tags.
+    tuple among the tags. The last inputs are computed, of `comparisons` of `tensors` in facts.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Computation:
         uniform_choices: bool,
         iter_limit: int | None,
         limits: Limits,
+        tensors: TensorInputs | None = None,
     ):
         grounding = ground_program(
             program,
@@ -51,7 +53,9 @@ class Computation:
             iter_limit=iter_limit,
             limits=limits,
             weigh=constant_weights(provenance),
+            tensors=tensors,
         )
+        self.tensors, self.comparisons = tensors, grounding.comparisons
         self.relations: list[tuple[ir.Relation, list[tuple[Value, ...]]]] = [
             (relation, grounding.tuples(relation.name)) for relation in outputs
         ]
@@ -59,7 +63,7 @@ class Computation:
         counts = [len(tuples) for _, tuples in self.relations]
         self.starts = [0, *np.cumsum(counts).tolist()]
         self.num_outputs = len(operands)
-        self.num_inputs = sum(len(facts.tuples) for facts in given if facts.inputs is not None)
+        self.num_inputs = sum(len(facts.tuples) for facts in given if facts.inputs is not None) + len(self.comparisons)
         self._names: list[Literal] = []
         if provenance.returns_proofs:
             self._names = name_literals(program, tag_facts(program, provenance, given), grounding)
@@ -107,13 +111,22 @@ class Computation:
             return []
         if any(isinstance(tag, Tracer) for tag in tags):
             raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
-        arguments = self._arguments(np.array([number(tag) for tag in tags], np.float32))
+        computed = self.computed()
+        numbers = [number(tag) for tag in (*tags, *(() if computed is None else computed))]
+        arguments = self._arguments(np.array(numbers, np.float32))
         _, residuals = forward_batch(self._holder, self._signature, self._program, arguments)
         sources = np.asarray(self._program.literal_source).tolist()
         numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in sources]
         names = [self._names[i] for i in np.asarray(self._program.literal_ids) if i >= 0]
         (found,) = read_proofs(residuals.tags, self._program, self._signature.provenance.name)
         return [number_parts(proofs, numbers, names) for proofs in found[: self.num_outputs]]
+
+    def computed(self) -> Any:
+        """The inputs that are computed, an array of the tensors' framework; None if there are none."""
+        if not self.comparisons:
+            return None
+        assert self.tensors is not None, "tensors that are compared are in facts"
+        return self.tensors.compare(self.comparisons)
 
     def _arguments(self, tags: ArrayLike) -> Arguments:
         check_process()

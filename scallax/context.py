@@ -30,7 +30,7 @@ from scallax.source import Source
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
 from scallax.tables import CsvFile, Table, read_table
-from scallax.tensors import TensorValue
+from scallax.tensors import TensorFramework, TensorInputs, TensorValue
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
     from scallax.proofs import Explanation
@@ -48,6 +48,7 @@ class ContextState:
     """What a context is made of. `foreign` are foreign items as they were registered.
 
     `results` are those of the last run, of the draft `run_draft` under `run_options`; `kept` serves further samples.
+    `tensors` are those in facts, None as long as gradients pass through none.
     """
 
     options: Options
@@ -60,6 +61,7 @@ class ContextState:
     run_options: Options | None = None
     foreign: tuple[ForeignItem, ...] = ()
     kept: "KeptGrounder | None" = None
+    tensors: TensorInputs | None = None
 
 
 class AbstractContext(ABC):
@@ -93,7 +95,19 @@ class AbstractContext(ABC):
 
     @abstractmethod
     def tensor(self, value: TensorValue) -> Any:
-        """A value of type Tensor as it stands in the tuples of a relation."""
+        """A constant of type Tensor as it stands in the tuples of a relation."""
+
+    @abstractmethod
+    def tensor_framework(self) -> TensorFramework | None:
+        """The framework of tensors in facts that gradients pass through; None if it is not loaded."""
+
+    @property
+    def tensors(self) -> TensorInputs | None:
+        """The tensors in facts, if gradients may pass through some."""
+        framework = self.tensor_framework() if self.state.tensors is None else None
+        if framework is not None:
+            self.state.tensors = TensorInputs(framework)
+        return self.state.tensors
 
     # Building -----------------------------------------------------------------------------------------------------
 
@@ -390,7 +404,7 @@ class AbstractContext(ABC):
             hint = '`clone(provenance="topkproofs")` explains the facts whose tags are probabilities'
             raise UnsupportedError(Diagnostic("what the objects of a custom provenance prove is not known", hint=hint))
         batches = Batches.of(batch.with_numbers(self.is_array) for batch in draft.batches)
-        draft = replace(draft, batches=batches, mappings=())
+        draft = replace(draft, batches=batches, mappings=()).with_constants()
         reasoner = draft_reasoner(draft, self.state.options, CallOptions(), lambda tag: False, relation, None, None)
         return reasoner.explain(relation, values, k=k)
 
@@ -486,7 +500,7 @@ class AbstractContext(ABC):
     def _read_facts(self, relation: str, elems: Iterable, disjunctions: Iterable[Iterable[int]] | None) -> ReadFacts:
         self.state.draft.relation(relation)
         tagged = self.requires_tag() and relation not in self.state.draft.untagged
-        facts = read_pairs(relation, elems, self._tags if tagged else None, self.provenance)
+        facts = read_pairs(relation, elems, self._tags if tagged else None, self.provenance, self.tensors)
         return replace(facts, groups=read_groups(relation, disjunctions, len(facts.tuples)))
 
     def _register(self, item: object, kind: type, decorator: str) -> None:
@@ -555,8 +569,11 @@ class Context(AbstractContext):
         # Loaded by now: there is a computation.
         from scallax.kernels.moves import join
 
-        is_double = any(self.is_array(tag) and tag.dtype == np.float64 for tag in tags)
-        return computation.evaluate(join(tags, len(tags), np.float64 if is_double else np.float32))
+        computed = computation.computed()
+        parts = tags if computed is None else [*tags, computed]
+        is_double = any(self.is_array(part) and part.dtype == np.float64 for part in parts)
+        length = len(tags) + len(computation.comparisons)
+        return computation.evaluate(join(parts, length, np.float64 if is_double else np.float32))
 
     def clone(
         self,
@@ -583,6 +600,13 @@ class Context(AbstractContext):
 
     def tensor(self, value: TensorValue) -> TensorValue:
         return value
+
+    def tensor_framework(self) -> TensorFramework | None:
+        if "jax" not in sys.modules:
+            return None
+        from scallax.tags import JaxTensors  # as above
+
+        return JaxTensors()
 
 
 def _column(relation: object, column: object) -> str:

@@ -16,10 +16,10 @@ from scallax.grounding.dependence import find_dependence
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.moves import to_device
 from scallax.outputs import check_named
-from scallax.per_sample import has_facts
+from scallax.per_sample import BatchFacts, has_facts
 from scallax.reasoner import Reasoner
 from scallax.sample_facts import SampleFacts
-from scallax.tags import collect_tags
+from scallax.tags import batch_tags
 from scallax.union import BatchGrounding
 from scallax.unpacking import PackedOutput
 
@@ -64,9 +64,9 @@ def jacobian(
     if has_facts(inputs, disjunctions):
         batch = reasoner.batches.read(inputs, disjunctions)
         grounding = reasoner.batches.ground(batch)
-        tags = collect_tags(batch.facts, grounding.padded_tags)
+        tags = batch_tags(batch, grounding)
         reasoner.check_tags(batch.facts, tags)
-        return derive_batch(reasoner, grounding, batch.facts, tags, tuple(batch.arrays.values()), logits, _to_bcoo)
+        return derive_batch(reasoner, grounding, batch, tags, tuple(batch.arrays.values()), logits, _to_bcoo)
     return derive(reasoner, reasoner.order(inputs), logits, _to_bcoo)
 
 
@@ -134,13 +134,13 @@ def derive(
 def derive_batch(
     reasoner: Reasoner,
     grounding: BatchGrounding,
-    facts: Sequence[SampleFacts],
+    batch: BatchFacts,
     tags: ArrayLike,
     arrays: Sequence[ArrayLike],
     logits: Sequence[ArrayLike] | None,
     make: Callable[[Derivatives], Any],
 ) -> PyTree:
-    """`jacobian` with what `make` makes, for facts per sample with their tags `[padded_tags]`."""
+    """`jacobian` with what `make` makes, for facts per sample with their tags `[padded_tags]` and arrays."""
     logits = tuple(reasoner.parameters.values()) if logits is None else tuple(logits)
     _check_concrete((tags, *arrays, *logits))
     batches = reasoner.batches
@@ -152,7 +152,7 @@ def derive_batch(
         parts = [_flat(part, array, 0) for part, array in _pairs(rest, arrays, logits)]
         return np.concatenate([np.asarray(of_tags)[None], *parts], 1, dtype=values.dtype, casting="unsafe")
 
-    columns = [_Columns.of_facts(part) for part in facts if part.certain is not None]
+    columns = [_Columns.of_facts(part) for part in batch.facts if part.certain is not None]
     padding = grounding.padded_tags - grounding.num_tags
     columns.append(_Columns(None, (), np.zeros((padding, 0), np.int64)))
     for name, array in zip(grounding.mapped, arrays, strict=True):
@@ -162,7 +162,7 @@ def derive_batch(
     samples, outputs = np.divmod(grounding.places[rows], grounding.num_columns or 1)
     order = np.lexsort((places, outputs, samples))
     entries = _Entries(samples[order], outputs[order], places[order], found[0, order], grounding.num_samples)
-    return _arrange(reasoner.batches.outputs(grounding), reasoner.specification.keyed, entries, columns, make)
+    return _arrange(reasoner.batches.outputs(grounding, batch), reasoner.specification.keyed, entries, columns, make)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from scallax.specification import Tag
 from scallax.syntax import ast
 from scallax.syntax.parser import parse
 from scallax.tables import CsvFile
+from scallax.tensors import Tensor, is_variable
 from scallax.values import Value
 
 _RULE_WORD = re.compile(r"\s*(@|rel\b)")
@@ -57,6 +58,29 @@ class FactBatch:
             return self
         tags: Any = self.tags
         return replace(self, tags=tuple(tag.item() if is_array(tag) else tag for tag in tags))
+
+    def with_constants(self) -> "FactBatch":
+        """The batch with constants for tensors that gradients pass through."""
+        if not self.holds_variables:
+            return self
+        return replace(self, values=_constant(self.values), tuples=_constant(self.tuples))
+
+    @property
+    def holds_variables(self) -> bool:
+        """Whether gradients pass through some tensor in the tuples."""
+        return any(any(map(is_variable, column)) for column in _tensor_columns(self.tuples))
+
+
+def _tensor_columns(tuples: Tuples) -> Iterator[tuple[Value, ...]]:
+    """The columns whose first value is a tensor: all values are."""
+    places = [place for place, value in enumerate(tuples[0]) if isinstance(value, Tensor)] if tuples else []
+    return (tuple(values[place] for values in tuples) for place in places)
+
+
+def _constant(tuples: Tuples) -> Tuples:
+    return tuple(
+        tuple(value.content() if isinstance(value, Tensor) else value for value in values) for values in tuples
+    )
 
 
 @final
@@ -133,7 +157,8 @@ class Draft:
     @property
     def parts(self) -> tuple:
         """What `restored` makes the draft of again, with its foreign items: data only."""
-        return self.imports, self.sources, tuple(self.batches), self.mappings, self.untagged
+        batches = tuple(batch.with_constants() for batch in self.batches)
+        return self.imports, self.sources, batches, self.mappings, self.untagged
 
     @staticmethod
     def restored(parts: tuple, foreign: tuple[ForeignItem, ...]) -> "Draft":
@@ -145,6 +170,17 @@ class Draft:
         mapped = {relation: typical_tuples(mapping.tuples) for relation, mapping in mappings}
         draft = Draft(imports, sources, Batches.of(batches), mappings, untagged, foreign)
         return replace(draft, examples=examples, mapped_examples=mapped).analysed()
+
+    def with_constants(self) -> "Draft":
+        """The draft with constants for tensors that gradients pass through."""
+        if not self.holds_variables:
+            return self
+        return replace(self, batches=Batches.of(batch.with_constants() for batch in self.batches))
+
+    @property
+    def holds_variables(self) -> bool:
+        """Whether gradients pass through some tensor in facts."""
+        return any(batch.holds_variables for batch in self.batches)
 
     def relation(self, name: str) -> ir.Relation:
         """InputError if the program has no such relation."""

@@ -42,6 +42,7 @@ def draft_reasoner(
     for given in file_facts(draft.program):
         assert given.tags is not None
         facts.setdefault(given.relation, []).extend(zip(given.tags, given.tuples, strict=True))
+    _check_tensors(draft)
     for relation in dict.fromkeys(batch.relation for batch in draft.batches):
         batches = [batch for batch in draft.batches if batch.relation == relation]
         inputs = [batch for batch in batches if batch.has_tag(is_array)]
@@ -81,6 +82,17 @@ def draft_reasoner(
     )
     check_named(reasoner.specification.outputs, is_later=output_mappings is not None)
     return reasoner
+
+
+def _check_tensors(draft: Draft) -> None:
+    """UnsupportedError for a tensor that a program, which is data, does not hold."""
+    for batch in draft.batches:
+        if batch.holds_variables:
+            message = (
+                f"facts of `{batch.relation}` hold a tensor with a gradient, and those of a function are constants"
+            )
+            hint = "give these facts to the function, for each sample, or run the context; or detach the tensor"
+            raise UnsupportedError(Diagnostic(message, hint=hint))
 
 
 def _check_numbers(batch: FactBatch) -> None:

@@ -27,6 +27,7 @@ from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
 from scallax.planner.strata import stratify
 from scallax.source import Source
+from scallax.tensors import TensorInputs
 from scallax.values import Value, ValueType
 
 if TYPE_CHECKING:  # grounding does not wait for JAX
@@ -111,13 +112,15 @@ def ground_program(
     limits: Limits = DEFAULT_LIMITS,
     collapse_certain: bool = True,
     weigh: Weigh | None = None,
+    tensors: TensorInputs | None = None,
 ) -> Grounding:
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
     `parameters` are those that `find_parameters` found for the same program and given facts. With `uniform_choices`
     each of n alternatives of a head has the probability 1/n, without it they only exclude each other. With
     `collapse_certain` tuples that hold whatever the facts have no derivations. `weigh` is asked for the weights that
-    become values of tuples. Raises `StratificationError`, `GroundingError`, and `UnsupportedError` if it has none.
+    become values of tuples. `tensors` are those in facts, if some may be variables. Raises `StratificationError`,
+    `GroundingError`, and `UnsupportedError` if there are no weights.
     """
     facts, literals = _read_facts(program, provenance, given, parameters)
     return ground(
@@ -132,6 +135,8 @@ def ground_program(
         limits=limits,
         weigh=weigh,
         cannot_fail=provenance.cannot_fail,
+        tensors=tensors,
+        num_inputs=1 + max((int(part.inputs.max(initial=-1)) for part in given if part.inputs is not None), default=-1),
     )
 
 

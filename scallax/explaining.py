@@ -47,6 +47,7 @@ def explain(
         raise InputError(f"`sample` is {sample!r}, but it is the number of a sample, counted from 0")
     if not 0 <= sample < batch.num_samples:
         raise InputError(f"there is no sample {sample}: the inputs have {batch.num_samples}")
+    batch = batch.with_constants()
     mappings = tuple((name, mapping) for name, mapping in specification.input_mappings if name in batch.arrays)
     given = [batch.arrays[name] for name, _ in mappings]
     arrays = [array[sample : sample + 1] if np.ndim(array) else array for array in given]

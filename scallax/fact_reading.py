@@ -11,6 +11,7 @@ from scallax.draft import Draft, Samples
 from scallax.errors import Diagnostic, InputError, LateText
 from scallax.mappings import TAG_HINT, Tuples, read_tuple, show_tuple
 from scallax.sample_facts import read_id
+from scallax.tensors import TensorInputs
 from scallax.values import LARGEST_FLOAT
 
 # Provenances whose facts and tuples have no tags.
@@ -69,10 +70,17 @@ class TagReader:
         raise InputError(Diagnostic(message, hint=TAG_HINT))
 
 
-def read_pairs(relation: str, elements: Iterable, reader: TagReader | None, provenance: str) -> ReadFacts:
+def read_pairs(
+    relation: str,
+    elements: Iterable,
+    reader: TagReader | None,
+    provenance: str,
+    tensors: TensorInputs | None = None,
+) -> ReadFacts:
     """Facts with tags; without a reader of tags the facts are tuples. A value is a 1-tuple.
 
-    `provenance` is the name of the context's. InputError for the first fact that is none.
+    `provenance` is the name of the context's, `tensors` are those of its facts, if some may be variables. InputError
+    for the first fact that is none.
     """
     if isinstance(elements, str) or not isinstance(elements, Iterable):
         raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
@@ -94,7 +102,7 @@ def read_pairs(relation: str, elements: Iterable, reader: TagReader | None, prov
             raise InputError(Diagnostic(f"{what}, holds a tuple", hint=hint))
         tags.append(tag)
         ids.append(number)
-        tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what))
+        tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what, tensors))
     return ReadFacts(tags, tuple(tuples), ids if any(ids) else [])
 
 

@@ -8,7 +8,7 @@ from scallax import ir
 from scallax.answers import DISCRETE, Options
 from scallax.collection import Collection
 from scallax.draft import Inputs, TagKinds
-from scallax.tensors import TensorValue
+from scallax.tensors import Comparison, TensorInputs, TensorValue, is_variable
 from scallax.values import Value, ValueType
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
@@ -19,6 +19,13 @@ class Computation(Protocol):
     """The tags of the tuples of some relations, as a function of tags that are inputs."""
 
     relations: list[tuple[ir.Relation, list[tuple[Value, ...]]]]
+    # What the last inputs are computed of, and the tensors in facts if gradients pass through some.
+    comparisons: tuple[Comparison, ...]
+    tensors: TensorInputs | None
+
+    def computed(self) -> Any:
+        """The inputs that are computed, an array of the tensors' framework; None if there are none."""
+        ...
 
     def evaluate(self, tags: Any) -> Any:
         """The tags `[outputs]` for inputs `[inputs]`, arrays that JAX differentiates."""
@@ -55,7 +62,12 @@ class Framework(Protocol):
         ...
 
     def tensor(self, value: TensorValue) -> Any:
-        """A value of type Tensor as it stands in the tuples of a relation."""
+        """A constant of type Tensor as it stands in the tuples of a relation."""
+        ...
+
+    @property
+    def tensors(self) -> TensorInputs | None:
+        """The tensors in facts, if gradients may pass through some."""
         ...
 
 
@@ -111,7 +123,10 @@ def readable(relation: ir.Relation, tuples: Sequence[tuple], framework: Framewor
     """The tuples with tensors of the framework."""
     if ValueType.TENSOR not in relation.columns:
         return tuples
-    return [
-        tuple(framework.tensor(value) if isinstance(value, TensorValue) else value for value in values)
-        for values in tuples
-    ]
+
+    def resolved(value: Value) -> Any:
+        if isinstance(value, TensorValue):
+            return framework.tensor(value)
+        return value.inputs.resolve([value])[0] if is_variable(value) else value
+
+    return [tuple(map(resolved, values)) for values in tuples]

@@ -8,7 +8,7 @@ import numpy as np
 
 from scallax.hashing import hash_values
 from scallax.signatures import Signature
-from scallax.tensors import TensorValue
+from scallax.tensors import Tensor, TensorTerm, TensorVariable, combine
 from scallax.values import Value, ValueType
 
 # Values `[rows]`, and which of them exist (None: all).
@@ -42,6 +42,8 @@ def display(value: Value, type: ValueType) -> str:
             # An f32 has fewer digits than an f64.
             exact = np.float32(value) if type is ValueType.F32 else np.float64(value)
             return np.format_float_positional(exact, unique=True, trim="-")
+        case TensorVariable() | TensorTerm():
+            return str(value.content())
         case _:
             return str(value)
 
@@ -159,11 +161,9 @@ def day_of(instants: np.ndarray) -> np.ndarray:
     return (days - days.astype("datetime64[M]")).astype(np.int64) + 1
 
 
-def _dot(left: TensorValue, right: TensorValue) -> TensorValue | None:
+def _dot(left: Tensor, right: Tensor) -> Tensor | None:
     """The inner product of two vectors of one length, as a tensor without axes."""
-    if left.array.ndim != 1 or left.array.shape != right.array.shape:
-        return None
-    return TensorValue(np.dot(left.array, right.array))
+    return combine("dot", left, right) if len(left.shape) == 1 and left.shape == right.shape else None
 
 
 def _has_unit_size(values: np.ndarray) -> np.ndarray:
@@ -232,7 +232,7 @@ FUNCTIONS = {
         _columns("datetime_day(DateTime) -> u32", _elementwise(day_of)),
         # A text that writes no term has none: texts of terms are read where they are numbered.
         _values("parse_entity(String) -> Entity", lambda text: text),
-        _values("dim(Tensor) -> usize", lambda tensor: tensor.array.ndim),
+        _values("dim(Tensor) -> usize", lambda tensor: len(tensor.shape)),
         _values("dot(Tensor, Tensor) -> Tensor", _dot),
         _typed("hash(Any...) -> u64", hash_values),
     )

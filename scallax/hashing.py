@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from struct import pack
 
-from scallax.tensors import TensorValue
 from scallax.values import Value, ValueType
 
 _MASK = (1 << 64) - 1
@@ -32,7 +31,8 @@ def _bytes(type: ValueType, value: Value) -> bytes:
             return ord(value).to_bytes(4, "little")
         case str():
             return value.encode() + b"\xff"
-        case TensorValue(array=array):
+        case _:
+            array = value.content().array
             return f"{array.dtype.str}{array.shape}".encode() + b"\xff" + array.tobytes()
 
 

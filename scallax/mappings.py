@@ -15,7 +15,7 @@ from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
 from scallax.tensor_facts import Counter, GroupCounter, Retention, number_groups, sample_facts, split_samples
-from scallax.tensors import SupportsArray, TensorValue
+from scallax.tensors import SupportsArray, Tensor, TensorInputs, TensorValue
 from scallax.values import LARGEST_FLOAT, Value, ValueType, canonical_time, plain_value
 
 Tuples = tuple[tuple[Value, ...], ...]
@@ -388,31 +388,37 @@ def show_value(value: Value) -> str:
             return repr(value)
 
 
-def read_tuple(values: tuple, what: object) -> tuple[Value, ...]:
+def read_tuple(values: tuple, what: object, tensors: TensorInputs | None = None) -> tuple[Value, ...]:
     """The tuple with NumPy scalars as Python values; InputError if something in it is no value.
 
-    The text of `what` names the tuple in errors.
+    The text of `what` names the tuple in errors. `tensors` are those in facts, if some may be variables.
     """
     if _PLAIN_KINDS.issuperset(map(type, values)):
         return values
     for value in values:
         if isinstance(value, list | range):
             raise InputError(f"{what}: it is ragged: a list stands beside values")
-        if not is_value(value) and not _is_array(value):
+        if not is_value(value) and not is_tensor(value):
             raise InputError(f"{what}: {value!r} is no value; a value is an integer, a float, a bool or a string")
-    return tuple(_plain(value) if is_value(value) else _read_tensor(value, what) for value in values)
+    return tuple(_plain(value) if is_value(value) else _read_tensor(value, what, tensors) for value in values)
 
 
-def _is_array(value: object) -> bool:
-    """Whether a Python object is an array, a value of type Tensor."""
+def is_tensor(value: object) -> bool:
+    """Whether a Python object is an array, which a value of type Tensor may stand for."""
     return isinstance(value, SupportsArray) and not isinstance(value, TensorValue | np.generic | type)
 
 
-def _read_tensor(value, what: object) -> TensorValue:
+def _read_tensor(value, what: object, tensors: TensorInputs | None) -> Tensor:
     try:
-        return TensorValue(value)
+        return TensorValue(value) if tensors is None else tensors.read(value)
     except (TypeError, ValueError, RuntimeError) as error:  # no numbers, traced, on an accelerator, or with a gradient
-        raise InputError(f"{what}: it has an array that is no constant tensor on the host: {error}") from None
+        message = f"{what}: it has an array that is no constant tensor on the host: {error}"
+        hint = (
+            "a tensor that requires a gradient is a value of facts in a call, or of a context"
+            if tensors is None
+            else None
+        )
+        raise InputError(Diagnostic(message, hint=hint)) from None
 
 
 def _read_product(mapping: dict, what: str) -> Entries:
@@ -447,9 +453,7 @@ def _read_nested(mapping: list | range, what: str) -> Entries:
 
 def is_value(value: object) -> bool:
     """Whether a Python object can stand in a tuple."""
-    return isinstance(
-        value, bool | int | float | str | date | timedelta | np.bool_ | np.integer | np.floating | TensorValue
-    )
+    return isinstance(value, bool | int | float | str | date | timedelta | np.bool_ | np.integer | np.floating | Tensor)
 
 
 def _plain(value) -> Value:

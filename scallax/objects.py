@@ -9,6 +9,7 @@ from scallax import ir
 from scallax.answers import Options, check_outputs, file_facts
 from scallax.draft import Draft
 from scallax.engine import GivenFacts, compile_outputs, ground_program
+from scallax.tensors import TensorInputs
 from scallax.values import Value
 from scallax.weighing import constant_weights
 
@@ -33,9 +34,16 @@ def object_facts(draft: Draft) -> tuple[list[GivenFacts], list[Any]]:
 
 
 def answer_objects(
-    program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[GivenFacts], objects: Sequence[Any]
+    program: ir.Program,
+    outputs: Sequence[str],
+    options: Options,
+    given: Sequence[GivenFacts],
+    objects: Sequence[Any],
+    tensors: TensorInputs | None = None,
 ) -> list[ObjectAnswer]:
     """The tuples of `outputs` that hold, with their tags, for the tags `objects` of the given facts.
+
+    `tensors` are those in facts, if gradients pass through some.
 
     UnsupportedError if the tags on a cycle do not settle, or the semiring asks for the value of a traced one. What else
     it raises is passed on.
@@ -56,7 +64,11 @@ def answer_objects(
         iter_limit=options.iter_limit,
         limits=options.limits,
         weigh=constant_weights(provenance),
+        tensors=tensors,
     )
+    if grounding.comparisons:
+        assert tensors is not None, "tensors that are compared are in facts"
+        objects = [*objects, *tensors.compare(grounding.comparisons)]
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in outputs)])
     compiled = compile_outputs(grounding, provenance, operands, num_inputs=len(objects))
     with refuse_traced(provenance):

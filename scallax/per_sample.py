@@ -1,7 +1,7 @@
 """Calls with facts per sample: reading them, and their groundings, which are kept by content."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scallax import ir
@@ -13,7 +13,9 @@ from scallax.mappings import InputMapping, Tuples
 from scallax.parameters import Parameters
 from scallax.provenance.base import AbstractProvenance, AbstractSemantics
 from scallax.sample_facts import FactList, FactReader, SampleFacts, Tagging, batch_size, check_ids
-from scallax.union import BatchGrounder, BatchGrounding, GroundingCache
+from scallax.tensors import TensorFramework, TensorInputs, is_variable
+from scallax.union import BatchGrounder, BatchGrounding, BatchOutput, GroundingCache
+from scallax.values import Value
 
 Outputs = tuple[tuple[str, Tuples | None], ...]
 
@@ -22,11 +24,33 @@ _MOST_GROUNDERS = 32
 
 @dataclass(frozen=True, slots=True)
 class BatchFacts:
-    """The inputs of a call: facts by relation, sorted by name; arrays of mapped inputs; the number of samples."""
+    """The inputs of a call: facts by relation, sorted by name; arrays of mapped inputs; the number of samples.
+
+    `tensors` are those in the facts, if there are facts.
+    """
 
     facts: tuple[SampleFacts, ...]
     arrays: dict[str, Any]
     num_samples: int
+    tensors: TensorInputs | None = None
+
+    def resolve(self, output: BatchOutput) -> Tuples:
+        """The tuples of an output of the batch, with tensors of the framework for variables."""
+        tuples = output.tuples
+        if self.tensors is None or not output.is_listed or not any(map(_holds_variables, tuples)):
+            return tuples
+        found = dict.fromkeys(value for values in tuples for value in values if is_variable(value))
+        arrays = dict(zip(found, self.tensors.resolve(found), strict=True))
+        resolved = (tuple(arrays[value] if is_variable(value) else value for value in values) for values in tuples)
+        return tuple(resolved)  # pyright: ignore[reportReturnType]  # arrays are values for who called
+
+    def with_constants(self) -> "BatchFacts":
+        """The same with constants for variables. InputError if their elements are not known."""
+        return replace(self, facts=tuple(part.with_constants() for part in self.facts))
+
+
+def _holds_variables(values: tuple[Value, ...]) -> bool:
+    return any(map(is_variable, values))
 
 
 @dataclass(slots=True)
@@ -53,10 +77,13 @@ class SampleProgram:
         inputs: Mapping[str, Any],
         disjunctions: Mapping[str, Any],
         provenance: AbstractSemantics,
+        framework: TensorFramework,
         *,
         tags_come_later: bool = False,
     ) -> BatchFacts:
         """The inputs by kind: lists and `FactList`s are facts, all else are arrays of mapped relations.
+
+        `framework` says which tensors in facts have gradients, if outputs have some.
 
         InputError for a relation that the program lacks, for facts that do not fit it and for batches of unequal sizes.
         """
@@ -65,13 +92,15 @@ class SampleProgram:
             raise InputError(message)
         schemas = {relation.name: relation for relation in self.program.relations if not relation.hidden}
         facts, arrays, sizes = [], {}, {}
+        tensors = TensorInputs(framework, has_variables=provenance.passes_gradients)
         for name, value in sorted(inputs.items()):
             if name not in schemas:
                 raise unknown_name(f"the program has no relation `{name}` to give facts of", name, schemas)
             if isinstance(value, list | tuple | FactList):
                 tagging = self._tagging(name, provenance, tags_come_later)
                 certain = _bools_are_certain(provenance)
-                reader = FactReader(schemas[name], self.program.variants, tagging, certain, provenance.returns_proofs)
+                schema, variants, takes_ids = schemas[name], self.program.variants, provenance.returns_proofs
+                reader = FactReader(schema, variants, tagging, tensors, certain, takes_ids)
                 facts.append(reader.read(value, disjunctions.get(name)))
                 sizes[name] = len(facts[-1].counts)
             else:
@@ -84,7 +113,10 @@ class SampleProgram:
                 known = [part.relation for part in facts]
                 raise unknown_name(f"`disjunctions` names `{name}`, of which no facts are given", name, known)
         check_ids(facts)
-        return BatchFacts(tuple(facts), arrays, batch_size(sizes))
+        if tags_come_later and tensors.tensors:
+            hint = "give the facts in a call, or detach their tensors"
+            raise InputError(Diagnostic("what is grounded ahead of a call has no gradients by tensors", hint=hint))
+        return BatchFacts(tuple(facts), arrays, batch_size(sizes), tensors)
 
     def _tagging(self, name: str, provenance: AbstractSemantics, tags_come_later: bool) -> Tagging:
         if name in self.untagged or not provenance.takes_tagged_facts:
@@ -98,8 +130,11 @@ class SampleProgram:
         key = (provenance, outputs, sampled, mapped, batch.num_samples, tuple(part.key for part in batch.facts))
         found = self.cache.find(key)
         if found is None:
-            found = self._grounder(provenance, outputs, sampled, mapped).ground(batch.facts, batch.num_samples)
-            self.cache.add(key, found)
+            grounder = self._grounder(provenance, outputs, sampled, mapped)
+            found = grounder.ground(batch.facts, batch.num_samples, batch.tensors)
+            # What depends on the elements of variables is of this call alone.
+            if batch.tensors is None or not batch.tensors.was_read:
+                self.cache.add(key, found)
         return found
 
     def _grounder(

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from scallax.functions import day_of, month_of, year_of
 from scallax.kernels.rows import expand_ranges
 from scallax.signatures import Signature
-from scallax.tensors import TensorValue, cosine_similarity
+from scallax.tensors import Comparison, Tensor, TensorValue, cosine_similarity
 from scallax.values import Value
 
 
@@ -27,8 +28,8 @@ class Predicate:
 
     `columns` takes the inputs as native columns, `values` those of one distinct row. `probability` `[rows]` is that of
     the one tuple of each row, which is a random variable of its own every time; NaN is no tuple. `weight` is such a
-    probability of one distinct row, None for no tuple. `count` tells how many matches each row has, if that may be very
-    many.
+    probability of one distinct row, or what it will be computed of; None for no tuple. `count` tells how many matches
+    each row has, if that may be very many.
     """
 
     signature: Signature
@@ -36,7 +37,7 @@ class Predicate:
     columns: Callable[..., Matches] | None = None
     values: Callable[..., Iterable[tuple[Value, ...]]] | None = None
     probability: Callable[..., np.ndarray] | None = None
-    weight: Callable[..., float | None] | None = None
+    weight: Callable[..., float | Comparison | None] | None = None
     count: Callable[..., np.ndarray] | None = None
 
     @property
@@ -91,19 +92,18 @@ def _split(text: str, pattern: str) -> list[tuple[str]]:
     return [(part,) for part in (text.split(pattern) if pattern else ["", *text, ""])]
 
 
-def _closeness(left: TensorValue, right: TensorValue) -> float | None:
-    """The cosine of the angle between two tensors, moved from [-1, 1] to [0, 1]."""
-    cosine = cosine_similarity(left.array, right.array)
-    return None if cosine is None else min(max((cosine + 1) / 2, 0.0), 1.0)
+def _compare(is_negated: bool, left: Tensor, right: Tensor) -> float | Comparison | None:
+    """The cosine of the angle between two tensors of one shape, moved from [-1, 1] to [0, 1]; or 1 minus that."""
+    if left.shape != right.shape:
+        return None
+    if not isinstance(left, TensorValue) or not isinstance(right, TensorValue):
+        return Comparison(is_negated, left, right)
+    closeness = min(max((cosine_similarity(left.array, right.array) + 1) / 2, 0.0), 1.0)
+    return 1 - closeness if is_negated else closeness
 
 
-def _distance(left: TensorValue, right: TensorValue) -> float | None:
-    closeness = _closeness(left, right)
-    return None if closeness is None else 1 - closeness
-
-
-def _axes(tensor: TensorValue) -> Iterable[tuple[int, int]]:
-    return enumerate(tensor.array.shape)
+def _axes(tensor: Tensor) -> Iterable[tuple[int, int]]:
+    return enumerate(tensor.shape)
 
 
 def _predicate(text: str, num_inputs: int, **functions: Callable) -> Predicate:
@@ -121,8 +121,8 @@ PREDICATES = {
     "soft_neq": _predicate("soft_neq<T: Float>(T, T)", 2, probability=lambda x, y: 1 - _hyperbolic_secant((x - y) / 2)),
     "soft_gt": _predicate("soft_gt<T: Float>(T, T)", 2, probability=lambda x, y: _sigmoid(x - y)),
     "soft_lt": _predicate("soft_lt<T: Float>(T, T)", 2, probability=lambda x, y: _sigmoid(y - x)),
-    "soft_eq<Tensor>": _predicate("soft_eq<Tensor>(Tensor, Tensor)", 2, weight=_closeness),
-    "soft_neq<Tensor>": _predicate("soft_neq<Tensor>(Tensor, Tensor)", 2, weight=_distance),
+    "soft_eq<Tensor>": _predicate("soft_eq<Tensor>(Tensor, Tensor)", 2, weight=partial(_compare, False)),
+    "soft_neq<Tensor>": _predicate("soft_neq<Tensor>(Tensor, Tensor)", 2, weight=partial(_compare, True)),
     # A variable of its own for each row, certain where tags are probabilities.
     "new_tag_variable": _predicate("new_tag_variable()", 0, probability=lambda: np.ones(1)),
     "string_chars": _predicate("string_chars(String, usize, char)", 1, values=enumerate),

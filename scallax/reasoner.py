@@ -40,7 +40,7 @@ from scallax.sample_facts import SampleFacts
 from scallax.seeds import Key, read_key
 from scallax.specification import Specification, from_json
 from scallax.tables import Table
-from scallax.tags import collect_tags
+from scallax.tags import batch_tags
 from scallax.trained import logit_probabilities, order_logits, replace_logits
 from scallax.union import BatchArrays, BatchGrounding, CacheInfo
 from scallax.unpacking import pair_with_proofs, unpack, unpack_objects
@@ -442,10 +442,11 @@ class Reasoner:
             grounding = self.batches.ground(batch)
             if self.is_interpreted:
                 values = self.batches.interpret(grounding, batch)
-                return self.batches.unpack(grounding, values if values.dtype == object else to_device(values))
-            tags, arrays = collect_tags(batch.facts, grounding.padded_tags), tuple(batch.arrays.values())
+                values = values if values.dtype == object else to_device(values)
+                return self.batches.unpack(grounding, values, batch)
+            tags, arrays = batch_tags(batch, grounding), tuple(batch.arrays.values())
             self.check_tags(batch.facts, tags)
-            results = self.batches.results(grounding, tags, arrays, logits, asked)
+            results = self.batches.results(grounding, tags, arrays, logits, asked, batch)
             return self.batches.with_proofs(results, grounding, batch, tags, arrays, logits)
         arrays = self.order(inputs)
         values = self.evaluate(arrays, logits)
@@ -492,7 +493,7 @@ class Reasoner:
         `facts` are given as to a call, with or without tags: without, all facts of relations that have tags are
         uncertain. For a mapped relation, the number of samples counts of its array; `np.zeros` will do.
         """
-        return self.batches.ground(self.batches.read(facts, disjunctions, later=True))
+        return self.batches.ground_facts(facts, disjunctions)
 
     def cache_info(self) -> CacheInfo:
         """What the cache of groundings of facts per sample holds, and its hits and misses; shared by `with_k`'s."""

@@ -43,12 +43,15 @@ def compute_collections(
     draft: Draft, outputs: Sequence[str], options: Options, framework: Framework
 ) -> list[Collection]:
     """The relations `outputs` of a draft."""
+    tensors = framework.tensors if draft.holds_variables else None
     if options.takes_objects:
         given, objects = object_facts(draft)
-        found = answer_objects(draft.program, outputs, options, given, objects)
+        found = answer_objects(draft.program, outputs, options, given, objects, tensors)
         return [Collection(relation, readable(relation, tuples, framework), tags) for relation, tuples, tags in found]
+    if tensors is not None and not options.semantics().passes_gradients:
+        return compute_collections(draft.with_constants(), outputs, options, framework)
     given, inputs = given_facts(draft, tag_kinds(options, framework))
-    if not inputs.tags and not options.provenance.startswith("diff"):
+    if not inputs.tags and tensors is None and not options.provenance.startswith("diff"):
         tagless = options.provenance in TAGLESS
         return [
             Collection(
@@ -59,7 +62,7 @@ def compute_collections(
             )
             for found in answer(draft.program, outputs, options, given)
         ]
-    computation = compute(draft.program, outputs, options, given)
+    computation = compute(draft.program, outputs, options, given, tensors)
     places = [range(first, end) for first, end in pairwise(computation.starts)]
     return collect(computation, places, inputs, options, framework)
 
@@ -71,7 +74,8 @@ def compute_samples(
 
     `kept` is what samples were ground with before; it is made anew if it does not fit.
     """
-    if options.provenance not in DISCRETE and not options.takes_objects:
+    has_variables = any(draft.holds_variables for draft in samples.drafts)
+    if options.provenance not in DISCRETE and not options.takes_objects and not has_variables:
         # As above.
         from scallax.sample_computation import compute_together, shares_evaluation
 
@@ -79,8 +83,8 @@ def compute_samples(
             try:
                 return compute_together(samples, options, framework, kept)
             except (GroundingError, UnsupportedError):
-                # Only all samples together exceed a limit, or their known terms or weights differ. Where it is the
-                # fault of one, its own run says so.
+                # Only all samples together exceed a limit, or their weights differ. Where it is the fault of one, its
+                # own run says so.
                 pass
     drafts = zip(samples.drafts, samples.outputs, strict=True)
     return [compute_collections(draft, [name], options, framework)[0] for draft, name in drafts], kept

@@ -27,6 +27,7 @@ from scallax.plausibility import check_domain
 from scallax.process import check_process
 from scallax.provenance import AbstractProvenance
 from scallax.sample_facts import SampleFacts
+from scallax.tensors import Comparison, TensorInputs
 from scallax.union import BatchGrounder, BatchGrounding
 from scallax.values import Value
 
@@ -62,12 +63,18 @@ class SampleComputation:
             self.relations.append((relation, tuples))
             self.places.append(order[rows][is_wanted].tolist())
         self.num_inputs = grounding.padded_tags
+        # Samples with tensors that gradients pass through are computed one by one.
+        self.comparisons: tuple[Comparison, ...] = ()
+        self.tensors: TensorInputs | None = None
         self._grounding = grounding
         self._holder = Holder()
         self._program = pack(program)
         self._signature = Signature(
             provenance, (None,) * bool(self.num_inputs), (), len(program.outputs), is_union=True
         )
+
+    def computed(self) -> None:
+        """No input is computed."""
 
     def literals(self) -> Literals:
         """The literals whose tags are constants, of those that some output depends on."""

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from scallax import ir
 from scallax.errors import Diagnostic, InputError
 from scallax.grounding.terms import parse_term
-from scallax.mappings import fit_tuples, is_value, show_tuple, show_value, untagged_hint
+from scallax.mappings import fit_tuples, is_tensor, is_value, show_tuple, show_value, untagged_hint
+from scallax.tensors import Tensor, TensorInputs, is_variable
 from scallax.values import Value, ValueType
 
 
@@ -56,6 +57,16 @@ class SampleFacts:
     def num_facts(self) -> int:
         return sum(self.counts)
 
+    def with_constants(self) -> "SampleFacts":
+        """The same with constants for tensors that are variables."""
+        columns = tuple(
+            tuple(value.content() if isinstance(value, Tensor) else value for value in column)
+            if any(map(is_variable, column))
+            else column
+            for column in self.columns
+        )
+        return replace(self, columns=columns)
+
     @property
     def key(self) -> tuple:
         """What the grounding depends on: equal for equal facts, whatever the tags."""
@@ -75,7 +86,7 @@ class Tagging(enum.Enum):
 
 
 class FactReader:
-    """Reads the facts of one relation.
+    """Reads the facts of one relation; `tensors` are those of the batch, of all relations.
 
     `bools_are_certain` says that a bool for a tag means a certain fact, `takes_ids` that a tag may be a pair of a tag
     and a number of the fact.
@@ -86,12 +97,14 @@ class FactReader:
         schema: ir.Relation,
         variants: Sequence[ir.Variant],
         tagging: Tagging,
+        tensors: TensorInputs,
         bools_are_certain: bool = False,
         takes_ids: bool = False,
     ):
         self.schema = schema
         self.variants = variants
         self.tagging = tagging
+        self.tensors = tensors
         self.takes_ids = takes_ids
         self._certain_kinds = {type(None), bool} if bools_are_certain else {type(None)}
 
@@ -220,6 +233,10 @@ class FactReader:
             columns = list(zip(*rows, strict=True))
         else:
             return self._fit(rows, counts, tags)
+        columns = [
+            tuple(map(self._read_tensor, column)) if type is ValueType.TENSOR else column
+            for type, column in zip(types, columns, strict=True)
+        ]
         if all(_admits_all(type, column) for type, column in zip(types, columns, strict=True)):
             return tuple(columns)
         return self._fit(rows, counts, tags)
@@ -229,7 +246,7 @@ class FactReader:
         types = self.schema.columns
         fitted = []
         for place, (where, row) in enumerate(zip(_places(counts), rows, strict=True)):
-            values = tuple(row) if isinstance(row, tuple | list) else (row,)
+            values = tuple(map(self._read_tensor, row if isinstance(row, tuple | list) else (row,)))
             wrong = self._problem(values)
             if wrong is not None:
                 # Those of an array stand apart from the tuples.
@@ -241,6 +258,15 @@ class FactReader:
             plain = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
             fitted += fit_tuples([plain], types, self.relation, self.variants)
         return tuple(zip(*fitted, strict=True)) if types else ()
+
+    def _read_tensor(self, value: Any) -> Any:
+        """What stands for an array, and what is none as it is."""
+        if not is_tensor(value):
+            return value
+        try:
+            return self.tensors.read(value)
+        except (TypeError, ValueError, RuntimeError):  # no numbers
+            return value
 
     def _problem(self, values: tuple) -> str | None:
         types = self.schema.columns
@@ -381,6 +407,8 @@ def _places(counts: Sequence[int]) -> Iterator[str]:
 
 def _admits_all(type: ValueType, column: Sequence) -> bool:
     """Whether all values fit as they are; False also where it takes a closer look to say so."""
+    if type is ValueType.TENSOR:
+        return all(isinstance(value, Tensor) for value in column)
     is_kept = not type.is_time and type is not ValueType.ENTITY
     return is_kept and _PLAIN_KINDS.issuperset(map(_type, column)) and type.find_unfit(column) is None
 

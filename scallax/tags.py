@@ -1,18 +1,54 @@
 """The tags of a batch's facts as one vector."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from scallax.arguments import show_facts
 from scallax.checks import is_concrete, is_on_host
 from scallax.errors import InputError
+from scallax.kernels.closeness import compare
 from scallax.kernels.moves import join
 from scallax.mappings import show_tuple
+from scallax.per_sample import BatchFacts
 from scallax.plausibility import ROUNDING, find_overfull_group
 from scallax.sample_facts import SampleFacts, is_array
+from scallax.union import BatchGrounding
+
+
+class JaxTensors:
+    """Traced arrays of JAX as variables in facts; others are constants."""
+
+    def is_variable(self, value: Any) -> bool:
+        return isinstance(value, Tracer)
+
+    def key(self, value: Any) -> Hashable:
+        return id(value)
+
+    def host(self, value: Any) -> np.ndarray:
+        return np.asarray(value)
+
+    def combine(self, op: str, left: Any, right: Any) -> jax.Array:
+        return _OPERATIONS[op](left, right)
+
+    def compare(self, pairs: Sequence[tuple[Any, Any]], negated: np.ndarray) -> jax.Array:
+        return compare([(jnp.asarray(left), jnp.asarray(right)) for left, right in pairs], negated)
+
+
+_OPERATIONS = {"+": jnp.add, "-": jnp.subtract, "*": jnp.multiply, "dot": jnp.dot}
+
+
+def batch_tags(batch: BatchFacts, grounding: BatchGrounding) -> jax.Array | np.ndarray:
+    """The vector of all tags of a batch, `[padded_tags]`: those of `collect_tags`, and behind them what is computed."""
+    if not grounding.comparisons:
+        return collect_tags(batch.facts, grounding.padded_tags)
+    assert batch.tensors is not None, "tensors that are compared are in facts"
+    parts = [collect_tags(batch.facts, grounding.num_tags), batch.tensors.compare(grounding.comparisons)]
+    return join(parts, grounding.padded_tags, jnp.result_type(*(part.dtype for part in parts)))
 
 
 def collect_tags(facts: Sequence[SampleFacts], length: int) -> jax.Array | np.ndarray:

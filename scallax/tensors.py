@@ -1,11 +1,21 @@
-"""Constant tensors as values of tuples: equal if their dtypes, shapes and elements are."""
+"""Tensors as values of tuples: constants, and what gradients pass through.
+
+A constant is what it holds. A variable is a tensor of a framework, told apart from others by which one it is; a term is
+computed of variables. Which tuples there are does not depend on their elements, so that these are not asked for while a
+program is grounded, and may be traced.
+"""
 
 import base64
 import binascii
+import weakref
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import total_ordering
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
+
+from scallax.errors import InputError
 
 
 @runtime_checkable
@@ -38,6 +48,15 @@ class TensorValue:
         self.array = found
         self._key = (found.shape, found.dtype.str, found.tobytes())
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        return self.array.shape
+
+    def content(self) -> "TensorValue":
+        """The tensor itself."""
+        return self
+
     @classmethod
     def of_data(cls, data: object) -> "TensorValue":
         """The tensor of `data()`; ValueError if it is none."""
@@ -62,11 +81,8 @@ class TensorValue:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TensorValue) and self._key == other._key
 
-    def __lt__(self, other: "TensorValue") -> bool:
-        (shape, dtype, _), (other_shape, other_dtype, _) = self._key, other._key
-        if (shape, dtype) != (other_shape, other_dtype):
-            return (shape, dtype) < (other_shape, other_dtype)
-        return self.array.ravel().tolist() < other.array.ravel().tolist()
+    def __lt__(self, other: "Tensor") -> bool:
+        return order_key(self) < order_key(other)
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -82,10 +98,206 @@ class TensorValue:
         return f"tensor({shown}, {self.array.dtype.name})"
 
 
-def cosine_similarity(left: np.ndarray, right: np.ndarray) -> float | None:
-    """The cosine of the angle between two tensors of one shape, 0 if one of them is 0; None for other shapes."""
-    if left.shape != right.shape:
-        return None
+@dataclass(frozen=True, slots=True, repr=False)
+class TensorVariable:
+    """A tensor of a framework in a tuple: number `number` of those of a batch, or of a context."""
+
+    number: int
+    shape: tuple[int, ...]
+    # Those that it is one of, while they last: what is kept of a batch does not keep its tensors.
+    source: "weakref.ref[TensorInputs] | None" = field(default=None, compare=False)
+
+    def content(self) -> TensorValue:
+        """Its elements, as a constant. InputError if they are not known, or no longer."""
+        return self.inputs.content(self)
+
+    @property
+    def inputs(self) -> "TensorInputs":
+        """The tensors that it is one of. InputError if they are gone."""
+        found = None if self.source is None else self.source()
+        if found is None:
+            raise InputError(f"the elements of {self} are no longer known")
+        return found
+
+    def __lt__(self, other: "Tensor") -> bool:
+        return order_key(self) < order_key(other)
+
+    def __reduce__(self):
+        return TensorVariable, (self.number, self.shape)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"tensor {self.number} of shape {self.shape}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TensorTerm:
+    """`left op right` of tensors of one shape, or of a tensor and a number; `dot` of two vectors has no axes."""
+
+    op: str
+    left: "Tensor"
+    right: "Tensor | float"
+    shape: tuple[int, ...]
+
+    def content(self) -> TensorValue:
+        """Its elements, as a constant. InputError if they are not known, or no longer."""
+        return self.inputs.content(self)
+
+    @property
+    def inputs(self) -> "TensorInputs":
+        """The tensors that its variables are some of. InputError if they are gone."""
+        return next(side.inputs for side in (self.left, self.right) if isinstance(side, TensorVariable | TensorTerm))
+
+    def __lt__(self, other: "Tensor") -> bool:
+        return order_key(self) < order_key(other)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"dot({self.left}, {self.right})" if self.op == "dot" else f"({self.left} {self.op} {self.right})"
+
+
+Tensor = TensorValue | TensorVariable | TensorTerm
+
+
+def is_variable(value: object) -> TypeGuard[TensorVariable | TensorTerm]:
+    """Whether a value is a tensor that gradients pass through, a variable or a term."""
+    return isinstance(value, TensorVariable | TensorTerm)
+
+
+def order_key(tensor: Tensor | float) -> tuple:
+    """What tensors are ordered by: constants by what they hold, then variables by number, then terms."""
+    match tensor:
+        case TensorValue(array=array):
+            return 0, array.shape, array.dtype.str, array.ravel().tolist()
+        case TensorVariable(number=number):
+            return 1, number
+        case TensorTerm(op=op, left=left, right=right):
+            return 2, op, order_key(left), order_key(right)
+        case _:
+            return -1, tensor
+
+
+def combine(op: str, left: Tensor, right: Tensor | float) -> Tensor:
+    """`left op right` of one shape for `+ - *`, of two vectors of one length for `dot`; `right` may be a number."""
+    if isinstance(left, TensorValue) and isinstance(right, TensorValue | float):
+        operand = right.array if isinstance(right, TensorValue) else right
+        # Integers wrap, and floats overflow to infinity, as elements of arrays do.
+        with np.errstate(all="ignore"):
+            return TensorValue(OPERATIONS[op](left.array, operand))
+    return TensorTerm(op, left, right, () if op == "dot" else left.shape)
+
+
+OPERATIONS = {"+": np.add, "-": np.subtract, "*": np.multiply, "dot": np.dot}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`soft_eq`, or `soft_neq` if it is negated, of tensors of one shape, variables among them."""
+
+    is_negated: bool
+    left: Tensor
+    right: Tensor
+
+
+class TensorFramework(Protocol):
+    """What variables are tensors of."""
+
+    def is_variable(self, value: Any) -> bool:
+        """Whether gradients are to pass through an array."""
+        ...
+
+    def key(self, value: Any) -> Hashable:
+        """What arrays have in common that are the same elements of the same variable."""
+        ...
+
+    def host(self, value: Any) -> np.ndarray:
+        """The elements of an array; TypeError, ValueError or RuntimeError if it has none that are known."""
+        ...
+
+    def combine(self, op: str, left: Any, right: Any) -> Any:
+        """What `combine` says, of an array of the framework and another one, one of NumPy or a number."""
+        ...
+
+    def compare(self, pairs: Sequence[tuple[Any, Any]], negated: np.ndarray) -> Any:
+        """`(cos + 1) / 2` of pairs `[pairs]`, 1 minus it where `negated`; 1/2, without a gradient, where one is 0.
+
+        The two of a pair are arrays of one shape, of the framework or of NumPy.
+        """
+        ...
+
+
+class TensorInputs:
+    """The tensors in the facts of a batch, or of a context.
+
+    `tensors` are the variables by number. `was_read`: what was grounded depends on elements of them.
+    """
+
+    def __init__(self, framework: TensorFramework, has_variables: bool = True):
+        """Without variables every tensor is a constant."""
+        self.framework = framework
+        self.tensors: list[Any] = []
+        self.was_read = False
+        self._has_variables = has_variables
+        self._numbers: dict[Hashable, int] = {}
+
+    def read(self, value: Any) -> Tensor:
+        """What stands for an array in tuples; TypeError, ValueError or RuntimeError for what cannot stand there."""
+        if not self._has_variables or not self.framework.is_variable(value):
+            return TensorValue(self.framework.host(value))
+        number = self._numbers.setdefault(self.framework.key(value), len(self.tensors))
+        if number == len(self.tensors):
+            self.tensors.append(value)
+        return TensorVariable(number, tuple(value.shape), weakref.ref(self))
+
+    def made(self, value: Any) -> Tensor:
+        """What stands for an array that code has made while a program is grounded; raises what `read` does."""
+        found = self.read(value)
+        self.was_read |= is_variable(found)
+        return found
+
+    def given(self, tensor: TensorVariable | TensorTerm) -> Any:
+        """The array of the framework, for code that is called while a program is grounded."""
+        self.was_read = True
+        return self.resolve([tensor])[0]
+
+    def content(self, tensor: TensorVariable | TensorTerm) -> TensorValue:
+        """The elements of a tensor, as a constant. InputError if they are not known."""
+        try:
+            return TensorValue(self.framework.host(self.given(tensor)))
+        except (TypeError, ValueError, RuntimeError) as error:  # traced
+            raise InputError(f"the elements of {tensor} are asked for, and not known: {error}") from None
+
+    def resolve(self, tensors: Iterable[Tensor], variables: Sequence[Any] | None = None) -> list[Any]:
+        """The arrays of the framework, or of NumPy for constants; `variables` may stand for its own, by number."""
+        own = self.tensors if variables is None else variables
+        known: dict[Tensor, Any] = {}
+        return [self._resolve(tensor, own, known) for tensor in tensors]
+
+    def _resolve(self, tensor: Tensor, variables: Sequence[Any], known: dict[Tensor, Any]) -> Any:
+        match tensor:
+            case TensorValue(array=array):
+                return array
+            case TensorVariable(number=number):
+                return variables[number]
+            case TensorTerm(op=op, left=left, right=right):
+                if tensor not in known:
+                    operand = right if isinstance(right, int | float) else self._resolve(right, variables, known)
+                    known[tensor] = self.framework.combine(op, self._resolve(left, variables, known), operand)
+                return known[tensor]
+
+    def compare(self, comparisons: Sequence[Comparison], variables: Sequence[Any] | None = None) -> Any:
+        """The probabilities `[comparisons]`, an array of the framework; `variables` as in `resolve`."""
+        sides = self.resolve((side for pair in comparisons for side in (pair.left, pair.right)), variables)
+        pairs = list(zip(sides[::2], sides[1::2], strict=True))
+        return self.framework.compare(pairs, np.array([pair.is_negated for pair in comparisons], np.bool_))
+
+
+def cosine_similarity(left: np.ndarray, right: np.ndarray) -> float:
+    """The cosine of the angle between two tensors of one shape, 0 if one of them is 0."""
     first, second = (array.astype(np.float64).ravel() for array in (left, right))
     norm = np.linalg.norm(first) * np.linalg.norm(second)
     return float(first @ second / norm) if norm > 0 else 0.0

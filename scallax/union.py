@@ -26,6 +26,7 @@ from scallax.mappings import InputMapping, Tuples
 from scallax.parameters import Parameters
 from scallax.provenance.base import AbstractSemantics
 from scallax.sample_facts import SampleFacts
+from scallax.tensors import Comparison, TensorInputs
 from scallax.values import ValueType
 from scallax.weighing import constant_weights
 
@@ -71,7 +72,8 @@ class BatchGrounding:
     order in which they were given; a certain fact's tag is ignored. `padded_tags` is the length of the vector of all
     tags. `outputs` are those of `arrays.sources`, whose columns are padded to a size class where no mapping says how
     many there are. `mapped` are the relations whose arrays the evaluation takes as well; `owner` is the program that
-    was grounded. `names` say what the program's literals stand for, row by row, if its proofs are returned.
+    was grounded. `comparisons` are what the tags behind those of facts are computed of. `names` say what the program's
+    literals stand for, row by row, if its proofs are returned.
     """
 
     program: GroundProgram
@@ -83,6 +85,7 @@ class BatchGrounding:
     padded_tags: int
     mapped: tuple[str, ...]
     owner: str
+    comparisons: tuple[Comparison, ...] = ()
     names: tuple[Literal, ...] = ()
 
     @property
@@ -303,10 +306,16 @@ class BatchGrounder:
         columns = {name: types[name] for name in sampled}
         return BatchGrounder(grounder, columns, mapped, num_terms, tuple(wanted), parameters, provenance, owner, naming)
 
-    def ground(self, facts: Sequence[SampleFacts], num_samples: int) -> BatchGrounding:
-        """The grounding of a batch; its tags are those of `facts` in order, then the mapped inputs'."""
+    def ground(
+        self, facts: Sequence[SampleFacts], num_samples: int, tensors: TensorInputs | None = None
+    ) -> BatchGrounding:
+        """The grounding of a batch; its tags are those of `facts` in order, then those computed, then mapped inputs.
+
+        `tensors` are those in the facts, if some may be variables.
+        """
         literals = _LiteralColumns(self.grounder.base.literals, self.provenance)
         symbols = self.grounder.base.symbols.copy()
+        symbols.tensors = tensors
         schemas, listed = self.grounder.schemas, self.grounder.listed
         known = KnownTerms(symbols.terms, self.num_terms, num_samples, listed) if listed else None
         columns: dict[str, FactColumns] = {}
@@ -330,7 +339,8 @@ class BatchGrounder:
             if relation in schemas:
                 samples = np.repeat(np.arange(num_samples), count)
                 columns[relation] = FactColumns([samples, *(np.tile(code, num_samples) for code in codes)], operands)
-        grounding = self.grounder.ground(columns, num_samples, literals.finish(), literals.samples, symbols, known)
+        given, num_inputs = literals.finish(), literals.num_inputs
+        grounding = self.grounder.ground(columns, num_samples, given, literals.samples, symbols, known, num_inputs)
         outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
         num_outputs = sum(len(output.tuples) for output in outputs)
         program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs)
@@ -349,6 +359,7 @@ class BatchGrounder:
             padded_tags,
             tuple(self.mapped),
             self.owner,
+            grounding.comparisons,
             self.naming.names(grounding, program, facts, operands_of, num_samples),
         )
 
@@ -398,9 +409,11 @@ class BatchGrounder:
                 least = dict(found.least) if found else {}
             sizes = Sizes(least)
             room = sizes.pad("columns", num_columns)
-            padding = sizes.pad_some("tags", num_tags) - num_tags
-            # Mapped inputs come behind the tags.
+            padding = sizes.pad_some("tags", num_tags + len(grounding.comparisons)) - num_tags
+            # Behind the tags of facts come those that are computed, then mapped inputs.
+            is_computed = literals.source >= given.num_inputs
             source = np.where(literals.source >= num_tags, literals.source + padding, literals.source)
+            source = np.where(is_computed, literals.source - given.num_inputs + num_tags, source)
             program = compile_outputs(
                 replace(grounding, literals=replace(literals, source=source)),
                 self.provenance,

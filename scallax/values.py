@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from scallax.tensors import TensorValue
+from scallax.tensors import Tensor, TensorTerm, TensorValue, TensorVariable
 from scallax.times import parse_datetime, parse_duration, show_datetime, show_time
 
 
@@ -94,7 +94,7 @@ class ValueType(enum.Enum):
                 return canonical_time(value, self) is not None
             case str():
                 return self.is_text or self is ValueType.ENTITY or (self is ValueType.CHAR and len(value) == 1)
-            case TensorValue():
+            case TensorValue() | TensorVariable() | TensorTerm():
                 return self is ValueType.TENSOR
             case _:
                 return False
@@ -149,7 +149,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # What a Python value is called in errors and in programs. Dates and durations are their canonical texts.
 Scalar = bool | int | float | str
-Value = Scalar | TensorValue
+Value = Scalar | Tensor
 
 
 def canonical_time(text: str, type: ValueType) -> str | None:

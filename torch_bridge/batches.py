@@ -31,7 +31,7 @@ class _Call:
 
     reasoner: Reasoner
     grounding: BatchGrounding
-    facts: Sequence[SampleFacts] | None
+    batch: BatchFacts | None
     tags: TagTensors
     device: torch.device
     dtype: torch.dtype
@@ -63,7 +63,28 @@ def read_tensors(
     if len(devices) > 1:
         raise InputError(f"the tags are on different devices: {', '.join(devices)}")
     named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
+    if batch.tensors is not None:
+        named |= {f"{tensor} in facts": tensor for tensor in batch.tensors.tensors}
     return tags, common_device(named)
+
+
+def ground_batch(reasoner: Reasoner, batch: BatchFacts, tags: TagTensors) -> tuple[BatchGrounding, TagTensors]:
+    """The grounding of a batch, and all its tags: those of its facts and those computed of tensors in them.
+
+    InputError for tensors that have no cosine.
+    """
+    grounding = reasoner.batches.ground(batch)
+    if not grounding.comparisons:
+        return grounding, tags
+    assert batch.tensors is not None, "tensors that are compared are in facts"
+    computed = batch.tensors.compare(grounding.comparisons)
+    if computed.device.type == "cpu" and not computed.isfinite().all():
+        place = int((~computed.detach().isfinite()).nonzero()[0])
+        pair = grounding.comparisons[place]
+        raise InputError(
+            f"{pair.left} and {pair.right} in facts have no cosine: an element is not finite, or too large"
+        )
+    return grounding, tags.with_computed(computed)
 
 
 def on_host(batch: BatchFacts) -> BatchFacts:
@@ -96,14 +117,14 @@ def apply_batch(
     A second derivative, forward mode and `torch.func.vmap` raise.
     """
     tags, device = read_tensors(reasoner, batch, logits)
-    grounding = reasoner.batches.ground(batch)
+    grounding, tags = ground_batch(reasoner, batch, tags)
     mapped = tuple(batch.arrays.values())
-    values = apply_grounding(reasoner, grounding, batch.facts, tags, mapped, logits, device, is_sparse=is_sparse)
+    values = apply_grounding(reasoner, grounding, batch, tags, mapped, logits, device, is_sparse=is_sparse)
     if not reasoner.returns_proofs:
         return values
     tensors = (*tags.tensors, *mapped, *logits)
     with precision_and_place(tensors):
-        call = _Call(reasoner, grounding, batch.facts, tags, device, torch.float32, is_sparse)
+        call = _Call(reasoner, grounding, batch, tags, device, torch.float32, is_sparse)
         return reasoner.batches.with_proofs(values, grounding, batch, *_to_arrays(call, tensors))
 
 
@@ -122,13 +143,13 @@ def interpret_batch(reasoner: Reasoner, batch: BatchFacts) -> Any:
     grounding = reasoner.batches.ground(batch)
     values = reasoner.batches.interpret(grounding, on_host, entries)
     packed = values if values.dtype == object else from_numpy(values).to(device)
-    return reasoner.batches.unpack(grounding, packed)
+    return reasoner.batches.unpack(grounding, packed, batch)
 
 
 def apply_grounding(
     reasoner: Reasoner,
     grounding: BatchGrounding,
-    facts: Sequence[SampleFacts] | None,
+    batch: BatchFacts | None,
     tags: TagTensors,
     mapped: tuple[torch.Tensor, ...],
     logits: tuple[torch.Tensor, ...],
@@ -140,12 +161,12 @@ def apply_grounding(
     tensors = (*tags.tensors, *mapped, *logits)
     dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating_point}
     dtype = dtypes.pop() if len(dtypes) == 1 else torch.float64 if torch.float64 in dtypes else torch.float32
-    call = _Call(reasoner, grounding, facts, tags, device, dtype, is_sparse)
+    call = _Call(reasoner, grounding, batch, tags, device, dtype, is_sparse)
     keep = torch.is_grad_enabled() and not reasoner.is_discrete and any(tensor.requires_grad for tensor in tensors)
     values = _EvaluateBatch.apply(call, keep, *tensors)[0]
     if not is_sparse:
-        return reasoner.batches.unpack(grounding, values)
-    outputs, keyed = reasoner.batches.outputs(grounding), reasoner.specification.keyed
+        return reasoner.batches.unpack(grounding, values, batch)
+    outputs, keyed = reasoner.batches.outputs(grounding, batch), reasoner.specification.keyed
     return unpack_sparse(outputs, keyed, values, grounding.derived[1:], grounding.num_samples)
 
 
@@ -180,7 +201,7 @@ class _EvaluateBatch(torch.autograd.Function):
     def forward(call: _Call, keep: bool, *tensors: torch.Tensor):
         reasoner, grounding = call.reasoner, call.grounding
         tags, arrays, logits = _to_arrays(call, tensors)
-        check_batch_tags(reasoner, call.facts, tags)
+        check_batch_tags(reasoner, None if call.batch is None else call.batch.facts, tags)
         with precision_and_place(tensors):
             values, residuals = reasoner.batches.forward(grounding, tags, arrays, logits, keep)
             values, residuals = jax.block_until_ready((values, residuals))

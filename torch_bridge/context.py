@@ -17,11 +17,12 @@ from scallax.mappings import InputMapping
 from scallax.tables import CsvFile
 from scallax.tensors import TensorValue
 from torch_bridge.arguments import check_dispatch, checks_keywords, declared, name_outputs, refuse_monitors
-from torch_bridge.context_facts import bound_tags, stack_tags
+from torch_bridge.context_facts import bound_tags, join_tags, stack_tags
 from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
 from torch_bridge.module import Module
 from torch_bridge.tensors import from_numpy, precision_and_place, to_jax, to_torch
+from torch_bridge.variables import TorchTensors
 
 
 @final
@@ -62,9 +63,13 @@ class ScallopContext(AbstractContext):
         return isinstance(tag, torch.Tensor)
 
     def evaluate(self, computation: Computation, tags: Sequence[Any]) -> torch.Tensor:
-        if not tags:
+        parts = [stack_tags(tags)] if tags else []
+        if computation.comparisons:
+            assert computation.tensors is not None, "tensors that are compared are in facts"
+            parts.append(_Compare.apply(computation, *computation.tensors.tensors))
+        if not parts:
             return to_torch(computation.evaluate(np.zeros(0, np.float32)), torch.device("cpu"))
-        return _EvaluateTags.apply(computation, stack_tags(tags))
+        return _EvaluateTags.apply(computation, join_tags(parts))
 
     def adapted(self, item: ForeignItem) -> ForeignItem:
         return as_torch([item])[0]
@@ -74,6 +79,9 @@ class ScallopContext(AbstractContext):
 
     def tensor(self, value: TensorValue) -> torch.Tensor:
         return from_numpy(value.array)
+
+    def tensor_framework(self) -> TorchTensors:
+        return TorchTensors()
 
     def scalars(self, values: torch.Tensor) -> list[torch.Tensor]:
         return list(values.unbind())
@@ -144,6 +152,29 @@ class ScallopContext(AbstractContext):
         """As `scallax.Context.clone`; there are no monitors."""
         refuse_monitors(monitors)
         return self.copied(provenance, k, wmc_with_disjunctions, custom_provenance)
+
+
+class _Compare(torch.autograd.Function):
+    """The inputs of a computation that are computed of tensors in facts.
+
+    As below, the backward pass may come several times: it keeps the graph from the tensors to the inputs.
+    """
+
+    @staticmethod
+    def forward(ctx, computation: Computation, *tensors: torch.Tensor) -> torch.Tensor:
+        assert computation.tensors is not None
+        own = [tensor.detach().requires_grad_() for tensor in tensors]
+        with torch.enable_grad():
+            values = computation.tensors.compare(computation.comparisons, own)
+        ctx.kept = values, own
+        return values.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *cotangents):
+        values, own = ctx.kept
+        gradients = torch.autograd.grad(values, own, cotangents[0], retain_graph=True, allow_unused=True)
+        return None, *gradients
 
 
 class _EvaluateTags(torch.autograd.Function):

@@ -20,6 +20,12 @@ def stack_tags(tags: Sequence[Any]) -> torch.Tensor:
     return torch.stack([torch.as_tensor(tag, dtype=dtype, device=device).reshape(()) for tag in tags])
 
 
+def join_tags(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One vector of several: float64 if one is, on the device of the last."""
+    is_double = any(part.dtype is torch.float64 for part in parts)
+    return torch.cat([part.to(parts[-1].device, torch.float64 if is_double else torch.float32) for part in parts])
+
+
 def bound_tags(draft: Draft) -> dict[str, torch.Tensor]:
     """For each relation whose facts have tensors for tags, the tags of the batches that do; None counts as 1."""
     tags: dict[str, list[Any]] = {}

@@ -32,6 +32,12 @@ class TagTensors:
     places: tuple[np.ndarray, ...]
     constants: np.ndarray
 
+    def with_computed(self, vector: torch.Tensor) -> "TagTensors":
+        """The same with the elements of a vector behind them."""
+        places = len(self.constants) + np.arange(len(vector))
+        tensors, elements = (*self.tensors, vector), (*self.elements, np.arange(len(vector)))
+        return TagTensors(tensors, elements, (*self.places, places), self.constants)
+
     def gather(self, tensors: Sequence[torch.Tensor], length: int) -> np.ndarray | jax.Array:
         """All tags `[length]`, 0 behind the last, from the values of `tensors`, as `to_jax` gives them."""
         double = any(tensor.dtype is torch.float64 for tensor in tensors)

@@ -10,10 +10,11 @@ from scallax.derivatives import Derivatives, check_differentiable, derive, deriv
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.per_sample import has_facts
 from scallax.reasoner import Reasoner
-from torch_bridge.batches import check_batch_tags, read_tensors
+from torch_bridge.batches import check_batch_tags, ground_batch, read_tensors
 from torch_bridge.operator import is_saved
 from torch_bridge.sparse import make_sparse
 from torch_bridge.tensors import common_device, precision_and_place, to_jax
+from torch_bridge.variables import TorchTensors
 
 
 def find_jacobian(
@@ -34,18 +35,16 @@ def find_jacobian(
     check_differentiable(reasoner)
     named = dict(zip(reasoner.parameter_names, logits, strict=True))
     if has_facts(inputs, disjunctions):
-        batch = reasoner.batches.read(inputs, disjunctions)
+        batch = reasoner.batches.read(inputs, disjunctions, framework=TorchTensors())
         tags, device = read_tensors(reasoner, batch, logits)
-        grounding = reasoner.batches.ground(batch)
+        grounding, tags = ground_batch(reasoner, batch, tags)
         tensors = (*tags.tensors, *batch.arrays.values(), *logits)
         with precision_and_place(tensors):
             vector = tags.gather(tags.tensors, grounding.padded_tags)
             check_batch_tags(reasoner, batch.facts, vector)
             arrays = tuple(map(to_jax, batch.arrays.values()))
             trained = tuple(map(to_jax, logits))
-            return derive_batch(
-                reasoner, grounding, batch.facts, vector, arrays, trained, _maker(tensors, device, is_sparse)
-            )
+            return derive_batch(reasoner, grounding, batch, vector, arrays, trained, _maker(tensors, device, is_sparse))
     tensors = reasoner.order(inputs)
     for relation, tensor in inputs.items():
         if not isinstance(tensor, torch.Tensor):

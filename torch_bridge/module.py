@@ -40,6 +40,7 @@ from torch_bridge.jacobian import find_jacobian
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.sparse import check_sparse, in_rows, stack_rows, take_places, to_sparse
 from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
+from torch_bridge.variables import TorchTensors
 
 EXTRA_STATE = "_extra_state"
 
@@ -272,7 +273,7 @@ class Module(torch.nn.Module):
         check_named(reasoner.specification.outputs)
         are_tensors = all(isinstance(value, torch.Tensor) for value in inputs.values())
         if (disjunctions or not are_tensors) and has_facts(inputs, disjunctions):
-            batch = reasoner.batches.read(inputs, disjunctions)
+            batch = reasoner.batches.read(inputs, disjunctions, framework=TorchTensors())
             if reasoner.is_interpreted:
                 return interpret_batch(reasoner, batch)
             return apply_batch(reasoner, batch, self._logits(), is_sparse=is_sparse)
@@ -319,7 +320,7 @@ class Module(torch.nn.Module):
 
     def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
         """The grounding of a batch of facts for `evaluate_grounded`; see `scallax.Reasoner.ground`."""
-        return self.reasoner.ground(facts, disjunctions=disjunctions)
+        return self.reasoner.batches.ground_facts(facts, disjunctions, TorchTensors())
 
     def evaluate_grounded(self, grounding: BatchGrounding, tags: Mapping[str, torch.Tensor] | torch.Tensor) -> Any:
         """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`."""
@@ -357,7 +358,7 @@ class Module(torch.nn.Module):
         }
         given: Any = inputs or {}
         if has_facts(given, disjunctions):
-            given = on_host(reasoner.batches.read(given, disjunctions))
+            given = on_host(reasoner.batches.read(given, disjunctions, framework=TorchTensors()))
         else:
             given = {name: to_host(name, tensor) for name, tensor in given.items()}
         return reasoner.with_parameters(logits).explain(relation, values, given, sample=sample, k=k)

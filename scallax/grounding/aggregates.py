@@ -42,7 +42,7 @@ from scallax.grounding.selections import (
     share_weights,
     sort_values,
 )
-from scallax.grounding.symbols import Symbols, decode, encode, native_dtype, sort_keys
+from scallax.grounding.symbols import Symbols, by_content, decode, encode, native_dtype, sort_keys
 from scallax.kernels.rows import RowTable, expand_ranges, group
 from scallax.values import ValueType
 
@@ -110,6 +110,17 @@ def reduce_groups(
     return Reduced(num_rows, dict(zip(names, columns, strict=True)), factors)
 
 
+# Aggregates whose results follow from the order of values.
+_EXTREMES = ("min", "max", "argmin", "argmax")
+
+
+def _ranks(reducer: Reducer, codes: np.ndarray, type: ValueType) -> np.ndarray:
+    """The places of codes in value order; of tensors what they hold is asked for only where it decides the result."""
+    if reducer.foreign is not None or reducer.reduce.op in _EXTREMES:
+        codes = by_content(codes, type, reducer.symbols)
+    return _dense(sort_keys(decode(codes, type, reducer.symbols), type, reducer.symbols))
+
+
 def _elements(
     reducer: Reducer,
     body: GroundRelation,
@@ -121,10 +132,7 @@ def _elements(
     reduce = reducer.reduce
     variables = (*reduce.arguments, *reduce.values)
     columns = body.columns[len(reduce.keys) :]
-    ranks = [
-        _dense(sort_keys(decode(codes, variable.type, reducer.symbols), variable.type, reducer.symbols))
-        for codes, variable in zip(columns, variables, strict=True)
-    ]
+    ranks = [_ranks(reducer, codes, variable.type) for codes, variable in zip(columns, variables, strict=True)]
     rows = np.lexsort((*ranks[::-1], groups))
     rows = rows[groups[rows] >= 0]
     operands = np.full(len(rows), ONE) if reduce.is_discrete else body.operands[rows]

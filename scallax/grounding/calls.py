@@ -11,7 +11,7 @@ from scallax.functions import Image
 from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values
 from scallax.source import Span
-from scallax.tensors import TensorValue
+from scallax.tensors import TensorValue, combine
 from scallax.times import NO_DURATION, Duration, divide, parse_duration, scale, shift, show_datetime
 from scallax.values import Value, ValueType
 
@@ -157,7 +157,6 @@ def combine_tensors(
     expression: ir.Binary, left: np.ndarray, right: np.ndarray, symbols: Symbols, missing: np.ndarray | None
 ) -> np.ndarray:
     """`+ - *` of tensors of one shape, or of a tensor and a number. GroundingError for other shapes."""
-    operation = {"+": np.add, "-": np.subtract, "*": np.multiply}[expression.op]
     is_number = expression.right.type is not ValueType.TENSOR
     rows, inverse = distinct_rows([left, right.view(np.int64) if is_number else right], len(left))
     # What is combined in a row without a value is never seen.
@@ -165,16 +164,13 @@ def combine_tensors(
     seen[inverse if missing is None else inverse[~missing]] = True
     others = rows[1].view(np.float64).tolist() if is_number else symbols.values(rows[1])
     images = []
-    for first, second, counts in zip(symbols.values(rows[0]), others, seen.tolist(), strict=True):
-        operand = second if is_number else second.array
+    for first, operand, counts in zip(symbols.values(rows[0]), others, seen.tolist(), strict=True):
         if not counts:
             images.append(_NO_TENSOR)
             continue
-        if not is_number and first.array.shape != operand.shape:
-            shapes = f"{first.array.shape} and {operand.shape}"
+        if not is_number and first.shape != operand.shape:
+            shapes = f"{first.shape} and {operand.shape}"
             message = f"`{ir.print_expression(expression)}` is of tensors of the shapes {shapes}"
             raise GroundingError(Diagnostic(message, expression.span, "give tensors of one shape"))
-        # Integers wrap, and floats overflow to infinity, as elements of arrays do.
-        with np.errstate(all="ignore"):
-            images.append(TensorValue(operation(first.array, operand)))
+        images.append(combine(expression.op, first, operand))
     return symbols.intern(images)[inverse]

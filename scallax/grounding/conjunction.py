@@ -9,6 +9,7 @@ from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Liter
 from scallax.grounding.gates import GateSet
 from scallax.kernels.gates import HEAVIEST, RANGE
 from scallax.kernels.rows import Buffer, RowTable, unique_rows
+from scallax.tensors import Comparison
 
 # The rule number of derivations that no rule makes: facts and projections of negated relations.
 NO_RULE = -1
@@ -58,17 +59,28 @@ class Rows:
 class DerivationBuilder:
     """Collects derivations, and numbers the nodes and literals that they need.
 
-    `capacity` is the number of conjunctions that are expected.
+    `capacity` is the number of conjunctions that are expected. `comparisons` are what inputs are computed of, those
+    behind the first `num_inputs`.
     """
 
-    def __init__(self, literals: Literals, num_nodes: int = 0, weigh: Weigh | None = None, capacity: int = 0):
+    def __init__(
+        self,
+        literals: Literals,
+        num_nodes: int = 0,
+        weigh: Weigh | None = None,
+        capacity: int = 0,
+        num_inputs: int = 0,
+    ):
         self.num_nodes = num_nodes
+        self.num_inputs = num_inputs
+        self.comparisons: list[Comparison] = []
         self.num_derivations = 0
         self.gate_sets: list[GateSet] = []
         self._literals = literals
         self._weigh = weigh
         self._tags: list[np.ndarray] = []
         self._parameters: list[np.ndarray] = []
+        self._sources: list[np.ndarray] = []
         self._groups = Buffer(len(literals))
         self._groups.append(literals.group)
         self._num_groups = int(literals.group.max(initial=-1)) + 1
@@ -95,8 +107,20 @@ class DerivationBuilder:
         """Operand codes of fresh independent literals with the given constant tags, or with one parameter for all."""
         self._tags.append(prior if parameter < 0 else np.full(len(prior), np.nan))
         self._parameters.append(np.full(len(prior), parameter, np.int64))
+        self._sources.append(np.full(len(prior), -1, np.int64))
         self._groups.append(np.full(len(prior), -1))
         return np.asarray(literal_operand(np.arange(self._groups.size - len(prior), self._groups.size)))
+
+    def add_compared(self, comparisons: Sequence[float | Comparison]) -> np.ndarray:
+        """Operand codes of fresh literals with constant tags, or with the next inputs, which are computed for them."""
+        is_input = np.array([isinstance(item, Comparison) for item in comparisons], np.bool_)
+        # Tags are f32 numbers in the language.
+        prior = np.array([np.nan if isinstance(item, Comparison) else item for item in comparisons], np.float32)
+        operands = self.add_literals(prior.astype(np.float64))
+        first = self.num_inputs + len(self.comparisons)
+        self.comparisons += [item for item in comparisons if isinstance(item, Comparison)]
+        self._sources[-1][is_input] = np.arange(first, self.num_inputs + len(self.comparisons))
+        return operands
 
     def add_choices(self, num_groups: int, count: int, prior: float) -> np.ndarray:
         """The operand code of the first of `count` literals in each of fresh groups; the others follow it."""
@@ -190,10 +214,9 @@ class DerivationBuilder:
     def literals(self) -> Literals:
         """The given literals and those of tagged rules."""
         prior = np.concatenate([self._literals.prior, *self._tags])
-        none = np.full(len(prior) - len(self._literals), -1, np.int64)
         return Literals(
             prior,
-            np.concatenate([self._literals.source, none]),
+            np.concatenate([self._literals.source, *self._sources]),
             self.groups.copy(),
             np.concatenate([self._literals.parameter, *self._parameters]),
         )

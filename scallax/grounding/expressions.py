@@ -13,7 +13,7 @@ from scallax.grounding.casts import cast
 from scallax.grounding.foreign import ForeignCalls
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import raise_limit
-from scallax.grounding.symbols import Symbols, decode, encode, encode_values, native_dtype, sort_keys
+from scallax.grounding.symbols import Symbols, by_content, decode, encode, encode_values, native_dtype, sort_keys
 from scallax.ir import print_expression
 from scallax.planner.samples import SAMPLE
 from scallax.source import Span
@@ -148,7 +148,8 @@ class Evaluation:
     def _compare(self, op: str, left: ir.Expression, right: ir.Expression) -> np.ndarray:
         values = self.native(left), self.native(right)
         if (left.type.is_numbered or left.type is ValueType.ENTITY) and op not in ("==", "!="):
-            ranks = sort_keys(np.concatenate(values), left.type, self._symbols)
+            codes = by_content(np.concatenate(values), left.type, self._symbols)
+            ranks = sort_keys(codes, left.type, self._symbols)
             values = ranks[: self.num_rows], ranks[self.num_rows :]
         return _COMPARISONS[op](*values).astype(np.bool_, copy=False)
 

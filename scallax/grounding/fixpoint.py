@@ -21,6 +21,7 @@ from scallax.grounding.rounds import FactColumns, PlannedStratum, StratumGrounde
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, find_values, sort_keys
 from scallax.planner.algebra import Plan
 from scallax.planner.samples import SAMPLES
+from scallax.tensors import Comparison, TensorInputs
 from scallax.values import Value, ValueType
 
 
@@ -43,8 +44,9 @@ class Grounding:
     and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
     the most. `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
     `gate_sets` are the literals whose values follow from the weights of tuples, in topological order. `by_content` is
-    that of the plan. `held_nodes` and `one_nodes` are masks of nodes that hold in every world and of those that weigh
-    as much as ONE, empty for a program without aggregates.
+    that of the plan. `comparisons` are what the inputs behind those of facts are computed of. `held_nodes` and
+    `one_nodes` are masks of nodes that hold in every world and of those that weigh as much as ONE, empty for a program
+    without aggregates.
     """
 
     literals: Literals
@@ -56,6 +58,7 @@ class Grounding:
     symbols: Symbols
     gate_sets: tuple[GateSet, ...] = ()
     by_content: bool = False
+    comparisons: tuple[Comparison, ...] = ()
     held_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
     one_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
     # Tuple ids in value order, by relation, once they were asked for.
@@ -133,6 +136,8 @@ def ground(
     limits: Limits = DEFAULT_LIMITS,
     weigh: Weigh | None = None,
     cannot_fail: CannotFail | None = None,
+    tensors: TensorInputs | None = None,
+    num_inputs: int = 0,
 ) -> Grounding:
     """All tuples of the plan's relations that hold for some values of the literals, with all their derivations.
 
@@ -144,13 +149,15 @@ def ground(
     equal derivations by different rules stay apart. Nodes, literals and tuples are numbered in order of discovery; the
     literals of tagged rules and choices by rule and values if the plan is `by_content`. `weigh` is asked for the
     weights that become values of tuples; `cannot_fail` which facts with constant tags hold in every world, beside
-    untagged ones.
+    untagged ones. `tensors` are those in facts, if some may be variables; then the inputs of facts are the first
+    `num_inputs`.
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
     relations = {schema.name: GroundRelation(schema) for schema in plan.relations}
     symbols = Symbols(plan.variants, limits.characters)
-    builder = DerivationBuilder(literals, weigh=weigh)
+    symbols.tensors = tensors
+    builder = DerivationBuilder(literals, weigh=weigh, num_inputs=num_inputs)
     unfailing = Unfailing(cannot_fail)
     grounder = StratumGrounder(
         plan,
@@ -189,6 +196,7 @@ def ground(
         symbols,
         gate_sets,
         plan.by_content,
+        tuple(builder.comparisons),
         unfailing.nodes,
         unfailing.one_nodes,
     )
@@ -256,17 +264,19 @@ class SampleGrounder:
         samples: np.ndarray,
         symbols: Symbols,
         known: KnownTerms | None = None,
+        num_inputs: int = 0,
     ) -> Grounding:
         """The grounding of a batch; `symbols` (a copy of the base's) and `literals` extend those of the base.
 
         Facts have a column of samples in front; `samples` int64 `[literals]` are those of the literals, -1 for what all
-        of them share. `known` are the terms of the samples and their facts, if terms are `listed`. Raises
-        `GroundingError`, see `ground`.
+        of them share. `known` are the terms of the samples and their facts, if terms are `listed`. The first
+        `num_inputs` inputs are those of facts. Raises `GroundingError`, see `ground`.
         """
         base = self.base
         sizes = self._sizes
         own = {schema.name: GroundRelation(schema, sizes.get(schema.name, 0)) for schema in self._plan.relations}
-        builder = DerivationBuilder(literals, base.derivations.num_nodes, self._weigh, self._num_conjunctions)
+        first_node, capacity = base.derivations.num_nodes, self._num_conjunctions
+        builder = DerivationBuilder(literals, first_node, self._weigh, capacity, num_inputs)
         choices = None if self._choices is None else self._choices.fresh()
         grounder = StratumGrounder(
             self._plan,
@@ -306,6 +316,7 @@ class SampleGrounder:
             symbols,
             (*base.gate_sets, *builder.gate_sets),
             self._plan.by_content,
+            tuple(builder.comparisons),
         )
 
     def _with_shared(self, facts: Mapping[str, FactColumns], num_samples: int) -> dict[str, FactColumns]:

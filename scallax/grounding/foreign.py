@@ -16,7 +16,7 @@ from scallax.grounding.symbols import Symbols, decode_values, encode_values
 from scallax.ir import print_value
 from scallax.library import BUILT_IN, Library
 from scallax.source import Span
-from scallax.tensors import SupportsArray, TensorValue
+from scallax.tensors import SupportsArray, Tensor, TensorInputs, TensorTerm, TensorValue, TensorVariable
 from scallax.values import Scalar, Value, ValueType, canonical_time, plain_value
 
 # A predicate that yields more tuples for one row of inputs is refused: it may never end.
@@ -149,7 +149,13 @@ class ForeignCalls:
 
 
 def _given(value: Value) -> object:
-    return value.array if isinstance(value, TensorValue) else value
+    match value:
+        case TensorValue(array=array):
+            return array
+        case TensorVariable() | TensorTerm():
+            return value.inputs.given(value)
+        case _:
+            return value
 
 
 def _row_keys(rows: Sequence[np.ndarray], num_rows: int) -> list[Codes]:
@@ -192,13 +198,13 @@ class _Caller:
 
     def read(self, value: object, type: ValueType, arguments: Sequence[Value], verb: str) -> Value | None:
         """A value that Python gave, as one of the type; None if it is none, and is to be dropped."""
-        found = read_value(value, type)
+        found = read_value(value, type, self.symbols.tensors)
         if found is not None and (type is not ValueType.ENTITY or self.symbols.intern_terms([str(found)])[0] >= 0):
             return found
         shown = f"`{self.shown(arguments)}`" if arguments or self.name.startswith("$") else f"`{self.name}`"
         hint = None
         if type is ValueType.TENSOR and isinstance(value, SupportsArray):
-            hint = "a tensor in a tuple is a constant of numbers on the host: detach it, and move it to the CPU"
+            hint = "what is made for all calls is a constant of numbers on the host: detach it, and move it to the CPU"
         self.fail(f"{shown} {verb} {_short(value)}, which is no `{type}`", hint)
         return None
 
@@ -221,13 +227,18 @@ class _Caller:
         raise ForeignError(Diagnostic(message, self.span, _DROP_HINT, traceback_of(error))) from error
 
 
-def read_value(value: object, type: ValueType) -> Value | None:
-    """A value of Python as one of the type, integers in range; None if it is none."""
+def read_value(value: object, type: ValueType, tensors: TensorInputs | None = None) -> Value | None:
+    """A value of Python as one of the type, integers in range; None if it is none.
+
+    `tensors` are those in facts, if some may be variables: so may what is computed of them.
+    """
     if type is ValueType.TENSOR:
-        if isinstance(value, TensorValue):
+        if isinstance(value, Tensor):
             return value
+        if not isinstance(value, SupportsArray):
+            return None
         try:
-            return TensorValue(value) if isinstance(value, SupportsArray) else None
+            return TensorValue(value) if tensors is None else tensors.made(value)
         except (TypeError, ValueError, RuntimeError):  # no numbers, or a tensor that waits for its gradient
             return None
     if isinstance(value, SupportsArray) and not isinstance(value, str):
@@ -258,7 +269,7 @@ def _short(value: object) -> str:
         case str():
             text = print_value(value, ValueType.STRING)
         case _:
-            text = str(value) if isinstance(value, TensorValue) else repr(value)
+            text = str(value) if isinstance(value, Tensor) else repr(value)
     return text if len(text) <= 60 else f"{text[:50]}...{text[-7:]}"
 
 

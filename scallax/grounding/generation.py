@@ -14,6 +14,7 @@ from scallax.grounding.symbols import Symbols, decode, decode_values, encode, en
 from scallax.kernels.rows import expand_ranges
 from scallax.predicates import PREDICATES
 from scallax.source import Span
+from scallax.tensors import Comparison
 from scallax.values import ValueType
 
 
@@ -25,16 +26,16 @@ def generate_rows(
     symbols: Symbols,
     max_rows: int,
     span: Span | None,
-) -> tuple[np.ndarray, list[np.ndarray], np.ndarray | None]:
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray | list[float | Comparison] | None]:
     """The row of each match, ascending, the columns of outputs as codes, and the probabilities if it has any.
 
-    `inputs` are codes; `types` are those of all arguments. Predicates over single values are called once for every
-    distinct row. GroundingError beyond `max_rows`.
+    Some of these may be what they will be computed of. `inputs` are codes; `types` are those of all arguments.
+    Predicates over single values are called once for every distinct row. GroundingError beyond `max_rows`.
     """
     predicate = PREDICATES[name]
     if predicate.weight is not None:
-        rows, probability = _weigh(predicate.weight, inputs, types, num_rows, symbols)
-        return rows, [], probability
+        rows, weights = _weigh(predicate.weight, inputs, types, num_rows, symbols)
+        return rows, [], weights
     if predicate.values is not None:
         rows, outputs = _expand_values(name, inputs, types, num_rows, symbols)
         return rows, outputs, None
@@ -91,19 +92,21 @@ def generate_foreign(
 
 
 def _weigh(
-    weight: Callable[..., float | None],
+    weight: Callable[..., float | Comparison | None],
     inputs: Sequence[np.ndarray],
     types: Sequence[ValueType],
     num_rows: int,
     symbols: Symbols,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, list[float | Comparison]]:
     """The rows that have a probability, and these."""
     distinct, inverse = distinct_rows(inputs, num_rows)
     columns = [decode_values(column, type, symbols) for column, type in zip(distinct, types, strict=False)]
     images = [weight(*values) for values in zip(*columns, strict=True)]
-    probability = np.array([np.nan if image is None else image for image in images], np.float64)[inverse]
-    rows = np.flatnonzero(~np.isnan(probability))
-    return rows, probability[rows].astype(np.float32).astype(np.float64)
+    # NaN is none.
+    found = [None if image != image else image for image in images]
+    weights = [(row, found[place]) for row, place in enumerate(inverse.tolist())]
+    rows = [row for row, image in weights if image is not None]
+    return np.array(rows, np.int64), [image for _, image in weights if image is not None]
 
 
 def _expand_values(

@@ -303,7 +303,10 @@ def _generate(table: Table, step: Generate, database: Database, span: Span | Non
         inside = ~_outside(step.computed, table, database, span)[rows]
         rows, operands = rows[inside], None if operands is None else operands[inside]
     if probability is not None and database.has_tags:
-        operands = database.builder.add_literals(probability)
+        if isinstance(probability, np.ndarray):
+            operands = database.builder.add_literals(probability)
+        else:
+            operands = database.builder.add_compared(probability)
         chosen = table.take(rows, step.keep)
         factors = {**chosen.factors, step.literal: Factor(operands, step.is_negated)}
         return Table(chosen.num_rows, chosen.columns, factors)

@@ -7,6 +7,7 @@ import numpy as np
 
 from scallax import ir
 from scallax.grounding.terms import Terms
+from scallax.tensors import TensorInputs
 from scallax.times import NO_DURATION, parse_datetime, parse_duration, show_datetime
 from scallax.values import Value, ValueType
 
@@ -17,15 +18,17 @@ _UNSIGNED_64 = (ValueType.U64, ValueType.USIZE)
 class Symbols:
     """Numbers for the values that do not fit 64 bits: texts, tensors, 128-bit integers, and terms of the `variants`.
 
-    `num_characters` are those of all texts so far; who makes texts makes at most `max_characters` at once.
+    `num_characters` are those of all texts so far; who makes texts makes at most `max_characters` at once. `tensors`
+    are those in facts, if some may be variables.
     """
 
-    __slots__ = ("_ids", "_values", "max_characters", "num_characters", "terms")
+    __slots__ = ("_ids", "_values", "max_characters", "num_characters", "tensors", "terms")
 
     def __init__(self, variants: Sequence[ir.Variant] = (), max_characters: int = sys.maxsize):
         self.terms = Terms(variants)
         self.max_characters = max_characters
         self.num_characters = 0
+        self.tensors: TensorInputs | None = None
         self._ids: dict[Value, int] = {}
         self._values: list[Value] = []
 
@@ -34,6 +37,7 @@ class Symbols:
         symbols = Symbols.__new__(Symbols)
         symbols.terms = self.terms.copy()
         symbols.max_characters, symbols.num_characters = self.max_characters, self.num_characters
+        symbols.tensors = self.tensors
         symbols._ids, symbols._values = dict(self._ids), list(self._values)
         return symbols
 
@@ -165,6 +169,15 @@ def sort_keys(native: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarr
     ranks = np.empty(len(values), np.int64)
     ranks[sorted(range(len(values)), key=values.__getitem__)] = np.arange(len(values))
     return ranks[inverse.reshape(-1)]
+
+
+def by_content(codes: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
+    """The codes, of tensors those of constants with the same elements."""
+    if type is not ValueType.TENSOR:
+        return codes
+    distinct, inverse = np.unique(codes, return_inverse=True)
+    contents = [tensor.content() for tensor in symbols.values(distinct)]
+    return symbols.intern(contents)[inverse.reshape(-1)]
 
 
 def as_objects(values: Sequence[object]) -> np.ndarray:

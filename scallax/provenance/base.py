@@ -136,6 +136,11 @@ class AbstractSemantics(ABC):
         return self.gradient is Gradient.NONE
 
     @property
+    def passes_gradients(self) -> bool:
+        """Whether gradients may pass through evaluation, those of a user's objects among them."""
+        return not self.is_discrete
+
+    @property
     def draws(self) -> bool:
         """Whether outputs depend on a seed."""
         return False

@@ -330,6 +330,10 @@ class ObjectProvenance(AbstractSemantics):
         return self.semiring.takes_objects
 
     @property
+    def passes_gradients(self) -> bool:
+        return self.semiring.output_dtype is None
+
+    @property
     def takes_tagged_facts(self) -> bool:
         return self.semiring.takes_tagged_facts
 

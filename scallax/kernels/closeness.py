@@ -1,0 +1,31 @@
+"""How close arrays are to each other: the cosine of the angle between them, moved from [-1, 1] to [0, 1]."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+
+def compare(pairs: Sequence[tuple[Array, Array]], negated: Bool[np.ndarray, " pairs"]) -> Float[Array, " pairs"]:
+    """`(cos + 1) / 2` of the two of each pair, which have one shape, and 1 minus it where `negated`.
+
+    1/2 where one of them is 0, and then without a derivative: the cosine has none there.
+    """
+    dtype = jnp.result_type(jnp.float32, *{array.dtype for pair in pairs for array in pair})
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, (left, _) in enumerate(pairs):
+        places.setdefault(left.shape, []).append(place)
+    values = jnp.zeros(len(pairs), dtype)
+    for chosen in places.values():
+        left, right = (jnp.stack([pairs[i][side].reshape(-1).astype(dtype) for i in chosen]) for side in (0, 1))
+        values = values.at[np.array(chosen)].set(_closeness(left, right))
+    return jnp.where(negated, 1 - values, values)
+
+
+def _closeness(left: Float[Array, "pairs size"], right: Float[Array, "pairs size"]) -> Float[Array, " pairs"]:
+    squares = jnp.sum(left * left, 1) * jnp.sum(right * right, 1)
+    is_defined = squares > 0
+    # `where` differentiates both branches: the one thrown away must be finite as well.
+    cosine = jnp.sum(left * right, 1) / jnp.sqrt(jnp.where(is_defined, squares, 1.0))
+    return (jnp.where(is_defined, cosine, 0.0) + 1) / 2
