@@ -242,7 +242,7 @@ class BatchEvaluator:
         ]
 
     def unpack(self, grounding: BatchGrounding, packed: Any, batch: BatchFacts | None = None) -> Any:
-        """The result of a call from values or objects `[num_samples, num_outputs]`, of any array type; see `outputs`."""
+        """The result of a call from values or objects `[num_samples, num_outputs]`, of any array; see `outputs`."""
         outputs = self.outputs(grounding, batch)
         if packed.dtype == object:
             return unpack_objects(outputs, self._keyed, packed, self._provenance)

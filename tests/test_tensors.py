@@ -1,8 +1,10 @@
 """Tensors as values of tuples, against NumPy."""
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -129,3 +131,134 @@ def test_a_damaged_tensor_is_refused():
 def test_types_of_tensors_are_checked():
     with pytest.raises(ScallaxError, match="`x` is `Tensor`, but"):
         tuples("rel out(x % x) = t(_, x)", [A])
+
+
+PAIRS = "type x(i: i32, v: Tensor)  rel out(i, j) = x(i, a), x(j, b), i < j, soft_eq<Tensor>(a, b)"
+X, Y = [1.0, 2.0, 3.0], [1.0, 0.0, 1.0]
+# cos = 4 / sqrt(28); its derivative by x is y / (|x| |y|) - cos x / |x|^2, and half of that is asked for.
+COSINE = 4 / 28**0.5
+HALF_SLOPE = [(y / 28**0.5 - COSINE * x / 14) / 2 for x, y in zip(X, Y, strict=True)]
+
+
+def close_in_module(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    module = torch_bridge.Module(PAIRS, provenance="minmaxprob", output_mapping=("out", (0, 1)))
+    return module(x=[[(None, (0, x)), (None, (1, y))]])[0]
+
+
+def close_in_context(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    context = torch_bridge.Context("minmaxprob")
+    context.add_program(PAIRS)
+    context.add_facts("x", [(None, (0, x)), (None, (1, y))])
+    context.run()
+    ((tag, _),) = context.relation("out")
+    return tag
+
+
+@pytest.mark.parametrize("close", [close_in_module, close_in_context])
+def test_gradients_reach_tensors_in_facts(close: Callable):
+    x = torch.tensor(X, requires_grad=True)
+    value = close(x, torch.tensor(Y))
+    assert value.item() == pytest.approx((COSINE + 1) / 2)
+    value.backward()
+    assert x.grad.tolist() == pytest.approx(HALF_SLOPE)
+    # What has no direction is at a right angle to everything, and cannot learn.
+    zero = torch.zeros(3, requires_grad=True)
+    value = close(zero, torch.tensor(Y))
+    value.backward()
+    assert (value.item(), zero.grad.tolist()) == (0.5, [0, 0, 0])
+
+
+def test_traced_arrays_in_facts_have_gradients():
+    reasoner = scallax.Reasoner(PAIRS, provenance="minmaxprob", output_mapping=("out", (0, 1)))
+
+    def close(x: jax.Array) -> jax.Array:
+        return reasoner(x=[[(None, (0, x)), (None, (1, np.array(Y, np.float32)))]])[0]
+
+    value, slope = jax.jit(jax.value_and_grad(close))(jnp.array(X))
+    assert value == pytest.approx((COSINE + 1) / 2)
+    assert slope.tolist() == pytest.approx(HALF_SLOPE)
+    ordered = scallax.Reasoner(
+        "type x(i: i32, v: Tensor)  rel less(i) = x(i, a), x(_, b), a < b",
+        provenance="minmaxprob",
+        output_relation="less",
+    )
+    with pytest.raises(InputError, match="are asked for, and not known"):
+        jax.grad(lambda x: ordered(x=[[(None, (0, x)), (None, (1, 2 * x))]])[1].sum())(jnp.array(X))
+
+
+def test_derivatives_of_what_is_computed_of_tensors_are_differences():
+    program = """
+        type x(i: i32, v: Tensor)
+        rel out(i, j) = x(i, a), x(j, b), i < j, soft_eq<Tensor>(a + b * 2.0, b - a * a)
+        rel far(i) = x(i, a), x(j, b), i != j, soft_neq<Tensor>(a, b), soft_eq<Tensor>($dot(a, b), $dot(b, b))
+    """
+    module = torch_bridge.Module(program, provenance="diffaddmultprob", output_mappings={"out": None, "far": None})
+    table = torch.tensor(np.random.default_rng(0).normal(size=(3, 2)), requires_grad=True)
+    tags = torch.tensor([0.5, 0.25, 0.75], dtype=torch.float64, requires_grad=True)
+
+    def values(table: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
+        samples = [[(tags[i], (i, table[i])) for i in range(3)], [(tags[i], (i, table[2 - i])) for i in (0, 1)]]
+        found = module(x=samples)
+        return torch.cat([found[name][1].reshape(-1) for name in ("out", "far")])
+
+    assert torch.autograd.gradcheck(values, (table, tags))
+    # Which tuples there are does not depend on the elements: one grounding serves all.
+    assert module.reasoner.cache_info().misses == 1
+
+
+def test_variables_are_told_apart_by_which_tensor_they_are():
+    module = torch_bridge.Module(
+        "type a(v: Tensor), b(v: Tensor)  rel same() = a(v), b(v)  rel n(k) = k := count(v: a(v))",
+        provenance="minmaxprob",
+        output_mappings={"same": None, "n": None},
+    )
+    table = torch.ones(2, 2, requires_grad=True)
+    twin = torch.ones(2, requires_grad=True)
+    found = module(
+        a=[[(None, (table[0],)), (None, (table[0],))], [(None, (twin,)), (None, (table[1],))]],
+        b=[[(0.5, (table[0],))], [(0.25, (table[0],))]],
+    )
+    assert found["same"][1].tolist() == [[0.5], [0]]
+    assert (found["n"][0], found["n"][1].tolist()) == ([(1,), (2,)], [[1, 0], [0, 1]])
+    # Constants are what they hold.
+    constant = table.detach()
+    found = module(a=[[(None, (constant[0],))]], b=[[(0.25, (constant[1],))]])
+    assert found["same"][1].tolist() == [[0.25]]
+
+
+def test_tensors_come_out_with_their_gradients():
+    program = "type x(i: i32, v: Tensor)  rel out(a + b) = x(0, a), x(1, b)  rel top(v) = v := max(v: x(_, v))"
+    module = torch_bridge.Module(program, provenance="minmaxprob", output_mappings={"out": None, "top": None})
+    first, second = torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor([2.0, 0.0], requires_grad=True)
+    found = module(x=[[(None, (0, first)), (None, (1, second))]])
+    ((total,),), ((top,),) = found["out"][0], found["top"][0]
+    total.sum().backward()
+    assert (first.grad.tolist(), top) == ([1, 1], second)
+
+
+def test_functions_of_python_pass_gradients():
+    @scallax.foreign_function
+    def twisted(v: scallax.Tensor) -> scallax.Tensor:
+        return v * v + 1  # pyright: ignore[reportOperatorIssue]  # tensors of torch
+
+    program = PAIRS.replace("(a, b)", "($twisted(a), b)")
+    module = torch_bridge.Module(program, provenance="minmaxprob", output_mapping=("out", (0, 1)), foreign=[twisted])
+    table = torch.tensor([[0.5, 1.0], [2.0, -1.0]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: module(x=[[(None, (0, t[0])), (None, (1, t[1]))]]), (table,))
+
+
+def test_where_tensors_with_a_gradient_are_no_values():
+    module = torch_bridge.Module(PAIRS, provenance="minmaxprob", output_relation="out")
+    x = torch.ones(2, requires_grad=True)
+    assert module(x=[[(None, (0, x)), (None, (1, torch.ones(3)))]])[0] == []
+    with pytest.raises(InputError, match="have no cosine: an element is not finite"):
+        module(x=[[(None, (0, x)), (None, (1, x * float("nan")))]])
+    with pytest.raises(InputError, match="grounded ahead of a call has no gradients by tensors"):
+        module.ground({"x": [[(0, x)]]})
+    context = torch_bridge.Context("difftopkproofs")
+    context.add_program(PAIRS)
+    context.add_facts("x", [(0.5, (0, x))])
+    with pytest.raises(scallax.UnsupportedError, match="hold a tensor with a gradient"):
+        context.forward_function("out")
+    (batch,) = pickle.loads(pickle.dumps(context)).state.draft.batches
+    assert batch.tuples == ((0, TensorValue(np.ones(2, np.float32))),)

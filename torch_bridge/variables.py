@@ -70,8 +70,17 @@ def _stack(tensors: Sequence[Any], device: torch.device) -> torch.Tensor:
 
 def _closeness(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """`(cos + 1) / 2` of rows; 1/2 where one of them is 0, and then without a gradient: the cosine has none there."""
+    left, right = _scaled(left), _scaled(right)
     squares = (left * left).sum(1) * (right * right).sum(1)
-    is_defined = squares > 0
+    is_zero = squares == 0
     # `where` differentiates both branches: the one thrown away must be finite as well.
-    cosine = (left * right).sum(1) / torch.where(is_defined, squares, 1.0).sqrt()
-    return (torch.where(is_defined, cosine, 0.0) + 1) / 2
+    cosine = (left * right).sum(1) / torch.where(is_zero, 1.0, squares).sqrt()
+    return (torch.where(is_zero, 0.0, cosine) + 1) / 2
+
+
+def _scaled(rows: torch.Tensor) -> torch.Tensor:
+    """The rows with a largest element of 1, which changes no angle and no derivative of one."""
+    if not rows.shape[1]:
+        return rows
+    largest = rows.detach().abs().amax(1, keepdim=True)
+    return rows / torch.where(largest == 0, 1.0, largest)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -24,8 +25,15 @@ def compare(pairs: Sequence[tuple[Array, Array]], negated: Bool[np.ndarray, " pa
 
 
 def _closeness(left: Float[Array, "pairs size"], right: Float[Array, "pairs size"]) -> Float[Array, " pairs"]:
+    left, right = _scaled(left), _scaled(right)
     squares = jnp.sum(left * left, 1) * jnp.sum(right * right, 1)
-    is_defined = squares > 0
+    is_zero = squares == 0
     # `where` differentiates both branches: the one thrown away must be finite as well.
-    cosine = jnp.sum(left * right, 1) / jnp.sqrt(jnp.where(is_defined, squares, 1.0))
-    return (jnp.where(is_defined, cosine, 0.0) + 1) / 2
+    cosine = jnp.sum(left * right, 1) / jnp.sqrt(jnp.where(is_zero, 1.0, squares))
+    return (jnp.where(is_zero, 0.0, cosine) + 1) / 2
+
+
+def _scaled(rows: Float[Array, "pairs size"]) -> Float[Array, "pairs size"]:
+    """The rows with a largest element of 1, which changes no angle and no derivative of one."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(rows), 1, keepdims=True, initial=0.0))
+    return rows / jnp.where(largest == 0, 1.0, largest)
