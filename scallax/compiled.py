@@ -125,7 +125,7 @@ class _Function:
     own, its derivatives too, goes with it.
     """
 
-    __slots__ = ("_lock", "holders", "key", "run", "size", "used")
+    __slots__ = ("holders", "key", "run", "size", "used")
 
     def __init__(self, key: tuple):
         function, static, *_ = key
@@ -138,16 +138,13 @@ class _Function:
         self.holders = 0
         self.size = 0
         self.used = next(_ticks)
-        # Two threads that call it first compile it once.
-        self._lock = threading.RLock()
         # None once the function was dropped.
         self.run: Callable[..., Any] | None = functools.partial(self._run_first, jax.jit(run))
 
     def _run_first(self, jitted: Any, *arguments: Any) -> Any:
-        with self._lock:
-            if not self.size:
-                self.size = _BYTES_OF_OPERATION * _count_operations(jitted.trace(*arguments).jaxpr.jaxpr)
-            results = jitted(*arguments)
+        # JAX keeps the trace, and compiles once what several threads call first.
+        self.size = _BYTES_OF_OPERATION * _count_operations(jitted.trace(*arguments).jaxpr.jaxpr)
+        results = jitted(*arguments)
         _CACHE.keep(self, jitted)
         return results
 
