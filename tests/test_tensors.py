@@ -168,6 +168,18 @@ def test_gradients_reach_tensors_in_facts(close: Callable):
     assert (value.item(), zero.grad.tolist()) == (0.5, [0, 0, 0])
 
 
+def test_samples_of_a_context_have_gradients_by_tensors():
+    context = torch_bridge.Context("minmaxprob")
+    context.add_program(PAIRS)
+    x = torch.tensor(X, requires_grad=True)
+    samples = [[(None, (0, x)), (None, (1, torch.tensor(y)))] for y in (Y, X)]
+    collections = context.run_batch({"x": samples}, "out")
+    tags = [tag for collection in collections for tag, _ in collection]
+    assert [tag.item() for tag in tags] == pytest.approx([(COSINE + 1) / 2, 1])
+    tags[0].backward()
+    assert x.grad.tolist() == pytest.approx(HALF_SLOPE)
+
+
 def test_traced_arrays_in_facts_have_gradients():
     reasoner = scallax.Reasoner(PAIRS, provenance="minmaxprob", output_mapping=("out", (0, 1)))
 
