@@ -9,7 +9,9 @@ import numpy as np
 from jax.core import Tracer
 
 from scallax.arguments import show_facts
+from scallax.batch import ArrayLike
 from scallax.checks import is_concrete, is_on_host
+from scallax.compiled import call
 from scallax.errors import InputError
 from scallax.kernels.closeness import compare
 from scallax.kernels.moves import join
@@ -33,13 +35,19 @@ class JaxTensors:
         return np.asarray(value)
 
     def combine(self, op: str, left: Any, right: Any) -> jax.Array:
-        return _OPERATIONS[op](left, right)
+        if isinstance(right, int | float):
+            return call(None, _combine, (op, right), left)
+        return call(None, _combine, (op,), right, left)
 
     def compare(self, pairs: Sequence[tuple[Any, Any]], negated: np.ndarray) -> jax.Array:
-        return compare([(jnp.asarray(left), jnp.asarray(right)) for left, right in pairs], negated)
+        return call(None, compare, (), list(pairs), negated)
 
 
 _OPERATIONS = {"+": jnp.add, "-": jnp.subtract, "*": jnp.multiply, "dot": jnp.dot}
+
+
+def _combine(op: str, right: ArrayLike | float, left: ArrayLike) -> jax.Array:
+    return _OPERATIONS[op](left, right)
 
 
 def batch_tags(batch: BatchFacts, grounding: BatchGrounding) -> jax.Array | np.ndarray:

@@ -207,6 +207,14 @@ def ask_facts(size: int) -> None:
     Module.from_reasoner(reasoner)(e=[torch_tags])["r"][1].sum().backward()
 
 
+def ask_tensors(size: int) -> None:
+    program = "type x(i: i32, v: Tensor)\nrel r(i) = x(0, a), x(i, b), 0 < i, soft_eq<Tensor>(a * 2.0, b - a)"
+    reasoner = Reasoner(program, provenance="diffaddmultprob", output_relation="r", non_probabilistic=["x"])
+    constants = [(i, np.full(2, i, np.float32)) for i in range(1, size)]
+    _, pull = jax.vjp(lambda tensor: reasoner(x=[[(0, tensor), *constants]])[1], np.ones(2, np.float32))
+    pull(np.ones((1, size - 1), np.float32))
+
+
 def ask_objects(size: int) -> None:
     context = Context("proofs")
     context.add_program("type e(i32)\nrel t(x) = x := uniform<2>(y: e(y))")
@@ -216,12 +224,14 @@ def ask_objects(size: int) -> None:
 
 
 OURS = {f"jit({name})" for name in ("_evaluate", "_forward", "_pull_back", "_linearize", "_take_columns", "_gather")}
-OURS |= {"jit(_find_probabilities)", "jit(probabilities)", "jit(open_gates)"}
+OURS |= {"jit(_find_probabilities)", "jit(probabilities)", "jit(open_gates)", "jit(compare)", "jit(_combine)"}
 # The caller's own: JAX adds up what reaches an input on several ways.
 THEIRS = {"jit(add)", "jit(add_any)"}
 
 
-@pytest.mark.parametrize("ask", [ask_context, ask_context_of_arrays, ask_reasoner, ask_module, ask_facts, ask_objects])
+@pytest.mark.parametrize(
+    "ask", [ask_context, ask_context_of_arrays, ask_reasoner, ask_module, ask_facts, ask_tensors, ask_objects]
+)
 def test_only_functions_of_the_cache_depend_on_a_program(ask):
     # What depends on no program, such as a scalar's conversion, is compiled once.
     ask(3)

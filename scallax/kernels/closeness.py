@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 
-def compare(pairs: Sequence[tuple[Array, Array]], negated: Bool[np.ndarray, " pairs"]) -> Float[Array, " pairs"]:
+def compare(
+    pairs: Sequence[tuple[Array, Array]], negated: Bool[Array | np.ndarray, " pairs"]
+) -> Float[Array, " pairs"]:
     """`(cos + 1) / 2` of the two of each pair, which have one shape, and 1 minus it where `negated`.
 
     1/2 where one of them is 0, and then without a derivative: the cosine has none there.
