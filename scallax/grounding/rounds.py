@@ -239,8 +239,8 @@ class StratumGrounder:
         return num_rounds
 
     def _tell_of_growth(self, stratum: PlannedStratum, num_rounds: int) -> None:
-        """Logs, once for a stratum, that a recursion which makes values has taken long, and which rule grows."""
-        if stratum.growth is Growth.FINITE or stratum.relations in self._told or not self._growth:
+        """Logs, once for a stratum, that a recursion that nothing seems to bound has taken long, and which rule grows."""
+        if stratum.growth is not Growth.OPEN or stratum.relations in self._told or not self._growth:
             return
         seconds = time.monotonic() - self._started
         if seconds < _SILENT_SECONDS:
