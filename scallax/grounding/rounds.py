@@ -239,7 +239,7 @@ class StratumGrounder:
         return num_rounds
 
     def _tell_of_growth(self, stratum: PlannedStratum, num_rounds: int) -> None:
-        """Logs, once for a stratum, that a recursion that nothing seems to bound has taken long, and which rule grows."""
+        """Logs, once for a stratum, that a recursion without a visible bound has taken long, and which rule grows."""
         if stratum.growth is not Growth.OPEN or stratum.relations in self._told or not self._growth:
             return
         seconds = time.monotonic() - self._started
