@@ -1,4 +1,4 @@
-"""What a context takes to hold a knowledge graph, and batches of small samples beside calls of a kept module.
+"""Costs of a knowledge graph in a context, and of batches of small samples beside calls of a kept module.
 
 `python -m benchmarks.contexts` prints a line per number of facts: 40 relations of pairs of texts with probabilities, 56
 rules of two and three atoms, all relations computed under `minmaxprob`. Then 64 samples of up to 11 uncertain edges, by

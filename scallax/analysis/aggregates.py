@@ -113,7 +113,7 @@ class _Expansion:
     num_bodies: int = 0
     # The relations that the rules of each relation read.
     reads: dict[str, set[str]] = field(default_factory=dict)
-    # Of the rule in hand: the relations of its heads, and the variables of its tag.
+    # The relations of the heads of the rule in hand, and the variables of its tag.
     heads: tuple[str, ...] = ()
     tagged: frozenset[str] = frozenset()
 
@@ -269,7 +269,7 @@ class _Expansion:
         return len(set(own)) < len(own)
 
     def closed(self, operands: Sequence[tuple[ast.Formula, bool]], place: _Place, span: Span) -> ast.Formula:
-        """That a conjunction holds for no values of its own variables: a relation of its own, negated."""
+        """A negated relation of its own, which says that a conjunction holds for no values of its variables."""
         together, outer = conjunction_of(operands), self.outer(place)
         scope = Scope(self.names, place.named, around=outer, lists_terms=False, asks=True)
         shared = tuple(dict.fromkeys(name for name in scope.mentions(together) if name in outer))

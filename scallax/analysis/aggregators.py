@@ -13,7 +13,7 @@ from scallax.values import Scalar
 
 @dataclass(frozen=True, slots=True)
 class Aggregator:
-    """What an aggregator takes and gives.
+    """The inputs and results of an aggregator.
 
     `results` are, in order, of the kinds `usize`, `bool`, `arguments` and `values` (all those, with their types), or
     `result`, one of a foreign aggregate's own types.

@@ -30,7 +30,7 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """What expressions of constants are computed with.
+    """The numbers that expressions of constants are computed with.
 
     `value_of` gives the values of names, `type_of` the types; `report` takes what is wrong, where, and a hint.
     """

@@ -355,7 +355,7 @@ class _Desugarer:
         return subject
 
     def negation(self, body: tuple[BodyLiteral, ...], span: Span) -> tuple[BodyLiteral, ...]:
-        """That a conjunction holds for no values of the variables that only it has: a relation of its own, negated."""
+        """A negated relation of its own: a conjunction holds for no values of the variables that only it has."""
         parts = [part for literal in body for part in _case_parts(literal)]
         names = {name.name: name for name in _names(parts) if not name.name.startswith("#")}
         relation = self.fresh_name().replace("#", "not#")
