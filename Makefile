@@ -23,10 +23,10 @@ demo: .venv/.examples
 	$(BIN)/python examples/digit_sum_torch.py
 
 test: check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 quick: .venv/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
 		$(filter-out $(LONG:%=tests/test_%.py),$(wildcard tests/test_*.py)) \
 		$(LONG_AREAS:%='--deselect=tests/test_conformance.py::test_area[%.json]')
 

@@ -72,7 +72,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     if not rows:
         return
     terminalreporter.section("conformance")
-    columns = ("pass", "fail", "wait", "differ")
+    columns = ("pass", "fail", "wait", "differ", "night")
     terminalreporter.write_line(f"{'area':<28}" + "".join(f"{name:>8}" for name in columns))
     for area, outcomes in sorted(rows):
         terminalreporter.write_line(f"{area:<28}" + "".join(f"{outcomes.get(name, 0):>8}" for name in columns))
