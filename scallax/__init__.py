@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from scallax.errors import ArgumentError as ArgumentError
 from scallax.errors import CheckpointError as CheckpointError
 from scallax.errors import ForeignError as ForeignError
 from scallax.errors import GroundingError as GroundingError
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
 # The public names. `bool` is left out, so that `from scallax import *` leaves Python's own alone.
 __all__ = [
     "Any",
+    "ArgumentError",
     "BatchGrounding",
     "BatchedFacts",
     "BatchedTuples",

@@ -28,8 +28,8 @@ from scallax.artifact import (
     read_artifact,
     read_metrics,
 )
-from scallax.durable import read_directory, recover, remove_directory, write_directory, write_file
-from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, warn
+from scallax.durable import as_path, read_directory, recover, remove_directory, write_directory, write_file
+from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_call, checks_calls, warn
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.reasoner import Reasoner
@@ -52,6 +52,7 @@ _TYPES = {name[0].upper() + re.sub(r"\D", "", name): dtype for name, dtype in DT
 _TYPES |= {"BOOL": DTYPES["bool"], "BF16": DTYPES["bfloat16"]}
 
 
+@checks_call
 def save(
     path: str | Path,
     model: Any,
@@ -71,7 +72,7 @@ def save(
     What is at `path` stays whole until the new checkpoint is on the disk. CheckpointError if there is something and not
     `overwrite`, or it cannot be written. Runs of several processes call this in the first one.
     """
-    path = Path(path)
+    path = as_path(path)
     suffix = path.suffix.lower()
     if form is None and suffix in _TORCH:
         hint = "torch_bridge.save writes files for torch; torch_bridge.convert turns any form into any other"
@@ -84,18 +85,20 @@ def save(
         write_directory(path, partial(_write_orbax, header=header, arrays=arrays), overwrite=overwrite)
 
 
+@checks_call
 def read(path: str | Path) -> Artifact:
     """What was saved, verified; the form is known from the content. Executes nothing from it.
 
     CheckpointError, with every problem, if anything is missing, was changed or is unknown.
     """
-    path = Path(path)
+    path = as_path(path)
     with _located(path):
         if recover(path).is_file():
             return _read_file(path.read_bytes())
         return read_directory(path, _read_orbax)
 
 
+@checks_call
 def load(path: str | Path, *, foreign: Sequence[ForeignItem] = (), custom_provenance: object = None) -> Any:
     """The reasoner that was saved, with its parameters.
 
@@ -111,6 +114,7 @@ def load(path: str | Path, *, foreign: Sequence[ForeignItem] = (), custom_proven
     return reasoner if artifact.door == "reasoner" else _import_nn().Reasoner(reasoner)
 
 
+@checks_call
 def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
     """Gives a Flax NNX model, and an `nnx.Optimizer`, the values that were saved, in place; returns all that was.
 
@@ -152,6 +156,7 @@ def reasoner_of(
         raise CheckpointError(*error.diagnostics) from None
 
 
+@checks_calls
 @final
 class Manager:
     """The checkpoints of a training run: Orbax directories named by step in a folder, which the first save makes.
@@ -182,7 +187,7 @@ class Manager:
             raise InputError(Diagnostic("`keep_best` needs a metric", hint='give its name: best_metric="accuracy"'))
         if best_mode not in ("max", "min"):
             raise InputError(f'`best_mode` must be "max" or "min", not {best_mode!r}')
-        self._folder = Path(folder)
+        self._folder = as_path(folder)
         self._keep_last = keep_last
         self._keep_best = keep_best
         self._best_metric = best_metric

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, checks_call
 
 # Of functions that nothing holds. Code is mapped in pieces, some 20 for each MiB that is counted here, and a process of
 # Linux may map 65,530.
@@ -50,6 +50,7 @@ def compiled_info() -> CompiledInfo:
     return _CACHE.info()
 
 
+@checks_call
 def limit_compiled(*, functions: int = _FUNCTIONS, bytes: int = _BYTES) -> None:
     """Bounds for the compiled functions that no living reasoner or module holds; those used least recently go first.
 

@@ -15,7 +15,7 @@ from scallax.answers import DISCRETE, Options, check_options, read_options
 from scallax.arguments import read_file, read_type
 from scallax.collection import Collection
 from scallax.draft import Batches, Draft, computed_relations, is_written, read_groups
-from scallax.errors import Diagnostic, InputError, UnsupportedError, warn
+from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_calls, warn
 from scallax.fact_reading import TAGLESS, ReadFacts, TagReader, check_tags, read_pairs, read_samples
 from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.frameworks import Computation
@@ -64,6 +64,7 @@ class ContextState:
     tensors: TensorInputs | None = None
 
 
+@checks_calls
 class AbstractContext(ABC):
     """A program with facts: add to it, `run()` it, read its relations; then add more and run it again.
 
@@ -521,6 +522,7 @@ class AbstractContext(ABC):
         return TagReader(self.is_array, options.takes_objects, options.returns_proofs)
 
 
+@checks_calls
 @final
 class Context(AbstractContext):
     """A program with facts: add to it, `run()` it, read its relations; then add more and run it again.

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import TypeVar, overload
 
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, checks_call
 from scallax.foreign import (
     Batches,
     Fold,
@@ -41,6 +41,7 @@ def foreign_function(
     on_error: OnError = "raise",
     suppress_warning: bool = False,
 ) -> Callable[[Callable], ForeignFunction]: ...
+@checks_call
 def foreign_function(
     function: Callable | None = None,
     /,
@@ -111,6 +112,7 @@ def foreign_predicate(
     on_error: OnError = "raise",
     suppress_warning: bool = False,
 ) -> Callable[[Callable], ForeignPredicate]: ...
+@checks_call
 def foreign_predicate(
     function: Callable | None = None,
     /,
@@ -188,6 +190,7 @@ def foreign_aggregate(
     on_error: OnError = "raise",
     suppress_warning: bool = False,
 ) -> Callable[[Callable], ForeignAggregate]: ...
+@checks_call
 def foreign_aggregate(
     function: Callable | None = None,
     /,
@@ -248,6 +251,7 @@ def foreign_aggregate(
 def foreign_attribute(function: Callable, /) -> ForeignAttribute: ...
 @overload
 def foreign_attribute(*, name: str | None = None) -> Callable[[Callable], ForeignAttribute]: ...
+@checks_call
 def foreign_attribute(
     function: Callable | None = None, /, *, name: str | None = None
 ) -> ForeignAttribute | Callable[[Callable], ForeignAttribute]:

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from scallax.batch import ArrayLike
 from scallax.checks import is_concrete
-from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_call
 from scallax.grounding.dependence import find_dependence
 from scallax.grounding.layout import GroundProgram
 from scallax.kernels.moves import to_device
@@ -35,6 +35,7 @@ class Derivatives(NamedTuple):
     shape: tuple[int, ...]
 
 
+@checks_call
 def jacobian(
     reasoner: Reasoner,
     inputs: Mapping[str, Any] | None = None,

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from scallax.errors import CheckpointError, Diagnostic
+from scallax.errors import CheckpointError, Diagnostic, InputError
 
 T = TypeVar("T")
 
@@ -32,6 +32,13 @@ _PAUSE = 0.02
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def as_path(path: object) -> Path:
+    """The path of a checkpoint; InputError for what is none."""
+    if isinstance(path, str | os.PathLike):
+        return Path(path)
+    raise InputError(Diagnostic(f"{type(path).__name__} is no path", hint="give the path first: `save(path, model)`"))
 
 
 def write_file(path: str | Path, write: Callable[[BinaryIO], None], *, overwrite: bool) -> None:

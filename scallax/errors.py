@@ -1,12 +1,28 @@
 """Errors that say what is wrong, where, and what to do."""
 
+import functools
+import inspect
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
 
 from scallax.source import Source, Span
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+# So many arguments are named to who gave one by position.
+_MOST_SHOWN = 5
+
+# Keywords of earlier versions of the reference, with what to do about them.
+_FORMER = {
+    "retain_graph": "leave it out: nothing is freed before its time; for a second pass, `backward(retain_graph=True)`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +77,24 @@ def near_name(name: str, known: Iterable[str], prefix: str = "") -> str | None:
     return f"did you mean `{prefix}{near[0]}`?" if near else None
 
 
-# Packages between a caller's line and ours: torch calls a module's `forward`, JAX a function that it traces.
-_PASSED_ON = frozenset({"scallax", "torch_bridge", "torch", "jax", "flax", "jaxtyping", "beartype", "contextlib"})
+# Packages between a caller's line and ours: torch calls a module's `forward`, JAX a function that it traces. What torch
+# compiles has no name.
+_PASSED_ON = frozenset({"", "scallax", "torch_bridge", "torch", "jax", "flax", "jaxtyping", "beartype", "contextlib"})
 
 
 def warn(text: str) -> None:
     """Warns of something at the line of the user's code that called scallax."""
     # `skip_file_prefixes` of `warnings.warn` would do, from Python 3.12 on.
-    frame, level = sys._getframe(1), 2
+    _, level = calling_frame()
+    warnings.warn(text, UserWarning, stacklevel=level)
+
+
+def calling_frame() -> tuple[FrameType, int]:
+    """The frame of the user's code that called scallax, and its level in the stack of who calls this function."""
+    frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_ON:
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, UserWarning, stacklevel=level)
+    return frame, level
 
 
 class ScallaxError(Exception):
@@ -141,5 +164,82 @@ class InputError(ScallaxError, ValueError):
     """A value handed to the Python interface does not fit: a fact, a mapping, a tensor, an option."""
 
 
+class ArgumentError(InputError, TypeError):
+    """A call with a keyword that there is not, with too many arguments by position, or with one missing."""
+
+
 class CheckpointError(ScallaxError):
     """Saved data is damaged, of another format, or belongs to another program."""
+
+
+def checks_call(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, of which a call that does not fit its parameters is an ArgumentError with a hint."""
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **keywords: P.kwargs) -> R:
+        try:
+            return function(*arguments, **keywords)
+        except TypeError:
+            if _fits(function, arguments, keywords):
+                raise
+        raise misfit(function, arguments, keywords)
+
+    return call
+
+
+def _fits(function: Callable, arguments: Sequence[object], keywords: Mapping[str, object]) -> bool:
+    try:
+        inspect.signature(function).bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    return True
+
+
+def checks_calls(cls: C) -> C:
+    """The class, whose constructor, calls and public methods are checked by `checks_call`.
+
+    Those that take any arguments by position look at them themselves.
+    """
+    for name, member in list(vars(cls).items()):
+        is_public = name in ("__init__", "__call__") or not name.startswith("_")
+        if is_public and inspect.isfunction(member) and not member.__code__.co_flags & inspect.CO_VARARGS:
+            setattr(cls, name, checks_call(member))
+    return cls
+
+
+def misfit(function: Callable, arguments: Sequence[object], keywords: Mapping[str, object]) -> ArgumentError:
+    """Why the arguments do not fit the parameters of a function, or of a method with its object before them."""
+    parameters: list[Any] = list(inspect.signature(function).parameters.values())
+    name = function.__name__
+    if arguments and parameters and parameters[0].name == "self":
+        owner = type(arguments[0]).__name__
+        name = owner if name in ("__init__", "__call__", "forward") else f"{owner}.{name}"
+        parameters, arguments = parameters[1:], arguments[1:]
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_inputs = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    by_position = positional[: len(arguments)]
+    found = []
+    if len(arguments) > len(positional):
+        most = f"{len(positional) or 'no'} argument{'s' * (len(positional) != 1)}"
+        others = [f"`{other}=`" for other in named if other not in by_position]
+        shown = ", ".join(others[:_MOST_SHOWN]) + (", …" if len(others) > _MOST_SHOWN else "")
+        hint = "give each input by its name: `relation=…`" if takes_inputs else f"give others by name: {shown}"
+        message = f"`{name}` takes {most} by position, not {len(arguments)}"
+        found.append(Diagnostic(message, hint=hint if takes_inputs or others else None))
+    found += [_unknown_keyword(name, word, named) for word in keywords if word not in named and not takes_inputs]
+    found += [Diagnostic(f"`{name}` is given `{word}` twice") for word in by_position if word in keywords]
+    given = {*by_position, *keywords}
+    found += [
+        Diagnostic(f"`{name}` needs the argument `{p.name}`")
+        for p in parameters
+        if p.name in (*positional, *named) and p.default is p.empty and p.name not in given
+    ]
+    return ArgumentError(*found)
+
+
+def _unknown_keyword(name: str, keyword: str, known: Sequence[str]) -> Diagnostic:
+    hint = _FORMER.get(keyword) or near_name(keyword, known)
+    if hint is None:
+        hint = f"it takes {', '.join(f'`{other}`' for other in known)}" if known else None
+    return Diagnostic(f"`{name}` takes no argument `{keyword}`", hint=hint)

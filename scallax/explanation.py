@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from scallax import ir
 from scallax.answers import Certain, Options, check_outputs, default_outputs, file_facts
 from scallax.engine import analyse_program, compile_plan, ground_program
+from scallax.errors import InputError, checks_call
 from scallax.foreign import ForeignItem
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import Limits, check_limits
@@ -15,6 +16,7 @@ from scallax.planner.joins import plan_joins
 from scallax.source import Source
 
 
+@checks_call
 def explain_plan(
     program: str,
     outputs: Sequence[str] | None = None,
@@ -29,6 +31,8 @@ def explain_plan(
     that the rule gave in all its versions (bindings of its body, before equal tuples are merged) and the steps.
     `foreign` are the functions of Python and the like that the program uses. Raises what running the program raises.
     """
+    if not isinstance(program, str):
+        raise InputError(f"the program is {program!r}; it must be a text")
     source = Source(program)
     options = Options(limits=check_limits(limits))
     checked = analyse_program([*read_imports([source]), source], library=read_foreign(foreign))

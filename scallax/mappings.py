@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.ir import Variant
@@ -41,6 +41,7 @@ class Entries:
         return f"{shape} entries [{', '.join(shown)}]"
 
 
+@checks_calls
 @dataclass(frozen=True, slots=True, init=False)
 class InputMapping:
     """The tuples that the entries of an input tensor `[batch, *shape]` stand for.

@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 
 from scallax.artifact import OPTIMIZER, Artifact, differences
 from scallax.batch import ArrayLike
-from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.errors import CheckpointError, Diagnostic, InputError, checks_call, checks_calls
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.kernels.moves import to_device
@@ -24,6 +24,7 @@ from scallax.reasoner import Reasoner as _Reasoner
 from scallax.specification import Specification
 
 
+@checks_calls
 class Reasoner(nnx.Module):
     """A program as an NNX module: `module(relation=probabilities, ...)`.
 
@@ -244,6 +245,10 @@ class LinenReasoner(linen.Module):
         return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
 
 
+# Of the generated methods the constructor alone: Linen has wrapped the others.
+LinenReasoner.__init__ = checks_call(LinenReasoner.__init__)
+
+
 def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, ground: bool = False) -> Artifact:
     """The state of a model as data: its reasoners' specifications, and all its variables by dotted path.
 
@@ -279,8 +284,11 @@ def restore(artifact: Artifact, model: nnx.Module, optimizer: nnx.Optimizer | No
 
 
 def _advice(expected: Artifact, found: Artifact) -> list[Diagnostic]:
-    """Advice about reasoners that keep another number of proofs than was saved."""
+    """Advice about reasoners that keep another number of proofs than was saved, and about layers of torch."""
     lines = []
+    if found.door == "torch" and found.tensors.keys() != expected.tensors.keys():
+        hint = "load it into the torch model, and then `torch_bridge.weights.to_flax(torch_model, flax_model)`"
+        lines.append(Diagnostic("it is of a torch model, whose layers have other names and shapes", hint=hint))
     for path, was in found.specifications.items():
         advice = was.advice(expected.specifications[path]) if path in expected.specifications else None
         if advice is not None:

@@ -16,7 +16,7 @@ from scallax.artifact import StoredGround
 from scallax.batch import Arguments, ArrayLike
 from scallax.batch_evaluation import BatchEvaluator, Logits
 from scallax.checks import check_shapes, order_inputs
-from scallax.errors import CheckpointError, ScallaxError, warn
+from scallax.errors import CheckpointError, ScallaxError, checks_calls, warn
 from scallax.explaining import explain
 from scallax.foreign import ForeignItem
 from scallax.grounded import Grounded, Output, check_custom, check_foreign, ground, restore, store, with_read
@@ -51,6 +51,7 @@ _MOST_VARIANTS = 16
 T = TypeVar("T")
 
 
+@checks_calls
 @final
 class Reasoner:
     """A program as a function `reasoner(relation=probabilities, ...)` of arrays `[batch, *mapping.shape]`.

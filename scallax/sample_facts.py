@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from scallax import ir
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.grounding.terms import parse_term
 from scallax.mappings import fit_tuples, is_tensor, is_value, show_tuple, show_value, untagged_hint
 from scallax.tensors import Tensor, TensorInputs, is_variable
 from scallax.values import Value, ValueType
 
 
+@checks_calls
 @dataclass(frozen=True, slots=True, eq=False)
 class FactList:
     """Facts whose tags are one array: `tags[i]` is that of `tuples[i]`, a tuple or, with one column, a value.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from scallax import ir
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.files import MOST_PROBLEMS, TaggedTuples, read_tag, text_reader
 from scallax.values import Value, ValueType, plain_value
 
@@ -31,6 +31,7 @@ class Connection(Protocol):
     def cursor(self) -> Any: ...
 
 
+@checks_calls
 @dataclass(frozen=True, slots=True)
 class CsvFile:
     """A CSV file of facts, as `@file` says of a relation in a program; a path is relative to the working directory.
@@ -54,6 +55,7 @@ class CsvFile:
         _check_delimiter(self.delimiter)
 
 
+@checks_calls
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table whose rows are facts of a relation.

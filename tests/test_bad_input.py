@@ -1,6 +1,7 @@
 """Every kind of bad input: one clear error, and the reasoner is usable afterwards."""
 
 import random
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from scallax import (
     TypeInferenceError,
     UnboundVariableError,
     UnsupportedError,
+    checkpoint,
+    nn,
 )
 
 SUM_2 = "rel sum_2(a + b) = digit_a(a) and digit_b(b)"
@@ -425,6 +428,66 @@ def test_warnings_point_at_the_line_that_caused_them(build, call):
     with pytest.warns(UserWarning, match="outside|always|empty") as caught:
         call(built)
     assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, call.__code__.co_firstlineno)]
+
+
+def test_a_compiled_model_warns_at_the_users_line():
+    module = torch_bridge.Module("rel b(x) = a(x)", **ONE_INPUT)
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    with pytest.warns(UserWarning, match="outside") as caught:
+        compiled(a=torch.full((1, 1), 1.5))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+CALLS: list[tuple[Callable, tuple, dict, str]] = [
+    (Reasoner, (SUM_2, "unit"), {}, "`Reasoner` takes 1 argument by position, not 2\nhint: give others by name: `prov"),
+    (torch_bridge.Module, (), {"provenence": ""}, "`Module` takes no argument `provenence`\nhint: did you mean `prove"),
+    (nn.LinenReasoner, (), {"provenence": ""}, "`LinenReasoner` takes no argument `provenence`"),
+    (nn.Reasoner, (SUM_2,), {"program": SUM_2}, "`Reasoner` is given `program` twice"),
+    (scallax.Context().add_facts, ("r",), {}, "`Context.add_facts` needs the argument `elems`"),
+    (scallax.Limits, (), {"tuple": 1}, "`Limits` takes no argument `tuple`\nhint: did you mean `tuples`"),
+    (torch_bridge.save, ("a.pt",), {}, "`save` needs the argument `obj`"),
+    (scallax.foreign_function, (), {"nam": "f"}, "`foreign_function` takes no argument `nam`"),
+]
+
+
+@pytest.mark.parametrize(("function", "arguments", "keywords", "message"), CALLS)
+def test_calls_that_do_not_fit_are_errors_of_both_kinds(function, arguments, keywords, message: str):
+    with pytest.raises(scallax.ArgumentError, match=message) as caught:
+        function(*arguments, **keywords)
+    assert isinstance(caught.value, TypeError)
+
+
+def test_inputs_by_position_are_one_error(adder):
+    module = torch_bridge.Module.from_reasoner(adder)
+    compiled = torch.compile(module, backend="eager")
+    for function in (adder, jax.jit(adder), module):
+        with pytest.raises(scallax.ArgumentError, match="takes no arguments by position, not 1\nhint: give each input"):
+            function(digits())
+    with pytest.raises(Exception, match="takes no arguments by position"):
+        compiled(digits())
+
+
+def test_a_type_error_within_a_call_passes_through():
+    class Odd:
+        def __iter__(self):
+            raise TypeError("odd")
+
+    context = scallax.Context()
+    context.add_relation("r", int)
+    with pytest.raises(TypeError) as caught:
+        context.add_facts("r", Odd())
+    assert caught.type is TypeError
+
+
+def test_a_class_is_no_custom_provenance_and_a_model_no_path():
+    class Best:
+        zero = one = add = mult = max
+
+    with pytest.raises(InputError, match=r"is a class\nhint: give an object of it: `custom_provenance=Best\(\)`"):
+        Reasoner(SUM_2, custom_provenance=Best)
+    for save in (checkpoint.save, torch_bridge.save):
+        with pytest.raises(InputError, match="int is no path"):
+            save(1, "name")  # pyright: ignore[reportArgumentType]
 
 
 def typo_context() -> scallax.Context:

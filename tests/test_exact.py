@@ -554,6 +554,11 @@ def test_modules_warn_of_softmaxes_but_those_of_the_reference():
     assert len(warnings_of(copying(door=torch_bridge.Module).reasoner, SOFTMAX)) == 1
     assert len(warnings_of(copying(door=nn.Reasoner).reasoner, SOFTMAX)) == 1
     assert warnings_of(copying(door=torch_bridge.ForwardFunction).reasoner, SOFTMAX) == []
+    # The name by which the code of the reference calls the package.
+    scallopy = torch_bridge
+    assert (
+        warnings_of(copying(door=lambda *given, **options: scallopy.Module(*given, **options)).reasoner, SOFTMAX) == []
+    )
     context = torch_bridge.ScallopContext("exact")
     context.add_relation("a", int, input_mapping=range(3))
     context.add_rule("c(x) = a(x)")

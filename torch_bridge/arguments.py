@@ -1,23 +1,12 @@
 """The reference's arguments of modules."""
 
-import difflib
-import functools
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
-from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.errors import Diagnostic, InputError, UnsupportedError, calling_frame
 from scallax.mappings import InputMapping
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# Keywords of earlier versions of the reference, with what to do about them.
-_FORMER = {
-    "retain_graph": "leave it out: nothing is freed before its time; for a second pass, `backward(retain_graph=True)`",
-}
 
 DISPATCHES = ("parallel", "serial", "single")
 
@@ -28,30 +17,6 @@ class NamedOutputs(NamedTuple):
     relation: str | None
     mapping: object
     mappings: Any
-
-
-def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, where a keyword that it does not have is an InputError with a hint."""
-    known = inspect.signature(function).parameters
-    name = function.__qualname__.removesuffix(".__init__")
-
-    @functools.wraps(function)
-    def call(*arguments: P.args, **keywords: P.kwargs) -> T:
-        unknown = [keyword for keyword in keywords if keyword not in known]
-        if unknown:
-            raise InputError(*(_unknown_keyword(name, keyword, known) for keyword in unknown))
-        return function(*arguments, **keywords)
-
-    return call
-
-
-def _unknown_keyword(name: str, keyword: str, known: Mapping[str, object]) -> Diagnostic:
-    hint = _FORMER.get(keyword)
-    near = difflib.get_close_matches(keyword, known, n=1)
-    if hint is None:
-        others = ", ".join(f"`{other}`" for other in known if other != "self")
-        hint = f"did you mean `{near[0]}`?" if near else f"it takes {others}"
-    return Diagnostic(f"`{name}` takes no argument `{keyword}`", hint=hint)
 
 
 def name_outputs(relation: str | None, mapping: object, mappings: object) -> NamedOutputs:
@@ -82,6 +47,20 @@ def declared(mapping: Any) -> InputMapping:
     """A mapping whose entries, as the reference reads it, are independent unless it is said that they are not."""
     read = InputMapping(mapping)
     return read if read.is_declared or read.kind is None else InputMapping(read, disjunctive=False)
+
+
+def declared_mappings(mappings: Any) -> Any:
+    """Each as `declared` reads it; what is no dictionary stays, and is refused elsewhere."""
+    if not isinstance(mappings, Mapping):
+        return mappings
+    return {relation: declared(mapping) for relation, mapping in mappings.items()}
+
+
+def is_called_as_reference() -> bool:
+    """Whether the code that called this package has imported it by the reference's name."""
+    frame, _ = calling_frame()
+    named = (scope.get("scallopy") for scope in (frame.f_locals, frame.f_globals))
+    return any(getattr(package, "__name__", None) == "torch_bridge" for package in named)
 
 
 def read_constant_tags(facts: Any) -> Any:

@@ -18,8 +18,8 @@ import torch
 
 from scallax import checkpoint
 from scallax.artifact import OPTIMIZER, Artifact
-from scallax.durable import write_file
-from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.durable import as_path, write_file
+from scallax.errors import CheckpointError, Diagnostic, InputError, checks_call
 from scallax.foreign import ForeignItem
 from scallax.reasoner import Reasoner
 from torch_bridge.digits import pack_specification, read_specification
@@ -43,6 +43,7 @@ _TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
+@checks_call
 def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
     """Writes what `torch.save(obj, path)` would, with a SHA-256 of every record of the file.
 
@@ -51,12 +52,14 @@ def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
     or the file cannot be written. With a name that ends in `.safetensors`, `obj` is a module or a state dict, and the
     file is one of safetensors, for every framework.
     """
-    if Path(path).suffix.lower() == _SAFETENSORS:
+    path = as_path(path)
+    if path.suffix.lower() == _SAFETENSORS:
         checkpoint.save(path, artifact_of(obj), overwrite=overwrite)
     else:
         write_file(path, partial(_write_torch, obj), overwrite=overwrite)
 
 
+@checks_call
 def load(
     path: str | Path, map_location=None, *, foreign: Sequence[ForeignItem] = (), custom_provenance: object = None
 ) -> Any:
@@ -73,7 +76,7 @@ def load(
     files have a SHA-256 of everything; those of plain `torch.save` have the checksums of a zip file. A class of your
     own in a file of torch must be allowed first: `torch.serialization.add_safe_globals`.
     """
-    path = Path(path)
+    path = as_path(path)
     if _is_torch_file(path):
         _verify(path)
         return _with_foreign(_load_torch(path, map_location), path, foreign)
@@ -84,6 +87,7 @@ def load(
     return _state_dict(artifact, map_location)
 
 
+@checks_call
 def load_state_dict(
     model: torch.nn.Module, state_dict: Mapping[str, Any], *, strict: bool = True, assign: bool = False
 ) -> Any:
@@ -99,6 +103,7 @@ def load_state_dict(
     return model.load_state_dict(state_dict, strict=strict, assign=assign)
 
 
+@checks_call
 def convert(
     source: str | Path,
     target: str | Path,
@@ -114,9 +119,10 @@ def convert(
     that is written holds the module, of a larger model the state dict. CheckpointError if it would lose something that
     a file of torch has no place for. A file of torch of a module needs the functions of Python that its program uses.
     """
-    artifact = _read(Path(source))
+    source, target = as_path(source), as_path(target)
+    artifact = _read(source)
     if form is None:
-        suffix = Path(target).suffix.lower()
+        suffix = target.suffix.lower()
         form = "safetensors" if suffix == _SAFETENSORS else "torch" if suffix in _TORCH else "orbax"
     if form == "torch":
         save_torch = partial(_write_torch, _torch_object(artifact, source, foreign))

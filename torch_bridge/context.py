@@ -11,12 +11,13 @@ from torch.autograd.function import once_differentiable
 
 from scallax.answers import read_options
 from scallax.context import AbstractContext, ContextState
+from scallax.errors import checks_calls
 from scallax.foreign import ForeignItem
 from scallax.frameworks import Computation
 from scallax.mappings import InputMapping
 from scallax.tables import CsvFile
 from scallax.tensors import TensorValue
-from torch_bridge.arguments import check_dispatch, checks_keywords, declared, name_outputs, refuse_monitors
+from torch_bridge.arguments import check_dispatch, declared, name_outputs, refuse_monitors
 from torch_bridge.context_facts import bound_tags, join_tags, stack_tags
 from torch_bridge.foreign import as_torch
 from torch_bridge.io import CSVFileOptions
@@ -25,6 +26,7 @@ from torch_bridge.tensors import from_numpy, precision_and_place, to_jax, to_tor
 from torch_bridge.variables import TorchTensors
 
 
+@checks_calls
 @final
 class ScallopContext(AbstractContext):
     """What `scallax.Context` is, with the names, the order and the defaults of the reference's arguments.
@@ -39,7 +41,6 @@ class ScallopContext(AbstractContext):
     _shows_program = False
     _shows_core = False
 
-    @checks_keywords
     def __init__(
         self,
         provenance: str = "unit",
@@ -117,7 +118,6 @@ class ScallopContext(AbstractContext):
     def load_stdlib(self) -> None:
         """Nothing: what the reference loads is built in."""
 
-    @checks_keywords
     def forward_function(
         self,
         output: str | None = None,

@@ -93,4 +93,8 @@ def _text_of_digits(values: np.ndarray) -> bytes:
 
 
 def _no_text() -> CheckpointError:
-    return CheckpointError("the saved specification is no text")
+    hint = (
+        "averages of equal ones can be read, and multiples of them; of a difference, or of what was set to 0, take "
+        "`_extra_state` from a state dict that was saved"
+    )
+    return CheckpointError(Diagnostic("the saved specification is no text", hint=hint))

@@ -3,18 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from scallax.errors import checks_calls
 from scallax.tables import Table
-from torch_bridge.arguments import checks_keywords, declared
+from torch_bridge.arguments import declared_mappings
 from torch_bridge.module import Module
 
 
+@checks_calls
 class ScallopForwardFunction(Module):
     """What `torch_bridge.Module` is; the arguments have the names, the order and the defaults of the reference's.
 
     `Module` takes the program first, as `scallax.Reasoner` does; here it is the file.
     """
 
-    @checks_keywords
     def __init__(
         self,
         file: str | Path | None = None,
@@ -43,8 +44,6 @@ class ScallopForwardFunction(Module):
         sparse_jacobian: bool = False,
         monitors: Sequence[str] = (),
     ):
-        if isinstance(input_mappings, Mapping):
-            input_mappings = {relation: declared(mapping) for relation, mapping in input_mappings.items()}
         super().__init__(
             program,
             file=file,
@@ -54,7 +53,7 @@ class ScallopForwardFunction(Module):
             provenance=provenance,
             custom_provenance=custom_provenance,
             non_probabilistic=non_probabilistic,
-            input_mappings=input_mappings,
+            input_mappings=declared_mappings(input_mappings),
             output_relation=output_relation,
             output_mapping=output_mapping,
             output_mappings=output_mappings,

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scallax.errors import checks_calls
 from scallax.tables import CsvFile
 
 
+@checks_calls
 @dataclass(frozen=True, slots=True)
 class CSVFileOptions:
     """`scallax.CsvFile` by the names of the reference."""

@@ -13,7 +13,7 @@ import torch
 
 from scallax.artifact import StoredGround
 from scallax.derivatives import read_inputs
-from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
+from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_calls, misfit
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
 from scallax.outputs import check_named, choose, read_asked
@@ -26,7 +26,8 @@ from scallax.tables import Table
 from scallax.union import BatchGrounding
 from torch_bridge.arguments import (
     check_dispatch,
-    checks_keywords,
+    declared_mappings,
+    is_called_as_reference,
     name_outputs,
     read_constant_tags,
     refuse_monitors,
@@ -48,6 +49,7 @@ EXTRA_STATE = "_extra_state"
 NAMED_AS_IN_FLAX = "named_as_in_flax"
 
 
+@checks_calls
 class Module(torch.nn.Module):
     """A program as a function `module(relation=probabilities, ...)` of tensors `[batch, *mapping.shape]`.
 
@@ -85,7 +87,6 @@ class Module(torch.nn.Module):
     _names_in_graphs: tuple[str, str]
     _registered: tuple[Registered, Registered]
 
-    @checks_keywords
     def __init__(
         self,
         program: str | None = None,
@@ -125,6 +126,8 @@ class Module(torch.nn.Module):
         refuse_monitors(monitors)
         check_dispatch(dispatch)
         outputs = name_outputs(output_relation, output_mapping, output_mappings)
+        if is_called_as_reference():
+            input_mappings = declared_mappings(input_mappings)
         self.reasoner = Reasoner(
             program,
             file=file,
@@ -212,7 +215,7 @@ class Module(torch.nn.Module):
     def forward(
         self,
         /,
-        *,
+        *unnamed: object,
         disjunctions: Mapping[str, Sequence] | None = None,
         output_relations: object = None,
         output_mappings: object = None,
@@ -222,6 +225,9 @@ class Module(torch.nn.Module):
 
         Values are ready when it returns.
         """
+        if unnamed:
+            # By hand, for torch's compiler traces no exceptions.
+            raise misfit(type(self).forward, (self, *unnamed), inputs)
         if self._bound is not None:
             tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
             inputs = with_bound(inputs, self._bound, tuples)

@@ -39,7 +39,7 @@ import jax
 import numpy as np
 import torch
 
-from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError
+from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_call
 from scallax.specification import Specification
 from torch_bridge.digits import read_specification
 from torch_bridge.module import EXTRA_STATE, Module
@@ -78,6 +78,7 @@ _KINDS = {
 }
 
 
+@checks_call
 def to_flax(source: Source, model: "nnx.Module") -> None:
     """Gives a Flax NNX model the weights of a torch module, or of its state dict, in place.
 
@@ -99,6 +100,7 @@ def to_flax(source: Source, model: "nnx.Module") -> None:
     nn.assign([(pair.variable, value) for pair, value in zip(pairing.pairs, values, strict=True)])
 
 
+@checks_call
 def to_torch(model: "nnx.Module", template: Source) -> dict[str, torch.Tensor]:
     """The state dict with the weights of a Flax NNX model, for `load_state_dict` of a torch module of the same shape.
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, fields
 
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, checks_calls
 
 
+@checks_calls
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When to give up: totals over all relations, rounds of one stratum, and seconds of one grounding.

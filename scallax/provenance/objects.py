@@ -245,6 +245,9 @@ class UserSemiring(AbstractSemiring):
     def of(semiring: object) -> "UserSemiring":
         """Checks the methods that no program can do without."""
         missing = [name for name in ("zero", "one", "add", "mult") if not callable(getattr(semiring, name, None))]
+        if isinstance(semiring, type):
+            hint = f"give an object of it: `custom_provenance={semiring.__name__}()`"
+            raise InputError(Diagnostic(f"the custom provenance {semiring!r} is a class", hint=hint))
         if missing:
             shown = ", ".join(f"`{name}`" for name in missing)
             hint = "subclass `scallax.Provenance`, or give an object with the methods of a semiring"
