@@ -3,9 +3,11 @@
 `tests/golden/make_saved_forms.py` says what the forms are and how the archive was written.
 """
 
-import importlib
+import importlib.util
 import pickle
 import pickletools
+import pkgutil
+import tomllib
 import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,7 +18,6 @@ import pytest
 import torch
 from flax import nnx
 
-import scallax.__main__
 import torch_bridge
 from scallax import checkpoint, nn
 from tests.golden import make_saved_forms as forms
@@ -130,11 +131,8 @@ def test_every_name_in_a_saved_file_is_where_it_was(saved: Path):
     assert sorted(found) == sorted(NAMED)
     lost = []
     for name in NAMED:
-        module, _, path = name.partition(":")
         try:
-            item = importlib.import_module(module)
-            for part in path.split("."):
-                item = getattr(item, part)
+            pkgutil.resolve_name(name)
         except (ImportError, AttributeError) as error:
             lost.append(f"{name}: files of users name it, and do not load without it ({error})")
     assert not lost, "\n".join(lost)
@@ -199,9 +197,15 @@ def test_networks_of_torch_load_from_safetensors(saved: Path):
 
 
 def test_the_entry_points_are_found():
-    (script,) = entry_points(group="console_scripts", name="scallax")
-    assert script.value == "scallax.__main__:main"
-    assert script.load() is scallax.__main__.main
-    (lexer,) = entry_points(group="pygments.lexers", name="scallop")
-    assert lexer.value == "scallax.highlighting:ScallopLexer"
-    assert lexer.load().name == "Scallop"
+    """An environment keeps the paths that it was installed with: they lead to what is declared now."""
+    declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    installed = [
+        *entry_points(group="console_scripts", name="scallax"),
+        *entry_points(group="pygments.lexers", name="scallop"),
+    ]
+    main = pkgutil.resolve_name("scallax.__main__:main")
+    lexer = pkgutil.resolve_name("scallax.highlighting:ScallopLexer")
+    assert pkgutil.resolve_name(declared["scripts"]["scallax"]) is main
+    assert pkgutil.resolve_name(declared["entry-points"]["pygments.lexers"]["scallop"]) is lexer
+    assert [point.load() for point in installed] == [main, lexer]
+    assert importlib.util.find_spec("scallax.__main__") is not None
