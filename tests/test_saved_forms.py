@@ -196,6 +196,19 @@ def test_networks_of_torch_load_from_safetensors(saved: Path):
     assert forms.fits(forms.network)(torch_bridge.load(saved / "torch_network.safetensors")) == forms.TORCH_NETWORK
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", forms.GRAPHS)
+def test_graphs_answer(name: str, saved: Path):
+    load = forms.GRAPHS[name][1]
+    assert load(saved / name)(torch.tensor(forms.EDGE)).tolist() == [[0.5, 0.125]]
+
+
+def test_the_archive_holds_every_form(saved: Path):
+    expected = {*forms.CHECKPOINTS, *forms.GRAPHS}
+    expected |= {f"{form}.pickle" for form in forms.PICKLES} | {f"{form}.pt" for form in forms.TORCH}
+    assert {path.name for path in saved.iterdir()} == expected
+
+
 def test_the_entry_points_are_found():
     """An environment keeps the paths that it was installed with: they lead to what is declared now."""
     declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
