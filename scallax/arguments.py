@@ -1,13 +1,12 @@
 """The arguments of a reasoner, checked and brought into normal form."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from scallax.domains import Domain
-from scallax.errors import Diagnostic, InputError, LateText
+from scallax.errors import Diagnostic, InputError, LateText, near_name
 from scallax.mappings import (
     TAG_HINT,
     Entries,
@@ -76,8 +75,10 @@ def specify(
         raise InputError(f"`program` is a {type(program).__name__}; it must be the program's text")
     if program is not None and program.endswith(".scl") and "\n" not in program:
         raise InputError(Diagnostic(f"`program` is the name of a file, `{program}`", hint="give it as `file=`"))
-    untagged = _read_names(non_probabilistic, "non_probabilistic")
-    mappings = _read_input_mappings(input_mappings or {}, retain_topk or {}, untagged)
+    untagged = read_names(non_probabilistic, "non_probabilistic")
+    mappings = _read_input_mappings(
+        read_by_relation(input_mappings, "`input_mappings`"), read_by_relation(retain_topk, "`retain_topk`"), untagged
+    )
     outputs, keyed = read_outputs(output_relation, output_mapping, output_mappings)
     for name, flag in {
         "wmc_with_disjunctions": wmc_with_disjunctions,
@@ -96,11 +97,11 @@ def specify(
     return Specification(
         program=program,
         file=file,
-        relations=tuple(_read_relation(item) for item in relations or ()),
-        rules=_read_names(rules, "rules"),
+        relations=_read_relations(relations),
+        rules=read_names(rules, "rules"),
         facts=tuple(
             (relation, _read_facts(relation, elements, takes_tagged_facts and relation not in untagged, domain))
-            for relation, elements in sorted((facts or {}).items())
+            for relation, elements in sorted(read_by_relation(facts, "`facts`").items())
         ),
         provenance=provenance,
         k=k,
@@ -109,7 +110,7 @@ def specify(
         wmc_with_disjunctions=bool(wmc_with_disjunctions),
         absorb=absorb is not False,
         non_probabilistic=untagged,
-        trainable=tuple(sorted(set(_read_names(trainable, "trainable")))),
+        trainable=tuple(sorted(set(read_names(trainable, "trainable")))),
         input_mappings=mappings,
         outputs=outputs,
         keyed=keyed,
@@ -135,14 +136,23 @@ def program_sources(specification: Specification, file_name: str = "<file>") -> 
     return sources
 
 
-def unknown_name(message: str, name: str, known: Iterable[str]) -> InputError:
+def read_by_relation(given: object, what: str) -> dict[str, Any]:
+    """What is given by relation, nothing for None; InputError for anything but a dictionary with names for keys."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InputError(f"{what} must be a dictionary by names of relations, not a {type(given).__name__}")
+    for name in given:
+        if not isinstance(name, str):
+            raise InputError(f"{what} has the key {name!r}, which is no name of a relation")
+    return dict(given)
+
+
+def unknown_name(message: str, name: object, known: Iterable[str]) -> InputError:
     """An error about a name, with the nearest of the known ones as its hint."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"known: {', '.join(f'`{n}`' for n in known)}" if known else None
-    if near:
-        hint = f"did you mean `{near[0]}`?"
-    return InputError(Diagnostic(message, hint=hint))
+    listed = f"known: {', '.join(f'`{n}`' for n in known)}" if known else None
+    return InputError(Diagnostic(message, hint=near_name(name, known) or listed))
 
 
 def read_outputs(relation: str | None, mapping: object, mappings: Mapping[str, object] | None) -> tuple[Outputs, bool]:
@@ -188,8 +198,6 @@ def _read_output(relation: str, mapping: object) -> Entries | None:
 def _read_input_mappings(
     mappings: Mapping[str, object], retain_topk: Mapping[str, int], untagged: Sequence[str]
 ) -> tuple[tuple[str, InputMapping], ...]:
-    if not isinstance(mappings, Mapping):
-        raise InputError("`input_mappings` must be a dictionary from relations to mappings")
     read = {}
     for relation, mapping in mappings.items():
         if relation in untagged:
@@ -234,6 +242,14 @@ def _read_facts(
     return tuple(facts)
 
 
+def _read_relations(items: object) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if items is None:
+        return ()
+    if isinstance(items, str) or not isinstance(items, Iterable):
+        raise InputError(f"`relations` is {items!r}; it must be a list of pairs of a name and column types")
+    return tuple(map(_read_relation, items))
+
+
 def _read_relation(item: object) -> tuple[str, tuple[str, ...]]:
     match item:
         case (str() as name, types) if _IDENTIFIER.match(name):
@@ -255,7 +271,8 @@ def read_type(relation: str, column: object) -> str:
     raise InputError(f"relation `{relation}`: {column!r} is no column type; write a type's name such as `i32`")
 
 
-def _read_names(names: Sequence[str] | None, what: str) -> tuple[str, ...]:
+def read_names(names: Sequence[str] | None, what: str) -> tuple[str, ...]:
+    """Names that are given as a list, none for None; InputError for anything else."""
     names = () if names is None else names
     if isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(n, str) for n in names):
         raise InputError(f"`{what}` must be a list of strings")

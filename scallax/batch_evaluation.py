@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jax.extend.backend import get_default_device
 from jaxtyping import Array, PyTree
 
-from scallax.arguments import unknown_name
+from scallax.arguments import read_by_relation, unknown_name
 from scallax.batch import (
     Arguments,
     ArrayLike,
@@ -128,6 +128,7 @@ class BatchEvaluator:
         framework: TensorFramework = _JAX,
     ) -> BatchGrounding:
         """The grounding of facts whose tags come later."""
+        facts = read_by_relation(facts, "the facts")
         return self.ground(self.read(facts, disjunctions, True, framework))
 
     def ground(self, batch: BatchFacts) -> BatchGrounding:

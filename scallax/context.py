@@ -12,7 +12,7 @@ import numpy as np
 
 from scallax.answer_files import write_answer_files
 from scallax.answers import DISCRETE, Options, check_options, read_options
-from scallax.arguments import read_file, read_type
+from scallax.arguments import read_by_relation, read_file, read_names, read_type
 from scallax.collection import Collection
 from scallax.draft import Batches, Draft, computed_relations, is_written, read_groups
 from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_calls, warn
@@ -114,8 +114,6 @@ class AbstractContext(ABC):
 
     def add_program(self, program: str) -> None:
         """Adds items: facts, rules, types, queries."""
-        if not isinstance(program, str):
-            raise InputError(f"the program is a {type(program).__name__}; it must be a text")
         self._add(self._source(program, "program"))
 
     def add_item(self, item: str) -> list[str]:
@@ -128,7 +126,8 @@ class AbstractContext(ABC):
     def import_file(self, path: str | Path) -> None:
         """Adds a file's items and those of the files that it imports; one that was imported before adds nothing."""
         source = read_file(path)
-        assert source is not None, "a path gives a file or an error"
+        if source is None:
+            raise InputError("no file is given to import")
         draft = self.state.draft
         names = {Path(known.name).resolve() for known in (*draft.imports, *draft.sources) if known.name[:1] != "<"}
         if Path(source.name).resolve() not in names:
@@ -355,8 +354,16 @@ class AbstractContext(ABC):
         nothing: under provenances of numbers all samples are computed at once, with code that calls of like size share.
         No answer is written to a file.
         """
+        inputs = read_by_relation(inputs, "`inputs`")
+        for relation, samples in inputs.items():
+            if not isinstance(samples, list | tuple):
+                raise InputError(f"`{relation}` is a {type(samples).__name__}; give a list of facts for each sample")
         size = batch_size({relation: len(samples) for relation, samples in inputs.items()})
-        names = [output_relation] * size if isinstance(output_relation, str) else list(output_relation)
+        names = (
+            [output_relation] * size
+            if isinstance(output_relation, str)
+            else list(read_names(output_relation, "output_relation"))
+        )
         if len(names) != size:
             raise InputError(f"`output_relation` names the relations of {len(names)} samples; the batch has {size}")
         facts: dict[str, list[ReadFacts]] = {}
@@ -373,7 +380,7 @@ class AbstractContext(ABC):
 
     def relation(self, name: str) -> Collection:
         """A relation as the last run has computed it."""
-        if name not in self.state.results:
+        if not self.relation_is_computed(name):
             known = self.state.draft.relation(name)
             raise InputError(Diagnostic(f"`{known.name}` is not computed yet", hint="call `run()` first"))
         return self.state.results[name]
@@ -429,7 +436,7 @@ class AbstractContext(ABC):
 
     def relation_is_computed(self, name: str) -> bool:
         """Whether the last run has computed a relation."""
-        return name in self.state.results
+        return isinstance(name, str) and name in self.state.results
 
     def relation_field_names(self, name: str) -> list[str | None]:
         """The declared names of a relation's columns, None for one without."""
@@ -441,7 +448,7 @@ class AbstractContext(ABC):
 
     def has_input_mapping(self, name: str) -> bool:
         """Whether a relation has an input mapping."""
-        return name in dict(self.state.draft.mappings)
+        return any(relation == name for relation, _ in self.state.draft.mappings)
 
     def requires_tag(self) -> bool:
         """Whether facts are pairs of tag and tuple."""
@@ -513,6 +520,8 @@ class AbstractContext(ABC):
         self.state.foreign = (*self.state.foreign, item)
 
     def _source(self, text: str, kind: str) -> Source:
+        if not isinstance(text, str):
+            raise InputError(f"the {kind} is a {type(text).__name__}; it must be a text")
         number = 1 + sum(source.name.startswith(f"<{kind} ") for source in self.state.draft.sources)
         return Source(text, f"<{kind} {number}>")
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import PyTree
 
+from scallax.arguments import read_by_relation
 from scallax.batch import ArrayLike
 from scallax.checks import is_concrete
 from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_call
@@ -59,7 +60,7 @@ def jacobian(
     """
     if not isinstance(reasoner, Reasoner):
         raise InputError(f"the reasoner is a {type(reasoner).__name__}; give a `scallax.Reasoner`")
-    inputs = read_inputs(inputs)
+    inputs = read_by_relation(inputs, "`inputs`")
     check_differentiable(reasoner)
     logits = None if parameters is None else reasoner.order_parameters(parameters)
     if has_facts(inputs, disjunctions):
@@ -77,13 +78,6 @@ def _to_bcoo(found: Derivatives) -> Any:
 
     data = to_device((found.values, found.indices.astype(np.int32)))
     return BCOO(data, shape=found.shape, indices_sorted=True, unique_indices=True)
-
-
-def read_inputs(inputs: object) -> dict[str, Any]:
-    """The inputs by relation; InputError for anything but a dictionary, or None for no inputs."""
-    if inputs is None or isinstance(inputs, Mapping):
-        return dict(inputs or {})
-    raise InputError(f"the inputs are a {type(inputs).__name__}; give a dictionary from relations to inputs")
 
 
 def check_differentiable(reasoner: Reasoner) -> None:

@@ -71,9 +71,10 @@ class LateText:
         return self.template.format(*self.values)
 
 
-def near_name(name: str, known: Iterable[str], prefix: str = "") -> str | None:
+def near_name(name: object, known: Iterable[str], prefix: str = "") -> str | None:
     """A hint at the nearest of the known names, if one is near; `prefix` is what programs write before it."""
-    near = get_close_matches(name, known, 1)
+    # Whoever gives a name may give anything.
+    near = get_close_matches(str(name), [other for other in known if isinstance(other, str)], 1)
     return f"did you mean `{prefix}{near[0]}`?" if near else None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from scallax import ir
 from scallax.answers import Certain, Options, check_outputs, default_outputs, file_facts
+from scallax.arguments import read_names
 from scallax.engine import analyse_program, compile_plan, ground_program
 from scallax.errors import InputError, checks_call
 from scallax.foreign import ForeignItem
@@ -33,6 +34,8 @@ def explain_plan(
     """
     if not isinstance(program, str):
         raise InputError(f"the program is {program!r}; it must be a text")
+    if outputs is not None:
+        outputs = read_names(outputs, "outputs")
     source = Source(program)
     options = Options(limits=check_limits(limits))
     checked = analyse_program([*read_imports([source]), source], library=read_foreign(foreign))

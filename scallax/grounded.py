@@ -546,7 +546,7 @@ def _fit(specification: Specification, columns: Columns, variants: Sequence[ir.V
 
 
 def _columns_of(relation: str, columns: Columns, what: str) -> Sequence[ValueType]:
-    if relation not in columns:
+    if not isinstance(relation, str) or relation not in columns:
         raise unknown_name(f"{what}: the program has no relation `{relation}`", relation, columns)
     return columns[relation]
 

@@ -269,6 +269,8 @@ def restore(artifact: Artifact, model: nnx.Module, optimizer: nnx.Optimizer | No
     CheckpointError, with every difference and before anything is changed, if programs, names, shapes or dtypes differ.
     An optimizer's values are left out if no optimizer is given.
     """
+    if not isinstance(model, nnx.Module):
+        raise InputError(f"a {type(model).__name__} cannot be restored: give a Flax NNX module")
     tensors = {n: a for n, a in artifact.tensors.items() if optimizer is not None or not n.startswith(OPTIMIZER)}
     found = dataclasses.replace(artifact, tensors=tensors)
     expected = artifact_of(model, optimizer)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, PyTree
 
-from scallax.arguments import Outputs, check_count, read_file, specify
+from scallax.arguments import Outputs, check_count, read_by_relation, read_file, specify
 from scallax.array_evaluation import ArrayEvaluator
 from scallax.artifact import StoredGround
 from scallax.batch import Arguments, ArrayLike
@@ -129,7 +129,8 @@ class Reasoner:
         limits = check_limits(limits)
         library = read_foreign(foreign)
         source = read_file(file)
-        tables = {name: given for name, given in (facts or {}).items() if isinstance(given, Table)}
+        facts = read_by_relation(facts, "`facts`")
+        tables = {name: given for name, given in facts.items() if isinstance(given, Table)}
         name, custom = name_provenance(provenance, custom_provenance)
         semantics = resolve_provenance(name, custom=custom)
         specification = specify(
@@ -143,7 +144,7 @@ class Reasoner:
             test_k=test_k,
             wmc_with_disjunctions=wmc_with_disjunctions,
             absorb=absorb,
-            facts={name: given for name, given in (facts or {}).items() if not isinstance(given, Table)},
+            facts={name: given for name, given in facts.items() if not isinstance(given, Table)},
             rules=rules,
             relations=relations,
             input_mappings=input_mappings,
@@ -543,7 +544,8 @@ class Reasoner:
         program does not have, a tuple that does not fit it, and what a call refuses.
         """
         if not isinstance(inputs, BatchFacts):
-            is_read = has_facts(inputs := inputs or {}, disjunctions)
+            inputs = read_by_relation(inputs, "`inputs`")
+            is_read = has_facts(inputs, disjunctions)
             inputs = self.batches.read(inputs, disjunctions) if is_read else self._arrays.read(self.order(inputs))
         made_of = (self._specification, self._grounded, self._logits, self._seed)
         return explain(*made_of, relation, values, inputs, sample, k)

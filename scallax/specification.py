@@ -125,7 +125,7 @@ def from_json(text: str) -> Specification:
     """
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError) as error:  # damaged or crafted text
+    except (ValueError, TypeError, RecursionError) as error:  # no text, damaged or crafted text
         raise CheckpointError(f"the saved specification is no JSON: {error}") from None
     if not isinstance(data, dict):
         raise CheckpointError("the saved specification is no JSON object")

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -455,6 +456,41 @@ def test_calls_that_do_not_fit_are_errors_of_both_kinds(function, arguments, key
     with pytest.raises(scallax.ArgumentError, match=message) as caught:
         function(*arguments, **keywords)
     assert isinstance(caught.value, TypeError)
+
+
+# What takes a value, which is none of its kind.
+PLAIN: dict[str, Any] = {"program": "rel a = {1}", "provenance": "unit", "output_relation": "a"}
+TAKERS: list[Callable] = [
+    *(lambda value, name=name: Reasoner(**PLAIN, **{name: value}) for name in ("facts", "relations", "retain_topk")),
+    lambda value: Reasoner(**PLAIN, input_mappings=value),
+    lambda value: Reasoner.from_json(value),
+    lambda value: sum_2().ground(value),
+    lambda value: sum_2().explain("sum_2", (1,), value),
+    lambda value: sum_2().explain(value, (1,)),
+    lambda value: scallax.explain_plan(value),
+    lambda value: scallax.explain_plan("rel a = {1}", value),
+    lambda value: scallax.Context().add_item(value),
+    lambda value: scallax.Context().import_file(value),
+    lambda value: scallax.Context().relation(value),
+    lambda value: scallax.Context().clone(value),
+    lambda value: scallax.Context().run_batch(value, "a"),
+    lambda value: torch_bridge.Context(fork_from=value),
+]
+
+
+@pytest.mark.parametrize("take", TAKERS)
+def test_values_of_another_kind_are_an_error_wherever_they_are_given(take: Callable):
+    for value in (3, [1], {1: 2}, object()):
+        with pytest.raises(ScallaxError):
+            take(value)
+
+
+def test_what_is_no_name_names_nothing():
+    context = scallax.Context()
+    for name in (3, [1], None):
+        assert not context.has_relation(name)  # pyright: ignore[reportArgumentType]
+        assert not context.has_input_mapping(name)  # pyright: ignore[reportArgumentType]
+        assert not context.relation_is_computed(name)  # pyright: ignore[reportArgumentType]
 
 
 def test_inputs_by_position_are_one_error(adder):

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from scallax.answers import read_options
 from scallax.context import AbstractContext, ContextState
-from scallax.errors import checks_calls
+from scallax.errors import InputError, checks_calls
 from scallax.foreign import ForeignItem
 from scallax.frameworks import Computation
 from scallax.mappings import InputMapping
@@ -55,6 +55,8 @@ class ScallopContext(AbstractContext):
     ):
         refuse_monitors(monitors)
         if fork_from is not None:
+            if not isinstance(fork_from, ScallopContext):
+                raise InputError(f"`fork_from` is a {type(fork_from).__name__}; it must be a context")
             self.state = fork_from.clone().state
             return
         options = read_options(provenance, custom_provenance, k, bool(wmc_with_disjunctions))

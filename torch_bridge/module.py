@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from scallax.arguments import read_by_relation
 from scallax.artifact import StoredGround
-from scallax.derivatives import read_inputs
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_calls, misfit
 from scallax.foreign import ForeignItem
 from scallax.grounding.limits import Limits
@@ -317,7 +317,7 @@ class Module(torch.nn.Module):
         Tensors of the dtype and the device of the inputs, without gradients; with `sparse_jacobian` they are of the
         layout `torch.sparse_coo`, coalesced, and no dense one is made.
         """
-        inputs = read_inputs(inputs)
+        inputs = read_by_relation(inputs, "`inputs`")
         if self._bound is not None:
             tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
             inputs = with_bound(inputs, self._bound, tuples)
@@ -362,7 +362,7 @@ class Module(torch.nn.Module):
             name: logits.detach().float().cpu().numpy()
             for name, logits in zip(reasoner.parameter_names, self._logits(), strict=True)
         }
-        given: Any = inputs or {}
+        given: Any = read_by_relation(inputs, "`inputs`")
         if has_facts(given, disjunctions):
             given = on_host(reasoner.batches.read(given, disjunctions, framework=TorchTensors()))
         else:

@@ -117,7 +117,7 @@ def provenance_names() -> list[str]:
 
 
 def resolve_provenance(
-    name: str, *, k: int = 3, wmc_with_disjunctions: bool = False, absorb: bool = True, custom: object = None
+    name: object, *, k: int = 3, wmc_with_disjunctions: bool = False, absorb: bool = True, custom: object = None
 ) -> AbstractSemantics:
     """The provenance of a name, equal by value for equal arguments.
 
@@ -126,7 +126,7 @@ def resolve_provenance(
     groups so. `custom` is the user's object that `custom` stands for: a `Provenance`, or one with the methods of
     `UserSemiring`. Raises `InputError` for a name that is not in the table or a `k` out of range.
     """
-    if name not in _PROVENANCES:
+    if not isinstance(name, str) or name not in _PROVENANCES:
         near = difflib.get_close_matches(str(name), _PROVENANCES, n=1)
         suggestion = f"did you mean `{near[0]}`? " if near else ""
         known = ", ".join(f"`{n}`" for n in _PROVENANCES)
