@@ -70,8 +70,8 @@ if TYPE_CHECKING:
     from scallax.types import usize as usize
     from scallax.union import BatchGrounding as BatchGrounding
 
-    # Read from the package's metadata at its first use.
-    __version__: str
+# Here and not in the package's metadata, which a clone that is not installed does not have.
+__version__ = "0.1.0"
 
 # The public names. `bool` is left out, so that `from scallax import *` leaves Python's own alone.
 __all__ = [
@@ -178,10 +178,6 @@ _TYPES = (
 
 
 def __getattr__(name: str):
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("scallax")
     if name not in _HOMES and name not in _TYPES:
         raise AttributeError(f"module 'scallax' has no attribute {name!r}")
     from importlib import import_module
@@ -190,4 +186,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_TYPES, "__version__"})
+    return sorted({*globals(), *_HOMES, *_TYPES})

@@ -4,9 +4,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
-from scallax import ir
+from scallax import __version__, ir
 from scallax.answer_files import write_answer_files
 from scallax.answers import DISCRETE, TAGS_LEFT_ASIDE, Options, answer, default_outputs, has_number_tags
 from scallax.engine import analyse_program
@@ -69,7 +68,7 @@ def _drop_output() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scallax", description="Scallop, a probabilistic Datalog, compiled to JAX.")
-    parser.add_argument("--version", action="version", version=f"scallax {version('scallax')}")
+    parser.add_argument("--version", action="version", version=f"scallax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="print the relations of a program", description="Prints what FILE computes.")
     run.add_argument("file", metavar="FILE", help="a program; `-` is the standard input")
