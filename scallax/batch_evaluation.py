@@ -283,6 +283,8 @@ class BatchEvaluator:
 
         InputError, with every problem, if they do not fit.
         """
+        if not isinstance(grounding, BatchGrounding):
+            raise InputError(f"the grounding is a {type(grounding).__name__}; give what `ground` returns")
         known = dict(grounding.tag_relations)
         names = [*known, *grounding.mapped]
         by_relation: Mapping[str, T]

@@ -203,6 +203,8 @@ def checks_calls(cls: C) -> C:
     """
     for name, member in list(vars(cls).items()):
         is_public = name in ("__init__", "__call__") or not name.startswith("_")
+        if is_public and isinstance(member, classmethod):
+            setattr(cls, name, classmethod(checks_call(member.__func__)))
         if is_public and inspect.isfunction(member) and not member.__code__.co_flags & inspect.CO_VARARGS:
             setattr(cls, name, checks_call(member))
     return cls
@@ -212,8 +214,8 @@ def misfit(function: Callable, arguments: Sequence[object], keywords: Mapping[st
     """Why the arguments do not fit the parameters of a function, or of a method with its object before them."""
     parameters: list[Any] = list(inspect.signature(function).parameters.values())
     name = function.__name__
-    if arguments and parameters and parameters[0].name == "self":
-        owner = type(arguments[0]).__name__
+    if arguments and parameters and parameters[0].name in ("self", "cls"):
+        owner = getattr(arguments[0], "__name__", type(arguments[0]).__name__)
         name = owner if name in ("__init__", "__call__", "forward") else f"{owner}.{name}"
         parameters, arguments = parameters[1:], arguments[1:]
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -122,6 +122,8 @@ class Explanation:
 
     def draw(self, path: str | Path) -> None:
         """Writes a picture of the proofs, PNG, SVG or PDF by the name's ending; needs Matplotlib (`scallax[draw]`)."""
+        if not isinstance(path, str | Path):
+            raise InputError(f"{path!r} is no path of a picture")
         path = Path(path)
         if path.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise InputError(f"`{path}`: a picture is a file that ends in .png, .svg or .pdf")

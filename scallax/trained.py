@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 def order_logits(parameters: Sequence[Parameter], given: Mapping[str, T]) -> tuple[T, ...]:
     """The values in the order of the parameters. InputError with all names that are missing or unknown."""
+    _check_dictionary(given)
     known = [parameter.name for parameter in parameters]
     problems = [f"no logits for the parameter `{name}`" for name in known if name not in given]
     unknown = [name for name in given if name not in known]
@@ -29,11 +30,17 @@ def order_logits(parameters: Sequence[Parameter], given: Mapping[str, T]) -> tup
     return tuple(given[name] for name in known)
 
 
+def _check_dictionary(given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise InputError(f"the parameters are a {type(given).__name__}; give a dictionary from their names to logits")
+
+
 def replace_logits(parameters: Sequence[Parameter], given: Mapping[str, ArrayLike]) -> tuple[ArrayLike, ...]:
     """Logits that may stand for those of the parameters, in order.
 
     InputError, with every problem, for names, shapes and dtypes other than theirs.
     """
+    _check_dictionary(given)
     shapes = {parameter.name: parameter.initial.shape for parameter in parameters}
     wrong = [
         f"the parameter `{name}` has shape {array.shape}; its logits have shape {shapes[name]}"

@@ -446,6 +446,7 @@ CALLS: list[tuple[Callable, tuple, dict, str]] = [
     (nn.Reasoner, (SUM_2,), {"program": SUM_2}, "`Reasoner` is given `program` twice"),
     (scallax.Context().add_facts, ("r",), {}, "`Context.add_facts` needs the argument `elems`"),
     (scallax.Limits, (), {"tuple": 1}, "`Limits` takes no argument `tuple`\nhint: did you mean `tuples`"),
+    (Reasoner.from_json, (), {}, "`Reasoner.from_json` needs the argument `text`"),
     (torch_bridge.save, ("a.pt",), {}, "`save` needs the argument `obj`"),
     (scallax.foreign_function, (), {"nam": "f"}, "`foreign_function` takes no argument `nam`"),
 ]
@@ -475,6 +476,11 @@ TAKERS: list[Callable] = [
     lambda value: scallax.Context().clone(value),
     lambda value: scallax.Context().run_batch(value, "a"),
     lambda value: torch_bridge.Context(fork_from=value),
+    lambda value: torch_bridge.Module.from_reasoner(value),
+    lambda value: torch_bridge.load_state_dict(value, {}),
+    lambda value: sum_2().evaluate_grounded(value, {}),
+    lambda value: sum_2().apply(value),
+    lambda value: sum_2().with_parameters(value),
 ]
 
 

@@ -96,6 +96,8 @@ def load_state_dict(
     CheckpointError, with all that torch says, if the state dict is refused: then no tensor has changed. (Torch itself
     loads one part of a model after the other.)
     """
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"a {type(model).__name__} takes no state dict; give a torch module")
     try:
         copy.deepcopy(model).load_state_dict(state_dict, strict=strict, assign=assign)
     except RuntimeError as error:  # torch's report

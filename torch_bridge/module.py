@@ -174,6 +174,8 @@ class Module(torch.nn.Module):
         `bound` are tags `[facts]` of mapped relations, which hold in every sample of a call that does not give them;
         gradients pass through them.
         """
+        if not isinstance(reasoner, Reasoner):
+            raise InputError(f"the reasoner is a {type(reasoner).__name__}; give a `scallax.Reasoner`")
         module = cls.__new__(cls)
         torch.nn.Module.__init__(module)
         module.reasoner = reasoner
