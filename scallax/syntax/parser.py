@@ -308,6 +308,8 @@ def _hint(before: Token | None, token: Token, expected: Collection[str]) -> str 
             return "write `!=`"
         case "COMPARISON":
             return "comparisons do not chain: join two of them by `and`"
+        case "COMMA" if "$END" in expected and before is not None and before.type == "PRIMITIVE":
+            return "declare each type in an item of its own, with `type` before it"
         case "COMMA" if "$END" in expected:
             return "join several heads by `and`; write `rel` before each fact"
         case "IF":
