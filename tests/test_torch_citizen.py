@@ -457,3 +457,14 @@ def test_the_examples_of_the_document(tmp_path, monkeypatch, capsys):
     assert (names["paths"].values().shape, names["p"].grad.tolist()) == ((4,), [1.25, 2.5])
     assert names["derivatives"].values().tolist() == [1.0, 0.25, 0.5, 1.0, 1.0]
     assert capsys.readouterr().out.startswith("torch.jit.script cannot compile a reasoner\n")
+
+
+def test_a_compiled_model_warns_at_the_users_line():
+    # Graphs of equal programs share a reasoner, which warns once.
+    module = torch_bridge.Module(
+        "rel b(x) = a(x) // compiled", provenance="minmaxprob", input_mappings={"a": [0]}, output_mapping=("b", [0])
+    )
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    with pytest.warns(UserWarning, match="outside") as caught:
+        compiled(a=torch.full((1, 1), 1.5))
+    assert [warning.filename for warning in caught] == [__file__]
