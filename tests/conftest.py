@@ -1,5 +1,6 @@
 """Strict settings for every test, and what is printed after them."""
 
+import gc
 import importlib.metadata
 import os
 import random
@@ -21,6 +22,9 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import install_import_hook
+
+# What JAX keeps of traces and compilations are millions of objects, which seldom become garbage.
+gc.set_threshold(100_000, 10, 3)
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,4 +1,4 @@
-"""Every script in `examples/` runs as it is in a minute, and learns what it says."""
+"""Every script in `examples/` runs as it is in a minute, and learns what it says; long ones by night, else a little."""
 
 import os
 import re
@@ -8,9 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.nightly import with_rest_at_night
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Fewer passes over the pairs than by default, to the same accuracy.
 OPTIONS = {"digit_sum_torch.py": ["--epochs", "2"]}
+# Scripts that learn for long: how long, and what is there instead in every run. `make nightly` runs them as they are.
+SHORT = {
+    "compare_digits.py": {"= 500, 64, 5, 1000": "= 2, 8, 5, 10"},
+    "cross_framework.py": {"= 32, 6400, 5000, 1, 6": "= 32, 64, 100, 1, 1", "after > before and after >= 0.95": "True"},
+    "digit_sum_flax.py": {"= 32, 6400, 5000": "= 32, 64, 100", "default=5": "default=1"},
+    "grid_world.py": {"= 100, 64, 1000": "= 2, 8, 10"},
+    "handwritten_formulas.py": {"= 6400": "= 32"},
+    "kinship_stories.py": {"= 250, 16, 300": "= 2, 4, 3"},
+    "maze_marks.py": {"= 4, 6, 200, 32, 500": "= 3, 4, 2, 8, 10"},
+    "scene_graph.py": {"= 150, 20, 0.3": "= 2, 1, 0.3"},
+}
 PRINTS = {
     "foreign_functions.py": [
         "km {('Lisbon', 1387): 0.201, ('London', 0): 0.747, ('Lublin', 1438): 0.201, ('Lyon', 0): 0.6504}",
@@ -38,17 +51,37 @@ LEAST_ACCURACY = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_an_example_runs(name, tmp_path):
+NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def run(script: Path, folder: Path, *options: str, **environment: str) -> str:
+    """What a script prints that ends without an error."""
     done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *OPTIONS.get(name, [])],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "XLA_FLAGS": ""},
+        [sys.executable, script, *options],
+        cwd=folder,
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(PRINTS.get(name, ())) <= set(done.stdout.splitlines()), done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", with_rest_at_night(NAMES, set(NAMES) - SHORT.keys()))
+def test_an_example_runs(name: str, tmp_path):
+    printed = run(EXAMPLES / name, tmp_path, *OPTIONS.get(name, []), XLA_FLAGS="")
+    assert set(PRINTS.get(name, ())) <= set(printed.splitlines()), printed
     if name in LEAST_ACCURACY:
-        assert float(re.findall(r"accuracy (\d+\.\d)%", done.stdout)[-1]) >= LEAST_ACCURACY[name], done.stdout
+        assert float(re.findall(r"accuracy (\d+\.\d)%", printed)[-1]) >= LEAST_ACCURACY[name], printed
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_an_example_runs_for_a_few_steps(name: str, tmp_path):
+    text = (EXAMPLES / name).read_text()
+    for long, short in SHORT[name].items():
+        assert text.count(long) == 1, f"{name} no longer has `{long}`"
+        text = text.replace(long, short)
+    script = tmp_path / name
+    script.write_text(text)
+    assert "accuracy" in run(script, tmp_path)

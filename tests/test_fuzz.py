@@ -1,4 +1,4 @@
-"""Whatever the text, an error is a `ScallaxError` with something to say, and comes in time."""
+"""Whatever the text, an error is a `ScallaxError` with something to say, and nothing hangs."""
 
 import json
 from pathlib import Path
@@ -20,13 +20,12 @@ from tests.texts import ProgramWriter, mutate
 
 TESTS = Path(__file__).parent
 LIMITS = Limits(tuples=2_000, derivations=5_000, rounds=50, characters=10_000, seconds=2.0)
-# Far above what a text takes on a busy machine; a hang takes for ever.
-DEADLINE_MS = 20_000
 
 RANDOMS = st.randoms(use_true_random=True)
 # Seeds tell failing texts, which are printed; they do not shrink.
 FUZZING = {
-    "deadline": DEADLINE_MS,
+    # A hang takes for ever, which ends the run: how long a text takes depends on how busy the machine is.
+    "deadline": None,
     "database": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }

@@ -63,12 +63,12 @@ class Family:
 
     @property
     def options(self) -> dict:
-        return {"provenance": self.name, "k": 5}
+        return {"provenance": self.name, "k": 3}
 
     @property
     def resolved(self) -> AbstractProvenance:
         custom = self.name if isinstance(self.name, LogSum) else None
-        provenance = resolve_provenance("custom" if custom else str(self.name), k=5, custom=custom)
+        provenance = resolve_provenance("custom" if custom else str(self.name), k=3, custom=custom)
         assert isinstance(provenance, AbstractProvenance)
         return provenance
 

@@ -1,6 +1,7 @@
 """Reasoners as Flax modules: NNX and Linen, under every transformation, on one device and on eight."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -314,7 +315,8 @@ def test_eight_devices_answer_like_one():
             check(jax.jit(jax.grad(summed, argnums=(0, 1)))(reasoner.parameters, shards), gradients)
         print(jax.device_count())
     """
-    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PATH": ""}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    environment = {"XLA_FLAGS": flags, "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment, check=False
     )
