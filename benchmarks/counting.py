@@ -14,8 +14,8 @@ import warnings
 import torch
 
 import torch_bridge
-from scallax.grounded import ground, provenance_of
-from scallax.mappings import InputMapping
+from scallax.evaluation.compiled_program import ground, provenance_of
+from scallax.facts.mappings import InputMapping
 
 IMAGES = 64
 CLASSES = 10

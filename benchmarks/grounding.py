@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scallax.analysis.lower import analyse
+from scallax.errors import Source
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, ground
 from scallax.planner.plan import plan
-from scallax.source import Source
 
 PROGRAM = """
 type edge(i64, i64)

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scallax.answers import Certain
-from scallax.engine import GivenFacts, analyse_program, ground_program
-from scallax.source import Source
+from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
+from scallax.context.answers import Certain
+from scallax.errors import Source
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """Scallop, a probabilistic and differentiable Datalog, compiled to JAX."""
 
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from scallax.errors import ArgumentError as ArgumentError
@@ -16,59 +19,59 @@ from scallax.errors import UnboundVariableError as UnboundVariableError
 from scallax.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
-    from scallax.compiled import CompiledInfo as CompiledInfo
-    from scallax.compiled import compiled_info as compiled_info
-    from scallax.compiled import limit_compiled as limit_compiled
-    from scallax.context import Context as Context
-    from scallax.declaring import foreign_aggregate as foreign_aggregate
-    from scallax.declaring import foreign_attribute as foreign_attribute
-    from scallax.declaring import foreign_function as foreign_function
-    from scallax.declaring import foreign_predicate as foreign_predicate
-    from scallax.derivatives import jacobian as jacobian
-    from scallax.explanation import explain_plan as explain_plan
+    from scallax.circuits.literals import Literal as Literal
+    from scallax.context.context import Context as Context
+    from scallax.context.explain_plan import explain_plan as explain_plan
+    from scallax.evaluation.batch_grounding import BatchGrounding as BatchGrounding
+    from scallax.evaluation.cache import CompiledInfo as CompiledInfo
+    from scallax.evaluation.cache import compiled_info as compiled_info
+    from scallax.evaluation.cache import limit_compiled as limit_compiled
+    from scallax.facts.mappings import InputMapping as InputMapping
+    from scallax.facts.sample_facts import FactList as FactList
+    from scallax.facts.specification import Specification as Specification
+    from scallax.facts.tables import CsvFile as CsvFile
+    from scallax.facts.tables import Table as Table
     from scallax.grounding.limits import Limits as Limits
-    from scallax.literals import Literal as Literal
-    from scallax.mappings import InputMapping as InputMapping
+    from scallax.language.decorators import foreign_aggregate as foreign_aggregate
+    from scallax.language.decorators import foreign_attribute as foreign_attribute
+    from scallax.language.decorators import foreign_function as foreign_function
+    from scallax.language.decorators import foreign_predicate as foreign_predicate
+    from scallax.language.types import Any as Any
+    from scallax.language.types import BatchedFacts as BatchedFacts
+    from scallax.language.types import BatchedTuples as BatchedTuples
+    from scallax.language.types import DateTime as DateTime
+    from scallax.language.types import Duration as Duration
+    from scallax.language.types import Entity as Entity
+    from scallax.language.types import Facts as Facts
+    from scallax.language.types import Float as Float
+    from scallax.language.types import Generic as Generic
+    from scallax.language.types import GenericTypeParameter as GenericTypeParameter
+    from scallax.language.types import Integer as Integer
+    from scallax.language.types import Number as Number
+    from scallax.language.types import SignedInteger as SignedInteger
+    from scallax.language.types import String as String
+    from scallax.language.types import Symbol as Symbol
+    from scallax.language.types import Tensor as Tensor
+    from scallax.language.types import UnsignedInteger as UnsignedInteger
+    from scallax.language.types import bool as bool
+    from scallax.language.types import char as char
+    from scallax.language.types import f32 as f32
+    from scallax.language.types import f64 as f64
+    from scallax.language.types import i8 as i8
+    from scallax.language.types import i16 as i16
+    from scallax.language.types import i32 as i32
+    from scallax.language.types import i64 as i64
+    from scallax.language.types import i128 as i128
+    from scallax.language.types import isize as isize
+    from scallax.language.types import u8 as u8
+    from scallax.language.types import u16 as u16
+    from scallax.language.types import u32 as u32
+    from scallax.language.types import u64 as u64
+    from scallax.language.types import u128 as u128
+    from scallax.language.types import usize as usize
     from scallax.provenance import Provenance as Provenance
-    from scallax.reasoner import Reasoner as Reasoner
-    from scallax.sample_facts import FactList as FactList
-    from scallax.specification import Specification as Specification
-    from scallax.tables import CsvFile as CsvFile
-    from scallax.tables import Table as Table
-    from scallax.types import Any as Any
-    from scallax.types import BatchedFacts as BatchedFacts
-    from scallax.types import BatchedTuples as BatchedTuples
-    from scallax.types import DateTime as DateTime
-    from scallax.types import Duration as Duration
-    from scallax.types import Entity as Entity
-    from scallax.types import Facts as Facts
-    from scallax.types import Float as Float
-    from scallax.types import Generic as Generic
-    from scallax.types import GenericTypeParameter as GenericTypeParameter
-    from scallax.types import Integer as Integer
-    from scallax.types import Number as Number
-    from scallax.types import SignedInteger as SignedInteger
-    from scallax.types import String as String
-    from scallax.types import Symbol as Symbol
-    from scallax.types import Tensor as Tensor
-    from scallax.types import UnsignedInteger as UnsignedInteger
-    from scallax.types import bool as bool
-    from scallax.types import char as char
-    from scallax.types import f32 as f32
-    from scallax.types import f64 as f64
-    from scallax.types import i8 as i8
-    from scallax.types import i16 as i16
-    from scallax.types import i32 as i32
-    from scallax.types import i64 as i64
-    from scallax.types import i128 as i128
-    from scallax.types import isize as isize
-    from scallax.types import u8 as u8
-    from scallax.types import u16 as u16
-    from scallax.types import u32 as u32
-    from scallax.types import u64 as u64
-    from scallax.types import u128 as u128
-    from scallax.types import usize as usize
-    from scallax.union import BatchGrounding as BatchGrounding
+    from scallax.reasoner.jacobian import jacobian as jacobian
+    from scallax.reasoner.reasoner import Reasoner as Reasoner
 
 # Here and not in the package's metadata, which a clone that is not installed does not have.
 __version__ = "0.1.0"
@@ -144,30 +147,30 @@ __all__ = [
 
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
-    "BatchGrounding": "scallax.union",
-    "BatchedFacts": "scallax.types",
-    "BatchedTuples": "scallax.types",
-    "CompiledInfo": "scallax.compiled",
-    "Context": "scallax.context",
-    "CsvFile": "scallax.tables",
-    "FactList": "scallax.sample_facts",
-    "Facts": "scallax.types",
-    "GenericTypeParameter": "scallax.types",
-    "InputMapping": "scallax.mappings",
+    "BatchGrounding": "scallax.evaluation.batch_grounding",
+    "BatchedFacts": "scallax.language.types",
+    "BatchedTuples": "scallax.language.types",
+    "CompiledInfo": "scallax.evaluation.cache",
+    "Context": "scallax.context.context",
+    "CsvFile": "scallax.facts.tables",
+    "FactList": "scallax.facts.sample_facts",
+    "Facts": "scallax.language.types",
+    "GenericTypeParameter": "scallax.language.types",
+    "InputMapping": "scallax.facts.mappings",
     "Limits": "scallax.grounding.limits",
-    "Literal": "scallax.literals",
+    "Literal": "scallax.circuits.literals",
     "Provenance": "scallax.provenance",
-    "Reasoner": "scallax.reasoner",
-    "Specification": "scallax.specification",
-    "Table": "scallax.tables",
-    "compiled_info": "scallax.compiled",
-    "explain_plan": "scallax.explanation",
-    "foreign_aggregate": "scallax.declaring",
-    "foreign_attribute": "scallax.declaring",
-    "foreign_function": "scallax.declaring",
-    "foreign_predicate": "scallax.declaring",
-    "jacobian": "scallax.derivatives",
-    "limit_compiled": "scallax.compiled",
+    "Reasoner": "scallax.reasoner.reasoner",
+    "Specification": "scallax.facts.specification",
+    "Table": "scallax.facts.tables",
+    "compiled_info": "scallax.evaluation.cache",
+    "explain_plan": "scallax.context.explain_plan",
+    "foreign_aggregate": "scallax.language.decorators",
+    "foreign_attribute": "scallax.language.decorators",
+    "foreign_function": "scallax.language.decorators",
+    "foreign_predicate": "scallax.language.decorators",
+    "jacobian": "scallax.reasoner.jacobian",
+    "limit_compiled": "scallax.evaluation.cache",
 }
 # The value types of the language and families of them, by the names that they have here.
 _TYPES = (
@@ -177,12 +180,77 @@ _TYPES = (
 )
 
 
+# Where the classes are that pickles of version 0.1 name by the paths of their modules then.
+_FORMER_PATHS = {
+    "scallax.answers": "scallax.context.answers",
+    "scallax.artifact": "scallax.checkpoint.artifact",
+    "scallax.attributes": "scallax.analysis.attribute_items",
+    "scallax.collection": "scallax.context.collection",
+    "scallax.declaring": "scallax.language.decorators",
+    "scallax.domains": "scallax.language.tag_domains",
+    "scallax.draft": "scallax.context.draft",
+    "scallax.foreign": "scallax.language.foreign",
+    "scallax.grounding.layout": "scallax.circuits.layout",
+    "scallax.highlighting": "scallax.syntax.highlighting",
+    "scallax.ir": "scallax.language.ir",
+    "scallax.kernels.gates": "scallax.kernels.selections",
+    "scallax.library": "scallax.language.library",
+    "scallax.literals": "scallax.circuits.literals",
+    "scallax.mappings": "scallax.facts.mappings",
+    "scallax.parameters": "scallax.facts.parameters",
+    "scallax.proofs": "scallax.reasoner.proofs",
+    "scallax.references": "scallax.context.pickling",
+    "scallax.sample_facts": "scallax.facts.sample_facts",
+    "scallax.signatures": "scallax.language.signatures",
+    "scallax.source": "scallax.errors",
+    "scallax.specification": "scallax.facts.specification",
+    "scallax.tables": "scallax.facts.tables",
+    "scallax.tensor_facts": "scallax.facts.tensor_facts",
+    "scallax.tensors": "scallax.language.tensors",
+    "scallax.times": "scallax.language.times",
+    "scallax.types": "scallax.language.types",
+    "scallax.union": "scallax.evaluation.batch_grounding",
+    "scallax.values": "scallax.language.values",
+    "scallax.provenance.discrete": "scallax.provenance.boolean",
+    "scallax.provenance.objects": "scallax.provenance.semirings",
+    "scallax.provenance.samples": "scallax.provenance.proofs.sampled",
+    "scallax.provenance.topbottom": "scallax.provenance.proofs.top_bottom",
+}
+_FORMER_NAMES = {"Gates": "Selections", "GroundProgram": "Circuit", "StoredGround": "SerializedProgram"}
+
+
+class _FormerModules:
+    """Imports modules by the paths that they had: `pickle` looks for classes there."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """A spec for a path of version 0.1, None for any other."""
+        return ModuleSpec(name, _FormerModules) if name in _FORMER_PATHS else None  # pyright: ignore[reportArgumentType]
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> ModuleType:
+        """A module whose attributes are those of the module that took its place."""
+        from importlib import import_module
+
+        module = ModuleType(spec.name)
+        path = _FORMER_PATHS[spec.name]
+        module.__getattr__ = lambda name: getattr(import_module(path), _FORMER_NAMES.get(name, name))
+        return module
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """Nothing: attributes are looked up when they are asked for."""
+
+
+sys.meta_path.append(_FormerModules)  # pyright: ignore[reportArgumentType]
+
+
 def __getattr__(name: str):
     if name not in _HOMES and name not in _TYPES:
         raise AttributeError(f"module 'scallax' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES.get(name, "scallax.types")), name)
+    return getattr(import_module(_HOMES.get(name, "scallax.language.types")), name)
 
 
 def __dir__() -> list[str]:

@@ -5,19 +5,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from scallax import __version__, ir
-from scallax.answer_files import write_answer_files
-from scallax.answers import DISCRETE, TAGS_LEFT_ASIDE, Options, answer, default_outputs, has_number_tags
-from scallax.engine import analyse_program
-from scallax.errors import Diagnostic, InputError, ScallaxError
-from scallax.explanation import explain
+from scallax import __version__
+from scallax.circuits.compile import analyse_program
+from scallax.context.answer_files import write_answer_files
+from scallax.context.answers import DISCRETE, TAGS_LEFT_ASIDE, Options, answer, default_outputs, has_number_tags
+from scallax.context.explain_plan import explain
+from scallax.context.listing import print_csv, print_json, print_table
+from scallax.context.repl import interact, read_source
+from scallax.errors import Diagnostic, InputError, ScallaxError, Source
+from scallax.facts.tag_warnings import find_overfull_set, find_tag_outside
 from scallax.grounding.limits import Limits
-from scallax.imports import read_imports
-from scallax.listing import print_csv, print_json, print_table
+from scallax.language import ir
 from scallax.planner.plan import plan
-from scallax.plausibility import find_overfull_set, find_tag_outside
-from scallax.repl import interact, read_source
-from scallax.source import Source
+from scallax.syntax.imports import read_imports
 
 # Exit codes: an error of the program, wrong usage, the end of a pipe's reader, Ctrl-C.
 _FAILED, _USAGE, _CLOSED_PIPE, _INTERRUPTED = 1, 2, 141, 130

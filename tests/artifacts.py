@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 
-from scallax.artifact import Artifact, StoredGround
+from scallax.checkpoint.artifact import Artifact
+from scallax.circuits.serialized import SerializedProgram
 from tests.test_specification import EXAMPLE
 
 DTYPES = (
@@ -32,7 +33,7 @@ def every_kind() -> Artifact:
             "optimizer": [np.zeros((0,), np.int32), [np.array([0.1, np.nan], np.float32)]],
         },
         grounds={
-            "adder": StoredGround({"sizes": [1, 2]}, {"heads": np.arange(4), "atoms": np.zeros((0, 2), np.int32)})
+            "adder": SerializedProgram({"sizes": [1, 2]}, {"heads": np.arange(4), "atoms": np.zeros((0, 2), np.int32)})
         },
         metrics={"loss": 0.25, "accuracy": float("nan")},
     )

@@ -36,7 +36,10 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 # Shapes and dtypes of annotated functions are checked at every call (at every trace, for compiled ones).
-install_import_hook(["scallax.evaluate", "scallax.batch", "scallax.kernels", "scallax.provenance"], "beartype.beartype")
+install_import_hook(
+    ["scallax.evaluation.fold", "scallax.evaluation.batch", "scallax.kernels", "scallax.provenance"],
+    "beartype.beartype",
+)
 
 
 @pytest.fixture(autouse=True)

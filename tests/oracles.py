@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from scallax import ir
-from scallax.values import Value, ValueType
+from scallax.language import ir
+from scallax.language.values import Value, ValueType
 from tests.references import PREDICATES, call
 
 Database = Mapping[str, set[tuple[Value, ...]]]

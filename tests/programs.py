@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax import ir
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet
-from scallax.values import Value, ValueType
+from scallax.language import ir
+from scallax.language.values import Value, ValueType
 
 _TYPE = ValueType.I8
 _NAMES = ("x", "y", "z", "w")

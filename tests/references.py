@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scallax.values import ValueType
+from scallax.language.values import ValueType
 
 
 def call(function: str, values: tuple, types: tuple[ValueType, ...], result: ValueType) -> Any:

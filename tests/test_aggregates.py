@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from scallax.analysis.lower import analyse
-from scallax.context import Context
-from scallax.engine import GivenFacts, analyse_program, ground_program
-from scallax.errors import GroundingError, UnsupportedError
-from scallax.mappings import InputMapping
+from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
+from scallax.context.context import Context
+from scallax.errors import GroundingError, Source, UnsupportedError
+from scallax.facts.mappings import InputMapping
 from scallax.provenance import resolve_provenance
-from scallax.reasoner import Reasoner
-from scallax.source import Source
+from scallax.reasoner.reasoner import Reasoner
 from tests.oracles import naive_datalog
 from tests.test_grounding import node_values
 

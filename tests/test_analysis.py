@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from scallax.analysis.lower import analyse
-from scallax.engine import analyse_program
-from scallax.errors import ScallaxError, TypeInferenceError, UnsupportedError
+from scallax.circuits.compile import analyse_program
+from scallax.errors import ScallaxError, Source, TypeInferenceError, UnsupportedError
+from scallax.language.values import ValueType
 from scallax.planner.strata import stratify
-from scallax.source import Source
-from scallax.values import ValueType
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

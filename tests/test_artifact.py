@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scallax.artifact import Artifact, StoredGround, canonical, differences, pack, read_artifact, read_metrics
+from scallax.checkpoint.artifact import Artifact, canonical, differences, pack, read_artifact, read_metrics
+from scallax.circuits.serialized import SerializedProgram
 from scallax.errors import CheckpointError, InputError
 from tests.artifacts import DTYPES, assert_same, assert_same_values, every_kind
 from tests.test_specification import EXAMPLE
@@ -263,7 +264,7 @@ def test_equal_artifacts_do_not_differ():
 
 
 def test_every_difference_is_told():
-    ground = {"a": StoredGround({}, {})}
+    ground = {"a": SerializedProgram({}, {})}
     found = Artifact(
         {"a": EXAMPLE, "b": EXAMPLE}, {"x": np.zeros(2), "y": np.zeros(2), "z": np.zeros(2)}, grounds=ground
     )

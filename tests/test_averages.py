@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import torch_bridge
 from scallax import CheckpointError
-from scallax.specification import Specification
+from scallax.facts.specification import Specification
 from torch_bridge.digits import pack_specification, read_specification
 
 PROGRAM = "rel edge = {0.5::(0, 1), 0.25::(1, 2)}\nrel 0.75::path(x, y) = edge(x, y)\nquery path"

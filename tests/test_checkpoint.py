@@ -30,7 +30,7 @@ import tensorstore
 
 import scallax
 from scallax import checkpoint
-from scallax.artifact import Artifact, pack
+from scallax.checkpoint.artifact import Artifact, pack
 from scallax.errors import CheckpointError, InputError, UnsupportedError
 from tests.artifacts import assert_same, assert_same_values, every_kind, number_of, numbered
 from tests.test_artifact import SMALL, resealed

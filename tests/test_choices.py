@@ -2,7 +2,7 @@
 
 import pytest
 
-from scallax.reasoner import Reasoner
+from scallax.reasoner.reasoner import Reasoner
 
 
 def values(program: str, provenance: str = "topkproofs", **options) -> dict[str, dict[tuple, float]]:

@@ -20,10 +20,9 @@ from prompt_toolkit.output import DummyOutput
 import scallax
 import torch_bridge
 from scallax.__main__ import main
-from scallax.answers import Options
-from scallax.errors import ScallaxError
-from scallax.repl import Session, completer, interact
-from scallax.source import Source
+from scallax.context.answers import Options
+from scallax.context.repl import Session, completer, interact
+from scallax.errors import ScallaxError, Source
 from scallax.syntax.parser import is_unfinished
 
 PROGRAM = """type edge(from: i32, to: i32)

@@ -15,7 +15,7 @@ from jax.extend.backend import get_backend
 
 import scallax
 from scallax import Context, Reasoner, compiled_info, limit_compiled
-from scallax.compiled import Holder, call
+from scallax.evaluation.cache import Holder, call
 from tests.compilations import counted_compilations, forget_compiled
 from torch_bridge import Module
 
@@ -104,7 +104,7 @@ def test_what_is_held_stays_as_long_as_its_holder():
 def test_far_too_many_held_functions_are_bounded_as_well(monkeypatch):
     with limits(functions=2):
         held = compiled_info().held_functions
-        monkeypatch.setattr("scallax.compiled._FUNCTIONS", held // 2 + 2)
+        monkeypatch.setattr("scallax.evaluation.cache._FUNCTIONS", held // 2 + 2)
         holder = Holder()
         for number in range(7):
             run(number, holder)

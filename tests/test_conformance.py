@@ -19,12 +19,11 @@ import pytest
 import torch
 
 import torch_bridge
-from scallax.engine import analyse_program
-from scallax.errors import ScallaxError, UnsupportedError
-from scallax.mappings import InputMapping
+from scallax.circuits.compile import analyse_program
+from scallax.errors import ScallaxError, Source, UnsupportedError
+from scallax.facts.mappings import InputMapping
 from scallax.provenance import provenance_names
-from scallax.reasoner import Reasoner
-from scallax.source import Source
+from scallax.reasoner.reasoner import Reasoner
 
 CASES = Path(__file__).parent / "conformance"
 AREAS = sorted(path.relative_to(CASES).as_posix() for path in CASES.rglob("*.json"))

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from scallax import Context, CsvFile, InputError, Limits, Reasoner, ScallaxError, Table
-from scallax.collection import Collection
+from scallax.context.collection import Collection
 from scallax.provenance import provenance_names
 from tests.compilations import counted_compilations
 

@@ -8,18 +8,17 @@ import jax
 import numpy as np
 import pytest
 
-from scallax import ir
 from scallax.analysis.lower import analyse
-from scallax.answers import Certain
-from scallax.batch import Arguments, Signature, evaluate_batch
-from scallax.engine import compile_outputs, compile_plan, ground_program
-from scallax.errors import TypeInferenceError, UnboundVariableError
+from scallax.circuits.compile import compile_outputs, compile_plan, ground_program
+from scallax.circuits.layout import Circuit
+from scallax.context.answers import Certain
+from scallax.errors import Source, TypeInferenceError, UnboundVariableError
+from scallax.evaluation.batch import Arguments, Signature, evaluate_batch
 from scallax.grounding.derivations import ONE
-from scallax.grounding.layout import GroundProgram
+from scallax.language import ir
 from scallax.planner.plan import plan
 from scallax.provenance import AbstractProvenance, resolve_provenance
-from scallax.reasoner import Reasoner
-from scallax.source import Source
+from scallax.reasoner.reasoner import Reasoner
 from tests.uncertain_programs import random_program
 
 PATHS = """
@@ -273,7 +272,7 @@ def bound_queries(seed: int) -> Iterator[str]:
             yield f"{text}query {relation.name}({', '.join(terms)})"
 
 
-def compile_both(text: str, provenance: AbstractProvenance) -> list[GroundProgram]:
+def compile_both(text: str, provenance: AbstractProvenance) -> list[Circuit]:
     """The arrays for the program's query, with demand and without; none where demand does not apply."""
     program = analyse([Source(text)])
     outputs = [query.name for query in program.queries]
@@ -289,7 +288,7 @@ def compile_both(text: str, provenance: AbstractProvenance) -> list[GroundProgra
     return [compile_outputs(each, provenance, each.operands(outputs[0])) for each in groundings]
 
 
-def arrays(program: GroundProgram) -> dict[str, object]:
+def arrays(program: Circuit) -> dict[str, object]:
     """What evaluation depends on."""
     found = {field.name: getattr(program, field.name) for field in fields(program) if field.name != "literal_ids"}
     return {name: jax.tree.map(lambda array: np.asarray(array).tolist(), value) for name, value in found.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scallax.durable import read_directory, recover, remove_directory, write_directory, write_file
+from scallax.checkpoint.durable import read_directory, recover, remove_directory, write_directory, write_file
 from scallax.errors import CheckpointError
 from tests.writers import DIRECTORY, FILE, Kind, Options, Writer, kill_at_random, leftovers
 

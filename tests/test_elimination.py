@@ -10,8 +10,8 @@ import pytest
 
 from scallax import Reasoner
 from scallax.analysis.lower import analyse
+from scallax.errors import Source
 from scallax.planner.plan import plan
-from scallax.source import Source
 from tests.nightly import with_rest_at_night
 
 TYPES = "".join(f"type {name}(x: i32)\n" for name in "abcd")

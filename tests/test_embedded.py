@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from scallax import Reasoner
-from scallax.grounding import embedded
-from scallax.grounding.embedded import list_tiles
+from scallax.circuits import constant_program
+from scallax.circuits.constant_program import list_tiles
 from scallax.kernels.schedule import Tile
 from scallax.provenance import proofs
-from scallax.provenance.clauses import Dependence, dependence, leaf_bits, list_proofs
-from scallax.provenance.dnf import Sections
-from scallax.provenance.layers import fold_layers, list_layers
+from scallax.provenance.proofs.clauses import Dependence, dependence, leaf_bits, list_proofs
+from scallax.provenance.proofs.dnf import Sections
+from scallax.provenance.proofs.layers import fold_layers, list_layers
 from tests.compilations import counted_compilations
 from tests.nightly import with_rest_at_night
 
@@ -94,7 +94,7 @@ def inputs() -> list[np.ndarray]:
 def test_values_proofs_and_gradients_are_the_same(name: str, k: int, options: dict, monkeypatch):
     arrays = inputs()
     found = answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays)
-    monkeypatch.setattr(embedded, "_MAX_BYTES", 0)
+    monkeypatch.setattr(constant_program, "_MAX_BYTES", 0)
     assert_equal(found, answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays))
 
 
@@ -131,7 +131,7 @@ def test_layers_find_what_steps_find(name: str, k: int, options: dict, monkeypat
     monkeypatch.setattr(proofs, "fold_layers", count)
     found = answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays)
     assert layers
-    monkeypatch.setattr(embedded, "_MAX_BYTES", 0)
+    monkeypatch.setattr(constant_program, "_MAX_BYTES", 0)
     assert_equal(found, answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays))
 
 
@@ -165,7 +165,7 @@ def test_a_program_of_many_layers_is_folded_by_steps():
 )
 def test_derivatives_are_those_of_the_backward_pass(name: str, k: int, options: dict, monkeypatch):
     if name == "of nodes":
-        monkeypatch.setattr(embedded, "_MAX_BYTES", 0)
+        monkeypatch.setattr(constant_program, "_MAX_BYTES", 0)
     arrays, reasoner = inputs(), reasoner_of(PROGRAMS[name], k=k, **options)
     values, residuals = reasoner.forward(arrays)
     linear = reasoner.linearize(arrays)
@@ -240,7 +240,7 @@ def test_what_is_known_of_the_dependence_of_proofs(tiles: list, expected: Depend
 
 
 def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch):
-    monkeypatch.setattr("scallax.linearization._MAX_DERIVATIVES", 4 * 7 * 12)
+    monkeypatch.setattr("scallax.evaluation.linearization._MAX_DERIVATIVES", 4 * 7 * 12)
     reasoner = reasoner_of(PROGRAMS["pairs"])
     assert reasoner.linearize(inputs()) is not None
     assert reasoner.linearize([np.concatenate([array, array]) for array in inputs()]) is None
@@ -279,4 +279,4 @@ def test_only_small_programs_are_constants(count: int, is_small: bool):
         output_mapping=[(2,)] if is_small else [(x,) for x in range(2 * count - 1)],
     )
     grounded = program._grounded.program(program._provenance)
-    assert (embedded.embed(grounded) is not None) == is_small
+    assert (constant_program.embed(grounded) is not None) == is_small

@@ -3,12 +3,12 @@
 import pytest
 
 import scallax
-from scallax import ir
 from scallax.errors import InputError
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import Term, parse_term
-from scallax.reasoner import Reasoner
-from scallax.values import ValueType
+from scallax.language import ir
+from scallax.language.values import ValueType
+from scallax.reasoner.reasoner import Reasoner
 
 VARIANTS = (
     ir.Variant("Nil", ()),

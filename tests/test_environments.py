@@ -9,14 +9,13 @@ import torch
 import torch_bridge
 from scallax import Limits, Reasoner
 from scallax.analysis.lower import analyse
-from scallax.engine import GivenFacts, ground_program
-from scallax.errors import GroundingError
+from scallax.circuits.compile import GivenFacts, ground_program
+from scallax.errors import GroundingError, Source
 from scallax.grounding.fixpoint import Grounding
-from scallax.ir import Program
+from scallax.language.ir import Program
 from scallax.planner.algebra import Growth
 from scallax.planner.plan import plan
 from scallax.provenance import resolve_provenance
-from scallax.source import Source
 from tests.oracles import naive_datalog
 from tests.test_grounding import node_values
 

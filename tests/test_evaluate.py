@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scallax import evaluate as evaluation
-from scallax.evaluate import backward, forward
+from scallax.circuits.layout import lay_out
+from scallax.evaluation import fold as evaluation
+from scallax.evaluation.fold import backward, forward
 from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
-from scallax.grounding.layout import lay_out
 from scallax.provenance import AbstractProvenance, resolve_provenance
 from tests.nightly import with_rest_at_night
 
@@ -53,7 +53,7 @@ def compile_program(provenance, derivations, literals, outputs):
         block_rows=provenance.block_rows,
         derivation_cost=provenance.derivation_cost,
         transposed=provenance.gradient.is_product,
-        has_columns=provenance.respects_groups,
+        has_columns=provenance.uses_exclusion,
     )
 
 

@@ -17,14 +17,13 @@ import torch
 
 import torch_bridge
 from scallax import nn
-from scallax.compilation.compile import compile_circuit
-from scallax.compilation.limits import CompilationLimits, Deadline, LimitError, run_apart
-from scallax.engine import analyse_program
-from scallax.errors import UnsupportedError
+from scallax.circuits.compile import analyse_program
+from scallax.circuits.knowledge.budget import CompilationLimits, Deadline, LimitError, run_apart
+from scallax.circuits.knowledge.compiler import compile_circuit
+from scallax.errors import Source, UnsupportedError
+from scallax.facts.mappings import InputMapping
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
-from scallax.mappings import InputMapping
-from scallax.reasoner import Reasoner
-from scallax.source import Source
+from scallax.reasoner.reasoner import Reasoner
 from tests.compilations import counted_compilations
 from tests.test_conformance import CASES, check_run
 from tests.uncertain_programs import KnownProgram, known_program
@@ -443,7 +442,7 @@ def test_what_was_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
         tried.append(outputs)
         return compile_circuit(derivations, literals, outputs, CompilationLimits(seconds=0))
 
-    monkeypatch.setattr("scallax.engine.compile_circuit", refuse)
+    monkeypatch.setattr("scallax.circuits.compile.compile_circuit", refuse)
     rules = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"
     edges = [(x, y) for x in range(4) for y in range(4) if x != y]
     reasoner = Reasoner(rules, provenance="exact", input_mappings={"edge": edges}, output_mapping=("path", (0, 3)))

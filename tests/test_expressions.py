@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from scallax import ir
 from scallax.errors import GroundingError
 from scallax.grounding.casts import cast
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values, sort_keys
-from scallax.ir import Variant
-from scallax.tensors import TensorValue
-from scallax.values import Value, ValueType
+from scallax.language import ir
+from scallax.language.ir import Variant
+from scallax.language.tensors import TensorValue
+from scallax.language.values import Value, ValueType
 from tests.oracles import evaluate
 
 INTEGERS = [type for type in ValueType if type.is_integer]

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from scallax.answer_files import write_answer_files
-from scallax.answers import Options, answer, default_outputs
-from scallax.engine import analyse_program
-from scallax.errors import InputError
-from scallax.reasoner import Reasoner
-from scallax.source import Source
+from scallax.circuits.compile import analyse_program
+from scallax.context.answer_files import write_answer_files
+from scallax.context.answers import Options, answer, default_outputs
+from scallax.errors import InputError, Source
+from scallax.reasoner.reasoner import Reasoner
 
 
 def answers(directory: Path, attribute: str, columns: str, text: str, provenance: str = "unit"):

@@ -20,12 +20,12 @@ import scallax
 import scallax.nn
 import torch_bridge
 from scallax import ForeignError, GroundingError, Limits, ScallaxError
-from scallax.engine import analyse_program, ground_program
-from scallax.foreign import ForeignItem
-from scallax.library import read_foreign
+from scallax.circuits.compile import analyse_program, ground_program
+from scallax.errors import Source
+from scallax.language.foreign import ForeignItem
+from scallax.language.library import read_foreign
+from scallax.language.values import ValueType
 from scallax.provenance import resolve_provenance
-from scallax.source import Source
-from scallax.values import ValueType
 
 FIXTURES = Path(__file__).parent / "fixtures" / "foreign"
 
@@ -288,8 +288,8 @@ def assert_same_answers(rules: str, predicate: ForeignItem, facts: str, a: np.nd
     np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("counts_groups", [pytest.param(False, marks=pytest.mark.nightly), True])
-def test_exclusive_tags_are_an_exclusive_set(counts_groups: bool):
+@pytest.mark.parametrize("has_multivalued_variables", [pytest.param(False, marks=pytest.mark.nightly), True])
+def test_exclusive_tags_are_an_exclusive_set(has_multivalued_variables: bool):
     @scallax.foreign_predicate
     def color(x: scallax.i32) -> scallax.Facts[tuple[float, int], tuple[scallax.i32, scallax.String]]:
         yield (0.3, 0), (x, "red")
@@ -303,7 +303,9 @@ def test_exclusive_tags_are_an_exclusive_set(counts_groups: bool):
     """
     facts = '0.3::(0, 0, "red"); 0.6::(0, 0, "green")'
     facts = f'{facts}}}  rel color_2 = {{0.5::(0, 0, "blue"), (0, 0, "white")'
-    assert_same_answers(rules, color, facts, np.array([[0.5]], np.float32), k=3, wmc_with_disjunctions=counts_groups)
+    assert_same_answers(
+        rules, color, facts, np.array([[0.5]], np.float32), k=3, wmc_with_disjunctions=has_multivalued_variables
+    )
 
 
 def test_certain_and_impossible_tags():

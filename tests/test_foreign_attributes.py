@@ -6,7 +6,7 @@ import pytest
 
 import scallax
 from scallax import ForeignError, ScallaxError
-from scallax.attributes import (
+from scallax.analysis.attribute_items import (
     ErrorAction,
     Item,
     MultipleActions,
@@ -15,11 +15,11 @@ from scallax.attributes import (
     RegisterForeignPredicateAction,
     RemoveItemAction,
 )
-from scallax.engine import analyse_program, ground_program
-from scallax.foreign import ForeignItem
-from scallax.library import read_foreign
+from scallax.circuits.compile import analyse_program, ground_program
+from scallax.errors import Source
+from scallax.language.foreign import ForeignItem
+from scallax.language.library import read_foreign
 from scallax.provenance import resolve_provenance
-from scallax.source import Source
 
 
 @scallax.foreign_attribute

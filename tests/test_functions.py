@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scallax import ir
-from scallax.functions import FUNCTIONS
+from scallax.facts.mappings import fit_tuples, read_tuple
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.generation import generate_rows
 from scallax.grounding.symbols import Symbols, decode_values, encode, encode_values
-from scallax.hashing import hash_values
-from scallax.mappings import fit_tuples, read_tuple
-from scallax.predicates import PREDICATES
-from scallax.reasoner import Reasoner
-from scallax.signatures import FLOATS, INTEGERS
-from scallax.times import parse_datetime, parse_duration, show_datetime
-from scallax.values import Value, ValueType
+from scallax.language import ir
+from scallax.language.functions import FUNCTIONS
+from scallax.language.predicates import PREDICATES
+from scallax.language.signatures import FLOATS, INTEGERS
+from scallax.language.siphash import hash_values
+from scallax.language.times import parse_datetime, parse_duration, show_datetime
+from scallax.language.values import Value, ValueType
+from scallax.reasoner.reasoner import Reasoner
 from tests import references
 
 _TEXTS = ["", "a", "Hello, Wörld", "  x \t", "naïve", "ßÄä", "banana", "日本語", "a,b,,c"]

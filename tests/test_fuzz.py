@@ -9,13 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scallax.answers import file_facts
-from scallax.domains import Domain
-from scallax.engine import analyse_program, ground_program
-from scallax.errors import ScallaxError
+from scallax.circuits.compile import analyse_program, ground_program
+from scallax.context.answers import file_facts
+from scallax.errors import ScallaxError, Source
 from scallax.grounding.limits import Limits
-from scallax.imports import read_imports
-from scallax.source import Source
+from scallax.language.tag_domains import Domain
+from scallax.syntax.imports import read_imports
 from tests.texts import ProgramWriter, mutate
 
 TESTS = Path(__file__).parent
@@ -37,15 +36,15 @@ class Tagged:
     name = "tagged"
     domain = Domain.PROBABILITY
     uses_tags = True
-    respects_groups = True
-    is_ordered = False
+    uses_exclusion = True
+    is_order_sensitive = False
     is_distributive = True
-    absorbs_certainty = True
+    is_absorptive = True
 
     def prior(self, tag: float | bool) -> float:
         return float(tag)
 
-    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+    def is_certain(self, tags: np.ndarray) -> np.ndarray:
         return np.zeros(len(tags), np.bool_)
 
 

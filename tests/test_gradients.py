@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scallax.engine import analyse_program
-from scallax.reasoner import Reasoner
-from scallax.source import Source
+from scallax.circuits.compile import analyse_program
+from scallax.errors import Source
+from scallax.reasoner.reasoner import Reasoner
 from tests.nightly import with_rest_at_night
 from tests.oracles import naive_datalog
 

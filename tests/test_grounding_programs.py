@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from scallax.analysis.lower import analyse
-from scallax.errors import GroundingError, InputError
+from scallax.errors import GroundingError, InputError, Source
 from scallax.grounding.derivations import ONE, ZERO, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.limits import Limits
+from scallax.language.values import Value, ValueType
 from scallax.planner.plan import plan
-from scallax.source import Source
-from scallax.values import Value, ValueType
 
 
 def ground_text(text: str, **options) -> Grounding:

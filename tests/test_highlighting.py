@@ -20,7 +20,7 @@ from pygments.token import (
     Whitespace,
 )
 
-from scallax.highlighting import ScallopLexer
+from scallax.syntax.highlighting import ScallopLexer
 from scallax.syntax.parser import keywords
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").rglob("*.scl"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scallax.errors import InputError, NameResolutionError, ParseError
-from scallax.reasoner import Reasoner
+from scallax.reasoner.reasoner import Reasoner
 
 
 def write(directory: Path, **texts: str) -> None:

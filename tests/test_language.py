@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from scallax.answer_files import write_answer_files
-from scallax.answers import Options, answer, default_outputs
-from scallax.engine import analyse_program
-from scallax.errors import ScallaxError
+from scallax.circuits.compile import analyse_program
+from scallax.context.answer_files import write_answer_files
+from scallax.context.answers import Options, answer, default_outputs
+from scallax.errors import ScallaxError, Source
 from scallax.grounding.limits import Limits
-from scallax.imports import read_imports
-from scallax.source import Source
+from scallax.syntax.imports import read_imports
 
 PROGRAMS = [
     # Lexical structure

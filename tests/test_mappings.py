@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from scallax.errors import InputError
-from scallax.mappings import Entries, InputMapping, fit_entries, fit_tuples, read_entries, typical_tuples
-from scallax.tensors import TensorValue
-from scallax.values import ValueType
+from scallax.facts.mappings import Entries, InputMapping, fit_entries, fit_tuples, read_entries, typical_tuples
+from scallax.language.tensors import TensorValue
+from scallax.language.values import ValueType
 
 I32, U8, F32, STRING, CHAR, BOOL = (
     ValueType.I32,

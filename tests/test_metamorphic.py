@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scallax import ir
 from scallax.errors import GroundingError
 from scallax.grounding.derivations import ONE
 from scallax.grounding.fixpoint import ground
+from scallax.language import ir
 from scallax.planner.plan import plan
 from scallax.planner.rewrite import substitute
 from tests.nightly import with_rest_at_night

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import torch_bridge as scallopy
-from scallax.batch import retained
 from scallax.errors import InputError, UnsupportedError
-from scallax.reasoner import Reasoner
-from scallax.specification import from_json
+from scallax.evaluation.batch import retained
+from scallax.facts.specification import from_json
+from scallax.reasoner.reasoner import Reasoner
 
 # Mappings -------------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from flax import linen, nnx
 
 import scallax
 from scallax import CheckpointError, InputError, nn
+from scallax.checkpoint import flax_state
 from tests.compilations import counted_compilations
 
 PROGRAM = """
@@ -227,35 +228,35 @@ def test_a_restored_model_goes_on_exactly(back):
     optimizer = nnx.Optimizer(model, optax.adam(0.05), wrt=nnx.Param)
     for _ in range(3):
         train_step(model, optimizer, x)
-    artifact = nn.artifact_of(model, optimizer)
+    artifact = flax_state.artifact_of(model, optimizer)
     assert list(artifact.specifications) == ["reasoner"]
     losses = [float(train_step(model, optimizer, x)) for _ in range(3)]
     other = Model(1)
     other_optimizer = nnx.Optimizer(other, optax.adam(0.05), wrt=nnx.Param)
-    nn.restore(artifact, other, other_optimizer)
+    flax_state.restore(artifact, other, other_optimizer)
     assert [float(train_step(other, other_optimizer, x)) for _ in range(3)] == losses
-    nn.restore(artifact, other)
+    flax_state.restore(artifact, other)
     np.testing.assert_array_equal(other.reasoner.parameters["edge.facts"], artifact.tensors["reasoner.edge.facts"])
 
 
 def test_a_model_takes_all_of_an_artifact_or_nothing():
-    artifact = nn.artifact_of(Model(0))
+    artifact = flax_state.artifact_of(Model(0))
     other = Model(1, k=4)
     other.encoder = nnx.Sequential(nnx.Linear(3, 5, rngs=nnx.Rngs(0)))
-    before = nn.artifact_of(other).tensors
+    before = flax_state.artifact_of(other).tensors
     with pytest.raises(CheckpointError) as caught:
-        nn.restore(artifact, other)
+        flax_state.restore(artifact, other)
     problems = [diagnostic.message for diagnostic in caught.value.diagnostics]
     assert "reasoner `reasoner`: k: was 5, is 4" in problems
     assert "build the model with k=5, as it was saved, and take `with_k(4)` after loading" in str(caught.value)
     assert "tensor `encoder.layers.0.kernel`: was float32 [3, 4], is float32 [3, 5]" in problems
     assert "tensor `encoder.layers.1.mean`: was float32 [4], is none" in problems
-    for name, value in nn.artifact_of(other).tensors.items():
+    for name, value in flax_state.artifact_of(other).tensors.items():
         np.testing.assert_array_equal(value, before[name])
 
 
 def test_float64_parameters_are_not_cut(reasoner):
-    artifact = nn.artifact_of(nn.Reasoner(reasoner))
+    artifact = flax_state.artifact_of(nn.Reasoner(reasoner))
     wide = {name: value.astype(np.float64) + 1e-12 for name, value in artifact.tensors.items()}
     with pytest.raises(InputError, match=r"^the parameters are float64, which this JAX would cut to float32"):
         nn.Reasoner(reasoner.with_parameters(wide))

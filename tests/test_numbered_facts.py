@@ -11,9 +11,9 @@ import torch
 
 import scallax
 import torch_bridge as scallopy
+from scallax.circuits.literals import Literal
 from scallax.errors import InputError, UnsupportedError
-from scallax.literals import Literal
-from scallax.reasoner import Reasoner
+from scallax.reasoner.reasoner import Reasoner
 
 DIGITS = "type digit_a(a: i32), digit_b(b: i32)\nrel sum_2(a + b) = digit_a(a) and digit_b(b)"
 

@@ -15,7 +15,7 @@ import torch
 import scallax
 import torch_bridge as scallopy
 from scallax.errors import InputError, UnsupportedError
-from scallax.reasoner import Reasoner
+from scallax.reasoner.reasoner import Reasoner
 
 # Of each fact of the tests: its name and its probability.
 CHANCES = {"a": 0.5, "b": 0.25, "c": 0.75, "d": 0.125}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from scallax.circuits.canonical_order import order_by_content
+from scallax.circuits.graph import Graph
 from scallax.grounding.derivations import ONE, literal_operand
-from scallax.grounding.graph import Graph
-from scallax.grounding.ordering import order_by_content
 
 NUM_LITERALS = 4
 

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from scallax import ir
 from scallax.analysis.lower import analyse
-from scallax.errors import StratificationError
-from scallax.explanation import explain_plan
+from scallax.context.explain_plan import explain_plan
+from scallax.errors import Source, StratificationError
+from scallax.language import ir
 from scallax.planner.algebra import Join
 from scallax.planner.joins import plan_joins
 from scallax.planner.plan import plan
 from scallax.planner.strata import stratify
-from scallax.source import Source
 from tests.programs import random_case
 
 FIXTURES = Path(__file__).parent / "fixtures"

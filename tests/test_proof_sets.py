@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks.workloads import first_sum, reference_rows
-from scallax import InputMapping, Reasoner, rows
+from scallax import InputMapping, Reasoner
 from scallax.errors import UnsupportedError
-from scallax.provenance import decisions
+from scallax.evaluation import tag_rows
+from scallax.provenance.proofs import decision_diagrams
 from tests.compilations import forget_compiled
 from tests.nightly import with_rest_at_night
 
@@ -147,7 +148,7 @@ def test_leaves_that_are_made_where_they_are_read_are_those_that_are_kept(proven
         return jax.tree.map(np.asarray, [values, *gradients])
 
     kept = values_and_gradients()
-    monkeypatch.setattr(rows, "_MAX_LEAF_BYTES", 0)
+    monkeypatch.setattr(tag_rows, "_MAX_LEAF_BYTES", 0)
     made = values_and_gradients()
     monkeypatch.undo()
     forget_compiled()
@@ -176,8 +177,8 @@ def test_code_does_not_grow_with_proofs(some: int, more: int):
 
 def test_samples_that_keep_the_same_proofs_in_another_order_share_a_diagram(monkeypatch):
     built = []
-    build = decisions._Diagram.build
-    monkeypatch.setattr(decisions._Diagram, "build", lambda *given: built.append(given) or build(*given))
+    build = decision_diagrams._Diagram.build
+    monkeypatch.setattr(decision_diagrams._Diagram, "build", lambda *given: built.append(given) or build(*given))
     edges = [(0, 1), (1, 2), (1, 3), (3, 2)]
     path = Reasoner(CYCLE, k=16, input_mappings={"edge": edges}, output_mapping=("path", (0, 2)))
     p = np.random.default_rng(0).uniform(0.1, 0.9, (8, 4)).astype(np.float32)

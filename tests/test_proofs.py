@@ -15,10 +15,9 @@ import torch
 import scallax
 import torch_bridge
 from scallax import nn
-from scallax.engine import analyse_program
-from scallax.errors import InputError, UnsupportedError
-from scallax.proofs import Proof
-from scallax.source import Source
+from scallax.circuits.compile import analyse_program
+from scallax.errors import InputError, Source, UnsupportedError
+from scallax.reasoner.proofs import Proof
 from tests.oracles import naive_datalog
 
 PATH = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"

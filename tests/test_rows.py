@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scallax.kernels.rows import DenseKeys, RowIndex, RowTable, expand_ranges, group, unique_rows
+from scallax.kernels.row_sets import DenseKeys, RowIndex, RowTable, expand_ranges, group, unique_rows
 
 
 def _random_columns(rng: np.random.Generator, num_rows: int, num_columns: int, values: int) -> list[np.ndarray]:

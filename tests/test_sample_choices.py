@@ -8,8 +8,8 @@ import pytest
 
 import torch_bridge
 from scallax.errors import UnsupportedError
-from scallax.provenance import decisions
-from scallax.reasoner import Reasoner
+from scallax.provenance.proofs import decision_diagrams
+from scallax.reasoner.reasoner import Reasoner
 
 # Every aggregator that chooses or shares by weight, by group and in stages, over uncertain tuples and certain ones.
 PROGRAM = """
@@ -102,7 +102,7 @@ TANGLED = [[(0.9, b) for b in bits] for bits in (_PROOFS[3], range(60))]
 
 
 def test_proofs_too_many_to_count_are_one_error_with_the_tuple_and_the_sample(monkeypatch):
-    monkeypatch.setattr(decisions, "MAX_NODES", 500)
+    monkeypatch.setattr(decision_diagrams, "MAX_NODES", 500)
     options: dict[str, Any] = {"k": 28, "output_mappings": {"none": (), "hit": [7]}}
     reasoner = Reasoner(TANGLE, **options)
     message = (

@@ -14,9 +14,9 @@ import torch
 import scallax
 import torch_bridge
 from scallax.errors import InputError
-from scallax.mappings import InputMapping
+from scallax.facts.mappings import InputMapping
 from scallax.provenance import resolve_provenance
-from scallax.reasoner import Reasoner
+from scallax.reasoner.reasoner import Reasoner
 from tests.compilations import counted_compilations
 
 # Recursion, negation, a count of samples that may have no tuple, a rule with a tag, facts of the program beside those

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from scallax.analysis.lower import analyse
-from scallax.source import Source
+from scallax.errors import Source
 from tests.oracles import naive_datalog
 
 Values = dict[str, int]

@@ -10,17 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scallax.answers import Options, answer
-from scallax.context import Context
-from scallax.engine import analyse_program
-from scallax.errors import CheckpointError, GroundingError, UnsupportedError
-from scallax.grounded import ground, provenance_of
-from scallax.kernels.gates import Gates
-from scallax.kernels.weighing import open_gates
-from scallax.mappings import InputMapping
-from scallax.reasoner import Reasoner
-from scallax.source import Source
-from scallax.stored import program_data, read_program
+from scallax.circuits.compile import analyse_program
+from scallax.circuits.serialized import program_data, read_program
+from scallax.context.answers import Options, answer
+from scallax.context.context import Context
+from scallax.errors import CheckpointError, GroundingError, Source, UnsupportedError
+from scallax.evaluation.compiled_program import ground, provenance_of
+from scallax.facts.mappings import InputMapping
+from scallax.kernels.selection_values import open_selections
+from scallax.kernels.selections import Selections
+from scallax.reasoner.reasoner import Reasoner
 
 # Under all of these an input weighs its probability.
 PROVENANCES = ["minmaxprob", "diffaddmultprob", "difftopkproofs", "diffexact"]
@@ -44,7 +43,7 @@ SAMPLES = np.array(
 
 
 def reasoner(provenance: str, program: str = PROGRAM, outputs=OUTPUTS, mapping=ENTRIES, k: int = 1) -> Reasoner:
-    """Most tuples here have one proof: a fact and a gate."""
+    """Most tuples here have one proof: a fact and a selection."""
     return Reasoner(
         program, provenance=provenance, k=k, input_mappings={"f": mapping}, output_mappings=dict.fromkeys(outputs)
     )
@@ -321,10 +320,10 @@ def test_stages_are_stored_and_checked():
     data, arrays = program_data(compiled)
     again = read_program(json.loads(json.dumps(data)), arrays)
     jax.tree.map(np.testing.assert_array_equal, program_data(again), (data, arrays))
-    gates = np.array(arrays["stages.1.gates.members"])
-    gates[0] = 1000
+    selections = np.array(arrays["stages.1.gates.members"])
+    selections[0] = 1000
     with pytest.raises(CheckpointError, match="damaged"):
-        read_program(data, arrays | {"stages.1.gates.members": gates})
+        read_program(data, arrays | {"stages.1.gates.members": selections})
 
 
 def test_trained_probabilities_are_weighed():
@@ -427,8 +426,8 @@ def test_large_groups_are_numbered_as_small_ones_are():
         ranges = np.where(groups == 1, 5, 0)
         none = np.zeros_like(count)
         columns = (groups, starts, none, none, count, none, ranges, ranges + 3)
-        _, opened = open_gates(
-            Gates(*(np.asarray(column, np.int32) for column in columns)), jnp.asarray(weights), jnp.uint32(0)
+        _, opened = open_selections(
+            Selections(*(np.asarray(column, np.int32) for column in columns)), jnp.asarray(weights), jnp.uint32(0)
         )
         expected = np.zeros(weights.shape, bool)
         for group in range(len(sizes)):

@@ -16,7 +16,7 @@ import torch
 import scallax
 import torch_bridge
 from scallax import InputError, Reasoner, UnsupportedError
-from scallax.batch_evaluation import BatchEvaluator
+from scallax.evaluation.batch_evaluation import BatchEvaluator
 
 CLOSURE = """
 type edge(x: i32, y: i32)
@@ -301,7 +301,7 @@ def test_sparse_outputs_are_the_dense_ones():
         for module, loss in zip((sparse, dense), losses, strict=True)
     ]
     torch.testing.assert_close(*gradients)
-    # Grounded beforehand.
+    # CompiledProgram beforehand.
     facts = [[(0.0, (0, 1)), (None, (1, 2)), (0.0, (2, 0))], [], [(0.0, (5, 6))]]
     grounding = pickle.loads(pickle.dumps(sparse.ground({"edge": facts, "goal": np.zeros((3, 3))})))
     vector = torch.tensor([0.5, 0.0, 0.25, 0.75])

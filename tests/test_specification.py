@@ -7,8 +7,8 @@ import json
 import pytest
 
 from scallax.errors import CheckpointError
-from scallax.mappings import Entries, InputMapping
-from scallax.specification import Specification, from_json
+from scallax.facts.mappings import Entries, InputMapping
+from scallax.facts.specification import Specification, from_json
 
 EXAMPLE = Specification(
     program='rel sum(a + b) = digit(a) and digit(b)\nrel name("é")',

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scallax.errors import ParseError
-from scallax.source import Source, Span
+from scallax.errors import ParseError, Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.syntax.parser import parse

@@ -13,10 +13,10 @@ import torch
 import scallax
 import torch_bridge
 from scallax import InputError, ScallaxError
-from scallax.engine import GivenFacts, analyse_program, ground_program
+from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
+from scallax.errors import Source
+from scallax.language.tensors import TensorValue
 from scallax.provenance import resolve_provenance
-from scallax.source import Source
-from scallax.tensors import TensorValue
 
 A = np.array([1.0, 2.0], np.float32)
 B = np.array([2.0, -1.0], np.float32)

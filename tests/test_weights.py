@@ -14,6 +14,7 @@ from flax import nnx
 import torch_bridge
 from scallax import CheckpointError, InputError, checkpoint
 from scallax import nn as scallax_nn
+from scallax.checkpoint import flax_state
 from torch_bridge import weights
 
 PROGRAM = """
@@ -137,7 +138,7 @@ def flat(tensors: dict) -> dict[str, torch.Tensor]:
 
 
 def values(model: nnx.Module) -> dict[str, np.ndarray]:
-    return dict(scallax_nn.artifact_of(model).tensors)
+    return dict(flax_state.artifact_of(model).tensors)
 
 
 answer = nnx.jit(lambda model, tokens, images: model(tokens, images))

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from scallax.analysis.aggregators import AGGREGATORS
-from scallax.functions import FUNCTIONS
-from scallax.predicates import PREDICATES
-from scallax.values import ValueType
+from scallax.language.functions import FUNCTIONS
+from scallax.language.predicates import PREDICATES
+from scallax.language.values import ValueType
 
 _RELATIONS = ("edge", "path", "p", "q", "r", "s", "big", "word")
 _VARIABLES = ("x", "y", "z", "w", "n")

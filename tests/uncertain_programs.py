@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax import ir
-from scallax.engine import analyse_program
-from scallax.source import Source
+from scallax.circuits.compile import analyse_program
+from scallax.errors import Source
+from scallax.language import ir
 from tests.worlds import Choice, PossibleWorlds, Tagged, datalog_in_worlds
 
 MOST_FACTS = 14

@@ -12,7 +12,7 @@ from functools import reduce
 
 import numpy as np
 
-from scallax import ir
+from scallax.language import ir
 from tests.oracles import aggregate, levels, match_terms, rule_matches
 
 Worlds = int

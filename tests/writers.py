@@ -24,7 +24,7 @@ import torch
 
 import torch_bridge
 from scallax import checkpoint
-from scallax.durable import read_directory, write_directory, write_file
+from scallax.checkpoint.durable import read_directory, write_directory, write_file
 from scallax.errors import CheckpointError
 from tests.artifacts import number_of, numbered
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError, calling_frame
-from scallax.mappings import InputMapping
+from scallax.facts.mappings import InputMapping
 
 DISPATCHES = ("parallel", "serial", "single")
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import PyTree
 
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.reasoner import Reasoner
+from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.tensors import precision_and_place, to_jax, to_torch
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ class _PullBack(torch.autograd.Function):
 
 
 def _dtype_of_outputs(tensors: Sequence[torch.Tensor]) -> torch.dtype:
-    """That of all tensors, or the wider of float32 and float64 if they differ; see `scallax.batch.output_dtype`."""
+    """That of all tensors, or the wider of float32 and float64 if they differ; see `evaluation.batch.output_dtype`."""
     first, *others = (tensor.dtype for tensor in tensors)
     if all(dtype is first for dtype in others):
         return first

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import PyTree
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
-from scallax.per_sample import BatchFacts
-from scallax.reasoner import Reasoner
-from scallax.sample_facts import SampleFacts
-from scallax.tags import tag_message
-from scallax.union import BatchGrounding
+from scallax.evaluation.batch_grounding import BatchGrounding
+from scallax.evaluation.fact_tags import tag_message
+from scallax.evaluation.grounding_cache import BatchFacts
+from scallax.facts.sample_facts import SampleFacts
+from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.autograd import Positional, is_plain
 from torch_bridge.facts import TagTensors, find_tags
 from torch_bridge.sparse import unpack_sparse

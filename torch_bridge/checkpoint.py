@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, Literal
 import torch
 
 from scallax import checkpoint
-from scallax.artifact import OPTIMIZER, Artifact
-from scallax.durable import as_path, write_file
+from scallax.checkpoint.artifact import OPTIMIZER, Artifact
+from scallax.checkpoint.durable import as_path, write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError, checks_call
-from scallax.foreign import ForeignItem
-from scallax.reasoner import Reasoner
+from scallax.language.foreign import ForeignItem
+from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.digits import pack_specification, read_specification
 from torch_bridge.foreign import as_torch
 from torch_bridge.module import EXTRA_STATE, NAMED_AS_IN_FLAX, Module

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from scallax.answers import read_options
-from scallax.context import AbstractContext, ContextState
+from scallax.context.answers import read_options
+from scallax.context.context import AbstractContext, ContextState
+from scallax.context.framework_tags import Computation
 from scallax.errors import InputError, checks_calls
-from scallax.foreign import ForeignItem
-from scallax.frameworks import Computation
-from scallax.mappings import InputMapping
-from scallax.tables import CsvFile
-from scallax.tensors import TensorValue
+from scallax.facts.mappings import InputMapping
+from scallax.facts.tables import CsvFile
+from scallax.language.foreign import ForeignItem
+from scallax.language.tensors import TensorValue
 from torch_bridge.arguments import check_dispatch, declared, name_outputs, refuse_monitors
 from torch_bridge.context_facts import bound_tags, join_tags, stack_tags
 from torch_bridge.foreign import as_torch

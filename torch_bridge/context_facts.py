@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from scallax.draft import Draft
-from scallax.mappings import Tuples
-from scallax.sample_facts import FactList
+from scallax.context.draft import Draft
+from scallax.facts.mappings import Tuples
+from scallax.facts.sample_facts import FactList
 from torch_bridge.tensors import common_device
 
 

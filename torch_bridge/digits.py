@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, Diagnostic
-from scallax.specification import Specification, from_json
+from scallax.facts.specification import Specification, from_json
 
 # Three bits of the text are a sign and a power of two. A float of any width holds it exactly; it stays under every
 # average of equal ones, whatever the weights and their rounding, or they all are multiplied alike. The text is not

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from scallax.errors import InputError
-from scallax.sample_facts import SampleFacts, is_array
-from scallax.tags import check_tags, wrong_tag
+from scallax.evaluation.fact_tags import check_tags, wrong_tag
+from scallax.facts.sample_facts import SampleFacts, is_array
 from torch_bridge.tensors import to_jax, to_torch
 
 # A batch has thousands of tags: what is asked of each is asked without a frame of Python.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scallax.errors import checks_calls
-from scallax.tables import Table
+from scallax.facts.tables import Table
 from torch_bridge.arguments import declared_mappings
 from torch_bridge.module import Module
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scallax.errors import checks_calls
-from scallax.tables import CsvFile
+from scallax.facts.tables import CsvFile
 
 
 @checks_calls

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from scallax.derivatives import Derivatives, check_differentiable, derive, derive_batch
 from scallax.errors import Diagnostic, InputError, UnsupportedError
-from scallax.per_sample import has_facts
-from scallax.reasoner import Reasoner
+from scallax.evaluation.grounding_cache import has_facts
+from scallax.reasoner.jacobian import Derivatives, check_differentiable, derive, derive_batch
+from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.batches import check_batch_tags, ground_batch, read_tensors
 from torch_bridge.operator import is_saved
 from torch_bridge.sparse import make_sparse

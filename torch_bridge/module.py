@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from scallax.arguments import read_by_relation
-from scallax.artifact import StoredGround
+from scallax.circuits.serialized import SerializedProgram
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_calls, misfit
-from scallax.foreign import ForeignItem
+from scallax.evaluation.batch_grounding import BatchGrounding
+from scallax.evaluation.grounding_cache import has_facts
+from scallax.facts.arguments import read_by_relation
+from scallax.facts.outputs import check_named, choose, read_asked
+from scallax.facts.specification import Specification, from_json
+from scallax.facts.tables import Table
 from scallax.grounding.limits import Limits
-from scallax.outputs import check_named, choose, read_asked
-from scallax.per_sample import has_facts
-from scallax.proofs import Explanation
+from scallax.language.foreign import ForeignItem
 from scallax.provenance import Provenance
-from scallax.reasoner import Reasoner
-from scallax.specification import Specification, from_json
-from scallax.tables import Table
-from scallax.union import BatchGrounding
+from scallax.reasoner.proofs import Explanation
+from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.arguments import (
     check_dispatch,
     declared_mappings,
@@ -541,7 +541,9 @@ def _restore(text: str, ground: object) -> Reasoner:
     match ground:
         case {"data": str() as data, "arrays": dict() as tensors}:
             try:
-                stored = StoredGround(json.loads(data), {name: to_numpy(tensor) for name, tensor in tensors.items()})
+                stored = SerializedProgram(
+                    json.loads(data), {name: to_numpy(tensor) for name, tensor in tensors.items()}
+                )
             except (ValueError, AttributeError) as error:  # damaged or crafted data
                 raise CheckpointError(f"the stored grounding is damaged: {error}") from None
             return Reasoner.from_stored(from_json(text), stored)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import torch
 
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.reasoner import Reasoner
+from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_torch
 
 # Operators take plain arguments only. A reasoner has a name, and is here as long as a module holds it.
@@ -113,7 +113,7 @@ def _(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _output_dtype(reasoner: Reasoner, named: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor]) -> torch.dtype:
-    """The dtype of the values: see `scallax.batch.output_dtype`."""
+    """The dtype of the values: see `scallax.evaluation.batch.output_dtype`."""
     if reasoner.output_dtype is not None:
         return getattr(torch, str(jnp.dtype(reasoner.output_dtype)))
     dtypes = {tensor.dtype for tensor in named if tensor.dtype.is_floating_point}

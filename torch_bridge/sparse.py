@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from scallax.circuits.layout import ZERO_ROW
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.grounding.layout import ZERO_ROW
-from scallax.reasoner import Reasoner
-from scallax.unpacking import PackedOutput
+from scallax.evaluation.unpacking import PackedOutput
+from scallax.reasoner.reasoner import Reasoner
 
 
 def check_sparse(reasoner: Reasoner) -> None:
@@ -84,7 +84,7 @@ class _Rows:
 
 
 def in_rows(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Sparse outputs by relation as `scallax.outputs.choose` takes them."""
+    """Sparse outputs by relation as `scallax.facts.outputs.choose` takes them."""
     return {
         name: (part[0], _by_row(part[1])) if isinstance(part, tuple) else _by_row(part)
         for name, part in results.items()

@@ -10,7 +10,7 @@ from torch_bridge.tensors import to_numpy
 
 
 class TorchTensors:
-    """What `scallax.tensors` asks of torch."""
+    """What `scallax.language.tensors` asks of torch."""
 
     def is_variable(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.requires_grad

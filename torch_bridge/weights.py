@@ -40,7 +40,7 @@ import numpy as np
 import torch
 
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_call
-from scallax.specification import Specification
+from scallax.facts.specification import Specification
 from torch_bridge.digits import read_specification
 from torch_bridge.module import EXTRA_STATE, Module
 from torch_bridge.tensors import from_numpy, to_numpy
@@ -48,7 +48,7 @@ from torch_bridge.tensors import from_numpy, to_numpy
 if TYPE_CHECKING:
     from flax import nnx
 
-    from scallax.nn import Layer
+    from scallax.checkpoint.flax_state import Layer
 
 Source = torch.nn.Module | Mapping[str, torch.Tensor]
 
@@ -85,8 +85,8 @@ def to_flax(source: Source, model: "nnx.Module") -> None:
     CheckpointError, with every difference and before anything is changed, if a name, a shape, a dtype or a program is
     not the same, or a layer is not known. Flax's other variables, such as dropout's random state, stay as they are.
     """
-    nn = _import_nn()
-    pairing = _Pairing(source, nn.layers(model))
+    state = _import_flax_state()
+    pairing = _Pairing(source, state.layers(model))
     values = [_to_flax_order(pair, to_numpy(pair.tensor)) for pair in pairing.pairs]
     problems = pairing.problems
     for torch_name, flax_name, torch_program, flax_program in pairing.programs:
@@ -97,7 +97,7 @@ def to_flax(source: Source, model: "nnx.Module") -> None:
         problems.append(f"{names}, but torch `{one.torch_name}` and `{other.torch_name}` are not equal")
     if problems:
         raise CheckpointError(*problems)
-    nn.assign([(pair.variable, value) for pair, value in zip(pairing.pairs, values, strict=True)])
+    state.assign([(pair.variable, value) for pair, value in zip(pairing.pairs, values, strict=True)])
 
 
 @checks_call
@@ -107,7 +107,7 @@ def to_torch(model: "nnx.Module", template: Source) -> dict[str, torch.Tensor]:
     `template`, the torch module or a state dict of it, says the names and the devices, and gives what Flax has not: the
     number of batches that a BatchNorm has seen. All tensors are copies. CheckpointError as for `to_flax`.
     """
-    pairing = _Pairing(template, _import_nn().layers(model))
+    pairing = _Pairing(template, _import_flax_state().layers(model))
     values = [_to_torch_order(pair, np.asarray(pair.variable[...])) for pair in pairing.pairs]
     problems = pairing.problems
     for torch_name, flax_name, torch_program, flax_program in pairing.programs:
@@ -345,10 +345,10 @@ def _show(value: Any) -> str:
     return f"{_dtype(value) if isinstance(value, torch.Tensor) else value.dtype} {list(value.shape)}"
 
 
-def _import_nn() -> Any:
+def _import_flax_state() -> Any:
     # Flax is an optional extra: `import torch_bridge` works without.
     try:
-        import scallax.nn
+        from scallax.checkpoint import flax_state
     except ModuleNotFoundError as error:  # the extra is not installed
         raise UnsupportedError(Diagnostic("Flax is not installed", hint="pip install scallax[flax]")) from error
-    return scallax.nn
+    return flax_state

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from scallax import ir
 from scallax.analysis.aggregators import UseChecks
 from scallax.analysis.names import Names
 from scallax.analysis.scopes import (
@@ -16,11 +15,11 @@ from scallax.analysis.scopes import (
     parts,
     signed,
 )
-from scallax.errors import Problem, TypeInferenceError, UnboundVariableError
-from scallax.source import Span
+from scallax.errors import Problem, Span, TypeInferenceError, UnboundVariableError
+from scallax.language import ir
+from scallax.language.values import Scalar
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.values import Scalar
 
 # Names that start with it are of relations and variables that no program can write.
 HIDDEN = "#"

@@ -4,11 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from scallax.analysis.names import Names
-from scallax.errors import Diagnostic, NameResolutionError, Problem, ScallaxError, TypeInferenceError, near_name
-from scallax.source import Span
+from scallax.errors import Diagnostic, NameResolutionError, Problem, ScallaxError, Span, TypeInferenceError, near_name
+from scallax.language.values import Scalar
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.values import Scalar
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from scallax import ir
-from scallax.errors import Diagnostic
-from scallax.source import Span
+from scallax.errors import Diagnostic, Span
+from scallax.language import ir
+from scallax.language.values import Value
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.syntax.naming import name_query
-from scallax.values import Value
+from scallax.syntax.query_names import name_query
 
 _RELATIONS = (ast.RelationTypes, ast.FactSet, ast.Fact, ast.Rule, ast.ReduceRule)
 

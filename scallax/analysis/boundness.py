@@ -4,9 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeGuard, assert_never
 
-from scallax import ir
-from scallax.errors import Diagnostic
-from scallax.source import Span
+from scallax.errors import Diagnostic, Span
+from scallax.language import ir
 
 
 def bind_variables(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scallax.source import Span
+from scallax.errors import Span
+from scallax.language.values import ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.values import ValueType
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,

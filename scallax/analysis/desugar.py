@@ -8,12 +8,19 @@ from itertools import product
 from scallax.analysis.constants import Folding
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase, check_constructors, is_ground, read_pattern
-from scallax.errors import Diagnostic, Problem, ScallaxError, TypeInferenceError, UnboundVariableError, UnsupportedError
-from scallax.predicates import INCLUSIVE_RANGE
-from scallax.source import Span
+from scallax.errors import (
+    Diagnostic,
+    Problem,
+    ScallaxError,
+    Span,
+    TypeInferenceError,
+    UnboundVariableError,
+    UnsupportedError,
+)
+from scallax.language.predicates import INCLUSIVE_RANGE
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.syntax.naming import name_query
+from scallax.syntax.query_names import name_query
 
 # A body of more alternatives is refused: each becomes a rule.
 _MOST_ALTERNATIVES = 4096
@@ -57,7 +64,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Clause:
+class CoreRule:
     """One rule in core form. Clauses with one `scope` come from one written rule and share its variables' types."""
 
     relation: str
@@ -85,7 +92,7 @@ class CoreProgram:
     """Facts and clauses in the order of the text, the queries by name, and relations that are made here."""
 
     facts: list[CoreFact]
-    clauses: list[Clause]
+    clauses: list[CoreRule]
     queries: dict[str, Span]
     hidden: set[str] = field(default_factory=set)
 
@@ -157,7 +164,7 @@ class _Desugarer:
             )
             self.check_no_variables(values, cases)
             atom = BodyAtom(ast.Application(relation, (literal,), (), span), False, span)
-            clause = Clause(facts.relation, values, (atom, *cases), None, self.num_scopes, span)
+            clause = CoreRule(facts.relation, values, (atom, *cases), None, self.num_scopes, span)
             self.program.clauses.append(clause)
 
     def check_no_variables(self, values: Sequence[ast.Expression | None], cases: Sequence[BodyLiteral]) -> None:
@@ -195,7 +202,7 @@ class _Desugarer:
             self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
         else:
             self.num_scopes += 1
-            self.program.clauses.append(Clause(relation, values, tuple(cases), tag, self.num_scopes, span))
+            self.program.clauses.append(CoreRule(relation, values, tuple(cases), tag, self.num_scopes, span))
 
     def constant_tag(self, tag: ast.Expression) -> ast.Literal:
         """The tag of an alternative, which is computed from numbers and constants here."""
@@ -238,7 +245,7 @@ class _Desugarer:
             bindings = tuple(ast.Name(name, span) for name, span in _bound_names(body).items())
             for alternative, (relation, head, cases) in enumerate(heads):
                 choice = Choice(number, alternative, len(heads), bindings) if rule.is_disjunctive else None
-                clause = Clause(relation, head, (*body, *cases), tag, self.num_scopes, rule.span, choice)
+                clause = CoreRule(relation, head, (*body, *cases), tag, self.num_scopes, rule.span, choice)
                 self.program.clauses.append(clause)
         self.num_choices += len(bodies)
 
@@ -253,7 +260,7 @@ class _Desugarer:
         self.program.hidden.add(relation)
         arguments = tuple(ast.Name(name, span) for name, span in shared.items())
         for body in bodies:
-            self.program.clauses.append(Clause(relation, arguments, body, tag, self.num_scopes, span))
+            self.program.clauses.append(CoreRule(relation, arguments, body, tag, self.num_scopes, span))
         return [(BodyAtom(ast.Application(relation, arguments, (), span), False, span),)] if bodies else []
 
     def add_query(self, target: ast.Name | ast.Application, span: Span) -> None:
@@ -274,7 +281,7 @@ class _Desugarer:
                 for i, argument in enumerate(target.arguments)
             )
             body = (BodyAtom(replace(target, arguments=arguments), False, target.span), *cases)
-            self.program.clauses.append(Clause(name, arguments, body, None, self.num_scopes, span))
+            self.program.clauses.append(CoreRule(name, arguments, body, None, self.num_scopes, span))
 
     def alternatives(self, formula: ast.Formula, negated: bool = False) -> list[tuple[BodyLiteral, ...]]:
         """The disjunctive normal form of a formula, or of its negation: negation is pushed down to atoms."""
@@ -361,7 +368,7 @@ class _Desugarer:
         relation = self.fresh_name().replace("#", "not#")
         self.program.hidden.add(relation)
         head = tuple(names.values())
-        self.program.clauses.append(Clause(relation, head, body, None, self.num_scopes, span))
+        self.program.clauses.append(CoreRule(relation, head, body, None, self.num_scopes, span))
         arguments = tuple(ast.Name(name.name, name.span) for name in head)
         return (BodyAtom(ast.Application(relation, arguments, (), span), True, span),)
 
@@ -445,7 +452,7 @@ class _Constants:
                 return expression
 
 
-def unmentioned_names(clause: Clause) -> list[ast.Name]:
+def unmentioned_names(clause: CoreRule) -> list[ast.Name]:
     """The variables of a clause's head that stand nowhere in its body, each at its first place."""
     mentioned = {name.name for name in _names([part for literal in clause.body for part in _case_parts(literal)])}
     found = {name.name: name for name in reversed(list(_names(clause.head)))}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from scallax.attributes import (
+from scallax.analysis.attribute_items import (
     AbstractAction,
     ErrorAction,
     Item,
@@ -15,10 +15,10 @@ from scallax.attributes import (
     actions_of,
 )
 from scallax.errors import Diagnostic, ForeignError, InputError
-from scallax.foreign import ForeignAttribute, traceback_of
-from scallax.library import Library
+from scallax.language.foreign import ForeignAttribute, traceback_of
+from scallax.language.library import Library
+from scallax.language.values import ValueType
 from scallax.syntax import ast
-from scallax.values import ValueType
 
 
 def apply_attributes(items: Sequence[ast.Item], library: Library) -> tuple[list[ast.Item], Library]:
@@ -76,7 +76,7 @@ def _act(action: AbstractAction, library: Library) -> tuple[Library, bool]:
         case NoAction() | MultipleActions():
             return library, True
         case _:
-            raise InputError(f"{action!r} is no action of `scallax.attributes`")
+            raise InputError(f"{action!r} is no action of `scallax.analysis.attribute_items`")
 
 
 def _value(value: "ast.Literal | tuple") -> object:

@@ -7,16 +7,15 @@ from typing import assert_never
 
 from scallax.analysis.aggregates import CoreAggregate
 from scallax.analysis.aggregators import AGGREGATORS
-from scallax.analysis.desugar import BodyAtom, BodyForeign, Clause, CoreFact, CoreProgram
+from scallax.analysis.desugar import BodyAtom, BodyForeign, CoreFact, CoreProgram, CoreRule
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase
-from scallax.errors import Diagnostic
-from scallax.functions import num_placeholders
-from scallax.signatures import FLOATS, INTEGERS, Parameter, Signature
-from scallax.source import Span
+from scallax.errors import Diagnostic, Span
+from scallax.language.functions import num_placeholders
+from scallax.language.signatures import FLOATS, INTEGERS, Parameter, Signature
+from scallax.language.values import Value, ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.values import Value, ValueType
 
 TypeSet = frozenset[ValueType]
 
@@ -117,7 +116,7 @@ class Types:
         """Whether an expression is of this type whatever is left out of the program."""
         return not self._is_partial or len(_find(self._expressions[id(expression)]).types) == 1
 
-    def is_wrong(self, part: CoreFact | Clause) -> bool:
+    def is_wrong(self, part: CoreFact | CoreRule) -> bool:
         """Whether a fact or clause was in conflict when it was met; then some of its expressions may have no type."""
         return id(part) in self._wrong
 
@@ -193,10 +192,10 @@ class _Inference:
     wrong: set[int] = field(default_factory=set)
     is_wrong: bool = False
 
-    def add(self, part: CoreFact | Clause) -> None:
+    def add(self, part: CoreFact | CoreRule) -> None:
         """Infers a fact or clause, and remembers one with a problem, which another one may have had before."""
         self.is_wrong = False
-        if isinstance(part, Clause):
+        if isinstance(part, CoreRule):
             self.add_clause(part)
         else:
             self.add_fact(part)
@@ -213,7 +212,7 @@ class _Inference:
             if not _find(column).types <= types:
                 self.unify(_TypeVariable(types, value.span), column, value.span)
 
-    def add_clause(self, clause: Clause) -> None:
+    def add_clause(self, clause: CoreRule) -> None:
         for literal in clause.body:
             if isinstance(literal, BodyAtom):
                 self.add_atom(literal.atom.name, literal.atom.arguments, clause.scope, literal.atom.span)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from scallax import ir
 from scallax.analysis.aggregates import HIDDEN, CoreAggregate, expand_aggregates
 from scallax.analysis.aggregators import AGGREGATORS
 from scallax.analysis.attributes import is_built_in
@@ -13,18 +12,18 @@ from scallax.analysis.constants import literal_fits
 from scallax.analysis.desugar import (
     BodyAtom,
     BodyForeign,
-    Clause,
     CoreFact,
     CoreProgram,
+    CoreRule,
     FactValue,
     desugar,
     unmentioned_names,
 )
+from scallax.analysis.entity_predicates import predict_first
 from scallax.analysis.foreign_attributes import apply_attributes
 from scallax.analysis.inference import Types, infer_types
 from scallax.analysis.names import DeclaredVariant, Names, resolve_names
 from scallax.analysis.patterns import BodyCase, check_constructors
-from scallax.analysis.predictions import predict_first
 from scallax.analysis.recovery import has_problem, understood_items
 from scallax.errors import (
     Diagnostic,
@@ -32,18 +31,20 @@ from scallax.errors import (
     NameResolutionError,
     ParseError,
     Problem,
+    Source,
+    Span,
     TypeInferenceError,
     UnboundVariableError,
     near_name,
     raise_together,
 )
-from scallax.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
-from scallax.library import BUILT_IN, Library
-from scallax.source import Source, Span
+from scallax.language import ir
+from scallax.language.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
+from scallax.language.library import BUILT_IN, Library
+from scallax.language.values import Value, ValueType, canonical_time
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.syntax.parser import parse
-from scallax.values import Value, ValueType, canonical_time
 
 # What a literal that does not fit its type is given instead: the first that holds it.
 _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
@@ -68,7 +69,7 @@ def analyse(
 def check(
     sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]], library: Library
 ) -> tuple[ir.Program, list[Problem]]:
-    """The program of all sources together, those that they import (`scallax.imports`) among them, and its problems.
+    """The program of all sources together, those that they import (`syntax.imports`) among them, and its problems.
 
     `given` are example tuples of relations whose facts come from Python: they count in type inference like facts
     written with these values; relations that the program never mentions are ignored. `library` holds the functions and
@@ -133,7 +134,7 @@ def _without_conflicts(
     """
     if not conflicts:
         return core, [], []
-    clauses: list[Clause] = []
+    clauses: list[CoreRule] = []
     outlines: list[ir.Rule] = []
     problems: list[Problem] = []
     for clause in core.clauses:
@@ -149,7 +150,7 @@ def _without_conflicts(
     return replace(core, facts=facts, clauses=clauses), outlines, problems
 
 
-def _places(clause: Clause) -> list[Span]:
+def _places(clause: CoreRule) -> list[Span]:
     """The place of a clause, and those of the literals of its body, some of which may be taken from another one."""
     return [clause.span, *(literal.span for literal in clause.body)]
 
@@ -364,7 +365,7 @@ class _RuleLowering:
     num_fresh: int = 0
     body: list[ir.BodyLiteral] = field(default_factory=list)
 
-    def rule(self, clause: Clause) -> ir.Rule:
+    def rule(self, clause: CoreRule) -> ir.Rule:
         for literal in clause.body:
             match literal:
                 case BodyAtom(atom=atom, is_negated=is_negated, span=span):

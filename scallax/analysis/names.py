@@ -4,16 +4,15 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from scallax import ir
 from scallax.analysis.attributes import Demand, read_attributes
 from scallax.analysis.constants import Folding, literal_fits, typed
-from scallax.errors import Diagnostic, near_name
-from scallax.library import BUILT_IN, Library
-from scallax.predicates import PREDICATES
-from scallax.source import Span
+from scallax.errors import Diagnostic, Span, near_name
+from scallax.language import ir
+from scallax.language.library import BUILT_IN, Library
+from scallax.language.predicates import PREDICATES
+from scallax.language.values import ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.values import ValueType
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
 # What other languages call these types.

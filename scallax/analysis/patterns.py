@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from scallax.analysis.names import Names
-from scallax.errors import Diagnostic, NameResolutionError, Problem, TypeInferenceError, near_name
-from scallax.source import Span
+from scallax.errors import Diagnostic, NameResolutionError, Problem, Span, TypeInferenceError, near_name
 from scallax.syntax import ast
 
 

@@ -6,8 +6,7 @@ all items that mention them. The rest is a part of the program, and what conflic
 
 from collections.abc import Iterator, Sequence
 
-from scallax.errors import Diagnostic
-from scallax.source import Span
+from scallax.errors import Diagnostic, Span
 from scallax.syntax import ast
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scallax.analysis.names import Names
-from scallax.source import Span
+from scallax.errors import Span
 from scallax.syntax import ast
 
 Connective = ast.Not | ast.Implies | ast.And | ast.Or

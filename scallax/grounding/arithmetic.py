@@ -8,7 +8,7 @@ import operator
 import numpy as np
 
 from scallax.grounding.symbols import as_objects, native_dtype
-from scallax.values import ValueType
+from scallax.language.values import ValueType
 
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 

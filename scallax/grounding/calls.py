@@ -4,16 +4,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from scallax import ir
-from scallax.errors import Diagnostic, GroundingError
-from scallax.foreign import ForeignFunction
-from scallax.functions import Image
-from scallax.grounding.foreign import ForeignCalls
+from scallax.errors import Diagnostic, GroundingError, Span
+from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values
-from scallax.source import Span
-from scallax.tensors import TensorValue, combine
-from scallax.times import NO_DURATION, Duration, divide, parse_duration, scale, shift, show_datetime
-from scallax.values import Value, ValueType
+from scallax.language import ir
+from scallax.language.foreign import ForeignFunction
+from scallax.language.functions import Image
+from scallax.language.tensors import TensorValue, combine
+from scallax.language.times import NO_DURATION, Duration, divide, parse_duration, scale, shift, show_datetime
+from scallax.language.values import Value, ValueType
 
 _NO_TENSOR = TensorValue(np.zeros(()))
 # What stands in a row that has no value, where that is not 0.

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scallax.functions import display
 from scallax.grounding.symbols import Symbols, as_objects, decode_values, encode, native_dtype
-from scallax.values import ValueType
+from scallax.language.functions import display
+from scallax.language.values import ValueType
 
 # What a cast yields: values, and which of them exist (None: all).
 Cast = tuple[np.ndarray, np.ndarray | None]

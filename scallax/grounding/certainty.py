@@ -10,8 +10,8 @@ import numpy as np
 
 from scallax.grounding.conjunction import DerivationBuilder, Pair, Rows
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, literal_operand, operand_literal
-from scallax.grounding.gates import GateSet
-from scallax.kernels.rows import RowTable, expand_ranges, group
+from scallax.grounding.selected_literals import SelectionSet
+from scallax.kernels.row_sets import RowTable, expand_ranges, group
 
 # Which facts with constant tags, float64 `[facts]`, hold in every world; NaN is no constant tag.
 CannotFail = Callable[[np.ndarray], np.ndarray]
@@ -31,16 +31,16 @@ def propagate_certainty(rows: Rows, certain: np.ndarray, first_node: int) -> tup
 class Unfailing:
     """The operands that hold in every world and are not ONE, as their tags count: nodes and literals.
 
-    `cannot_fail` says which facts with constant tags do, beside untagged ones. `nodes` and `literals` are masks, by id;
-    what they do not reach is not known to hold. `one_nodes` and `one_literals` are those among them that weigh
-    as much as ONE: untagged facts, and what has one derivation, from these. `gate_sets` are gates that the builder
+    `is_certain` says which facts with constant tags do, beside untagged ones. `nodes` and `literals` are masks, by id;
+    what they do not reach is not known to hold. `one_nodes` and `one_literals` are those among them that weigh as much
+    as ONE: untagged facts, and what has one derivation, from these. `selection_sets` are selections that the builder
     does not know.
     """
 
-    cannot_fail: CannotFail | None = None
+    is_certain: CannotFail | None = None
     nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
     one_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
-    gate_sets: Sequence[GateSet] = ()
+    selection_sets: Sequence[SelectionSet] = ()
     literals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
     one_literals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
 
@@ -66,10 +66,10 @@ class Unfailing:
         literals = builder.literals()
         # Of a group one may hold and the others not, unless its tags say that groups do not count.
         untagged = (literals.prior == CERTAIN_PRIOR) & (literals.group < 0)
-        held = untagged if self.cannot_fail is None else untagged | self.cannot_fail(literals.prior)
+        held = untagged if self.is_certain is None else untagged | self.is_certain(literals.prior)
         is_constant = (literals.source < 0) & (literals.parameter < 0)
-        for gates in (*self.gate_sets, *builder.gate_sets):
-            is_constant[gates.literals] = False
+        for selections in (*self.selection_sets, *builder.selection_sets):
+            is_constant[selections.literals] = False
         self.one_literals, self.literals = untagged & is_constant, held & is_constant
 
 

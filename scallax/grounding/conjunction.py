@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
-from scallax.grounding.gates import GateSet
-from scallax.kernels.gates import HEAVIEST, RANGE
-from scallax.kernels.rows import Buffer, RowTable, unique_rows
-from scallax.tensors import Comparison
+from scallax.grounding.selected_literals import SelectionSet
+from scallax.kernels.row_sets import Buffer, RowTable, unique_rows
+from scallax.kernels.selections import HEAVIEST, RANGE
+from scallax.language.tensors import Comparison
 
 # The rule number of derivations that no rule makes: facts and projections of negated relations.
 NO_RULE = -1
 
 
 # The weights of operand codes, float64 `[operands]`; None if they depend on what is not known before evaluation.
-Weigh = Callable[[Derivations, Literals, Sequence[GateSet], np.ndarray], np.ndarray | None]
+Weigh = Callable[[Derivations, Literals, Sequence[SelectionSet], np.ndarray], np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class DerivationBuilder:
         self.num_inputs = num_inputs
         self.comparisons: list[Comparison] = []
         self.num_derivations = 0
-        self.gate_sets: list[GateSet] = []
+        self.selection_sets: list[SelectionSet] = []
         self._literals = literals
         self._weigh = weigh
         self._tags: list[np.ndarray] = []
@@ -137,7 +137,7 @@ class DerivationBuilder:
         self._num_groups += int(sets.max(initial=-1)) + 1
         return operands
 
-    def add_gates(
+    def add_selections(
         self,
         members: np.ndarray,
         groups: np.ndarray,
@@ -147,13 +147,13 @@ class DerivationBuilder:
         first: np.ndarray,
         end: np.ndarray,
     ) -> np.ndarray:
-        """Operand codes of gates that are true where the number of a member in its group's order is in their range.
+        """Operand codes of selections that are true where a member's number in its group's order is in their range.
 
-        `places` `[gates]` are those among `members`; the arguments otherwise as in `GateSet`.
+        `places` `[selections]` are those among `members`; the arguments otherwise as in `SelectionSet`.
         """
         operands = self.add_literals(np.full(len(places), CERTAIN_PRIOR))
         ids = operand_literal(operands)
-        self.gate_sets.append(GateSet(members, groups, order, names, ids, places, RANGE, first, end))
+        self.selection_sets.append(SelectionSet(members, groups, order, names, ids, places, RANGE, first, end))
         return operands
 
     def add_shares(self, members: np.ndarray, groups: np.ndarray, kind: int) -> np.ndarray:
@@ -161,7 +161,7 @@ class DerivationBuilder:
         operands = self.add_exclusive(np.full(len(members), np.nan), groups)
         none = np.zeros(len(members), np.int64)
         ids, places = operand_literal(operands), np.arange(len(members))
-        self.gate_sets.append(GateSet(members, groups, HEAVIEST, none, ids, places, kind, none, none))
+        self.selection_sets.append(SelectionSet(members, groups, HEAVIEST, none, ids, places, kind, none, none))
         return operands
 
     def add(self, head: np.ndarray, pair: Pair, repeatable: np.ndarray, rule: int) -> None:
@@ -226,7 +226,7 @@ class DerivationBuilder:
         if self._weigh is None:
             return None
         derivations, _ = self.derivations()
-        return self._weigh(derivations, self.literals(), self.gate_sets, operands)
+        return self._weigh(derivations, self.literals(), self.selection_sets, operands)
 
     def derivations(self) -> tuple[Derivations, np.ndarray]:
         """All derivations, each once, and the numbers of their rules, int32."""

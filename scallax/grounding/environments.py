@@ -13,7 +13,7 @@ import numpy as np
 
 from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE, Derivations, literal_operand, operand_literal
-from scallax.kernels.rows import Buffer, expand_ranges, group
+from scallax.kernels.row_sets import Buffer, expand_ranges, group
 from scallax.kernels.runs import ranks, run_starts
 
 # An environment of contested groups: a mask of their fields, and the members in them.

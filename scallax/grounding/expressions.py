@@ -5,19 +5,18 @@ from typing import assert_never
 
 import numpy as np
 
-from scallax import ir
-from scallax.errors import Diagnostic, GroundingError
+from scallax.errors import Diagnostic, GroundingError, Span
 from scallax.grounding.arithmetic import saturating, truncated_quotient, truncated_remainder
 from scallax.grounding.calls import call, combine_tensors, combine_times
 from scallax.grounding.casts import cast
-from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.symbols import Symbols, by_content, decode, encode, encode_values, native_dtype, sort_keys
-from scallax.ir import print_expression
+from scallax.language import ir
+from scallax.language.ir import print_expression
+from scallax.language.values import ValueType
 from scallax.planner.samples import SAMPLE
-from scallax.source import Span
-from scallax.values import ValueType
 
 _COMPARISONS = {
     "==": np.equal,

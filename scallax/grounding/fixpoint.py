@@ -6,23 +6,23 @@ from functools import partial
 
 import numpy as np
 
-from scallax import ir
 from scallax.errors import Diagnostic, InputError
+from scallax.grounding.annotated_disjunctions import Choices
+from scallax.grounding.canonical_literals import number_by_content
 from scallax.grounding.certainty import CannotFail, Unfailing
-from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Weigh
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
-from scallax.grounding.gates import GateSet
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
-from scallax.grounding.numbering import number_by_content
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.rounds import FactColumns, PlannedStratum, StratumGrounder
+from scallax.grounding.selected_literals import SelectionSet
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, find_values, sort_keys
+from scallax.language import ir
+from scallax.language.tensors import Comparison, TensorInputs
+from scallax.language.values import Value, ValueType
 from scallax.planner.algebra import Plan
 from scallax.planner.samples import SAMPLES
-from scallax.tensors import Comparison, TensorInputs
-from scallax.values import Value, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class FactSet:
 class Grounding:
     """A ground program on the host: every possible tuple with its operand, and the derivations.
 
-    `rules` int32 `[derivations]` is the index of the program's rule that made each derivation, -1 for a fact
-    and for the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with
-    the most. `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
-    `gate_sets` are the literals whose values follow from the weights of tuples, in topological order. `by_content` is
-    that of the plan. `comparisons` are what the inputs behind those of facts are computed of. `held_nodes` and
+    `rules` int32 `[derivations]` is the index of the program's rule that made each derivation, -1 for a fact and for
+    the projection of a negated relation. `num_rounds` is how many rounds found tuples, in the stratum with the most.
+    `rule_rows` says, by index in the program, how many bindings of a rule's body were found in all rounds.
+    `selection_sets` are the literals whose values follow from the weights of tuples, in topological order. `by_content`
+    is that of the plan. `comparisons` are what the inputs behind those of facts are computed of. `held_nodes` and
     `one_nodes` are masks of nodes that hold in every world and of those that weigh as much as ONE, empty for a program
     without aggregates.
     """
@@ -56,7 +56,7 @@ class Grounding:
     rule_rows: Mapping[int, int]
     relations: Mapping[str, GroundRelation]
     symbols: Symbols
-    gate_sets: tuple[GateSet, ...] = ()
+    selection_sets: tuple[SelectionSet, ...] = ()
     by_content: bool = False
     comparisons: tuple[Comparison, ...] = ()
     held_nodes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
@@ -135,7 +135,7 @@ def ground(
     iter_limit: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     weigh: Weigh | None = None,
-    cannot_fail: CannotFail | None = None,
+    is_certain: CannotFail | None = None,
     tensors: TensorInputs | None = None,
     num_inputs: int = 0,
 ) -> Grounding:
@@ -148,7 +148,7 @@ def ground(
     exclude each other may be left out. The operands of a body are conjoined in body order, whatever the order of joins;
     equal derivations by different rules stay apart. Nodes, literals and tuples are numbered in order of discovery; the
     literals of tagged rules and choices by rule and values if the plan is `by_content`. `weigh` is asked for the
-    weights that become values of tuples; `cannot_fail` which facts with constant tags hold in every world, beside
+    weights that become values of tuples; `is_certain` which facts with constant tags hold in every world, beside
     untagged ones. `tensors` are those in facts, if some may be variables; then the inputs of facts are the first
     `num_inputs`.
 
@@ -158,7 +158,7 @@ def ground(
     symbols = Symbols(plan.variants, limits.characters)
     symbols.tensors = tensors
     builder = DerivationBuilder(literals, weigh=weigh, num_inputs=num_inputs)
-    unfailing = Unfailing(cannot_fail)
+    unfailing = Unfailing(is_certain)
     grounder = StratumGrounder(
         plan,
         relations,
@@ -180,11 +180,11 @@ def ground(
     for relation in relations.values():
         relation.drop_indexes()
     derivations, rules = builder.derivations()
-    found, gate_sets = builder.literals(), tuple(builder.gate_sets)
+    found, selection_sets = builder.literals(), tuple(builder.selection_sets)
     if plan.by_content:
         bindings = [*grounder.rule_literals.by_rule(), *([] if choices is None else choices.by_choice())]
-        found, derivations, gate_sets = number_by_content(
-            found, derivations, gate_sets, bindings, len(literals), symbols
+        found, derivations, selection_sets = number_by_content(
+            found, derivations, selection_sets, bindings, len(literals), symbols
         )
     return Grounding(
         found,
@@ -194,7 +194,7 @@ def ground(
         grounder.rule_rows,
         relations,
         symbols,
-        gate_sets,
+        selection_sets,
         plan.by_content,
         tuple(builder.comparisons),
         unfailing.nodes,
@@ -227,10 +227,10 @@ class SampleGrounder:
         iter_limit: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
         weigh: Weigh | None = None,
-        cannot_fail: CannotFail | None = None,
+        is_certain: CannotFail | None = None,
     ):
         self.base = base
-        self._cannot_fail = cannot_fail
+        self._cannot_fail = is_certain
         self._plan = plan.restrict(plan.lifted)
         types = {name: schema.columns[1:] for name, schema in self.schemas.items()}
         self._shared = {name: _encode_facts(types[name], given, base.symbols) for name, given in shared.items()}
@@ -288,7 +288,7 @@ class SampleGrounder:
             choices,
             self._rule_parameters,
             self._limits,
-            Unfailing(self._cannot_fail, base.held_nodes, base.one_nodes, base.gate_sets),
+            Unfailing(self._cannot_fail, base.held_nodes, base.one_nodes, base.selection_sets),
             known,
             base.derivations,
             samples,
@@ -314,7 +314,7 @@ class SampleGrounder:
             grounder.rule_rows,
             own,
             symbols,
-            (*base.gate_sets, *builder.gate_sets),
+            (*base.selection_sets, *builder.selection_sets),
             self._plan.by_content,
             tuple(builder.comparisons),
         )
@@ -338,8 +338,8 @@ def _weigh_on_base(
     base: Grounding,
     derivations: Derivations,
     literals: Literals,
-    gate_sets: Sequence[GateSet],
+    selection_sets: Sequence[SelectionSet],
     operands: np.ndarray,
 ) -> np.ndarray | None:
-    """The weights of operands of a batch, whose derivations and gates go on from those that all samples share."""
-    return weigh(base.derivations.join(derivations), literals, (*base.gate_sets, *gate_sets), operands)
+    """The weights of operands of a batch, whose derivations and selections go on from those that all samples share."""
+    return weigh(base.derivations.join(derivations), literals, (*base.selection_sets, *selection_sets), operands)

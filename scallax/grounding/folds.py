@@ -6,15 +6,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
-from scallax.foreign import ForeignAggregate
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE
-from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.symbols import Symbols, as_objects, encode, native_dtype
-from scallax.kernels.rows import RowTable, group
-from scallax.values import ValueType
+from scallax.kernels.row_sets import RowTable, group
+from scallax.language import ir
+from scallax.language.foreign import ForeignAggregate
+from scallax.language.values import ValueType
 
 # A group whose result can take more values than this is refused.
 _MOST_VALUES = 1 << 16
@@ -121,7 +121,7 @@ class States:
         return States(self.groups[rows], [column[rows] for column in self.columns], self.operands[rows])
 
 
-def reach(reducer: Reducer, fold: Fold, elements: Elements, native: np.ndarray, *, is_ordered: bool) -> States:
+def reach(reducer: Reducer, fold: Fold, elements: Elements, native: np.ndarray, *, is_order_sensitive: bool) -> States:
     """The states of all groups once all their tuples are added, `native` being what is added of each.
 
     Tuples that hold in all worlds are in every state: what they count is conjoined once.
@@ -129,7 +129,7 @@ def reach(reducer: Reducer, fold: Fold, elements: Elements, native: np.ndarray, 
     start = np.full(elements.num_groups, ONE)
     conjoin_groups(reducer, elements[elements.held & (elements.operands != ONE)], start, negated=False)
     first = elements.held
-    if is_ordered:
+    if is_order_sensitive:
         first = ~np.isin(elements.groups, elements.groups[~first])
     state = [repeated(value, type, elements.num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
     state = fold.bulk(state, native[first], elements.groups[first])

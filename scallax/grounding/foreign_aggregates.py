@@ -4,10 +4,10 @@ from functools import partial
 
 import numpy as np
 
-from scallax.foreign import ForeignAggregate, options_of
 from scallax.grounding.folds import Elements, Fold, Reducer, Results, reach
 from scallax.grounding.symbols import decode_values
-from scallax.values import ValueType
+from scallax.language.foreign import ForeignAggregate, options_of
+from scallax.language.values import ValueType
 
 
 def reduce_foreign(reducer: Reducer, aggregate: ForeignAggregate, elements: Elements) -> Results:
@@ -59,7 +59,7 @@ def reduce_foreign(reducer: Reducer, aggregate: ForeignAggregate, elements: Elem
         return reducer.calls.aggregated(aggregate, call, (argument,), types, symbols, reduce.span)
 
     fold = Fold((ValueType.I64,), (0,), bulk, add, lambda state: (state[0], None))
-    found = reach(reducer, fold, elements, np.arange(len(elements)), is_ordered=True)
+    found = reach(reducer, fold, elements, np.arange(len(elements)), is_order_sensitive=True)
     distinct, inverse = np.unique(found.columns[0], return_inverse=True)
     images = [finish(state) for state in distinct.tolist()]
     there = np.array([image is not None for image in images], np.bool_)[inverse]

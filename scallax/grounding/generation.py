@@ -4,18 +4,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from scallax.errors import Diagnostic, GroundingError
-from scallax.foreign import ForeignPredicate
+from scallax.errors import Diagnostic, GroundingError, Span
 from scallax.grounding.calls import distinct_rows
 from scallax.grounding.conjunction import DerivationBuilder
-from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode, encode_values
-from scallax.kernels.rows import expand_ranges
-from scallax.predicates import PREDICATES
-from scallax.source import Span
-from scallax.tensors import Comparison
-from scallax.values import ValueType
+from scallax.kernels.row_sets import expand_ranges
+from scallax.language.foreign import ForeignPredicate
+from scallax.language.predicates import PREDICATES
+from scallax.language.tensors import Comparison
+from scallax.language.values import ValueType
 
 
 def generate_rows(

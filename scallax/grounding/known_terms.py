@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from scallax.grounding.terms import Terms
-from scallax.kernels.rows import Columns, RowTable
-from scallax.values import ValueType
+from scallax.kernels.row_sets import Columns, RowTable
+from scallax.language.values import ValueType
 
 
 class KnownTerms:

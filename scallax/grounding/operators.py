@@ -6,21 +6,21 @@ from typing import assert_never
 
 import numpy as np
 
-from scallax import ir
-from scallax.errors import Diagnostic, GroundingError
-from scallax.foreign import ForeignPredicate
-from scallax.grounding.aggregates import reduce_groups
+from scallax.errors import Diagnostic, GroundingError, Span
+from scallax.grounding.aggregation import reduce_groups
 from scallax.grounding.certainty import Unfailing
 from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.expressions import Evaluation
-from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.generation import generate_foreign, generate_rows
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode, encode_values
-from scallax.kernels.rows import RowTable, unique_rows
+from scallax.kernels.row_sets import RowTable, unique_rows
+from scallax.language import ir
+from scallax.language.foreign import ForeignPredicate
 from scallax.planner.algebra import (
     AntiJoin,
     Argument,
@@ -33,7 +33,6 @@ from scallax.planner.algebra import (
     Step,
 )
 from scallax.planner.samples import SAMPLE
-from scallax.source import Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from scallax import ir
 from scallax.grounding.derivations import ONE
-from scallax.kernels.rows import Buffer, Columns, RowIndex, RowTable
+from scallax.kernels.row_sets import Buffer, Columns, RowIndex, RowTable
+from scallax.language import ir
 from scallax.planner.algebra import Version
 
 

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax import ir
 from scallax.errors import Diagnostic, GroundingError
-from scallax.foreign import ForeignPredicate
+from scallax.grounding.annotated_disjunctions import Choices
+from scallax.grounding.canonical_literals import Bindings, RuleLiterals
 from scallax.grounding.certainty import Unfailing, propagate_certainty, share_conjunctions
-from scallax.grounding.choices import Choices
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, Derivations, operand_literal
 from scallax.grounding.environments import Environments, number_by_sample
-from scallax.grounding.foreign import ForeignCalls
+from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import Limits, raise_limit
-from scallax.grounding.numbering import Bindings, RuleLiterals
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode
+from scallax.language import ir
+from scallax.language.foreign import ForeignPredicate
 from scallax.planner.algebra import DeltaRule, Generate, Growth, Join, Pipeline, Plan, Stratum
+from scallax.planner.common_prefixes import Beginning, find_beginnings
 from scallax.planner.joins import plan_joins
-from scallax.planner.sharing import Beginning, find_beginnings
 
 
 @dataclass(frozen=True, slots=True)

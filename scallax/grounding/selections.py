@@ -1,7 +1,7 @@
 """Aggregators that order, choose or retag tuples: by their values, by their weights or by chance.
 
-Weights are known in evaluation only: every tuple that may be chosen is a result, and a literal of its own, a gate, says
-where it is.
+Weights are known in evaluation only: every tuple that may be chosen is a result, and a literal of its own, a selection,
+says where it is.
 """
 
 import numpy as np
@@ -10,8 +10,8 @@ from scallax.errors import Diagnostic, GroundingError
 from scallax.grounding.derivations import ONE
 from scallax.grounding.folds import Elements, Reducer, Results
 from scallax.grounding.symbols import decode, sort_keys
-from scallax.kernels.gates import CATEGORICAL, HEAVIEST, LIGHTEST, NORMALIZE, SOFTMAX, UNIFORM
-from scallax.kernels.rows import RowTable, expand_ranges, hash_rows
+from scallax.kernels.row_sets import RowTable, expand_ranges, hash_rows
+from scallax.kernels.selections import CATEGORICAL, HEAVIEST, LIGHTEST, NORMALIZE, SOFTMAX, UNIFORM
 from scallax.planner.samples import SAMPLE
 
 # Uncertain tuples that `rank` numbers in one group: results grow with the square.
@@ -46,13 +46,13 @@ def rank(reducer: Reducer, elements: Elements) -> Results:
     _check_places(reducer, open_elements)
     counts = np.bincount(open_elements.groups, minlength=elements.num_groups)
     places, numbers = expand_ranges(np.zeros(len(open_elements), np.int64), counts[open_elements.groups])
-    gates = _gates(reducer, open_elements, LIGHTEST if ascending else HEAVIEST, places, numbers, numbers + 1)
+    selections = _selections(reducer, open_elements, LIGHTEST if ascending else HEAVIEST, places, numbers, numbers + 1)
     return _join_results(
         fixed,
         Results(
             open_elements.groups[places],
             [numbers, *(column[places] for column in open_elements.values)],
-            [open_elements.operands[places], gates],
+            [open_elements.operands[places], selections],
         ),
     )
 
@@ -122,18 +122,20 @@ def _chosen(reducer: Reducer, elements: Elements, order: int, k: int) -> Results
     kept = _kept(elements[(counts[elements.groups] <= k).nonzero()[0]])
     elements = elements[(counts[elements.groups] > k).nonzero()[0]]
     places = np.arange(len(elements))
-    gates = _gates(reducer, elements, order, places, np.zeros(len(elements), np.int64), np.full(len(elements), k))
-    return _join_results(kept, Results(elements.groups, elements.values, [elements.operands, gates]))
+    selections = _selections(
+        reducer, elements, order, places, np.zeros(len(elements), np.int64), np.full(len(elements), k)
+    )
+    return _join_results(kept, Results(elements.groups, elements.values, [elements.operands, selections]))
 
 
-def _gates(
+def _selections(
     reducer: Reducer, elements: Elements, order: int, places: np.ndarray, first: np.ndarray, end: np.ndarray
 ) -> np.ndarray:
     if not len(places):
         return np.zeros(0, np.int64)
     names = (_hashes(reducer, elements) >> np.uint64(33)).astype(np.int64)
     groups = _renumber(elements.groups)
-    return reducer.builder.add_gates(elements.operands, groups, order, names, places, first, end)
+    return reducer.builder.add_selections(elements.operands, groups, order, names, places, first, end)
 
 
 def _hashes(reducer: Reducer, elements: Elements) -> np.ndarray:

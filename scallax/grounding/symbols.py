@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from scallax import ir
 from scallax.grounding.terms import Terms
-from scallax.tensors import TensorInputs
-from scallax.times import NO_DURATION, parse_datetime, parse_duration, show_datetime
-from scallax.values import Value, ValueType
+from scallax.language import ir
+from scallax.language.tensors import TensorInputs
+from scallax.language.times import NO_DURATION, parse_datetime, parse_duration, show_datetime
+from scallax.language.values import Value, ValueType
 
 _WIDE_INTEGERS = (ValueType.I128, ValueType.U128)
 _UNSIGNED_64 = (ValueType.U64, ValueType.USIZE)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax import ir
-from scallax.kernels.rows import Columns, RowTable
-from scallax.values import Value, ValueType, canonical_time
+from scallax.kernels.row_sets import Columns, RowTable
+from scallax.language import ir
+from scallax.language.values import Value, ValueType, canonical_time
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>[std]?"(?:\\.|[^"\\])*")|(?P<name>[A-Za-z][A-Za-z_0-9]*)|(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?|[+-]?inf|nan)"""

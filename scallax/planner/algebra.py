@@ -3,11 +3,11 @@
 import enum
 from dataclasses import dataclass, field, replace
 
-from scallax import ir
-from scallax.ir import print_expression, print_reduce
-from scallax.library import BUILT_IN, Library
-from scallax.source import Span
-from scallax.values import ValueType
+from scallax.errors import Span
+from scallax.language import ir
+from scallax.language.ir import print_expression, print_reduce
+from scallax.language.library import BUILT_IN, Library
+from scallax.language.values import ValueType
 
 
 class Version(enum.Enum):

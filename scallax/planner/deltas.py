@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from scallax import ir
+from scallax.language import ir
 from scallax.planner.algebra import DeltaRule, Version
 
 

@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from scallax import ir
 from scallax.errors import Diagnostic, UnboundVariableError
+from scallax.language import ir
+from scallax.language.predicates import PREDICATES, makes_literals
 from scallax.planner.joins import can_fail, variable_names
 from scallax.planner.sideways import Patterns, find_uses, meet_patterns
 from scallax.planner.strata import find_negative_cycles, is_recursive, needed_relations
-from scallax.predicates import PREDICATES, makes_literals
 
 # Aggregates that draw, or whose results are literals: these depend on the groups beside them.
 _NUMBERED = frozenset(("uniform", "categorical", "normalize", "softmax", "disjunct"))
@@ -46,15 +46,15 @@ def declared_demand(program: ir.Program) -> ir.Program:
 
 
 def automatic_demand(
-    program: ir.Program, outputs: Sequence[str], *, uses_tags: bool, is_ordered: bool, has_samples: bool = False
+    program: ir.Program, outputs: Sequence[str], *, uses_tags: bool, is_order_sensitive: bool, has_samples: bool = False
 ) -> ir.Program:
     """The program that computes only what the constants in rules ask for; `outputs` are computed whole.
 
     Tuples that outputs depend on keep all their derivations, others may be gone. The same program is returned where
     that could change an answer: if it lists terms or draws, if literals are numbered as they are found, if tuples are
-    weighed beside others in an order that matters (`is_ordered`), and for relations that would come to depend on their
-    own negation or aggregate. With `has_samples` tagged rules of some relations are literals that samples share, and
-    demand would change which. Equalities are propagated before.
+    weighed beside others in an order that matters (`is_order_sensitive`), and for relations that would come to depend
+    on their own negation or aggregate. With `has_samples` tagged rules of some relations are literals that samples
+    share, and demand would change which. Equalities are propagated before.
     """
     needed = needed_relations(program, outputs)
     rules = [rule for rule in program.rules if rule.relation in needed]
@@ -68,7 +68,7 @@ def automatic_demand(
     weighs = uses_tags and any(
         isinstance(literal, ir.Reduce) and literal.op in _WEIGHING for rule in rules for literal in rule.body
     )
-    if weighs and (has_literals or (is_ordered and is_recursive(replace(program, rules=tuple(rules))))):
+    if weighs and (has_literals or (is_order_sensitive and is_recursive(replace(program, rules=tuple(rules))))):
         return program
     patterns = {name: pattern for name, pattern in _widest(program, rules).items() if name not in outputs}
     avoid: set[str] = set()

@@ -8,9 +8,9 @@ Asked Frequently (PODS 2016), section 4: variables are eliminated one after the 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from scallax import ir
+from scallax.language import ir
+from scallax.language.values import ValueType
 from scallax.planner.joins import can_fail, variable_names
-from scallax.values import ValueType
 
 _ARITHMETIC = frozenset("+-*/%")
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))

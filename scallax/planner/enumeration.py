@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from scallax import ir
-from scallax.library import Library
-from scallax.values import ValueType
+from scallax.language import ir
+from scallax.language.library import Library
+from scallax.language.values import ValueType
 
 
 def enumerate_terms(program: ir.Program) -> ir.Program:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from scallax import ir
-from scallax.functions import FUNCTIONS
+from scallax.language import ir
+from scallax.language.functions import FUNCTIONS
+from scallax.language.predicates import expected_matches, makes_literals
 from scallax.planner.algebra import (
     AntiJoin,
     Argument,
@@ -21,7 +22,6 @@ from scallax.planner.algebra import (
 )
 from scallax.planner.enumeration import makes_terms
 from scallax.planner.samples import SAMPLE
-from scallax.predicates import expected_matches, makes_literals
 
 # What the size of a relation without one is at least taken to be.
 _UNKNOWN_SIZE = 1000

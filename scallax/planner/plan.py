@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 from operator import itemgetter
 
-from scallax import ir
+from scallax.language import ir
 from scallax.planner.algebra import DeltaRule, Growth, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
 from scallax.planner.demand import automatic_demand, declared_demand
@@ -22,7 +22,7 @@ def plan(
     outputs: Sequence[str],
     *,
     uses_tags: bool = True,
-    is_ordered: bool = False,
+    is_order_sensitive: bool = False,
     demand: bool = True,
     eliminate: bool = False,
     sampled: Collection[str] = (),
@@ -31,8 +31,8 @@ def plan(
 
     Of the relations that are no outputs only the tuples are computed that outputs can depend on, as far as constants
     and declarations tell them; without `demand`, as far as declarations do, but in the same order. With `uses_tags`
-    rules have tags, choices and soft comparisons; `is_ordered` says that tags depend on the order of nodes. The whole
-    program is stratified: raises `StratificationError` even for relations that no output needs.
+    rules have tags, choices and soft comparisons; `is_order_sensitive` says that tags depend on the order of nodes. The
+    whole program is stratified: raises `StratificationError` even for relations that no output needs.
 
     With `eliminate`, sums of facts get relations of their own where tags allow it (see `eliminate_variables`).
 
@@ -45,7 +45,7 @@ def plan(
         program = eliminate_variables(program)
     labelled, labels = _label_tagged(program) if uses_tags else (program, {})
     asked = automatic_demand(
-        labelled, outputs, uses_tags=uses_tags, is_ordered=is_ordered, has_samples=len(sampled) > 0
+        labelled, outputs, uses_tags=uses_tags, is_order_sensitive=is_order_sensitive, has_samples=len(sampled) > 0
     )
     by_content = asked is not labelled
     if by_content:

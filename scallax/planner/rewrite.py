@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from scallax import ir
+from scallax.language import ir
 
 
 def propagate_equalities(rule: ir.Rule) -> ir.Rule:

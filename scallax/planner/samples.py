@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import assert_never
 
-from scallax import ir
+from scallax.language import ir
+from scallax.language.values import ValueType
 from scallax.planner.enumeration import creates_terms
-from scallax.values import ValueType
 
 # The relation of all samples of a batch, so that one without any fact has its counts and negations too.
 SAMPLES = "#samples"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from scallax import ir
+from scallax.language import ir
 from scallax.planner.joins import can_fail, variable_names
 
 Patterns = Mapping[str, str]

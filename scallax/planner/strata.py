@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from scallax import ir
-from scallax.errors import Diagnostic, StratificationError
+from scallax.errors import Diagnostic, Span, StratificationError
+from scallax.language import ir
 from scallax.planner.enumeration import creates_terms
-from scallax.source import Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,30 +4,30 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from scallax.domains import Domain as Domain
 from scallax.errors import Diagnostic, InputError
+from scallax.language.tag_domains import Domain as Domain
 from scallax.provenance.base import AbstractProvenance as AbstractProvenance
 from scallax.provenance.base import AbstractSemantics as AbstractSemantics
 from scallax.provenance.base import Gradient as Gradient
 from scallax.provenance.base import LiteralTable as LiteralTable
 from scallax.provenance.best import MaxMult as MaxMult
 from scallax.provenance.best import RealTropical as RealTropical
+from scallax.provenance.boolean import Boolean as Boolean
 from scallax.provenance.counts import Natural as Natural
 from scallax.provenance.counts import Tropical as Tropical
 from scallax.provenance.custom import CustomProvenance as CustomProvenance
 from scallax.provenance.custom import Provenance as Provenance
 from scallax.provenance.custom import qualified_name as qualified_name
-from scallax.provenance.discrete import Boolean as Boolean
 from scallax.provenance.exact import Exact as Exact
 from scallax.provenance.noisy_or import Conjunction, NoisyOr
-from scallax.provenance.objects import ObjectProvenance as ObjectProvenance
-from scallax.provenance.objects import Proofs as Proofs
-from scallax.provenance.objects import RealTropicalProofs, UserSemiring
 from scallax.provenance.probability import AddMult as AddMult
 from scallax.provenance.probability import MinMax as MinMax
-from scallax.provenance.proofs import TopKProofs as TopKProofs
-from scallax.provenance.samples import SampledProofs as SampledProofs
-from scallax.provenance.topbottom import TopBottomKClauses as TopBottomKClauses
+from scallax.provenance.proofs.sampled import SampledProofs as SampledProofs
+from scallax.provenance.proofs.top_bottom import TopBottomKClauses as TopBottomKClauses
+from scallax.provenance.proofs.top_k import TopKProofs as TopKProofs
+from scallax.provenance.semirings import ObjectProvenance as ObjectProvenance
+from scallax.provenance.semirings import Proofs as Proofs
+from scallax.provenance.semirings import RealTropicalProofs, UserSemiring
 
 
 @dataclass(frozen=True, slots=True)

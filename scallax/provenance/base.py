@@ -11,9 +11,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
 
-from scallax.domains import Domain
 from scallax.errors import Diagnostic
 from scallax.kernels.schedule import Tile
+from scallax.language.tag_domains import Domain
 
 # Arrays with the axes `rows, ..., batch`.
 Tags = PyTree[Array]
@@ -87,11 +87,11 @@ class AbstractSemantics(ABC):
 
     @property
     @abstractmethod
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         """Whether mutual exclusion matters; then an untagged member of a group has probability 1, not certainty."""
 
     @property
-    def absorbs_certainty(self) -> bool:
+    def is_absorptive(self) -> bool:
         """Whether one joined with anything is one, so that what is certain needs no other derivation."""
         return True
 
@@ -111,7 +111,7 @@ class AbstractSemantics(ABC):
         return Domain.PROBABILITY
 
     @property
-    def counts_groups(self) -> bool:
+    def has_multivalued_variables(self) -> bool:
         """Whether a group is one multi-valued variable; if not, its members are independent where they do not meet."""
         return False
 
@@ -151,7 +151,7 @@ class AbstractSemantics(ABC):
         return False
 
     @property
-    def is_ordered(self) -> bool:
+    def is_order_sensitive(self) -> bool:
         """Whether tags depend on the order of nodes and derivations, rounding aside, as where proofs are left out."""
         return True
 
@@ -172,7 +172,7 @@ class AbstractSemantics(ABC):
     def prior(self, tag: float | bool) -> float | None:
         """The literal's value for a tag written in the program, or None if such a tag means certain."""
 
-    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+    def is_certain(self, tags: np.ndarray) -> np.ndarray:
         """Which facts hold in every world for their constant tags, as literals with complements of tag zero.
 
         Float64 `[facts]`, NaN for no constant, infinite for untagged facts that are literals.

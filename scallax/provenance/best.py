@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from scallax.domains import Domain
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.language.tag_domains import Domain
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 from scallax.provenance.noisy_or import BLOCK_ROWS, moved
 from scallax.provenance.probability import number_prior
@@ -42,7 +42,7 @@ class MaxMult(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return False
 
     @property
@@ -98,11 +98,11 @@ class RealTropical(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return False
 
     @property
-    def absorbs_certainty(self) -> bool:
+    def is_absorptive(self) -> bool:
         # Costs may be negative.
         return False
 
@@ -125,7 +125,7 @@ class RealTropical(AbstractProvenance):
     def prior(self, tag: float | bool) -> float | None:
         return number_prior(tag, keeps_bool_tags=False)
 
-    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+    def is_certain(self, tags: np.ndarray) -> np.ndarray:
         return ~np.isnan(tags)
 
     def leaf_tags(self, literals: LiteralTable) -> Ranked:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from scallax.domains import Domain
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.language.tag_domains import Domain
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 from scallax.provenance.best import MAX_HEIGHT
 
@@ -40,11 +40,11 @@ class Natural(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return False
 
     @property
-    def absorbs_certainty(self) -> bool:
+    def is_absorptive(self) -> bool:
         return False
 
     @property
@@ -66,7 +66,7 @@ class Natural(AbstractProvenance):
     def prior(self, tag: float | bool) -> float | None:
         return float(tag)
 
-    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+    def is_certain(self, tags: np.ndarray) -> np.ndarray:
         return tags >= 1
 
     def leaf_tags(self, literals: LiteralTable) -> Counted:
@@ -112,7 +112,7 @@ class Tropical(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return False
 
     @property
@@ -138,7 +138,7 @@ class Tropical(AbstractProvenance):
     def prior(self, tag: float | bool) -> float | None:
         return float(tag)
 
-    def cannot_fail(self, tags: np.ndarray) -> np.ndarray:
+    def is_certain(self, tags: np.ndarray) -> np.ndarray:
         return ~np.isnan(tags)
 
     def leaf_tags(self, literals: LiteralTable) -> Int[Array, "leaves batch"]:

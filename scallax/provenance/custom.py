@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
-from scallax.domains import Domain
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.language.tag_domains import Domain
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable, Tags
 from scallax.provenance.noisy_or import BLOCK_ROWS, moved
 
@@ -89,11 +89,11 @@ class CustomProvenance(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return False
 
     @property
-    def absorbs_certainty(self) -> bool:
+    def is_absorptive(self) -> bool:
         return False
 
     @property

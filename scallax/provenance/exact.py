@@ -24,15 +24,15 @@ class Exact(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return True
 
     @property
-    def counts_groups(self) -> bool:
+    def has_multivalued_variables(self) -> bool:
         return True
 
     @property
-    def is_ordered(self) -> bool:
+    def is_order_sensitive(self) -> bool:
         return False
 
     @property

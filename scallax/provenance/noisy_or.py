@@ -34,7 +34,7 @@ class NoisyOr(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return False
 
     @property

@@ -34,7 +34,7 @@ class AddMult(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return False
 
     @property
@@ -42,7 +42,7 @@ class AddMult(AbstractProvenance):
         return Gradient.PRODUCT
 
     @property
-    def is_ordered(self) -> bool:
+    def is_order_sensitive(self) -> bool:
         return False
 
     @property
@@ -104,7 +104,7 @@ class MinMax(AbstractProvenance):
     uses_tags: bool = True
 
     @property
-    def respects_groups(self) -> bool:
+    def uses_exclusion(self) -> bool:
         return False
 
     @property
@@ -112,7 +112,7 @@ class MinMax(AbstractProvenance):
         return Gradient.RECOVER
 
     @property
-    def is_ordered(self) -> bool:
+    def is_order_sensitive(self) -> bool:
         return False
 
     @property

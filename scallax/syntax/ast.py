@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
-from scallax.source import Span
-from scallax.values import Scalar, ValueType
+from scallax.errors import Span
+from scallax.language.values import Scalar, ValueType
 
 
 class LiteralKind(enum.Enum):

@@ -6,11 +6,10 @@ from typing import Any
 
 from lark import Token, Tree
 
-from scallax.errors import Diagnostic, ParseError
-from scallax.source import Source, Span
+from scallax.errors import Diagnostic, ParseError, Source, Span
+from scallax.language.times import parse_datetime, parse_duration
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
-from scallax.times import parse_datetime, parse_duration
 
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0", '"': '"', "'": "'", "\\": "\\"}
 _CONJUNCTIVE, _DISJUNCTIVE = False, True

@@ -9,11 +9,10 @@ from itertools import chain, pairwise
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedToken
 
-from scallax.errors import Diagnostic, ParseError
-from scallax.source import Source, Span
+from scallax.errors import Diagnostic, ParseError, Source, Span
 from scallax.syntax import ast
 from scallax.syntax.builder import build_item
-from scallax.syntax.tables import Tables
+from scallax.syntax.lalr import Tables
 
 _ITEM_STARTS = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "IMPORT", "EXTERN", "AT"})
 

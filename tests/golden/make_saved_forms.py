@@ -27,8 +27,8 @@ from flax import nnx
 import scallax
 import torch_bridge
 from scallax import checkpoint, nn
-from scallax.artifact import Artifact
-from scallax.tensors import TensorValue
+from scallax.checkpoint.artifact import Artifact
+from scallax.language.tensors import TensorValue
 
 ARCHIVE = Path(__file__).with_name("saved_forms.zip")
 

@@ -1,0 +1,116 @@
+"""Components of a ground program: parts that have no literal in common."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scallax.circuits.graph import Graph
+from scallax.grounding.derivations import ONE, ZERO, Literals, operand_literal
+from scallax.kernels.runs import distinct, ranges, stable_order
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The component of each node and of each literal, int64, from 0; -1 for the literals that are shared.
+
+    A component without literals of its own has the number 0, as what depends on shared literals only may have any.
+    """
+
+    of_node: np.ndarray
+    of_literal: np.ndarray
+    count: int
+
+    def of_operands(self, operands: np.ndarray) -> np.ndarray:
+        """The components of operand codes; 0 for what has none."""
+        num_nodes, num_literals = len(self.of_node), len(self.of_literal)
+        is_constant = (operands == ONE) | (operands == ZERO)
+        literal = num_nodes + operand_literal(operands) % max(num_literals, 1)
+        place = np.where(operands >= 0, operands, np.where(is_constant, num_nodes + num_literals, literal))
+        return np.maximum(np.concatenate([self.of_node, self.of_literal, [-1]])[place], 0)
+
+
+def find_components(graph: Graph, literals: Literals, component_of: np.ndarray) -> Components:
+    """The components of a graph.
+
+    `component_of` int64 `[known literals]` gives components that share nothing but the literals of -1, which may be in
+    all of them; the literals behind those, such as the tags of rules, are in one of them too. With such literals the
+    components are found anew, as small as they are.
+    """
+    num_nodes, num_literals = graph.num_nodes, len(literals)
+    tails = np.concatenate([graph.left, graph.right] if graph.third is None else [graph.left, graph.right, graph.third])
+    heads = np.tile(graph.head, len(tails) // max(len(graph.head), 1))
+    # A complement is in the component of its literal.
+    literal = operand_literal(tails) % max(num_literals, 1)
+    is_leaf = (tails < 0) & (tails != ONE) & (tails != ZERO)
+    is_own = np.ones(num_literals, np.bool_)
+    is_own[: len(component_of)] = component_of >= 0
+    own_leaf = is_leaf.nonzero()[0]
+    own_leaf = own_leaf[is_own[literal[own_leaf]]]
+    inner = (tails >= 0).nonzero()[0]
+    leaves = heads[own_leaf], literal[own_leaf]
+    edges = heads[inner], tails[inner]
+    if len(component_of) == num_literals:
+        of_node = _spread(num_nodes, leaves[0], component_of[leaves[1]], *edges)
+        return Components(of_node, component_of, max(int(component_of.max(initial=-1)) + 1, 1))
+    return _search(num_nodes, literals, is_own, leaves, edges)
+
+
+def _spread(
+    num_nodes: int, starts_at: np.ndarray, components: np.ndarray, heads: np.ndarray, tails: np.ndarray
+) -> np.ndarray:
+    """The component of each node, from those of some nodes up; 0 where none comes."""
+    of_node = np.full(num_nodes, -1)
+    of_node[starts_at] = components
+    by_tail = stable_order(tails, num_nodes)
+    counts = np.bincount(tails, minlength=num_nodes)
+    starts = counts.cumsum() - counts
+    frontier = (of_node >= 0).nonzero()[0]
+    while len(frontier):
+        users = heads[by_tail[ranges(starts[frontier], counts[frontier])]]
+        found = of_node[frontier].repeat(counts[frontier])
+        fresh = of_node[users] < 0
+        users = users[fresh]
+        of_node[users] = found[fresh]
+        frontier = distinct(users, num_nodes)
+    return np.maximum(of_node, 0)
+
+
+def _search(
+    num_nodes: int,
+    literals: Literals,
+    is_own: np.ndarray,
+    leaves: tuple[np.ndarray, np.ndarray],
+    edges: tuple[np.ndarray, np.ndarray],
+) -> Components:
+    """The smallest components: nodes and literals that depend on a common own literal, or on ones of one group.
+
+    A node that depends on no own literal does not connect those that use it.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    heads, tails = edges
+    open_nodes = np.zeros(num_nodes, np.bool_)
+    open_nodes[leaves[0]] = True
+    while True:
+        grown = heads[open_nodes[tails]]
+        if open_nodes[grown].all():
+            break
+        open_nodes[grown] = True
+    connects = open_nodes[tails]
+    own = is_own.nonzero()[0]
+    grouped = own[literals.group[own] >= 0]
+    group = literals.group[grouped]
+    leader = np.empty(int(group.max(initial=-1)) + 1, np.int64)
+    leader[group] = grouped
+    heads = np.concatenate([heads[connects], leaves[0], num_nodes + leader[group]])
+    tails = np.concatenate([tails[connects], num_nodes + leaves[1], num_nodes + grouped])
+    size = num_nodes + len(literals)
+    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(size, size))
+    _, found = connected_components(matrix, directed=False)
+    with_literals, number = np.unique(found[num_nodes + own], return_inverse=True)
+    number_of = np.zeros(int(found.max(initial=-1)) + 1, np.int64)
+    number_of[with_literals] = np.arange(len(with_literals))
+    of_literal = np.full(len(literals), -1)
+    of_literal[own] = number
+    return Components(number_of[found[:num_nodes]], of_literal, max(len(with_literals), 1))

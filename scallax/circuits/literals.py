@@ -1,0 +1,106 @@
+"""What the literals of a ground program stand for, so that proofs can be read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from scallax.circuits.layout import Circuit
+from scallax.errors import Diagnostic, UnsupportedError
+from scallax.grounding.derivations import literal_operand, operand_literal
+from scallax.grounding.fixpoint import FactSet, Grounding
+from scallax.language import ir
+from scallax.language.values import Value
+from scallax.provenance.proofs.dnf import ProofSets
+from scallax.provenance.proofs.top_bottom import Formula
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """One part of a proof: a fact that holds or, if not `is_true`, that does not.
+
+    `values` are the fact's; None for the tag of a rule, or a choice of a head, of `relation`.
+    """
+
+    is_true: bool
+    relation: str
+    values: tuple[Value, ...] | None
+
+    def __str__(self) -> str:
+        shown = f"rule of {self.relation}"
+        if self.values is not None:
+            shown = f"{self.relation}({', '.join(map(repr, self.values))})"
+        return shown if self.is_true else f"not {shown}"
+
+
+# What is true together.
+Proof = tuple[Literal, ...]
+
+# A part of a proof of facts that were given with numbers: whether the fact holds, and its number; any other literal.
+Part = tuple[bool, int] | Literal
+
+
+def read_proofs(tags: Any, program: Circuit, name: str) -> list[list[list[list[tuple[int, bool]]]]]:
+    """For each sample and output the proofs of a provenance's tags, as literal rows with whether they are true.
+
+    UnsupportedError if the provenance, of this name, keeps no proofs.
+    """
+    match tags:
+        case Formula(proofs=ProofSets() as proofs) | (ProofSets() as proofs):
+            pass
+        case _:
+            hint = "choose one of proofs, such as `topkproofs`"
+            raise UnsupportedError(Diagnostic(f"the provenance `{name}` keeps no proofs", hint=hint))
+    used = np.moveaxis(np.asarray(proofs.weights) != -np.inf, -1, 0)
+    # Words `[batch, outputs, proofs, words]` as bits, the columns of positive literals before those of negated ones.
+    words = np.ascontiguousarray(np.moveaxis(np.asarray(proofs.bits), -1, 0)).astype("<u4")
+    bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
+    columns, num_positive = program.columns.tolist(), 32 * program.words[0]
+    bits = bits[..., : len(columns)]
+
+    def read(output: int, proof: np.ndarray) -> list[tuple[int, bool]]:
+        parts = [(columns[place], place < num_positive) for place in np.flatnonzero(proof).tolist()]
+        if program.is_local:
+            # Columns are places among the literals of the output's component.
+            of_component = program.local_literals[program.output_components[output]]
+            parts = [(int(of_component[place]), is_true) for place, is_true in parts]
+        return sorted(parts)
+
+    return [
+        [
+            [read(output, proof) for proof in kept[in_use]]
+            for output, (kept, in_use) in enumerate(zip(outputs, in_uses, strict=True))
+        ]
+        for outputs, in_uses in zip(bits, used, strict=True)
+    ]
+
+
+def number_parts(
+    proofs: Sequence[Sequence[tuple[int, bool]]], numbers: Sequence[int], names: Sequence[Literal]
+) -> list[list[Part]]:
+    """Proofs of literal rows, by the rows' numbers (0 for none) in ascending order, then by the names of the others."""
+    named = []
+    for proof in proofs:
+        numbered = sorted((int(numbers[row]), is_true) for row, is_true in proof if numbers[row])
+        others = [replace(names[row], is_true=is_true) for row, is_true in proof if not numbers[row]]
+        named.append([*((is_true, number) for number, is_true in numbered), *others])
+    return named
+
+
+def name_literals(program: ir.Program, facts: Sequence[tuple[str, FactSet]], grounding: Grounding) -> list[Literal]:
+    """By number, the positive literal of each fact, then of each rule's grounding and choice."""
+    names = [Literal(True, "", None)] * len(grounding.literals)
+    for relation, given in facts:
+        for values, operand in zip(given.tuples, given.operands.tolist(), strict=True):
+            if operand <= literal_operand(0):
+                names[operand_literal(operand)] = Literal(True, relation, values)
+    derivations = grounding.derivations
+    rules = np.concatenate([grounding.rules, grounding.rules])
+    operands = np.concatenate([derivations.left, derivations.right])
+    for operand, rule in zip(operands.tolist(), rules.tolist(), strict=True):
+        if rule >= 0 and operand <= literal_operand(0) and not names[operand_literal(operand)].relation:
+            # The relation of a predicate has its name, and a mark behind it.
+            relation = program.rules[rule].relation.partition("#made")[0]
+            names[operand_literal(operand)] = Literal(True, relation, None)
+    return names

@@ -1,0 +1,77 @@
+"""Plans as text: the strata of a program with the join order of every rule and the rows they gave."""
+
+from collections.abc import Sequence
+
+from scallax.circuits.compile import analyse_program, compile_plan, ground_program
+from scallax.context.answers import Certain, Options, check_outputs, default_outputs, file_facts
+from scallax.errors import InputError, Source, checks_call
+from scallax.facts.arguments import read_names
+from scallax.grounding.fixpoint import Grounding
+from scallax.grounding.limits import Limits, check_limits
+from scallax.language import ir
+from scallax.language.foreign import ForeignItem
+from scallax.language.library import read_foreign
+from scallax.planner.algebra import DeltaRule, Stratum
+from scallax.planner.joins import plan_joins
+from scallax.syntax.imports import read_imports
+
+
+@checks_call
+def explain_plan(
+    program: str,
+    outputs: Sequence[str] | None = None,
+    *,
+    foreign: Sequence[ForeignItem] = (),
+    limits: Limits | None = None,
+) -> str:
+    """The plan that computes `outputs`, with row counts: the program is grounded, tags aside.
+
+    Without outputs, the program's queries are planned for; without these, all relations that are not hidden. Each
+    stratum names its relations with their numbers of tuples, and then every version of its rules: the number of rows
+    that the rule gave in all its versions (bindings of its body, before equal tuples are merged) and the steps.
+    `foreign` are the functions of Python and the like that the program uses. Raises what running the program raises.
+    """
+    if not isinstance(program, str):
+        raise InputError(f"the program is {program!r}; it must be a text")
+    if outputs is not None:
+        outputs = read_names(outputs, "outputs")
+    source = Source(program)
+    options = Options(limits=check_limits(limits))
+    checked = analyse_program([*read_imports([source]), source], library=read_foreign(foreign))
+    return explain(checked, default_outputs(checked) if outputs is None else outputs, options)
+
+
+def explain(program: ir.Program, outputs: Sequence[str], options: Options) -> str:
+    """`explain_plan` of a checked program; of the options, the limits count."""
+    check_outputs(outputs, [relation.name for relation in program.relations])
+    grounding = ground_program(
+        program, Certain(), file_facts(program), outputs, iter_limit=options.iter_limit, limits=options.limits
+    )
+    lines: list[str] = []
+    for stratum in compile_plan(program, Certain(), outputs, options.iter_limit).strata:
+        relations = (f"{name} ({_count(grounding.relations[name].size, 'tuple')})" for name in stratum.relations)
+        lines.append(f"stratum {', '.join(relations)}")
+        for version in (*stratum.once, *stratum.each_round):
+            lines += [f"  {line}" for line in _explain_version(version, stratum, grounding)]
+    return "\n".join(lines)
+
+
+def _explain_version(version: DeltaRule, stratum: Stratum, grounding: Grounding) -> list[str]:
+    # The sizes that grounding had when it planned this stratum.
+    sizes = {
+        literal.relation: grounding.relations[literal.relation].size
+        for literal in version.rule.body
+        if isinstance(literal, ir.Atom) and literal.relation not in stratum.relations
+    }
+    rows = _count(grounding.rule_rows.get(version.index, 0), "row")
+    place = ""
+    if version.rule.span is not None:
+        line, column = version.rule.span.source.position(version.rule.span.start)
+        place = f" at {version.rule.span.source.name}:{line}:{column}"
+    delta = "" if version.delta is None else ", each round"
+    steps = str(plan_joins(version, sizes)).splitlines()
+    return [f"rule for {version.rule.relation}{place}: {rows}{delta}", *(f"  {step}" for step in steps)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,135 @@
+"""Facts as a context is given them: tuples, or pairs of a tag and a tuple."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from scallax.context.draft import Draft, Samples
+from scallax.errors import Diagnostic, InputError, LateText
+from scallax.facts.mappings import TAG_HINT, Tuples, read_tuple, show_tuple
+from scallax.facts.sample_facts import read_id
+from scallax.language.tensors import TensorInputs
+from scallax.language.values import LARGEST_FLOAT
+
+# Provenances whose facts and tuples have no tags.
+TAGLESS = ("unit", "proofs")
+# Types of tags that every provenance reads.
+_PLAIN = {type(None), bool, int, float}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFacts:
+    """The tags of facts, their tuples, and the numbers by which proofs name them, 0 for none.
+
+    `groups` int64 `[facts]` are numbers of exclusive groups, -1 for none.
+    """
+
+    tags: list[object]
+    tuples: Tuples
+    ids: list[int]
+    groups: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagReader:
+    """How tags are read.
+
+    `is_array` says which are arrays; `takes_objects`: they may be anything; `takes_ids`: they may be pairs of a tag and
+    the number of the fact.
+    """
+
+    is_array: Callable[[object], bool]
+    takes_objects: bool
+    takes_ids: bool = False
+
+    def read(self, tag: Any, what: object) -> tuple[object, int]:
+        """A number, a bool, a scalar array, or None, and the number of the fact, 0 for none.
+
+        The text of `what` names the fact. InputError for anything else.
+        """
+        if self.takes_objects:
+            return tag, 0
+        tag, number = read_id(tag, str(what)) if self.takes_ids and isinstance(tag, tuple) else (tag, 0)
+        if isinstance(tag, np.generic) or (isinstance(tag, np.ndarray) and tag.ndim == 0):
+            tag = tag.item()
+        if tag is None or isinstance(tag, bool):
+            return tag, number
+        if isinstance(tag, int | float):
+            if not -LARGEST_FLOAT <= tag <= LARGEST_FLOAT:
+                raise InputError(f"{what} has the tag {tag}; it must be finite")
+            return tag, number
+        if self.is_array(tag):
+            if math.prod(tag.shape) != 1:
+                hint = "give each fact a scalar: `zip(tags, tuples)` pairs them"
+                raise InputError(Diagnostic(f"{what} has an array of shape {tuple(tag.shape)} for a tag", hint=hint))
+            return tag, number
+        message = f"{what} has the tag {tag!r}; it must be a number, a bool, a scalar array or None"
+        raise InputError(Diagnostic(message, hint=TAG_HINT))
+
+
+def read_pairs(
+    relation: str,
+    elements: Iterable,
+    reader: TagReader | None,
+    provenance: str,
+    tensors: TensorInputs | None = None,
+) -> ReadFacts:
+    """Facts with tags; without a reader of tags the facts are tuples. A value is a 1-tuple.
+
+    `provenance` is the name of the context's, `tensors` are those of its facts, if some may be variables. InputError
+    for the first fact that is none.
+    """
+    if isinstance(elements, str) or not isinstance(elements, Iterable):
+        raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
+    tags: list[object] = []
+    tuples = []
+    ids = []
+    for position, element in enumerate(elements):
+        what = LateText("facts of `{}`: fact {}, {!r}", relation, position, element)
+        tag, number = None, 0
+        if reader is not None:
+            if not isinstance(element, tuple) or len(element) != 2:
+                hint = "write `(probability, tuple)`, or `(None, tuple)` for a certain fact"
+                raise InputError(Diagnostic(f"{what}, has no tag", hint=hint))
+            (tag, number), element = reader.read(element[0], LateText("{},", what)), element[1]
+        elif isinstance(element, tuple) and any(isinstance(value, tuple) for value in element):
+            hint = f"`{relation}` is non-probabilistic: leave the tags out"
+            if provenance in TAGLESS:
+                hint = f"under `{provenance}` facts have no tags: leave them out, or choose another provenance"
+            raise InputError(Diagnostic(f"{what}, holds a tuple", hint=hint))
+        tags.append(tag)
+        ids.append(number)
+        tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what, tensors))
+    return ReadFacts(tags, tuple(tuples), ids if any(ids) else [])
+
+
+def read_samples(
+    draft: Draft, facts: Mapping[str, Sequence[ReadFacts]], outputs: Sequence[str]
+) -> tuple[Samples, Draft]:
+    """The samples that add facts to a draft, by relation and sample, and a draft with the facts of all of them.
+
+    Where types are not declared they follow from the facts of all samples. InputError for what does not fit.
+    """
+    united = draft
+    for relation, of_samples in facts.items():
+        for given in of_samples:
+            united = united.with_facts(relation, given.tags, given.tuples, given.groups)
+    base = replace(united, batches=united.batches.first(len(draft.batches)))
+    drafts = [base] * len(outputs)
+    for relation, of_samples in facts.items():
+        for sample, given in enumerate(of_samples):
+            grown = drafts[sample].with_facts(relation, given.tags, given.tuples, given.groups, given.ids)
+            drafts[sample] = grown
+    return Samples(base, drafts, tuple(facts), tuple(outputs)), united
+
+
+def check_tags(draft: Draft, tags: TagReader) -> None:
+    """InputError for a tag of a draft's facts that is none for the reader."""
+    for batch in draft.batches:
+        if {*map(type, batch.tags)} <= _PLAIN:
+            continue
+        for tag, values in zip(batch.tags, batch.tuples, strict=True):
+            tags.read(tag, f"the fact `{batch.relation}{show_tuple(values)}`")

@@ -1,0 +1,544 @@
+"""Ground programs of batches whose samples have facts of their own: the samples side by side, in one program."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from scallax.circuits.compile import GivenFacts, compile_outputs, prepare_samples, tag_facts
+from scallax.circuits.layout import Circuit
+from scallax.circuits.literals import Literal, name_literals
+from scallax.circuits.size_classes import SizeClasses, Sizes
+from scallax.evaluation.constant_weights import constant_weights
+from scallax.facts.mappings import InputMapping, Tuples
+from scallax.facts.parameters import Parameters
+from scallax.facts.sample_facts import SampleFacts
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
+from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
+from scallax.grounding.known_terms import KnownTerms
+from scallax.grounding.limits import Limits
+from scallax.grounding.relation import GroundRelation
+from scallax.grounding.rounds import FactColumns
+from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
+from scallax.kernels.row_sets import RowTable
+from scallax.language import ir
+from scallax.language.tensors import Comparison, TensorInputs
+from scallax.language.values import ValueType
+from scallax.provenance.base import AbstractSemantics
+
+# Bounds of a cache of groundings.
+_MOST_GROUNDINGS = 512
+_MOST_BYTES = 1 << 28
+# Dense results of a batch whose index is kept with its grounding.
+_MOST_KEPT = 1 << 20
+
+
+class BatchOutput(NamedTuple):
+    """One output relation of a batch: its tuples and where they begin among those of all outputs.
+
+    `is_listed`: no mapping says which they are.
+    """
+
+    relation: str
+    tuples: Tuples
+    start: int
+    is_listed: bool
+
+
+class BatchArrays(NamedTuple):
+    """What evaluating a batch takes beside its tags: a pytree of arrays, whose shapes batches of like size share.
+
+    `program` evaluates the output tuples that some sample can derive, in any order. `sources` int32 `[num_samples,
+    num_outputs]` says which of them each result is: the padded number of the program's outputs for one that the sample
+    cannot derive, which is 0. `places` int32 is its inverse: where in the row-major results each of the program's
+    outputs stands, behind their end for padding.
+    """
+
+    program: Circuit
+    sources: np.ndarray
+    places: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class BatchGrounding:
+    """A batch of facts grounded: NumPy arrays, without tags. Can be pickled.
+
+    `program` and `places` are those of `arrays`, `num_columns` the number of columns of `arrays.sources`.
+    `tag_relations` are those whose tags the evaluation takes, with their numbers of facts: those of all samples in the
+    order in which they were given; a certain fact's tag is ignored. `padded_tags` is the length of the vector of all
+    tags. `outputs` are those of `arrays.sources`, whose columns are padded to a size class where no mapping says how
+    many there are. `mapped` are the relations whose arrays the evaluation takes as well; `owner` is the program that
+    was grounded. `comparisons` are what the tags behind those of facts are computed of. `names` say what the program's
+    literals stand for, row by row, if its proofs are returned.
+    """
+
+    program: Circuit
+    places: np.ndarray
+    num_columns: int
+    outputs: tuple[BatchOutput, ...]
+    num_samples: int
+    tag_relations: tuple[tuple[str, int], ...]
+    padded_tags: int
+    mapped: tuple[str, ...]
+    owner: str
+    comparisons: tuple[Comparison, ...] = ()
+    names: tuple[Literal, ...] = ()
+
+    @property
+    def arrays(self) -> BatchArrays:
+        """What evaluation takes beside the tags."""
+        return BatchArrays(self.program, self.sources, self.places)
+
+    @property
+    def sources(self) -> np.ndarray:
+        """`arrays.sources`; as large as the dense results are, made when it is asked for, and kept if it is small."""
+        if self.num_samples * self.num_columns <= _MOST_KEPT:
+            return self._kept_sources
+        return self._find_sources()
+
+    @cached_property
+    def _kept_sources(self) -> np.ndarray:
+        return self._find_sources()
+
+    def _find_sources(self) -> np.ndarray:
+        sources = np.full((self.num_samples, self.num_columns), len(self.places), np.int32)
+        derived = (self.places < sources.size).nonzero()[0]
+        sources.reshape(-1)[self.places[derived]] = derived
+        return sources
+
+    @cached_property
+    def derived(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The program's outputs that are results, by sample and column, and these; int64."""
+        order = np.argsort(self.places, kind="stable")
+        order = order[: np.count_nonzero(self.places < self.num_samples * self.num_columns)]
+        return order, *np.divmod(self.places[order], self.num_columns or 1)
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of output tuples of each sample."""
+        return sum(len(output.tuples) for output in self.outputs)
+
+    @property
+    def num_tags(self) -> int:
+        return sum(count for _, count in self.tag_relations)
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory it takes."""
+        program = self.program
+        arrays = [getattr(program, item.name) for item in fields(program)]
+        arrays += [*program.tiles, *program.transpose, self.places]
+        size = sum(getattr(array, "nbytes", 0) for array in arrays)
+        # The tuples of a mapping are the specification's.
+        listed = sum(len(output.tuples) for output in self.outputs if output.is_listed)
+        return size + 4 * min(self.num_samples * self.num_columns, _MOST_KEPT) + 100 * listed
+
+
+class CacheInfo(NamedTuple):
+    """What a cache of groundings did so far, and what it holds."""
+
+    hits: int
+    misses: int
+    size: int
+    bytes: int
+
+
+class GroundingCache:
+    """The groundings used last, by content: at most 512, and 256 MiB of arrays."""
+
+    def __init__(self):
+        self._items: OrderedDict[tuple, BatchGrounding] = OrderedDict()
+        self._lock = threading.Lock()
+        self._hits = self._misses = self._bytes = 0
+
+    def find(self, key: tuple) -> BatchGrounding | None:
+        with self._lock:
+            found = self._items.get(key)
+            if found is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._items.move_to_end(key)
+            return found
+
+    def add(self, key: tuple, grounding: BatchGrounding) -> None:
+        with self._lock:
+            if key in self._items:
+                return
+            self._items[key] = grounding
+            self._bytes += grounding.num_bytes
+            while len(self._items) > _MOST_GROUNDINGS or (self._bytes > _MOST_BYTES and len(self._items) > 1):
+                _, dropped = self._items.popitem(last=False)
+                self._bytes -= dropped.num_bytes
+
+    def clear(self) -> None:
+        """Drops all groundings and starts counting anew."""
+        with self._lock:
+            self._items.clear()
+            self._hits = self._misses = self._bytes = 0
+
+    def info(self) -> CacheInfo:
+        with self._lock:
+            return CacheInfo(self._hits, self._misses, len(self._items), self._bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _WantedOutput:
+    """An output relation; with a mapping, its tuples and a table of their codes."""
+
+    relation: str
+    tuples: Tuples | None
+    table: RowTable | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """Says what the literals of batches stand for, if `shared` are the facts that all samples share; else nothing."""
+
+    program: ir.Program
+    mappings: Mapping[str, InputMapping]
+    shared: Sequence[tuple[str, FactSet]] | None
+
+    @staticmethod
+    def of(
+        program: ir.Program,
+        provenance: AbstractSemantics,
+        given: Sequence[GivenFacts],
+        mappings: Mapping[str, InputMapping],
+        parameters: Parameters,
+    ) -> "_Naming":
+        shared = tag_facts(program, provenance, given, parameters) if provenance.returns_proofs else None
+        return _Naming(program, mappings, shared)
+
+    def names(
+        self,
+        grounding: Grounding,
+        program: Circuit,
+        facts: Sequence[SampleFacts],
+        operands: Mapping[str, np.ndarray],
+        num_samples: int,
+    ) -> tuple[Literal, ...]:
+        """By row of the program's literals; `operands` are those of the facts and entries of each relation."""
+        if self.shared is None:
+            return ()
+        tuples = {part.relation: list(zip(*part.columns, strict=True)) for part in facts}
+        tuples |= {name: [*mapping.tuples] * num_samples for name, mapping in self.mappings.items()}
+        given = [(name, FactSet(tuples[name] or [()] * len(codes), codes)) for name, codes in operands.items()]
+        names = name_literals(self.program, [*self.shared, *given], grounding)
+        return tuple(names[i] for i in program.literal_ids if i >= 0)
+
+
+@dataclass(slots=True)
+class BatchGrounder:
+    """Grounds batches of one program, for some relations with facts of their own in each sample, and some outputs.
+
+    Arrays of two batches of like size are padded to the same lengths, see `SizeClasses`.
+    """
+
+    grounder: SampleGrounder
+    # The types of relations with facts in each sample; columns and groups of mapped ones.
+    types: Mapping[str, tuple[ValueType, ...]]
+    mapped: Mapping[str, tuple[list[np.ndarray], np.ndarray | None]]
+    # How many terms of each constructor all samples know.
+    num_terms: tuple[int, ...]
+    wanted: tuple[_WantedOutput, ...]
+    parameters: Parameters
+    provenance: AbstractSemantics
+    owner: str
+    naming: _Naming
+    _classes: SizeClasses = field(default_factory=SizeClasses)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @staticmethod
+    def prepare(
+        program: ir.Program,
+        provenance: AbstractSemantics,
+        given: Sequence[GivenFacts],
+        mappings: Mapping[str, InputMapping],
+        outputs: Sequence[tuple[str, Tuples | None]],
+        sampled: Sequence[str],
+        parameters: Parameters,
+        *,
+        uniform_choices: bool,
+        iter_limit: int | None,
+        owner: str,
+        limits: Limits,
+    ) -> "BatchGrounder":
+        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside.
+
+        Weights that become values of tuples are those of tuples whose tags are constants of the program.
+        """
+        names = list(dict.fromkeys(name for name, _ in outputs))
+        grounder = prepare_samples(
+            program,
+            provenance,
+            given,
+            names,
+            [*sampled, *mappings],
+            parameters=parameters,
+            uniform_choices=uniform_choices,
+            iter_limit=iter_limit,
+            limits=limits,
+            weigh=constant_weights(provenance),
+        )
+        symbols = grounder.base.symbols
+        types = {relation.name: relation.columns for relation in program.relations}
+
+        def encode(relation: str, tuples: Tuples) -> list[np.ndarray]:
+            columns = zip(*tuples, strict=True) if tuples else [()] * len(types[relation])
+            return [encode_values(column, type, symbols) for column, type in zip(columns, types[relation], strict=True)]
+
+        mapped = {name: (encode(name, mapping.tuples), mapping.groups) for name, mapping in mappings.items()}
+        # No sample knows the terms of outputs for that alone.
+        num_terms = symbols.terms.sizes
+        wanted = []
+        for name, tuples in outputs:
+            table = None
+            if tuples is not None:
+                table = RowTable(len(types[name]))
+                table.insert(encode(name, tuples), len(tuples))
+            wanted.append(_WantedOutput(name, tuples, table))
+        naming = _Naming.of(program, provenance, given, mappings, parameters)
+        columns = {name: types[name] for name in sampled}
+        return BatchGrounder(grounder, columns, mapped, num_terms, tuple(wanted), parameters, provenance, owner, naming)
+
+    def ground(
+        self, facts: Sequence[SampleFacts], num_samples: int, tensors: TensorInputs | None = None
+    ) -> BatchGrounding:
+        """The grounding of a batch; its tags are those of `facts` in order, then those computed, then mapped inputs.
+
+        `tensors` are those in the facts, if some may be variables.
+        """
+        literals = _LiteralColumns(self.grounder.base.literals, self.provenance)
+        symbols = self.grounder.base.symbols.copy()
+        symbols.tensors = tensors
+        schemas, listed = self.grounder.schemas, self.grounder.listed
+        known = KnownTerms(symbols.terms, self.num_terms, num_samples, listed) if listed else None
+        columns: dict[str, FactColumns] = {}
+        tag_relations, operands_of = [], {}
+        for part in facts:
+            operands = operands_of[part.relation] = literals.add_facts(part)
+            if part.takes_tags:
+                tag_relations.append((part.relation, part.num_facts))
+            types = self.types[part.relation]
+            # Terms are known, whether the relation is needed or not.
+            if part.relation in schemas or (known is not None and ValueType.ENTITY in types):
+                codes = [encode_values(*column, symbols) for column in zip(part.columns, types, strict=True)]
+                samples = _samples_of(part)
+                columns[part.relation] = FactColumns([samples, *codes], operands)
+                if known is not None:
+                    known.add_columns(samples, codes, types)
+        num_tags = literals.num_inputs
+        for relation, (codes, groups) in self.mapped.items():
+            count = len(codes[0]) if codes else 1
+            operands = operands_of[relation] = literals.add_mapped(count, groups, num_samples)
+            if relation in schemas:
+                samples = np.repeat(np.arange(num_samples), count)
+                columns[relation] = FactColumns([samples, *(np.tile(code, num_samples) for code in codes)], operands)
+        given, num_inputs = literals.finish(), literals.num_inputs
+        grounding = self.grounder.ground(columns, num_samples, given, literals.samples, symbols, known, num_inputs)
+        outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
+        num_outputs = sum(len(output.tuples) for output in outputs)
+        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs)
+        if any(wanted.table is None for wanted in self.wanted):
+            num_outputs = room
+        size = num_samples * num_outputs
+        places = np.full(len(program.outputs), size, np.int32 if size < 1 << 31 else np.int64)
+        places[: len(samples)] = samples * num_outputs + column
+        return BatchGrounding(
+            program,
+            places,
+            num_outputs,
+            outputs,
+            num_samples,
+            tuple(tag_relations),
+            padded_tags,
+            tuple(self.mapped),
+            self.owner,
+            grounding.comparisons,
+            self.naming.names(grounding, program, facts, operands_of, num_samples),
+        )
+
+    def _find_outputs(
+        self, grounding: Grounding, num_samples: int
+    ) -> tuple[tuple[BatchOutput, ...], np.ndarray, np.ndarray, np.ndarray]:
+        """The outputs, and the operands, samples and columns of those tuples that a sample derives."""
+        outputs: list[BatchOutput] = []
+        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        start = 0
+        for wanted in self.wanted:
+            relation, is_shared = self._relation(grounding, wanted.relation)
+            values = relation.columns if is_shared else relation.columns[1:]
+            if wanted.table is None:
+                tuples, column = _list_tuples(relation, values, grounding.symbols)
+            else:
+                assert wanted.tuples is not None
+                tuples, column = wanted.tuples, wanted.table.find(values, relation.size)
+            rows = (column >= 0).nonzero()[0]
+            operands, column = relation.operands[rows], column[rows]
+            if is_shared:
+                samples = np.repeat(np.arange(num_samples), len(rows))
+                operands, column = np.tile(operands, num_samples), np.tile(column, num_samples)
+            else:
+                samples = relation.columns[0][rows]
+            found.append((samples, start + column, operands))
+            outputs.append(BatchOutput(wanted.relation, tuples, start, wanted.table is None))
+            start += len(tuples)
+        samples, column, operands = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return tuple(outputs), operands, samples, column
+
+    def _relation(self, grounding: Grounding, name: str) -> tuple[GroundRelation, bool]:
+        """A relation, and whether all samples share its tuples."""
+        if name in grounding.relations:
+            return grounding.relations[name], False
+        return self.grounder.base.relations[name], True
+
+    def _lay_out(
+        self, grounding: Grounding, operands: np.ndarray, num_tags: int, given: "_LiteralColumns", num_columns: int
+    ) -> tuple[Circuit, int, int]:
+        """The program in the shape of its size class, and the padded numbers of columns of the results and of tags."""
+        size = max(len(grounding.derivations), len(operands), 8)
+        literals = grounding.literals
+        while True:
+            with self._lock:
+                found = self._classes.find(size)
+                least = dict(found.least) if found else {}
+            sizes = Sizes(least)
+            room = sizes.pad("columns", num_columns)
+            padding = sizes.pad_some("tags", num_tags + len(grounding.comparisons)) - num_tags
+            # Behind the tags of facts come those that are computed, then mapped inputs.
+            is_computed = literals.source >= given.num_inputs
+            source = np.where(literals.source >= num_tags, literals.source + padding, literals.source)
+            source = np.where(is_computed, literals.source - given.num_inputs + num_tags, source)
+            program = compile_outputs(
+                replace(grounding, literals=replace(literals, source=source)),
+                self.provenance,
+                operands,
+                self.parameters,
+                num_inputs=given.num_inputs + padding,
+                sizes=sizes,
+                component_of=given.samples if self.provenance.has_local_literals else None,
+            )
+            if found and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
+                return program, room, num_tags + padding
+            with self._lock:
+                self._classes.make_room(size, sizes.counts, found)
+
+
+def _samples_of(facts: SampleFacts) -> np.ndarray:
+    """The sample of each fact."""
+    return np.repeat(np.arange(len(facts.counts)), facts.counts)
+
+
+class _LiteralColumns:
+    """The literals of a batch, behind those that all samples share."""
+
+    def __init__(self, base: Literals, provenance: AbstractSemantics):
+        self._base = base
+        self._provenance = provenance
+        self._count = len(base)
+        self._num_groups = int(base.group.max(initial=-1)) + 1
+        self._prior: list[np.ndarray] = []
+        self._source: list[np.ndarray] = []
+        self._group: list[np.ndarray] = []
+        self._samples: list[np.ndarray] = []
+        self.num_inputs = 0
+
+    def add_facts(self, facts: SampleFacts) -> np.ndarray:
+        """Operands int64 `[facts]`: a literal for each fact that is not certain."""
+        count = facts.num_facts
+        if not self._provenance.uses_tags or (facts.certain is None and self._provenance.is_absorptive):
+            return np.full(count, ONE)
+        certain = np.ones(count, np.bool_) if facts.certain is None else facts.certain
+        if facts.priors is None:
+            sources, prior = self.num_inputs + np.arange(count), np.full(count, np.nan)
+        else:
+            sources, prior = np.full(count, -1), facts.priors.copy()
+        # Facts that take no tags have no place among them.
+        self.num_inputs += count if facts.takes_tags else 0
+        uncertain = ~certain
+        if facts.groups is not None and self._provenance.uses_exclusion:
+            # A certain fact that excludes others is one of probability 1.
+            chosen = certain & (facts.groups >= 0)
+            prior[chosen] = 1.0
+            sources[chosen] = -1
+            uncertain |= chosen
+        if not self._provenance.is_absorptive:
+            prior[certain], sources[certain] = CERTAIN_PRIOR, -1
+            uncertain[:] = True
+        operands = np.full(count, ONE)
+        operands[uncertain] = self._add(
+            prior[uncertain], sources[uncertain], facts.groups, uncertain, _samples_of(facts)[uncertain]
+        )
+        return operands
+
+    def add_mapped(self, count: int, groups: np.ndarray | None, num_samples: int) -> np.ndarray:
+        """Operands int64 `[samples * count]` of the entries of a mapping, sample by sample."""
+        total = count * num_samples
+        if not self._provenance.uses_tags:
+            return np.full(total, ONE)
+        sources = self.num_inputs + np.arange(total)
+        self.num_inputs += total
+        if groups is not None:
+            num_groups = int(groups.max(initial=-1)) + 1
+            groups = (groups + num_groups * np.arange(num_samples)[:, None]).reshape(-1)
+        samples = np.repeat(np.arange(num_samples), count)
+        return self._add(np.full(total, np.nan), sources, groups, np.ones(total, np.bool_), samples)
+
+    def _add(
+        self,
+        prior: np.ndarray,
+        source: np.ndarray,
+        groups: np.ndarray | None,
+        rows: np.ndarray,
+        samples: np.ndarray,
+    ) -> np.ndarray:
+        group = np.full(len(prior), -1)
+        if groups is not None:
+            group = groups[rows]
+            group = np.where(group >= 0, group + self._num_groups, -1)
+            self._num_groups += int(groups.max(initial=-1)) + 1
+        self._prior.append(prior)
+        self._source.append(source)
+        self._group.append(group)
+        self._samples.append(samples)
+        first = self._count
+        self._count += len(prior)
+        return np.asarray(literal_operand(np.arange(first, self._count)))
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The sample of each literal, int64; -1 for those that all samples share."""
+        return np.concatenate([np.full(len(self._base), -1), *self._samples])
+
+    def finish(self) -> Literals:
+        base = self._base
+        return Literals(
+            np.concatenate([base.prior, *self._prior]),
+            np.concatenate([base.source, *self._source]),
+            np.concatenate([base.group, *self._group]),
+            np.concatenate([base.parameter, np.full(self._count - len(base), -1)]),
+        )
+
+
+def _list_tuples(
+    relation: GroundRelation, columns: Sequence[np.ndarray], symbols: Symbols
+) -> tuple[Tuples, np.ndarray]:
+    """All tuples of the columns, each once and in value order, and the place of each row among them."""
+    types = relation.schema.columns[len(relation.schema.columns) - len(columns) :]
+    table = RowTable(len(columns))
+    ids = table.insert(columns, relation.size)
+    if not columns:
+        return ((),) * table.size, ids
+    keys = [
+        sort_keys(decode(codes, type, symbols), type, symbols) for codes, type in zip(table.columns, types, strict=True)
+    ]
+    order = np.lexsort(keys[::-1])
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    values = [decode_values(codes[order], type, symbols) for codes, type in zip(table.columns, types, strict=True)]
+    return tuple(zip(*values, strict=True)), ranks[ids]

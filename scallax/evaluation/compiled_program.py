@@ -1,0 +1,594 @@
+"""A specification grounded once: what its outputs are, its parameters, and the ground programs that answer it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from scallax.circuits.compile import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
+from scallax.circuits.layout import Circuit
+from scallax.circuits.literals import Literal, name_literals
+from scallax.circuits.serialized import SerializedProgram, columns_data, program_data, read_columns, read_program
+from scallax.errors import CheckpointError, Diagnostic, InputError, Source, TypeInferenceError, UnsupportedError, warn
+from scallax.evaluation.constant_weights import constant_weights
+from scallax.evaluation.grounding_cache import SampleProgram
+from scallax.evaluation.interpretation import most_proofs
+from scallax.facts.arguments import Outputs, program_sources, show_facts, unknown_name
+from scallax.facts.files import read_files
+from scallax.facts.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
+from scallax.facts.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
+from scallax.facts.specification import Specification
+from scallax.facts.tables import Table, read_table
+from scallax.facts.tag_warnings import check_domain, find_overfull_set, find_tag_outside
+from scallax.grounding.derivations import ZERO, literal_operand
+from scallax.grounding.fixpoint import Grounding
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.language import ir
+from scallax.language.library import BUILT_IN, Library
+from scallax.language.values import ValueType
+from scallax.planner.enumeration import enumerate_terms
+from scallax.planner.strata import needed_relations
+from scallax.provenance import (
+    AbstractSemantics,
+    Domain,
+    Exact,
+    ObjectProvenance,
+    Proofs,
+    qualified_name,
+    resolve_provenance,
+)
+from scallax.syntax.imports import read_imports
+
+Columns = Mapping[str, Sequence[ValueType]]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output relation and its place among all output tuples.
+
+    `is_single`: one tuple was asked for, the value has no axis for tuples; `is_listed`: every possible tuple was asked
+    for, the tuples are returned with their values.
+    """
+
+    relation: str
+    tuples: Tuples
+    start: int
+    is_single: bool
+    is_listed: bool
+
+
+@dataclass(slots=True)
+class CompiledProgram:
+    """What reasoners that differ only in k and in the values of their parameters share.
+
+    `specification` has its mappings and facts fitted to the column types, which it names. `programs` are those made so
+    far, by provenance. `library` is what the program is grounded with; None if its functions of Python are not known.
+    `custom` is the user's provenance object, if the specification names one.
+    """
+
+    specification: Specification
+    outputs: tuple[Output, ...]
+    parameters: tuple[Parameter, ...]
+    logit_groups: np.ndarray
+    library: Library | None
+    custom: object = None
+    programs: dict[AbstractSemantics, Circuit] = field(default_factory=dict)
+    limits: Limits = DEFAULT_LIMITS
+    _refusals: dict[AbstractSemantics, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    _derived: "_Derived | None" = None
+    _samples: SampleProgram | None = None
+    # Whether the first call, which may give facts of relations that nothing else fills, is still to come.
+    _awaits_call: bool = False
+    # Relations whose first array is still to be looked at: whether its entries exclude each other was not said.
+    undeclared: set[str] = field(default_factory=set)
+
+    def provenance(self, specification: Specification) -> AbstractSemantics:
+        """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
+        if specification.provenance == "probproofs":
+            everything = self.program(ObjectProvenance(specification.provenance, Proofs(specification.provenance)))
+            specification = replace(specification, k=most_proofs(everything))
+        return provenance_of(specification, self.custom)
+
+    @property
+    def num_outputs(self) -> int:
+        return sum(len(output.tuples) for output in self.outputs)
+
+    def program(self, provenance: AbstractSemantics) -> Circuit:
+        """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
+        if provenance in self._refusals:
+            raise UnsupportedError(*self._refusals[provenance])
+        if provenance not in self.programs:
+            derived = self._derive()
+            try:
+                self.programs[provenance] = compile_outputs(
+                    derived.grounding, provenance, derived.operands, derived.parameters
+                )
+            except UnsupportedError as error:
+                # Exact inference may have tried for two minutes.
+                self._refusals[provenance] = error.diagnostics
+                raise
+        return self.programs[provenance]
+
+    def _derive(self) -> "_Derived":
+        """The derivations; grounds again if only programs are stored."""
+        if self._derived is None:
+            library = self.require_library()
+            self._derived = ground(self.specification, library, custom=self.custom, limits=self.limits)._derived
+        assert self._derived is not None
+        return self._derived
+
+    def require_library(self) -> Library:
+        """The library. CheckpointError if its functions of Python are not known."""
+        if self.library is None:
+            raise CheckpointError(
+                Diagnostic(
+                    f"what is stored does not answer this, and the program uses {_listed(self.specification.foreign)}",
+                    hint="load it with `foreign=[…]`, so that it can be grounded",
+                )
+            )
+        return self.library
+
+    def literals(self, provenance: AbstractSemantics) -> list[Literal]:
+        """What the literals of `program(provenance)` stand for, row by row; grounds again if it was stored."""
+        derived = self._derive()
+        given = _given(self.specification)
+        facts = tag_facts(derived.program, provenance, given, derived.parameters)
+        names = name_literals(derived.program, facts, derived.grounding)
+        program = self.program(provenance)
+        if not len(program.literal_ids):
+            del self.programs[provenance]
+            program = self.program(provenance)
+        return [names[i] for i in program.literal_ids if i >= 0]
+
+    def await_call(self) -> None:
+        """Lets the first call warn of relations that nothing fills."""
+        self._awaits_call = True
+
+    def warn_of_empty(self, given: Collection[str]) -> None:
+        """At the first awaited call, one warning of all relations that neither the program nor the call fills."""
+        if not self._awaits_call:
+            return
+        self._awaits_call = False
+        texts = [str(warning) for name, warning in self._derive().program.undefined if name not in given]
+        if texts:
+            warn("\n\n".join(texts))
+
+    def draws_per_sample(self) -> bool:
+        """Whether an output may depend on an aggregator that draws among facts that calls give.
+
+        Not known of what is stored without the program.
+        """
+        if self._derived is None:
+            return False
+        program = self._derived.program
+        names = [output.relation for output in self.outputs if _is_open(program, self.specification, output.relation)]
+        needed = needed_relations(program, names)
+        return any(
+            isinstance(literal, ir.Reduce) and literal.op in ("uniform", "categorical")
+            for rule in program.rules
+            if rule.relation in needed
+            for literal in rule.body
+        )
+
+    @property
+    def samples(self) -> SampleProgram:
+        """What grounds batches of facts per sample."""
+        if self._samples is None:
+            derived = self._derive()
+            specification = self.specification
+            self._samples = SampleProgram(
+                derived.program,
+                _given_facts(specification),
+                dict(specification.input_mappings),
+                frozenset(specification.non_probabilistic),
+                derived.parameters,
+                provenance_of(specification, self.custom).has_multivalued_variables,
+                specification.iter_limit,
+                specification.digest,
+                self.limits,
+            )
+        return self._samples
+
+    def with_outputs(self, outputs: Outputs, keyed: bool) -> "Grounded":
+        """The same specification with other outputs, grounded for them; groundings of facts per sample are shared."""
+        specification = replace(self.specification, outputs=outputs, keyed=keyed)
+        grounded = ground(specification, self.require_library(), custom=self.custom, limits=self.limits)
+        grounded._samples = self.samples
+        grounded._awaits_call = self._awaits_call
+        grounded.undeclared = self.undeclared
+        return grounded
+
+    def trace(self) -> tuple[ir.Program, Grounding]:
+        """The program, and its grounding in which certain tuples keep their derivations."""
+        derived = self._derive()
+        program, parameters = derived.program, derived.parameters
+        provenance = provenance_of(self.specification, self.custom)
+        return program, _ground(
+            self.specification, program, provenance, parameters, self.limits, collapse_certain=False
+        )
+
+    def selections(self, grounding: Grounding, provenance: AbstractSemantics) -> tuple[np.ndarray, Circuit]:
+        """The literals of a grounding of this program that are selections, by id, and the circuit of their values."""
+        assert self._derived is not None
+        ids = np.concatenate([np.zeros(0, np.int64), *(selections.literals for selections in grounding.selection_sets)])
+        return ids, compile_outputs(grounding, provenance, literal_operand(ids), self._derived.parameters)
+
+    def warnings(self) -> list[str]:
+        """Texts of what is allowed but hardly meant: one of each kind, and one for each output that lists such tuples.
+
+        Relations that nothing fills are left to the first call, which may give facts of them.
+        """
+        derived = self._derived
+        assert derived is not None
+        undefined = [warning for _, warning in derived.program.undefined]
+        problems = [warning for warning in derived.program.warnings if warning not in undefined]
+        texts = ["\n\n".join(map(str, problems))] if problems else []
+        provenance = provenance_of(self.specification, self.custom)
+        if provenance.domain is Domain.PROBABILITY and not provenance.is_discrete:
+            found = [find_tag_outside(derived.program, _given_tags(self.specification))]
+            if provenance.has_multivalued_variables:
+                found.append(find_overfull_set(derived.program, provenance.prior))
+            texts += [str(problem) for problem in found if problem is not None]
+        for output in self.outputs:
+            if _is_open(derived.program, self.specification, output.relation):
+                continue
+            operands = derived.operands[output.start : output.start + len(output.tuples)]
+            never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
+            if never:
+                shown = show_facts(output.relation, never)
+                texts.append(f"no rule can derive {shown}: always {provenance.absent:.10g} in the output")
+        return texts
+
+
+def _is_open(program: ir.Program, specification: Specification, output: str) -> bool:
+    """Whether an output depends on a relation without facts or rules, whose facts calls may give."""
+    filled = {fact.relation for fact in program.facts} | {rule.relation for rule in program.rules}
+    filled |= {name for name, _ in (*specification.facts, *specification.input_mappings)}
+    listing = enumerate_terms(program)
+    listed = {schema.name for schema in listing.relations if schema.constructor is not None}
+    needed = needed_relations(listing, [output])
+    if not listed.isdisjoint(needed):
+        # What asks for any known term depends on all facts that have some.
+        needed |= {schema.name for schema in program.relations if ValueType.ENTITY in schema.columns}
+    return not needed <= filled | listed
+
+
+def store(grounded: CompiledProgram) -> SerializedProgram:
+    """The programs for every k that the specification names, and all else that answering needs, as data."""
+    programs, arrays = [], {}
+    specification = grounded.specification
+    for k in dict.fromkeys((specification.k, specification.train_k, specification.test_k)):
+        if k is not None:
+            program, parts = program_data(grounded.program(grounded.provenance(replace(specification, k=k))))
+            arrays |= {f"program.{len(programs)}.{name}": array for name, array in parts.items()}
+            programs.append({"k": k, "program": program})
+    listed = {}
+    for output in grounded.outputs:
+        if output.is_listed:
+            listed[output.relation], parts = columns_data(output.tuples, _types(specification, output.relation))
+            arrays |= {f"output.{output.relation}.{name}": array for name, array in parts.items()}
+    parameters = [{"name": parameter.name, "num_facts": parameter.num_facts} for parameter in grounded.parameters]
+    arrays |= {f"parameter.{parameter.name}": parameter.initial for parameter in grounded.parameters}
+    arrays["logit_groups"] = grounded.logit_groups
+    return SerializedProgram({"programs": programs, "listed": listed, "parameters": parameters}, arrays)
+
+
+def restore(
+    specification: Specification, stored: SerializedProgram, library: Library | None, custom: object = None
+) -> CompiledProgram:
+    """What `store` was given, of this specification. CheckpointError if the data are damaged."""
+    check_custom(specification, custom)
+    try:
+        return _restore(specification, stored, library, custom)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:  # crafted data: names or kinds are others
+        raise CheckpointError(f"the stored grounding is damaged: {error!r}") from error
+
+
+def _restore(
+    specification: Specification, stored: SerializedProgram, library: Library | None, custom: object
+) -> CompiledProgram:
+    outputs, start = [], 0
+    for name, entries in specification.outputs:
+        tuples = entries.tuples if entries is not None else ()
+        if entries is None:
+            tuples = read_columns(
+                stored.data["listed"][name], _under(stored, f"output.{name}."), _types(specification, name)
+            )
+        outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
+        start += len(tuples)
+    programs = {}
+    for number, item in enumerate(stored.data["programs"]):
+        program = read_program(item["program"], _under(stored, f"program.{number}."))
+        if len(program.outputs) < start:
+            raise CheckpointError("the stored grounding is of other outputs")
+        programs[provenance_of(replace(specification, k=item["k"]), custom)] = program
+    parameters = tuple(
+        Parameter(item["name"], stored.arrays[f"parameter.{item['name']}"], item["num_facts"])
+        for item in stored.data["parameters"]
+    )
+    return CompiledProgram(
+        specification, tuple(outputs), parameters, stored.arrays["logit_groups"], library, custom, programs
+    )
+
+
+def _under(stored: SerializedProgram, prefix: str) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: array for name, array in stored.arrays.items() if name.startswith(prefix)}
+
+
+def _types(specification: Specification, relation: str) -> list[ValueType]:
+    return [ValueType(name) for name in dict(specification.column_types)[relation]]
+
+
+def check_foreign(specification: Specification, library: Library) -> None:
+    """CheckpointError unless the library has everything that the saved program uses, as it was declared."""
+    here = library.declarations
+    missing = [declaration for declaration in specification.foreign if declaration not in here]
+    if not missing:
+        return
+    by_name = {_name(declaration): declaration for declaration in here}
+    problems = []
+    for declaration in missing:
+        other = by_name.get(_name(declaration))
+        if other is None:
+            hint = "pass it when loading: `foreign=[…]`; code is not saved"
+            problems.append(Diagnostic(f"the saved program uses the {declaration}, which is not passed", hint=hint))
+        else:
+            message = f"the saved program uses the {declaration}, but what is passed is the {other}"
+            problems.append(Diagnostic(message, hint="pass the one that it was saved with"))
+    raise CheckpointError(*problems)
+
+
+def _name(declaration: str) -> str:
+    """The kind and the name in a declaration."""
+    return declaration.partition("(")[0].partition("<")[0].replace("fold ", "aggregate ")
+
+
+def _listed(declarations: Sequence[str]) -> str:
+    return ", ".join(f"the {declaration}" for declaration in declarations)
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """The program and its derivations, from which the programs of all provenances are made."""
+
+    program: ir.Program
+    grounding: Grounding
+    operands: np.ndarray
+    parameters: Parameters
+
+
+def provenance_of(specification: Specification, custom: object = None) -> AbstractSemantics:
+    """The provenance that a specification names, with its options; `custom` is the user's object, if it names one."""
+    return resolve_provenance(
+        specification.provenance,
+        k=specification.k,
+        wmc_with_disjunctions=specification.wmc_with_disjunctions,
+        absorb=specification.absorb,
+        custom=custom,
+    )
+
+
+def check_custom(specification: Specification, custom: object) -> None:
+    """CheckpointError if the specification names a user's provenance and the object is none of that class."""
+    if specification.custom is None:
+        return
+    given = None if custom is None else qualified_name(custom)
+    if given != specification.custom:
+        what = "it was not given" if given is None else f"`{given}` was given"
+        hint = "give an object of that class as `custom_provenance=`"
+        raise CheckpointError(
+            Diagnostic(f"saved with the custom provenance `{specification.custom}`; {what}", hint=hint)
+        )
+
+
+def ground(
+    specification: Specification,
+    library: Library = BUILT_IN,
+    sources: Sequence[Source] | None = None,
+    *,
+    custom: object = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> CompiledProgram:
+    """Everything that is done once: analysis, the check of mappings and facts against column types, grounding.
+
+    `library` has the functions that the program may call, `custom` is the user's provenance object, if the
+    specification names one. `sources` are those of the specification, with the names that errors show; only with them
+    files of facts are read.
+    """
+    program = _analyse(specification, program_sources(specification) if sources is None else sources, library)
+    columns = {relation.name: relation.columns for relation in program.relations}
+    if sources is not None:
+        # What a specification alone is grounded from was read when it was made.
+        specification = _with_files(specification, program)
+    specification = replace(specification, foreign=program.foreign)
+    specification = _fit(_with_outputs(specification, program), columns, program.variants)
+    provenance = provenance_of(specification, custom)
+    parameters = _find_parameters(specification, program, columns, provenance)
+    grounding = _ground(specification, program, provenance, parameters, limits)
+    outputs, operands = [], [np.zeros(0, np.int64)]
+    start = 0
+    for name, entries in specification.outputs:
+        tuples = tuple(grounding.tuples(name)) if entries is None else entries.tuples
+        # The tuples of a listing may hold NaN, which no look-up finds.
+        operands.append(grounding.operands(name, None if entries is None else tuples))
+        outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
+        start += len(tuples)
+    derived = _Derived(program, grounding, np.concatenate(operands), parameters)
+    check_domain(provenance.domain, program, grounding.literals)
+    return CompiledProgram(
+        specification,
+        tuple(outputs),
+        parameters.arrays,
+        parameters.groups,
+        library,
+        custom,
+        limits=limits,
+        _derived=derived,
+        undeclared=_undeclared(specification, provenance),
+    )
+
+
+def _ground(
+    specification: Specification,
+    program: ir.Program,
+    provenance: AbstractSemantics,
+    parameters: Parameters,
+    limits: Limits,
+    collapse_certain: bool = True,
+) -> Grounding:
+    return ground_program(
+        program,
+        provenance,
+        _given(specification),
+        [name for name, _ in specification.outputs],
+        parameters=parameters,
+        uniform_choices=provenance.has_multivalued_variables,
+        iter_limit=specification.iter_limit,
+        limits=limits,
+        collapse_certain=collapse_certain,
+        weigh=constant_weights(provenance),
+    )
+
+
+def _analyse(specification: Specification, sources: Sequence[Source], library: Library) -> ir.Program:
+    examples: dict[str, list[tuple]] = {}
+    for relation, facts in specification.facts:
+        examples.setdefault(relation, []).extend(values for _, values in facts)
+    for relation, mapping in specification.input_mappings:
+        examples.setdefault(relation, []).extend(mapping.tuples)
+    try:
+        typical = {relation: typical_tuples(tuples) for relation, tuples in examples.items()}
+        return analyse_program(sources, typical, library)
+    except TypeInferenceError:
+        # If the program is right by itself, the mappings and facts are to blame: say which entry.
+        alone = analyse_program(sources, {}, library)
+        _fit(specification, {relation.name: relation.columns for relation in alone.relations}, alone.variants)
+        raise
+
+
+def with_read(
+    specification: Specification, file_name: str, tables: Mapping[str, Table], library: Library
+) -> tuple[Specification, list[Source]]:
+    """The specification with what its program imports and the rows of tables, by relation, as further facts.
+
+    Also the texts of the program. InputError for what cannot be read or does not fit.
+    """
+    imported = read_imports(program_sources(specification, file_name))
+    specification = replace(specification, imports=tuple((part.name, part.text) for part in imported))
+    sources = program_sources(specification, file_name)
+    if not tables:
+        return specification, sources
+    relations = {relation.name: relation for relation in _analyse(specification, sources, library).relations}
+    facts = dict(specification.facts)
+    for name, table in tables.items():
+        if name not in relations:
+            raise unknown_name(f"facts of `{name}`: the program has no relation `{name}`", name, relations)
+        facts[name] = (*facts.get(name, ()), *read_table(table, relations[name]))
+    return replace(specification, facts=tuple(sorted(facts.items()))), sources
+
+
+def _with_files(specification: Specification, program: ir.Program) -> Specification:
+    """The specification with the facts of the program's files, in front of those that it has."""
+    facts: dict[str, list] = {}
+    for relation, found in read_files(program):
+        facts.setdefault(relation.name, []).extend(found)
+    if not facts:
+        return specification
+    for relation, given in specification.facts:
+        facts.setdefault(relation, []).extend(given)
+    return replace(specification, facts=tuple((name, tuple(found)) for name, found in sorted(facts.items())))
+
+
+def _with_outputs(specification: Specification, program: ir.Program) -> Specification:
+    """The specification with the program's queries for outputs if it names none."""
+    if specification.outputs:
+        return specification
+    queries = tuple((query.name, None) for query in program.queries)
+    return replace(specification, outputs=queries, keyed=len(queries) > 1)
+
+
+def _undeclared(specification: Specification, provenance: AbstractSemantics) -> set[str]:
+    """The relations that are expected to exclude each other where probabilities are exact, if it was not said."""
+    if not isinstance(provenance, Exact):
+        return set()
+    mappings = specification.input_mappings
+    return {name for name, mapping in mappings if not mapping.is_declared and len(mapping.tuples) > 1}
+
+
+def _fit(specification: Specification, columns: Columns, variants: Sequence[ir.Variant]) -> Specification:
+    """The specification with mappings and facts as values of the column types."""
+    mappings = []
+    for relation, mapping in specification.input_mappings:
+        what = f"input mapping of `{relation}`"
+        types = _columns_of(relation, columns, what)
+        mappings.append(
+            (relation, InputMapping(fit_entries(mapping.entries, types, what, variants), **mapping.options))
+        )
+    facts = []
+    for relation, given in specification.facts:
+        what = f"facts of `{relation}`"
+        types, tags = _columns_of(relation, columns, what), [tag for tag, _ in given]
+        tuples = fit_tuples([values for _, values in given], types, what, variants, tags)
+        facts.append((relation, tuple((tag, values) for (tag, _), values in zip(given, tuples, strict=True))))
+    outputs = []
+    for relation, entries in specification.outputs:
+        what = f"output mapping of `{relation}`"
+        types = _columns_of(relation, columns, what)
+        outputs.append((relation, None if entries is None else fit_entries(entries, types, what, variants)))
+    for relation in specification.non_probabilistic:
+        _columns_of(relation, columns, "`non_probabilistic`")
+    doors = dict.fromkeys(name for name, _ in [*mappings, *facts, *outputs])
+    return replace(
+        specification,
+        input_mappings=tuple(mappings),
+        facts=tuple(facts),
+        outputs=tuple(outputs),
+        column_types=tuple((name, tuple(map(str, columns[name]))) for name in sorted(doors)),
+    )
+
+
+def _columns_of(relation: str, columns: Columns, what: str) -> Sequence[ValueType]:
+    if not isinstance(relation, str) or relation not in columns:
+        raise unknown_name(f"{what}: the program has no relation `{relation}`", relation, columns)
+    return columns[relation]
+
+
+def _find_parameters(
+    specification: Specification, program: ir.Program, columns: Columns, provenance: AbstractSemantics
+) -> Parameters:
+    if not specification.trainable:
+        return NO_PARAMETERS
+    if provenance.is_discrete or provenance.domain is Domain.COST:
+        hint = "choose a provenance of probabilities, such as `difftopkproofs`"
+        raise InputError(Diagnostic(f"`trainable`: `{provenance.name}` has no probabilities to train", hint=hint))
+    for relation in specification.trainable:
+        _columns_of(relation, columns, "`trainable`")
+    keeps_bool_tags = provenance.prior(True) is not None
+    return find_parameters(program, _given_tags(specification), specification.trainable, keeps_bool_tags)
+
+
+def _given_tags(specification: Specification) -> list[GivenTags]:
+    return [
+        GivenTags(relation, [values for _, values in facts], [tag for tag, _ in facts])
+        for relation, facts in specification.facts
+    ]
+
+
+def _given(specification: Specification) -> list[GivenFacts]:
+    return [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
+
+
+def _given_facts(specification: Specification) -> list[GivenFacts]:
+    return [
+        GivenFacts(relation, [values for _, values in facts], tags=[tag for tag, _ in facts])
+        for relation, facts in specification.facts
+    ]
+
+
+def _given_inputs(mappings: Sequence[tuple[str, InputMapping]]) -> list[GivenFacts]:
+    given, start = [], 0
+    for relation, mapping in mappings:
+        positions = np.arange(start, start + len(mapping.tuples), dtype=np.int64)
+        given.append(GivenFacts(relation, mapping.tuples, inputs=positions, groups=mapping.groups))
+        start += len(mapping.tuples)
+    return given

@@ -1,0 +1,179 @@
+"""The tags of a batch's facts as one vector."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from scallax.errors import InputError
+from scallax.evaluation.batch import ArrayLike
+from scallax.evaluation.batch_grounding import BatchGrounding
+from scallax.evaluation.cache import call
+from scallax.evaluation.checks import is_concrete, is_on_host
+from scallax.evaluation.closeness import compare
+from scallax.evaluation.grounding_cache import BatchFacts
+from scallax.evaluation.moves import join
+from scallax.facts.arguments import show_facts
+from scallax.facts.mappings import show_tuple
+from scallax.facts.sample_facts import SampleFacts, is_array
+from scallax.facts.tag_warnings import ROUNDING, find_overfull_group
+
+
+class JaxTensors:
+    """Traced arrays of JAX as variables in facts; others are constants."""
+
+    def is_variable(self, value: Any) -> bool:
+        return isinstance(value, Tracer)
+
+    def key(self, value: Any) -> Hashable:
+        return id(value)
+
+    def host(self, value: Any) -> np.ndarray:
+        return np.asarray(value)
+
+    def combine(self, op: str, left: Any, right: Any) -> jax.Array:
+        if isinstance(right, int | float):
+            return call(None, _combine, (op, right), left)
+        return call(None, _combine, (op,), right, left)
+
+    def compare(self, pairs: Sequence[tuple[Any, Any]], negated: np.ndarray) -> jax.Array:
+        return call(None, compare, (), list(pairs), negated)
+
+
+_OPERATIONS = {"+": jnp.add, "-": jnp.subtract, "*": jnp.multiply, "dot": jnp.dot}
+
+
+def _combine(op: str, right: ArrayLike | float, left: ArrayLike) -> jax.Array:
+    return _OPERATIONS[op](left, right)
+
+
+def batch_tags(batch: BatchFacts, grounding: BatchGrounding) -> jax.Array | np.ndarray:
+    """The vector of all tags of a batch, `[padded_tags]`: those of `collect_tags`, and behind them what is computed."""
+    if not grounding.comparisons:
+        return collect_tags(batch.facts, grounding.padded_tags)
+    assert batch.tensors is not None, "tensors that are compared are in facts"
+    parts = [collect_tags(batch.facts, grounding.num_tags), batch.tensors.compare(grounding.comparisons)]
+    return join(parts, grounding.padded_tags, jnp.result_type(*(part.dtype for part in parts)))
+
+
+def collect_tags(facts: Sequence[SampleFacts], length: int) -> jax.Array | np.ndarray:
+    """The tags of all facts in order, `[length]`, 0 for certain facts and behind the last.
+
+    Float32, or float64 if an array among them is. Tags may be Python or NumPy numbers, and JAX arrays, which may be
+    traced and carry gradients. InputError for the first tag that is no scalar, or is not finite.
+    """
+    parts = [(part, tags) for part in facts if part.certain is not None for tags in _tags_of(part)]
+    if all(is_host(tags) for _, tags in parts):
+        return _on_host(facts, [tags for _, tags in parts], length)
+    found = [tag for part, tags in parts for tag in _list_arrays(part, tags)]
+    is_double = any(isinstance(tag, jax.Array | np.ndarray) and tag.dtype == np.float64 for tag in found)
+    vector = join(found, length, np.float64 if is_double and jax.config.read("jax_enable_x64") else np.float32)
+    if is_concrete(vector):
+        check_tags(facts, np.asarray(vector))
+    return vector
+
+
+def is_host(tags: Any) -> bool:
+    """Whether tags are numbers of Python or NumPy."""
+    if is_array(tags):
+        return isinstance(tags, np.ndarray)
+    return all(issubclass(kind, _HOST_KINDS) for kind in set(map(type, tags)))
+
+
+_HOST_KINDS = (int, float, type(None), np.generic)
+
+
+def _tags_of(part: SampleFacts) -> Sequence[Any]:
+    """The parts of a relation's tags; zeros if they come later."""
+    return part.tags or (np.zeros(part.num_facts, np.float32),)
+
+
+def _on_host(facts: Sequence[SampleFacts], parts: Sequence[Any], length: int) -> np.ndarray:
+    is_double = any(is_array(part) and part.dtype == np.float64 for part in parts) and jax.config.read("jax_enable_x64")
+    dtype = np.float64 if is_double else np.float32
+    vector = np.zeros(length, dtype)
+    start = 0
+    for part in parts:
+        if not is_array(part) and type(None) in set(map(type, part)):
+            part = [0.0 if tag is None else tag for tag in part]
+        vector[start : start + len(part)] = part
+        start += len(part)
+    check_tags(facts, vector)
+    return vector
+
+
+def _list_arrays(part: SampleFacts, tags: Any) -> list[Any]:
+    """The tags as arrays and numbers."""
+    if is_array(tags):
+        return [tags]
+    for place, tag in enumerate(tags):
+        if tag is not None and np.shape(tag) != ():
+            raise InputError(wrong_tag(part, place, f"has a tag of shape {np.shape(tag)}; a tag is a scalar"))
+        if not isinstance(tag, (*_HOST_KINDS, jax.Array)):
+            raise InputError(wrong_tag(part, place, f"has the tag {tag!r}; a tag is a number"))
+    return [0.0 if tag is None else tag for tag in tags]
+
+
+def check_tags(facts: Sequence[SampleFacts], vector: np.ndarray) -> None:
+    """InputError for the first tag, in the order of the facts, that is not finite."""
+    if np.isfinite(vector).all():
+        return
+    place = int(np.flatnonzero(~np.isfinite(vector))[0])
+    raise InputError(tag_message(facts, place, f"has the tag {float(vector[place])}; a tag is a finite number"))
+
+
+def find_outside(facts: Sequence[SampleFacts], tags: Any) -> str | None:
+    """What to say of the first tag outside [0, 1]; tags that are traced or on an accelerator are not looked at."""
+    if not is_concrete(tags) or not is_on_host(tags):
+        return None
+    host = np.asarray(tags)
+    outside = np.flatnonzero((host < -ROUNDING) | (host > 1 + ROUNDING))
+    if not len(outside):
+        return None
+    place = int(outside[0])
+    return tag_message(facts, place, f"has the tag {float(host[place])}, outside [0, 1]; it is computed as it is")
+
+
+def find_overfull(facts: Sequence[SampleFacts], tags: np.ndarray) -> str | None:
+    """What to say of the first exclusive facts of a sample that add up to more than 1; a certain one counts as 1."""
+    start = 0
+    for part in facts:
+        if part.certain is None:
+            continue
+        first, start = start, start + part.num_facts
+        if part.groups is None:
+            continue
+        found = find_overfull_group(np.where(part.certain, 1.0, tags[first:start]), part.groups)
+        if found is not None:
+            members, total = found
+            shown = show_facts(part.relation, [tuple(column[place] for column in part.columns) for place in members])
+            sample = int(np.searchsorted(np.cumsum(part.counts), members[0], "right"))
+            return (
+                f"`{part.relation}` adds up to {total:.7g}, more than 1, in sample {sample} over the exclusive tuples "
+                f"{shown}; it is computed as it is"
+            )
+    return None
+
+
+def tag_message(facts: Sequence[SampleFacts], place: int, problem: str) -> str:
+    """`wrong_tag` for a place among the tags of all relations."""
+    for part in facts:
+        if part.certain is None:
+            continue
+        if place < part.num_facts:
+            return wrong_tag(part, place, problem)
+        place -= part.num_facts
+    raise AssertionError("the place is that of a tag")
+
+
+def wrong_tag(part: SampleFacts, place: int, problem: str) -> str:
+    """The message of what is wrong with the tag of a fact."""
+    values = show_tuple(tuple(column[place] for column in part.columns))
+    sample = 0
+    while place >= part.counts[sample]:
+        place -= part.counts[sample]
+        sample += 1
+    return f"`{part.relation}`: fact {place} of sample {sample}, {values}, {problem}"

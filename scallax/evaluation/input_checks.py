@@ -1,0 +1,167 @@
+"""The checks of a reasoner's calls, which warn once."""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import numpy as np
+
+from scallax.errors import InputError, warn
+from scallax.evaluation.batch import Arguments, ArrayLike
+from scallax.evaluation.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, locate
+from scallax.evaluation.fact_tags import find_outside, find_overfull, tag_message
+from scallax.facts.mappings import InputMapping
+from scallax.facts.parameters import Parameter
+from scallax.facts.sample_facts import SampleFacts
+from scallax.facts.tag_warnings import ROUNDING, find_overfull_entries, find_shares, undeclared_shares
+from scallax.language.tag_domains import MAX_WEIGHT, Domain
+from scallax.provenance import AbstractSemantics
+
+
+@final
+class InputChecks:
+    """What the inputs of one reasoner must be; it knows what was warned of already.
+
+    `undeclared` are the relations to be looked at once: whether their entries exclude each other was not said.
+    """
+
+    def __init__(
+        self,
+        mappings: Mapping[str, InputMapping],
+        parameters: Sequence[Parameter],
+        provenance: AbstractSemantics,
+        undeclared: set[str],
+    ):
+        self._mappings = mappings
+        self._shapes = {relation: mapping.shape for relation, mapping in mappings.items()}
+        self._parameters = parameters
+        self._provenance = provenance
+        self._counts_groups = provenance.has_multivalued_variables
+        self._undeclared = undeclared
+        self._has_warned = False
+        self._has_warned_of_sums = False
+        self._has_checked_device = False
+
+    def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:
+        """InputError unless kinds and shapes, and the values of arrays that are not traced, fit."""
+        arrays = arguments.arrays
+        self.check_forms(arrays)
+        # Reading values back from an accelerator waits for it: worth it in the first call.
+        on_device = not self._has_checked_device
+        self.check_values(arrays, on_device)
+        if are_logits_given:
+            check_logits(self._parameters, arguments.logits, arrays[0].shape[0] if arrays else None, on_device)
+        if on_device and any(is_concrete(array) and not is_on_host(array) for array in arrays + arguments.logits):
+            self._has_checked_device = True
+
+    def check_forms(self, arrays: Sequence[ArrayLike]) -> None:
+        """InputError unless kinds and shapes fit."""
+        for relation, array in zip(self._mappings, arrays, strict=True):
+            self.check_kind(relation, array)
+        check_shapes(self._shapes, [array.shape for array in arrays])
+
+    def check_entries(self, arrays: Sequence[ArrayLike], entries: np.ndarray) -> None:
+        """`check_values` of probabilities; `entries` are all their values, at least one."""
+        if self._undeclared or not _are_inside(entries) or (self._counts_groups and not self._has_warned_of_sums):
+            self.check_values(arrays, on_device=False)
+
+    def check_kind(self, relation: str, array: object) -> None:
+        """InputError for what is no array of a dtype that the provenance reads."""
+        check_kind(relation, array, self._shapes[relation], self._provenance)
+
+    def check_values(self, arrays: Sequence[ArrayLike], on_device: bool) -> None:
+        """InputError for inputs that the provenance cannot read; one warning for probabilities outside [0, 1].
+
+        Values on an accelerator are looked at only if `on_device`.
+        """
+        for relation, array in zip(self._mappings, arrays, strict=True):
+            if array.dtype == np.bool_ or not array.shape[0] or not is_concrete(array):
+                continue
+            if on_device or is_on_host(array):
+                self.check_numbers(relation, np.asarray(array))
+        if self._undeclared:
+            self.check_undeclared(dict(zip(self._mappings, arrays, strict=True)))
+
+    def check_undeclared(self, arrays: Mapping[str, ArrayLike]) -> None:
+        """One warning of the first values that add up to 1 where it was not said whether entries exclude each other.
+
+        Values that are traced or on an accelerator are not looked at.
+        """
+        found = {}
+        for relation in self._undeclared.intersection(arrays):
+            array = arrays[relation]
+            if array.dtype != np.bool_ and array.shape[0] and is_concrete(array) and is_on_host(array):
+                self._undeclared.discard(relation)
+                found[relation] = find_shares(self._mappings[relation], np.asarray(array))
+        options = {relation: found[relation] for relation in self._mappings if found.get(relation) is not None}
+        if options:
+            self._undeclared.clear()
+            warn(str(undeclared_shares(options, self._provenance.name)))
+
+    def check_numbers(self, relation: str, values: np.ndarray) -> None:
+        """`check_values` of one relation's, at least one."""
+        if self._provenance.domain is not Domain.PROBABILITY:
+            self._check_domain(relation, values)
+            return
+        if not _are_inside(values):
+            self._check_outside(relation, values)
+        if self._counts_groups and not self._has_warned_of_sums:
+            text = find_overfull_entries(relation, self._mappings[relation], values)
+            if text is not None:
+                self._has_warned_of_sums = True
+                warn(text)
+
+    def check_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
+        """InputError for finite tags of facts that the provenance cannot read.
+
+        One warning of one outside [0, 1], and one of exclusive facts that add up to more than 1.
+
+        Tags that are traced or on an accelerator are not looked at.
+        """
+        if not is_concrete(tags) or not is_on_host(tags):
+            return
+        domain = self._provenance.domain
+        if domain is Domain.NATURAL:
+            wrong = np.flatnonzero(_is_not_natural(np.asarray(tags)))
+            if len(wrong):
+                place = int(wrong[0])
+                raise InputError(tag_message(facts, place, f"has the tag {float(tags[place]):g}; give {domain.value}"))
+        if domain is not Domain.PROBABILITY or self._provenance.is_discrete:
+            return
+        text = None if self._has_warned else find_outside(facts, tags)
+        if text is not None:
+            self._has_warned = True
+            warn(text)
+        if self._counts_groups and not self._has_warned_of_sums:
+            text = find_overfull(facts, np.asarray(tags))
+            if text is not None:
+                self._has_warned_of_sums = True
+                warn(text)
+
+    def _check_domain(self, relation: str, values: np.ndarray) -> None:
+        """InputError for inputs that the provenance, not one of probabilities, cannot read."""
+        domain = self._provenance.domain
+        wrong = ~np.isfinite(values)
+        if domain is Domain.NATURAL:
+            wrong |= _is_not_natural(values)
+        if wrong.any():
+            place = locate(self._mappings[relation], relation, values, wrong)
+            raise InputError(f"`{relation}` {place}; give {domain.value}")
+
+    def _check_outside(self, relation: str, values: np.ndarray) -> None:
+        """InputError or a warning for some values that are outside [0, 1]."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            place = locate(self._mappings[relation], relation, values, ~finite)
+            raise InputError(f"`{relation}` {place}; a probability is a finite number")
+        if not self._has_warned:
+            self._has_warned = True
+            place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))
+            warn(f"`{relation}` {place}, outside [0, 1]; it is computed as it is")
+
+
+def _are_inside(values: np.ndarray) -> bool:
+    return bool(values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING)
+
+
+def _is_not_natural(values: np.ndarray) -> np.ndarray:
+    return (values < 0) | (values > MAX_WEIGHT) | (values != np.floor(values))

@@ -1,0 +1,79 @@
+"""The logits of trainable tags by the names of their parameters: their order, what may replace them, what they mean."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from scallax.errors import InputError
+from scallax.evaluation.batch import ArrayLike, probabilities
+from scallax.evaluation.cache import call
+from scallax.evaluation.checks import check_logits
+from scallax.facts.arguments import unknown_name
+from scallax.facts.parameters import Parameter
+
+T = TypeVar("T")
+
+
+def order_logits(parameters: Sequence[Parameter], given: Mapping[str, T]) -> tuple[T, ...]:
+    """The values in the order of the parameters. InputError with all names that are missing or unknown."""
+    _check_dictionary(given)
+    known = [parameter.name for parameter in parameters]
+    problems = [f"no logits for the parameter `{name}`" for name in known if name not in given]
+    unknown = [name for name in given if name not in known]
+    problems += [str(unknown_name(f"`{name}` is no parameter", name, known)) for name in unknown]
+    if problems:
+        raise InputError(*problems)
+    return tuple(given[name] for name in known)
+
+
+def _check_dictionary(given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise InputError(f"the parameters are a {type(given).__name__}; give a dictionary from their names to logits")
+
+
+def replace_logits(parameters: Sequence[Parameter], given: Mapping[str, ArrayLike]) -> tuple[ArrayLike, ...]:
+    """Logits that may stand for those of the parameters, in order.
+
+    InputError, with every problem, for names, shapes and dtypes other than theirs.
+    """
+    _check_dictionary(given)
+    shapes = {parameter.name: parameter.initial.shape for parameter in parameters}
+    wrong = [
+        f"the parameter `{name}` has shape {array.shape}; its logits have shape {shapes[name]}"
+        for name, array in given.items()
+        if name in shapes and isinstance(array, jax.Array | np.ndarray) and array.shape != shapes[name]
+    ]
+    try:
+        logits = order_logits(parameters, given)
+    except InputError as error:  # names differ: the shapes of the others are told with them
+        raise InputError(*error.diagnostics, *wrong) from None
+    check_logits(parameters, logits)
+    return logits
+
+
+def logit_probabilities(
+    parameters: Sequence[Parameter], groups: np.ndarray, logits: Sequence[ArrayLike]
+) -> dict[str, Array]:
+    """The probabilities by the names of the parameters, without residuals; `groups` are those of all logits."""
+    check_logits(parameters, logits)
+    if not logits:
+        return {}
+    sizes = tuple(parameter.num_facts for parameter in parameters)
+    found = call(None, _find_probabilities, (sizes,), tuple(logits), groups)
+    return {parameter.name: part for parameter, part in zip(parameters, found, strict=True)}
+
+
+def _find_probabilities(sizes: tuple[int, ...], logits: tuple[ArrayLike, ...], groups: ArrayLike) -> list[Array]:
+    """The first probabilities of each array of logits."""
+    dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
+    values = probabilities(jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits]), groups)
+    found, start = [], 0
+    for size, array in zip(sizes, logits, strict=True):
+        part = values[start : start + size] if array.ndim else values[start]
+        found.append(part.astype(array.dtype))
+        start += array.size
+    return found

@@ -1,0 +1,31 @@
+"""What a call gives to draw by."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from scallax.errors import InputError
+from scallax.evaluation.batch import ArrayLike
+
+# A seed below 2^32, or a JAX key; None is the reasoner's own seed.
+Key = int | ArrayLike | None
+
+
+def as_words(seed: int | ArrayLike) -> ArrayLike:
+    """The seed as an array uint32 of no axes, as a ground program has it."""
+    return np.asarray(seed, np.uint32) if isinstance(seed, int) else jnp.asarray(seed, jnp.uint32)
+
+
+def read_key(key: int | ArrayLike) -> int | Array:
+    """The seed, of 32 bits, that a call's key stands for; that of a JAX key may be traced. InputError for no key."""
+    match key:
+        case int() if not isinstance(key, bool) and 0 <= key < 1 << 32:
+            return key
+        case jax.Array() | np.ndarray():
+            is_raw = key.shape == (2,) and key.dtype == np.uint32
+            if is_raw or (key.shape == () and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+                return jax.random.bits(jnp.asarray(key) if is_raw else key, (), jnp.uint32)
+        case _:
+            pass
+    raise InputError(f"`key` is {key!r}; give an integer from 0 to 2^32 - 1, or a key of `jax.random.key`")

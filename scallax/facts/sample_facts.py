@@ -1,0 +1,422 @@
+"""Facts of a call, which differ from sample to sample: read, checked, and brought into columns."""
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from scallax.errors import Diagnostic, InputError, checks_calls
+from scallax.facts.mappings import fit_tuples, is_tensor, is_value, show_tuple, show_value, untagged_hint
+from scallax.grounding.terms import parse_term
+from scallax.language import ir
+from scallax.language.tensors import Tensor, TensorInputs, is_variable
+from scallax.language.values import Value, ValueType
+
+
+@checks_calls
+@dataclass(frozen=True, slots=True, eq=False)
+class FactList:
+    """Facts whose tags are one array: `tags[i]` is that of `tuples[i]`, a tuple or, with one column, a value.
+
+    In the place of one sample's facts, or of those of the whole batch: then `tuples` has a list for each sample, and
+    `tags` `[facts]` those of all samples in order.
+    """
+
+    tuples: Sequence
+    tags: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFacts:
+    """The facts of one relation in all samples of a batch, in order.
+
+    `columns` are their values, `counts` how many each sample has. `tags` are parts whose concatenation has a tag for
+    each fact: sequences of scalars, or arrays; there are none if the relation has no tags. `certain` bool `[facts]`
+    says which hold whatever their tag; None: all do. `groups` int64 `[facts]` numbers the exclusive groups, -1 is none.
+    `ids` int64 `[facts]` are numbers that the facts were given, 0 for none; None where there are no tags, or no ids.
+    `priors` float64 `[facts]`: the tags, which are then constants of the batch; None where they are given apart.
+    """
+
+    relation: str
+    columns: tuple[Sequence[Value], ...]
+    counts: tuple[int, ...]
+    tags: tuple[Any, ...]
+    certain: np.ndarray | None
+    groups: np.ndarray | None
+    ids: np.ndarray | None = None
+    priors: np.ndarray | None = None
+
+    @property
+    def takes_tags(self) -> bool:
+        """Whether an evaluation is given a tag for each fact."""
+        return self.certain is not None and self.priors is None
+
+    @property
+    def num_facts(self) -> int:
+        return sum(self.counts)
+
+    def with_constants(self) -> "SampleFacts":
+        """The same with constants for tensors that are variables."""
+        columns = tuple(
+            tuple(value.content() if isinstance(value, Tensor) else value for value in column)
+            if any(map(is_variable, column))
+            else column
+            for column in self.columns
+        )
+        return replace(self, columns=columns)
+
+    @property
+    def key(self) -> tuple:
+        """What the grounding depends on: equal for equal facts, whatever the tags."""
+        certain = None if self.certain is None else self.certain.tobytes()
+        groups = None if self.groups is None else self.groups.tobytes()
+        priors = None if self.priors is None else self.priors.tobytes()
+        return self.relation, self.counts, self.columns, certain, groups, priors
+
+
+class Tagging(enum.Enum):
+    """Which facts of a relation have tags."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    # Those whose form is `(tag, tuple)`; the others get their tags later.
+    LATER = "later"
+
+
+class FactReader:
+    """Reads the facts of one relation; `tensors` are those of the batch, of all relations.
+
+    `bools_are_certain` says that a bool for a tag means a certain fact, `takes_ids` that a tag may be a pair of a tag
+    and a number of the fact.
+    """
+
+    def __init__(
+        self,
+        schema: ir.Relation,
+        variants: Sequence[ir.Variant],
+        tagging: Tagging,
+        tensors: TensorInputs,
+        bools_are_certain: bool = False,
+        takes_ids: bool = False,
+    ):
+        self.schema = schema
+        self.variants = variants
+        self.tagging = tagging
+        self.tensors = tensors
+        self.takes_ids = takes_ids
+        self._certain_kinds = {type(None), bool} if bools_are_certain else {type(None)}
+
+    @property
+    def relation(self) -> str:
+        return self.schema.name
+
+    def read(self, value: object, groups: object = None) -> SampleFacts:
+        """The facts of a list of lists, or of a `FactList` of such; `groups` are the exclusive ones, for each sample.
+
+        InputError for the first fact that does not fit, with its sample.
+        """
+        samples, tags = self._split(value)
+        counts = tuple(map(len, samples))
+        rows: Sequence = list(chain.from_iterable(samples))
+        if tags is None:
+            rows, parts = self._take_tags(rows, counts)
+        else:
+            parts = tags
+        columns = self._columns(rows, counts, parts)
+        ids = None
+        if self.takes_ids and self.tagging is not Tagging.NEVER:
+            parts, ids = self._take_ids(parts, counts)
+        certain = self._certain(parts, len(rows))
+        return SampleFacts(self.relation, columns, counts, parts, certain, self._groups(groups, counts), ids)
+
+    def _split(self, value: object) -> tuple[list[Sequence], tuple | None]:
+        """The rows of each sample; the tags if they are given apart."""
+        if isinstance(value, FactList):
+            samples = [self._rows(rows, number) for number, rows in enumerate(self._tuples(value))]
+            return samples, (self._tag_array(value.tags, sum(map(len, samples)), ""),)
+        assert isinstance(value, list | tuple)
+        if not any(isinstance(sample, FactList) for sample in value):
+            return [self._rows(sample, number) for number, sample in enumerate(value)], None
+        samples, tags = [], []
+        for number, sample in enumerate(value):
+            if isinstance(sample, FactList):
+                samples.append(self._tuples(sample))
+                tags.append(self._tag_array(sample.tags, len(sample.tuples), f" of sample {number}"))
+            else:
+                rows = self._rows(sample, number)
+                rows, parts = self._take_tags(rows, (len(rows),))
+                samples.append(rows)
+                tags += parts or ((None,) * len(rows),)
+        return samples, tuple(tags)
+
+    def _tuples(self, facts: FactList) -> Sequence:
+        if isinstance(facts.tuples, list | tuple):
+            return facts.tuples
+        raise InputError(
+            f"`{self.relation}`: the tuples of a `FactList` are a {type(facts.tuples).__name__}; give a list"
+        )
+
+    def _take_tags(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence, tuple]:
+        """The tuples, and one part of tags or none."""
+        has_tags = self.tagging is Tagging.ALWAYS
+        if self.tagging is Tagging.LATER:
+            has_tags = bool(rows) and all(map(_is_tagged, rows))
+        if not has_tags:
+            return rows, ()
+        tags, rows = self._untag(rows, counts)
+        return rows, (tags,)
+
+    def _rows(self, sample: object, number: int) -> Sequence:
+        if isinstance(sample, list | tuple):
+            return sample
+        raise InputError(
+            f"`{self.relation}`: sample {number} is a {type(sample).__name__}; give a list of facts for each sample"
+        )
+
+    def _tag_array(self, tags: Any, count: int, place: str) -> Any:
+        if self.tagging is Tagging.NEVER:
+            raise InputError(f"`{self.relation}`: its facts have no tags, but a `FactList`{place} gives some")
+        shape = getattr(tags, "shape", None)
+        if shape is None:
+            if isinstance(tags, str) or not isinstance(tags, Iterable):
+                raise InputError(f"`{self.relation}`: the tags of the `FactList`{place} are {tags!r}; give one array")
+            tags = list(tags)
+            shape = (len(tags),)
+        if tuple(shape) != (count,):
+            raise InputError(
+                f"`{self.relation}`: the tags of the `FactList`{place} have shape {tuple(shape)}, but it has"
+                f" {count} facts"
+            )
+        return tags
+
+    def _untag(self, rows: Sequence, counts: Sequence[int]) -> tuple[Sequence, Sequence]:
+        """The tags and the tuples of pairs."""
+        if not rows:
+            return (), ()
+        if set(map(type, rows)) <= {tuple, list} and set(map(len, rows)) == {2}:
+            tags, tuples = zip(*rows, strict=True)
+            return tags, tuples
+        for where, row in zip(_places(counts), rows, strict=True):
+            if not isinstance(row, tuple | list) or len(row) != 2:
+                raise InputError(
+                    Diagnostic(
+                        f"`{self.relation}`: {where}, {row!r}, has no tag",
+                        hint="write `(probability, tuple)`, or `(None, tuple)` for a certain one",
+                    )
+                )
+        return zip(*((tag, values) for tag, values in rows), strict=True)  # pyright: ignore[reportReturnType]
+
+    def _take_ids(self, parts: tuple, counts: Sequence[int]) -> tuple[tuple, np.ndarray]:
+        """The tags without the facts' numbers, and these."""
+        places = list(_places(counts))
+        ids = np.zeros(len(places), np.int64)
+        stripped, start = [], 0
+        for part in parts:
+            if not is_array(part):
+                pairs = [read_id(tag, f"`{self.relation}`: {places[start + i]}") for i, tag in enumerate(part)]
+                ids[start : start + len(part)] = [number for _, number in pairs]
+                part = tuple(tag for tag, _ in pairs)
+            stripped.append(part)
+            start += len(part)
+        return tuple(stripped), ids
+
+    def _columns(self, rows: Sequence, counts: Sequence[int], tags: tuple) -> tuple[Sequence[Value], ...]:
+        types = self.schema.columns
+        if not rows:
+            return ((),) * len(types)
+        kinds = set(map(type, rows))
+        if not kinds & {tuple, list} and len(types) == 1:
+            columns: list[Sequence] = [tuple(rows)]
+        elif kinds == {tuple} and set(map(len, rows)) == {len(types)}:
+            columns = list(zip(*rows, strict=True))
+        else:
+            return self._fit(rows, counts, tags)
+        columns = [
+            tuple(map(self._read_tensor, column)) if type is ValueType.TENSOR else column
+            for type, column in zip(types, columns, strict=True)
+        ]
+        if all(_admits_all(type, column) for type, column in zip(types, columns, strict=True)):
+            return tuple(columns)
+        return self._fit(rows, counts, tags)
+
+    def _fit(self, rows: Sequence, counts: Sequence[int], tags: tuple) -> tuple[Sequence[Value], ...]:
+        """The columns value by value; raises for the first that does not fit. `tags` are parts, or none."""
+        types = self.schema.columns
+        fitted = []
+        for place, (where, row) in enumerate(zip(_places(counts), rows, strict=True)):
+            values = tuple(map(self._read_tensor, row if isinstance(row, tuple | list) else (row,)))
+            wrong = self._problem(values)
+            if wrong is not None:
+                # Those of an array stand apart from the tuples.
+                given = [] if any(map(is_array, tags)) else list(chain.from_iterable(tags))
+                hint = untagged_hint(given[place], values, len(types)) if given else None
+                raise InputError(
+                    Diagnostic(f"`{self.relation}`: {where}, {_show(values)}, does not fit: {wrong}", hint=hint)
+                )
+            plain = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+            fitted += fit_tuples([plain], types, self.relation, self.variants)
+        return tuple(zip(*fitted, strict=True)) if types else ()
+
+    def _read_tensor(self, value: Any) -> Any:
+        """What stands for an array, and what is none as it is."""
+        if not is_tensor(value):
+            return value
+        try:
+            return self.tensors.read(value)
+        except (TypeError, ValueError, RuntimeError):  # no numbers
+            return value
+
+    def _problem(self, values: tuple) -> str | None:
+        types = self.schema.columns
+        if len(values) != len(types):
+            return f"it has {len(values)} values, but the relation has {len(types)} columns"
+        for number, (value, type) in enumerate(zip(values, types, strict=True), start=1):
+            if not is_value(value):
+                return f"{value!r} is no value; a value is an integer, a float, a bool or a string (column {number})"
+            plain = value.item() if isinstance(value, np.generic) else value
+            if not type.admits(plain) and not (type.is_time and not isinstance(plain, bool | int | float | str)):
+                return f"{show_value(plain)} is no {type} (column {number})"
+            if type is ValueType.ENTITY and isinstance(term := parse_term(str(plain), self.variants), str):
+                return f"{term} (column {number})"
+        return None
+
+    def _certain(self, parts: tuple, count: int) -> np.ndarray | None:
+        """Which facts have a tag that says so."""
+        if self.tagging is Tagging.NEVER:
+            return None
+        flags = [np.zeros(0 if parts else count, np.bool_)]
+        for part in parts:
+            kinds = set() if is_array(part) else self._certain_kinds.intersection(map(type, part))
+            if kinds:
+                flags.append(np.fromiter((type(tag) in kinds for tag in part), np.bool_, len(part)))
+            else:
+                flags.append(np.zeros(len(part), np.bool_))
+        return np.concatenate(flags)
+
+    def _groups(self, groups: object, counts: Sequence[int]) -> np.ndarray | None:
+        """The number of each fact's exclusive group, -1 for none."""
+        if groups is None:
+            return None
+        if not isinstance(groups, list | tuple) or len(groups) != len(counts):
+            given = len(groups) if isinstance(groups, list | tuple) else f"a {type(groups).__name__}"
+            raise InputError(
+                f"`disjunctions`: `{self.relation}` has {len(counts)} samples, but disjunctions for {given};"
+                " give a list of lists of indices for each sample"
+            )
+        numbers = _number_groups(groups, counts)
+        if numbers is None:
+            wrong = (self._wrong_group(*sample) for sample in zip(range(len(counts)), groups, counts, strict=True))
+            raise InputError(next(filter(None, wrong)))
+        return numbers
+
+    def _wrong_group(self, sample: int, sets: object, count: int) -> str | None:
+        """What is wrong with the exclusive groups of a sample, if anything is."""
+        what = f"`disjunctions`: `{self.relation}` in sample {sample}"
+        seen: set[int] = set()
+        if not isinstance(sets, list | tuple) or not all(isinstance(part, list | tuple) for part in sets):
+            return f"{what} is {sets!r}; give a list of lists of indices"
+        for index in chain.from_iterable(sets):
+            if isinstance(index, bool) or not isinstance(index, int):
+                return f"{what}: {index!r} is no index of a fact"
+            if not 0 <= index < count:
+                return f"{what}: there is no fact {index}; the sample has {count} facts, counted from 0"
+            if index in seen:
+                return f"{what}: fact {index} is in two exclusive groups"
+            seen.add(index)
+        return None
+
+
+def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None:
+    """The number of each fact's exclusive group, -1 for none; None if the groups of some sample are wrong."""
+    # What can be read only once may be empty by now.
+    if not all(isinstance(sets, list | tuple) for sets in groups):
+        return None
+    try:
+        members = [list(chain.from_iterable(sets)) for sets in groups]
+        sizes = [len(part) for sets in groups for part in sets]
+    except TypeError:  # no list of lists
+        return None
+    flat = list(chain.from_iterable(members))
+    are_indices = all(issubclass(kind, int) and kind is not bool for kind in set(map(type, flat)))
+    if not are_indices:
+        return None
+    lengths, limits = np.array(list(map(len, members)), np.int64), np.array(counts, np.int64)
+    try:
+        indices = np.array(flat, np.int64)
+    except OverflowError:  # no index has so many digits
+        return None
+    if ((indices < 0) | (indices >= np.repeat(limits, lengths))).any():
+        return None
+    numbers = np.full(sum(counts), -1, np.int64)
+    numbers[indices + np.repeat(np.cumsum(limits) - limits, lengths)] = np.repeat(np.arange(len(sizes)), sizes)
+    # A fact in two groups has one number.
+    return numbers if np.count_nonzero(numbers >= 0) == len(indices) else None
+
+
+def read_id(tag: Any, what: str) -> tuple[Any, int]:
+    """A tag and the number of its fact, 0 if it has none; `what` names the fact. InputError for what is no number."""
+    if not isinstance(tag, tuple):
+        return tag, 0
+    if len(tag) != 2:
+        hint = "write `((probability, number), tuple)`; facts that exclude each other are named by `disjunctions`"
+        raise InputError(Diagnostic(f"{what} has the tag {tag!r}; it is a pair of a tag and a number", hint=hint))
+    value, number = tag
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+        raise InputError(f"{what} has the number {number!r}; facts are numbered by integers from 1")
+    return value, int(number)
+
+
+def check_ids(facts: Sequence[SampleFacts]) -> None:
+    """InputError for a number that two facts of one sample have."""
+    seen: dict[tuple[int, int], str] = {}
+    for part in facts:
+        if part.ids is None:
+            continue
+        samples = np.repeat(np.arange(len(part.counts)), part.counts).tolist()
+        for sample, number, values in zip(samples, part.ids.tolist(), zip(*part.columns, strict=True), strict=False):
+            shown = f"`{part.relation}{show_tuple(values)}`"
+            if number and seen.setdefault((sample, number), shown) != shown:
+                raise InputError(f"sample {sample}: {seen[sample, number]} and {shown} both have the number {number}")
+
+
+def is_array(part: object) -> bool:
+    """Whether tags are given as one array."""
+    return not isinstance(part, list | tuple)
+
+
+def batch_size(samples: Mapping[str, int]) -> int:
+    """The one number of samples; InputError if relations differ in it."""
+    if len(set(samples.values())) > 1:
+        shown = ", ".join(f"`{relation}` has {size}" for relation, size in samples.items())
+        raise InputError(f"the inputs differ in batch size: {shown}")
+    return next(iter(samples.values()), 1)
+
+
+def _is_tagged(row: object) -> bool:
+    return isinstance(row, tuple | list) and len(row) == 2 and isinstance(row[1], tuple)
+
+
+def _places(counts: Sequence[int]) -> Iterator[str]:
+    """What to call each fact."""
+    for sample, count in enumerate(counts):
+        for number in range(count):
+            yield f"fact {number} of sample {sample}"
+
+
+def _admits_all(type: ValueType, column: Sequence) -> bool:
+    """Whether all values fit as they are; False also where it takes a closer look to say so."""
+    if type is ValueType.TENSOR:
+        return all(isinstance(value, Tensor) for value in column)
+    is_kept = not type.is_time and type is not ValueType.ENTITY
+    return is_kept and _PLAIN_KINDS.issuperset(map(_type, column)) and type.find_unfit(column) is None
+
+
+_type = type
+_PLAIN_KINDS = {bool, int, float, str}
+
+
+def _show(values: tuple) -> str:
+    return show_tuple(values) if all(map(is_value, values)) else repr(values)

@@ -1,0 +1,357 @@
+"""Everything that defines a reasoner, as plain data with a canonical JSON text."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NoReturn, TypeVar
+
+from scallax.errors import CheckpointError, Diagnostic, InputError
+from scallax.facts.mappings import Entries, InputMapping, show_tuple
+from scallax.language.tensors import TensorValue
+from scallax.language.values import Value, ValueType
+
+FORMAT = 1
+
+# Fields that texts may lack, with what they mean then.
+_OPTIONAL = {"imports": (), "foreign": (), "absorb": True, "custom": None, "seed": 0}
+
+# How many proofs are kept: what is learnt fits any number.
+_PROOFS = ("k", "train_k", "test_k")
+
+Tag = float | bool | None
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True, slots=True)
+class Specification:
+    """The arguments of a reasoner in normal form: hashable, comparable, without file names.
+
+    `file` is the text of the program's file; `imports` are the names and texts of all files that it and the program
+    import. `facts` are relations with pairs of tag and tuple. `outputs` are relations
+    with what to return of each (None: every tuple that is possible), `keyed` whether they are returned as a dictionary.
+    `column_types` are those of the input and output relations, as inferred. `foreign` are the signatures of the
+    functions of Python and the like that the program uses. `custom` is the qualified name of the class of the user's
+    provenance, if `provenance` is `custom`; `seed` is that of provenances that draw.
+    """
+
+    program: str | None
+    file: str | None
+    relations: tuple[tuple[str, tuple[str, ...]], ...]
+    rules: tuple[str, ...]
+    facts: tuple[tuple[str, tuple[tuple[Tag, tuple[Value, ...]], ...]], ...]
+    provenance: str
+    k: int
+    train_k: int | None
+    test_k: int | None
+    wmc_with_disjunctions: bool
+    non_probabilistic: tuple[str, ...]
+    trainable: tuple[str, ...]
+    input_mappings: tuple[tuple[str, InputMapping], ...]
+    outputs: tuple[tuple[str, Entries | None], ...]
+    keyed: bool
+    iter_limit: int | None
+    early_discard: bool | None
+    column_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    imports: tuple[tuple[str, str], ...] = ()
+    foreign: tuple[str, ...] = ()
+    absorb: bool = True
+    custom: str | None = None
+    seed: int = 0
+
+    def to_json(self) -> str:
+        """Canonical JSON text: equal specifications give equal texts. It holds its own SHA-256 and the program's."""
+        return _canonical({**self._data(), "digest": self.digest})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical text, in hexadecimal."""
+        return _sha256(_canonical(self._data()))
+
+    def differences(self, other: "Specification") -> list[str]:
+        """What is not the same in `other`, one line each: what it was here, what it is there; empty if equal."""
+        found = []
+        for field in dataclasses.fields(self):
+            ours, theirs = getattr(self, field.name), getattr(other, field.name)
+            if ours == theirs:
+                continue
+            match field.name:
+                case "keyed" if len(self.outputs) == 1:
+                    # How one output is returned is no part of what it is.
+                    continue
+                case "program" | "file":
+                    found.append(f"{field.name}: {_first_difference(ours, theirs)}")
+                case "input_mappings" | "outputs" | "facts" | "relations" | "column_types" | "imports":
+                    items = _item_differences(field.name, dict(ours), dict(theirs))
+                    found.extend(items or [f"{field.name}: in another order"])
+                case _:
+                    found.append(_was_is(field.name, _show(ours), _show(theirs)))
+        return found
+
+    def advice(self, other: "Specification") -> str | None:
+        """How `other` comes to what was saved as this one, if they differ in the number of proofs alone; else None."""
+        changed = {name: getattr(self, name) for name in _PROOFS if getattr(self, name) != getattr(other, name)}
+        if not changed or dataclasses.replace(other, **changed, keyed=self.keyed) != self:
+            return None
+        saved = ", ".join(f"{name}={value}" for name, value in changed.items())
+        wanted = other.test_k or other.k
+        return (
+            f"build the model with {saved}, as it was saved, and take `with_k({wanted})` after loading;"
+            f" `test_k={wanted}`, given before training, is for evaluation alone"
+        )
+
+    def _data(self) -> dict:
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        data["input_mappings"] = [
+            [relation, {**_options_data(mapping), "entries": _entries_data(mapping.entries)}]
+            for relation, mapping in self.input_mappings
+        ]
+        data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
+        for name, default in _OPTIONAL.items():
+            # Left out, so that a program that does without has the text that it had before there were any.
+            if data[name] == default:
+                del data[name]
+        return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
+
+
+def from_json(text: str) -> Specification:
+    """The specification that `to_json` wrote.
+
+    CheckpointError names what is wrong: no JSON, another format version, missing or unknown fields, a value of the
+    wrong type, a program or a text that does not match its SHA-256.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:  # no text, damaged or crafted text
+        raise CheckpointError(f"the saved specification is no JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise CheckpointError("the saved specification is no JSON object")
+    if data.get("format") != FORMAT or isinstance(data["format"], bool):
+        raise CheckpointError(
+            f"the saved specification has format version {data.get('format')!r}; "
+            f"this version of scallax reads version {FORMAT}"
+        )
+    names = {field.name for field in dataclasses.fields(Specification)} | {"format", "program_sha256", "digest"}
+    for name, default in _OPTIONAL.items():
+        data.setdefault(name, [] if default == () else default)
+    wrong = [f"the saved specification lacks `{name}`" for name in sorted(names - set(data))]
+    wrong += [f"the saved specification has the unknown field `{name}`" for name in sorted(set(data) - names)]
+    if wrong:
+        raise CheckpointError(*wrong)
+    specification = _read(data)
+    if data["program_sha256"] != _program_sha256(specification):
+        raise CheckpointError("the saved program does not match its SHA-256: it was changed after it was saved")
+    if data["digest"] != specification.digest:
+        raise CheckpointError("the saved specification does not match its SHA-256: it was changed after it was saved")
+    return specification
+
+
+def _read(data: dict) -> Specification:
+    text, integer, flag = _plain(str, "a string"), _plain(int, "an integer"), _plain(bool, "true or false")
+    texts = _sequence(text)
+
+    def read(name: str, reader: Callable[[object, str], T]) -> T:
+        return reader(data[name], name)
+
+    return Specification(
+        program=read("program", _optional(text)),
+        file=read("file", _optional(text)),
+        relations=read("relations", _sequence(_pair(text, texts))),
+        rules=read("rules", texts),
+        facts=read("facts", _sequence(_pair(text, _sequence(_pair(_tag, _sequence(_value)))))),
+        provenance=read("provenance", text),
+        k=read("k", integer),
+        train_k=read("train_k", _optional(integer)),
+        test_k=read("test_k", _optional(integer)),
+        wmc_with_disjunctions=read("wmc_with_disjunctions", flag),
+        absorb=read("absorb", flag),
+        non_probabilistic=read("non_probabilistic", texts),
+        trainable=read("trainable", texts),
+        input_mappings=read("input_mappings", _sequence(_pair(text, _input_mapping))),
+        outputs=read("outputs", _sequence(_pair(text, _optional(_entries)))),
+        keyed=read("keyed", flag),
+        iter_limit=read("iter_limit", _optional(integer)),
+        early_discard=read("early_discard", _optional(flag)),
+        column_types=read("column_types", _sequence(_pair(text, _sequence(_column_type)))),
+        imports=read("imports", _sequence(_pair(text, text))),
+        foreign=read("foreign", texts),
+        custom=read("custom", _optional(text)),
+        seed=read("seed", integer),
+    )
+
+
+_Reader = Callable[[object, str], T]
+
+
+def _wrong(where: str, expected: str, value: object) -> NoReturn:
+    raise CheckpointError(f"the saved specification's `{where}` must be {expected}, not {_short(json.dumps(value))}")
+
+
+def _plain(kind: type[T], expected: str) -> _Reader[T]:
+    def read(value: object, where: str) -> T:
+        # bool is a kind of int in Python, but not here.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            _wrong(where, expected, value)
+        return value
+
+    return read
+
+
+def _optional(reader: _Reader[T]) -> _Reader[T | None]:
+    return lambda value, where: None if value is None else reader(value, where)
+
+
+def _sequence(reader: _Reader[T]) -> _Reader[tuple[T, ...]]:
+    def read(value: object, where: str) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            _wrong(where, "a list", value)
+        return tuple(reader(item, where) for item in value)
+
+    return read
+
+
+def _pair(first: _Reader[T], second: _Reader[U]) -> _Reader[tuple[T, U]]:
+    def read(value: object, where: str) -> tuple[T, U]:
+        if not isinstance(value, list) or len(value) != 2:
+            _wrong(where, "a list of pairs", value)
+        return first(value[0], where), second(value[1], where)
+
+    return read
+
+
+def _value(value: object, where: str) -> Value:
+    if isinstance(value, dict) and set(value) == {"tensor"}:
+        try:
+            return TensorValue.of_data(value["tensor"])
+        except ValueError:  # damaged or crafted data
+            _wrong(where, "made of tensors with a dtype, a shape and data", value)
+    if not isinstance(value, bool | int | float | str):
+        _wrong(where, "made of numbers, booleans and strings", value)
+    return value
+
+
+def _tag(value: object, where: str) -> Tag:
+    if value is None or isinstance(value, bool):
+        return value
+    if not isinstance(value, int | float):
+        _wrong(where, "facts with numbers for tags", value)
+    return float(value)
+
+
+def _column_type(value: object, where: str) -> str:
+    if value not in [kind.value for kind in ValueType]:
+        _wrong(where, "made of value types", value)
+    return str(value)
+
+
+def _entries(value: object, where: str) -> Entries:
+    if not isinstance(value, dict) or set(value) != {"shape", "tuples"}:
+        _wrong(where, "mappings with a shape and tuples", value)
+    shape = _sequence(_plain(int, "sizes"))(value["shape"], where)
+    tuples = _sequence(_sequence(_value))(value["tuples"], where)
+    size = 1
+    for length in shape:
+        size *= length
+    if size != len(tuples) or not tuples:
+        _wrong(where, "mappings of one tuple for each entry", value)
+    return Entries(shape, tuples)
+
+
+def _input_mapping(value: object, where: str) -> InputMapping:
+    names = {"entries", "disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim"}
+    if not isinstance(value, dict) or set(value) - {"sample_strategy"} != names:
+        _wrong(where, "mappings with their options", value)
+    try:
+        return InputMapping(_entries(value["entries"], where), **{n: value[n] for n in set(value) - {"entries"}})
+    except InputError as error:  # an option that no mapping can have
+        raise CheckpointError(Diagnostic(f"the saved specification's `{where}` is wrong: {error}")) from None
+
+
+def _options_data(mapping: InputMapping) -> dict:
+    """The options without the default strategy, which there was before there were others.
+
+    Whether it was said that entries are independent is no part of what the mapping is.
+    """
+    options = {**mapping.options, "disjunctive": mapping.disjunctive}
+    return {name: value for name, value in options.items() if (name, value) != ("sample_strategy", "top")}
+
+
+def _entries_data(entries: Entries) -> dict:
+    return {"shape": entries.shape, "tuples": entries.tuples}
+
+
+def _canonical(data: dict) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_tensor_data)
+
+
+def _tensor_data(value: object) -> dict:
+    assert isinstance(value, TensorValue)
+    return {"tensor": value.data()}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _program_sha256(specification: Specification) -> str:
+    return _sha256("\n".join(text for text in (specification.file, specification.program) if text is not None))
+
+
+def _first_difference(ours: str | None, theirs: str | None) -> str:
+    if ours is None or theirs is None:
+        return f"was {'none' if ours is None else 'given'}, is {'none' if theirs is None else 'given'}"
+    lines = zip_longest(ours.splitlines(), theirs.splitlines(), fillvalue="nothing")
+    for number, (old, new) in enumerate(lines, start=1):
+        if old != new:
+            return f"line {number} was `{_short(old)}`, is `{_short(new)}`"
+    return "the line breaks differ"
+
+
+def _item_differences(name: str, ours: dict, theirs: dict) -> list[str]:
+    label = {
+        "input_mappings": "input mapping of",
+        "outputs": "output mapping of",
+        "facts": "facts of",
+        "imports": "text of the import",
+        "relations": "columns given for",
+        "column_types": "column types of",
+    }[name]
+    found = []
+    for relation in [*ours, *(r for r in theirs if r not in ours)]:
+        old = _show_item(ours[relation]) if relation in ours else "none"
+        new = _show_item(theirs[relation]) if relation in theirs else "none"
+        if relation not in ours or relation not in theirs or ours[relation] != theirs[relation]:
+            found.append(_was_is(f"{label} `{relation}`", old, new))
+    return found
+
+
+def _was_is(label: str, old: str, new: str) -> str:
+    # Long values are shown in part, and may differ in the rest.
+    return f"{label}: was {old}, is {new}{' (with other entries)' if old == new else ''}"
+
+
+def _show_item(value: object) -> str:
+    match value:
+        case None:
+            return "every possible tuple"
+        case tuple() if value and all(isinstance(v, tuple) for v in value):
+            return _short(", ".join(f"{tag}::{show_tuple(t)}" for tag, t in value))
+        case _:
+            return _show(value)
+
+
+def _show(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case tuple():
+            return _short(f"({', '.join(map(str, value))})")
+        case _:
+            return _short(str(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:90]}...{text[-25:]}"

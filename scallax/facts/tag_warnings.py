@@ -1,0 +1,179 @@
+"""Numbers that are no tags of the provenance: refused, or computed as they are where they are hardly meant."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import ml_dtypes
+import numpy as np
+
+from scallax.errors import Diagnostic, InputError
+from scallax.facts.arguments import show_facts
+from scallax.facts.mappings import InputMapping, show_tuple
+from scallax.facts.parameters import GivenTags
+from scallax.grounding.derivations import Literals
+from scallax.language import ir
+from scallax.language.tag_domains import Domain
+
+# A softmax may be over 1 by rounding.
+ROUNDING = 1e-6
+# A softmax over many entries may be off by more.
+_SHARES_ROUNDING = 1e-5
+
+_NEGATIVE_REST = "what is left of 1 is the probability of none of them; here it is negative"
+
+
+def check_domain(domain: Domain, program: ir.Program, literals: Literals) -> None:
+    """InputError for tags of facts and rules that a provenance of this domain cannot read."""
+    wrong = [
+        Diagnostic(f"the tag {fact.tag:g} of this fact is not {domain.value}", fact.span)
+        for fact in program.facts
+        if fact.tag is not None and not domain.admits(fact.tag)
+    ]
+    tags = np.unique(literals.prior[np.isfinite(literals.prior)])
+    if not wrong:
+        wrong = [
+            Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags if not domain.admits(tag)
+        ]
+    if wrong:
+        raise InputError(*wrong)
+
+
+def find_tag_outside(program: ir.Program, given: Sequence[GivenTags]) -> Diagnostic | None:
+    """A warning of the first tag outside [0, 1] that is written in the program, then in facts from Python.
+
+    Tags of rules that depend on variables are not looked at.
+    """
+    found = [
+        Diagnostic(f"the tag {fact.tag:g} of `{fact.relation}{show_tuple(fact.values)}` is outside [0, 1]", fact.span)
+        for fact in program.facts
+        if _is_outside(fact.tag)
+    ]
+    # The alternatives of a rule share its tag.
+    found += dict.fromkeys(
+        Diagnostic(f"the tag {tag.value:g} of this rule for `{rule.relation}` is outside [0, 1]", tag.span)
+        for rule in program.rules
+        if isinstance(tag := rule.tag, ir.Constant) and _is_outside(tag.value)
+    )
+    found += [
+        Diagnostic(f"facts of `{facts.relation}`: the tag {tag:g} of {show_tuple(values)} is outside [0, 1]")
+        for facts in given
+        for tag, values in zip(facts.tags, facts.tuples, strict=True)
+        if _is_outside(tag)
+    ]
+    return _first(found, "a tag is a probability")
+
+
+def find_overfull_set(program: ir.Program, prior: Callable[[float | bool], float | None]) -> Diagnostic | None:
+    """A warning of the first exclusive set of the program whose probabilities add up to more than 1.
+
+    `prior` is the provenance's.
+    """
+    sets: dict[int, list[ir.Fact]] = {}
+    for fact in program.facts:
+        if fact.group is not None:
+            sets.setdefault(fact.group, []).append(fact)
+    found = []
+    for facts in sets.values():
+        priors = [None if fact.tag is None else prior(fact.tag) for fact in facts]
+        total = sum(1.0 if p is None else p for p in priors)
+        if total > 1 + ROUNDING:
+            first, last = facts[0].span, facts[-1].span
+            span = None if first is None or last is None else first.to(last)
+            relation = facts[0].relation
+            found.append(Diagnostic(f"exclusive facts of `{relation}` add up to {total:g}, more than 1", span))
+    return _first(found, _NEGATIVE_REST)
+
+
+def find_overfull_facts(
+    relation: str, tuples: Sequence, probabilities: np.ndarray, groups: np.ndarray
+) -> Diagnostic | None:
+    """A warning of the first exclusive group of facts from Python that add up to more than 1.
+
+    `probabilities` float64 `[facts]`, NaN for what is not known; `groups` int64 `[facts]`, -1 for none.
+    """
+    found = find_overfull_group(probabilities, groups)
+    if found is None:
+        return None
+    members, total = found
+    shown = show_facts(relation, [tuples[member] for member in members])
+    return Diagnostic(f"the exclusive facts {shown} add up to {total:g}, more than 1", hint=_NEGATIVE_REST)
+
+
+def find_overfull_group(probabilities: np.ndarray, groups: np.ndarray) -> tuple[list[int], float] | None:
+    """The places of the first group's members that add up to more than 1, and their sum; see `find_overfull_facts`."""
+    places = np.flatnonzero(groups >= 0)
+    totals = np.bincount(groups[places], weights=probabilities[places].astype(np.float64))
+    for group in np.flatnonzero(totals > 1 + ROUNDING).tolist():
+        members = np.flatnonzero(groups == group)
+        if totals[group] > 1 + _rounding(probabilities[members]):
+            return members.tolist(), float(totals[group])
+    return None
+
+
+def _rounding(probabilities: np.ndarray) -> float:
+    """How far over 1 they may add up: what a short float holds may have been computed in it, and then widened."""
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        with np.errstate(over="ignore"):
+            is_short = np.array_equal(probabilities.astype(dtype).astype(probabilities.dtype), probabilities)
+        if is_short:
+            return 8 * float(ml_dtypes.finfo(dtype).eps)
+    return ROUNDING
+
+
+def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarray) -> str | None:
+    """A warning of the first sample of `[batch, *mapping.shape]` whose exclusive entries add up to more than 1."""
+    groups = mapping.groups
+    if groups is None:
+        return None
+    axes = tuple(range(1, values.ndim)) if mapping.disjunctive_dim is None else mapping.disjunctive_dim + 1
+    totals = values.astype(np.float64).sum(axes)
+    # Entries of few digits add up to what they can.
+    rounding = max(ROUNDING, 8 * float(ml_dtypes.finfo(values.dtype).eps))
+    wrong = np.argwhere(totals > 1 + rounding)
+    if not len(wrong):
+        return None
+    sample, *others = wrong[0].tolist()
+    group = np.ravel_multi_index(others, totals.shape[1:]) if others else 0
+    members = [mapping.tuples[entry] for entry in np.flatnonzero(groups == group)]
+    total = totals[tuple(wrong[0])]
+    return (
+        f"`{relation}` adds up to {total:.7g}, more than 1, in sample {sample} over the exclusive tuples "
+        f"{show_facts(relation, members)}; it is computed as it is"
+    )
+
+
+def find_shares(mapping: InputMapping, values: np.ndarray) -> str | None:
+    """How to say that the entries of `[batch, *mapping.shape]` exclude each other if they add up to 1 in all samples.
+
+    All entries, or else those along an axis. Of values that are all 0 or 1 nothing is said: they mean the same.
+    """
+    wide = values.astype(np.float64)
+    if wide.min() < 0 or np.isin(wide, (0, 1)).all():
+        return None
+    rounding = max(_SHARES_ROUNDING, 8 * float(ml_dtypes.finfo(values.dtype).eps), _rounding(values))
+    axes = {"disjunctive=True": tuple(range(1, wide.ndim))}
+    if wide.ndim > 2:
+        axes |= {f"disjunctive_dim={axis - 1}": (axis,) for axis in range(wide.ndim - 1, 0, -1) if wide.shape[axis] > 1}
+    return next((option for option, own in axes.items() if np.abs(wide.sum(own) - 1).max() <= rounding), None)
+
+
+def undeclared_shares(options: Mapping[str, str], provenance: str) -> Diagnostic:
+    """The warning of relations that add up to 1, by what `find_shares` says of them, and count as independent."""
+    names = " and ".join(f"`{relation}`" for relation in options)
+    adds = "adds" if len(options) == 1 else "add"
+    message = f"{names} {adds} up to 1 in every sample, but the tuples count as independent under `{provenance}`"
+    ways = " or ".join(f"`InputMapping(…, {option})`" for option in dict.fromkeys(options.values()))
+    hint = f"if one of them holds, as behind a softmax, give {ways}; `disjunctive=False` says that they are independent"
+    return Diagnostic(message, hint=hint)
+
+
+def _is_outside(tag: object) -> bool:
+    return isinstance(tag, float | int) and not isinstance(tag, bool) and not -ROUNDING <= tag <= 1 + ROUNDING
+
+
+def _first(found: Sequence[Diagnostic], hint: str) -> Diagnostic | None:
+    """The first of the problems, with the number of the others."""
+    if not found:
+        return None
+    others = len(found) - 1
+    more = f"; there {'is 1 more' if others == 1 else f'are {others} more'}" if others else ""
+    return Diagnostic(found[0].message + more, found[0].span, hint)

@@ -1,0 +1,256 @@
+"""Outputs whose proofs are all known when code is compiled: of their proofs only the weights are computed."""
+
+import functools
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
+
+from scallax.kernels.schedule import Tile
+from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
+
+# Proofs of an output, and numbers of all of them together (factors times outputs times proofs), up to which all are
+# listed.
+_MAX_PROOFS = 128
+_MAX_FACTORS = 1 << 13
+
+
+class Disjunctions(NamedTuple):
+    """The proofs of each of `width` heads, without those that another one makes superfluous.
+
+    `operands` int32 `[factors, proofs, width]` are the leaves whose weights they multiply, the row zero where there is
+    none; `bits` are their literals, of each head in ascending order.
+    """
+
+    operands: Int[np.ndarray, "factors proofs width"]
+    bits: UInt32[np.ndarray, "proofs width words"]
+
+
+class Dependence(Enum):
+    """What is known of any two proofs of an output that may be kept together."""
+
+    INDEPENDENT = auto()
+    """They share no variable, in whichever polarity."""
+
+    EXCLUSIVE = auto()
+    """One of them has the negation of a literal of the other."""
+
+    MIXED = auto()
+    """Some share a variable, and not all such are exclusive."""
+
+    UNKNOWN = auto()
+    """It depends on which are kept."""
+
+
+class Choice(NamedTuple):
+    """Which of the proofs of each head are kept: their numbers, any number where there are fewer than `k`."""
+
+    found: Disjunctions
+    places: Int[Array, "width k batch"]
+    dependence: Dependence
+
+
+class _Known(NamedTuple):
+    """The proofs of a row: their literals, and for each the leaves whose product it is, in order."""
+
+    bits: UInt32[np.ndarray, "proofs words"]
+    factors: list[tuple[int, ...]]
+
+
+def leaf_bits(
+    columns: Int[np.ndarray, "2 literals"],
+    negated: Int[np.ndarray, " negated"] | None,
+    exclusions: UInt32[np.ndarray, "literals positive_words"],
+    sections: Sections,
+) -> UInt32[np.ndarray, "rows words"]:
+    """The bits of zero, one, the literals, and the complements of the literals `negated`."""
+    places = np.concatenate([[-1, -1], columns[0], [] if negated is None else columns[1][negated]]).astype(np.int64)
+    bits = np.zeros((len(places), sections.total), np.uint32)
+    found = np.flatnonzero(places >= 0)
+    bits[found, places[found] // 32] = np.uint32(1) << (places[found] % 32).astype(np.uint32)
+    if sections.has_groups:
+        bits[2 : 2 + len(exclusions), sections.identity :] = exclusions
+    return bits
+
+
+def list_proofs(
+    tiles: Sequence[Tile],
+    outputs: Int[np.ndarray, " outputs"],
+    leaves: UInt32[np.ndarray, "rows words"],
+    sections: Sections,
+    k: int,
+    absorb: bool,
+) -> Disjunctions | None:
+    """All proofs of the outputs; None if they are too many, or if the best `k` might not be those that steps find.
+
+    The steps keep `k` proofs of every row. Where a row has more, a joined leaf must be independent of all of them, and
+    no proof of a head may contain one of another derivation: then the best `k` of all are joins of the best.
+    """
+    known = {row: _Known(leaves[row : row + 1], [(row,)]) for row in range(2, len(leaves))}
+    known[0] = _Known(leaves[:0], [])
+    known[1] = _Known(leaves[1:2], [()])
+    for tile in tiles:
+        for lane in range(tile.operands.shape[2]):
+            found = _join(tile.operands[:, :, lane].T, known, sections, k, absorb)
+            if found is None or len(found.factors) > _MAX_PROOFS:
+                return None
+            known[tile.target + lane] = found
+    if not all(int(row) in known for row in outputs):
+        return None
+    listed = [known[int(row)] for row in outputs]
+    most = max(1, *(len(each.factors) for each in listed))
+    longest = max((len(factors) for each in listed for factors in each.factors), default=1)
+    shape = (max(1, longest), most, len(listed))
+    if np.prod(shape) > _MAX_FACTORS:
+        return None
+    operands, bits = np.ones(shape, np.int32), np.zeros((*shape[1:], sections.total), np.uint32)
+    for place, each in enumerate(listed):
+        operands[0, len(each.factors) :, place] = 0
+        bits[: len(each.factors), place] = each.bits
+        for number, factors in enumerate(each.factors):
+            operands[: len(factors), number, place] = factors
+    return Disjunctions(operands, bits)
+
+
+def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, absorb: bool) -> _Known | None:
+    """The proofs of a head with these derivations `[derivations, 3]`."""
+    parts: list[UInt32[np.ndarray, "proofs words"]] = []
+    found: list[tuple[int, ...]] = []
+    source: list[int] = []
+    is_whole = True
+    for number, (row, *joined) in enumerate(derivations.tolist()):
+        if not all(each in known for each in (row, *joined)):
+            return None
+        bits, factors = known[row]
+        is_long = len(factors) > k
+        is_whole &= not is_long
+        for leaf in joined:
+            if not known[leaf].factors:
+                bits, factors = bits[:0], []
+                continue
+            other = known[leaf].bits
+            clash = np.asarray(sections.contradict(bits[..., None], other[..., None])).reshape(-1)
+            own = other[:, : sections.identity]
+            has = leaf == 1 or (own & ~bits[:, : sections.identity] == 0).all(-1)
+            if is_long and leaf != 1 and (clash.any() or np.any(has)):
+                return None
+            # A literal counts once.
+            has = np.broadcast_to(has, len(factors))
+            factors = [
+                each if there else (*each, leaf)
+                for each, there, gone in zip(factors, has, clash, strict=True)
+                if not gone
+            ]
+            bits = (bits | other)[~clash]
+        parts.append(bits)
+        found += factors
+        source += [number] * len(factors)
+    bits = np.concatenate(parts)
+    own = bits[:, : sections.identity]
+    order = np.lexsort(own.T[::-1])
+    bits, own, numbers = bits[order], own[order], np.array(source)[order] if source else np.zeros(0, int)
+    # `covers[i, j]`: proof i makes proof j superfluous.
+    equal = (own[:, None] == own[None]).all(-1)
+    covers = equal & np.tri(len(own), k=-1, dtype=bool).T
+    if absorb:
+        covers |= (own[:, None] & ~own[None] == 0).all(-1) & ~equal
+    if not is_whole and (covers & (numbers[:, None] != numbers[None])).any():
+        return None
+    keep = ~covers.any(0)
+    return _Known(bits[keep], [found[place] for place, kept in zip(order, keep, strict=True) if kept])
+
+
+def dependence(found: Disjunctions, sections: Sections, k: int, *, all_present: bool) -> Dependence:
+    """What is known of the proofs of all outputs; `all_present`: in every sample each output has all of its proofs."""
+    both, positive, identity = sections.both, sections.positive, sections.identity
+    negated = found.bits[..., positive:identity]
+    parts = [found.bits[..., :both] | negated[..., :both], found.bits[..., both:positive], negated[..., both:]]
+    variables = np.concatenate(parts, -1)
+    shares = (variables[:, None] & variables[None] != 0).any(-1)
+    exists = found.operands[0] != 0
+    is_pair = np.tri(len(exists), k=-1, dtype=bool)[..., None] & exists[:, None] & exists[None]
+    if not (shares & is_pair).any():
+        return Dependence.INDEPENDENT
+    union = found.bits[:, None] | found.bits[None]
+    if sections.contradict_by_polarity(union[..., None])[..., 0][is_pair].all():
+        return Dependence.EXCLUSIVE
+    must_share = is_pair.any((0, 1)) & (shares | ~is_pair).all((0, 1))
+    return Dependence.MIXED if k > 1 and all_present and must_share.any() else Dependence.UNKNOWN
+
+
+def best_proofs(
+    weights: Float[Array, "rows batch"], found: Disjunctions, k: int
+) -> tuple[ProofSets, Int[Array, "width k batch"]]:
+    """The `k` most probable proofs of each head, or all if none has more; by weight descending, then bit set.
+
+    And their numbers. A weight of -inf is absent.
+    """
+    product, *factors = weights.at[found.operands].get(mode="promise_in_bounds")
+    for factor in factors:
+        is_there = (product != -jnp.inf) & (factor != -jnp.inf)
+        product = jnp.where(is_there, product * factor, -jnp.inf)
+    count, width, words = found.bits.shape
+    number = np.arange(count, dtype=np.int32)[:, None, None]
+
+    def take_best(product, _):
+        weight = product.max(0, keepdims=True)
+        place = jnp.where((product == weight) | jnp.isnan(product), number, count - 1).min(0, keepdims=True)
+        return jnp.where(number == place, -jnp.inf, product), (weight[0], place[0])
+
+    _, best = scan_proofs(take_best, product, length=min(k, count))
+    kept, numbers = (jnp.moveaxis(leaf, 0, 1) for leaf in best)
+    chosen = numbers * width + np.arange(width, dtype=np.int32)[:, None, None]
+    bits = jnp.asarray(found.bits.reshape(-1, words)).at[chosen].get(mode="promise_in_bounds")
+    bits = jnp.where((kept == -jnp.inf)[..., None], jnp.uint32(0), bits)
+    return ProofSets(kept, jnp.moveaxis(bits, -1, -2)), numbers
+
+
+def pull_independent(
+    choice: Choice,
+    weights: Float[Array, "rows batch"],
+    coefficients: Float[Array, "width k batch"],
+    num_literals: int,
+    negated: Int[np.ndarray, " negated"],
+) -> Float[Array, "width literals batch"]:
+    """The derivatives by the literals of a sum of weights of independent proofs, each times its coefficient.
+
+    `weights` are those of the leaves: zero, one, the literals, and the complements of the literals `negated`; -inf
+    where there is none. Of a head, at most one proof has a literal, in one polarity.
+    """
+    found = choice.found
+    number = np.arange(len(found.bits), dtype=np.int32)[:, None, None]
+    slots = []
+    for slot in range(coefficients.shape[1]):
+        value, place = coefficients[None, :, slot], choice.places[None, :, slot]
+        slots.append(jnp.where(place == number, value, jnp.zeros_like(value)))
+    coefficient = functools.reduce(jnp.add, slots)
+    factors = list(jnp.where(weights == -jnp.inf, 0, weights).at[found.operands].get(mode="promise_in_bounds"))
+    after = [jnp.ones_like(coefficient)]
+    for factor in factors[:0:-1]:
+        after.insert(0, factor * after[0])
+    terms = []
+    for factor, rest in zip(factors, after, strict=True):
+        terms.append(coefficient * rest)
+        coefficient = coefficient * factor
+    places, signs = _uses(found, num_literals, negated)
+    rows = jnp.stack(terms).reshape(-1, weights.shape[1])
+    rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
+    return jnp.asarray(signs[..., None], rows.dtype) * rows.at[places].get(mode="promise_in_bounds")
+
+
+def _uses(
+    found: Disjunctions, num_literals: int, negated: Int[np.ndarray, " negated"]
+) -> tuple[Int[np.ndarray, "width literals"], Int[np.ndarray, "width literals"]]:
+    """Where among all operands a head has a literal, else behind them all; and 1, or -1 for its negation."""
+    leaves = found.operands.reshape(-1)
+    used = np.flatnonzero(leaves > 1)
+    literal = np.concatenate([np.arange(num_literals), negated])[leaves[used] - 2]
+    head = used % found.operands.shape[2]
+    places = np.full((found.operands.shape[2], num_literals), len(leaves))
+    signs = np.ones(places.shape, np.int32)
+    places[head, literal] = used
+    signs[head, literal] = np.where(leaves[used] - 2 < num_literals, 1, -1)
+    return places.astype(np.int32), signs

@@ -1,0 +1,474 @@
+"""Weighted model counting of proof sets, exact for the proofs kept.
+
+Literals are independent, or (`grouped`) the members of an exclusive group are the outcomes of one variable, whose
+residual outcome has the probability 1 - Σp.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Shaped, UInt32
+
+from scallax.kernels.batches import batch_constant
+from scallax.provenance.base import LiteralTable
+from scallax.provenance.proofs.clauses import Dependence
+from scallax.provenance.proofs.dnf import MAX_UNROLLED_PROOFS, ProofSets, Sections, scan_proofs
+
+# Numbers held at once: terms of inclusion-exclusion times outputs and batch, and fewer for its gradient, which holds
+# some times as many.
+_MAX_NUMBERS = 1 << 24
+_MAX_GRADIENT_NUMBERS = 1 << 20
+
+# Columns whose factors one step multiplies; divides the 32 bits of a word.
+_COLUMNS_AT_ONCE = 8
+
+# Blocks of columns up to which loops over them are written out.
+_MAX_UNROLLED = 4
+
+# Proofs whose patterns one step of a loop over sets of proofs settles.
+_PROOFS_AT_ONCE = 3
+
+# Products are not divided by factors below this.
+_SMALL = 1e-18
+
+# For each proof whether it has some literal `[outputs, batch]`: of many proofs one array.
+Has = Sequence[Bool[Array, "outputs batch"]] | Bool[Array, "proofs outputs batch"]
+
+Count = Callable[[ProofSets, LiteralTable], Float[Array, "outputs batch"]]
+
+
+def clause_weights(
+    bits: UInt32[Array, "... words batch"], literals: LiteralTable, sections: Sections, grouped: bool
+) -> Float[Array, "... batch"]:
+    """The probability that all literals of a clause are true together; 1 for the empty clause, 0 for a contradiction.
+
+    Cost is linear in the columns.
+    """
+    if grouped and sections.has_groups:
+        return _grouped_weights(bits, literals, sections)
+    factors = _factors(sections, literals.probabilities, literals.columns)
+    return _possible(sections, bits, _multiply(sections, factors, bits[..., : sections.identity, :]))
+
+
+def _possible(sections: Sections, bits, weights):
+    """The weights of clauses, 0 of those that contradict themselves."""
+    if not sections.both:
+        return weights
+    return jnp.where(sections.contradict_by_polarity(bits), jnp.zeros_like(weights), weights)
+
+
+def _factors(sections: Sections, p, columns) -> Float[Array, "columns batch"]:
+    """The probability of the literal of each column, in its polarity."""
+    p = p.at[columns].get(mode="clip")
+    is_positive = np.arange(32 * sections.identity) < 32 * sections.positive
+    return jnp.where(is_positive[:, None], p, 1 - p)
+
+
+def _multiply(sections: Sections, factors, bits):
+    """The product of the factors `[columns, batch]` whose bits `[..., words, batch]` are set."""
+
+    def multiply(product, block):
+        for bit, factor in _block(factors, bits, block):
+            product = product * jnp.where(bit, factor, jnp.ones_like(factor))
+        return product
+
+    return _for_blocks(sections, multiply, batch_constant(factors, bits.shape[:-2], 1))
+
+
+def _for_blocks(sections: Sections, step, state, most_unrolled: int = _MAX_UNROLLED):
+    """The state after a step for each block of columns in use."""
+    blocks = sections.blocks(_COLUMNS_AT_ONCE)
+    if len(blocks) <= most_unrolled:
+        for block in blocks:
+            state = step(state, jnp.int32(block))
+        return state
+    numbers = jnp.asarray(blocks, jnp.int32)
+    return lax.fori_loop(0, len(blocks), lambda index, state: step(state, numbers[index]), state)
+
+
+def _block(values, bits, block):
+    """For each column of a block: whether a clause has it `[..., batch]`, and its value there."""
+    word = lax.dynamic_index_in_dim(bits, block * _COLUMNS_AT_ONCE // 32, bits.ndim - 2, keepdims=False)
+    word = word >> (block * _COLUMNS_AT_ONCE % 32).astype(jnp.uint32)
+    values = lax.dynamic_slice_in_dim(values, block * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE)
+    for column in range(_COLUMNS_AT_ONCE):
+        yield (word >> jnp.uint32(column)) & jnp.uint32(1) != 0, jnp.broadcast_to(values[column], word.shape)
+
+
+def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
+    """Members of a group are consecutive: what a clause says of a group is carried until its last member.
+
+    A group contributes p of the one member that is chosen, 0 if two are, and else 1 - Σp of the excluded ones.
+    """
+    p = literals.probabilities
+    ones = batch_constant(p, bits.shape[:-2], 1)
+
+    def step(carry, inputs):
+        product, chosen, excluded, count = carry
+        (positive_column, negated_column), value, end = inputs
+        value = jnp.broadcast_to(value, product.shape)
+        positive = _has(bits, positive_column)
+        chosen = chosen + jnp.where(positive, value, jnp.zeros_like(value))
+        count = count + positive.astype(jnp.int32)
+        if sections.negated:
+            negated = _has(bits, negated_column)
+            excluded = excluded + jnp.where(negated, value, jnp.zeros_like(value))
+            count = count + 2 * (positive & negated).astype(jnp.int32)
+        factor = jnp.where(count == 0, 1 - excluded, jnp.where(count == 1, chosen, jnp.zeros_like(chosen)))
+        return (
+            jnp.where(end, product * factor, product),
+            jnp.where(end, jnp.zeros_like(chosen), chosen),
+            jnp.where(end, jnp.zeros_like(excluded), excluded),
+            jnp.where(end, jnp.zeros_like(count), count),
+        ), None
+
+    start = (ones, jnp.zeros_like(ones), jnp.zeros_like(ones), jnp.zeros_like(ones, jnp.int32))
+    (weights, *_), _ = lax.scan(step, start, (literals.column_of.T, p, literals.group_end))
+    return weights
+
+
+def _has(bits: UInt32[Array, "... words batch"], column) -> Bool[Array, "... batch"]:
+    """Whether a clause has the literal of a column; -1 is no column."""
+    word = lax.dynamic_index_in_dim(bits, jnp.maximum(column, 0) // 32, bits.ndim - 2, keepdims=False)
+    bit = (word >> (jnp.maximum(column, 0) % 32).astype(jnp.uint32)) & jnp.uint32(1) != 0
+    return bit & (column >= 0)
+
+
+def count_proofs(
+    proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool, otherwise: Count
+) -> Float[Array, "outputs batch"]:
+    """The probability that some proof of an output is true, differentiable in the literals' probabilities.
+
+    `1 - Π (1 - w)` if in no output two proofs share a variable, which then are independent; else what `otherwise` says.
+    """
+    if grouped and sections.has_groups:
+        # The members of a group depend on each other even if no literal is shared.
+        return otherwise(proofs, literals)
+    used = proofs.weights != -jnp.inf
+    bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
+    is_independent = ~sections.share_variables(bits).any()
+
+    weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
+    own = bits[..., : sections.identity, :]
+
+    def general(p):
+        return otherwise(proofs, replace(literals, probabilities=p))
+
+    @jax.custom_vjp
+    def count(p):
+        return lax.cond(is_independent, lambda p: _some(weights), general, p)
+
+    def pull_independent(p, cotangent):
+        (pulled,) = jax.vjp(_some, weights)[1](cotangent)
+        factors = _factors(sections, p, literals.columns)
+        return _pull_proofs(sections, literals, factors, weights, own, pulled)
+
+    def pull_general(p, cotangent):
+        return jax.vjp(general, p)[1](cotangent)[0]
+
+    def count_backward(p, cotangent):
+        return (lax.cond(is_independent, pull_independent, pull_general, p, cotangent),)
+
+    count.defvjp(lambda p: (count(p), p), count_backward)
+    return count(literals.probabilities)
+
+
+def count_with_derivatives(
+    proofs: ProofSets, literals: LiteralTable, sections: Sections, dependence: Dependence
+) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
+    """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
+
+    What `count_proofs` and `inclusion_exclusion` give for independent literals and at most `MAX_UNROLLED_PROOFS`
+    proofs, but the weights are computed once.
+    """
+    used = proofs.weights != -jnp.inf
+    bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
+    own = bits[..., : sections.identity, :]
+    factors = _factors(sections, literals.probabilities, literals.columns)
+    weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
+
+    def pull(coefficients):
+        return _pull_proofs(sections, literals, factors, weights, own, coefficients, each_output=True)
+
+    def independent():
+        values, by_weight = count_independent(weights)
+        return values, pull(by_weight)
+
+    def exclusive():
+        return weights.sum(1), pull(jnp.ones_like(weights))
+
+    def mixed():
+        exists, unions = _unions(proofs.weights, proofs.bits)
+        found = _weigh_unions(sections, factors, unions)
+        signs = _signs(proofs.weights.shape[1], found.dtype)
+        values = (signs * jnp.where(exists, found, jnp.zeros_like(found))).sum(0)
+        signed = jnp.where(exists, signs, jnp.zeros_like(signs))
+        return values, _pull_unions(sections, literals, factors, bits, unions, found, signed, each_output=True)
+
+    if dependence is Dependence.EXCLUSIVE:
+        return exclusive()
+    if dependence is Dependence.MIXED:
+        return mixed()
+    return lax.cond(~sections.share_variables(bits).any(), independent, mixed)
+
+
+def count_independent(
+    weights: Float[Array, "outputs proofs batch"],
+) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs proofs batch"]]:
+    """The probability that some of independent proofs is true, and its derivatives by their weights."""
+    values, pull = jax.vjp(_some, weights)
+    return values, pull(jnp.ones_like(values))[0]
+
+
+def _some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "outputs batch"]:
+    """That one of some independent events happens; leave-one-out products as gradient, by plain multiplications.
+
+    Summed up event by event: 1 - Π (1 - w) would lose the digits of small weights.
+    """
+
+    def add(some, weight):
+        return some + weight * (1 - some), None
+
+    return scan_proofs(add, jnp.zeros_like(weights[:, 0]), jnp.moveaxis(weights, 1, 0))[0]
+
+
+def inclusion_exclusion(
+    proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool
+) -> Float[Array, "outputs batch"]:
+    """The probability that some proof of an output is true: signed weights of the unions of all subsets of proofs.
+
+    For at most 10 proofs (2^k terms; relative error about 3e-6 in float32 at 10). Differentiable in the literals'
+    probabilities.
+    """
+    num_outputs, k, _, batch = proofs.bits.shape
+    is_grouped = grouped and sections.has_groups
+
+    def count(p, weights, bits):
+        table = replace(literals, probabilities=p)
+        exists, unions = _unions(weights, bits)
+        found = clause_weights(unions, table, sections, grouped)
+        # A term that does not exist has a finite weight, so that `where` has a finite gradient.
+        return (_signs(k, found.dtype) * jnp.where(exists, found, jnp.zeros_like(found))).sum(0)
+
+    def pull(p, weights, bits, cotangent):
+        if is_grouped:
+            return jax.vjp(lambda p: count(p, weights, bits), p)[1](cotangent)[0]
+        factors = _factors(sections, p, literals.columns)
+        exists, unions = _unions(weights, bits)
+        signs = _signs(k, p.dtype) * cotangent[None]
+        signed = jnp.where(exists, signs, jnp.zeros_like(signs))
+        found = _weigh_unions(sections, factors, unions)
+        return _pull_unions(sections, literals, factors, bits, unions, found, signed)
+
+    @jax.custom_vjp
+    def total(p):
+        if num_outputs * batch * sections.total << k <= _MAX_NUMBERS:
+            return count(p, proofs.weights, proofs.bits)
+        return lax.map(lambda output: count(p, output[0][None], output[1][None])[0], (proofs.weights, proofs.bits))
+
+    def total_backward(p, cotangent):
+        if num_outputs * batch << k <= _MAX_GRADIENT_NUMBERS:
+            return (pull(p, proofs.weights, proofs.bits, cotangent),)
+
+        def add(gradient, output):
+            weights, bits, cotangent = output
+            return gradient + pull(p, weights[None], bits[None], cotangent[None]), None
+
+        return (lax.scan(add, jnp.zeros_like(p), (proofs.weights, proofs.bits, cotangent))[0],)
+
+    total.defvjp(lambda p: (total(p), p), total_backward)
+    return total(literals.probabilities)
+
+
+def _unions(weights, bits):
+    """For every set of proofs but the empty one, bit i of its number for proof i: whether all exist, and their union.
+
+    `[2^k - 1, outputs, batch]` and `[2^k - 1, outputs, words, batch]`.
+    """
+    valid = weights != -jnp.inf
+    k = weights.shape[-2]
+    if k > MAX_UNROLLED_PROOFS:
+        # A chain of concatenations would take seconds to compile.
+        chosen = _sets(k)[1:, None, :, None]
+        exists = (valid[None] | ~chosen).all(-2)
+        members = jnp.where(chosen[..., None], bits[None], jnp.uint32(0))
+        return exists, lax.reduce(members, np.uint32(0), lax.bitwise_or, (2,))
+    unions = jnp.zeros_like(bits[None, :, 0])
+    exists = jnp.ones_like(valid[None, :, 0])
+    for proof in range(k):
+        unions = jnp.concatenate([unions, unions | bits[None, :, proof]])
+        exists = jnp.concatenate([exists, exists & valid[None, :, proof]])
+    return exists[1:], unions[1:]
+
+
+def _sets(k: int) -> Bool[np.ndarray, "sets proofs"]:
+    """For the number of every set of `k` proofs which it has."""
+    return (np.arange(1 << k)[:, None] >> np.arange(k)) & 1 != 0
+
+
+def _signs(k: int, dtype) -> Float[Array, "sets 1 1"]:
+    """The signs of the unions of all sets of proofs but the empty one."""
+    sizes = _sets(k)[1:].sum(1)
+    return jnp.asarray(np.where(sizes % 2 == 1, 1.0, -1.0), dtype)[:, None, None]
+
+
+def _weigh_unions(sections: Sections, factors, unions):
+    """The weights of unions of proofs."""
+    return _possible(sections, unions, _multiply(sections, factors, unions[..., : sections.identity, :]))
+
+
+def _pull_proofs(sections: Sections, literals: LiteralTable, factors, weights, own, cotangent, each_output=False):
+    """The gradient of the weights `[outputs, proofs, batch]` of proofs with the bits `own`."""
+    by_proof, found, coefficients = (jnp.moveaxis(leaf, 1, 0) for leaf in (own, weights, cotangent))
+
+    def weights_of(factors):
+        return _multiply(sections, factors, by_proof)
+
+    def sum_up(terms):
+        return functools.partial(_add_up, terms)
+
+    return _pull_columns(
+        sections, literals, factors, by_proof, coefficients, found, weights_of, sum_up, each_output=each_output
+    )
+
+
+def _pull_unions(sections: Sections, literals: LiteralTable, factors, bits, unions, found, signed, each_output=False):
+    """The gradient of the sum of the weights `found` of all unions, each times its coefficient `signed`.
+
+    By a literal's factor it is the sum, over the sets with a proof that has the literal, of what their unions weigh
+    without it. Which sets these are depends on which proofs have it alone, so that there are 2^k sums.
+    """
+
+    def weights_of(factors):
+        return _weigh_unions(sections, factors, unions)
+
+    def sum_up(terms):
+        return functools.partial(_look_up, _sums_of_hit_sets(terms))
+
+    by_proof = jnp.moveaxis(bits, 1, 0)
+    return _pull_columns(
+        sections, literals, factors, by_proof, signed, found, weights_of, sum_up, each_output=each_output
+    )
+
+
+def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
+    """For every set of proofs the sum of the values of all those that it meets; no sum is a difference."""
+    rest = jnp.concatenate([jnp.zeros_like(values[:1]), values])
+    k = len(rest).bit_length() - 1
+    if k > MAX_UNROLLED_PROOFS:
+        sums = rest, jnp.zeros_like(rest)
+        sums = lax.fori_loop(0, k // _PROOFS_AT_ONCE, lambda _, sums: _settle_proofs(sums, _PROOFS_AT_ONCE), sums)
+        return _settle_proofs(sums, k % _PROOFS_AT_ONCE)[1]
+    rest = rest[None]
+    met = jnp.zeros_like(rest[:, 0])
+    while rest.shape[1] > 1:
+        without, within = rest[:, 0::2], rest[:, 1::2]
+        met = jnp.concatenate([met, met + within.sum(1)])
+        rest = jnp.concatenate([without + within, without])
+    return met
+
+
+def _settle_proofs(sums: tuple[Array, Array], count: int) -> tuple[Array, Array]:
+    """`count` steps of `_sums_of_hit_sets` at once, in arrays of one size, so that a loop of them compiles fast.
+
+    Rows are numbered by the patterns of the proofs settled so far, in front, and the sets of the others. `sums` are
+    those over the sets that do not meet their pattern, and over those that do.
+    """
+    rest, met = (leaf.reshape(-1, 1 << count, *leaf.shape[1:]) for leaf in sums)
+    sets = range(1 << count)
+    either, parts = met.sum(1), [rest[:, each] for each in sets]
+    apart = [[part for each, part in zip(sets, parts, strict=True) if not each & pattern] for pattern in sets]
+    meets = [[part for each, part in zip(sets, parts, strict=True) if each & pattern] for pattern in sets]
+    return (
+        jnp.concatenate([functools.reduce(jnp.add, terms) for terms in apart]),
+        jnp.concatenate([functools.reduce(jnp.add, terms, either) for terms in meets]),
+    )
+
+
+def _add_up(terms: Float[Array, "proofs outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
+    """The terms of the proofs `has`, added up."""
+    if len(has) > MAX_UNROLLED_PROOFS:
+        return jnp.where(jnp.asarray(has), terms, jnp.zeros_like(terms)).sum(0)
+    parts = [jnp.where(bit, term, jnp.zeros_like(term)) for bit, term in zip(has, terms, strict=True)]
+    return functools.reduce(jnp.add, parts)
+
+
+def _look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
+    """The entry of the table whose number has the bits `has`."""
+    if len(has) > MAX_UNROLLED_PROOFS:
+        values = np.int32(1) << np.arange(len(has), dtype=np.int32)[:, None, None]
+        number = jnp.where(jnp.asarray(has), values, jnp.zeros_like(values)).sum(0, keepdims=True, dtype=jnp.int32)
+        return jnp.take_along_axis(table, number, 0, mode="promise_in_bounds")[0]
+    entries = list(table)
+    for bit in has:
+        entries = [jnp.where(bit, odd, even) for even, odd in zip(entries[::2], entries[1::2], strict=True)]
+    return entries[0]
+
+
+def _pull_columns(
+    sections: Sections,
+    literals: LiteralTable,
+    factors: Float[Array, "columns batch"],
+    bits: UInt32[Array, "proofs outputs words batch"],
+    coefficients: Shaped[Array, "clauses outputs batch"],
+    weights: Float[Array, "clauses outputs batch"],
+    weights_of: Callable[[Array], Array],
+    sum_up: Callable[[Array], Callable],
+    each_output: bool = False,
+) -> Float[Array, "literals batch"] | Float[Array, "outputs literals batch"]:
+    """The gradient of a sum of weights of clauses, each times its coefficient; of all outputs, or of each.
+
+    `weights_of` gives the weights `[clauses, outputs, batch]` for factors of the columns, and `sum_up(terms)` a
+    function that adds up the terms of clauses with a literal, given which proofs `[proofs, outputs, batch]` have it.
+
+    A weight divided by a factor is the product of the others, unless it is small. Of a clause with one small factor,
+    the derivative by it is the product of the others. With two or more, those by the small ones are at most `_SMALL`
+    times the others, and taken as 0.
+    """
+    k, num_outputs, _, batch = bits.shape
+    is_small = (jnp.abs(factors) < _SMALL).astype(factors.dtype)
+    inverse = jnp.where(is_small > 0, jnp.zeros_like(factors), 1 / jnp.where(is_small > 0, 1, factors))
+    divided = sum_up(weights * coefficients)
+
+    def pull(*terms):
+        def pull_block(gradient, block):
+            if 1 < k <= MAX_UNROLLED_PROOFS and num_outputs > 1:
+                # As one array, they would be written down for all columns before they are used (sum2: 1.2 ms, not 0.8).
+                has = list(zip(*([bit for bit, _ in _block(inverse, proof, block)] for proof in bits), strict=True))
+            else:
+                has = [bit for bit, _ in _block(inverse, bits, block)]
+            scales = [[scale for _, scale in _block(values, bits[0], block)] for values, _ in terms]
+            columns = [
+                functools.reduce(jnp.add, [total(bit) * scale for scale, (_, total) in zip(factor, terms, strict=True)])
+                for bit, *factor in zip(has, *scales, strict=True)
+            ]
+            rows = jnp.stack(columns, -2)
+            if each_output:
+                return lax.dynamic_update_slice_in_dim(gradient, rows, block * _COLUMNS_AT_ONCE, 1)
+            # A product with ones is how the sum over outputs is fast on CPUs.
+            rows = rows.reshape(num_outputs, _COLUMNS_AT_ONCE * batch)
+            total = rows if num_outputs == 1 else jnp.ones((1, num_outputs), rows.dtype) @ rows
+            total = total.reshape(_COLUMNS_AT_ONCE, batch)
+            return lax.dynamic_update_slice_in_dim(gradient, total, block * _COLUMNS_AT_ONCE, 0)
+
+        # A step is long: written out for each block, it would take seconds to compile.
+        start = batch_constant(factors, (num_outputs, len(factors)), 0) if each_output else jnp.zeros_like(factors)
+        return _for_blocks(sections, pull_block, start, most_unrolled=1)
+
+    def with_small():
+        count = weights_of(1 + is_small)
+        others = weights_of(jnp.where(is_small > 0, jnp.ones_like(factors), factors))
+        # One small factor counts 2, others 1.
+        alone = sum_up(jnp.where(count == 2, others * coefficients, jnp.zeros_like(others)))
+        return pull((inverse, divided), (is_small, alone))
+
+    gradient = lax.cond(is_small.any(), with_small, lambda: pull((inverse, divided)))
+    gradient = jnp.concatenate([gradient, jnp.zeros_like(gradient[..., :1, :])], -2)
+    # -1 is the row of zeros at the end.
+    positive, negated = (gradient.at[..., places, :].get(mode="promise_in_bounds") for places in literals.column_of)
+    return positive - negated

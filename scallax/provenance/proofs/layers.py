@@ -1,0 +1,112 @@
+"""Proof sets of programs that are known when code is compiled, one layer of tuples after the other."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from scallax.kernels.schedule import Tile
+from scallax.provenance.proofs.dnf import ProofSets, Sections, extend, select
+
+# Code is written out for each layer.
+_MAX_LAYERS = 4
+# Proofs that all layers choose from; the steps of tiles choose from a part of them at once.
+_MAX_CANDIDATES = 1 << 13
+
+# The row of what always holds.
+_ONE = 1
+
+
+class Layer(NamedTuple):
+    """Heads whose derivations begin with rows of earlier layers, the `num_proofs` best of each.
+
+    `heads` `[heads]` are rows; `operands` `[3, derivations, heads]` are padded with derivations of the row zero.
+    """
+
+    heads: Int[np.ndarray, " heads"]
+    operands: Int[np.ndarray, "3 derivations heads"]
+    num_proofs: int
+
+    @property
+    def num_candidates(self) -> int:
+        return self.operands[0].size * self.num_proofs
+
+
+def list_layers(tiles: Sequence[Tile], num_leaves: int, k: int) -> list[Layer] | None:
+    """The layers of a program without cycles, in order; None if they are too many, or too large."""
+    end = max([num_leaves, *(tile.target + tile.operands.shape[2] for tile in tiles)])
+    layer_of = np.zeros(end, np.int64)
+    derivations_of: list[dict[int, np.ndarray]] = [{} for _ in range(_MAX_LAYERS + 1)]
+    for tile in tiles:
+        for lane in np.flatnonzero(tile.operands[0].any(0)).tolist():
+            derivations = tile.operands[:, tile.operands[0, :, lane] != 0, lane]
+            number = layer_of[tile.target + lane] = 1 + layer_of[derivations[0]].max()
+            if number > _MAX_LAYERS:
+                return None
+            derivations_of[number][tile.target + lane] = derivations
+    layers = []
+    for number, found in enumerate(derivations_of):
+        if not found:
+            continue
+        operands = np.ones((3, max(part.shape[1] for part in found.values()), len(found)), np.int64)
+        operands[0] = 0
+        for place, part in enumerate(found.values()):
+            operands[:, : part.shape[1], place] = part
+        layers.append(Layer(np.array([*found]), operands, 1 if number == 1 else k))
+    return layers if count_candidates(layers) <= _MAX_CANDIDATES else None
+
+
+def count_candidates(layers: Sequence[Layer]) -> int:
+    """The proofs that all layers choose from."""
+    return sum(layer.num_candidates for layer in layers)
+
+
+def fold_layers(
+    layers: Sequence[Layer],
+    outputs: Int[np.ndarray, " outputs"],
+    leaves: ProofSets,
+    k: int,
+    sections: Sections,
+    absorb: bool,
+) -> ProofSets:
+    """What the steps of tiles make of `leaves` (of one proof) in the rows of the outputs."""
+    num_leaves = len(leaves.weights)
+    rows = ProofSets(*(_pad_proofs(leaf, k) for leaf in leaves))
+    # Where the proofs of each row are; those of heads without derivations are those of the row zero.
+    end = 1 + max([num_leaves, outputs.max(initial=0), *(layer.heads.max() for layer in layers)])
+    place = np.zeros(end, np.int64)
+    place[:num_leaves] = np.arange(num_leaves)
+    for layer in layers:
+        folded = _fold_layer(layer, place, rows, k, sections, absorb)
+        place[layer.heads] = len(rows.weights) + np.arange(len(layer.heads))
+        rows = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), rows, folded)
+    return jax.tree.map(lambda leaf: leaf.at[place[outputs]].get(mode="promise_in_bounds"), rows)
+
+
+def _fold_layer(
+    layer: Layer, place: Int[np.ndarray, " rows"], rows: ProofSets, k: int, sections: Sections, absorb: bool
+) -> ProofSets:
+    """The proofs of the heads of a layer; the proofs of each row of the program stand in `rows` at its `place`."""
+    first, *joined = place[layer.operands]
+
+    def take(leaf):
+        # `[heads, derivations, proofs, ..., batch]`.
+        return leaf[:, : layer.num_proofs].at[first.T].get(mode="promise_in_bounds")
+
+    pool = jax.tree.map(take, rows)
+    for each in joined:
+        if (each != _ONE).any():
+            literal = jax.tree.map(lambda leaf, each=each: leaf[:, 0].at[each.T].get(mode="promise_in_bounds"), rows)
+            pool = extend(pool, literal, sections)
+    merged = (leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]) for leaf in pool)
+    return select(ProofSets(*(_pad_proofs(leaf, k) for leaf in merged)), k, sections, absorb)
+
+
+def _pad_proofs(leaf, k: int):
+    """`[rows, proofs, ...]` with at least `k` places for proofs: those of weight -inf, or without bits."""
+    missing = max(k - leaf.shape[1], 0)
+    padding = [(0, missing) if axis == 1 else (0, 0) for axis in range(leaf.ndim)]
+    return jnp.pad(leaf, padding, constant_values=-jnp.inf if jnp.issubdtype(leaf.dtype, jnp.floating) else 0)

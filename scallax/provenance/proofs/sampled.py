@@ -1,0 +1,119 @@
+"""Sampled proofs: which k are kept is drawn, in proportion to their probabilities."""
+
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, UInt32
+
+from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.provenance.proofs.dnf import ProofSets, select
+from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
+
+
+@dataclass(frozen=True)
+class SampledProofs(AbstractProvenance):
+    """At most `k` proofs for each tuple, drawn without replacement in proportion to their probabilities.
+
+    Every proof has one random number, a function of the seed and of its literals: the proofs kept are those of the
+    largest p / e, with e exponentially distributed (Efraimidis and Spirakis, 2006). That is the distribution of drawing
+    with replacement until k are distinct. So a result depends on the seed alone, not on orders, batches or rounds, and
+    tuples that share proofs agree on them. A set of at most k proofs is kept whole. The complement of a tuple is that
+    of `topkproofs`.
+    """
+
+    name: str
+    ranked: TopKProofs
+    uses_tags: bool = True
+
+    @property
+    def uses_exclusion(self) -> bool:
+        return True
+
+    @property
+    def has_multivalued_variables(self) -> bool:
+        return self.ranked.has_multivalued_variables
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.RECOVER
+
+    @property
+    def draws(self) -> bool:
+        return True
+
+    @property
+    def is_idempotent(self) -> bool:
+        return True
+
+    def prior(self, tag: float | bool) -> float | None:
+        return self.ranked.prior(tag)
+
+    def leaf_tags(self, literals: LiteralTable) -> ProofSets:
+        return self.ranked.leaf_tags(literals)
+
+    def compact_leaves(self, literals: LiteralTable) -> Leaves:
+        return self.ranked.compact_leaves(literals)
+
+    def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> ProofSets:
+        return self.ranked.read_leaves(leaves, places, literals)
+
+    def widen(self, leaves: ProofSets) -> ProofSets:
+        return self.ranked.widen(leaves)
+
+    @property
+    def block_rows(self):
+        return self.ranked.block_rows
+
+    @property
+    def derivation_cost(self) -> float:
+        return 2 * self.ranked.derivation_cost
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if kind == COMPLEMENT:
+            return self.ranked.step(kind, total, left, right, cyclic, literals)
+        k = self.ranked.k
+        candidates = {LITERALS: 1, LINEAR: k, NODES: k * k}[kind] * len(left)
+        # All distinct proofs, none of them dropped.
+        pool = replace(self.ranked, k=k + candidates).step(kind, total, left, right, cyclic, literals)
+        sections = sections_of(literals)
+        chance = _exponential(pool.bits[..., : sections.identity, :], literals.seed).astype(pool.weights.dtype)
+        # Weights that are no probabilities have no chance beside those that are.
+        priority = jnp.where(pool.weights > 0, pool.weights / chance, pool.weights)
+        drawn = select(
+            ProofSets(jnp.where(pool.weights == -jnp.inf, -jnp.inf, priority), pool.bits), k, sections, absorb=False
+        )
+        kept = (pool.bits[..., :, None, :, :] == drawn.bits[..., None, :, :, :]).all(-2)
+        kept = (kept & (drawn.weights != -jnp.inf)[..., None, :, :]).any(-2)
+        return select(ProofSets(jnp.where(kept, pool.weights, -jnp.inf), pool.bits), k, sections, absorb=False)
+
+    def differs(self, old, new):
+        return self.ranked.differs(old, new)
+
+    def recover(self, tags, literals):
+        return self.ranked.recover(tags, literals)
+
+    @property
+    def refusal(self):
+        return self.ranked.refusal
+
+
+def _exponential(bits: UInt32[Array, "... words batch"], seed: UInt32[Array, ""]) -> Array:
+    """A float32 `[..., batch]` exponentially distributed number for each bit set: equal ones have the same."""
+
+    def absorb(word, state):
+        value = lax.dynamic_index_in_dim(bits, word, bits.ndim - 2, keepdims=False)
+        return _mix(state ^ value) + jnp.uint32(0x9E3779B9)
+
+    state = lax.fori_loop(0, bits.shape[-2], absorb, jnp.zeros_like(bits[..., 0, :]) + seed)
+    # 24 bits, in the middle of their intervals: never 0 or 1.
+    uniform = ((_mix(state) >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
+    return -jnp.log(uniform)
+
+
+def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """A bijection of 32 bits that depends on every bit (Mueller's multiply and xor-shift)."""
+    for _ in range(2):
+        x = (x ^ (x >> 16)) * jnp.uint32(0x45D9F3B)
+    return x ^ (x >> 16)

@@ -1,0 +1,198 @@
+"""Top-bottom-k clauses: formulas are kept as they came, disjunctions of conjunctions or their duals."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool
+
+from scallax.kernels.batches import batch_constant
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable, Tags
+from scallax.provenance.proofs.dnf import ProofSets
+from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
+
+
+class Formula(NamedTuple):
+    """The disjunction of `proofs`, or its negation: a conjunction of clauses, each the negation of one proof.
+
+    The k least probable clauses of a conjunction are the negations of the k most probable proofs.
+    """
+
+    proofs: ProofSets
+    is_negation: Bool[Array, "... batch"]
+
+
+@dataclass(frozen=True)
+class TopBottomKClauses(AbstractProvenance):
+    """At most `k` clauses: the most probable of a disjunction, the least probable of a conjunction (of a negation).
+
+    Negation is exact: it changes only the kind. Formulas of one kind are joined in it. Of different kinds, a
+    disjunction is one of proofs and a conjunction one of clauses: the other operand is converted, which keeps `k`. On a
+    cycle a disjunction is one of proofs. Without negation it is `topkproofs`.
+    """
+
+    name: str
+    ranked: TopKProofs
+    uses_tags: bool = True
+
+    @property
+    def uses_exclusion(self) -> bool:
+        return True
+
+    @property
+    def has_multivalued_variables(self) -> bool:
+        return self.ranked.has_multivalued_variables
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.RECOVER
+
+    @property
+    def is_idempotent(self) -> bool:
+        return True
+
+    def prior(self, tag: float | bool) -> float | None:
+        return self.ranked.prior(tag)
+
+    def leaf_tags(self, literals: LiteralTable) -> Formula:
+        return _positive(self.ranked.leaf_tags(literals))
+
+    def compact_leaves(self, literals: LiteralTable) -> Leaves:
+        return self.ranked.compact_leaves(literals)
+
+    def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> Formula:
+        return _positive(self.ranked.read_leaves(leaves, places, literals))
+
+    def widen(self, leaves: Formula) -> Formula:
+        return Formula(self.ranked.widen(leaves.proofs), leaves.is_negation)
+
+    @property
+    def block_rows(self):
+        return {NODES: (1,), COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return self.ranked.derivation_cost
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        if not sections_of(literals).negated:
+            proofs = self.ranked.step(
+                NODES, total.proofs, [a.proofs for a in left], [b.proofs for b in right], cyclic, literals
+            )
+            return _positive(proofs)
+        if kind == COMPLEMENT:
+            return _normal(Formula(left[0].proofs, ~left[0].is_negation), literals)
+        for a, b in zip(left, right, strict=True):
+            total = self._disjoin(total, self._conjoin(a, b, literals), cyclic, literals)
+        return total
+
+    def differs(self, old, new):
+        return self.ranked.differs(old.proofs, new.proofs) | (old.is_negation != new.is_negation).any()
+
+    def recover(self, tags, literals):
+        p = self.ranked.recover(tags.proofs, literals)
+        return jnp.where(tags.is_negation, 1 - p, p)
+
+    @property
+    def refusal(self):
+        return self.ranked.refusal
+
+    def _conjoin(self, a: Formula, b: Formula, literals: LiteralTable) -> Formula:
+        # One and zero are no formulas of a kind: they would make the other change its own.
+        keeps_a, keeps_b = _is_true(b) | _is_false(a), _is_true(a) | _is_false(b)
+        mixed = (a.is_negation != b.is_negation) & ~keeps_a & ~keeps_b
+        # A conjunction is one of clauses, unless both are disjunctions of proofs: ¬A ∧ ¬B = ¬(A ∨ B).
+        a, b = self._convert(a, b, mixed, True, literals)
+        joined = self._join(a, b, a.is_negation, literals)
+        return _normal(_where(keeps_a, a, _where(keeps_b, b, joined)), literals)
+
+    def _disjoin(self, a: Formula, b: Formula, cyclic, literals: LiteralTable) -> Formula:
+        keeps_a, keeps_b = _is_false(b) | _is_true(a), _is_false(a) | _is_true(b)
+        mixed = (a.is_negation != b.is_negation) & ~keeps_a & ~keeps_b
+        # On a cycle the proofs found so far must stay, so that it ends: there `a`, the total, is never a negation.
+        a, b = self._convert(a, b, mixed | cyclic, False, literals)
+        joined = self._join(a, b, ~a.is_negation, literals)
+        return _normal(_where(keeps_a, a, _where(keeps_b, b, joined)), literals)
+
+    def _convert(self, a: Formula, b: Formula, where, kind: bool, literals: LiteralTable) -> tuple[Formula, Formula]:
+        """The formulas, where asked, as negations (`kind` True) or as disjunctions of proofs; one is already."""
+        wrong_a, wrong_b = where & (a.is_negation != kind), where & (b.is_negation != kind)
+
+        def convert():
+            proofs = _where(wrong_a, a.proofs, b.proofs)
+            negated = self.ranked.step(COMPLEMENT, proofs, [proofs], [], where.any(), literals)
+            converted = Formula(negated, jnp.where(wrong_a | wrong_b, kind, a.is_negation))
+            return _where(wrong_a, converted, a), _where(wrong_b, converted, b)
+
+        return lax.cond((wrong_a | wrong_b).any(), convert, lambda: (a, b))
+
+    def _join(self, a: Formula, b: Formula, by_either, literals: LiteralTable) -> Formula:
+        """The proofs of either formula, or else those of both together, of the kind of `a`."""
+        total = _where(by_either, a.proofs, _constant(a.proofs, -jnp.inf))
+        left = _where(by_either, b.proofs, a.proofs)
+        right = _where(by_either, _constant(b.proofs, 1.0), b.proofs)
+        proofs = self.ranked.step(NODES, total, [left], [right], jnp.bool_(False), literals)
+        return Formula(proofs, a.is_negation)
+
+
+def _normal(formula: Formula, literals: LiteralTable) -> Formula:
+    """Constants, and formulas of one literal, as disjunctions of proofs: their negation loses nothing."""
+    bits, used = formula.proofs.bits, formula.proofs.weights != -jnp.inf
+    # Positive literals, then the same ones negated; the words after them tell what groups exclude.
+    words = sections_of(literals).positive
+    positive, negated = bits[..., :words, :], bits[..., words : 2 * words, :]
+    sizes = lax.population_count(bits[..., : 2 * words, :]).astype(jnp.int32).sum(-2)
+    num_proofs = used.sum(-2, dtype=jnp.int32)
+    is_false, is_true = num_proofs == 0, (used & (sizes == 0)).any(-2)
+    is_single = (num_proofs == 1) & (sizes.sum(-2, dtype=jnp.int32) == 1)
+    simple = formula.is_negation & (is_false | is_true | is_single)
+    members = jnp.arange(32 * words, dtype=jnp.uint32)
+    excluded = [jnp.zeros_like(bits[..., 2 * words :, :])]
+    if literals.exclusions.shape[1]:
+        # Those that the literal excludes, once it is positive: of the one literal that is negated now.
+        shifts = (members % 32).reshape(*(1,) * (negated.ndim - 2), -1, 1)
+        has = (negated[..., members // 32, :] >> shifts) & jnp.uint32(1) != 0
+        others = (
+            jnp.asarray(literals.exclusions).at[jnp.asarray(literals.columns)[jnp.argmax(has, -2)]].get(mode="clip")
+        )
+        excluded = [jnp.where(has.any(-2)[..., None, :], jnp.moveaxis(others, -1, -2), jnp.uint32(0))]
+    flipped = jnp.concatenate([negated, positive, *excluded], -2)
+    weights = jnp.where(used, 1 - formula.proofs.weights, -jnp.inf)
+    single = ProofSets(weights, jnp.where(used[..., None, :], flipped, jnp.uint32(0)))
+    constants = _where(is_false, _constant(single, 1.0), _constant(single, -jnp.inf))
+    proofs = _where(is_single & ~is_true, single, constants)
+    return _where(simple, _positive(proofs), formula)
+
+
+def _positive(proofs: ProofSets) -> Formula:
+    return Formula(proofs, batch_constant(proofs.weights, proofs.weights.shape[:-2], False, jnp.bool_))
+
+
+def _constant(like: ProofSets, weight: float) -> ProofSets:
+    """The empty proof alone (`weight` 1), or none (-inf)."""
+    weights = jnp.full_like(like.weights, -jnp.inf).at[..., 0, :].set(weight)
+    return ProofSets(weights, jnp.zeros_like(like.bits))
+
+
+def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
+    """Of formulas in normal form."""
+    return ~formula.is_negation & (formula.proofs.weights == -jnp.inf).all(-2)
+
+
+def _is_true(formula: Formula) -> Bool[Array, "... batch"]:
+    """Of formulas in normal form: the empty proof."""
+    used = formula.proofs.weights != -jnp.inf
+    return ~formula.is_negation & (used & ~formula.proofs.bits.any(-2)).any(-2)
+
+
+def _where(condition: Bool[Array, "... batch"], a: Tags, b: Tags) -> Tags:
+    """`a` where the condition holds, over the axes that the tags have beside rows and batch."""
+
+    def choose(x, y):
+        inner = (1,) * (x.ndim - condition.ndim)
+        return jnp.where(condition.reshape(*condition.shape[:-1], *inner, condition.shape[-1]), x, y)
+
+    return jax.tree.map(choose, a, b)

@@ -1,0 +1,318 @@
+"""Top-k proofs: a tag is the k most probable proofs of a tuple (Huang et al., Scallop, NeurIPS 2021)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from scallax.errors import Diagnostic
+from scallax.kernels.batches import batch_constant
+from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
+from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.provenance.probability import number_prior
+from scallax.provenance.proofs.clauses import (
+    Choice,
+    Dependence,
+    best_proofs,
+    dependence,
+    leaf_bits,
+    list_proofs,
+    pull_independent,
+)
+from scallax.provenance.proofs.counting import (
+    clause_weights,
+    count_independent,
+    count_proofs,
+    count_with_derivatives,
+    inclusion_exclusion,
+)
+from scallax.provenance.proofs.decision_diagrams import MAX_NODES, count_models
+from scallax.provenance.proofs.dnf import (
+    MAX_UNROLLED_PROOFS,
+    ProofSets,
+    Sections,
+    column_bits,
+    concatenate,
+    conjoin,
+    extend,
+    select,
+)
+from scallax.provenance.proofs.layers import count_candidates, fold_layers, list_layers
+
+# More proofs are counted by decisions on the host: inclusion-exclusion has 2^k terms, and loses digits.
+_MAX_INCLUSION_EXCLUSION = 10
+
+# Columns that a complement tries at once; divides the 32 bits of a word.
+_COLUMNS_AT_ONCE = 8
+
+
+class Leaves(NamedTuple):
+    """Sets of at most one proof of one literal: its column (-1: none) and what its group excludes, if it is there."""
+
+    weights: Float[Array, "leaves batch"]
+    there: Bool[Array, "leaves batch"]
+    columns: Int[Array, " leaves"]
+    exclusions: UInt32[Array, "leaves words"]
+
+
+@dataclass(frozen=True)
+class TopKProofs(AbstractProvenance):
+    """At most `k` proofs for each tuple, the most probable ones; the output is their exact weighted model count.
+
+    Proof sets are found without gradients; the count is what is differentiated. A proof with two facts of one
+    exclusive group is dropped. By default the remaining facts count as independent; `grouped` counts a group as one
+    multi-valued variable, in ranking proofs too.
+    """
+
+    name: str
+    k: int
+    grouped: bool
+    keeps_bool_tags: bool
+    absorbs: bool
+    uses_tags: bool = True
+    returns_proofs: bool = False
+
+    @property
+    def uses_exclusion(self) -> bool:
+        return True
+
+    @property
+    def has_multivalued_variables(self) -> bool:
+        return self.grouped
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.RECOVER
+
+    @property
+    def has_local_literals(self) -> bool:
+        # Decisions on the host know the program's own numbers.
+        return self.k <= _MAX_INCLUSION_EXCLUSION
+
+    @property
+    def is_distributive(self) -> bool:
+        return True
+
+    @property
+    def is_idempotent(self) -> bool:
+        return True
+
+    def prior(self, tag: float | bool) -> float | None:
+        return number_prior(tag, self.keeps_bool_tags)
+
+    def leaf_tags(self, literals: LiteralTable) -> ProofSets:
+        """Sets of at most one proof; a complement of an absent literal is one."""
+        return _read_leaves(self.compact_leaves(literals), sections_of(literals))
+
+    def compact_leaves(self, literals: LiteralTable) -> Leaves:
+        """A column for each leaf instead of a bit set."""
+        negated = jnp.asarray(literals.column_of[1]).at[literals.negated].get(mode="promise_in_bounds")
+        columns = jnp.concatenate([jnp.full(2, -1, jnp.int32), literals.column_of[0], negated])
+        p, present = literals.probabilities, literals.present
+        complement = jnp.where(present, 1 - p, jnp.ones_like(p)).at[literals.negated].get(mode="promise_in_bounds")
+        weights = [
+            batch_constant(p, (1,), -jnp.inf),
+            batch_constant(p, (1,), 1),
+            jnp.where(present, p, -jnp.inf),
+            complement,
+        ]
+        none = jnp.zeros_like(present[:1], shape=(2, p.shape[1]))
+        there = jnp.concatenate([none, present, present.at[literals.negated].get(mode="promise_in_bounds")])
+        exclusions = jnp.pad(literals.exclusions, ((2, len(literals.negated)), (0, 0)))
+        return Leaves(jnp.concatenate(weights), there, columns, exclusions)
+
+    def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> ProofSets:
+        rows = jax.tree.map(lambda leaf: leaf.at[places].get(mode="promise_in_bounds"), leaves)
+        return _read_leaves(rows, sections_of(literals))
+
+    def widen(self, leaves: ProofSets) -> ProofSets:
+        weights = jnp.pad(leaves.weights, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=-jnp.inf)
+        return ProofSets(weights, jnp.pad(leaves.bits, ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
+
+    @property
+    def block_rows(self):
+        few = max(1, 8 // self.k)
+        return {LITERALS: (8,), LINEAR: (few, 2 * few), NODES: (1,), COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        return 0.4 * self.k
+
+    def step(self, kind, total, left, right, cyclic, literals):
+        sections = sections_of(literals)
+        if kind == COMPLEMENT:
+            return self._complement(left[0], literals, sections)
+        if kind == NODES:
+            candidates = self._conjoin(_stack(left), _stack(right), literals, sections)
+        else:
+            candidates = _stack(left)
+            for leaf in (_stack(right[::2]), _stack(right[1::2])):
+                candidates = extend(candidates, ProofSets(leaf.weights[..., 0, :], leaf.bits[..., 0, :, :]), sections)
+            if self._needs_grouped_weights(sections):
+                candidates = self._weigh(candidates, literals, sections)
+        pool = ProofSets(_merge_rows(candidates.weights), _merge_rows(candidates.bits))
+        return select(concatenate(total, pool), self.k, sections, self.absorbs)
+
+    def flat_outputs(self, leaves, tiles, outputs, literals, *, all_present):
+        sections = sections_of(literals)
+        if self._needs_grouped_weights(sections):
+            return None
+        # The complement of a literal says nothing where it is absent.
+        negated = np.asarray(literals.negated) if all_present else None
+        bits = leaf_bits(np.asarray(literals.column_of), negated, np.asarray(literals.exclusions), sections)
+        found = list_proofs(tiles, outputs, bits, sections, self.k, self.absorbs)
+        layers = list_layers(tiles, len(leaves.weights), self.k)
+        # A proof of a layer takes more time than one of a list: its literals are not known.
+        if layers is not None and (found is None or 3 * count_candidates(layers) < 2 * found.operands[0].size):
+            return fold_layers(layers, outputs, leaves, self.k, sections, self.absorbs), None
+        if found is None:
+            return None
+        proofs, places = best_proofs(leaves.weights[:, 0], found, self.k)
+        return proofs, Choice(found, places, dependence(found, sections, self.k, all_present=all_present))
+
+    def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
+        candidates, shares = conjoin(left, right, sections)
+        if self._needs_grouped_weights(sections):
+            return self._weigh(candidates, literals, sections)
+        weights = lax.cond(
+            shares.any(),
+            lambda: jnp.where(shares, self._weigh(candidates, literals, sections).weights, candidates.weights),
+            lambda: candidates.weights,
+        )
+        return ProofSets(weights, candidates.bits)
+
+    def differs(self, old, new):
+        # NaN weights may repeat for ever; the proofs do not.
+        return (old.bits != new.bits).any() | ((old.weights == -jnp.inf) != (new.weights == -jnp.inf)).any()
+
+    def recover(self, tags, literals):
+        sections = sections_of(literals)
+        count = inclusion_exclusion if self.k <= _MAX_INCLUSION_EXCLUSION else count_models
+
+        def otherwise(tags, literals):
+            return count(tags, literals, sections, self.grouped)
+
+        return count_proofs(tags, literals, sections, self.grouped, otherwise)
+
+    @property
+    def has_derivatives(self) -> bool:
+        return not self.grouped and self.k <= MAX_UNROLLED_PROOFS
+
+    def recover_with_derivatives(self, tags, literals, known):
+        if known is None or known.dependence is not Dependence.INDEPENDENT:
+            relation = Dependence.UNKNOWN if known is None else known.dependence
+            return count_with_derivatives(tags, literals, sections_of(literals), relation)
+        is_kept = tags.weights != -jnp.inf
+        values, by_weight = count_independent(jnp.where(is_kept, tags.weights, 0))
+        by_weight = jnp.where(is_kept, by_weight, 0)
+        weights, negated = self.leaf_tags(literals).weights[:, 0], np.asarray(literals.negated)
+        return values, pull_independent(known, weights, by_weight, len(literals.probabilities), negated)
+
+    @property
+    def refusal(self):
+        if self.k <= _MAX_INCLUSION_EXCLUSION:
+            return None
+        hint = f"lower `k`; up to {_MAX_INCLUSION_EXCLUSION} proofs are counted without a limit"
+        return Diagnostic(f"counting its proofs takes more than {MAX_NODES:,} decisions", hint=hint)
+
+    def _needs_grouped_weights(self, sections: Sections) -> bool:
+        """Whether a weight is no product of its literals' weights even if no literal repeats."""
+        return self.grouped and sections.has_groups and sections.negated > 0
+
+    def _weigh(self, candidates: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
+        """The candidates with weights counted from their literals."""
+        weights = clause_weights(candidates.bits, literals, sections, self.grouped)
+        return ProofSets(jnp.where(candidates.weights == -jnp.inf, -jnp.inf, weights), candidates.bits)
+
+    def _complement(self, tags: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
+        """The negation of a DNF by a beam of `k` over its clauses: each clause is falsified by one of its literals."""
+        beam = jax.tree.map(jnp.zeros_like, tags)
+        beam = ProofSets(jnp.full_like(tags.weights, -jnp.inf).at[..., 0, :].set(1), beam.bits)
+
+        def falsify(beam, clause):
+            weight, bits = clause
+            extended = self._falsify(beam, bits, literals, sections)
+            unused = (weight == -jnp.inf)[..., None, :]
+            weights = jnp.where(unused, beam.weights, extended.weights)
+            return ProofSets(weights, jnp.where(unused[..., None, :], beam.bits, extended.bits)), None
+
+        clauses = (jnp.moveaxis(tags.weights, -2, 0), jnp.moveaxis(tags.bits, -3, 0))
+        return lax.scan(falsify, beam, clauses)[0]
+
+    def _falsify(self, beam: ProofSets, clause, literals: LiteralTable, sections: Sections) -> ProofSets:
+        """The best `k` proofs of the beam, each with the complement of a literal of `clause` `[..., words, batch]`."""
+        is_positive = np.arange(32 * sections.identity) < 32 * sections.positive
+        p = literals.probabilities.at[literals.columns].get(mode="clip")
+        # not a, if the clause has a; a, if it has not a.
+        weights = jnp.where(is_positive[:, None], 1 - p, p)
+        opposite = jnp.where(
+            is_positive[:, None], *(_columns_of(literals, i, sections)[literals.columns] for i in (1, 0))
+        )
+        # The words of all columns of the batch, or of each.
+        opposite = opposite[..., None]
+        if sections.has_groups:
+            excluded = jnp.asarray(literals.exclusions).at[literals.columns].get(mode="clip")
+            excluded = excluded if excluded.ndim == 3 else excluded[..., None]
+            excluded = jnp.where(is_positive[:, None, None], jnp.uint32(0), excluded)
+            opposite = jnp.broadcast_to(opposite, (*opposite.shape[:2], excluded.shape[2]))
+            opposite = jnp.concatenate([opposite, excluded], 1)
+
+        def block(found, number):
+            clause_word = lax.dynamic_index_in_dim(clause, number * _COLUMNS_AT_ONCE // 32, clause.ndim - 2)
+            first = (number * _COLUMNS_AT_ONCE % 32).astype(jnp.uint32)
+            shifts = first + jnp.arange(_COLUMNS_AT_ONCE, dtype=jnp.uint32)
+            has = (clause_word >> shifts.reshape(*(1,) * (clause.ndim - 2), -1, 1)) & jnp.uint32(1) != 0
+            weight, bits = (
+                lax.dynamic_slice_in_dim(a, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for a in (weights, opposite)
+            )
+            single = ProofSets(
+                jnp.where(has, jnp.broadcast_to(weight, has.shape), -jnp.inf),
+                jnp.broadcast_to(bits, (*has.shape[:-1], bits.shape[1], has.shape[-1])),
+            )
+            candidates, shares = conjoin(beam, single, sections)
+            if self._needs_grouped_weights(sections):
+                candidates = self._weigh(candidates, literals, sections)
+            else:
+                same = jnp.repeat(beam.weights, _COLUMNS_AT_ONCE, axis=-2)
+                candidates = ProofSets(jnp.where(shares, same, candidates.weights), candidates.bits)
+            return select(concatenate(found, candidates), self.k, sections, self.absorbs), None
+
+        none = ProofSets(jnp.full_like(beam.weights, -jnp.inf), jnp.zeros_like(beam.bits))
+        return lax.scan(block, none, jnp.asarray(sections.blocks(_COLUMNS_AT_ONCE), jnp.int32))[0]
+
+
+def sections_of(literals: LiteralTable) -> Sections:
+    """How the words of proofs over these literals are divided."""
+    positive, both, negated, *columns = literals.words
+    return Sections(positive, both, negated, (columns[0], columns[1]), literals.exclusions.shape[1] > 0)
+
+
+def _read_leaves(leaves: Leaves, sections: Sections) -> ProofSets:
+    bits = column_bits(leaves.columns, sections.identity)
+    if sections.has_groups:
+        bits = jnp.concatenate([bits, leaves.exclusions], 1)
+    # A tag of weight -inf keeps no bits, so that equal tags are equal arrays.
+    # All arrays vary with the batch, also where no input is masked.
+    here = jnp.where(leaves.there[:, None, :], bits[:, :, None], batch_constant(leaves.weights, (1, 1), 0, jnp.uint32))
+    return ProofSets(leaves.weights[:, None], here[:, None])
+
+
+def _columns_of(literals: LiteralTable, polarity: int, sections: Sections):
+    """For each literal the bit of its column of a polarity (0 positive, 1 negated), `[literals, identity words]`."""
+    column = literals.column_of[polarity]
+    return column_bits(column, sections.identity)
+
+
+def _stack(rows: Sequence[ProofSets]) -> ProofSets:
+    """Tags `[width, rows, ...]` of rows of tags."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *rows)
+
+
+def _merge_rows(leaf):
+    """`[width, rows, proofs, ...]` as `[width, rows * proofs, ...]`."""
+    return leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:])

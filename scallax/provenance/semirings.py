@@ -1,0 +1,385 @@
+"""Provenances whose tags are Python objects: evaluated on the host, sample by sample."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.language.tag_domains import Domain
+from scallax.provenance.base import AbstractSemantics, Gradient
+
+# Proofs of one tuple.
+MAX_PROOFS = 100_000
+
+# Literals that are true together, as pairs of a literal's number and its exclusive group (-1 for none).
+Proof = frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact to be tagged: its number and exclusive group (-1 for none), and the number given for it, if any."""
+
+    literal: int
+    group: int
+    value: Any
+
+
+class AbstractSemiring(ABC):
+    """An algebra of Python objects. What does not hold has no tag: `zero` is only for outputs."""
+
+    # Whether facts from Python are pairs of a tag and a tuple.
+    takes_tagged_facts: bool
+
+    @property
+    @abstractmethod
+    def uses_exclusion(self) -> bool:
+        """Whether mutual exclusion matters."""
+
+    # The dtype of outputs; None: they are any objects.
+    output_dtype: type | None
+
+    @property
+    @abstractmethod
+    def domain(self) -> Domain:
+        """What the numbers of facts are."""
+
+    @property
+    def takes_objects(self) -> bool:
+        """Whether tags of facts may be any objects, and what holds weighs 1 where tuples are chosen by weight."""
+        return False
+
+    @property
+    def absent(self) -> float:
+        """The number of a tuple that does not hold."""
+        return 0.0
+
+    def is_certain(self, tags: np.ndarray) -> np.ndarray:
+        """Which facts hold in every world for their constant tags; see `AbstractSemantics.is_certain`."""
+        return np.zeros(len(tags), np.bool_)
+
+    @abstractmethod
+    def tag(self, fact: Fact) -> Any:
+        """The tag of a fact that exists."""
+
+    @abstractmethod
+    def zero(self) -> Any:
+        """The tag of an output that does not hold."""
+
+    @abstractmethod
+    def one(self) -> Any:
+        """The tag of what is certain."""
+
+    @abstractmethod
+    def add(self, a: Any, b: Any) -> Any:
+        """The tag of alternatives."""
+
+    @abstractmethod
+    def mult(self, a: Any, b: Any) -> Any:
+        """The tag of a conjunction."""
+
+    @abstractmethod
+    def negate(self, tag: Any) -> Any:
+        """The tag of a negation."""
+
+    @abstractmethod
+    def saturated(self, old: Any, new: Any) -> bool:
+        """Whether a tag on a cycle has settled."""
+
+    @abstractmethod
+    def discard(self, tag: Any) -> bool:
+        """Whether a derived tuple with this tag does not hold."""
+
+    @abstractmethod
+    def recover(self, tag: Any) -> Any:
+        """The output of a tag."""
+
+    @abstractmethod
+    def collate(self, batch: list[list[Any]]) -> Any:
+        """What a call returns of the outputs, for each sample a list, of one output relation."""
+
+    @abstractmethod
+    def proofs(self, tag: Any) -> list[Proof]:
+        """The proofs that a tag holds, for an explanation."""
+
+
+@dataclass(frozen=True)
+class Proofs(AbstractSemiring):
+    """All proofs: sets of facts that entail the tuple, without two of one exclusive group; none is absorbed.
+
+    An output is whether there is a proof. Negation is not defined; `name` is the provenance that is refused.
+    """
+
+    name: str
+    takes_tagged_facts: bool = False
+    output_dtype: type | None = np.bool_
+
+    @property
+    def uses_exclusion(self) -> bool:
+        return True
+
+    @property
+    def domain(self) -> Domain:
+        return Domain.PROBABILITY
+
+    def tag(self, fact: Fact) -> frozenset[Proof]:
+        return frozenset([frozenset([(fact.literal, fact.group)])])
+
+    def zero(self) -> frozenset[Proof]:
+        return frozenset()
+
+    def one(self) -> frozenset[Proof]:
+        return frozenset([frozenset()])
+
+    def add(self, a, b):
+        return _limited(a | b)
+
+    def mult(self, a, b):
+        unions = set()
+        for left in a:
+            unions |= {union for right in b if not _excludes(union := left | right)}
+            _limited(unions)
+        return frozenset(unions)
+
+    def negate(self, tag):
+        hint = "`topkproofs` and `topbottomkclauses` negate what they keep"
+        message = f"`{self.name}` has no negation, and the program negates or aggregates"
+        raise UnsupportedError(Diagnostic(message, hint=hint))
+
+    def saturated(self, old, new) -> bool:
+        return old == new
+
+    def discard(self, tag) -> bool:
+        return not tag
+
+    def recover(self, tag) -> bool:
+        return bool(tag)
+
+    def collate(self, batch):
+        return batch
+
+    def proofs(self, tag) -> list[Proof]:
+        return sorted(tag, key=lambda proof: (len(proof), sorted(proof)))
+
+
+@dataclass(frozen=True)
+class RealTropicalProofs(AbstractSemiring):
+    """The cheapest derivation, its cost and its facts; of equal costs the one of fewer facts, then of earlier ones.
+
+    An output is the cost, without gradient; infinite for what does not hold. Negation is as in `realtropical`.
+    """
+
+    takes_tagged_facts: bool = True
+    output_dtype: type | None = np.float32
+
+    @property
+    def uses_exclusion(self) -> bool:
+        return False
+
+    @property
+    def domain(self) -> Domain:
+        return Domain.COST
+
+    @property
+    def absent(self) -> float:
+        return float("inf")
+
+    def is_certain(self, tags: np.ndarray) -> np.ndarray:
+        return ~np.isnan(tags)
+
+    def tag(self, fact: Fact) -> tuple[float, Proof]:
+        cost = fact.value
+        # Torch warns of a tensor with gradients that becomes a float; JAX refuses what is traced.
+        if hasattr(cost, "item") and not isinstance(cost, jax.Array):
+            cost = cost.item()
+        return (0.0 if cost is None else float(cost), frozenset([(fact.literal, fact.group)]))
+
+    def zero(self):
+        return (float("inf"), frozenset())
+
+    def one(self):
+        return (0.0, frozenset())
+
+    def add(self, a, b):
+        return min(a, b, key=lambda tag: (tag[0], len(tag[1]), sorted(tag[1])))
+
+    def mult(self, a, b):
+        return (a[0] + b[0], a[1] | b[1])
+
+    def negate(self, tag):
+        return self.zero()
+
+    def saturated(self, old, new) -> bool:
+        return old == new
+
+    def discard(self, tag) -> bool:
+        return tag[0] == float("inf")
+
+    def recover(self, tag) -> float:
+        return tag[0]
+
+    def collate(self, batch):
+        return batch
+
+    def proofs(self, tag) -> list[Proof]:
+        return [] if self.discard(tag) else [tag[1]]
+
+
+@dataclass(frozen=True)
+class UserSemiring(AbstractSemiring):
+    """An object with the methods of the reference's class: `zero, one, add, mult`, and where they are called others.
+
+    `negate`; `tagging_fn` and `recover_fn` (the tag itself by default); `saturated(old, new)` (equality); `discard`
+    (never); `collate` of the outputs of a batch (lists of lists).
+    """
+
+    semiring: Any
+    takes_tagged_facts: bool = True
+    output_dtype: type | None = None
+
+    @staticmethod
+    def of(semiring: object) -> "UserSemiring":
+        """Checks the methods that no program can do without."""
+        missing = [name for name in ("zero", "one", "add", "mult") if not callable(getattr(semiring, name, None))]
+        if isinstance(semiring, type):
+            hint = f"give an object of it: `custom_provenance={semiring.__name__}()`"
+            raise InputError(Diagnostic(f"the custom provenance {semiring!r} is a class", hint=hint))
+        if missing:
+            shown = ", ".join(f"`{name}`" for name in missing)
+            hint = "subclass `scallax.Provenance`, or give an object with the methods of a semiring"
+            raise InputError(Diagnostic(f"the custom provenance {semiring!r} has no method {shown}", hint=hint))
+        return UserSemiring(semiring)
+
+    @property
+    def uses_exclusion(self) -> bool:
+        return False
+
+    @property
+    def domain(self) -> Domain:
+        return Domain.ANY
+
+    @property
+    def takes_objects(self) -> bool:
+        return True
+
+    def tag(self, fact: Fact):
+        if fact.value is None:
+            return self.one()
+        return self._call("tagging_fn", fact.value, default=fact.value)
+
+    def zero(self):
+        return self.semiring.zero()
+
+    def one(self):
+        return self.semiring.one()
+
+    def add(self, a, b):
+        return self.semiring.add(a, b)
+
+    def mult(self, a, b):
+        return self.semiring.mult(a, b)
+
+    def negate(self, tag):
+        if not callable(getattr(self.semiring, "negate", None)):
+            hint = "define its method `negate`"
+            raise UnsupportedError(Diagnostic("the program negates, and its provenance has no negation", hint=hint))
+        return self.semiring.negate(tag)
+
+    def saturated(self, old, new) -> bool:
+        if callable(getattr(self.semiring, "saturated", None)):
+            return bool(self.semiring.saturated(old, new))
+        return bool(old == new)
+
+    def discard(self, tag) -> bool:
+        return bool(self._call("discard", tag, default=False))
+
+    def recover(self, tag):
+        return self._call("recover_fn", tag, default=tag)
+
+    def collate(self, batch):
+        return self._call("collate", batch, default=batch)
+
+    def proofs(self, tag):
+        hint = "`recover_fn` decides what an output tells"
+        raise UnsupportedError(Diagnostic("what the tags of a custom provenance prove is not known", hint=hint))
+
+    def _call(self, name: str, argument, default):
+        method = getattr(self.semiring, name, None)
+        return method(argument) if callable(method) else default
+
+
+@dataclass(frozen=True)
+class ObjectProvenance(AbstractSemantics):
+    """A semiring of Python objects as a provenance; its gradients are those of its objects, if they have any."""
+
+    name: str
+    semiring: AbstractSemiring
+    uses_tags: bool = True
+
+    @property
+    def uses_exclusion(self) -> bool:
+        return self.semiring.uses_exclusion
+
+    @property
+    def is_absorptive(self) -> bool:
+        return False
+
+    @property
+    def has_weights(self) -> bool:
+        return self.semiring.takes_objects
+
+    @property
+    def passes_gradients(self) -> bool:
+        return self.semiring.output_dtype is None
+
+    @property
+    def takes_tagged_facts(self) -> bool:
+        return self.semiring.takes_tagged_facts
+
+    @property
+    def takes_objects(self) -> bool:
+        return self.semiring.takes_objects
+
+    @property
+    def domain(self) -> Domain:
+        return self.semiring.domain
+
+    @property
+    def absent(self) -> float:
+        return self.semiring.absent
+
+    @property
+    def gradient(self) -> Gradient:
+        return Gradient.NONE
+
+    def prior(self, tag: float | bool) -> float | None:
+        return float(tag)
+
+    def is_certain(self, tags: np.ndarray) -> np.ndarray:
+        return self.semiring.is_certain(tags)
+
+    @property
+    def block_rows(self) -> Mapping[int, tuple[int, ...]]:
+        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
+
+    @property
+    def derivation_cost(self) -> float:
+        # Padding costs nothing: it is passed over.
+        return 0.0
+
+
+def _excludes(proof: Proof) -> bool:
+    """Whether two facts of a proof are of one exclusive group."""
+    groups = [group for _, group in proof if group >= 0]
+    return len(set(groups)) < len(groups)
+
+
+def _limited(proofs):
+    if len(proofs) > MAX_PROOFS:
+        hint = "`topkproofs` keeps the most probable ones"
+        raise UnsupportedError(Diagnostic(f"a tuple has more than {MAX_PROOFS:,} proofs", hint=hint))
+    return proofs

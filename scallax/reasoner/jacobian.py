@@ -1,0 +1,296 @@
+"""Jacobians of reasoners: only the derivatives that the ground program has, in coordinate form."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import PyTree
+
+from scallax.circuits.jacobian_sparsity import find_dependence
+from scallax.circuits.layout import Circuit
+from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_call
+from scallax.evaluation.batch import ArrayLike
+from scallax.evaluation.batch_grounding import BatchGrounding
+from scallax.evaluation.checks import is_concrete
+from scallax.evaluation.fact_tags import batch_tags
+from scallax.evaluation.grounding_cache import BatchFacts, has_facts
+from scallax.evaluation.moves import to_device
+from scallax.evaluation.unpacking import PackedOutput
+from scallax.facts.arguments import read_by_relation
+from scallax.facts.outputs import check_named
+from scallax.facts.sample_facts import SampleFacts
+from scallax.reasoner.reasoner import Reasoner
+
+
+class Derivatives(NamedTuple):
+    """The derivatives of one output by one input: `indices` int64 `[entries, axes]` of `values` `[entries]`.
+
+    By index, none twice; all others in an array of `shape` are 0.
+    """
+
+    indices: np.ndarray
+    values: np.ndarray
+    shape: tuple[int, ...]
+
+
+@checks_call
+def jacobian(
+    reasoner: Reasoner,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    parameters: Mapping[str, ArrayLike] | None = None,
+    disjunctions: Mapping[str, Sequence] | None = None,
+) -> PyTree:
+    """The derivatives of each sample's outputs by its inputs, `jax.experimental.sparse.BCOO` arrays.
+
+    In the place of the outputs of a call, of shape `[batch, …]`, are dictionaries by input relation and, if the program
+    has trainable tags, by the name of a parameter: arrays `[batch, …, *shape]` of the derivatives, `shape` being that
+    of the input of one sample, of the parameter, or `(facts,)` for facts per sample, the most that a sample has. They
+    have an entry wherever an output depends on an input, be its derivative 0 or not, and no dense array is made.
+
+    Outputs that have no input in common share a backward pass (Curtis, Powell and Reid, "On the estimation of sparse
+    Jacobian matrices", 1974): there are at least as many passes as outputs of a sample depend on one input, or on one
+    parameter with facts per sample, where it is every sample's.
+
+    `inputs`, `parameters` and `disjunctions` are those of `Reasoner.apply`. For concrete values; UnsupportedError for
+    traced ones, and for a provenance without derivatives.
+    """
+    if not isinstance(reasoner, Reasoner):
+        raise InputError(f"the reasoner is a {type(reasoner).__name__}; give a `scallax.Reasoner`")
+    inputs = read_by_relation(inputs, "`inputs`")
+    check_differentiable(reasoner)
+    logits = None if parameters is None else reasoner.order_parameters(parameters)
+    if has_facts(inputs, disjunctions):
+        batch = reasoner.batches.read(inputs, disjunctions)
+        grounding = reasoner.batches.ground(batch)
+        tags = batch_tags(batch, grounding)
+        reasoner.check_tags(batch.facts, tags)
+        return derive_batch(reasoner, grounding, batch, tags, tuple(batch.arrays.values()), logits, _to_bcoo)
+    return derive(reasoner, reasoner.order(inputs), logits, _to_bcoo)
+
+
+def _to_bcoo(found: Derivatives) -> Any:
+    # Loads a part of JAX that others need not wait for.
+    from jax.experimental.sparse import BCOO
+
+    data = to_device((found.values, found.indices.astype(np.int32)))
+    return BCOO(data, shape=found.shape, indices_sorted=True, unique_indices=True)
+
+
+def check_differentiable(reasoner: Reasoner) -> None:
+    """UnsupportedError for a reasoner that has no derivatives."""
+    check_named(reasoner.specification.outputs)
+    if reasoner.is_interpreted or reasoner.is_discrete:
+        name = reasoner.specification.provenance
+        hint = "choose a differentiable provenance, such as `difftopkproofs`"
+        raise UnsupportedError(Diagnostic(f"outputs of `{name}` have no derivatives", hint=hint))
+
+
+def derive(
+    reasoner: Reasoner,
+    arrays: Sequence[ArrayLike],
+    logits: Sequence[ArrayLike] | None,
+    make: Callable[[Derivatives], Any],
+) -> PyTree:
+    """`jacobian` with what `make` makes, for inputs `[batch, *shape]` in the order of the input relations."""
+    logits = tuple(reasoner.parameters.values()) if logits is None else tuple(logits)
+    reasoner.check(arrays, logits)
+    _check_concrete((*arrays, *logits))
+    shapes = [parameter.shape for parameter in reasoner.parameters.values()]
+    size = arrays[0].shape[0] if arrays else 1
+    if arrays:
+        # Each sample has its own parameters, so that they have a gradient for each sample.
+        logits = [
+            np.broadcast_to(np.asarray(array), (size, *shape)) if np.ndim(array) == len(shape) else array
+            for array, shape in zip(logits, shapes, strict=True)
+        ]
+    num_axes = 1 if arrays else 0
+    values, residuals = reasoner.forward(arrays, logits)
+
+    def pull_back(cotangent: np.ndarray) -> np.ndarray:
+        rows = np.broadcast_to(cotangent.astype(values.dtype), values.shape)
+        pulled = reasoner.pull_back(arrays, residuals, rows, logits)
+        parts = [_flat(part, array, num_axes) for part, array in _pairs(pulled, arrays, logits)]
+        return np.concatenate([np.zeros((size, 0)), *parts], 1, dtype=values.dtype, casting="unsafe")
+
+    mapped = [array.shape[1:] for array in arrays]
+    columns = [_Columns.of(name, shape) for name, shape in zip(reasoner.input_relations, mapped, strict=True)]
+    columns += [_Columns.of(name, shape) for name, shape in zip(reasoner.parameter_names, shapes, strict=True)]
+    rows, places, found = _differentiate(reasoner.ground_program, values.shape[1], pull_back)
+    entries = _Entries(
+        np.arange(size).repeat(len(rows)), np.tile(rows, size), np.tile(places, size), found.reshape(-1), size
+    )
+    return _arrange(reasoner.outputs, reasoner.specification.keyed, entries, columns, make)
+
+
+def derive_batch(
+    reasoner: Reasoner,
+    grounding: BatchGrounding,
+    batch: BatchFacts,
+    tags: ArrayLike,
+    arrays: Sequence[ArrayLike],
+    logits: Sequence[ArrayLike] | None,
+    make: Callable[[Derivatives], Any],
+) -> PyTree:
+    """`jacobian` with what `make` makes, for facts per sample with their tags `[padded_tags]` and arrays."""
+    logits = tuple(reasoner.parameters.values()) if logits is None else tuple(logits)
+    _check_concrete((tags, *arrays, *logits))
+    batches = reasoner.batches
+    values, residuals = batches.forward(grounding, tags, tuple(arrays), logits)
+
+    def pull_back(cotangent: np.ndarray) -> np.ndarray:
+        given = cotangent.astype(values.dtype)
+        of_tags, *rest = batches.pull_back(grounding, tags, tuple(arrays), residuals, given, logits)
+        parts = [_flat(part, array, 0) for part, array in _pairs(rest, arrays, logits)]
+        return np.concatenate([np.asarray(of_tags)[None], *parts], 1, dtype=values.dtype, casting="unsafe")
+
+    columns = [_Columns.of_facts(part) for part in batch.facts if part.certain is not None]
+    padding = grounding.padded_tags - grounding.num_tags
+    columns.append(_Columns(None, (), np.zeros((padding, 0), np.int64)))
+    for name, array in zip(grounding.mapped, arrays, strict=True):
+        columns.append(_Columns.of(name, array.shape[1:], grounding.num_samples))
+    columns += [_Columns.of(name, array.shape) for name, array in reasoner.parameters.items()]
+    rows, places, found = _differentiate(grounding.program, len(values), pull_back)
+    samples, outputs = np.divmod(grounding.places[rows], grounding.num_columns or 1)
+    order = np.lexsort((places, outputs, samples))
+    entries = _Entries(samples[order], outputs[order], places[order], found[0, order], grounding.num_samples)
+    return _arrange(reasoner.batches.outputs(grounding, batch), reasoner.specification.keyed, entries, columns, make)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The inputs that a name stands for: `index` int64 `[columns, axes]` of each in an array of `shape`.
+
+    Those of no name are padding.
+    """
+
+    name: str | None
+    shape: tuple[int, ...]
+    index: np.ndarray
+
+    @staticmethod
+    def of(name: str, shape: tuple[int, ...], num_samples: int = 1) -> "_Columns":
+        """Those of an array in each of some samples, or of one for all."""
+        index = np.stack([*np.unravel_index(np.arange(math.prod(shape)), shape)], 1) if shape else _NO_AXES
+        return _Columns(name, shape, np.tile(index, (num_samples, 1)))
+
+    @staticmethod
+    def of_facts(facts: SampleFacts) -> "_Columns":
+        """Those of the facts of one relation, by their number in the sample."""
+        numbers = [np.arange(count) for count in facts.counts]
+        index = np.concatenate([np.zeros(0, np.int64), *numbers])[:, None]
+        return _Columns(facts.relation, (max(facts.counts, default=0),), index)
+
+
+_ALL_BITS = np.uint64((1 << 64) - 1)
+
+# The index of a scalar.
+_NO_AXES = np.zeros((1, 0), np.int64)
+
+
+class _Entries(NamedTuple):
+    """Derivatives: the sample and the place among its outputs of each, by these, and the column; all `[entries]`."""
+
+    samples: np.ndarray
+    outputs: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+    num_samples: int
+
+
+def _arrange(
+    outputs: Sequence[PackedOutput],
+    keyed: bool,
+    entries: _Entries,
+    inputs: Sequence[_Columns],
+    make: Callable[[Derivatives], Any],
+) -> PyTree:
+    """The derivatives by output, as a call returns values, and by input."""
+    results = {}
+    for output in outputs:
+        is_row = (entries.outputs >= output.start) & (entries.outputs < output.start + len(output.tuples))
+        found, first = {}, 0
+        for part in inputs:
+            end = first + len(part.index)
+            chosen = (is_row & (entries.columns >= first) & (entries.columns < end)).nonzero()[0]
+            axes = [entries.samples[chosen], entries.outputs[chosen] - output.start]
+            shape = [entries.num_samples, len(output.tuples)]
+            indices = np.stack(axes[:1] if output.is_single else axes, 1)
+            indices = np.concatenate([indices, part.index[entries.columns[chosen] - first]], 1)
+            shape = (*(shape[:1] if output.is_single else shape), *part.shape)
+            if part.name is not None:
+                found[part.name] = make(Derivatives(indices, entries.values[chosen], shape))
+            first = end
+        results[output.relation] = (list(output.tuples), found) if output.is_listed else found
+    return results if keyed else results[outputs[0].relation]
+
+
+def _differentiate(
+    program: Circuit, num_outputs: int, pull_back: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Output and column int64 `[entries]` of the derivatives, by output and column; their values `[samples, entries]`.
+
+    `pull_back` gives the gradients `[samples, columns]` for a cotangent `[outputs]` of all samples.
+    """
+    rows, columns = find_dependence(program, num_outputs)
+    colors = _color(rows, columns)
+    by_color = np.argsort(colors, kind="stable")
+    bounds = np.searchsorted(colors[by_color], np.arange(colors.max(initial=-1) + 2))
+    values = None
+    for first, end in pairwise(bounds.tolist()):
+        chosen = by_color[first:end]
+        cotangent = np.zeros(num_outputs)
+        cotangent[rows[chosen]] = 1
+        gradient = pull_back(cotangent)
+        if values is None:
+            values = np.zeros((len(gradient), len(rows)), gradient.dtype)
+        values[:, chosen] = gradient[:, columns[chosen]]
+    if values is None:
+        values = pull_back(np.zeros(num_outputs))[:, :0]
+    return rows, columns, values
+
+
+def _color(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """A number for each entry, the same for all of a row, such that rows of one number have no column in common.
+
+    `rows` ascend; each takes the least number that is free.
+    """
+    colors = np.zeros(len(rows), np.int64)
+    # The numbers of the rows of each column, as sets of bits.
+    taken = np.zeros((columns.max(initial=-1) + 1, 1), np.uint64)
+    starts = np.flatnonzero(np.diff(rows, prepend=-1)).tolist()
+    for first, end in pairwise([*starts, len(rows)]):
+        own = columns[first:end]
+        words = np.bitwise_or.reduce(taken[own])
+        word = int(np.argmax(words != _ALL_BITS))
+        if words[word] == _ALL_BITS:
+            word = len(words)
+            taken = np.pad(taken, ((0, 0), (0, word)))
+            words = np.zeros(word + 1, np.uint64)
+        bits = int(words[word])
+        free = ~bits & (bits + 1)
+        colors[first:end] = 64 * word + free.bit_length() - 1
+        taken[own, word] |= np.uint64(free)
+    return colors
+
+
+def _pairs(pulled: Sequence, arrays: Sequence, logits: Sequence) -> list[tuple[Any, Any]]:
+    """Gradients and what they are of."""
+    return [*zip(pulled[0], arrays, strict=True), *zip(pulled[1], logits, strict=True)]
+
+
+def _flat(gradient: Any, array: ArrayLike, num_axes: int) -> np.ndarray:
+    """The gradient `[samples, entries]` of an array with a batch axis, or with none; of bools it is 0."""
+    shape = math.prod(array.shape[:num_axes]), math.prod(array.shape[num_axes:])
+    return np.zeros(shape, bool) if gradient is None else np.asarray(gradient).reshape(shape)
+
+
+def _check_concrete(arrays: Sequence[ArrayLike]) -> None:
+    if not all(map(is_concrete, arrays)):
+        hint = "call it outside of the transformation, or use `jax.jacrev`"
+        raise UnsupportedError(
+            Diagnostic("which derivatives there are is found on the host, and the inputs are traced", hint=hint)
+        )
