@@ -121,13 +121,13 @@ def test_nothing_is_left_of_what_a_reasoner_used_alone():
         module = Module.from_reasoner(reasoner)
         edge = np.full((2, 5), 0.5, np.float32)
         with counted_compilations() as compiled:
-            jax.vjp(lambda p: reasoner(edge=p)[1], edge)[1](np.ones((2, 4), np.float32))
+            jax.vjp(lambda p: reasoner(edge=p)[1], edge)[1](np.ones((2, 4), np.float32))  # noqa: F821  # deleted below
             module(edge=torch.full((2, 5), 0.5, requires_grad=True))[1].sum().backward()
         assert compiled
         made = compiled_info().made
         with counted_compilations() as compiled:
             module(edge=torch.full((2, 5), 0.5, requires_grad=True))[1].sum().backward()
-            jax.vjp(lambda p: reasoner(edge=p)[1], edge)[1](np.ones((2, 4), np.float32))
+            jax.vjp(lambda p: reasoner(edge=p)[1], edge)[1](np.ones((2, 4), np.float32))  # noqa: F821
         assert not compiled
         assert made == compiled_info().made
         assert compiled_info().held_functions > before.held_functions

@@ -64,7 +64,7 @@ def takes_list(x: list) -> scallax.i32:
     return 0
 
 
-def unresolved(x: "nowhere") -> scallax.i32:
+def unresolved(x: "nowhere") -> scallax.i32:  # noqa: F821
     return 0
 
 

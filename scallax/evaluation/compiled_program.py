@@ -189,7 +189,7 @@ class CompiledProgram:
             )
         return self._samples
 
-    def with_outputs(self, outputs: Outputs, keyed: bool) -> "Grounded":
+    def with_outputs(self, outputs: Outputs, keyed: bool) -> "CompiledProgram":
         """The same specification with other outputs, grounded for them; groundings of facts per sample are shared."""
         specification = replace(self.specification, outputs=outputs, keyed=keyed)
         grounded = ground(specification, self.require_library(), custom=self.custom, limits=self.limits)
