@@ -1,4 +1,4 @@
-"""Decorators that make functions, predicates, aggregates and attributes of the language from Python functions."""
+"""Decorators that turn Python functions into functions, predicates, aggregates and attributes of the language."""
 
 import inspect
 import re
@@ -54,20 +54,46 @@ def foreign_function(
     on_error: OnError = "raise",
     suppress_warning: bool = False,
 ) -> ForeignFunction | Callable[[Callable], ForeignFunction]:
-    """The function `$name(…)` of programs that get it as `foreign=[…]`, by default under its name in Python.
+    """Makes the function `$name(…)` of the language from a Python function.
 
-    Types are those of the annotations: value types such as `scallax.i32`, families such as `scallax.Number`, type
-    parameters, `scallax.Generic(family)` or `typing.TypeVar`, or Python's `int` (any integer type), `float` (`f32`,
-    `f64`), `bool` and `str` (`String`); arrays are of type `Tensor`. What has a default is optional, and `*args` is
-    variadic. With `arg_types`, `opt_arg_types`, `var_arg_type` and `ret_type` they are given instead. The result is of
-    one type, or of a type parameter that an argument has.
+    A program gets it through the argument `foreign=[…]`. The types are read from the annotations: value types such as
+    `scallax.i32`, families such as `scallax.Number`, type parameters (`scallax.Generic(family)` or `typing.TypeVar`),
+    or Python's `int` (any integer type), `float` (`f32`, `f64`), `bool` and `str` (`String`). Arrays are of type
+    `Tensor`. A parameter with a default is optional, and `*args` is variadic.
 
-    Values are int, float, bool and str; dates, durations and terms are their texts, tensors NumPy arrays that cannot be
-    written to. The function must be pure: it is called once for every distinct tuple of arguments of a grounding. None
-    is no value: the tuple is dropped. An exception, or a value that its type cannot hold, is a `GroundingError`; with
-    `on_error="drop"` the tuple is dropped. `suppress_warning=True` is how the reference says that.
+    The Python function receives and returns int, float, bool and str. Dates, durations and terms are passed as their
+    texts, and tensors as read-only NumPy arrays. The function must be pure: each grounding calls it once for every
+    distinct tuple of arguments. A result of None means that there is no value, and drops the tuple.
 
-    InputError for what cannot be declared: missing annotations, keyword-only arguments, families as results.
+    If the function raises, or returns a value that its type cannot hold, the program ends with a `GroundingError`.
+
+    Args:
+        function: The Python function. Leave it out to give options: `@foreign_function(name="f")`.
+        name: The name in programs, without the `$`. Default: the name of the Python function.
+        arg_types: Types of the required parameters, in the place of annotations.
+        opt_arg_types: Types of the optional parameters, in the place of annotations.
+        var_arg_type: Type of the variadic parameter, in the place of an annotation.
+        ret_type: Type of the result, in the place of an annotation: one type, or a type parameter that an argument has.
+        on_error: `"raise"` ends the program if the function raises; `"drop"` drops the tuple.
+        suppress_warning: True is the same as `on_error="drop"`; the reference's name for it.
+
+    Returns:
+        The foreign function, which can still be called from Python; with options alone, a decorator that makes one.
+
+    Raises:
+        InputError: The function cannot be declared: an annotation is missing, an argument is keyword-only, or the
+            result is a family of types.
+
+    Example:
+        >>> import scallax
+        >>> @scallax.foreign_function
+        ... def double(x: scallax.i32) -> scallax.i32:
+        ...     return 2 * x
+        >>> context = scallax.Context(foreign=[double])
+        >>> context.add_program("rel number = {1, 2}  rel doubled($double(x)) = number(x)")
+        >>> context.run()
+        >>> list(context.relation("doubled"))
+        [(2,), (4,)]
     """
 
     def declare(function: Callable) -> ForeignFunction:
@@ -127,20 +153,48 @@ def foreign_predicate(
     on_error: OnError = "raise",
     suppress_warning: bool = False,
 ) -> ForeignPredicate | Callable[[Callable], ForeignPredicate]:
-    """The predicate `name(inputs, outputs)` of programs that get it as `foreign=[…]`.
+    """Makes the predicate `name(inputs, outputs)` of the language from a Python generator function.
 
-    The function is a generator: its arguments are the inputs, which the body of a rule binds, and it yields tuples of
-    the outputs. Its annotation of the result is `scallax.Facts[tag type, tuple[output types]]`. `int` is `i32` here and
-    `float` is `f32`. With `input_arg_types`, `output_arg_types` and `tag_type` types are given instead. With
-    `type_params`, types such as `[scallax.Tensor]`, programs write `name<Tensor>(…)`.
+    A program gets it through the argument `foreign=[…]`. The arguments of the Python function are the inputs, which the
+    body of a rule must bind. The function yields tuples of the outputs. Annotate its result as `scallax.Facts[tag type,
+    tuple[output types]]`; in these annotations `int` means `i32` and `float` means `f32`.
 
-    It is called once for every distinct tuple of inputs of a grounding, and must be pure. Tags are constants: numbers
-    in [0, 1], True or None (certain), or pairs of a number and an exclusive group. A tagged tuple is one random
-    variable wherever it is used. Errors are as for `foreign_function`; a call may yield a million tuples.
+    The function must be pure: each grounding calls it once for every distinct tuple of inputs. Tags are constants:
+    numbers in [0, 1], True or None for certain tuples, or pairs of a number and the number of an exclusive group. A
+    tagged tuple is one random variable wherever it is used. Errors are treated as by `foreign_function`. One call may
+    yield up to a million tuples.
 
-    With `batched=True` it is called for many tuples of inputs at once, of at most `batch_size`: its one argument is a
-    list of them, `scallax.BatchedTuples[input types]`, and it returns a list with the facts of each,
-    `scallax.BatchedFacts[tag type, tuple[output types]]`. A call that raises, and drops, drops its batch.
+    Args:
+        function: The Python function. Leave it out to give options: `@foreign_predicate(name="p")`.
+        name: The name in programs. Default: the name of the Python function.
+        type_params: Value types in angle brackets: with `[scallax.Tensor]`, programs write `name<Tensor>(…)`.
+        input_arg_types: Types of the inputs, in the place of annotations.
+        output_arg_types: Types of the outputs, in the place of the annotation of the result; then `tag_type` counts
+            too.
+        tag_type: Type of the tags: None, `bool`, `float`, or `tuple[float, int]` for exclusive groups.
+        batched: True: the function takes one list of input tuples, `scallax.BatchedTuples[input types]`, and returns a
+            list with the facts of each, `scallax.BatchedFacts[tag type, tuple[output types]]`.
+        batch_size: The largest number of input tuples in one batched call. Default: no bound.
+        on_error: `"raise"` ends the program if the function raises; `"drop"` drops the tuples of that call.
+        suppress_warning: True is the same as `on_error="drop"`; the reference's name for it.
+
+    Returns:
+        The foreign predicate, which can still be called from Python; with options alone, a decorator that makes one.
+
+    Raises:
+        InputError: The function cannot be declared, for example because its result is not annotated as facts.
+
+    Example:
+        >>> import scallax
+        >>> @scallax.foreign_predicate
+        ... def near(x: int) -> scallax.Facts[float, tuple[int]]:
+        ...     yield 0.5, (x - 1,)
+        ...     yield 0.5, (x + 1,)
+        >>> context = scallax.Context("minmaxprob", foreign=[near])
+        >>> context.add_program("rel start = {3}  rel reached(y) = start(x) and near(x, y)")
+        >>> context.run()
+        >>> list(context.relation("reached"))
+        [(0.5, (2,)), (0.5, (4,))]
     """
 
     def declare(function: Callable) -> ForeignPredicate:
@@ -203,17 +257,48 @@ def foreign_aggregate(
     on_error: OnError = "raise",
     suppress_warning: bool = False,
 ) -> ForeignAggregate | Callable[[Callable], ForeignAggregate]:
-    """The aggregate `name(x: …)` of programs that get it as `foreign=[…]`.
+    """Makes the aggregate `name(x: …)` of the language from a Python function.
 
-    The function takes the list of a group's tuples in value order, `list[T]` of one binding's values or `list[tuple[A,
-    B]]` of several bindings', and returns a value, or a tuple of them; None is no result. It is called for every set
-    of tuples that may hold: with n uncertain tuples in a group 2^n times, for at most 16. `name!(…)` takes all.
+    A program gets it through the argument `foreign=[…]`. The Python function takes the list of a group's tuples in
+    value order: `list[T]` for one binding, `list[tuple[A, B]]` for several. It returns a value or a tuple of values;
+    None means that the group has no result.
 
-    With `initial` it is a fold: `function(state, x)` takes in one tuple after the other in value order, and `finish`
-    makes the result of a state. States must be hashable; as many calls are needed as there are different states.
+    The function is called for every set of tuples that may hold: 2^n times for a group with n uncertain tuples, of
+    which there may be at most 16. `name!(…)` takes all tuples at once.
 
-    Keyword-only arguments with defaults are what programs give in angle brackets: `name<0.25>(x: …)`. Types and errors
-    are as for `foreign_function`.
+    With `initial` the aggregate is a fold: `function(state, x)` takes in one tuple after the other in value order, and
+    `finish` turns the last state into the result. A fold needs as many calls as there are different states, which is
+    often far fewer than 2^n.
+
+    Keyword-only arguments with defaults are options that programs give in angle brackets: `name<0.25>(x: …)`. Types and
+    errors are treated as by `foreign_function`.
+
+    Args:
+        function: The Python function. Leave it out to give options: `@foreign_aggregate(initial=0)`.
+        name: The name in programs. Default: the name of the Python function.
+        arg_types: Types of the bindings, in the place of annotations.
+        ret_type: Type of the result, or a tuple of types, in the place of an annotation.
+        initial: The state of a fold before any tuple; it must be hashable, as must all later states.
+        finish: Function from the last state of a fold to the result. Default: the result is the last state.
+        on_error: `"raise"` ends the program if the function raises; `"drop"` gives the group no result.
+        suppress_warning: True is the same as `on_error="drop"`; the reference's name for it.
+
+    Returns:
+        The foreign aggregate, which can still be called from Python; with options alone, a decorator that makes one.
+
+    Raises:
+        InputError: The function cannot be declared, a state is not hashable, or `finish` is given without `initial`.
+
+    Example:
+        >>> import scallax
+        >>> @scallax.foreign_aggregate
+        ... def spread(values: list[scallax.i32]) -> scallax.i32:
+        ...     return max(values) - min(values)
+        >>> context = scallax.Context(foreign=[spread])
+        >>> context.add_program("rel size = {3, 8, 5}  rel width(d) = d := spread(s: size(s))")
+        >>> context.run()
+        >>> list(context.relation("width"))
+        [(5,)]
     """
 
     def declare(function: Callable) -> ForeignAggregate:
@@ -255,12 +340,37 @@ def foreign_attribute(*, name: str | None = None) -> Callable[[Callable], Foreig
 def foreign_attribute(
     function: Callable | None = None, /, *, name: str | None = None
 ) -> ForeignAttribute | Callable[[Callable], ForeignAttribute]:
-    """The attribute `@name(…)` of programs that get it as `foreign=[…]`.
+    """Makes the attribute `@name(…)` of the language from a Python function.
 
-    The function is called when a program is compiled, with the item that the attribute stands before (see
-    `scallax.analysis.attribute_items.Item`) and the attribute's arguments. It returns None, a foreign function or
-    predicate, which the program then has and which takes the item's place, an action of
-    `scallax.analysis.attribute_items`, or a list of these.
+    A program gets it through the argument `foreign=[…]`. The function is called once for each item that the attribute
+    stands before, when the program is compiled. Its first argument is that item (a
+    `scallax.analysis.attribute_items.Item`), and the attribute's own arguments follow. It returns one of these:
+
+    - None: the item stays as it is.
+    - A foreign function or predicate: the program has it from then on, in the place of the item.
+    - An action of `scallax.analysis.attribute_items`.
+    - A list of these.
+
+    Args:
+        function: The Python function. Leave it out to give a name: `@foreign_attribute(name="a")`.
+        name: The name in programs, without the `@`. Default: the name of the Python function.
+
+    Returns:
+        The foreign attribute; with a name alone, a decorator that makes one.
+
+    Raises:
+        InputError: The object is not callable, or the name is not a name of the language.
+
+    Example:
+        >>> import scallax
+        >>> @scallax.foreign_attribute
+        ... def constant(item, value):
+        ...     return scallax.foreign_function(lambda: value, name=item.function_decl_name(), ret_type=scallax.i32)
+        >>> context = scallax.Context(foreign=[constant])
+        >>> context.add_program("@constant(7) type $seven() -> i32  rel answer($seven())")
+        >>> context.run()
+        >>> list(context.relation("answer"))
+        [(7,)]
     """
 
     def declare(function: Callable) -> ForeignAttribute:

@@ -1,4 +1,4 @@
-"""Functions, predicates, aggregates and attributes that are written in Python."""
+"""Functions, predicates, aggregates and attributes of the language that are written in Python."""
 
 import traceback
 from collections.abc import Callable, Mapping
@@ -16,14 +16,26 @@ Tags = Literal["none", "probability", "exclusive"]
 
 @dataclass(frozen=True, slots=True)
 class ForeignFunction:
-    """`$name(…)`, which calls `function` for every distinct tuple of arguments; None is no value."""
+    """The function `$name(…)` of a program, written in Python. Made by `scallax.foreign_function`.
+
+    Args:
+        signature: Name and types.
+        function: The Python function, called for every distinct tuple of arguments; a result of None drops the tuple.
+        on_error: `"raise"` or `"drop"`: the effect of an exception.
+
+    Example:
+        >>> import scallax
+        >>> half = scallax.foreign_function(lambda x: x // 2, name="half", arg_types=[int], ret_type=scallax.i32)
+        >>> print(half, half(7))
+        function $half(Integer) -> i32 3
+    """
 
     signature: Signature
     function: Callable = field(compare=False)
     on_error: OnError = "raise"
 
     def __call__(self, *arguments):
-        """What the Python function returns."""
+        """Calls the Python function."""
         return self.function(*arguments)
 
     def __str__(self) -> str:
@@ -32,16 +44,32 @@ class ForeignFunction:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """That a function is given lists of tuples, of at most `size` if that is not None."""
+    """Marks a predicate whose function takes lists of input tuples, of at most `size` if that is not None."""
 
     size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignPredicate:
-    """`name(inputs, outputs)`, whose tuples `function` yields for every distinct tuple of inputs.
+    """The predicate `name(inputs, outputs)` of a program, written in Python. Made by `scallax.foreign_predicate`.
 
-    With `batches` it is called for many tuples of inputs at once, and returns what it would yield for each.
+    Args:
+        signature: Name and types, those of the inputs before those of the outputs.
+        num_inputs: The number of inputs.
+        tags: The kind of tags that the function yields: `"none"`, `"probability"` or `"exclusive"`.
+        function: The Python function, which yields the output tuples of each distinct tuple of inputs.
+        on_error: `"raise"` or `"drop"`: the effect of an exception.
+        batches: If given, the function takes many input tuples at once and returns the facts of each.
+
+    Example:
+        >>> import scallax
+        >>> @scallax.foreign_predicate
+        ... def below(n: int) -> scallax.Facts[None, tuple[int]]:
+        ...     yield from ((i,) for i in range(n))
+        >>> print(below)
+        predicate below(i32, i32) of 1 input
+        >>> list(below(2))
+        [(0,), (1,)]
     """
 
     signature: Signature
@@ -52,11 +80,12 @@ class ForeignPredicate:
     batches: Batches | None = field(default=None, compare=False)
 
     def __call__(self, *arguments):
-        """What the Python function returns."""
+        """Calls the Python function."""
         return self.function(*arguments)
 
     @property
     def num_outputs(self) -> int:
+        """The number of values in each tuple that the function yields."""
         return len(self.signature.parameters) - self.num_inputs
 
     def __str__(self) -> str:
@@ -67,7 +96,7 @@ class ForeignPredicate:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A state that takes in the tuples of a group one by one; `finish` gives the result, by default the state."""
+    """A fold over a group's tuples: `initial` is the first state, `finish` turns the last one into the result."""
 
     initial: object
     finish: Callable | None
@@ -75,10 +104,17 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAggregate:
-    """`name<options>(bindings: …)`. Without a fold, `function` takes the list of the tuples that hold.
+    """The aggregate `name<options>(bindings: …)` of a program, written in Python. Made by `scallax.foreign_aggregate`.
 
-    The parameters of the signature are the bindings'; `results` are the types of the result's values. `options` are
-    parameters in angle brackets with their defaults. A tuple of one value is given as that value.
+    A tuple of one value is passed to the function as that value.
+
+    Args:
+        signature: Name and types of the bindings.
+        results: Types of the result's values.
+        options: The parameters in angle brackets with their defaults.
+        function: The Python function. Without a fold, it takes the list of the tuples that hold.
+        fold: The fold, if the aggregate is one.
+        on_error: `"raise"` or `"drop"`: the effect of an exception.
     """
 
     signature: Signature
@@ -89,7 +125,7 @@ class ForeignAggregate:
     on_error: OnError = "raise"
 
     def __call__(self, *arguments, **options):
-        """What the Python function returns."""
+        """Calls the Python function."""
         return self.function(*arguments, **options)
 
     def __str__(self) -> str:
@@ -99,13 +135,26 @@ class ForeignAggregate:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAttribute:
-    """`@name(…)` before an item: `function` is called for it when the program is compiled."""
+    """The attribute `@name(…)` before an item of a program, written in Python. Made by `scallax.foreign_attribute`.
+
+    Args:
+        name: The name in programs, without the `@`.
+        function: The Python function, called with the item and the attribute's arguments when the program is compiled.
+
+    Example:
+        >>> import scallax
+        >>> @scallax.foreign_attribute
+        ... def quiet(item):
+        ...     return None
+        >>> quiet.name
+        'quiet'
+    """
 
     name: str
     function: Callable = field(compare=False)
 
     def __call__(self, *arguments, **keywords):
-        """What the Python function returns."""
+        """Calls the Python function."""
         return self.function(*arguments, **keywords)
 
     def __str__(self) -> str:
@@ -139,7 +188,7 @@ def signature_of(
 
 
 def options_of(aggregate: ForeignAggregate, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """The values of an aggregate's options: those that a program gives, else the defaults."""
+    """The values of an aggregate's options: those that the program gives, otherwise the defaults."""
     return dict(aggregate.options) | dict(given)
 
 

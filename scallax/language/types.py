@@ -50,15 +50,30 @@ _TENSOR_CLASSES = {("numpy", "ndarray"), ("jax", "Array"), ("torch", "Tensor")}
 
 
 class GenericTypeParameter:
-    """A type parameter: annotations with the same one are of one type, any of the `family`.
+    """A type parameter: all annotations with the same one stand for the same type, any type of the `family`.
 
-    Where type checkers read annotations, `typing.TypeVar("T", bound=scallax.Number)` says the same.
+    Where type checkers read the annotations, `typing.TypeVar("T", bound=scallax.Number)` says the same.
+
+    Args:
+        family: The types that it ranges over, such as `scallax.Number`, or one value type. Default: all types.
+
+    Raises:
+        InputError: `family` is neither a family nor a value type.
+
+    Example:
+        >>> import scallax
+        >>> T = scallax.Generic(scallax.Number)
+        >>> @scallax.foreign_function
+        ... def twice(x: T) -> T:
+        ...     return x + x
+        >>> print(twice)
+        function $twice<T: Number>(T) -> T
     """
 
     __slots__ = ("family",)
 
     def __init__(self, family: object = Any):
-        """InputError if `family` is neither a family nor a value type."""
+        """Takes the family; see the class."""
         found = _known(family)
         if found is None:
             raise InputError(f"{family!r} is no family of types; there are {', '.join(_FAMILY_NAMES)}")
@@ -79,29 +94,37 @@ Inputs = TypeVarTuple("Inputs")
 
 
 class Facts(Protocol[Tag, Outputs]):
-    """What a foreign predicate yields: `Facts[None, tuple[...]]` tuples, `Facts[float, tuple[...]]` tagged ones.
+    """The tuples that a foreign predicate yields, as the annotation of its result.
 
-    A tagged one is `(probability, tuple)`. `Facts[bool, ...]`: True is certain, and what is False is left out.
-    `Facts[tuple[float, int], ...]`: the tags are pairs of a probability and the number of an exclusive group; of the
-    tuples that one call yields, those of one number exclude each other.
+    - `Facts[None, tuple[...]]`: tuples, which are certain.
+    - `Facts[float, tuple[...]]`: pairs `(probability, tuple)`.
+    - `Facts[bool, tuple[...]]`: pairs `(truth, tuple)`; True is certain, and tuples with False are left out.
+    - `Facts[tuple[float, int], tuple[...]]`: pairs `((probability, group), tuple)`. Tuples that one call yields with
+      the same group number exclude each other.
     """
 
     def __iter__(self) -> Iterator[Outputs | tuple[Tag | builtins.bool | None, Outputs]]: ...
 
 
 class BatchedTuples(list[tuple[*Inputs]], typing.Generic[*Inputs]):
-    """The argument of a batched foreign predicate: `BatchedTuples[scallax.i32, str]`, a list of tuples of inputs."""
+    """The annotation of a batched predicate's argument: `BatchedTuples[scallax.i32, str]`, a list of input tuples."""
 
 
 class BatchedFacts(Protocol[Tag, Outputs]):
-    """The result of a batched foreign predicate: for each tuple of inputs, `Facts` of the same parameters."""
+    """The annotation of a batched predicate's result: `Facts` of the same parameters for each input tuple."""
 
     def __iter__(self) -> Iterator[Iterable[Outputs | tuple[Tag | builtins.bool | None, Outputs]]]: ...
 
 
 @dataclass(slots=True)
 class TypeReader:
-    """Reads annotations; type parameters are numbered as they are met. `what` is the declaration, for errors."""
+    """Reads annotations as types of the language.
+
+    Args:
+        what: The declaration that is read, as errors call it.
+        parameters: The type parameters met so far, in order; a type parameter is referred to by its place here.
+        generics: The family that each of them ranges over.
+    """
 
     what: str
     # Type parameters, and the families that they range over.
@@ -109,7 +132,7 @@ class TypeReader:
     generics: list[Family] = field(default_factory=list)
 
     def parameter(self, annotation: object, where: str) -> Parameter:
-        """A family or a type parameter. InputError if the annotation is none."""
+        """The family that an annotation stands for, or the number of a type parameter. InputError if it is neither."""
         if isinstance(annotation, GenericTypeParameter | TypeVar):
             if annotation not in self.parameters:
                 self.generics.append(self._family(annotation, where))
@@ -121,7 +144,10 @@ class TypeReader:
         return found
 
     def result(self, annotation: object, where: str) -> Parameter:
-        """One type, or a type parameter that was met before. InputError for a family: no value tells which is meant."""
+        """One type, or the number of a type parameter that was met before.
+
+        A family is an InputError: no value says which of its types is meant.
+        """
         if isinstance(annotation, GenericTypeParameter | TypeVar):
             if annotation not in self.parameters:
                 message = f"{self.what}: {where} is of a type parameter that no parameter has"
@@ -138,14 +164,14 @@ class TypeReader:
         return found
 
     def column(self, annotation: object, where: str) -> Family:
-        """One type, where Python's own types stand for one. InputError if the annotation is none."""
+        """One type; Python's own types stand for one type each. InputError if the annotation is not a type."""
         found = _column(annotation)
         if found is None:
             raise self.unknown(annotation, where)
         return Family({found})
 
     def _family(self, parameter: GenericTypeParameter | TypeVar, where: str) -> Family:
-        """What a type parameter ranges over: a `TypeVar` over its constraints, its bound, or all types."""
+        """The types that a type parameter ranges over; for a `TypeVar` its constraints, its bound, or all types."""
         if isinstance(parameter, GenericTypeParameter):
             return parameter.family
         parts = parameter.__constraints__ or (() if parameter.__bound__ is None else (parameter.__bound__,))
@@ -155,20 +181,25 @@ class TypeReader:
         return Family().union(*(family for family in families if family is not None)) if parts else signatures.ANY
 
     def unknown(self, annotation: object, where: str) -> InputError:
-        """The error that an annotation is no type."""
+        """The error for an annotation that is not a type."""
         hint = "use a type such as `scallax.i32` or `scallax.String`, or int, float, bool or str"
         return InputError(Diagnostic(f"{self.what}: {where} has the annotation {annotation!r}, no type", hint=hint))
 
 
 @dataclass(frozen=True, slots=True)
 class TypeNode:
-    """A type as a program writes it: its `name`, and the type that it stands for, None if the name is not declared."""
+    """A type as the program writes it.
+
+    Args:
+        name: The name in the program.
+        value_type: The type that the name stands for; None if the name is not declared.
+    """
 
     name: str
     value_type: ValueType | None
 
     def __getattr__(self, name: str) -> Callable[[], builtins.bool]:
-        """`is_i32()` and the like: whether it is of that type."""
+        """Methods such as `is_i32()`, which say whether it is that type."""
         wanted = next((type for type in ValueType if name == f"is_{type.value.lower()}"), None)
         if wanted is None:
             raise AttributeError(f"a type has no {name!r}; there are `is_i32` and the like for the other types")
@@ -176,7 +207,7 @@ class TypeNode:
 
 
 def value_type(annotation: object) -> ValueType | None:
-    """The one type that an annotation or an argument such as `scallax.i32` or `int` stands for; None if no one."""
+    """The single type that an annotation such as `scallax.i32` or `int` stands for; None if there is none."""
     return _column(annotation)
 
 
