@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 
 # Most of a test's time goes into compiling. Programs of the tests are small: what is not optimised answers as soon, and
-# the older emitters compile three times as fast. `make nightly` and whole examples compile as users do. XLA reads this
+# the older emitters compile three times as fast. `make nightly` compiles as users do. XLA reads this
 # once, when it starts, and refuses flags that it does not know.
 os.environ.setdefault(
     "XLA_FLAGS",

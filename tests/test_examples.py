@@ -1,4 +1,4 @@
-"""Every script in `examples/` runs as it is in a minute, and learns what it says; long ones by night, else a little."""
+"""Every script in `examples/` runs as it is in a minute, and learns what it says: long ones by night, else a little."""
 
 import os
 import re
@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from tests.nightly import with_rest_at_night
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Fewer passes over the pairs than by default, to the same accuracy.
@@ -55,7 +53,7 @@ NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 def run(script: Path, folder: Path, *options: str, **environment: str) -> str:
-    """What a script prints that ends without an error."""
+    """The output of a script, which ends without an error."""
     done = subprocess.run(
         [sys.executable, script, *options],
         cwd=folder,
@@ -68,12 +66,22 @@ def run(script: Path, folder: Path, *options: str, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", with_rest_at_night(NAMES, set(NAMES) - SHORT.keys()))
-def test_an_example_runs(name: str, tmp_path):
-    printed = run(EXAMPLES / name, tmp_path, *OPTIONS.get(name, []), XLA_FLAGS="")
+def check_example(name: str, folder: Path, **environment: str) -> None:
+    printed = run(EXAMPLES / name, folder, *OPTIONS.get(name, []), **environment)
     assert set(PRINTS.get(name, ())) <= set(printed.splitlines()), printed
     if name in LEAST_ACCURACY:
         assert float(re.findall(r"accuracy (\d+\.\d)%", printed)[-1]) >= LEAST_ACCURACY[name], printed
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_runs_as_users_run_it(name: str, tmp_path):
+    check_example(name, tmp_path, XLA_FLAGS="")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SHORT])
+def test_an_example_runs(name: str, tmp_path):
+    check_example(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", SHORT)
