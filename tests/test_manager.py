@@ -149,14 +149,16 @@ def test_a_damaged_step_is_passed_over_with_a_warning_or_refused(tmp_path):
 
 def test_a_run_is_read_while_it_is_saved(tmp_path):
     RUN.open(tmp_path, False)(0)
-    writer = Writer(RUN, tmp_path, Options(first=1, count=30))
-    found = []
-    while writer.is_alive:
+    writer = Writer(RUN, tmp_path, Options(first=1))
+    found = [0]
+    # However slow either of the two is, the writer goes on until enough is read.
+    while len(set(found)) < 10 and writer.is_alive:
         found.append(number_of(checkpoint.Manager(tmp_path).read()))
-    writer.join()
+    writer.kill()
+    assert writer.errors == {}
     assert found == sorted(found)
-    assert len(set(found)) > 2
-    assert RUN.read(tmp_path) == 30
+    assert len(set(found)) == 10
+    assert writer.confirmed <= RUN.read(tmp_path) <= writer.begun
 
 
 def test_orbax_reads_a_run(tmp_path):
