@@ -12,9 +12,9 @@ export OMP_WAIT_POLICY := PASSIVE
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 # Tests that take most of the time, by file and by area of the recorded answers; `make quick` leaves them out.
-LONG := across aggregates bad_input bridge compiled context demand elimination embedded entities environments evaluate exact \
-	examples fuzz gradients laws metamorphic nn proof_sets proofs provenances reasoner samples selections sparse tensors \
-	torch_citizen trainable
+LONG := across aggregates bad_input bridge compiled context demand elimination embedded entities environments \
+	evaluate exact examples fuzz gradients laws metamorphic nn proof_sets proofs provenances reasoner samples \
+	selections sparse tensors torch_citizen trainable
 LONG_AREAS := disputed/cases exclusive forward prob_aggregation prob_negation probability tasks
 
 .PHONY: demo test quick check nightly bench
