@@ -40,6 +40,8 @@ class Tagged:
     is_order_sensitive = False
     is_distributive = True
     is_absorptive = True
+    is_discrete = False
+    has_multivalued_variables = False
 
     def prior(self, tag: float | bool) -> float:
         return float(tag)

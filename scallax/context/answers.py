@@ -178,6 +178,8 @@ class Certain:
     is_absorptive = True
     is_order_sensitive = False
     is_distributive = True
+    is_discrete = True
+    has_multivalued_variables = False
 
     def prior(self, tag: float | bool) -> float | None:
         return None

@@ -19,10 +19,10 @@ from scallax.errors import UnsupportedError
 from scallax.evaluation.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
 from scallax.evaluation.batch_grounding import BatchGrounder, BatchGrounding
 from scallax.evaluation.cache import Holder
+from scallax.evaluation.derived_program import CheckedProgram
 from scallax.evaluation.fork_guard import check_process
 from scallax.evaluation.moves import to_device
 from scallax.facts.fact_batch import FactBatch
-from scallax.facts.parameters import NO_PARAMETERS
 from scallax.facts.sample_facts import SampleFacts
 from scallax.facts.tag_warnings import check_domain
 from scallax.grounding.derivations import Literals
@@ -206,17 +206,18 @@ class KeptGrounder:
         outputs = tuple(dict.fromkeys(samples.outputs))
         sampled = tuple(dict.fromkeys([*with_inputs, *samples.sampled]))
         grounder = BatchGrounder.prepare(
-            base.program,
+            CheckedProgram(
+                base.program,
+                [*file_facts(base.program), *given],
+                provenance,
+                iter_limit=options.iter_limit,
+                limits=options.limits,
+            ),
             provenance,
-            [*file_facts(base.program), *given],
             {},
             [(name, None) for name in outputs],
             sampled,
-            NO_PARAMETERS,
-            uniform_choices=provenance.has_multivalued_variables,
-            iter_limit=options.iter_limit,
-            owner="",
-            limits=options.limits,
+            "",
         )
         return KeptGrounder(base, outputs, sampled, options, grounder)
 

@@ -27,7 +27,8 @@ from scallax.evaluation.batch_grounding import BatchArrays, BatchGrounding
 from scallax.evaluation.batch_proofs import read_batch_proofs
 from scallax.evaluation.cache import Holder
 from scallax.evaluation.checks import check_given, check_logits, check_mapped, is_concrete, is_on_host, not_mapped
-from scallax.evaluation.compiled_program import CompiledProgram, Output
+from scallax.evaluation.compiled_program import CompiledProgram
+from scallax.evaluation.derived_program import Output
 from scallax.evaluation.fact_tags import JaxTensors
 from scallax.evaluation.fork_guard import check_process
 from scallax.evaluation.grounding_cache import BatchFacts, check_per_sample

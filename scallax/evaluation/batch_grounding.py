@@ -9,18 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scallax.circuits.compile import GivenFacts, compile_outputs, prepare_samples, tag_facts
+from scallax.circuits.compile import compile_outputs
 from scallax.circuits.layout import Circuit
 from scallax.circuits.literals import Literal, name_literals
 from scallax.circuits.size_classes import SizeClasses, Sizes
-from scallax.evaluation.constant_weights import constant_weights
+from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.mappings import InputMapping, Tuples
 from scallax.facts.parameters import Parameters
 from scallax.facts.sample_facts import SampleFacts
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.known_terms import KnownTerms
-from scallax.grounding.limits import Limits
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.rounds import FactColumns
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
@@ -204,15 +203,9 @@ class _Naming:
     shared: Sequence[tuple[str, FactSet]] | None
 
     @staticmethod
-    def of(
-        program: ir.Program,
-        provenance: AbstractSemantics,
-        given: Sequence[GivenFacts],
-        mappings: Mapping[str, InputMapping],
-        parameters: Parameters,
-    ) -> "_Naming":
-        shared = tag_facts(program, provenance, given, parameters) if provenance.returns_proofs else None
-        return _Naming(program, mappings, shared)
+    def of(checked: CheckedProgram, provenance: AbstractSemantics, mappings: Mapping[str, InputMapping]) -> "_Naming":
+        shared = checked.tag_facts() if provenance.returns_proofs else None
+        return _Naming(checked.program, mappings, shared)
 
     def names(
         self,
@@ -255,38 +248,23 @@ class BatchGrounder:
 
     @staticmethod
     def prepare(
-        program: ir.Program,
+        checked: CheckedProgram,
         provenance: AbstractSemantics,
-        given: Sequence[GivenFacts],
         mappings: Mapping[str, InputMapping],
         outputs: Sequence[tuple[str, Tuples | None]],
         sampled: Sequence[str],
-        parameters: Parameters,
-        *,
-        uniform_choices: bool,
-        iter_limit: int | None,
         owner: str,
-        limits: Limits,
     ) -> "BatchGrounder":
-        """Grounds what all samples share. `sampled` are the relations with facts in each sample, mapped ones aside.
+        """Grounds what all samples share: a program with its facts, read as the provenance reads their tags.
 
+        `sampled` are the relations with facts in each sample, mapped ones aside.
         Weights that become values of tuples are those of tuples whose tags are constants of the program.
         """
+        checked = replace(checked, provenance=provenance)
         names = list(dict.fromkeys(name for name, _ in outputs))
-        grounder = prepare_samples(
-            program,
-            provenance,
-            given,
-            names,
-            [*sampled, *mappings],
-            parameters=parameters,
-            uniform_choices=uniform_choices,
-            iter_limit=iter_limit,
-            limits=limits,
-            weigh=constant_weights(provenance),
-        )
+        grounder = checked.prepare_samples(names, [*sampled, *mappings])
         symbols = grounder.base.symbols
-        types = {relation.name: relation.columns for relation in program.relations}
+        types = {relation.name: relation.columns for relation in checked.program.relations}
 
         def encode(relation: str, tuples: Tuples) -> list[np.ndarray]:
             columns = zip(*tuples, strict=True) if tuples else [()] * len(types[relation])
@@ -302,9 +280,10 @@ class BatchGrounder:
                 table = RowTable(len(types[name]))
                 table.insert(encode(name, tuples), len(tuples))
             wanted.append(_WantedOutput(name, tuples, table))
-        naming = _Naming.of(program, provenance, given, mappings, parameters)
+        naming = _Naming.of(checked, provenance, mappings)
         columns = {name: types[name] for name in sampled}
-        return BatchGrounder(grounder, columns, mapped, num_terms, tuple(wanted), parameters, provenance, owner, naming)
+        given = tuple(wanted), checked.parameters, provenance, owner, naming
+        return BatchGrounder(grounder, columns, mapped, num_terms, *given)
 
     def ground(
         self, facts: Sequence[SampleFacts], num_samples: int, tensors: TensorInputs | None = None

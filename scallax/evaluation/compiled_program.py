@@ -5,21 +5,21 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from scallax.circuits.compile import GivenFacts, analyse_program, compile_outputs, ground_program, tag_facts
+from scallax.circuits.compile import GivenFacts, analyse_program, compile_outputs
 from scallax.circuits.layout import Circuit
-from scallax.circuits.literals import Literal, name_literals
+from scallax.circuits.literals import Literal
 from scallax.circuits.serialized import SerializedProgram, columns_data, program_data, read_columns, read_program
 from scallax.errors import CheckpointError, Diagnostic, InputError, Source, TypeInferenceError, UnsupportedError, warn
-from scallax.evaluation.constant_weights import constant_weights
+from scallax.evaluation.derived_program import CheckedProgram, DerivedProgram, Output
 from scallax.evaluation.grounding_cache import SampleProgram
 from scallax.evaluation.interpretation import most_proofs
 from scallax.facts.arguments import Outputs, program_sources, show_facts, unknown_name
 from scallax.facts.files import read_files
-from scallax.facts.mappings import InputMapping, Tuples, fit_entries, fit_tuples, typical_tuples
+from scallax.facts.mappings import InputMapping, fit_entries, fit_tuples, typical_tuples
 from scallax.facts.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
 from scallax.facts.specification import Specification
 from scallax.facts.tables import Table, read_table
-from scallax.facts.tag_warnings import check_domain, find_overfull_set, find_tag_outside
+from scallax.facts.tag_warnings import find_overfull_set, find_tag_outside
 from scallax.grounding.derivations import ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
@@ -42,21 +42,6 @@ from scallax.syntax.imports import read_imports
 Columns = Mapping[str, Sequence[ValueType]]
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One output relation and its place among all output tuples.
-
-    `is_single`: one tuple was asked for, the value has no axis for tuples; `is_listed`: every possible tuple was asked
-    for, the tuples are returned with their values.
-    """
-
-    relation: str
-    tuples: Tuples
-    start: int
-    is_single: bool
-    is_listed: bool
-
-
 @dataclass(slots=True)
 class CompiledProgram:
     """What reasoners that differ only in k and in the values of their parameters share.
@@ -75,7 +60,7 @@ class CompiledProgram:
     programs: dict[AbstractSemantics, Circuit] = field(default_factory=dict)
     limits: Limits = DEFAULT_LIMITS
     _refusals: dict[AbstractSemantics, tuple[Diagnostic, ...]] = field(default_factory=dict)
-    _derived: "_Derived | None" = None
+    _derived: DerivedProgram | None = None
     _samples: SampleProgram | None = None
     # Whether the first call, which may give facts of relations that nothing else fills, is still to come.
     _awaits_call: bool = False
@@ -100,16 +85,14 @@ class CompiledProgram:
         if provenance not in self.programs:
             derived = self._derive()
             try:
-                self.programs[provenance] = compile_outputs(
-                    derived.grounding, provenance, derived.operands, derived.parameters
-                )
+                self.programs[provenance] = derived.circuit(provenance)
             except UnsupportedError as error:
                 # Exact inference may have tried for two minutes.
                 self._refusals[provenance] = error.diagnostics
                 raise
         return self.programs[provenance]
 
-    def _derive(self) -> "_Derived":
+    def _derive(self) -> DerivedProgram:
         """The derivations; grounds again if only programs are stored."""
         if self._derived is None:
             library = self.require_library()
@@ -130,10 +113,7 @@ class CompiledProgram:
 
     def literals(self, provenance: AbstractSemantics) -> list[Literal]:
         """What the literals of `program(provenance)` stand for, row by row; grounds again if it was stored."""
-        derived = self._derive()
-        given = _given(self.specification)
-        facts = tag_facts(derived.program, provenance, given, derived.parameters)
-        names = name_literals(derived.program, facts, derived.grounding)
+        names = self._derive().literals(provenance)
         program = self.program(provenance)
         if not len(program.literal_ids):
             del self.programs[provenance]
@@ -149,7 +129,7 @@ class CompiledProgram:
         if not self._awaits_call:
             return
         self._awaits_call = False
-        texts = [str(warning) for name, warning in self._derive().program.undefined if name not in given]
+        texts = [str(warning) for name, warning in self._derive().checked.program.undefined if name not in given]
         if texts:
             warn("\n\n".join(texts))
 
@@ -160,7 +140,7 @@ class CompiledProgram:
         """
         if self._derived is None:
             return False
-        program = self._derived.program
+        program = self._derived.checked.program
         names = [output.relation for output in self.outputs if _is_open(program, self.specification, output.relation)]
         needed = needed_relations(program, names)
         return any(
@@ -174,18 +154,12 @@ class CompiledProgram:
     def samples(self) -> SampleProgram:
         """What grounds batches of facts per sample."""
         if self._samples is None:
-            derived = self._derive()
             specification = self.specification
             self._samples = SampleProgram(
-                derived.program,
-                _given_facts(specification),
+                replace(self._derive().checked, given=_given_facts(specification)),
                 dict(specification.input_mappings),
                 frozenset(specification.non_probabilistic),
-                derived.parameters,
-                provenance_of(specification, self.custom).has_multivalued_variables,
-                specification.iter_limit,
                 specification.digest,
-                self.limits,
             )
         return self._samples
 
@@ -200,18 +174,14 @@ class CompiledProgram:
 
     def trace(self) -> tuple[ir.Program, Grounding]:
         """The program, and its grounding in which certain tuples keep their derivations."""
-        derived = self._derive()
-        program, parameters = derived.program, derived.parameters
-        provenance = provenance_of(self.specification, self.custom)
-        return program, _ground(
-            self.specification, program, provenance, parameters, self.limits, collapse_certain=False
-        )
+        checked = self._derive().checked
+        return checked.program, checked.ground([output.relation for output in self.outputs], collapse_certain=False)
 
     def selections(self, grounding: Grounding, provenance: AbstractSemantics) -> tuple[np.ndarray, Circuit]:
         """The literals of a grounding of this program that are selections, by id, and the circuit of their values."""
         assert self._derived is not None
         ids = np.concatenate([np.zeros(0, np.int64), *(selections.literals for selections in grounding.selection_sets)])
-        return ids, compile_outputs(grounding, provenance, literal_operand(ids), self._derived.parameters)
+        return ids, compile_outputs(grounding, provenance, literal_operand(ids), self._derived.checked.parameters)
 
     def warnings(self) -> list[str]:
         """Texts of what is allowed but hardly meant: one of each kind, and one for each output that lists such tuples.
@@ -220,17 +190,18 @@ class CompiledProgram:
         """
         derived = self._derived
         assert derived is not None
-        undefined = [warning for _, warning in derived.program.undefined]
-        problems = [warning for warning in derived.program.warnings if warning not in undefined]
+        program = derived.checked.program
+        undefined = [warning for _, warning in program.undefined]
+        problems = [warning for warning in program.warnings if warning not in undefined]
         texts = ["\n\n".join(map(str, problems))] if problems else []
         provenance = provenance_of(self.specification, self.custom)
         if provenance.domain is Domain.PROBABILITY and not provenance.is_discrete:
-            found = [find_tag_outside(derived.program, _given_tags(self.specification))]
+            found = [find_tag_outside(program, _given_tags(self.specification))]
             if provenance.has_multivalued_variables:
-                found.append(find_overfull_set(derived.program, provenance.prior))
+                found.append(find_overfull_set(program, provenance.prior))
             texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
-            if _is_open(derived.program, self.specification, output.relation):
+            if _is_open(program, self.specification, output.relation):
                 continue
             operands = derived.operands[output.start : output.start + len(output.tuples)]
             never = [t for t, operand in zip(output.tuples, operands, strict=True) if operand == ZERO]
@@ -347,16 +318,6 @@ def _listed(declarations: Sequence[str]) -> str:
     return ", ".join(f"the {declaration}" for declaration in declarations)
 
 
-@dataclass(frozen=True, slots=True)
-class _Derived:
-    """The program and its derivations, from which the programs of all provenances are made."""
-
-    program: ir.Program
-    grounding: Grounding
-    operands: np.ndarray
-    parameters: Parameters
-
-
 def provenance_of(specification: Specification, custom: object = None) -> AbstractSemantics:
     """The provenance that a specification names, with its options; `custom` is the user's object, if it names one."""
     return resolve_provenance(
@@ -404,20 +365,12 @@ def ground(
     specification = _fit(_with_outputs(specification, program), columns, program.variants)
     provenance = provenance_of(specification, custom)
     parameters = _find_parameters(specification, program, columns, provenance)
-    grounding = _ground(specification, program, provenance, parameters, limits)
-    outputs, operands = [], [np.zeros(0, np.int64)]
-    start = 0
-    for name, entries in specification.outputs:
-        tuples = tuple(grounding.tuples(name)) if entries is None else entries.tuples
-        # The tuples of a listing may hold NaN, which no look-up finds.
-        operands.append(grounding.operands(name, None if entries is None else tuples))
-        outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
-        start += len(tuples)
-    derived = _Derived(program, grounding, np.concatenate(operands), parameters)
-    check_domain(provenance.domain, program, grounding.literals)
+    given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
+    checked = CheckedProgram(program, given, provenance, parameters, specification.iter_limit, limits)
+    derived = checked.derive(specification.outputs)
     return CompiledProgram(
         specification,
-        tuple(outputs),
+        derived.outputs,
         parameters.arrays,
         parameters.groups,
         library,
@@ -425,28 +378,6 @@ def ground(
         limits=limits,
         _derived=derived,
         undeclared=_undeclared(specification, provenance),
-    )
-
-
-def _ground(
-    specification: Specification,
-    program: ir.Program,
-    provenance: AbstractSemantics,
-    parameters: Parameters,
-    limits: Limits,
-    collapse_certain: bool = True,
-) -> Grounding:
-    return ground_program(
-        program,
-        provenance,
-        _given(specification),
-        [name for name, _ in specification.outputs],
-        parameters=parameters,
-        uniform_choices=provenance.has_multivalued_variables,
-        iter_limit=specification.iter_limit,
-        limits=limits,
-        collapse_certain=collapse_certain,
-        weigh=constant_weights(provenance),
     )
 
 
@@ -572,10 +503,6 @@ def _given_tags(specification: Specification) -> list[GivenTags]:
         GivenTags(relation, [values for _, values in facts], [tag for tag, _ in facts])
         for relation, facts in specification.facts
     ]
-
-
-def _given(specification: Specification) -> list[GivenFacts]:
-    return [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
 
 
 def _given_facts(specification: Specification) -> list[GivenFacts]:

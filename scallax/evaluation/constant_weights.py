@@ -2,20 +2,16 @@
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scallax.circuits.compile import compile_derivations
+from scallax.circuits.compile import TagReading, compile_derivations
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.derivations import Derivations, Literals
 from scallax.grounding.selected_literals import SelectionSet, find_given
 
-if TYPE_CHECKING:  # grounding does not wait for JAX
-    from scallax.provenance.base import AbstractSemantics
 
-
-def constant_weights(provenance: "AbstractSemantics") -> Weigh:
+def constant_weights(provenance: TagReading) -> Weigh:
     """What grounding asks for weights; evaluated in float64, whatever the program is later evaluated in.
 
     JAX is imported when it is asked, which few programs do.
@@ -24,7 +20,7 @@ def constant_weights(provenance: "AbstractSemantics") -> Weigh:
 
 
 def _weigh(
-    provenance: "AbstractSemantics",
+    provenance: TagReading,
     derivations: Derivations,
     literals: Literals,
     selection_sets: Sequence[SelectionSet],

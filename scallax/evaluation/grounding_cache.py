@@ -1,18 +1,15 @@
 """Calls with facts per sample: reading them, and their groundings, which are kept by content."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scallax.circuits.compile import GivenFacts
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.batch_grounding import BatchGrounder, BatchGrounding, BatchOutput, GroundingCache
+from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.arguments import unknown_name
 from scallax.facts.mappings import InputMapping, Tuples
-from scallax.facts.parameters import Parameters
 from scallax.facts.sample_facts import FactList, FactReader, SampleFacts, Tagging, batch_size, check_ids
-from scallax.grounding.limits import Limits
-from scallax.language import ir
 from scallax.language.tensors import TensorFramework, TensorInputs, is_variable
 from scallax.language.values import Value
 from scallax.provenance.base import AbstractProvenance, AbstractSemantics
@@ -57,18 +54,13 @@ def _holds_variables(values: tuple[Value, ...]) -> bool:
 class SampleProgram:
     """A program whose batches are grounded one by one; all that is known of it beforehand.
 
-    `given` are the facts that all samples have.
+    `checked` has the facts that all samples have.
     """
 
-    program: ir.Program
-    given: Sequence[GivenFacts]
+    checked: CheckedProgram
     mappings: Mapping[str, InputMapping]
     untagged: frozenset[str]
-    parameters: Parameters
-    uniform_choices: bool
-    iter_limit: int | None
     digest: str
-    limits: Limits
     cache: GroundingCache = field(default_factory=GroundingCache)
     _grounders: dict[tuple, BatchGrounder] = field(default_factory=dict)
 
@@ -90,7 +82,7 @@ class SampleProgram:
         if not isinstance(disjunctions, Mapping):
             message = f"`disjunctions` is {disjunctions!r}; it is a dictionary from relations to lists for each sample"
             raise InputError(message)
-        schemas = {relation.name: relation for relation in self.program.relations if not relation.hidden}
+        schemas = {relation.name: relation for relation in self.checked.program.relations if not relation.hidden}
         facts, arrays, sizes = [], {}, {}
         tensors = TensorInputs(framework, has_variables=provenance.passes_gradients)
         for name, value in sorted(inputs.items()):
@@ -99,7 +91,7 @@ class SampleProgram:
             if isinstance(value, list | tuple | FactList):
                 tagging = self._tagging(name, provenance, tags_come_later)
                 certain = _bools_are_certain(provenance)
-                schema, variants, takes_ids = schemas[name], self.program.variants, provenance.returns_proofs
+                schema, variants, takes_ids = schemas[name], self.checked.program.variants, provenance.returns_proofs
                 reader = FactReader(schema, variants, tagging, tensors, certain, takes_ids)
                 facts.append(reader.read(value, disjunctions.get(name)))
                 sizes[name] = len(facts[-1].counts)
@@ -145,17 +137,12 @@ class SampleProgram:
             if len(self._grounders) >= _MOST_GROUNDERS:
                 del self._grounders[next(iter(self._grounders))]
             self._grounders[key] = BatchGrounder.prepare(
-                self.program,
+                self.checked,
                 provenance,
-                self.given,
                 {name: self.mappings[name] for name in mapped},
                 outputs,
                 sampled,
-                self.parameters,
-                uniform_choices=self.uniform_choices,
-                iter_limit=self.iter_limit,
-                owner=self.digest,
-                limits=self.limits,
+                self.digest,
             )
         return self._grounders[key]
 

@@ -52,7 +52,7 @@ def explain(
     given = [batch.arrays[name] for name, _ in mappings]
     arrays = [array[sample : sample + 1] if np.ndim(array) else array for array in given]
     asked = replace(specification, input_mappings=mappings, outputs=((relation, entries),), keyed=False)
-    schemas = {schema.name: schema for schema in grounded.samples.program.relations}
+    schemas = {schema.name: schema for schema in grounded.samples.checked.program.relations}
     for facts in _facts_of_sample(batch.facts, sample):
         asked = _with_facts(asked, schemas[facts.relation], facts)
     again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)

@@ -20,7 +20,6 @@ from scallax.evaluation.batch_grounding import BatchArrays, BatchGrounding, Cach
 from scallax.evaluation.checks import check_shapes, order_inputs
 from scallax.evaluation.compiled_program import (
     CompiledProgram,
-    Output,
     check_custom,
     check_foreign,
     ground,
@@ -28,6 +27,7 @@ from scallax.evaluation.compiled_program import (
     store,
     with_read,
 )
+from scallax.evaluation.derived_program import Output
 from scallax.evaluation.fact_tags import batch_tags
 from scallax.evaluation.grounding_cache import BatchFacts, check_outputs_per_sample, has_facts
 from scallax.evaluation.input_checks import InputChecks
@@ -567,7 +567,7 @@ class Reasoner:
 
     def order(self, inputs: Mapping[str, T]) -> tuple[T, ...]:
         """The inputs in the order of `input_relations`. InputError if one is missing or is no input relation."""
-        ordered = order_inputs(self._mappings, inputs, lambda: self._grounded.samples.program.relations)
+        ordered = order_inputs(self._mappings, inputs, lambda: self._grounded.samples.checked.program.relations)
         self._grounded.warn_of_empty(inputs)
         return ordered
 

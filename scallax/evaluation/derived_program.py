@@ -1,0 +1,155 @@
+"""A checked program and its derivations: the one way from a specification, or from a context's draft, to a circuit.
+
+A reasoner and a context differ in how they make a `CheckedProgram`. Everything after it is the same: it is ground, its
+outputs are found, and circuits are made of them. Nothing here imports JAX.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scallax.circuits.compile import (
+    GivenFacts,
+    TagReading,
+    compile_outputs,
+    ground_program,
+    prepare_samples,
+    tag_facts,
+)
+from scallax.circuits.layout import Circuit
+from scallax.evaluation.constant_weights import constant_weights
+from scallax.facts.arguments import Outputs
+from scallax.facts.mappings import Tuples
+from scallax.facts.parameters import NO_PARAMETERS, Parameters
+from scallax.facts.tag_warnings import check_domain
+from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.language import ir
+from scallax.language.tensors import TensorInputs
+
+if TYPE_CHECKING:  # programs without probabilities are ground without JAX
+    from scallax.circuits.literals import Literal
+    from scallax.provenance.base import AbstractSemantics
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output relation and its place among all output tuples.
+
+    `is_single`: one tuple was asked for, the value has no axis for tuples; `is_listed`: every possible tuple was asked
+    for, the tuples are returned with their values.
+    """
+
+    relation: str
+    tuples: Tuples
+    start: int
+    is_single: bool
+    is_listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedProgram:
+    """Everything that grounding takes, checked: a program, the facts that Python gives, and how their tags are read.
+
+    `given` are facts whose values fit the columns; those with `inputs` take their tags from each evaluation.
+    `parameters` are those that are trained. `tensors` are those in facts, if gradients may pass through some.
+    """
+
+    program: ir.Program
+    given: Sequence[GivenFacts]
+    provenance: TagReading
+    parameters: Parameters = NO_PARAMETERS
+    iter_limit: int | None = None
+    limits: Limits = DEFAULT_LIMITS
+    tensors: TensorInputs | None = None
+
+    @property
+    def num_inputs(self) -> int:
+        """The number of facts whose tags are inputs."""
+        return sum(len(facts.tuples) for facts in self.given if facts.inputs is not None)
+
+    def ground(self, outputs: Sequence[str], collapse_certain: bool = True) -> Grounding:
+        """The tuples of the relations `outputs`, and of those that they depend on, with their derivations.
+
+        With `collapse_certain` tuples that hold whatever the facts have no derivations. Raises `StratificationError`,
+        `GroundingError`, and `UnsupportedError` where weights are asked for that the provenance does not have.
+        """
+        return ground_program(
+            self.program,
+            self.provenance,
+            self.given,
+            outputs,
+            parameters=self.parameters,
+            uniform_choices=self.provenance.has_multivalued_variables,
+            iter_limit=self.iter_limit,
+            limits=self.limits,
+            collapse_certain=collapse_certain,
+            weigh=constant_weights(self.provenance),
+            tensors=self.tensors,
+        )
+
+    def derive(self, outputs: Outputs) -> "DerivedProgram":
+        """The program ground for its outputs: by relation the tuples that are asked for, None for all possible ones.
+
+        Raises what `ground` raises, and `InputError` for a tag that the provenance cannot read.
+        """
+        grounding = self.ground([name for name, _ in outputs])
+        found, operands, start = [], [np.zeros(0, np.int64)], 0
+        for name, entries in outputs:
+            tuples = tuple(grounding.tuples(name)) if entries is None else entries.tuples
+            # The tuples of a listing may hold NaN, which no look-up finds.
+            operands.append(grounding.operands(name, None if entries is None else tuples))
+            found.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
+            start += len(tuples)
+        check_domain(self.provenance.domain, self.program, grounding.literals)
+        return DerivedProgram(self, grounding, tuple(found), np.concatenate(operands))
+
+    def prepare_samples(self, outputs: Sequence[str], sampled: Sequence[str]) -> SampleGrounder:
+        """The grounder of batches whose samples have facts of their own for the relations `sampled`.
+
+        Everything that does not depend on them is ground here. Raises what `ground` raises.
+        """
+        return prepare_samples(
+            self.program,
+            self.provenance,
+            self.given,
+            outputs,
+            sampled,
+            parameters=self.parameters,
+            uniform_choices=self.provenance.has_multivalued_variables,
+            iter_limit=self.iter_limit,
+            limits=self.limits,
+            weigh=constant_weights(self.provenance),
+        )
+
+    def tag_facts(self, provenance: TagReading | None = None) -> list[tuple[str, FactSet]]:
+        """All facts by relation, with the operands that grounding gives them; those of another provenance if given."""
+        return tag_facts(self.program, provenance or self.provenance, self.given, self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedProgram:
+    """A program with its derivations, from which the circuits of all provenances are made.
+
+    `operands` int64 `[tuples]` are those of the tuples of all `outputs`, one output after the other.
+    """
+
+    checked: CheckedProgram
+    grounding: Grounding
+    outputs: tuple[Output, ...]
+    operands: np.ndarray
+
+    def circuit(self, provenance: "AbstractSemantics") -> Circuit:
+        """The arrays that give the tags of all output tuples under a provenance.
+
+        `UnsupportedError` where the provenance has no weights that an aggregate asks for, or counts too many proofs.
+        """
+        return compile_outputs(self.grounding, provenance, self.operands, self.checked.parameters)
+
+    def literals(self, provenance: "AbstractSemantics") -> "list[Literal]":
+        """By number, the fact or choice that each literal of the derivations stands for."""
+        from scallax.circuits.literals import name_literals  # imports JAX
+
+        return name_literals(self.checked.program, self.checked.tag_facts(provenance), self.grounding)
