@@ -1,9 +1,8 @@
 """Reasoners as Flax modules, NNX and Linen."""
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Unpack
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +10,16 @@ from flax import linen, nnx
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from scallax.errors import Diagnostic, InputError, checks_call, checks_calls
+from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.evaluation.batch import ArrayLike
 from scallax.evaluation.moves import to_device
 from scallax.facts.specification import Specification
-from scallax.grounding.limits import Limits
-from scallax.language.foreign import ForeignItem
-from scallax.provenance import Provenance
+from scallax.reasoner.program_arguments import Default, ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
 from scallax.reasoner.reasoner import Reasoner as _Reasoner
+
+# The default of a Linen module's `parent`: the module in whose method it is made.
+_SURROUNDING = inspect.signature(linen.Dense).parameters["parent"].default
 
 
 @checks_calls
@@ -33,61 +33,10 @@ class Reasoner(nnx.Module):
     InputError if a trainable relation has the name of one of the module's attributes.
     """
 
-    def __init__(
-        self,
-        program: str | _Reasoner | None = None,
-        *,
-        provenance: str | Provenance = "difftopkproofs",
-        custom_provenance: object = None,
-        seed: int = 0,
-        k: int = 3,
-        train_k: int | None = None,
-        test_k: int | None = None,
-        file: str | Path | None = None,
-        facts: Mapping[str, Iterable] | None = None,
-        rules: Sequence[str] | None = None,
-        relations: Sequence[tuple[str, object]] | None = None,
-        input_mappings: Mapping[str, object] | None = None,
-        output_relation: str | None = None,
-        output_mapping: object = None,
-        output_mappings: Mapping[str, object] | None = None,
-        non_probabilistic: Sequence[str] | None = None,
-        trainable: Sequence[str] | None = None,
-        retain_topk: Mapping[str, int] | None = None,
-        iter_limit: int | None = None,
-        early_discard: bool | None = None,
-        wmc_with_disjunctions: bool | None = None,
-        absorb: bool | None = None,
-        foreign: Sequence[ForeignItem] = (),
-        limits: Limits | None = None,
-    ):
+    @takes_keywords()
+    def __init__(self, program: str | _Reasoner | None = None, **arguments: Unpack[ProgramArguments]):
         if not isinstance(program, _Reasoner):
-            program = _Reasoner(
-                program,
-                provenance=provenance,
-                custom_provenance=custom_provenance,
-                seed=seed,
-                k=k,
-                train_k=train_k,
-                test_k=test_k,
-                file=file,
-                facts=facts,
-                rules=rules,
-                relations=relations,
-                input_mappings=input_mappings,
-                output_relation=output_relation,
-                output_mapping=output_mapping,
-                output_mappings=output_mappings,
-                non_probabilistic=non_probabilistic,
-                trainable=trainable,
-                retain_topk=retain_topk,
-                iter_limit=iter_limit,
-                early_discard=early_discard,
-                wmc_with_disjunctions=wmc_with_disjunctions,
-                absorb=absorb,
-                foreign=foreign,
-                limits=limits,
-            )
+            program = _Reasoner(program, **arguments)
         self.reasoner = program
         self.deterministic = False
         parameters = program.parameters
@@ -153,50 +102,40 @@ class Reasoner(nnx.Module):
         return reasoner.apply(self.parameters, **dict[str, Any](inputs))
 
 
+class LinenArguments(ProgramArguments, total=False):
+    """The keywords of a Linen module.
+
+    Args:
+        deterministic: Whether calls keep `test_k` proofs instead of `train_k`, where given.
+        parent: The module around this one; by default the one in whose method it is made.
+        name: The module's name in the one around it.
+    """
+
+    deterministic: Annotated[bool, Default(False)]
+    parent: Annotated[Any, Default(_SURROUNDING)]
+    name: str | None
+
+
 class LinenReasoner(linen.Module):
     """A program as a Linen module: `module.apply(variables, relation=probabilities, ...)`.
 
     Arguments, shapes and results are those of `scallax.Reasoner`; `program` may also be a `scallax.Reasoner`. The
     collection `params` holds the parameters under the names of `scallax.Reasoner.parameters`; `init` needs no random
-    key. `deterministic` chooses `test_k` over `train_k`, where given. The other fields are emptied once the program is
-    compiled, and `program` is the reasoner from then on, so that modules of equal arguments are equal.
+    key. `deterministic` chooses `test_k` over `train_k`, where given. The program is compiled at once, and the field
+    `program` is its reasoner: modules of equal arguments are equal.
     """
 
-    program: str | _Reasoner | None = None
-    provenance: str | Provenance = "difftopkproofs"
-    custom_provenance: object = None
-    seed: int = 0
-    k: int = 3
-    train_k: int | None = None
-    test_k: int | None = None
-    file: str | Path | None = None
-    facts: Mapping[str, Iterable] | None = None
-    rules: Sequence[str] | None = None
-    relations: Sequence[tuple[str, object]] | None = None
-    input_mappings: Mapping[str, object] | None = None
-    output_relation: str | None = None
-    output_mapping: object = None
-    output_mappings: Mapping[str, object] | None = None
-    non_probabilistic: Sequence[str] | None = None
-    trainable: Sequence[str] | None = None
-    retain_topk: Mapping[str, int] | None = None
-    iter_limit: int | None = None
-    early_discard: bool | None = None
-    wmc_with_disjunctions: bool | None = None
-    absorb: bool | None = None
-    foreign: Sequence[ForeignItem] = ()
-    limits: Limits | None = None
+    program: _Reasoner
     deterministic: bool = False
 
-    def __post_init__(self):
-        if not isinstance(self.program, _Reasoner):
-            own = {"deterministic", "parent", "name"}
-            fields = [field for field in dataclasses.fields(self) if field.init and field.name not in own]
-            reasoner = _Reasoner(**{field.name: getattr(self, field.name) for field in fields})
-            for field in fields:
-                object.__setattr__(self, field.name, field.default)
-            object.__setattr__(self, "program", reasoner)
-        super().__post_init__()
+    @takes_keywords(*ProgramArguments.__annotations__, "deterministic")
+    def __init__(self, program: str | _Reasoner | None = None, *others: Any, **arguments: Unpack[LinenArguments]):
+        given = dict[str, Any](arguments)
+        self.deterministic = given.pop("deterministic")
+        self.name = given.pop("name")
+        self.parent = given.pop("parent")
+        self.program = program if isinstance(program, _Reasoner) else _Reasoner(program, **given)
+        self.__post_init__()
 
     @property
     def specification(self) -> Specification:
@@ -206,7 +145,6 @@ class LinenReasoner(linen.Module):
     @property
     def reasoner(self) -> _Reasoner:
         """The reasoner, with the written values for parameters."""
-        assert isinstance(self.program, _Reasoner)
         return self.program
 
     def with_k(self, k: int) -> "LinenReasoner":
@@ -241,10 +179,6 @@ class LinenReasoner(linen.Module):
         parameters = {name: np.asarray(self.get_variable("params", name)) for name in reasoner.parameter_names}
         reasoner = reasoner.with_parameters(parameters)
         return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
-
-
-# Of the generated methods the constructor alone: Linen has wrapped the others.
-LinenReasoner.__init__ = checks_call(LinenReasoner.__init__)
 
 
 def _copy(logits: ArrayLike) -> Array:

@@ -1,6 +1,7 @@
 """Every kind of bad input: one clear error, and the reasoner is usable afterwards."""
 
 import random
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -538,7 +539,7 @@ def test_exclusive_entries_over_1_are_computed_with_one_warning(mapping, message
 def test_exclusive_facts_per_sample_over_1_are_computed_with_one_warning(first):
     total = 1.5 if first else 1.7
     facts, disjunctions = [[(0.1, 5)], [(0.9, 4), (first, 0), (0.7, 1)]], [[], [[1, 2]]]
-    options = {"provenance": "exact", "output_mapping": ("any", ())}
+    options: dict[str, Any] = {"provenance": "exact", "output_mapping": ("any", ())}
     message = (
         f"`a` adds up to {total}, more than 1, in sample 1 over the exclusive tuples `a(0)`, `a(1)`; "
         "it is computed as it is"

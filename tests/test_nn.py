@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ rel 0.7::path(x, y) = edge(x, y) or back(y, x)
 rel 0.45::path(x, z) = path(x, y), edge(y, z)
 rel out(x, y, c) = path(x, y), color(0, c)
 """
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "provenance": "difftopkproofs",
     "k": 5,
     "trainable": ["path", "edge", "color"],

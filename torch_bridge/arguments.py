@@ -1,22 +1,49 @@
 """The reference's arguments of modules."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError, calling_frame
 from scallax.facts.mappings import InputMapping
+from scallax.reasoner.program_arguments import Default, ProgramArguments
 
 DISPATCHES = ("parallel", "serial", "single")
+
+
+class ModuleArguments(ProgramArguments, total=False):
+    """The keywords of a torch module.
+
+    Args:
+        jit: How the reference compiles; it is taken and changes nothing, as `jit_name`, `jit_recompile` and `dispatch`.
+        jit_name: See `jit`.
+        jit_recompile: See `jit`.
+        dispatch: `"parallel"`, `"serial"` or `"single"`; see `jit`.
+        sparse_jacobian: Whether `jacobian` gives tensors of the layout `torch.sparse_coo`.
+        monitors: None is supported: UnsupportedError if there is one.
+        sparse_output: Whether outputs are of the layout `torch.sparse_coo`, with an entry for each tuple that the
+            sample can derive.
+    """
+
+    jit: Annotated[bool, Default(False)]
+    jit_name: Annotated[str, Default("")]
+    jit_recompile: Annotated[bool, Default(False)]
+    dispatch: Annotated[str, Default("parallel")]
+    sparse_jacobian: Annotated[bool, Default(False)]
+    monitors: Annotated[Sequence[str], Default(())]
+    sparse_output: Annotated[bool, Default(False)]
+
+
+OWN_ARGUMENTS = sorted(ModuleArguments.__annotations__.keys() - ProgramArguments.__annotations__.keys())
 
 
 class NamedOutputs(NamedTuple):
     """The arguments of `scallax.Reasoner` that name its outputs."""
 
-    relation: str | None
-    mapping: object
-    mappings: Any
+    output_relation: str | None
+    output_mapping: object
+    output_mappings: Any
 
 
 def name_outputs(relation: str | None, mapping: object, mappings: object) -> NamedOutputs:

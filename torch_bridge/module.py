@@ -2,11 +2,10 @@
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from scallax.evaluation.grounding_cache import has_facts
 from scallax.facts.arguments import read_by_relation
 from scallax.facts.outputs import check_named, choose, read_asked
 from scallax.facts.specification import Specification, from_json
-from scallax.facts.tables import Table
 from scallax.grounding.limits import Limits
-from scallax.language.foreign import ForeignItem
-from scallax.provenance import Provenance
+from scallax.reasoner.program_arguments import takes_keywords
 from scallax.reasoner.proofs import Explanation
 from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.arguments import (
+    OWN_ARGUMENTS,
+    ModuleArguments,
     check_dispatch,
     declared_mappings,
     is_called_as_reference,
@@ -87,74 +86,20 @@ class Module(torch.nn.Module):
     _names_in_graphs: tuple[str, str]
     _registered: tuple[Registered, Registered]
 
-    def __init__(
-        self,
-        program: str | None = None,
-        *,
-        file: str | Path | None = None,
-        relations: Sequence[tuple[str, object]] | None = None,
-        rules: Sequence[str] | None = None,
-        facts: Mapping[str, Iterable | Table] | None = None,
-        provenance: str | Provenance = "difftopkproofs",
-        custom_provenance: object = None,
-        seed: int = 0,
-        non_probabilistic: Sequence[str] | None = None,
-        trainable: Sequence[str] | None = None,
-        input_mappings: Mapping[str, object] | None = None,
-        output_relation: str | None = None,
-        output_mapping: object = None,
-        output_mappings: Mapping[str, object] | None = None,
-        k: int = 3,
-        train_k: int | None = None,
-        test_k: int | None = None,
-        wmc_with_disjunctions: bool | None = None,
-        absorb: bool | None = None,
-        early_discard: bool | None = None,
-        iter_limit: int | None = None,
-        retain_topk: Mapping[str, int] | None = None,
-        jit: bool = False,
-        jit_name: str = "",
-        jit_recompile: bool = False,
-        dispatch: str = "parallel",
-        sparse_jacobian: bool = False,
-        monitors: Sequence[str] = (),
-        foreign: Sequence[ForeignItem] = (),
-        limits: Limits | None = None,
-        sparse_output: bool = False,
-    ):
+    @takes_keywords()
+    def __init__(self, program: str | None = None, **arguments: Unpack[ModuleArguments]):
         super().__init__()
-        refuse_monitors(monitors)
-        check_dispatch(dispatch)
-        outputs = name_outputs(output_relation, output_mapping, output_mappings)
+        given = dict[str, Any](arguments)
+        refuse_monitors(given["monitors"])
+        check_dispatch(given["dispatch"])
         if is_called_as_reference():
-            input_mappings = declared_mappings(input_mappings)
-        self.reasoner = Reasoner(
-            program,
-            file=file,
-            relations=relations,
-            rules=rules,
-            facts=read_constant_tags(facts),
-            provenance=provenance,
-            custom_provenance=custom_provenance,
-            seed=seed,
-            non_probabilistic=non_probabilistic,
-            trainable=trainable,
-            input_mappings=input_mappings,
-            output_relation=outputs.relation,
-            output_mapping=outputs.mapping,
-            output_mappings=outputs.mappings,
-            k=k,
-            train_k=train_k,
-            test_k=test_k,
-            wmc_with_disjunctions=wmc_with_disjunctions,
-            absorb=absorb,
-            early_discard=early_discard,
-            iter_limit=iter_limit,
-            retain_topk=retain_topk,
-            foreign=as_torch(foreign),
-            limits=limits,
-        )
-        self._set_layouts(sparse_jacobian, sparse_output)
+            given["input_mappings"] = declared_mappings(given["input_mappings"])
+        given["facts"] = read_constant_tags(given["facts"])
+        given["foreign"] = as_torch(given["foreign"])
+        outputs = name_outputs(given["output_relation"], given["output_mapping"], given["output_mappings"])
+        own = {name: given.pop(name) for name in OWN_ARGUMENTS}
+        self.reasoner = Reasoner(program, **{**given, **outputs._asdict()})
+        self._set_layouts(own["sparse_jacobian"], own["sparse_output"])
         self._register()
         for name, logits in self.reasoner.parameters.items():
             # As a list, so that torch's default device decides where it is.
@@ -257,8 +202,8 @@ class Module(torch.nn.Module):
         if output_relations is None and output_mappings is None:
             return self._call(self._reseeded(reasoner), inputs, disjunctions, is_sparse=self.sparse_output)
         named = name_outputs(None, None, output_mappings) if output_relations is None else None
-        if named is not None and named.relation is not None:
-            output_relations, output_mappings = named.relation, named.mapping
+        if named is not None and named.output_relation is not None:
+            output_relations, output_mappings = named.output_relation, named.output_mapping
         asked = read_asked(reasoner.specification, output_relations, output_mappings)
         reasoner.check_asked(asked)
         reasoner = self._reseeded(reasoner.with_outputs(asked.outputs, asked.keyed))

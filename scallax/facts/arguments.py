@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from scallax.errors import Diagnostic, InputError, LateText, Source, near_name
 from scallax.facts.mappings import (
@@ -19,6 +19,9 @@ from scallax.facts.mappings import (
 from scallax.facts.specification import Specification, Tag
 from scallax.language.tag_domains import Domain
 from scallax.language.values import Value, ValueType
+
+if TYPE_CHECKING:
+    from scallax.provenance import AbstractSemantics
 
 Outputs = tuple[tuple[str, Entries | None], ...]
 
@@ -39,84 +42,73 @@ def read_file(path: str | Path | None) -> Source | None:
 
 
 def specify(
-    *,
     program: str | None,
     file: str | None,
+    given: Mapping[str, Any],
+    *,
     provenance: str,
-    k: int,
-    train_k: int | None,
-    test_k: int | None,
-    wmc_with_disjunctions: bool | None,
-    absorb: bool | None,
-    facts: Mapping[str, Iterable] | None,
-    rules: Sequence[str] | None,
-    relations: Sequence[tuple[str, object]] | None,
-    input_mappings: Mapping[str, object] | None,
-    output_relation: str | None,
-    output_mapping: object,
-    output_mappings: Mapping[str, object] | None,
-    non_probabilistic: Sequence[str] | None,
-    trainable: Sequence[str] | None,
-    retain_topk: Mapping[str, int] | None,
-    iter_limit: int | None,
-    early_discard: bool | None,
     custom: str | None,
-    seed: int,
-    takes_tagged_facts: bool,
-    domain: Domain,
+    semantics: "AbstractSemantics",
 ) -> Specification:
-    """The arguments in normal form; tuples are as given, not yet fitted to column types.
+    """The arguments of a reasoner in normal form; tuples are as given, not yet fitted to column types.
 
-    Relations are sorted by name. `file` is the text of the file; `takes_tagged_facts` and `domain` are those of the
-    provenance. `outputs` is empty where none are named.
+    Args:
+        program: The program's text.
+        file: The text of the program's file.
+        given: Every keyword of `ProgramArguments`. `facts` are lists alone: what is read from tables comes later.
+        provenance: The name of the provenance, `custom` for a user's own.
+        custom: The qualified name of the class of the user's provenance.
+        semantics: The provenance itself, which says what a fact's tag may be.
+
+    Returns:
+        The specification, with relations sorted by name; `outputs` is empty where none are named.
+
+    Raises:
+        InputError: An argument is of another kind than it must be, or out of range.
     """
     if program is not None and not isinstance(program, str):
         raise InputError(f"`program` is a {type(program).__name__}; it must be the program's text")
     if program is not None and program.endswith(".scl") and "\n" not in program:
         raise InputError(Diagnostic(f"`program` is the name of a file, `{program}`", hint="give it as `file=`"))
-    untagged = read_names(non_probabilistic, "non_probabilistic")
+    untagged = read_names(given["non_probabilistic"], "non_probabilistic")
     mappings = _read_input_mappings(
-        read_by_relation(input_mappings, "`input_mappings`"), read_by_relation(retain_topk, "`retain_topk`"), untagged
+        read_by_relation(given["input_mappings"], "`input_mappings`"),
+        read_by_relation(given["retain_topk"], "`retain_topk`"),
+        untagged,
     )
-    outputs, keyed = read_outputs(output_relation, output_mapping, output_mappings)
-    for name, flag in {
-        "wmc_with_disjunctions": wmc_with_disjunctions,
-        "absorb": absorb,
-        "early_discard": early_discard,
-    }.items():
+    takes_tags = semantics.takes_tagged_facts
+    outputs, keyed = read_outputs(given["output_relation"], given["output_mapping"], given["output_mappings"])
+    for name in ("wmc_with_disjunctions", "absorb", "early_discard"):
+        flag = given[name]
         if flag is not None and not isinstance(flag, bool):
             raise InputError(f"`{name}` is {flag!r}; it must be True, False or None")
-    check_count("k", k, 1)
-    check_count("seed", seed, 0)
-    if seed >= 1 << 32:
-        raise InputError(f"`seed` is {seed}; it must be below 2^32")
-    for name, count, least in (("train_k", train_k, 1), ("test_k", test_k, 1), ("iter_limit", iter_limit, 0)):
-        if count is not None:
-            check_count(name, count, least)
+    check_count("k", given["k"], 1)
+    check_count("seed", given["seed"], 0)
+    if given["seed"] >= 1 << 32:
+        raise InputError(f"`seed` is {given['seed']}; it must be below 2^32")
+    for name, least in (("train_k", 1), ("test_k", 1), ("iter_limit", 0)):
+        if given[name] is not None:
+            check_count(name, given[name], least)
     return Specification(
         program=program,
         file=file,
-        relations=_read_relations(relations),
-        rules=read_names(rules, "rules"),
+        relations=_read_relations(given["relations"]),
+        rules=read_names(given["rules"], "rules"),
         facts=tuple(
-            (relation, _read_facts(relation, elements, takes_tagged_facts and relation not in untagged, domain))
-            for relation, elements in sorted(read_by_relation(facts, "`facts`").items())
+            (relation, _read_facts(relation, elements, takes_tags and relation not in untagged, semantics.domain))
+            for relation, elements in sorted(given["facts"].items())
         ),
         provenance=provenance,
-        k=k,
-        train_k=train_k,
-        test_k=test_k,
-        wmc_with_disjunctions=bool(wmc_with_disjunctions),
-        absorb=absorb is not False,
+        wmc_with_disjunctions=bool(given["wmc_with_disjunctions"]),
+        absorb=given["absorb"] is not False,
         non_probabilistic=untagged,
-        trainable=tuple(sorted(set(read_names(trainable, "trainable")))),
+        trainable=tuple(sorted(set(read_names(given["trainable"], "trainable")))),
         input_mappings=mappings,
         outputs=outputs,
         keyed=keyed,
-        iter_limit=iter_limit,
-        early_discard=early_discard,
         custom=custom,
-        seed=seed,
+        # Numbers and choices that are kept as they are.
+        **{name: given[name] for name in ("k", "train_k", "test_k", "iter_limit", "early_discard", "seed")},
     )
 
 

@@ -1,10 +1,9 @@
 """A compiled program as a pure, batched, differentiable function of input probabilities."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, Unpack, final
 
 import numpy as np
 from jax.typing import DTypeLike
@@ -46,12 +45,12 @@ from scallax.language.library import read_foreign
 from scallax.provenance import (
     AbstractProvenance,
     ObjectProvenance,
-    Provenance,
     name_provenance,
     qualified_name,
     resolve_provenance,
 )
 from scallax.reasoner.explain_tuple import explain
+from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
 
 # Reasoners with other outputs that are kept.
@@ -107,71 +106,28 @@ class Reasoner:
     names (`parameters`), which `apply` takes. A call uses the reasoner's own, at first the written ones.
     """
 
-    def __init__(
-        self,
-        program: str | None = None,
-        *,
-        provenance: str | Provenance = "difftopkproofs",
-        custom_provenance: object = None,
-        seed: int = 0,
-        k: int = 3,
-        train_k: int | None = None,
-        test_k: int | None = None,
-        file: str | Path | None = None,
-        facts: Mapping[str, Iterable | Table] | None = None,
-        rules: Sequence[str] | None = None,
-        relations: Sequence[tuple[str, object]] | None = None,
-        input_mappings: Mapping[str, object] | None = None,
-        output_relation: str | None = None,
-        output_mapping: object = None,
-        output_mappings: Mapping[str, object] | None = None,
-        non_probabilistic: Sequence[str] | None = None,
-        trainable: Sequence[str] | None = None,
-        retain_topk: Mapping[str, int] | None = None,
-        iter_limit: int | None = None,
-        early_discard: bool | None = None,
-        wmc_with_disjunctions: bool | None = None,
-        absorb: bool | None = None,
-        foreign: Sequence[ForeignItem] = (),
-        limits: Limits | None = None,
-    ):
-        limits = check_limits(limits)
-        library = read_foreign(foreign)
-        source = read_file(file)
-        facts = read_by_relation(facts, "`facts`")
-        tables = {name: given for name, given in facts.items() if isinstance(given, Table)}
-        name, custom = name_provenance(provenance, custom_provenance)
-        semantics = resolve_provenance(name, custom=custom)
+    @takes_keywords()
+    def __init__(self, program: str | None = None, **arguments: Unpack[ProgramArguments]):
+        given = dict[str, Any](arguments)
+        limits = check_limits(given["limits"])
+        library = read_foreign(given["foreign"])
+        source = read_file(given["file"])
+        facts = read_by_relation(given["facts"], "`facts`")
+        tables = {name: table for name, table in facts.items() if isinstance(table, Table)}
+        given["facts"] = {name: listed for name, listed in facts.items() if name not in tables}
+        name, custom = name_provenance(given["provenance"], given["custom_provenance"])
         specification = specify(
-            program=program,
-            file=None if source is None else source.text,
+            program,
+            None if source is None else source.text,
+            given,
             provenance=name,
             custom=None if custom is None else qualified_name(custom),
-            seed=seed,
-            k=k,
-            train_k=train_k,
-            test_k=test_k,
-            wmc_with_disjunctions=wmc_with_disjunctions,
-            absorb=absorb,
-            facts={name: given for name, given in facts.items() if not isinstance(given, Table)},
-            rules=rules,
-            relations=relations,
-            input_mappings=input_mappings,
-            output_relation=output_relation,
-            output_mapping=output_mapping,
-            output_mappings=output_mappings,
-            non_probabilistic=non_probabilistic,
-            trainable=trainable,
-            retain_topk=retain_topk,
-            iter_limit=iter_limit,
-            early_discard=early_discard,
-            takes_tagged_facts=semantics.takes_tagged_facts,
-            domain=semantics.domain,
+            semantics=resolve_provenance(name, custom=custom),
         )
         file_name = "" if source is None else source.name
         specification, sources = with_read(specification, file_name, tables, library)
         self._start(ground(specification, library, sources, custom=custom, limits=limits))
-        check_named(self.specification.outputs, is_later=output_mappings is not None)
+        check_named(self.specification.outputs, is_later=given["output_mappings"] is not None)
         for text in self._grounded.warnings():
             warn(text)
         self._grounded.await_call()
