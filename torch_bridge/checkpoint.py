@@ -1,4 +1,4 @@
-"""Checkpoints in and out of torch: our files are written whole or not at all, and checked before they are used."""
+"""Saves and loads torch models: files are written whole or not at all, and verified before they are used."""
 
 import copy
 import hashlib
@@ -45,12 +45,31 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImp
 
 @checks_call
 def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
-    """Writes what `torch.save(obj, path)` would, with a SHA-256 of every record of the file.
+    """Saves an object like `torch.save(obj, path)`, with a SHA-256 of every record of the file.
 
-    `torch.load` reads the file as well. The file appears under its name when it is complete and on the disk: a reader,
-    or a crash, sees the old file or the new one. CheckpointError if there is something at `path` and not `overwrite`,
-    or the file cannot be written. With a name that ends in `.safetensors`, `obj` is a module or a state dict, and the
-    file is one of safetensors, for every framework.
+    `torch.load` reads the file too. The file gets its name when it is complete and on the disk, so a reader, or a
+    crash, meets either the old file or the new one. If the name ends in `.safetensors`, it is a safetensors file, which
+    every framework reads.
+
+    Args:
+        path: The file to write.
+        obj: Any object that `torch.save` takes; for a safetensors file, a module or a state dict.
+        overwrite: True replaces a file that is at `path`.
+
+    Raises:
+        CheckpointError: There is something at `path` and not `overwrite`, or the file cannot be written.
+        InputError: A safetensors file cannot hold the object.
+
+    Example:
+        >>> import os, tempfile
+        >>> import torch, torch_bridge
+        >>> module = torch_bridge.Module("rel both(x) = a(x), b(x)", provenance="difftopkproofs",
+        ...     input_mappings={"a": range(2), "b": range(2)}, output_mapping=("both", range(2)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "module.pt")
+        ...     torch_bridge.save(path, module)
+        ...     print(torch_bridge.load(path)(a=torch.tensor([[0.5, 1.0]]), b=torch.tensor([[0.5, 0.5]])))
+        tensor([[0.2500, 0.5000]])
     """
     path = as_path(path)
     if path.suffix.lower() == _SAFETENSORS:
@@ -63,18 +82,38 @@ def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
 def load(
     path: str | Path, map_location=None, *, foreign: Sequence[ForeignItem] = (), custom_provenance: object = None
 ) -> Any:
-    """What was saved at `path`, by whatever framework; executes nothing from the file.
+    """Loads a checkpoint of any framework, and verifies it. Nothing from the file is executed.
 
-    From a file of torch, what it holds. From an Orbax directory or a safetensors file, the module; of a model around
-    the reasoner, its state dict. `map_location` is that of `torch.load`. A user's provenance, `custom_provenance`, must
-    be given again; files of torch hold no module with one.
+    Files of `save`, Orbax directories and safetensors files have a SHA-256 of everything. Files of plain `torch.save`
+    have the checksums of a zip file. If a file of torch holds a class of your own, allow it first:
+    `torch.serialization.add_safe_globals([YourClass])`.
 
-    `foreign` are the functions of Python and the like that its programs use, which no file holds. CheckpointError if
-    one is missing, or of another signature.
+    Args:
+        path: A file or directory that `save`, `torch.save` or `scallax.checkpoint.save` wrote.
+        map_location: The device of the tensors. For a file of torch, everything that `torch.load` takes here.
+        foreign: The foreign functions, predicates, aggregates and attributes that the programs use; no file holds them.
+        custom_provenance: The provenance that the module was made with, if it was one of your own. Files of torch hold
+            no module with one.
 
-    CheckpointError, with every problem, if something is damaged: files of `save`, Orbax directories and safetensors
-    files have a SHA-256 of everything; those of plain `torch.save` have the checksums of a zip file. A class of your
-    own in a file of torch must be allowed first: `torch.serialization.add_safe_globals`.
+    Returns:
+        For a file of torch, the object in it. For an Orbax directory or a safetensors file, a `torch_bridge.Module`, or
+        the state dict of a larger model.
+
+    Raises:
+        CheckpointError: Something is damaged, or `foreign` lacks an item or has it with another signature; every
+            problem is listed.
+
+    Example:
+        >>> import os, tempfile
+        >>> import scallax, torch_bridge
+        >>> from scallax import checkpoint
+        >>> edges = scallax.Reasoner("rel edge = {0.5::(0, 1)}", provenance="diffminmaxprob", trainable=["edge"],
+        ...     output_mapping=("edge", [(0, 1)]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "edges.safetensors")
+        ...     checkpoint.save(path, edges)
+        ...     print(torch_bridge.load(path)().tolist())
+        [[0.5]]
     """
     path = as_path(path)
     if _is_torch_file(path):
@@ -91,10 +130,29 @@ def load(
 def load_state_dict(
     model: torch.nn.Module, state_dict: Mapping[str, Any], *, strict: bool = True, assign: bool = False
 ) -> Any:
-    """`model.load_state_dict(...)`, all or nothing, for a model around a `Module`; needs room for a copy of the model.
+    """Loads a state dict into a model all or nothing: `model.load_state_dict(...)` that changes no tensor if it fails.
 
-    CheckpointError, with all that torch says, if the state dict is refused: then no tensor has changed. (Torch itself
-    loads one part of a model after the other.)
+    Torch itself loads one part of a model after the other, and leaves the first parts changed if a later one is
+    refused. This needs memory for a copy of the model.
+
+    Args:
+        model: A torch module, which may hold `torch_bridge.Module`s.
+        state_dict: Tensors by name, such as `model.state_dict()` of a model of the same kind.
+        strict: As in torch: False allows missing and unexpected names.
+        assign: As in torch: True puts the given tensors in the place of the model's.
+
+    Returns:
+        The result of torch's own method: the missing and unexpected names.
+
+    Raises:
+        CheckpointError: The state dict is refused; the text is torch's report. No tensor has changed.
+        InputError: `model` is not a torch module.
+
+    Example:
+        >>> import torch, torch_bridge
+        >>> model = torch.nn.Linear(2, 2)
+        >>> torch_bridge.load_state_dict(model, {"weight": torch.zeros(2, 2), "bias": torch.ones(2)})
+        <All keys matched successfully>
     """
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"a {type(model).__name__} takes no state dict; give a torch module")
@@ -114,12 +172,30 @@ def convert(
     overwrite: bool = False,
     foreign: Sequence[ForeignItem] = (),
 ) -> None:
-    """Writes the checkpoint `source` once more as `target`, in another form: the same tensors and specifications.
+    """Writes a checkpoint once more in another form, with the same tensors and specifications.
 
-    The form of `target` follows from its name: a safetensors file for `.safetensors`, a file of torch for `.pt`,
-    `.pth`, `.bin`, `.ckpt` or `.tar`, else an Orbax directory. A file of torch must hold a module or a state dict; one
-    that is written holds the module, of a larger model the state dict. CheckpointError if it would lose something that
-    a file of torch has no place for. A file of torch of a module needs the functions of Python that its program uses.
+    Args:
+        source: A checkpoint of any form. A file of torch must hold a module or a state dict.
+        target: The file or directory to write. A file of torch holds the module, or the state dict of a larger model.
+        form: `"torch"`, `"safetensors"` or `"orbax"`. Default: by the name of `target`, "safetensors" for
+            `.safetensors`, "torch" for `.pt`, `.pth`, `.bin`, `.ckpt` or `.tar`, otherwise "orbax".
+        overwrite: True replaces a checkpoint that is at `target`.
+        foreign: The foreign items that the program of a module uses; needed for a file of torch.
+
+    Raises:
+        CheckpointError: The source is damaged, or has something that a file of torch has no place for.
+
+    Example:
+        >>> import os, tempfile
+        >>> import torch_bridge
+        >>> module = torch_bridge.Module("rel both(x) = a(x), b(x)", provenance="difftopkproofs",
+        ...     input_mappings={"a": range(2), "b": range(2)}, output_mapping=("both", range(2)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = [os.path.join(folder, name) for name in ("module.pt", "module.safetensors")]
+        ...     torch_bridge.save(paths[0], module)
+        ...     torch_bridge.convert(*paths)
+        ...     print(sorted(os.listdir(folder)))
+        ['module.pt', 'module.safetensors']
     """
     source, target = as_path(source), as_path(target)
     artifact = _read(source)
@@ -134,7 +210,7 @@ def convert(
 
 
 def artifact_of(obj: object) -> Artifact:
-    """A module, or a state dict, as data; copies. InputError for what is neither, or has values that are no tensors."""
+    """A module or a state dict as data; all tensors are copied. InputError for anything else."""
     if isinstance(obj, torch.nn.Module):
         obj = obj.state_dict()
     if not isinstance(obj, Mapping):
@@ -163,7 +239,7 @@ def _read(path: Path) -> Artifact:
 
 
 def _torch_object(artifact: Artifact, source: str | Path, foreign: Sequence[ForeignItem]) -> object:
-    """What a file of torch holds for an artifact: the module, or a state dict."""
+    """The content of a file of torch for an artifact: the module, or a state dict."""
     lost = [name for name in ("extra", "grounds", "metrics") if getattr(artifact, name)]
     lost += ["an optimizer"] if any(name.startswith(OPTIMIZER) for name in artifact.tensors) else []
     if lost:
@@ -175,7 +251,7 @@ def _torch_object(artifact: Artifact, source: str | Path, foreign: Sequence[Fore
 
 
 def _with_foreign(obj: object, path: Path, foreign: Sequence[ForeignItem]) -> object:
-    """What a file of torch held, its modules with the functions of Python that they use."""
+    """The content of a file of torch, whose modules get the foreign items that they use."""
     if isinstance(obj, torch.nn.Module):
         for module in obj.modules():
             if isinstance(module, Module) and module.specification.foreign:
@@ -226,7 +302,7 @@ def _state_dict(artifact: Artifact, map_location) -> dict[str, torch.Tensor]:
 
 
 def _is_torch_file(path: Path) -> bool:
-    """Whether the file is a zip file, as those of torch are; a damaged one may not be."""
+    """Whether the path is a file that may be a zip file, as files of torch are."""
     if path.is_dir() or path.suffix.lower() == _SAFETENSORS:
         return False
     try:
@@ -295,7 +371,7 @@ def _verify(path: Path) -> None:
 
 
 def _read_manifest(path: Path, archive: zipfile.ZipFile) -> dict[str, str] | None:
-    """The SHA-256 of every record by name; None in a file that has none."""
+    """The SHA-256 of every record by name; None for a file without checksums."""
     names = [name for name in archive.namelist() if name.endswith(f"/{_MANIFEST}")]
     if not names:
         return None

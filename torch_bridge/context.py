@@ -1,4 +1,4 @@
-"""The reference's context: a program that is built step by step, with torch scalars for tags."""
+"""The reference's context: a program that is built step by step, with torch scalars as tags."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,12 +29,39 @@ from torch_bridge.variables import TorchTensors
 @checks_calls
 @final
 class ScallopContext(AbstractContext):
-    """What `scallax.Context` is, with the names, the order and the defaults of the reference's arguments.
+    """A program that is built step by step: `scallax.Context` with the reference's names and defaults of arguments.
 
-    Tags may be torch scalars. Under `diff…` provenances the tags of tuples are torch scalars; gradients reach the tags
-    of facts through one node for the whole run, and `backward()` may be called for several tuples one after the other.
+    Tags may be torch scalars. Under the `diff…` provenances, the tags in results are torch scalars too. Their gradients
+    reach the tags of the facts through one node for the whole run; `backward()` may be called for several tuples one
+    after the other.
 
-    `fork_from` is a context to copy instead. `no_stdlib` changes nothing: what the reference loads is built in.
+    Args:
+        provenance: The name of the provenance; see `docs/provenances.md`.
+        custom_provenance: A `ScallopProvenance` of your own, in the place of a name.
+        k: The number of proofs that are kept, under provenances of proofs.
+        wmc_with_disjunctions: Whether counting respects exclusive facts.
+        train_k: `k` of a module in training mode. Default: `k`.
+        test_k: `k` of a module in evaluation mode. Default: `k`.
+        fork_from: A context to copy; the other arguments then have no effect.
+        no_stdlib: Changes nothing; the reference has it.
+        monitors: Must be empty; there are no monitors.
+
+    Raises:
+        InputError: An argument does not fit, or there is no such provenance.
+        UnsupportedError: There are monitors.
+
+    Example:
+        >>> import torch, torch_bridge
+        >>> context = torch_bridge.ScallopContext("diffminmaxprob")
+        >>> context.add_relation("edge", (int, int))
+        >>> weight = torch.tensor(0.5, requires_grad=True)
+        >>> context.add_facts("edge", [(weight, (0, 1)), (torch.tensor(0.75), (1, 2))])
+        >>> context.add_rule("path(x, z) = edge(x, y), edge(y, z)")
+        >>> context.run()
+        >>> ((tag, values),) = context.relation("path")
+        >>> tag.backward()
+        >>> print(tag.item(), values, weight.grad.item())
+        0.5 (0, 2) 1.0
     """
 
     # What `compile` prints.
@@ -90,35 +117,46 @@ class ScallopContext(AbstractContext):
         return list(values.unbind())
 
     def load_csv(self, relation: str, file: "str | Path | CsvFile | CSVFileOptions") -> None:
+        """Adds the rows of a CSV file as facts; it is read again by each run.
+
+        Args:
+            relation: The relation of the facts.
+            file: A path, a `scallax.CsvFile`, or a `torch_bridge.io.CSVFileOptions`.
+        """
         if isinstance(file, CSVFileOptions):
             file = file.csv_file()
         self.state.draft = self.state.draft.with_csv(relation, file if isinstance(file, CsvFile) else CsvFile(file))
 
     def compile(self) -> None:
-        """Prints what `set_debug_…` asks for; the program was checked when it was added."""
+        """Prints the forms of the program that `set_debug_…` asked for. The program was checked when it was added."""
         if self._shows_program:
             self.dump_front_ir()
         if self._shows_core:
             print(self.state.draft.program)
 
     def set_debug_front(self, debug: bool = True) -> None:
-        """Whether `compile()` prints the program as it was parsed."""
+        """Sets whether `compile()` prints the program as it was parsed."""
         self._shows_program = bool(debug)
 
     def set_debug_back(self, debug: bool = True) -> None:
-        """Whether `compile()` prints the program in core form."""
+        """Sets whether `compile()` prints the program in core form."""
         self._shows_core = bool(debug)
 
     def set_debug_ram(self, debug: bool = True) -> None:
-        """What `set_debug_back` does: there is one core form."""
+        """The same as `set_debug_back`: there is one core form."""
         self._shows_core = bool(debug)
 
     def set_sample_topk_facts(self, relation: str, amount: int) -> None:
-        """Keeps the `amount` largest inputs of a relation with an input mapping."""
+        """Keeps only the largest inputs of a relation.
+
+        Args:
+            relation: A relation with an input mapping.
+            amount: The number of inputs to keep.
+        """
         self.set_input_mapping(relation, None, retain_k=amount)
 
     def load_stdlib(self) -> None:
-        """Nothing: what the reference loads is built in."""
+        """Does nothing: everything that the reference loads here is built in."""
 
     def forward_function(
         self,
@@ -132,11 +170,24 @@ class ScallopContext(AbstractContext):
         recompile: bool = False,
         sparse_jacobian: bool = False,
     ) -> Module:
-        """The context as a torch module; see `reasoner`.
+        """Makes a torch module of the context.
 
-        Facts whose tags are tensors hold in every sample, with their gradients, unless a call gives a tensor `[batch,
-        facts]` for them. `sparse_jacobian` is that of `Module`; the others from `dispatch` on say how the reference
-        computes; they are taken, and change nothing.
+        Facts whose tags are tensors belong to every sample, with their gradients, unless a call gives a tensor `[batch,
+        facts]` for them.
+
+        Args:
+            output: The relation that is asked for; see `reasoner`.
+            output_mapping: The tuples that are asked for, in the order of the result's columns.
+            output_mappings: The tuples of several relations.
+            dispatch: Changes nothing, like the four arguments that follow: in the reference they say how it computes.
+            debug_provenance: Changes nothing.
+            jit: Changes nothing.
+            jit_name: Changes nothing.
+            recompile: Changes nothing.
+            sparse_jacobian: As in `Module`.
+
+        Returns:
+            A `torch_bridge.Module`.
         """
         check_dispatch(dispatch)
         reasoner = self.reasoner(*name_outputs(output, output_mapping, output_mappings))
@@ -151,15 +202,26 @@ class ScallopContext(AbstractContext):
         *,
         custom_provenance: object = None,
     ) -> "ScallopContext":
-        """As `scallax.Context.clone`; there are no monitors."""
+        """Makes a copy that changes apart from this context.
+
+        Args:
+            provenance: The provenance of the copy. Default: that of this context, as for all arguments.
+            k: The number of proofs that are kept.
+            wmc_with_disjunctions: Whether counting respects exclusive facts.
+            monitors: Must be empty; there are no monitors.
+            custom_provenance: A `ScallopProvenance` of your own.
+
+        Returns:
+            The copy.
+        """
         refuse_monitors(monitors)
         return self.copied(provenance, k, wmc_with_disjunctions, custom_provenance)
 
 
 class _Compare(torch.autograd.Function):
-    """The inputs of a computation that are computed of tensors in facts.
+    """The inputs of a computation that are comparisons of tensors in facts.
 
-    As below, the backward pass may come several times: it keeps the graph from the tensors to the inputs.
+    The backward pass may come several times, as in `_EvaluateTags`; so it keeps the graph from tensors to inputs.
     """
 
     @staticmethod
@@ -180,9 +242,9 @@ class _Compare(torch.autograd.Function):
 
 
 class _EvaluateTags(torch.autograd.Function):
-    """The tags `[outputs]` of all tuples for those of the facts `[inputs]`.
+    """The tags `[outputs]` of all tuples, for the tags of the facts `[inputs]`.
 
-    What the backward pass needs is no saved tensor: the reference lets one call `backward()` for every tuple of a run.
+    The backward pass needs no saved tensor, because one may call `backward()` for every tuple of a run.
     """
 
     @staticmethod

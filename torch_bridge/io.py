@@ -1,4 +1,4 @@
-"""Files of facts by the names of the reference."""
+"""Files of facts with the reference's names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from scallax.facts.tables import CsvFile
 @checks_calls
 @dataclass(frozen=True, slots=True)
 class CSVFileOptions:
-    """`scallax.CsvFile` by the names of the reference."""
+    """A CSV file of facts: `scallax.CsvFile` with the reference's names of arguments."""
 
     path: str | Path
     deliminator: str | None = None
@@ -25,11 +25,11 @@ class CSVFileOptions:
         return replace(self, deliminator=deliminator)
 
     def with_fields(self, fields: str | Sequence[str]) -> "CSVFileOptions":
-        """The same file, of which only these columns are read."""
+        """The same file, from which only these columns are read."""
         return replace(self, fields=fields)
 
     def with_keys(self, keys: str | Sequence[str]) -> "CSVFileOptions":
-        """The same file, whose rows give a fact for each column but these."""
+        """The same file, in which each row gives a fact for every column except these."""
         return replace(self, keys=keys)
 
     def csv_file(self) -> CsvFile:

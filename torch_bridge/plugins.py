@@ -16,7 +16,25 @@ GROUP = "scallop.plugin"
 
 
 class Plugin:
-    """Base of plugins: what they do not define does nothing. `name` is by default that of the class."""
+    """Base class of plugins, which add relations, functions and rules to contexts. Its methods do nothing.
+
+    Args:
+        name: The name of the plugin. Default: the name of its class.
+
+    Raises:
+        InputError: The name is not a text.
+
+    Example:
+        >>> import torch_bridge
+        >>> class Colors(torch_bridge.Plugin):
+        ...     def load_into_ctx(self, ctx):
+        ...         ctx.add_program('rel color = {"red", "green"}')
+        >>> context = torch_bridge.ScallopContext()
+        >>> Colors().load_into_ctx(context)
+        >>> context.run()
+        >>> list(context.relation("color"))
+        [('green',), ('red',)]
+    """
 
     def __init__(self, name: str | None = None):
         if name is not None and not isinstance(name, str):
@@ -24,13 +42,18 @@ class Plugin:
         self.name = type(self).__name__ if name is None else name
 
     def setup_argparse(self, parser: ArgumentParser) -> None:
-        """Adds the plugin's arguments to a parser of the command line."""
+        """Adds the arguments of the plugin to a parser of the command line."""
 
     def configure(self, args: Mapping[str, Any], unknown_args: Sequence[str]) -> None:
-        """Takes the arguments that were parsed, and those that no parser knew."""
+        """Takes the arguments of the command line.
+
+        Args:
+            args: The parsed arguments by name.
+            unknown_args: The arguments that no parser knew, as texts in order.
+        """
 
     def load_into_ctx(self, ctx: ScallopContext) -> None:
-        """Adds to a context what the plugin provides."""
+        """Adds everything that the plugin provides to a context."""
 
 
 @final
@@ -121,9 +144,23 @@ def _python_type(kind: ValueType | None) -> Callable[[str], Any]:
 class PluginRegistry:
     """Plugins by name, in the order in which they were loaded.
 
-    `load_from_entry_points` loads those of installed packages, which name their class in the entry-point group
-    `scallop.plugin`; `filter` is a function of an entry point's name that says which. `read_cmd_args` is the
-    reference's, and changes nothing: `configure` takes the arguments.
+    Args:
+        load_stdlib: True loads the plugins of this package.
+        load_from_entry_points: True loads the plugins of installed packages, which name their class in the entry-point
+            group `scallop.plugin`.
+        read_cmd_args: Changes nothing; the reference has it. `configure` takes the arguments.
+        filter: A function from the name of an entry point to whether its plugin is loaded. Default: all are.
+
+    Raises:
+        InputError: A plugin of an installed package cannot be loaded.
+
+    Example:
+        >>> import torch_bridge
+        >>> registry = torch_bridge.PluginRegistry(load_stdlib=True)
+        >>> registry.configure({}, ["-n", "3"])
+        >>> context = torch_bridge.ScallopContext()
+        >>> registry.load_into_ctx(context)
+        >>> context.add_program('@cmd_arg("-n", default=0) type n(i32)')
     """
 
     def __init__(
@@ -141,7 +178,15 @@ class PluginRegistry:
             self.load_plugins_from_entry_points()
 
     def load_plugin(self, plugin: Plugin, overwrite: bool = False) -> None:
-        """Adds a plugin. InputError if it is none, or if there is one of its name and not `overwrite`."""
+        """Adds a plugin.
+
+        Args:
+            plugin: An object of a subclass of `torch_bridge.Plugin`.
+            overwrite: True replaces a plugin of the same name.
+
+        Raises:
+            InputError: The object is not a plugin, or its name is taken and not `overwrite`.
+        """
         if not isinstance(plugin, Plugin):
             raise InputError(f"{plugin!r} is no plugin; derive its class from `torch_bridge.Plugin`")
         if plugin.name in self._plugins and not overwrite:
@@ -155,7 +200,7 @@ class PluginRegistry:
             self.load_plugin(plugin)
 
     def load_plugins_from_entry_points(self) -> None:
-        """Adds the plugins of installed packages. InputError, with every problem, for those that cannot be loaded."""
+        """Adds the plugins of installed packages. InputError names every plugin that cannot be loaded."""
         problems = []
         for entry in entry_points(group=GROUP):
             if self._filter is not None and not self._filter(entry.name):
@@ -187,12 +232,17 @@ class PluginRegistry:
     def configure(
         self, args: Mapping[str, Any] | Namespace | None = None, unknown_args: Sequence[str] | None = None
     ) -> None:
-        """Gives all plugins the arguments, as `parse_known_args` returns them."""
+        """Gives the arguments of the command line to all plugins, as `parse_known_args` returns them.
+
+        Args:
+            args: The parsed arguments. Default: none.
+            unknown_args: The arguments that no parser knew. Default: none.
+        """
         found = vars(args) if isinstance(args, Namespace) else dict(args or {})
         for plugin in self._plugins.values():
             plugin.configure(found, list(unknown_args or []))
 
     def load_into_ctx(self, ctx: ScallopContext) -> None:
-        """Adds to a context what all plugins provide."""
+        """Adds everything that the plugins provide to a context."""
         for plugin in self._plugins.values():
             plugin.load_into_ctx(ctx)

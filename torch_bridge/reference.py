@@ -12,5 +12,14 @@ exclusive_diff_prob = tuple[float, int]
 
 
 def torch_tensor_enabled() -> bool:
-    """True: programs have values of type Tensor."""
+    """Tells whether programs have values of type Tensor.
+
+    Returns:
+        True.
+
+    Example:
+        >>> import torch_bridge
+        >>> torch_bridge.torch_tensor_enabled()
+        True
+    """
     return True

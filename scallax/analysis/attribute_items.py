@@ -1,4 +1,4 @@
-"""What foreign attributes are given and give: the item they stand before, and actions on it."""
+"""The item of a program as a foreign attribute sees it, and the actions that an attribute may return."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from scallax.syntax import ast
 
 @final
 class Identifier(str):
-    """A name, which is its own `name`, as programs for the reference ask for it."""
+    """A name of the program: a text whose attribute `name`, which the reference has, is the text itself."""
 
     __slots__ = ()
 
@@ -24,7 +24,7 @@ class Identifier(str):
 
 @final
 class Adornment(str):
-    """`bound` or `free`."""
+    """The word before a column's type, `bound` or `free`."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class Adornment(str):
 
 @dataclass(frozen=True, slots=True)
 class ArgBinding:
-    """A column of a declared relation, or a parameter of a function."""
+    """A column of a declared relation, or a parameter of a declared function."""
 
     name: Identifier | None
     type: TypeNode
@@ -45,20 +45,20 @@ class ArgBinding:
 
     @property
     def ty(self) -> TypeNode:
-        """`type`, by the reference's name."""
+        """The same as `type`; the reference's name for it."""
         return self.type
 
 
 @dataclass(frozen=True, slots=True)
 class RelationDecl:
-    """A relation type."""
+    """The declaration of a relation's column types."""
 
     name: Identifier
     arg_bindings: tuple[ArgBinding, ...]
 
 
 class Item:
-    """The item of a program that an attribute stands before; `text` is its text."""
+    """The item of a program before which an attribute stands; `text` is its text."""
 
     __slots__ = ("_declaration", "_types")
 
@@ -72,11 +72,11 @@ class Item:
         return span.source.text[span.start : span.end]
 
     def is_relation_decl(self) -> bool:
-        """Whether it declares the types of relations."""
+        """Whether the item declares the types of relations."""
         return isinstance(self._declaration, ast.RelationTypes)
 
     def relation_decls(self) -> list[RelationDecl]:
-        """The relations whose types it declares; none if it is another item."""
+        """The relations whose types the item declares; none if it is another item."""
         if not isinstance(self._declaration, ast.RelationTypes):
             return []
         return [
@@ -92,23 +92,23 @@ class Item:
         return found[index]
 
     def is_function_decl(self) -> bool:
-        """Whether it declares the type of a function."""
+        """Whether the item declares the type of a function."""
         return isinstance(self._declaration, ast.FunctionType)
 
     def function_decl_name(self) -> str:
-        """The name of the function that it declares. InputError if it is another item, as for the following."""
+        """The name of the declared function. InputError if the item declares none, as in the methods that follow."""
         return self._function().name
 
     def function_decl_args(self) -> list[ArgBinding]:
-        """The parameters of the function."""
+        """The parameters of the declared function."""
         return [self._binding(column) for column in self._function().parameters]
 
     def function_decl_arg_types(self) -> list[TypeNode]:
-        """The types of the function's parameters."""
+        """The types of the declared function's parameters."""
         return [binding.type for binding in self.function_decl_args()]
 
     def function_decl_ret_type(self) -> TypeNode:
-        """The type of the function's result."""
+        """The type of the declared function's result."""
         return self._type(self._function().result)
 
     def _function(self) -> ast.FunctionType:
@@ -126,51 +126,97 @@ class Item:
 
 
 class AbstractAction:
-    """What a foreign attribute asks for."""
+    """Base class of the actions that a foreign attribute may return."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NoAction(AbstractAction):
-    """The item stays as it is."""
+    """Leaves the item as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveItemAction(AbstractAction):
-    """The item is no part of the program."""
+    """Removes the item from the program."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorAction(AbstractAction):
-    """The program is refused with this message, at the attribute."""
+    """Refuses the program, with an error at the attribute.
+
+    Args:
+        message: The text of the error.
+
+    Example:
+        >>> import torch_bridge
+        >>> @torch_bridge.foreign_attribute
+        ... def only_functions(item):
+        ...     return None if item.is_function_decl() else torch_bridge.ErrorAction("this is no function")
+    """
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterForeignFunctionAction(AbstractAction):
-    """The program has a function more; the item stays."""
+    """Adds a function to the program; the item stays.
+
+    Args:
+        function: The foreign function.
+
+    Example:
+        >>> import torch_bridge
+        >>> zero = torch_bridge.foreign_function(lambda: 0, name="zero", ret_type=torch_bridge.i32)
+        >>> @torch_bridge.foreign_attribute
+        ... def with_zero(item):
+        ...     return torch_bridge.RegisterForeignFunctionAction(zero)
+    """
 
     function: ForeignFunction
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterForeignPredicateAction(AbstractAction):
-    """The program has a predicate more; the item stays."""
+    """Adds a predicate to the program; the item stays.
+
+    Args:
+        predicate: The foreign predicate.
+
+    Example:
+        >>> import torch_bridge
+        >>> @torch_bridge.foreign_predicate
+        ... def now() -> torch_bridge.Facts[None, tuple[int]]:
+        ...     yield (2026,)
+        >>> @torch_bridge.foreign_attribute
+        ... def with_now(item):
+        ...     return torch_bridge.RegisterForeignPredicateAction(now)
+    """
 
     predicate: ForeignPredicate
 
 
 @dataclass(frozen=True, slots=True)
 class MultipleActions(AbstractAction):
-    """All of the actions, in order."""
+    """Takes several actions, one after the other.
+
+    Args:
+        actions: The actions, in order.
+
+    Example:
+        >>> import torch_bridge
+        >>> zero = torch_bridge.foreign_function(lambda: 0, name="zero", ret_type=torch_bridge.i32)
+        >>> @torch_bridge.foreign_attribute
+        ... def replaced_by_zero(item):
+        ...     add = torch_bridge.RegisterForeignFunctionAction(zero)
+        ...     return torch_bridge.MultipleActions([add, torch_bridge.RemoveItemAction()])
+    """
 
     actions: Sequence[AbstractAction]
 
 
 def actions_of(returned: object) -> Iterator[AbstractAction]:
-    """The single actions that a foreign attribute returned. TypeError for what is none."""
+    """The single actions in the result of a foreign attribute. TypeError if the result is none."""
     match returned:
         case None:
             pass

@@ -1,4 +1,4 @@
-"""A model as data: specifications, tensors and the caller's own values, described by one header that verifies them."""
+"""A saved model as data: specifications, tensors and values of the caller, under one header that verifies them."""
 
 import hashlib
 import json
@@ -41,13 +41,18 @@ _FIELDS = ("format", "door", "specifications", "tensors", "arrays", "extra", "gr
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Artifact:
-    """What is saved and loaded through every door.
+    """Everything that one checkpoint holds, whichever framework saves or loads it.
 
-    `specifications` and `grounds` are by the dotted path of each reasoner in the model, "" for a reasoner alone.
-    `tensors` are by dotted name, bool, integers, float16, bfloat16, float32 or float64. `door` is what was saved:
-    "reasoner", "flax" or "torch". `extra` is the caller's: None, booleans, numbers, strings, lists, dictionaries with
-    string keys, and arrays; a tuple comes back as a list, a NumPy scalar as an array without axes. `metrics` are what
-    a training run measured. The order of tensors and of dictionaries is kept.
+    The order of tensors and of dictionaries is kept.
+
+    Args:
+        specifications: The specification of each reasoner by its dotted path in the model; "" for a reasoner alone.
+        tensors: NumPy arrays by dotted name, of bool, integers, float16, bfloat16, float32 or float64.
+        door: The kind of model that was saved: "reasoner", "flax" or "torch".
+        extra: Values of the caller: None, booleans, numbers, strings, lists, dictionaries with string keys, and arrays.
+            A tuple comes back as a list, a NumPy scalar as an array without axes.
+        grounds: The stored groundings by the path of their reasoner.
+        metrics: Numbers that a training run measured, by name.
     """
 
     specifications: Mapping[str, Specification]
@@ -59,10 +64,10 @@ class Artifact:
 
 
 def pack(artifact: Artifact) -> tuple[str, dict[str, np.ndarray]]:
-    """The header's canonical JSON text, and the arrays to store beside it by name.
+    """The header as canonical JSON text, and the arrays to store beside it, by name.
 
-    The arrays are copies, little-endian and in C order: later changes of the artifact's do not reach them. InputError
-    names every value that cannot be stored.
+    The arrays are copies, little-endian and in C order; later changes to those of the artifact do not reach them.
+    InputError names every value that cannot be stored.
     """
     packer = _Packer()
     tensors = [packer.tensor(name, value) for name, value in artifact.tensors.items()]
@@ -85,11 +90,11 @@ def pack(artifact: Artifact) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def read_artifact(header_text: str, arrays: Mapping[str, np.ndarray]) -> Artifact:
-    """The artifact that `pack` took apart.
+    """The artifact that `pack` took apart; the inverse of `pack`.
 
-    Arrays without elements may be missing: not every format stores them. CheckpointError lists everything that is
-    wrong: a text that is no header or is damaged, another format version, a damaged specification, arrays that are
-    missing, unknown, of another shape or dtype, or that do not match their SHA-256.
+    Arrays without elements may be missing, because not every format stores them. CheckpointError lists every problem: a
+    text that is not a header or is damaged, another format version, a damaged specification, and arrays that are
+    missing, unknown, of another shape or dtype, or do not match their SHA-256.
     """
     reader = _Reader(header_text, arrays)
     artifact = reader.artifact()
@@ -99,7 +104,7 @@ def read_artifact(header_text: str, arrays: Mapping[str, np.ndarray]) -> Artifac
 
 
 def read_metrics(header_text: str) -> dict[str, float]:
-    """The metrics in a header, which is verified; the arrays are not needed."""
+    """The metrics in a header. The header is verified; the arrays are not needed."""
     reader = _Reader(header_text, {})
     metrics = reader.metrics()
     if reader.problems:
@@ -108,9 +113,9 @@ def read_metrics(header_text: str) -> dict[str, float]:
 
 
 def differences(expected: Artifact, found: Artifact) -> list[str]:
-    """What of `found`, which was saved, does not fit the model `expected`: what it was, what it is; empty if all fits.
+    """The differences between the saved model `found` and the model `expected`, one line each; empty if all fits.
 
-    Compares specifications, and names, shapes and dtypes of tensors; not their values, and nothing else.
+    Compares the specifications, and the names, shapes and dtypes of tensors; values and everything else may differ.
     """
     lines = []
     for path in _names(found.specifications, expected.specifications):
@@ -132,7 +137,7 @@ def differences(expected: Artifact, found: Artifact) -> list[str]:
 
 
 def canonical(data: object) -> str:
-    """The JSON text of the data in which headers are stored and hashed: sorted keys, ASCII, no spaces."""
+    """The JSON text that headers are stored and hashed in: sorted keys, ASCII, no spaces."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
@@ -146,7 +151,7 @@ def _show_array(array: np.ndarray | None) -> str:
 
 @final
 class _Packer:
-    """Numbers and describes arrays; notes what cannot be stored."""
+    """Numbers and describes arrays, and collects the values that cannot be stored."""
 
     def __init__(self):
         self.stored: dict[str, np.ndarray] = {}
@@ -170,7 +175,7 @@ class _Packer:
         return {"dtype": array.dtype.name, "shape": list(array.shape), "sha256": _sha256(array)}
 
     def value(self, value: object, path: str, depth: int = 0) -> object:
-        """The JSON form of a value: objects have one key, which says of what kind they are."""
+        """The JSON form of a value. A JSON object has one key, which says what kind of value it is."""
         if depth > MAX_DEPTH:
             self.problems.append(f"{path} is nested deeper than {MAX_DEPTH} levels, or contains itself")
             return None
@@ -208,7 +213,7 @@ def _show_kind(value: object) -> str:
 
 @final
 class _Reader:
-    """Reads a header's fields and takes the arrays that it names; notes what is wrong with either."""
+    """Reads the fields of a header, takes the arrays that it names, and collects the problems of both."""
 
     def __init__(self, text: str, arrays: Mapping[str, np.ndarray]):
         self.header = header = _parse(text)
@@ -281,7 +286,7 @@ class _Reader:
                 return self.unknown(value)
 
     def marked(self, kind: str, content: object, depth: int) -> object:
-        """The value of a JSON object, whose one key says of what kind it is."""
+        """The value of a JSON object, whose one key says what kind of value it is."""
         match kind, content:
             # They were numbered as they were met, so each is referred to once, in order.
             case "array", self.num_taken if self.num_taken < len(self.header["arrays"]):

@@ -1,4 +1,4 @@
-"""Models saved to Orbax directories and safetensors files, and loaded from them."""
+"""Saves models to Orbax directories and safetensors files, and loads them."""
 
 import json
 import math
@@ -63,14 +63,36 @@ def save(
     form: Form | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes the model to a file, if its name ends in `.safetensors`, else to a directory that Orbax reads too.
+    """Saves a model with its program, its tensors and values of your own.
 
-    `model` is a reasoner, a Flax NNX module that is one or holds some, or an `Artifact`; `optimizer` an
-    `nnx.Optimizer`. `extra` holds values of your own; see `Artifact`. `ground`: the groundings are stored too, so that
-    loading does not ground again. `form` is chosen by the name if it is not given.
+    The model goes into one safetensors file if the name of `path` ends in `.safetensors`, otherwise into a directory
+    that Orbax reads too. Whatever is at `path` stays whole until the new checkpoint is completely on the disk. In a run
+    of several processes, call this in the first one.
 
-    What is at `path` stays whole until the new checkpoint is on the disk. CheckpointError if there is something and not
-    `overwrite`, or it cannot be written. Runs of several processes call this in the first one.
+    Args:
+        path: The file or directory to write.
+        model: A `scallax.Reasoner`, a Flax NNX module that is or holds `scallax.nn.Reasoner`s, or an `Artifact`.
+        optimizer: The `nnx.Optimizer` of a Flax module.
+        extra: Values of your own: None, booleans, numbers, strings, arrays, and lists and dictionaries of these.
+        ground: True stores the groundings as well, so that loading does not ground the programs again.
+        form: `"safetensors"` or `"orbax"`. Default: by the name of `path`.
+        overwrite: True replaces a checkpoint that is at `path`.
+
+    Raises:
+        CheckpointError: There is something at `path` and not `overwrite`, or it cannot be written.
+        InputError: The model, or a value in `extra`, cannot be saved.
+
+    Example:
+        >>> import os, tempfile
+        >>> import scallax
+        >>> from scallax import checkpoint
+        >>> edges = scallax.Reasoner("rel edge = {0.5::(0, 1)}", provenance="minmaxprob", trainable=["edge"],
+        ...     output_mapping=("edge", [(0, 1)]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "edges.safetensors")
+        ...     checkpoint.save(path, edges, extra={"epoch": 3})
+        ...     print(checkpoint.read(path).extra, checkpoint.load(path)())
+        {'epoch': 3} [[0.5]]
     """
     path = as_path(path)
     suffix = path.suffix.lower()
@@ -87,9 +109,28 @@ def save(
 
 @checks_call
 def read(path: str | Path) -> Artifact:
-    """What was saved, verified; the form is known from the content. Executes nothing from it.
+    """Reads everything that was saved, and verifies it. Nothing from the file is executed.
 
-    CheckpointError, with every problem, if anything is missing, was changed or is unknown.
+    Args:
+        path: A file or directory that `save` wrote; its form is recognized from its content.
+
+    Returns:
+        The saved `Artifact`: specifications, tensors (NumPy arrays by dotted name), `extra`, metrics and groundings.
+
+    Raises:
+        CheckpointError: Something is missing, was changed, or is unknown; every problem is listed.
+
+    Example:
+        >>> import os, tempfile
+        >>> import scallax
+        >>> from scallax import checkpoint
+        >>> edges = scallax.Reasoner("rel edge = {0.5::(0, 1)}", provenance="minmaxprob", trainable=["edge"],
+        ...     output_mapping=("edge", [(0, 1)]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "edges.safetensors")
+        ...     checkpoint.save(path, edges)
+        ...     print(checkpoint.read(path).tensors)
+        {'edge.facts': array([0.], dtype=float32)}
     """
     path = as_path(path)
     with _located(path):
@@ -100,13 +141,32 @@ def read(path: str | Path) -> Artifact:
 
 @checks_call
 def load(path: str | Path, *, foreign: Sequence[ForeignItem] = (), custom_provenance: object = None) -> Any:
-    """The reasoner that was saved, with its parameters.
+    """Loads a reasoner with its parameters. The path is enough, unless the program uses objects of Python.
 
-    Nothing else is needed but the functions of Python that it uses and a user's own provenance.
+    Args:
+        path: A file or directory that `save` or `torch_bridge.save` wrote.
+        foreign: The foreign functions, predicates, aggregates and attributes that the program uses. With a stored
+            grounding, none of them is called.
+        custom_provenance: The `scallax.Provenance` that the reasoner was made with, if it was one of your own.
 
-    A `scallax.Reasoner` if one was saved, and a Flax module, `scallax.nn.Reasoner`, if a module of Flax or torch was.
-    CheckpointError if `foreign` lacks something, or has it with another signature. With a stored grounding nothing of
-    it is called.
+    Returns:
+        A `scallax.Reasoner` if one was saved; a `scallax.nn.Reasoner` if a module of Flax or torch was saved.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, holds a larger model than one reasoner, or `foreign` lacks an item
+            or has it with another signature.
+
+    Example:
+        >>> import os, tempfile
+        >>> import scallax
+        >>> from scallax import checkpoint
+        >>> edges = scallax.Reasoner("rel edge = {0.5::(0, 1)}", provenance="minmaxprob", trainable=["edge"],
+        ...     output_mapping=("edge", [(0, 1)]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "edges.safetensors")
+        ...     checkpoint.save(path, edges)
+        ...     print(checkpoint.load(path)())
+        [[0.5]]
     """
     artifact = read(path)
     with _located(path):
@@ -116,9 +176,33 @@ def load(path: str | Path, *, foreign: Sequence[ForeignItem] = (), custom_proven
 
 @checks_call
 def restore(path: str | Path, model: Any, *, optimizer: Any = None) -> Artifact:
-    """Gives a Flax NNX model, and an `nnx.Optimizer`, the values that were saved, in place; returns all that was.
+    """Gives a Flax NNX model, and its optimizer, the saved values in place.
 
-    CheckpointError, with every difference and before anything is changed, if programs, names, shapes or dtypes differ.
+    Args:
+        path: A file or directory that `save` wrote.
+        model: A Flax NNX module with the same programs and the same tensors as the saved one.
+        optimizer: An `nnx.Optimizer` for the saved optimizer state.
+
+    Returns:
+        Everything that was saved, an `Artifact`.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or programs, names, shapes or dtypes differ. Every difference is
+            listed, and the model is unchanged.
+
+    Example:
+        >>> import os, tempfile
+        >>> import scallax.nn
+        >>> from flax import nnx
+        >>> from scallax import checkpoint
+        >>> edges = scallax.nn.Reasoner("rel edge = {0.5::(0, 1)}", provenance="minmaxprob", trainable=["edge"],
+        ...     output_mapping=("edge", [(0, 1)]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "edges.safetensors")
+        ...     checkpoint.save(path, edges)
+        ...     artifact = checkpoint.restore(path, edges)
+        >>> list(artifact.tensors)
+        ['edge.facts']
     """
     artifact = read(path)
     with _located(path):
@@ -133,12 +217,34 @@ def reasoner_of(
     limits: Limits | None = None,
     custom_provenance: object = None,
 ) -> Reasoner:
-    """The reasoner that an artifact is, with its parameters; not grounded again if its grounding is stored.
+    """Makes the reasoner of an artifact, with its parameters.
 
-    `foreign` are the functions of Python and the like that its program uses, `limits` those of grounding again; a
-    user's provenance must be given again.
+    It is not grounded again if its grounding is stored.
 
-    CheckpointError if it is not, if the artifact is of a larger model, or its parameters are not those of its program.
+    Args:
+        artifact: The result of `read`, for a model that is one reasoner.
+        foreign: The foreign functions, predicates, aggregates and attributes that the program uses.
+        limits: Limits of grounding the program again.
+        custom_provenance: The `scallax.Provenance` that the reasoner was made with, if it was one of your own.
+
+    Returns:
+        A `scallax.Reasoner`.
+
+    Raises:
+        CheckpointError: The artifact is a larger model than one reasoner, its parameters are not those of its program,
+            or `foreign` lacks an item.
+
+    Example:
+        >>> import os, tempfile
+        >>> import scallax
+        >>> from scallax import checkpoint
+        >>> edges = scallax.Reasoner("rel edge = {0.5::(0, 1)}", provenance="minmaxprob", trainable=["edge"],
+        ...     output_mapping=("edge", [(0, 1)]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "edges.safetensors")
+        ...     checkpoint.save(path, edges, ground=True)
+        ...     print(checkpoint.reasoner_of(checkpoint.read(path))())
+        [[0.5]]
     """
     if set(artifact.specifications) != {""}:
         hint = "scallax.checkpoint.restore gives a model its values, scallax.checkpoint.read shows them"
@@ -159,15 +265,38 @@ def reasoner_of(
 @checks_calls
 @final
 class Manager:
-    """The checkpoints of a training run: Orbax directories named by step in a folder, which the first save makes.
+    """The checkpoints of a training run: a folder of Orbax directories, one for each saved step.
 
-    `keep_last` and `keep_best`, by the metric `best_metric`, are how many to keep; together, both sets are kept. The
-    newest is kept in any case, and so is one whose metric is not known; without both, all are.
+    The first save makes the folder. The newest checkpoint is always kept. With `keep_last` and `keep_best` the manager
+    removes checkpoints that belong to neither set; one whose metric is unknown is kept. Without both, all are kept.
 
-    `asynchronous`: `save` returns when it has copied the model, and writes in the background. A failure is raised by
-    the next call of `save`, `read`, `wait` or `close`, or is a warning at the end of the program, which waits.
+    Several managers may read a folder while one writes to it. Use a manager from one thread at a time.
 
-    Several managers may read a folder while one writes. A manager is used from one thread at a time.
+    Args:
+        folder: The folder of the run.
+        keep_last: The number of newest checkpoints to keep.
+        keep_best: The number of best checkpoints, by `best_metric`, to keep.
+        best_metric: The name of the metric that says which checkpoints are best.
+        best_mode: `"max"` if greater metrics are better, `"min"` if smaller ones are.
+        asynchronous: True: `save` returns once it has copied the model, and writes in the background. A failure is then
+            raised by the next call of `save`, `read`, `wait` or `close`; at the end of the program, which waits for the
+            last save, it is a warning.
+
+    Raises:
+        InputError: An argument does not fit, for example `keep_best` without `best_metric`.
+
+    Example:
+        >>> import os, tempfile
+        >>> import scallax
+        >>> from scallax import checkpoint
+        >>> edges = scallax.Reasoner("rel edge = {0.5::(0, 1)}", provenance="minmaxprob", trainable=["edge"],
+        ...     output_mapping=("edge", [(0, 1)]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with checkpoint.Manager(os.path.join(folder, "run"), keep_last=2) as manager:
+        ...         manager.save(1, edges, metrics={"accuracy": 0.75})
+        ...         manager.save(2, edges, metrics={"accuracy": 0.5})
+        ...         print(manager.steps(), manager.latest(), manager.metrics(1))
+        [1, 2] 2 {'accuracy': 0.75}
     """
 
     def __init__(
@@ -208,10 +337,19 @@ class Manager:
         extra: object = None,
         ground: bool = False,
     ) -> None:
-        """Saves the model as the folder's newest step, then removes those that are not to be kept.
+        """Saves the model as the newest step of the folder, then removes the checkpoints that are not to be kept.
 
-        Arguments are those of the function `save`; `metrics` are numbers by name, such as an accuracy. CheckpointError
-        if there is a step of this number or a later one.
+        Args:
+            step: The number of the step, greater than that of every step in the folder.
+            model: As in the function `save`.
+            optimizer: As in the function `save`.
+            metrics: Numbers by name, such as an accuracy.
+            extra: As in the function `save`.
+            ground: As in the function `save`.
+
+        Raises:
+            CheckpointError: The folder has this step or a later one, or it cannot be written.
+            InputError: An argument does not fit, or `metrics` lacks `best_metric`.
         """
         self.wait()
         self._check_step(step)
@@ -223,31 +361,31 @@ class Manager:
             self._pending = self._executor.submit(self._write, step, header, arrays)
 
     def steps(self) -> list[int]:
-        """The steps that are on the disk, in order."""
+        """The steps that are on the disk, in ascending order."""
         with _located(self._folder):
             if not self._folder.is_dir():
                 return []
             return sorted(_step_numbers(self._folder))
 
     def latest(self) -> int | None:
-        """The newest step on the disk."""
+        """The newest step on the disk; None if there is none."""
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """The step whose `best_metric` is best, the newest of equals; None if no step has it."""
+        """The step whose `best_metric` is best, the newest of equal ones; None if no step has the metric."""
         if self._best_metric is None:
             raise InputError("this manager has no `best_metric`")
         ranked = self._rank(self.steps())
         return ranked[0] if ranked else None
 
     def metrics(self, step: int) -> dict[str, float]:
-        """The metrics that the step was saved with."""
+        """The metrics that a step was saved with."""
         path = self._path(step)
         with _located(path):
             return read_metrics(canonical(_read_header_item(path)))
 
     def read(self, step: int | None = None) -> Artifact:
-        """What was saved at a step; without one, at the newest that is undamaged, with a warning about newer ones."""
+        """Reads a step; without a number the newest that is undamaged, with a warning about damaged newer ones."""
         self.wait()
         if step is not None:
             return read(self._path(step))
@@ -268,9 +406,15 @@ class Manager:
         raise CheckpointError(f"`{self._folder}` holds no undamaged checkpoint", *problems)
 
     def restore(self, model: Any, *, optimizer: Any = None, step: int | None = None) -> Artifact:
-        """Gives a Flax NNX model, and an `nnx.Optimizer`, the values of a step, as the function `restore` does.
+        """Gives a Flax NNX model, and its optimizer, the values of a step in place, as the function `restore` does.
 
-        Without a step, those of the newest that is undamaged. Returns all that was saved.
+        Args:
+            model: A Flax NNX module with the same programs and the same tensors as the saved one.
+            optimizer: An `nnx.Optimizer` for the saved optimizer state.
+            step: The step to read. Default: the newest that is undamaged.
+
+        Returns:
+            Everything that was saved at that step, an `Artifact`.
         """
         artifact = self.read(step)
         with _located(self._folder):
@@ -278,13 +422,13 @@ class Manager:
         return artifact
 
     def wait(self) -> None:
-        """Returns when the last save is on the disk; raises the CheckpointError of one that failed, once."""
+        """Waits until the last save is on the disk. Raises the CheckpointError of a save that failed, once."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
 
     def close(self) -> None:
-        """Waits, and ends the thread in the background."""
+        """Waits for the last save, and ends the background thread."""
         try:
             self.wait()
         finally:
@@ -379,7 +523,7 @@ def _artifact_of(model: Any, optimizer: Any, extra: object, ground: bool) -> Art
 
 
 def _on_host(value: object, depth: int = 0) -> object:
-    """The value with NumPy arrays in place of JAX's."""
+    """A copy of the value in which JAX arrays are NumPy arrays."""
     match value:
         case jax.Array() if not jnp.issubdtype(value.dtype, jax.dtypes.extended):
             return np.asarray(value)
@@ -398,7 +542,7 @@ def _show_model(artifact: Artifact) -> str:
 
 @contextmanager
 def _located(path: str | Path) -> Iterator[None]:
-    """Names the path in every problem, and makes CheckpointErrors of the system's."""
+    """Names the path in every problem, and turns errors of the operating system into CheckpointErrors."""
     try:
         yield
     except OSError as error:  # missing, no permission, a disk that fails
@@ -456,7 +600,7 @@ def _missing(name: str, extra: str) -> UnsupportedError:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Whatever else a directory holds, it is not replaced by a checkpoint."""
+    """CheckpointError if the directory holds something that is not a checkpoint: such a directory is never replaced."""
 
     def check(directory: Path) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What the literals of a ground program stand for, so that proofs can be read."""
+"""Names of the literals in a circuit, with which proofs can be read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +18,17 @@ from scallax.provenance.proofs.top_bottom import Formula
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """One part of a proof: a fact that holds or, if not `is_true`, that does not.
+    """One part of a proof: a fact, or the random choice of a rule, with whether it holds in the proof.
 
-    `values` are the fact's; None for the tag of a rule, or a choice of a head, of `relation`.
+    Args:
+        is_true: Whether the fact holds; False: the proof needs it not to hold.
+        relation: The relation of the fact, or of the head of the rule.
+        values: The values of the fact; None for the tag of a rule or a choice in its head.
+
+    Example:
+        >>> import scallax
+        >>> print(scallax.Literal(False, "edge", (0, 1)))
+        not edge(0, 1)
     """
 
     is_true: bool
@@ -42,7 +50,7 @@ Part = tuple[bool, int] | Literal
 
 
 def read_proofs(tags: Any, program: Circuit, name: str) -> list[list[list[list[tuple[int, bool]]]]]:
-    """For each sample and output the proofs of a provenance's tags, as literal rows with whether they are true.
+    """The proofs in a provenance's tags, for each sample and output: literal rows with whether they are true.
 
     UnsupportedError if the provenance, of this name, keeps no proofs.
     """
@@ -79,7 +87,10 @@ def read_proofs(tags: Any, program: Circuit, name: str) -> list[list[list[list[t
 def number_parts(
     proofs: Sequence[Sequence[tuple[int, bool]]], numbers: Sequence[int], names: Sequence[Literal]
 ) -> list[list[Part]]:
-    """Proofs of literal rows, by the rows' numbers (0 for none) in ascending order, then by the names of the others."""
+    """Proofs with facts by number instead of literal rows, in ascending order, and then the names of other literals.
+
+    A row whose number is 0 has no number.
+    """
     named = []
     for proof in proofs:
         numbered = sorted((int(numbers[row]), is_true) for row, is_true in proof if numbers[row])
@@ -89,7 +100,7 @@ def number_parts(
 
 
 def name_literals(program: ir.Program, facts: Sequence[tuple[str, FactSet]], grounding: Grounding) -> list[Literal]:
-    """By number, the positive literal of each fact, then of each rule's grounding and choice."""
+    """The positive literal of each fact, then of each rule's grounding and choice, by literal number."""
     names = [Literal(True, "", None)] * len(grounding.literals)
     for relation, given in facts:
         for values, operand in zip(given.tuples, given.operands.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Plans as text: the strata of a program with the join order of every rule and the rows they gave."""
+"""Plans as text: the strata of a program, with the join order of every rule and the number of rows that it gave."""
 
 from collections.abc import Sequence
 
@@ -24,12 +24,35 @@ def explain_plan(
     foreign: Sequence[ForeignItem] = (),
     limits: Limits | None = None,
 ) -> str:
-    """The plan that computes `outputs`, with row counts: the program is grounded, tags aside.
+    """Shows the plan that computes some relations of a program, with row counts. The program is grounded for this.
 
-    Without outputs, the program's queries are planned for; without these, all relations that are not hidden. Each
-    stratum names its relations with their numbers of tuples, and then every version of its rules: the number of rows
-    that the rule gave in all its versions (bindings of its body, before equal tuples are merged) and the steps.
-    `foreign` are the functions of Python and the like that the program uses. Raises what running the program raises.
+    Each stratum names its relations with their numbers of tuples. Under it stands every version of its rules, with the
+    steps of its join and the number of rows that the rule gave in all its versions: bindings of its body, before equal
+    tuples are merged.
+
+    Args:
+        program: The program as text.
+        outputs: The relations that are asked for. Default: the program's queries, or all relations that are not hidden
+            if it has none.
+        foreign: The foreign functions, predicates, aggregates and attributes that the program uses.
+        limits: The limits of grounding.
+
+    Returns:
+        The plan as a text of several lines.
+
+    Raises:
+        InputError: An argument is of a wrong kind, or an output is not a relation of the program.
+        ScallaxError: The program is wrong; the error is that of running it.
+
+    Example:
+        >>> import scallax
+        >>> print(scallax.explain_plan("rel edge = {(0, 1), (1, 2)}  rel two(x, z) = edge(x, y), edge(y, z)", ["two"]))
+        stratum edge (2 tuples)
+        stratum two (1 tuple)
+          rule for two at <program>:1:30: 1 row
+            join total edge(0->x, 1->y) keep (x, y)
+            join total edge(0=y, 1->z) keep (x, z)
+            project two(x, z)
     """
     if not isinstance(program, str):
         raise InputError(f"the program is {program!r}; it must be a text")

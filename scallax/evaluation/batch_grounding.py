@@ -64,15 +64,37 @@ class BatchArrays(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class BatchGrounding:
-    """A batch of facts grounded: NumPy arrays, without tags. Can be pickled.
+    """The grounding of a batch of facts: NumPy arrays without tags. It can be pickled.
 
-    `program` and `places` are those of `arrays`, `num_columns` the number of columns of `arrays.sources`.
-    `tag_relations` are those whose tags the evaluation takes, with their numbers of facts: those of all samples in the
-    order in which they were given; a certain fact's tag is ignored. `padded_tags` is the length of the vector of all
-    tags. `outputs` are those of `arrays.sources`, whose columns are padded to a size class where no mapping says how
-    many there are. `mapped` are the relations whose arrays the evaluation takes as well; `owner` is the program that
-    was grounded. `comparisons` are what the tags behind those of facts are computed of. `names` say what the program's
-    literals stand for, row by row, if its proofs are returned.
+    `Reasoner.ground` and `torch_bridge.Module.ground` make one ahead of a step, for example in a data loader's worker,
+    and `evaluate_grounded` takes it.
+
+    Args:
+        program: The circuit; the same as `arrays.program`.
+        places: int32; the same as `arrays.places`.
+        num_columns: The number of columns of `arrays.sources`.
+        outputs: The outputs in `arrays.sources`. The columns are padded to a size class where no mapping tells their
+            number.
+        num_samples: The number of samples in the batch.
+        tag_relations: The relations whose tags the evaluation takes, with their numbers of facts. The facts are those
+            of all samples in the order in which they were given; the tag of a certain fact is ignored.
+        padded_tags: The length of the vector of all tags.
+        mapped: The relations whose arrays the evaluation takes as well.
+        owner: The digest of the program that was grounded.
+        comparisons: The comparisons of tensors from which the tags after those of facts are computed.
+        names: The meaning of the circuit's literals, row by row, if its proofs are returned.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import scallax
+        >>> reach = scallax.Reasoner("type start(i32)  rel reach(x + 1) = start(x)", provenance="minmaxprob",
+        ...     output_relation="reach")
+        >>> grounding = reach.ground({"start": [[(0.5, (1,))], [(0.25, (1,)), (0.75, (2,))]]})
+        >>> print(grounding.num_samples, grounding.num_tags)
+        2 3
+        >>> print(reach.evaluate_grounded(grounding, jnp.array([0.5, 0.25, 0.75]))[1])
+        [[0.5  0.  ]
+         [0.25 0.75]]
     """
 
     program: Circuit
@@ -89,7 +111,7 @@ class BatchGrounding:
 
     @property
     def arrays(self) -> BatchArrays:
-        """What evaluation takes beside the tags."""
+        """The arrays that the evaluation takes beside the tags."""
         return BatchArrays(self.program, self.sources, self.places)
 
     @property
@@ -123,11 +145,12 @@ class BatchGrounding:
 
     @property
     def num_tags(self) -> int:
+        """The number of facts of all samples whose tags the evaluation takes."""
         return sum(count for _, count in self.tag_relations)
 
     @property
     def num_bytes(self) -> int:
-        """About how much memory it takes."""
+        """The memory that it takes, approximately."""
         program = self.program
         arrays = [getattr(program, item.name) for item in fields(program)]
         arrays += [*program.tiles, *program.transpose, self.places]

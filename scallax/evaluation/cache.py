@@ -31,10 +31,21 @@ _ticks = itertools.count(1)
 
 
 class CompiledInfo(NamedTuple):
-    """The cache of compiled functions: what it has, what living objects hold of it, and what it did so far.
+    """The state of the cache of compiled functions; see `scallax.compiled_info`.
 
-    `bytes` are an estimate, from the number of operations. `made` are the functions that were compiled since the
-    process started, `dropped` those of them that went.
+    Args:
+        functions: The number of compiled functions in the cache.
+        bytes: Their memory, estimated from the number of operations.
+        held_functions: The number of those that living objects hold.
+        held_bytes: The memory of those that living objects hold.
+        made: The number of functions that were compiled since the process started.
+        dropped: The number of these that left the cache.
+
+    Example:
+        >>> import scallax
+        >>> info = scallax.compiled_info()
+        >>> info.functions == info.made - info.dropped
+        True
     """
 
     functions: int
@@ -46,18 +57,38 @@ class CompiledInfo(NamedTuple):
 
 
 def compiled_info() -> CompiledInfo:
-    """What the cache of compiled functions has."""
+    """Tells how many compiled functions this process keeps, and about how much memory they take.
+
+    Returns:
+        The numbers at this moment, a `scallax.CompiledInfo`.
+
+    Example:
+        >>> import scallax
+        >>> scallax.compiled_info().held_functions <= scallax.compiled_info().functions
+        True
+    """
     return _CACHE.info()
 
 
 @checks_call
 def limit_compiled(*, functions: int = _FUNCTIONS, bytes: int = _BYTES) -> None:
-    """Bounds for the compiled functions that no living reasoner or module holds; those used least recently go first.
+    """Bounds the compiled functions that no living reasoner or module holds; the least recently used ones go first.
 
-    What is held stays. Only if all functions are more than twice as many, or take more than twice the bytes, as these
-    bounds or the default ones, whichever are greater, those used least recently go, held or not, and are compiled again
-    if they are called again: a process of Linux that maps too many pieces of memory ends. InputError for a bound that
-    is no integer from 0.
+    Functions that are held stay, with one exception. If all functions together are more than twice as many as these
+    bounds or the default ones, whichever are greater, or take more than twice as many bytes, then the least recently
+    used functions go, held or not, and are compiled again when they are called. This is necessary because a Linux
+    process ends if it maps too many pieces of memory.
+
+    Args:
+        functions: The largest number of functions that nothing holds; 0 keeps only held functions.
+        bytes: The largest memory of these functions, as estimated by `compiled_info`.
+
+    Raises:
+        InputError: A bound is not an integer from 0.
+
+    Example:
+        >>> import scallax
+        >>> scallax.limit_compiled(functions=512, bytes=1 << 30)  # the defaults
     """
     for name, bound in (("functions", functions), ("bytes", bytes)):
         if isinstance(bound, bool) or not isinstance(bound, int) or bound < 0:

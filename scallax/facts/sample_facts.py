@@ -1,4 +1,4 @@
-"""Facts of a call, which differ from sample to sample: read, checked, and brought into columns."""
+"""Facts that differ from sample to sample: read from the arguments of a call, checked, and brought into columns."""
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,10 +19,23 @@ from scallax.language.values import Value, ValueType
 @checks_calls
 @dataclass(frozen=True, slots=True, eq=False)
 class FactList:
-    """Facts whose tags are one array: `tags[i]` is that of `tuples[i]`, a tuple or, with one column, a value.
+    """Facts whose tags are one array. It stands in the place of a list of pairs `(tag, tuple)`.
 
-    In the place of one sample's facts, or of those of the whole batch: then `tuples` has a list for each sample, and
-    `tags` `[facts]` those of all samples in order.
+    Given for one sample, `tuples` are that sample's. Given for a whole batch, `tuples` has a list for each sample, and
+    `tags` are those of all samples, one after the other.
+
+    Args:
+        tuples: The tuples; for a relation with one column, plain values.
+        tags: An array `[facts]`, of which `tags[i]` is the tag of the i-th tuple.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import scallax
+        >>> reach = scallax.Reasoner("type start(i32)  rel reach(x + 1) = start(x)", provenance="minmaxprob",
+        ...     output_relation="reach")
+        >>> tuples, probabilities = reach(start=[scallax.FactList([1, 2], jnp.array([0.5, 0.25]))])
+        >>> print(tuples, probabilities)
+        [(2,), (3,)] [[0.5  0.25]]
     """
 
     tuples: Sequence

@@ -1,4 +1,4 @@
-"""Limits of grounding: when to give up on a program that would go on for ever, or grow too large."""
+"""Limits of grounding: they end a program that does not terminate or grows too large."""
 
 from dataclasses import dataclass, fields
 
@@ -8,17 +8,33 @@ from scallax.errors import Diagnostic, InputError, checks_calls
 @checks_calls
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to give up: totals over all relations, rounds of one stratum, and seconds of one grounding.
+    """Bounds on one grounding. A passed bound ends the grounding with a `GroundingError`.
 
-    `characters` are those of all texts that differ, in facts and made by rules. The defaults end a recursion that
-    would go on for ever in about a minute, and one that makes texts within 1 GB; there is no limit of seconds. A passed
-    limit is a `GroundingError`. Limits are no part of a program: they are not saved with it.
+    The defaults end a recursion that does not terminate in about a minute, and one that makes texts before they take 1
+    GB. There is no limit of seconds by default. Limits are not part of a program and are not saved with it.
 
-    `environments` bounds what is known of facts that exclude each other, where only these end a recursion: the sets of
-    choices that a tuple needs, and a thousand times as many in all. Beyond, derivations that no choice allows are
-    followed as well; so the recursion may go on until it passes another limit, whose error says so.
+    Args:
+        tuples: The largest number of tuples, over all relations.
+        derivations: The largest number of derivations, over all relations.
+        rounds: The largest number of rounds in one stratum (one round applies every rule once).
+        characters: The largest number of characters in all distinct texts, of facts and made by rules.
+        environments: The largest number of sets of choices that one tuple may need, where exclusive facts alone end a
+            recursion; all tuples together may need a thousand times as many. Beyond it, derivations that no choice
+            allows are followed as well, so the recursion may go on until it passes another limit.
+        seconds: The longest time of one grounding; None: no limit.
 
-    InputError for what is not a count or a number of seconds.
+    Raises:
+        InputError: A value is not a count or not a number of seconds; all such values are named.
+
+    Example:
+        >>> import scallax
+        >>> limits = scallax.Limits(tuples=1_000)
+        >>> context = scallax.Context(limits=limits)
+        >>> context.add_program("rel n = {0}  rel n(i + 1) = n(i)")
+        >>> context.run()
+        Traceback (most recent call last):
+        ...
+        scallax.errors.GroundingError: ...
     """
 
     tuples: int = 50_000_000
@@ -46,7 +62,7 @@ DEFAULT_LIMITS = Limits()
 
 
 def check_limits(limits: object) -> Limits:
-    """The argument `limits` of a public door, the defaults for None. InputError for anything else."""
+    """The argument `limits` of a public function; the defaults for None. InputError for anything else."""
     if limits is None:
         return DEFAULT_LIMITS
     if not isinstance(limits, Limits):
@@ -56,5 +72,5 @@ def check_limits(limits: object) -> Limits:
 
 
 def raise_limit(name: str) -> str:
-    """What to write to raise a limit, for a hint."""
+    """The text of a hint that tells how to raise a limit."""
     return f"raise the limit: `limits=scallax.Limits({name}=…)`, `--limit-{name}` on the command line"

@@ -107,7 +107,19 @@ class Facts(Protocol[Tag, Outputs]):
 
 
 class BatchedTuples(list[tuple[*Inputs]], typing.Generic[*Inputs]):
-    """The annotation of a batched predicate's argument: `BatchedTuples[scallax.i32, str]`, a list of input tuples."""
+    """The annotation of a batched predicate's argument: `BatchedTuples[scallax.i32, str]`, a list of input tuples.
+
+    Args:
+        iterable: The tuples; calls of the function get them in a plain list.
+
+    Example:
+        >>> import scallax
+        >>> @scallax.foreign_predicate(batched=True)
+        ... def size(words: scallax.BatchedTuples[str]) -> scallax.BatchedFacts[None, tuple[int]]:
+        ...     return [[(len(word),)] for (word,) in words]
+        >>> size([("ab",), ("abc",)])
+        [[(2,)], [(3,)]]
+    """
 
 
 class BatchedFacts(Protocol[Tag, Outputs]):

@@ -1,4 +1,4 @@
-"""Provenances of users: an algebra of arrays, folded, batched and differentiated like the built-in ones."""
+"""Provenances of users: an algebra over arrays, folded, batched and differentiated like the built-in ones."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -19,44 +19,79 @@ from scallax.provenance.noisy_or import BLOCK_ROWS, moved
 
 
 class Provenance(ABC):
-    """An algebra of tags, to be subclassed: `Reasoner(program, provenance=MyProvenance())`.
+    """Base class for an algebra of tags of your own: `Reasoner(program, provenance=MyProvenance())`.
 
-    A tag is an array, or a tuple (or other pytree) of arrays; every array of it has the shape of the numbers that `tag`
-    is given, and functions work element by element, in JAX. A tuple's tag is the `add` of its derivations, in a fixed
-    order, from `zero` on; a derivation's is the `mult` of its atoms. `add` and `mult` should be associative, `add`
-    commutative, `mult` distributive over `add`, `zero` and `one` their neutral elements, and `mult` with `zero` zero:
-    otherwise results depend on how the program was laid out. Facts without a tag are `one`.
+    A tag is an array, or a tuple (or other pytree) of arrays. Each of these arrays has the shape of the numbers that
+    `tag` is given, and every method works element by element, in JAX. A tuple's tag is the `add` of its derivations in
+    a fixed order, starting from `zero`; a derivation's tag is the `mult` of its atoms. Facts without a tag have the tag
+    `one`.
 
-    On a cycle tags are computed again from `zero` until none `differs` from the round before. After 10,000 rounds
-    without that the outputs are NaN: the algebra has no fixpoint there, or none that it comes near.
-    The gradient is JAX's, of each step at the tags found; around a cycle it is that of the equations at the fixpoint,
-    in as many rounds as the tags took. It is finite where the derivatives of the functions are: guard them at 0 and 1.
+    The algebra should be a semiring: `add` and `mult` associative, `add` commutative, `mult` distributive over `add`,
+    `zero` and `one` their neutral elements, and `mult` with `zero` equal to `zero`. Otherwise results depend on the
+    layout of the program.
 
-    Equal objects share compilations: make the class a frozen dataclass if it has fields.
+    On a cycle, tags are computed again from `zero` until none `differs` from the round before. If that does not happen
+    within 10,000 rounds, the outputs are NaN: the algebra does not converge there.
+
+    The gradient is that of JAX for each step, at the tags that were found. Around a cycle it solves the linear
+    equations at the fixpoint, in as many rounds as the tags took. It is finite where the derivatives of the methods
+    are: guard them at 0 and 1.
+
+    Equal objects share compiled code: make the class a frozen dataclass if it has fields.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import scallax
+        >>> class Cost(scallax.Provenance):  # the least total cost of a proof
+        ...     def zero(self): return jnp.inf
+        ...     def one(self): return 0.0
+        ...     def tag(self, probability, /): return probability
+        ...     def add(self, a, b, /): return jnp.minimum(a, b)
+        ...     def mult(self, a, b, /): return a + b
+        >>> cheapest = scallax.Reasoner("rel total(0) = (a(0) and b(0)) or c(0)", provenance=Cost(),
+        ...     input_mappings={"a": [0], "b": [0], "c": [0]}, output_mapping=("total", [0]))
+        >>> print(cheapest(a=jnp.array([[2.0]]), b=jnp.array([[3.0]]), c=jnp.array([[4.0]])))
+        [[4.]]
     """
 
     @abstractmethod
     def zero(self) -> Any:
-        """The tag, of numbers, of what does not hold."""
+        """The tag of tuples that do not hold: a number for each array of a tag."""
 
     @abstractmethod
     def one(self) -> Any:
-        """The tag, of numbers, of what is certain."""
+        """The tag of tuples that are certain: a number for each array of a tag."""
 
     @abstractmethod
     def tag(self, probability: Any, /) -> Any:
-        """Tags of facts with the given numbers."""
+        """The tags of facts that were given with these numbers, an array `[facts, batch]`."""
 
     @abstractmethod
     def add(self, a: Any, b: Any, /) -> Any:
-        """Tags of alternatives."""
+        """The tags of disjunctions, element by element.
+
+        Args:
+            a: Tags so far.
+            b: Tags of further derivations, of the same shape.
+
+        Returns:
+            Tags of the same shape and dtype.
+        """
 
     @abstractmethod
     def mult(self, a: Any, b: Any, /) -> Any:
-        """Tags of conjunctions."""
+        """The tags of conjunctions, element by element.
+
+        Args:
+            a: Tags of the left parts.
+            b: Tags of the right parts, of the same shape.
+
+        Returns:
+            Tags of the same shape and dtype.
+        """
 
     def negate(self, tag: Any, /) -> Any:
-        """Tags of negations. Without it, programs that negate or aggregate uncertain tuples are refused."""
+        """The tags of negations. Without it, a program that negates uncertain tuples is an UnsupportedError."""
         raise UnsupportedError(
             Diagnostic(
                 f"the program negates, and `{type(self).__qualname__}` has no negation",
@@ -65,24 +100,32 @@ class Provenance(ABC):
         )
 
     def recover(self, tag: Any, /) -> Any:
-        """The output, one array, of tags; a tag that is one array by default."""
+        """The output, one array, for tags. By default the tag itself, which must then be one array."""
         return tag
 
     def differs(self, old: Any, new: Any, /) -> Any:
-        """Where tags on a cycle moved: by more than 8 epsilon by default."""
+        """Tells which tags on a cycle have changed; by default, those that moved by more than 8 epsilon.
+
+        Args:
+            old: The tags of the round before.
+            new: The tags of this round, of the same shape.
+
+        Returns:
+            An array of bool, of any shape; the fixpoint is reached when it is all False.
+        """
         parts = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
         return jnp.stack([moved(a, b) if jnp.issubdtype(a.dtype, jnp.floating) else (a != b).any() for a, b in parts])
 
 
 def qualified_name(provenance: object) -> str:
-    """What a checkpoint calls a user's provenance."""
+    """The name of a user's provenance in a checkpoint."""
     kind = type(provenance)
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 @dataclass(frozen=True)
 class CustomProvenance(AbstractProvenance):
-    """A user's algebra as a provenance. InputError if one of its functions gives tags of another form."""
+    """A user's algebra as a provenance. InputError if one of its methods returns tags of another form."""
 
     name: str
     algebra: Provenance

@@ -26,9 +26,12 @@ from scallax.reasoner.reasoner import Reasoner
 
 
 class Derivatives(NamedTuple):
-    """The derivatives of one output by one input: `indices` int64 `[entries, axes]` of `values` `[entries]`.
+    """The derivatives of one output by one input, in coordinate form.
 
-    By index, none twice; all others in an array of `shape` are 0.
+    Args:
+        indices: int64 `[entries, axes]`, in ascending order, none twice.
+        values: `[entries]`; all other elements of the array are 0.
+        shape: The shape of the array.
     """
 
     indices: np.ndarray
@@ -44,19 +47,40 @@ def jacobian(
     parameters: Mapping[str, ArrayLike] | None = None,
     disjunctions: Mapping[str, Sequence] | None = None,
 ) -> PyTree:
-    """The derivatives of each sample's outputs by its inputs, `jax.experimental.sparse.BCOO` arrays.
+    """Computes the derivatives of each sample's outputs by its inputs, as sparse arrays.
 
-    In the place of the outputs of a call, of shape `[batch, …]`, are dictionaries by input relation and, if the program
-    has trainable tags, by the name of a parameter: arrays `[batch, …, *shape]` of the derivatives, `shape` being that
-    of the input of one sample, of the parameter, or `(facts,)` for facts per sample, the most that a sample has. They
-    have an entry wherever an output depends on an input, be its derivative 0 or not, and no dense array is made.
+    No dense array is made. Outputs that have no input in common share a backward pass (Curtis, Powell and Reid, "On the
+    estimation of sparse Jacobian matrices", 1974). So there are at least as many passes as outputs of one sample depend
+    on one input; with facts per sample, a parameter belongs to every sample and counts as one input of all of them.
 
-    Outputs that have no input in common share a backward pass (Curtis, Powell and Reid, "On the estimation of sparse
-    Jacobian matrices", 1974): there are at least as many passes as outputs of a sample depend on one input, or on one
-    parameter with facts per sample, where it is every sample's.
+    Args:
+        reasoner: The program, a `scallax.Reasoner` under a differentiable provenance.
+        inputs: The inputs by relation, as for a call of the reasoner; concrete arrays, not traced ones.
+        parameters: The logits of trainable tags by name, in the place of the reasoner's own.
+        disjunctions: The groups of exclusive facts by relation, as for a call of the reasoner.
 
-    `inputs`, `parameters` and `disjunctions` are those of `Reasoner.apply`. For concrete values; UnsupportedError for
-    traced ones, and for a provenance without derivatives.
+    Returns:
+        The outputs of a call, with a dictionary in the place of each array `[batch, …]`. Its keys are input relations
+        and names of parameters; its values are `jax.experimental.sparse.BCOO` arrays `[batch, …, *shape]`, where
+        `shape` is that of one sample's input, of the parameter, or `(facts,)` for facts per sample, with the largest
+        number of facts that a sample has. An array has an entry wherever an output depends on an input, even if the
+        derivative is 0.
+
+    Raises:
+        InputError: An argument is of a wrong kind, or an input does not fit the program.
+        UnsupportedError: The arrays are traced, or the provenance has no derivatives.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import scallax
+        >>> both = scallax.Reasoner("rel both(x) = a(x), b(x)", provenance="addmultprob",
+        ...     input_mappings={"a": range(2), "b": range(2)}, output_mapping=("both", range(2)))
+        >>> found = scallax.jacobian(both, {"a": jnp.array([[0.5, 0.25]]), "b": jnp.array([[0.5, 1.0]])})
+        >>> print(found["a"])
+        BCOO(float32[1, 2, 2], nse=2)
+        >>> print(found["a"].todense())
+        [[[0.5 0. ]
+          [0.  1. ]]]
     """
     if not isinstance(reasoner, Reasoner):
         raise InputError(f"the reasoner is a {type(reasoner).__name__}; give a `scallax.Reasoner`")
