@@ -551,7 +551,8 @@ def test_exclusive_facts_per_sample_over_1_are_computed_with_one_warning(first):
         assert [str(warning.message) for warning in caught] == [message]
         np.testing.assert_allclose(values, [0.1, 0.1 * total], rtol=1e-6)
         reasoner(a=facts, disjunctions={"a": disjunctions})
-    Reasoner(program, **{**options, "provenance": "topkproofs"})(a=facts, disjunctions={"a": disjunctions})
+    options["provenance"] = "topkproofs"
+    Reasoner(program, **options)(a=facts, disjunctions={"a": disjunctions})
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

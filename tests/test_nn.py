@@ -34,6 +34,12 @@ OPTIONS: dict[str, Any] = {
     "input_mappings": {"back": [(1, 0), (2, 1), (2, 0)]},
     "output_mapping": ("out", [(0, 1, "r"), (0, 2, "g")]),
 }
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    return {**OPTIONS, **changes}
+
+
 NAMES = ["color.facts", "edge.facts", "path.rules.0", "path.rules.1"]
 
 
@@ -80,8 +86,8 @@ def test_a_module_is_its_reasoner_with_parameters(reasoner, module, back):
 
 
 def test_train_and_eval_choose_k(back):
-    module = nn.Reasoner(PROGRAM, **{**OPTIONS, "train_k": 5, "test_k": 1})
-    training, testing = (scallax.Reasoner(PROGRAM, **{**OPTIONS, "k": k})(back=back) for k in (5, 1))
+    module = nn.Reasoner(PROGRAM, **options(train_k=5, test_k=1))
+    training, testing = (scallax.Reasoner(PROGRAM, **options(k=k))(back=back) for k in (5, 1))
     assert not np.allclose(training, testing)
     np.testing.assert_array_equal(module(back=back), training)
     module.eval()
@@ -124,11 +130,11 @@ def test_equal_modules_share_a_compilation(back):
         call(second, back)
         call(first, back)
     assert not compiled
-    assert nnx.graphdef(first) != nnx.graphdef(nn.Reasoner(PROGRAM, **{**OPTIONS, "k": 4}))
+    assert nnx.graphdef(first) != nnx.graphdef(nn.Reasoner(PROGRAM, **options(k=4)))
 
 
 def test_every_transformation_agrees(back):
-    module = nn.Reasoner(PROGRAM, **{**OPTIONS, "provenance": "diffaddmultprob"})
+    module = nn.Reasoner(PROGRAM, **options(provenance="diffaddmultprob"))
     expected = module(back=back)
     np.testing.assert_allclose(
         nnx.vmap(lambda m, p: m(back=p[None])[0], in_axes=(None, 0))(module, back), expected, rtol=1e-6
@@ -158,7 +164,7 @@ def test_the_linen_twin(reasoner, back):
     module = nn.LinenReasoner(PROGRAM, **OPTIONS)
     assert module == nn.LinenReasoner(PROGRAM, **OPTIONS)
     assert hash(module) == hash(nn.LinenReasoner(PROGRAM, **OPTIONS))
-    assert module != nn.LinenReasoner(PROGRAM, **{**OPTIONS, "k": 4})
+    assert module != nn.LinenReasoner(PROGRAM, **options(k=4))
     variables = module.init(jax.random.key(0), back=back)
     assert list(variables["params"]) == NAMES
     np.testing.assert_array_equal(module.apply(variables, back=back), reasoner(back=back))
@@ -189,7 +195,7 @@ def test_another_k_for_the_same_variables(module):
     assert all(one is other for one, other in zip(*map(variables_of, (module, twin)), strict=True))
     assert (twin.specification.k, module.specification.k) == (1, 5)
     expected = nn.LinenReasoner(PROGRAM, **OPTIONS, test_k=2).with_k(1)
-    assert expected == nn.LinenReasoner(PROGRAM, **{**OPTIONS, "k": 1})
+    assert expected == nn.LinenReasoner(PROGRAM, **options(k=1))
 
 
 def test_a_relation_named_like_an_attribute_is_one_error():

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +17,9 @@ SUM_2 = "rel sum_2(a + b) = digit_a(a) and digit_b(b)"
 DIGITS = {"digit_a": range(10), "digit_b": range(10)}
 
 
-def sum_2(provenance="diffaddmultprob", **options) -> Reasoner:
-    return Reasoner(
-        SUM_2,
-        **{"provenance": provenance, "input_mappings": DIGITS, "output_mapping": ("sum_2", range(19)), **options},
-    )
+def sum_2(provenance="diffaddmultprob", **options: Any) -> Reasoner:
+    options = {"input_mappings": DIGITS, "output_mapping": ("sum_2", range(19)), **options}
+    return Reasoner(SUM_2, provenance=provenance, **options)
 
 
 def probabilities(*shape: int, seed: int = 0, dtype: type = np.float32) -> np.ndarray:

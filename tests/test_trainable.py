@@ -1,5 +1,7 @@
 """Trainable tags: parameters stand for the written probabilities, and train; what has none is one error."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,12 +19,18 @@ rel 0.7::path(x, y) = edge(x, y) or back(y, x)
 rel 0.45::path(x, z) = path(x, y), edge(y, z)
 rel out(x, y, c) = path(x, y), color(0, c)
 """
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "provenance": "difftopkproofs",
     "k": 5,
     "input_mappings": {"back": [(1, 0), (2, 1), (2, 0)]},
     "output_mapping": ("out", [(0, 1, "r"), (0, 2, "g")]),
 }
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    return {**OPTIONS, **changes}
+
+
 TRAINABLE = ["path", "edge", "color"]
 NAMES = ["color.facts", "edge.facts", "path.rules.0", "path.rules.1"]
 PROVENANCES = ["diffminmaxprob", "diffaddmultprob", "difftopkproofs"]
@@ -94,7 +102,7 @@ def test_logits_of_an_exclusive_set_exclude_each_other():
 @pytest.mark.parametrize("provenance", PROVENANCES)
 def test_gradients_are_finite_differences(provenance, back):
     with jax.enable_x64(True):
-        reasoner = Reasoner(PROGRAM, trainable=TRAINABLE, **{**OPTIONS, "provenance": provenance})
+        reasoner = Reasoner(PROGRAM, trainable=TRAINABLE, **options(provenance=provenance))
         weights = np.array([[1.0, -0.5], [0.25, 2.0]])
         parameters = {name: jnp.asarray(logits, jnp.float64) for name, logits in moved(reasoner).items()}
         inputs = jnp.asarray(back, jnp.float64)
@@ -364,7 +372,7 @@ def test_a_state_dict_with_other_names_changes_nothing(change):
 def test_a_larger_model_takes_all_of_a_state_dict_or_nothing():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch_bridge.Module(PROGRAM, trainable=TRAINABLE, **OPTIONS))
     other = torch.nn.Sequential(
-        torch.nn.Linear(2, 2), torch_bridge.Module(PROGRAM, trainable=TRAINABLE, **{**OPTIONS, "k": 4})
+        torch.nn.Linear(2, 2), torch_bridge.Module(PROGRAM, trainable=TRAINABLE, **options(k=4))
     )
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(CheckpointError, match="k: was 4, is 5"):
