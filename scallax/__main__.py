@@ -22,7 +22,7 @@ from scallax.syntax.imports import read_imports
 # Exit codes: an error of the program, wrong usage, the end of a pipe's reader, Ctrl-C.
 _FAILED, _USAGE, _CLOSED_PIPE, _INTERRUPTED = 1, 2, 141, 130
 
-# The limits that are counts, and what they count.
+# The limits that are counts, with the words for what they count.
 _COUNTED = {
     "tuples": "tuples",
     "derivations": "derivations",
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _USAGE if isinstance(error, InputError) else _FAILED
     except KeyboardInterrupt:  # Ctrl-C
         return _INTERRUPTED
-    except BrokenPipeError:  # who reads the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed the pipe
         _drop_output()
         return _CLOSED_PIPE
     except OSError as error:  # files are read and written under errors of their own: the output's disk is full
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _drop_output() -> None:
-    """What is still buffered must not be written at exit."""
+    """Discards buffered output, so that nothing is written at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -163,7 +163,7 @@ def _check(parsed: argparse.Namespace) -> int:
     code = 0
     for file in parsed.files:
         source = read_source(file)
-        # Files are independent: what is wrong in each of them is said at once.
+        # Files are independent: the errors of all of them are reported together.
         try:
             program = analyse_program(_with_imports(source))
             plan(program, default_outputs(program))
@@ -176,7 +176,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _warn(program: ir.Program, has_numbers: bool, has_exclusive_sets: bool) -> None:
-    """Prints what is allowed and hardly meant: of tags if they count, of sets if each counts as one variable."""
+    """Prints warnings: of tags if the provenance uses them, of exclusive groups if it ignores these."""
     found: list[Diagnostic | None] = [*program.warnings]
     if has_numbers:
         found.append(find_tag_outside(program, ()))

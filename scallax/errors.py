@@ -1,4 +1,4 @@
-"""Errors: what is wrong, where in which source, and what to do."""
+"""Errors: each says what is wrong, where in which source, and what to do."""
 
 import functools
 import inspect
@@ -16,10 +16,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=type)
 
-# So many arguments are named to who gave one by position.
+# The number of keyword arguments that an error lists at most.
 _MOST_SHOWN = 5
 
-# Keywords of earlier versions of the reference, with what to do about them.
+# Keywords of earlier versions of the reference, each with its hint.
 _FORMER = {
     "retain_graph": "leave it out: nothing is freed before its time; for a second pass, `backward(retain_graph=True)`",
 }
@@ -27,7 +27,7 @@ _FORMER = {
 
 @dataclass(frozen=True)
 class Source:
-    """Program text; `name` is the file's path or a label such as `<program>`."""
+    """A program text; `name` is the path of its file, or a label such as `<program>`."""
 
     text: str = field(repr=False)
     name: str = "<program>"
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Characters `start` to `end` (exclusive) of a source."""
+    """The characters from `start` to `end` (exclusive) of a source."""
 
     source: Source
     start: int
@@ -63,9 +63,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One problem: a sentence, the place in the program it is about, and what to do.
+    """One problem: a sentence, the place in the program, and a hint what to do.
 
-    `detail` is a text of several lines for the end, such as the traceback of a function that raised.
+    `detail` is a text of several lines that is shown last, such as the traceback of a foreign function.
     """
 
     message: str
@@ -79,7 +79,7 @@ class Diagnostic:
             line, column = self.span.source.position(self.span.start)
             text = self.span.source.line(line)
             width = max(1, min(self.span.end - self.span.start, len(text) - column + 1))
-            # A caret stands under its character only if tabs are repeated, not counted.
+            # Tabs are repeated, so that the caret stands under its character.
             indent = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
             lines = [
                 f"{self.span.source.name}:{line}:{column}: {self.message}",
@@ -90,12 +90,12 @@ class Diagnostic:
             lines.append(f"hint: {self.hint}")
         if self.detail is not None:
             lines.append(self.detail.rstrip())
-        # Whatever is wrong with the text, its report can be written.
+        # The text may hold characters that cannot be encoded; its report must still be printable.
         return "\n".join(lines).encode(errors="replace").decode()
 
 
 class LateText:
-    """A text that is written when it is shown: how errors call one fact of many, of which few are wrong."""
+    """A text that is written only when it is shown. Of many facts few are wrong, and only these need a description."""
 
     __slots__ = ("template", "values")
 
@@ -108,8 +108,8 @@ class LateText:
 
 
 def near_name(name: object, known: Iterable[str], prefix: str = "") -> str | None:
-    """A hint at the nearest of the known names, if one is near; `prefix` is what programs write before it."""
-    # Whoever gives a name may give anything.
+    """A hint at the nearest known name, if one is near; `prefix` stands before it in programs."""
+    # A caller may give any object for a name.
     near = get_close_matches(str(name), [other for other in known if isinstance(other, str)], 1)
     return f"did you mean `{prefix}{near[0]}`?" if near else None
 
@@ -120,14 +120,14 @@ _PASSED_ON = frozenset({"", "scallax", "torch_bridge", "torch", "jax", "flax", "
 
 
 def warn(text: str) -> None:
-    """Warns of something at the line of the user's code that called scallax."""
+    """Issues a warning at the line of the user's code that called scallax."""
     # `skip_file_prefixes` of `warnings.warn` would do, from Python 3.12 on.
     _, level = calling_frame()
     warnings.warn(text, UserWarning, stacklevel=level)
 
 
 def calling_frame() -> tuple[FrameType, int]:
-    """The frame of the user's code that called scallax, and its level in the stack of who calls this function."""
+    """The frame of the user's code that called scallax, and its level in the stack of this function's caller."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_ON:
         frame, level = frame.f_back, level + 1
@@ -135,7 +135,10 @@ def calling_frame() -> tuple[FrameType, int]:
 
 
 class ScallaxError(Exception):
-    """Base of every error that scallax raises for its user; `str` is the whole report."""
+    """Base class of all errors that scallax raises for its user; `str(error)` is the whole report.
+
+    `diagnostics` holds the single problems, each with its place in the program and a hint if there is one.
+    """
 
     def __init__(self, *diagnostics: Diagnostic | str):
         self.diagnostics = tuple(d if isinstance(d, Diagnostic) else Diagnostic(d) for d in diagnostics)
@@ -145,14 +148,14 @@ class ScallaxError(Exception):
         return type(self), self.diagnostics
 
 
-# A problem and the kind of error that it is.
+# A kind of error, and the problem itself.
 Problem = tuple[type[ScallaxError], Diagnostic]
 
 
 def raise_together(problems: Sequence[Problem], sources: Sequence[Source]) -> None:
-    """Raises problems of any kinds in the order of the sources, those without a place last; nothing for none.
+    """Raises one error with all problems, in the order of the sources; without problems it does nothing.
 
-    The error is of the kind of the first one given.
+    Problems without a place come last. The error is of the kind of the first given problem.
     """
     if problems:
         kind = problems[0][0]
@@ -166,7 +169,7 @@ def _place_in(problem: Diagnostic, sources: Sequence[Source]) -> tuple[int, int]
 
 
 class ParseError(ScallaxError):
-    """The text is not a program."""
+    """The text is not a program of the language."""
 
 
 class NameResolutionError(ScallaxError):
@@ -174,11 +177,11 @@ class NameResolutionError(ScallaxError):
 
 
 class TypeInferenceError(ScallaxError):
-    """Types or arities of columns, variables or operands conflict."""
+    """The types or the numbers of columns, variables or operands conflict."""
 
 
 class UnboundVariableError(ScallaxError):
-    """A variable is used that no positive atom or equality binds."""
+    """A variable is used, and no positive atom or equality binds it."""
 
 
 class StratificationError(ScallaxError):
@@ -186,31 +189,31 @@ class StratificationError(ScallaxError):
 
 
 class UnsupportedError(ScallaxError):
-    """A construct of the language, or a combination, that this version does not evaluate."""
+    """This version cannot evaluate the construct, or the combination of constructs or options."""
 
 
 class GroundingError(ScallaxError):
-    """Grounding met a value it cannot compute, or passed a limit."""
+    """Grounding met a value that it cannot compute, or passed a limit."""
 
 
 class ForeignError(ScallaxError):
-    """A function of Python that a program uses raised, or gave what does not fit its declaration."""
+    """A Python function of the program raised, or returned a value that does not fit its declaration."""
 
 
 class InputError(ScallaxError, ValueError):
-    """A value handed to the Python interface does not fit: a fact, a mapping, a tensor, an option."""
+    """A value given through the Python interface does not fit: a fact, a mapping, a tensor, an option."""
 
 
 class ArgumentError(InputError, TypeError):
-    """A call with a keyword that there is not, with too many arguments by position, or with one missing."""
+    """A call has an unknown keyword, too many arguments by position, or lacks an argument."""
 
 
 class CheckpointError(ScallaxError):
-    """Saved data is damaged, of another format, or belongs to another program."""
+    """A checkpoint is damaged, has another format, or belongs to another program."""
 
 
 def checks_call(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, of which a call that does not fit its parameters is an ArgumentError with a hint."""
+    """The function with a check: a call that does not fit its parameters is an ArgumentError with a hint."""
 
     @functools.wraps(function)
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:
@@ -233,9 +236,9 @@ def _fits(function: Callable, arguments: Sequence[object], keywords: Mapping[str
 
 
 def checks_calls(cls: C) -> C:
-    """The class, whose constructor, calls and public methods are checked by `checks_call`.
+    """The class with `checks_call` around its constructor, its `__call__` and its public methods.
 
-    Those that take any arguments by position look at them themselves.
+    Methods with a variadic parameter are left out: they check their arguments themselves.
     """
     for name, member in list(vars(cls).items()):
         is_public = name in ("__init__", "__call__") or not name.startswith("_")
@@ -247,7 +250,7 @@ def checks_calls(cls: C) -> C:
 
 
 def misfit(function: Callable, arguments: Sequence[object], keywords: Mapping[str, object]) -> ArgumentError:
-    """Why the arguments do not fit the parameters of a function, or of a method with its object before them."""
+    """The error of a call whose arguments do not fit a function, or a method with its object before them."""
     parameters: list[Any] = list(inspect.signature(function).parameters.values())
     name = function.__name__
     if arguments and parameters and parameters[0].name in ("self", "cls"):

@@ -24,7 +24,7 @@ from scallax.language.types import BatchedFacts, BatchedTuples, Facts, GenericTy
 _NAME = re.compile(r"[A-Za-z][A-Za-z_0-9]*\Z")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _OPTION_TYPES = (bool, int, float, str)
-# A fold whose state starts with None has one nevertheless.
+# Marks that `initial` was not given: None is a valid first state.
 _NO_FOLD = object()
 
 
@@ -381,17 +381,17 @@ def foreign_attribute(
 
 
 class _Annotations:
-    """What a Python function says of its parameters and its result."""
+    """The types that a Python function's annotations give for its parameters and its result."""
 
     def __init__(self, function: Callable, what: str):
         self._what = what
         try:
             self._signature = inspect.signature(function)
-        except (TypeError, ValueError):  # some functions of C have none
+        except (TypeError, ValueError):  # some functions written in C have no signature
             self._signature = None
         try:
             self._hints = typing.get_type_hints(function, include_extras=True)
-        except (NameError, TypeError, AttributeError, SyntaxError) as error:  # an annotation names what is not there
+        except (NameError, TypeError, AttributeError, SyntaxError) as error:  # an annotation names something unknown
             hint = "define what annotations name before the function, or give the types as arguments of the decorator"
             raise InputError(Diagnostic(f"{what}: its annotations cannot be read: {error}", hint=hint)) from None
 
@@ -409,7 +409,7 @@ class _Annotations:
         return required, optional, variadic
 
     def inputs(self, reader: TypeReader) -> list[Parameter]:
-        """The parameters of a predicate: all are needed."""
+        """The types of a predicate's parameters, all of which are required."""
         found = []
         for parameter in self._parameters():
             if parameter.kind not in _POSITIONAL or parameter.default is not parameter.empty:
@@ -436,7 +436,7 @@ class _Annotations:
         return [_column(reader, part, f"input {i + 1}") for i, part in enumerate(parts)]
 
     def listed(self, reader: TypeReader) -> list[Parameter]:
-        """The types of the tuples in the list that is an aggregate's one argument."""
+        """The types of the tuples in the list, an aggregate's one argument."""
         parameters = [p for p in self._parameters() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         if len(parameters) != 1 or parameters[0].kind not in _POSITIONAL:
             message = f"{self._what}: an aggregate takes one argument, the list of values"
@@ -450,7 +450,7 @@ class _Annotations:
         return [reader.parameter(part, f"`{parameters[0].name}`") for part in parts]
 
     def folded(self, reader: TypeReader) -> list[Parameter]:
-        """The types of a fold's values, behind its state."""
+        """The types of a fold's values, the parameters after the state."""
         positional = [p for p in self._parameters() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         if len(positional) < 2 or any(parameter.kind not in _POSITIONAL for parameter in positional):
             raise InputError(f"{self._what}: a fold takes a state and the values of the bindings")
@@ -479,7 +479,7 @@ class _Annotations:
         return self._hints["return"]
 
     def facts(self, form: type) -> tuple[object, Sequence[object]]:
-        """The types of the tag and of the outputs of `Facts[…]` or `BatchedFacts[…]`, whichever is the form."""
+        """The types of the tag and of the outputs in `Facts[…]` or `BatchedFacts[…]`; `form` says which is expected."""
         annotation = self._hints.get("return")
         if typing.get_origin(annotation) is form:
             tag, outputs = typing.get_args(annotation)
@@ -488,21 +488,21 @@ class _Annotations:
                 return tag, typing.get_args(outputs)
             if isinstance(outputs, tuple):
                 return tag, outputs
-            # One type is that of a predicate of one output.
+            # A single type belongs to a predicate with one output.
             return tag, () if outputs is tuple else (outputs,)
         name = form.__name__
         hint = f"annotate it with `-> scallax.{name}[None, tuple[scallax.i32]]`, or give `output_arg_types`"
         raise InputError(Diagnostic(f"{self._what}: its result is not annotated as facts", hint=hint))
 
     def check_count(self, num_required: int, num_optional: int, is_variadic: bool) -> None:
-        """InputError if the function cannot be called with as many arguments as are declared."""
+        """InputError if the function cannot be called with the declared number of arguments."""
         if self._signature is None:
             return
         arguments = [None] * (num_required + num_optional + is_variadic)
         try:
             self._signature.bind(*arguments)
             self._signature.bind(*arguments[:num_required])
-        except TypeError as error:  # it takes another number
+        except TypeError as error:  # the function takes another number of arguments
             declared = f"{num_required} to {len(arguments)}" if len(arguments) > num_required else str(num_required)
             raise InputError(f"{self._what}: {declared} arguments are declared: {error}") from None
 
@@ -520,7 +520,7 @@ class _Annotations:
 
 
 def _check(function: object, name: object, kind: str) -> tuple[str, str]:
-    """How errors call what is declared, and its name. InputError if it is no function, or the name no name."""
+    """The words for the declared item in errors, and its name. InputError if one of them is not valid."""
     if not callable(function):
         raise InputError(f"a foreign {kind} is made from a Python function, not from {function!r}")
     named = getattr(function, "__name__", None) if name is None else name
@@ -531,7 +531,7 @@ def _check(function: object, name: object, kind: str) -> tuple[str, str]:
 
 
 def _column(reader: TypeReader, annotation: object, where: str) -> Parameter:
-    """The type of a predicate's input: `int` and `float` are one type here."""
+    """The type of a predicate's input; `int` and `float` stand for one type each here."""
     if value_type(annotation) is not None:
         return reader.column(annotation, where)
     return reader.parameter(annotation, where)

@@ -8,9 +8,9 @@ from typing import Literal
 from scallax.language.signatures import BOOL, Parameter, Signature, show_generics, show_parameter
 from scallax.language.values import Scalar
 
-# What becomes of a tuple for which the Python code raises, or gives no value of its type: an error, or nothing.
+# The effect of Python code that raises, or returns no value of its type: an error, or the tuple is dropped.
 OnError = Literal["raise", "drop"]
-# What the tags are that a predicate yields: none, truth values or probabilities, or such in exclusive groups.
+# The kind of tags that a predicate yields: none, truth values or probabilities, or these in exclusive groups.
 Tags = Literal["none", "probability", "exclusive"]
 
 
@@ -173,7 +173,7 @@ def signature_of(
     result: Parameter | None = None,
     results: tuple[Parameter, ...] | None = None,
 ) -> Signature:
-    """A signature with the text that shows it; without `result` that of a predicate, `results` are an aggregate's."""
+    """A signature with its text: a predicate's without `result`, an aggregate's with the types in `results`."""
     words = [show_parameter(parameter) for parameter in parameters]
     first = len(words) - num_optional - is_variadic
     words = [word + "?" if first <= i < first + num_optional else word for i, word in enumerate(words)]
@@ -193,7 +193,7 @@ def options_of(aggregate: ForeignAggregate, given: Mapping[str, Scalar]) -> dict
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback of what a Python function raised, without the frames that call it."""
+    """The traceback of an exception in a Python function, without the frames that called the function."""
     frames = error.__traceback__
     while frames is not None and frames.tb_next is not None:
         if not str(frames.tb_frame.f_globals.get("__name__")).startswith(("scallax.", "torch_bridge.")):

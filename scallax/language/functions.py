@@ -1,4 +1,4 @@
-"""The built-in functions `$f(…)`: one table of signatures and what they compute."""
+"""The built-in functions `$f(…)`: one table of their signatures and their implementations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,12 @@ Image = tuple[np.ndarray, np.ndarray | None]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function over columns or over single values.
+    """The implementation of a function, over columns or over single values; one of the three is given.
 
-    `columns` takes the result's type and the arguments in their native dtypes. `values` takes the arguments of one
-    distinct row and returns None if there is no value; `typed` takes the types of the arguments and their values.
+    Args:
+        columns: Takes the result's type and the arguments, as columns of their native dtypes.
+        values: Takes the arguments of one distinct row; returns None if there is no value.
+        typed: Takes the types of the arguments, then their values, of one distinct row.
     """
 
     signature: Signature
@@ -30,7 +32,7 @@ class Function:
 
 
 def display(value: Value, type: ValueType) -> str:
-    """The text of a value as casts and `$format` write it."""
+    """The text that casts and `$format` write for a value."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -49,7 +51,7 @@ def display(value: Value, type: ValueType) -> str:
 
 
 def num_placeholders(template: str) -> int:
-    """How many values the template of a `$format` takes."""
+    """The number of values that the template of a `$format` takes."""
     return template.count("{}")
 
 
@@ -58,7 +60,7 @@ def _elementwise(compute: Callable[..., np.ndarray]) -> Callable[..., Image]:
 
 
 def _within(compute: Callable, exists: Callable[..., np.ndarray]) -> Callable[..., Image]:
-    """A function of one float column that is defined on a part of it."""
+    """A function of one float column that has a value on a part of the numbers only."""
 
     def columns(type: ValueType, values: np.ndarray) -> Image:
         defined = exists(values)
@@ -79,7 +81,7 @@ def _rounding(compute: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Imag
 
 
 def _round(values: np.ndarray) -> np.ndarray:
-    """To the nearest integer, halves away from zero."""
+    """Rounds to the nearest integer, halves away from zero."""
     whole = np.trunc(values)
     return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), values.dtype.type(0))
 
@@ -106,7 +108,7 @@ def _mod(type: ValueType, dividend: np.ndarray, divisor: np.ndarray) -> Image:
 
 
 def _pow(types: Sequence[ValueType], values: Sequence[Value]) -> int:
-    """The power, cut to the bounds of the type as sums and products are."""
+    """The power, clamped to the bounds of the type like sums and products."""
     base, exponent = (int(value) for value in values if isinstance(value, int))
     low, high = types[0].bounds
     # Further powers of such a base are out of bounds as well, with the same sign.
@@ -119,7 +121,7 @@ def _char_at(text: str, index: int) -> str | None:
 
 
 def _substring(text: str, first: int, end: int | None = None) -> str | None:
-    """The bytes from `first` to `end`, None if they are not there or cut a character in two."""
+    """The bytes from `first` to `end`; None if they do not exist or would cut a character in two."""
     encoded = text.encode()
     end = len(encoded) if end is None else end
     # The bytes of a character after its first are 10xxxxxx.
@@ -162,7 +164,7 @@ def day_of(instants: np.ndarray) -> np.ndarray:
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor | None:
-    """The inner product of two vectors of one length, as a tensor without axes."""
+    """The inner product of two vectors of equal length, as a tensor without axes."""
     return combine("dot", left, right) if len(left.shape) == 1 and left.shape == right.shape else None
 
 
@@ -220,7 +222,7 @@ FUNCTIONS = {
         _values("string_char_at(String, usize) -> char", _char_at),
         _values("substring(String, usize, usize?) -> String", _substring),
         _typed("format(String, Any...) -> String", _format),
-        # Of ASCII letters only, as the reference has it.
+        # It changes ASCII letters only, as in the reference.
         _values("string_upper(String) -> String", lambda text: text.encode().upper().decode()),
         _values("string_lower(String) -> String", lambda text: text.encode().lower().decode()),
         _values("string_index_of(String, String) -> usize", _index_of),
@@ -230,7 +232,7 @@ FUNCTIONS = {
         _columns("datetime_month(DateTime) -> u32", _elementwise(month_of)),
         _columns("datetime_month0(DateTime) -> u32", _elementwise(lambda instants: month_of(instants) - 1)),
         _columns("datetime_day(DateTime) -> u32", _elementwise(day_of)),
-        # A text that writes no term has none: texts of terms are read where they are numbered.
+        # Texts of terms are parsed when they are numbered; a text that is no term has no value.
         _values("parse_entity(String) -> Entity", lambda text: text),
         _values("dim(Tensor) -> usize", lambda tensor: len(tensor.shape)),
         _values("dot(Tensor, Tensor) -> Tensor", _dot),

@@ -11,15 +11,15 @@ from scallax.language.values import Scalar, Value, ValueType
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A named set of tuples; `columns` are their types, `names` the declared column names or None."""
+    """A named set of tuples; `columns` are the column types, `names` the declared column names or None."""
 
     name: str
     columns: tuple[ValueType, ...]
     names: tuple[str | None, ...]
     hidden: bool = False
-    # A letter for each column, `b` or `f`: tuples are computed for given values of the `b` columns only.
+    # One letter for each column, `b` or `f`: tuples are computed only for demanded values of the `b` columns.
     demand: str = ""
-    # The constructor whose terms the relation lists, with the term itself in front of its arguments.
+    # The constructor whose terms the relation lists; its first column is the term, the others are the arguments.
     constructor: str | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
@@ -47,7 +47,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """`_`, or a variable of a negated atom that nothing else binds: some value."""
+    """`_`, or a variable of a negated atom that nothing else binds: any value."""
 
     type: ValueType
     span: Span | None = field(default=None, compare=False, repr=False)
@@ -55,7 +55,7 @@ class Wildcard:
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """`op` is `-` or `!`."""
+    """An operator, `-` or `!`, with its operand."""
 
     op: str
     operand: "Expression"
@@ -65,7 +65,10 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`op` is one of `+ - * / % == != < <= > >= && || ^`; both operands have one type, durations beside dates aside."""
+    """An operator, one of `+ - * / % == != < <= > >= && || ^`, and its operands.
+
+    Both operands have one type, except that a duration may stand beside a date.
+    """
 
     op: str
     left: "Expression"
@@ -92,7 +95,7 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """The term of a constructor and its arguments."""
+    """A term: a constructor with its arguments."""
 
     constructor: str
     arguments: tuple["Expression", ...]
@@ -102,7 +105,7 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`$function(arguments)` of a built-in or foreign function."""
+    """A call `$function(arguments)` of a built-in or foreign function."""
 
     function: str
     arguments: tuple["Expression", ...]
@@ -116,7 +119,7 @@ Term = Variable | Constant | Wildcard
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """A positive atom of a body. Arguments that were expressions stand as variables and equalities."""
+    """A positive atom of a body. Arguments that were expressions have become variables with equalities."""
 
     relation: str
     terms: tuple[Term, ...]
@@ -125,9 +128,9 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class NegatedAtom:
-    """No tuple of the relation matches; its variables are bound by the rest of the body.
+    """A literal that holds if no tuple of the relation matches; the rest of the body binds its variables.
 
-    `computed` are arguments that were expressions: where one of them leaves its integer type, no tuple matches.
+    `computed` are arguments that were expressions: if one of them leaves its integer type, no tuple matches.
     """
 
     relation: str
@@ -138,10 +141,10 @@ class NegatedAtom:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A boolean expression that holds. An `==` may also bind a variable: see `solve_equality`.
+    """A literal that holds if a boolean expression is true. An `==` may also bind a variable: see `solve_equality`.
 
-    An `==` or `!=` compares numbers: a side that leaves its integer type on the way equals nothing. One that
-    `saturates` compares values, which are cut to the bounds of their types as those in heads are.
+    An `==` or `!=` compares mathematical values: a side that leaves its integer type in the computation equals nothing.
+    A constraint that `saturates` compares values that are clamped to the bounds of their types, as those in heads are.
     """
 
     condition: Expression
@@ -151,9 +154,9 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`subject` is a term of the constructor, with these arguments.
+    """A literal that holds if `subject` is a term of the constructor with these arguments.
 
-    Binds all of them; a subject that nothing else binds is any known term.
+    It binds all of them. If nothing else binds the subject, it ranges over all known terms.
     """
 
     subject: Variable | Constant
@@ -166,9 +169,9 @@ class Case:
 class Reduce:
     """The results of an aggregate for each group; the only literal of its rule.
 
-    The columns of `body`, the aggregated relation, are `keys`, `arguments` and `values`. Those of `domain` are
-    `groups`, among them the keys: each of its tuples is a group. Without a domain the groups are the keys of the body.
-    `is_discrete`: every possible tuple is taken, and the result is certain.
+    The columns of `body`, the aggregated relation, are `keys`, `arguments` and `values`. The columns of `domain` are
+    `groups`, with the keys among them: each tuple of the domain is a group. Without a domain, the keys of the body are
+    the groups. If `is_discrete`, every possible tuple is taken, and the result is certain.
     """
 
     op: str
@@ -186,9 +189,9 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAtom:
-    """A built-in or foreign predicate that computes its outputs from its inputs, which the rest of the body binds.
+    """A built-in or foreign predicate; it computes its outputs from its inputs, which the rest of the body binds.
 
-    `computed` are outputs of a negated one, as in a `NegatedAtom`.
+    `computed` are the outputs of a negated one, as in a `NegatedAtom`.
     """
 
     predicate: str
@@ -200,7 +203,7 @@ class ForeignAtom:
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """All arguments."""
+        """All arguments, the inputs first."""
         return self.inputs + self.outputs
 
 
@@ -209,10 +212,10 @@ BodyLiteral = Atom | NegatedAtom | ForeignAtom | Constraint | Reduce | Case
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of `count` alternatives of a disjunctive head, numbered from 0.
+    """One of the `count` alternatives of a disjunctive head, numbered from 0.
 
-    The rules of one `number` are those alternatives: of equal `bindings`, the values of the body's variables, one of
-    them holds.
+    The rules with the same `number` are the alternatives of one head. For each value of `bindings`, the variables of
+    the body, one alternative holds.
     """
 
     number: int
@@ -223,10 +226,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`tag :: relation(head) = body`.
+    """A rule `tag :: relation(head) = body`.
 
-    An empty body holds once. `tag` is an f32/f64, bool or integer expression over body variables. The tuples of a rule
-    that `is_certain` are certain, whatever its body's tags.
+    An empty body holds once. `tag` is an f32, f64, bool or integer expression over body variables. If the rule
+    `is_certain`, its tuples are certain, whatever the tags of its body are.
     """
 
     relation: str
@@ -247,7 +250,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A tuple of constants with its tag. Facts of one `group` exclude each other (numbered from 0 over the program)."""
+    """A tuple of constants with its tag. Facts with the same `group`, numbered from 0, exclude each other."""
 
     relation: str
     values: tuple[Value, ...]
@@ -256,15 +259,15 @@ class Fact:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-# Characters that have a meaning of their own in CSV.
+# Characters with a special meaning in CSV.
 NO_DELIMITERS = '"\r\n\0'
 
 
 @dataclass(frozen=True, slots=True)
 class FactsFile:
-    """A CSV file of a relation's facts.
+    """A CSV file with facts of a relation.
 
-    `fields` are the columns to read, all if empty. With `keys` a row gives a fact for each other column.
+    `fields` are the columns to read, or empty for all. With `keys`, each row gives a fact for every other column.
     """
 
     relation: str
@@ -282,7 +285,7 @@ class FactsFile:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFile:
-    """A CSV file for the answer to a query."""
+    """A CSV file to which the answer to a query is written."""
 
     query: str
     path: str
@@ -297,10 +300,9 @@ class AnswerFile:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to compute.
+    """A relation that the program asks for.
 
-    `name` is the relation to read the answer from: for an atom query `p(1, x)` a relation of that printed name,
-    defined by an added rule.
+    For an atom query such as `p(1, x)`, `name` is a relation with that printed name; an added rule defines it.
     """
 
     name: str
@@ -309,7 +311,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A constructor of an algebraic data type and the types of its arguments."""
+    """A constructor of an algebraic data type, with the types of its arguments."""
 
     name: str
     columns: tuple[ValueType, ...]
@@ -320,11 +322,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A checked program: every name resolved, every column typed, every variable bound.
+    """A checked program: every name is resolved, every column typed, every variable bound.
 
-    `terms` are the constants of type Entity. `warnings` are what the language allows and is hardly meant; those about
-    relations that nothing declares or fills are in `undefined` as well, by relation. `library` is what calls,
-    predicates and aggregates mean.
+    `terms` are the constants of type Entity. `warnings` tell of constructs that the language allows but hardly anyone
+    means; those about relations that nothing declares or fills are also in `undefined`, by relation. `library` holds
+    the functions, predicates and aggregates that the program may use.
     """
 
     relations: tuple[Relation, ...]
@@ -337,7 +339,7 @@ class Program:
     answer_files: tuple[AnswerFile, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
     undefined: tuple[tuple[str, Diagnostic], ...] = field(default=(), compare=False, repr=False)
-    # The signatures of the foreign functions and the like that it uses, those aside that its attributes make.
+    # The signatures of the foreign items that it uses, without those that its attributes make.
     foreign: tuple[str, ...] = ()
     library: Library = field(default=BUILT_IN, compare=False, repr=False)
 
@@ -355,39 +357,40 @@ class Program:
 
 
 def values_name(number: int) -> str:
-    """The relation of what can be true beside an aggregate or a negation, which is told its variables' values by it."""
+    """The name of a helper relation: the values that the rest of a body gives to an aggregate or a negation."""
     return f"#values{number}"
 
 
 def is_values(relation: str) -> bool:
-    """Whether a relation is one of `values_name`."""
+    """Whether a relation is one that `values_name` names."""
     return relation.startswith("#values")
 
 
 def demand_name(relation: str) -> str:
-    """The relation of the values that the bound columns of a demanded one are asked for."""
+    """The name of the demand relation: the values for which the bound columns of a relation are asked."""
     return f"d#{relation}"
 
 
 def demanded_relation(demand: str) -> str:
-    """The relation that a demand relation is for."""
+    """The relation whose demand a demand relation holds."""
     return demand.removeprefix("d#")
 
 
 def is_demand(relation: str) -> bool:
-    """Whether a relation holds the values that another one is asked for."""
+    """Whether a relation is a demand relation."""
     return relation.startswith("d#")
 
 
-# No relation has to be given values.
+# By default no relation has bound columns.
 NO_PATTERNS: Mapping[str, str] = MappingProxyType({})
 
 
 def demand_premise(rule: Rule, pattern: str, patterns: Mapping[str, str] = NO_PATTERNS) -> tuple[BodyLiteral, ...]:
-    """That the values of the bound columns in a rule's head are asked for: binds what they determine.
+    """The literals that restrict a rule to the demanded values of the bound columns in its head.
 
-    A head's expression saturates: what is asked for may be its value for several bindings, where the body gives these,
-    in which atoms of relations in `patterns` have to be given their bound columns.
+    They bind the variables that these values determine. A head's expression saturates: the demanded value may then be
+    the value of several bindings, if the body gives these; atoms of relations in `patterns` must be given their bound
+    columns for that.
     """
     bound = bound_names(rule.body, patterns)
     terms: list[Term] = []
@@ -404,7 +407,7 @@ def demand_premise(rule: Rule, pattern: str, patterns: Mapping[str, str] = NO_PA
 
 
 def bound_names(body: Sequence[BodyLiteral], patterns: Mapping[str, str] = NO_PATTERNS) -> set[str]:
-    """The variables that a body binds; atoms of relations in `patterns` have to be given their bound columns."""
+    """The variables that a body binds. An atom of a relation in `patterns` needs its bound columns first."""
     bound: set[str] = set()
     size = -1
     while len(bound) > size:
@@ -415,7 +418,7 @@ def bound_names(body: Sequence[BodyLiteral], patterns: Mapping[str, str] = NO_PA
 
 
 def _binds(literal: BodyLiteral, bound: Collection[str], patterns: Mapping[str, str]) -> list[str]:
-    """What a literal binds once some variables are bound."""
+    """The variables that a literal binds once some variables are bound."""
     terms: Sequence[Term] = ()
     match literal:
         case Atom(relation=relation, terms=terms):
@@ -438,10 +441,10 @@ def _is_given(term: Term, bound: Collection[str]) -> bool:
 
 
 def solve_equality(constraint: Constraint, bound: Collection[str]) -> tuple[Variable, Expression] | None:
-    """The one variable of an `==` that is not bound, and the expression over bound variables that gives it.
+    """The one unbound variable of an `==`, and the expression over bound variables that gives its value.
 
-    Solves through `+` and `-` of numbers and times, unless the constraint saturates; None if it is no such equality.
-    Months differ in length, so that a time that is found may fail the equality.
+    Solves through `+` and `-` of numbers and times, unless the constraint saturates. None if the constraint is no such
+    equality. Months differ in length, so a time that is found this way may still fail the equality.
     """
     condition = constraint.condition
     if not isinstance(condition, Binary) or condition.op != "==":
@@ -486,7 +489,7 @@ def is_bound(expression: Expression, bound: Collection[str]) -> bool:
 
 
 def may_overflow(expression: Expression) -> bool:
-    """Whether an integer may leave its type on the way to the value of an expression."""
+    """Whether an integer may leave its type while the expression is computed."""
     return any(
         part.type.is_integer
         and ((isinstance(part, Binary) and part.op in "+-*/") or (isinstance(part, Unary) and part.op == "-"))
@@ -495,7 +498,7 @@ def may_overflow(expression: Expression) -> bool:
 
 
 def parts(expression: Expression) -> Iterator[Expression]:
-    """The expression and all expressions in it."""
+    """The expression and all of its subexpressions."""
     yield expression
     match expression:
         case Unary(operand=operand) | Cast(operand=operand):
@@ -554,7 +557,7 @@ def print_value(value: Value, type: ValueType) -> str:
             return str(value)
 
 
-# What stands before the quotes of a text.
+# The prefix before the quotes of a text.
 _PREFIXES = {ValueType.SYMBOL: "s", ValueType.DATETIME: "t", ValueType.DURATION: "d"}
 
 
@@ -576,7 +579,7 @@ def _print_literal(literal: BodyLiteral) -> str:
 
 
 def print_reduce(reduce: Reduce) -> str:
-    """An aggregate as program text, with the relations that stand for its parts."""
+    """An aggregate as program text, with helper relations in the place of its parts."""
 
     def names(variables: tuple[Variable, ...]) -> str:
         return ", ".join(variable.name for variable in variables)

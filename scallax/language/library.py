@@ -1,4 +1,4 @@
-"""What the names of functions, predicates, aggregates and attributes in a program stand for."""
+"""The functions, predicates, aggregates and attributes that a program can name."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,9 +11,9 @@ from scallax.language.predicates import PREDICATES, Predicate
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The built-in functions and predicates and foreign ones; aggregates and attributes are foreign ones only.
+    """The built-in functions and predicates, and the foreign items; aggregates and attributes are always foreign here.
 
-    Predicates with `type_params` stand under names such as `p<Tensor>`.
+    Predicates with `type_params` have names such as `p<Tensor>`.
     """
 
     functions: Mapping[str, Function | ForeignFunction]
@@ -23,17 +23,17 @@ class Library:
 
     @property
     def items(self) -> tuple[ForeignItem, ...]:
-        """The foreign ones."""
+        """The foreign items."""
         tables = (self.functions, self.predicates, self.aggregates, self.attributes)
         return tuple(item for table in tables for item in table.values() if isinstance(item, ForeignItem))
 
     @property
     def declarations(self) -> tuple[str, ...]:
-        """The signatures of the foreign ones as texts, sorted."""
+        """The signatures of the foreign items as texts, sorted."""
         return tuple(sorted(map(str, self.items)))
 
     def with_items(self, items: Iterable[ForeignItem]) -> "Library":
-        """The library with more foreign ones. InputError if a name is taken, or something is no foreign item."""
+        """The library with further foreign items. InputError if a name is taken, or an object is not a foreign item."""
         functions, predicates = dict(self.functions), dict(self.predicates)
         aggregates, attributes = dict(self.aggregates), dict(self.attributes)
         for item in items:
@@ -55,14 +55,14 @@ class Library:
         return replace(self, functions=functions, predicates=predicates, aggregates=aggregates, attributes=attributes)
 
     def predicate_name(self, name: str, types: Iterable[str] = ()) -> str | None:
-        """The name under which a predicate stands that an atom with these type arguments means; None: a relation."""
+        """The full name of the predicate that an atom with these type arguments refers to; None if it is a relation."""
         special = f"{name}<{', '.join(types)}>"
         if special in self.predicates:
             return special
         return name if name in self.predicates else None
 
     def is_predicate(self, name: str) -> bool:
-        """Whether the name is that of a predicate, whatever its type arguments."""
+        """Whether there is a predicate of this name, with any type arguments."""
         return name in self.predicates or any(other.startswith(f"{name}<") for other in self.predicates)
 
 
@@ -75,7 +75,7 @@ def _add(table: dict, name: str, item: ForeignItem, what: str) -> None:
 
 
 def read_foreign(items: object) -> Library:
-    """The library of the argument `foreign`. InputError if it is no list of foreign items, or names are taken."""
+    """The library for the argument `foreign`. InputError if it is no list of foreign items, or two share a name."""
     if isinstance(items, ForeignItem | str) or not isinstance(items, Iterable):
         raise InputError(f"`foreign` must be a list of foreign functions, predicates and the like, not {items!r}")
     return BUILT_IN.with_items(items)

@@ -1,4 +1,4 @@
-"""The built-in foreign predicates: relations that are computed from some of their arguments."""
+"""The built-in predicates: relations that are computed from some of their arguments."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,12 @@ from scallax.language.values import Value
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """The tuples of a predicate for rows of inputs: the row of each, ascending, and its outputs in native dtypes."""
+    """The tuples that a predicate gives for rows of inputs.
+
+    Args:
+        rows: The input row of each tuple, in ascending order.
+        outputs: The output columns in native dtypes.
+    """
 
     rows: np.ndarray
     outputs: tuple[np.ndarray, ...]
@@ -24,12 +29,13 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """A predicate whose first `num_inputs` arguments have to be bound; exactly one of the functions is given.
+    """The implementation of a predicate whose first `num_inputs` arguments must be bound.
 
-    `columns` takes the inputs as native columns, `values` those of one distinct row. `probability` `[rows]` is that of
-    the one tuple of each row, which is a random variable of its own every time; NaN is no tuple. `weight` is such a
-    probability of one distinct row, or what it will be computed of; None for no tuple. `count` tells how many matches
-    each row has, if that may be very many.
+    Exactly one of the functions is given. `columns` takes the inputs as columns of native dtypes; `values` takes the
+    inputs of one distinct row. `probability` gives, for each row, the probability of its one tuple, a random variable
+    of its own every time; NaN means no tuple. `weight` gives such a probability for one distinct row, or the object
+    from which it will be computed; None means no tuple. `count` tells the number of matches of each row, if it may be
+    very large.
     """
 
     signature: Signature
@@ -42,7 +48,7 @@ class Predicate:
 
     @property
     def has_literals(self) -> bool:
-        """Whether each row has a literal of its own."""
+        """Whether each row gets a literal of its own."""
         return self.probability is not None or self.weight is not None
 
 
@@ -82,7 +88,7 @@ def _byte_indices(text: str) -> list[tuple[int]]:
 
 
 def _find(text: str, pattern: str) -> list[tuple[int, int]]:
-    """Matches that do not overlap: the byte where each begins, and that plus its number of characters."""
+    """Matches that do not overlap: the byte offset where each begins, and that offset plus its number of characters."""
     places = (len(text[: found.start()].encode()) for found in re.finditer(re.escape(pattern), text))
     return [(place, place + len(pattern)) for place in places]
 
@@ -93,7 +99,7 @@ def _split(text: str, pattern: str) -> list[tuple[str]]:
 
 
 def _compare(is_negated: bool, left: Tensor, right: Tensor) -> float | Comparison | None:
-    """The cosine of the angle between two tensors of one shape, moved from [-1, 1] to [0, 1]; or 1 minus that."""
+    """The cosine of the angle between two tensors of one shape, mapped from [-1, 1] to [0, 1]; or 1 minus that."""
     if left.shape != right.shape:
         return None
     if not isinstance(left, TensorValue) or not isinstance(right, TensorValue):
@@ -123,7 +129,7 @@ PREDICATES = {
     "soft_lt": _predicate("soft_lt<T: Float>(T, T)", 2, probability=lambda x, y: _sigmoid(y - x)),
     "soft_eq<Tensor>": _predicate("soft_eq<Tensor>(Tensor, Tensor)", 2, weight=partial(_compare, False)),
     "soft_neq<Tensor>": _predicate("soft_neq<Tensor>(Tensor, Tensor)", 2, weight=partial(_compare, True)),
-    # A variable of its own for each row, certain where tags are probabilities.
+    # Each row gets a random variable of its own with the tag 1; so it is certain where tags are probabilities.
     "new_tag_variable": _predicate("new_tag_variable()", 0, probability=lambda: np.ones(1)),
     "string_chars": _predicate("string_chars(String, usize, char)", 1, values=enumerate),
     "string_index": _predicate("string_index(String, usize)", 1, values=_byte_indices),
@@ -135,12 +141,12 @@ PREDICATES = {
 
 
 def makes_literals(name: str) -> bool:
-    """Whether each row of a predicate has a literal of its own; the tuples of a foreign one share theirs."""
+    """Whether each row of a predicate gets a literal of its own; the tuples of a foreign predicate share theirs."""
     return name in PREDICATES and PREDICATES[name].has_literals
 
 
 def expected_matches(name: str, inputs: Sequence[Value | None], num_outputs: int) -> float:
-    """How many tuples a row is expected to match, None standing for an input that is no constant."""
+    """An estimate of the number of tuples that match one row; None stands for an input that is not a constant."""
     count = PREDICATES[name].count if name in PREDICATES else None
     if count is None or any(value is None for value in inputs):
         return _TYPICAL_MATCHES if num_outputs else 1.0

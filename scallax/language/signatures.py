@@ -1,4 +1,4 @@
-"""Signatures of functions and predicates, and the families of types that they range over."""
+"""Signatures of functions and predicates, and the families of types in them."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scallax.language.values import ValueType
 
 Family = frozenset[ValueType]
-# What a parameter or a result may be: one of a family, or of the type parameter with this number.
+# A parameter or a result: one type of a family, or the type parameter with this number.
 Parameter = Family | int
 
 ANY = Family(ValueType)
@@ -33,11 +33,11 @@ _TEXT = re.compile(r"(\w+)(?:<T: (\w+)>|(<\w+>))?\((.*?)\)(?: -> (\w+))?")
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`name<T: Family>(parameters) -> result`.
+    """The signature `name<T: Family>(parameters) -> result`.
 
-    `generics` are the families of the type parameters. The last `num_optional` parameters, one that is variadic aside,
-    may be left out; `is_variadic`: the last may be given any number of times, none included. `result` is bool for a
-    predicate. `text` is the signature as errors show it.
+    `generics` are the families of the type parameters. The last `num_optional` parameters (before a variadic one) may
+    be left out. If it `is_variadic`, the last parameter may be given any number of times, or not at all. A predicate
+    has the result bool. `text` is the signature as errors show it.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Signature:
 
     @classmethod
     def read(cls, text: str) -> "Signature":
-        """The signature that a text writes, of at most one type parameter `T`; its text is that text."""
+        """Reads a signature with at most one type parameter `T` from its text, which it keeps."""
         found = _TEXT.fullmatch(text)
         assert found is not None, text
         name, generic, types, parameters, result = found.groups()
@@ -70,7 +70,7 @@ class Signature:
         return bool(self.generics)
 
     def parameters_of(self, count: int) -> tuple[Parameter, ...] | None:
-        """The parameters that `count` arguments are for; None if no call has so many."""
+        """The parameters for a call with `count` arguments; None if that number is not allowed."""
         single = self.parameters[:-1] if self.is_variadic else self.parameters
         rest = count - len(single)
         if rest + self.num_optional < 0 or (rest > 0 and not self.is_variadic):
@@ -79,14 +79,14 @@ class Signature:
 
 
 def show_parameter(parameter: Parameter) -> str:
-    """A parameter as signatures write it: the name of its family or its type parameter."""
+    """A parameter as signatures show it: the name of its family, or its type parameter."""
     if isinstance(parameter, int):
         return _GENERIC_NAMES[parameter]
     return _FAMILY_NAMES.get(parameter) or " | ".join(sorted(map(str, parameter)))
 
 
 def show_generics(generics: Sequence[Family]) -> str:
-    """The type parameters as signatures write them, nothing if there are none."""
+    """The type parameters as signatures show them; empty if there are none."""
     shown = ", ".join(f"{_GENERIC_NAMES[i]}: {show_parameter(family)}" for i, family in enumerate(generics))
     return f"<{shown}>" if shown else ""
 

@@ -1,4 +1,4 @@
-"""SipHash-1-3 with the key (0, 0), the hash that `$hash` returns."""
+"""SipHash-1-3 with the key (0, 0), the hash function behind `$hash`."""
 
 from collections.abc import Sequence
 from struct import pack
@@ -12,7 +12,7 @@ _FLOAT_FORMATS = {ValueType.F32: "<f", ValueType.F64: "<d"}
 def hash_values(types: Sequence[ValueType], values: Sequence[Value]) -> int:
     """The hash of the number of values and of each value.
 
-    Numbers count with their bytes, the lowest first, texts as UTF-8 with the byte 255 behind, and tensors with their
+    Numbers contribute their bytes, the lowest first; texts their UTF-8 bytes and then the byte 255; tensors their
     dtype, their shape and the bytes of their elements.
     """
     message = len(values).to_bytes(8, "little") + b"".join(map(_bytes, types, values))
@@ -37,7 +37,7 @@ def _bytes(type: ValueType, value: Value) -> bytes:
 
 
 def _siphash(message: bytes) -> int:
-    """Aumasson and Bernstein 2012, with one round for each word and three at the end."""
+    """SipHash (Aumasson and Bernstein, 2012) with one round for each word and three at the end."""
     state = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
     padded = message + bytes(7 - len(message) % 8) + bytes([len(message) & 0xFF])
     for start in range(0, len(padded), 8):

@@ -1,15 +1,15 @@
-"""What the tags of facts may be."""
+"""The kinds of tags that facts may have."""
 
 from enum import Enum
 
 
 class Domain(Enum):
-    """What the tags of facts are, and what numbers are refused (values beside probabilities: only warned of)."""
+    """The kind of numbers that a provenance takes as tags; others are refused, or, outside [0, 1], warned of."""
 
     PROBABILITY = "a probability"
     COST = "a finite number"
     NATURAL = "a natural number of at most 16,777,216"
-    # Whatever a user's provenance makes of it.
+    # Any number; a user's provenance decides what it means.
     ANY = "a number"
 
     def admits(self, value: float | int) -> bool:
@@ -17,5 +17,5 @@ class Domain(Enum):
         return self is not Domain.NATURAL or bool(0 <= value <= MAX_WEIGHT and value == int(value))
 
 
-# The largest natural number up to which float32, in which weights are given, holds all.
+# Tags arrive as float32, which holds every natural number up to this one.
 MAX_WEIGHT = 1 << 24

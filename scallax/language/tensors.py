@@ -1,8 +1,8 @@
-"""Tensors as values of tuples: constants, and what gradients pass through.
+"""Tensors as values in tuples: constants, variables that gradients pass through, and terms over variables.
 
-A constant is what it holds. A variable is a tensor of a framework, told apart from others by which one it is; a term is
-computed of variables. Which tuples there are does not depend on their elements, so that these are not asked for while a
-program is grounded, and may be traced.
+A constant is identified by its elements. A variable is a tensor of a framework, identified by the object itself; a term
+is computed from variables. The tuples of a program do not depend on the elements of variables. So grounding does not
+read these elements, and they may be traced.
 """
 
 import base64
@@ -20,22 +20,22 @@ from scallax.errors import InputError
 
 @runtime_checkable
 class SupportsArray(Protocol):
-    """What NumPy reads as an array: arrays of NumPy and JAX, tensors of torch."""
+    """An object that NumPy reads as an array: an array of NumPy or JAX, or a tensor of torch."""
 
     def __array__(self) -> np.ndarray: ...
 
 
 @total_ordering
 class TensorValue:
-    """A tensor in a tuple. `array` is a NumPy array of numbers or bools that cannot be written to.
+    """A constant tensor in a tuple. `array` is a read-only NumPy array of numbers or bools.
 
-    Ordered by shape, then dtype, then elements in row-major order; NaN equals NaN, and 0.0 equals -0.0.
+    Tensors are ordered by shape, then dtype, then elements in row-major order; NaN equals NaN, and 0.0 equals -0.0.
     """
 
     __slots__ = ("_key", "array")
 
     def __init__(self, array: SupportsArray):
-        """Copies the array. TypeError if its elements are no numbers."""
+        """Copies the array. TypeError if its elements are not numbers."""
         # Adding 0 gives zeros one sign.
         found = np.array(np.asarray(array))
         if found.dtype.kind not in "biuf":
@@ -59,7 +59,7 @@ class TensorValue:
 
     @classmethod
     def of_data(cls, data: object) -> "TensorValue":
-        """The tensor of `data()`; ValueError if it is none."""
+        """The inverse of `data()`; ValueError if the data are no tensor."""
         match data:
             case {"dtype": str() as dtype, "shape": list() as shape, "data": str() as text, **rest} if not rest:
                 try:
@@ -71,7 +71,7 @@ class TensorValue:
                 raise ValueError("a tensor has a dtype, a shape and data")
 
     def data(self) -> dict:
-        """JSON values that say the same."""
+        """The tensor as JSON values."""
         shape, dtype, content = self._key
         return {"dtype": dtype, "shape": list(shape), "data": base64.b64encode(content).decode()}
 
@@ -100,20 +100,20 @@ class TensorValue:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TensorVariable:
-    """A tensor of a framework in a tuple: number `number` of those of a batch, or of a context."""
+    """A framework's tensor in a tuple: the one with this `number` in a batch or a context."""
 
     number: int
     shape: tuple[int, ...]
-    # Those that it is one of, while they last: what is kept of a batch does not keep its tensors.
+    # A weak reference to its collection: a cached batch must not keep its tensors alive.
     source: "weakref.ref[TensorInputs] | None" = field(default=None, compare=False)
 
     def content(self) -> TensorValue:
-        """Its elements, as a constant. InputError if they are not known, or no longer."""
+        """The elements, as a constant. InputError if they are not known (any more)."""
         return self.inputs.content(self)
 
     @property
     def inputs(self) -> "TensorInputs":
-        """The tensors that it is one of. InputError if they are gone."""
+        """The collection of tensors to which it belongs. InputError if that no longer exists."""
         found = None if self.source is None else self.source()
         if found is None:
             raise InputError(f"the elements of {self} are no longer known")
@@ -134,7 +134,7 @@ class TensorVariable:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TensorTerm:
-    """`left op right` of tensors of one shape, or of a tensor and a number; `dot` of two vectors has no axes."""
+    """`left op right` of tensors of one shape, or of a tensor and a number; the `dot` of two vectors has no axes."""
 
     op: str
     left: "Tensor"
@@ -142,12 +142,12 @@ class TensorTerm:
     shape: tuple[int, ...]
 
     def content(self) -> TensorValue:
-        """Its elements, as a constant. InputError if they are not known, or no longer."""
+        """The elements, as a constant. InputError if they are not known (any more)."""
         return self.inputs.content(self)
 
     @property
     def inputs(self) -> "TensorInputs":
-        """The tensors that its variables are some of. InputError if they are gone."""
+        """The collection of tensors to which its variables belong. InputError if that no longer exists."""
         return next(side.inputs for side in (self.left, self.right) if isinstance(side, TensorVariable | TensorTerm))
 
     def __lt__(self, other: "Tensor") -> bool:
@@ -169,7 +169,7 @@ def is_variable(value: object) -> TypeGuard[TensorVariable | TensorTerm]:
 
 
 def order_key(tensor: Tensor | float) -> tuple:
-    """What tensors are ordered by: constants by what they hold, then variables by number, then terms."""
+    """The sort key of a tensor: constants come first, by their elements, then variables by number, then terms."""
     match tensor:
         case TensorValue(array=array):
             return 0, array.shape, array.dtype.str, array.ravel().tolist()
@@ -182,7 +182,7 @@ def order_key(tensor: Tensor | float) -> tuple:
 
 
 def combine(op: str, left: Tensor, right: Tensor | float) -> Tensor:
-    """`left op right` of one shape for `+ - *`, of two vectors of one length for `dot`; `right` may be a number."""
+    """`left op right`: `+ - *` of one shape, `dot` of two vectors of one length; `right` may be a number."""
     if isinstance(left, TensorValue) and isinstance(right, TensorValue | float):
         operand = right.array if isinstance(right, TensorValue) else right
         # Integers wrap, and floats overflow to infinity, as elements of arrays do.
@@ -196,7 +196,7 @@ OPERATIONS = {"+": np.add, "-": np.subtract, "*": np.multiply, "dot": np.dot}
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`soft_eq`, or `soft_neq` if it is negated, of tensors of one shape, variables among them."""
+    """A `soft_eq`, or `soft_neq` if negated, of two tensors of one shape, at least one of them a variable or a term."""
 
     is_negated: bool
     left: Tensor
@@ -204,28 +204,29 @@ class Comparison:
 
 
 class TensorFramework(Protocol):
-    """What variables are tensors of."""
+    """The operations that tensors need from their framework, such as JAX or torch."""
 
     def is_variable(self, value: Any) -> bool:
-        """Whether gradients are to pass through an array."""
+        """Whether gradients should pass through an array."""
         ...
 
     def key(self, value: Any) -> Hashable:
-        """What arrays have in common that are the same elements of the same variable."""
+        """A key that is equal for arrays with the same elements of the same variable."""
         ...
 
     def host(self, value: Any) -> np.ndarray:
-        """The elements of an array; TypeError, ValueError or RuntimeError if it has none that are known."""
+        """The elements of an array on the host; TypeError, ValueError or RuntimeError if they are not known."""
         ...
 
     def combine(self, op: str, left: Any, right: Any) -> Any:
-        """What `combine` says, of an array of the framework and another one, one of NumPy or a number."""
+        """The function `combine` for an array of the framework and another array, a NumPy array or a number."""
         ...
 
     def compare(self, pairs: Sequence[tuple[Any, Any]], negated: np.ndarray) -> Any:
-        """`(cos + 1) / 2` of pairs `[pairs]`, 1 minus it where `negated`; 1/2, without a gradient, where one is 0.
+        """The similarity `(cos + 1) / 2` of each pair, `[pairs]`, or 1 minus it where `negated`.
 
-        The two of a pair are arrays of one shape, of the framework or of NumPy.
+        It is 1/2, without a gradient, where one of the two tensors is 0. The two of a pair are arrays of one shape, of
+        the framework or of NumPy.
         """
         ...
 
@@ -233,11 +234,11 @@ class TensorFramework(Protocol):
 class TensorInputs:
     """The tensors in the facts of a batch, or of a context.
 
-    `tensors` are the variables by number. `was_read`: what was grounded depends on elements of them.
+    `tensors` are the variables by number. `was_read` is True once grounding has depended on elements of them.
     """
 
     def __init__(self, framework: TensorFramework, has_variables: bool = True):
-        """Without variables every tensor is a constant."""
+        """Without `variables`, every tensor is a constant."""
         self.framework = framework
         self.tensors: list[Any] = []
         self.was_read = False
@@ -245,7 +246,7 @@ class TensorInputs:
         self._numbers: dict[Hashable, int] = {}
 
     def read(self, value: Any) -> Tensor:
-        """What stands for an array in tuples; TypeError, ValueError or RuntimeError for what cannot stand there."""
+        """The value for an array in tuples; TypeError, ValueError or RuntimeError if it cannot be in a tuple."""
         if not self._has_variables or not self.framework.is_variable(value):
             return TensorValue(self.framework.host(value))
         number = self._numbers.setdefault(self.framework.key(value), len(self.tensors))
@@ -254,13 +255,13 @@ class TensorInputs:
         return TensorVariable(number, tuple(value.shape), weakref.ref(self))
 
     def made(self, value: Any) -> Tensor:
-        """What stands for an array that code has made while a program is grounded; raises what `read` does."""
+        """The value for an array that foreign code has made during grounding; raises the same errors as `read`."""
         found = self.read(value)
         self.was_read |= is_variable(found)
         return found
 
     def given(self, tensor: TensorVariable | TensorTerm) -> Any:
-        """The array of the framework, for code that is called while a program is grounded."""
+        """The array of the framework, for foreign code that is called during grounding."""
         self.was_read = True
         return self.resolve([tensor])[0]
 
@@ -272,7 +273,7 @@ class TensorInputs:
             raise InputError(f"the elements of {tensor} are asked for, and not known: {error}") from None
 
     def resolve(self, tensors: Iterable[Tensor], variables: Sequence[Any] | None = None) -> list[Any]:
-        """The arrays of the framework, or of NumPy for constants; `variables` may stand for its own, by number."""
+        """The arrays for some values; NumPy arrays for constants. `variables`, by number, may replace its own."""
         own = self.tensors if variables is None else variables
         known: dict[Tensor, Any] = {}
         return [self._resolve(tensor, own, known) for tensor in tensors]
@@ -290,7 +291,7 @@ class TensorInputs:
                 return known[tensor]
 
     def compare(self, comparisons: Sequence[Comparison], variables: Sequence[Any] | None = None) -> Any:
-        """The probabilities `[comparisons]`, an array of the framework; `variables` as in `resolve`."""
+        """The probabilities of comparisons, an array `[comparisons]` of the framework; `variables` as in `resolve`."""
         sides = self.resolve((side for pair in comparisons for side in (pair.left, pair.right)), variables)
         pairs = list(zip(sides[::2], sides[1::2], strict=True))
         return self.framework.compare(pairs, np.array([pair.is_negated for pair in comparisons], np.bool_))

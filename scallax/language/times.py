@@ -1,7 +1,7 @@
-"""Dates and durations: their texts, and arithmetic between them.
+"""Dates and durations: their texts and their arithmetic.
 
-A date is an instant in UTC, counted in microseconds since 1970 within the years 1 to 9999. A duration is a number of
-months and an exact number of nanoseconds. Both have one canonical text, which is the value that Python sees.
+A date is an instant in UTC, in microseconds since 1970, within the years 1 to 9999. A duration is a number of months
+and an exact number of nanoseconds. Each has one canonical text, which is the value in Python.
 """
 
 import calendar
@@ -58,7 +58,7 @@ _CANONICAL = re.compile(r"(?:R(-?\d+)MO )?(-?)P(?:0D|T(\d+)(?:\.(\d{1,9}))?S)")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Duration:
-    """Ordered by months, then by the exact part."""
+    """A number of months and an exact number of nanoseconds; ordered by months first."""
 
     months: int
     nanoseconds: int
@@ -74,9 +74,9 @@ NO_DURATION = Duration(0, 0)
 
 
 def parse_datetime(text: str) -> int | None:
-    """The instant of a text in any of the usual notations, UTC without a zone; None if it is no date.
+    """The instant that a text writes in any common notation, in UTC if it has no zone; None if it is no date.
 
-    A date alone is its midnight, a time alone that time of today; of `4/8/2014` the month comes first.
+    A date alone is its midnight, a time alone that time of today. In `4/8/2014` the month comes first.
     """
     text = text.strip()
     if _TIMESTAMP.fullmatch(text):
@@ -92,7 +92,7 @@ def parse_datetime(text: str) -> int | None:
 
 
 def _month(found: re.Match) -> int:
-    """The number of a month; 0 for a name that is none."""
+    """The number of a month; 0 for an unknown name."""
     groups = found.groupdict()
     if groups.get("name") is None:
         return int(groups["m"])
@@ -108,7 +108,7 @@ def _instant(found: re.Match, year: str, month: int, day: str) -> int | None:
         return None
     if half:
         hour = hour % 12 + (12 if half == "pm" else 0)
-    # Two digits are of the years 1969 to 2068, as in POSIX.
+    # A year of two digits lies in 1969 to 2068, as in POSIX.
     full_year = int(year) if len(year) == 4 else int(year) + (2000 if int(year) < 69 else 1900)
     fraction = int((found["fraction"] or "").ljust(6, "0")[:6])
     zone = (found["zone"] or "z").lower()
@@ -117,7 +117,7 @@ def _instant(found: re.Match, year: str, month: int, day: str) -> int | None:
     else:
         digits = zone[1:].replace(":", "").ljust(4, "0")
         offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:])) * (-1 if zone[0] == "-" else 1)
-    # The fields may be no date: the 30th of February.
+    # The fields may name no date, such as the 30th of February.
     try:
         local = datetime(full_year, month, int(day), hour, minute, second, fraction, UTC)
     except ValueError:
@@ -139,7 +139,7 @@ def show_datetime(instant: int) -> str:
 
 
 def parse_duration(text: str) -> Duration | None:
-    """The duration of a text such as `1 y 2 M 3 w 4 d 5 h 6 m 7 s` or of a canonical text; None if it is none."""
+    """The duration of a text such as `1 y 2 M 3 w 4 d 5 h 6 m 7 s`, or of a canonical text; None if it is none."""
     found = _CANONICAL.fullmatch(text.strip())
     if found is not None:
         months, sign, seconds, fraction = found.groups()
@@ -161,7 +161,7 @@ def parse_duration(text: str) -> Duration | None:
 
 
 def show_time(value: date | timedelta) -> str:
-    """The canonical text of a Python `datetime` (UTC if it names no zone), `date` or `timedelta`."""
+    """The canonical text of a Python `datetime` (in UTC if it has no zone), `date` or `timedelta`."""
     if isinstance(value, timedelta):
         return str(Duration(0, value // timedelta(microseconds=1) * 1000))
     if not isinstance(value, datetime):
@@ -171,7 +171,7 @@ def show_time(value: date | timedelta) -> str:
 
 
 def shift(instant: int, duration: Duration) -> int | None:
-    """The instant after a duration: the months first, to the last day of a month that is too short.
+    """The instant after a duration: first the months, then, in a month that is too short, its last day.
 
     Rounds down to microseconds; None outside the years 1 to 9999.
     """
@@ -182,17 +182,17 @@ def shift(instant: int, duration: Duration) -> int | None:
     day = min(moment.day, calendar.monthrange(year, month + 1)[1])
     shifted = moment.replace(year=year, month=month + 1, day=day) - _EPOCH
     result = shifted // timedelta(microseconds=1) + duration.nanoseconds // 1000
-    # Beyond a timedelta's own range the result is far outside as well.
+    # If it is beyond a timedelta's range, the result is out of range too.
     return result if abs(result) < 10**18 and is_instant(result) else None
 
 
 def scale(duration: Duration, factor: int) -> Duration:
-    """Both parts times a number."""
+    """Multiplies both parts of a duration by a number."""
     return Duration(duration.months * factor, duration.nanoseconds * factor)
 
 
 def divide(duration: Duration, divisor: int) -> Duration:
-    """Both parts divided toward zero; `divisor` is not 0."""
+    """Divides both parts of a duration, rounding toward zero; `divisor` is not 0."""
     return Duration(_quotient(duration.months, divisor), _quotient(duration.nanoseconds, divisor))
 
 

@@ -1,4 +1,4 @@
-"""Value types of the language and families of them, as annotations and arguments of Python."""
+"""Value types of the language and families of them, for annotations and arguments in Python."""
 
 import builtins
 import typing
@@ -12,7 +12,7 @@ from scallax.language.signatures import Family, Parameter
 from scallax.language.tensors import SupportsArray
 from scallax.language.values import ValueType
 
-# Annotations for type checkers, which carry the type of the language for those who ask.
+# Annotations for type checkers; their metadata is the type of the language.
 i8 = Annotated[int, ValueType.I8]
 i16 = Annotated[int, ValueType.I16]
 i32 = Annotated[int, ValueType.I32]
@@ -43,7 +43,7 @@ SignedInteger = Annotated[int, signatures.SIGNED]
 UnsignedInteger = Annotated[int, signatures.INTEGERS - signatures.SIGNED]
 Float = Annotated[float, signatures.FLOATS]
 
-# What annotations of Python's own types mean for parameters, and where one type is needed.
+# The meaning of Python's own types as annotations: for parameters, and in places that need a single type.
 _PYTHON_FAMILIES = {int: signatures.INTEGERS, float: signatures.FLOATS, typing.Any: signatures.ANY}
 _PYTHON_TYPES = {int: ValueType.I32, float: ValueType.F32, builtins.bool: ValueType.BOOL, str: ValueType.STRING}
 _TENSOR_CLASSES = {("numpy", "ndarray"), ("jax", "Array"), ("torch", "Tensor")}
@@ -83,7 +83,7 @@ class GenericTypeParameter:
         return f"Generic({signatures.show_parameter(self.family)})"
 
 
-# The reference's two names for one thing.
+# The reference has two names for it.
 Generic = GenericTypeParameter
 
 _FAMILY_NAMES = ("Any", "Number", "Integer", "SignedInteger", "UnsignedInteger", "Float")
@@ -139,7 +139,7 @@ class TypeReader:
     """
 
     what: str
-    # Type parameters, and the families that they range over.
+    # The type parameters, and the family that each ranges over.
     parameters: list[GenericTypeParameter | TypeVar] = field(default_factory=list)
     generics: list[Family] = field(default_factory=list)
 

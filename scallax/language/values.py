@@ -1,4 +1,4 @@
-"""Value types of the language and the Python values they admit."""
+"""Value types of the language, and the Python values that they take."""
 
 import enum
 import math
@@ -12,7 +12,7 @@ from scallax.language.times import parse_datetime, parse_duration, show_datetime
 
 
 class ValueType(enum.Enum):
-    """A column type; the value is its name in programs."""
+    """The type of a column; the member's value is the name of the type in programs."""
 
     I8 = "i8"
     I16 = "i16"
@@ -62,12 +62,12 @@ class ValueType(enum.Enum):
 
     @property
     def is_text(self) -> bool:
-        """Whether the values are texts, told apart by number: durations are kept as their canonical text."""
+        """Whether the values are texts, which grounding numbers; durations are kept as their canonical texts."""
         return self in (ValueType.STRING, ValueType.SYMBOL, ValueType.DURATION)
 
     @property
     def is_numbered(self) -> bool:
-        """Whether values are told apart by a number that they are given: texts and tensors."""
+        """Whether grounding numbers the values: texts and tensors."""
         return self.is_text or self is ValueType.TENSOR
 
     @property
@@ -138,7 +138,7 @@ _INTEGER_BITS = {
     ValueType.USIZE: 64,
 }
 
-# Those whose values are texts of whatever form.
+# The types whose values are arbitrary texts.
 _ANY_TEXT = (ValueType.STRING, ValueType.SYMBOL, ValueType.ENTITY)
 
 # An integer beyond it is no float.
@@ -147,7 +147,7 @@ LARGEST_FLOAT = sys.float_info.max
 # Half of a UTF-16 pair: Python's texts may hold it, UTF-8 may not.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-# What a Python value is called in errors and in programs. Dates and durations are their canonical texts.
+# The names of Python's classes of values in errors and in programs. Dates and durations are canonical texts.
 Scalar = bool | int | float | str
 Value = Scalar | Tensor
 

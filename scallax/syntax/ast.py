@@ -1,4 +1,4 @@
-"""The syntax tree: a program as written, every construct of the language, spans aside."""
+"""The syntax tree: a program as it is written, with every construct of the language."""
 
 import enum
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from scallax.language.values import Scalar, ValueType
 
 
 class LiteralKind(enum.Enum):
-    """What a literal is written as; the value is the word for it in errors."""
+    """The notation of a literal; the member's value is the word for it in errors."""
 
     INTEGER = "integer"
     FLOAT = "float"
@@ -28,9 +28,9 @@ class LiteralKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A constant as written; the text of a symbol, a date or a duration, without its quotes.
+    """A constant as written; for a symbol, a date or a duration the text without its quotes.
 
-    `type` is that of the declared constant that it stands for; without one, it has the type that its use asks for.
+    If the literal stands for a declared constant, `type` is that constant's type. Otherwise its use decides the type.
     """
 
     value: Scalar
@@ -54,7 +54,7 @@ class Wildcard:
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """`op` is `+`, `-` or `!`."""
+    """An operator, `+`, `-` or `!`, with its operand."""
 
     op: str
     operand: "Expression"
@@ -63,7 +63,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`op` is one of `+ - * / % == != < <= > >= && || ^`."""
+    """An operator, one of `+ - * / % == != < <= > >= && || ^`, with its operands."""
 
     op: str
     left: "Expression"
@@ -94,7 +94,7 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`$function(arguments)`."""
+    """A function call `$function(arguments)`."""
 
     function: str
     arguments: tuple["Expression", ...]
@@ -103,7 +103,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """`new Constructor(arguments)`."""
+    """A term `new Constructor(arguments)`."""
 
     constructor: str
     arguments: tuple["Expression", ...]
@@ -112,7 +112,7 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter in `<…>`: a literal, a name or a type, perhaps with the name it is for."""
+    """A parameter in `<…>`: a literal, a name or a type, possibly with a keyword."""
 
     value: "Literal | Name | TypeName"
     keyword: str | None
@@ -121,7 +121,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """`name<parameters>(arguments)`: an atom where a formula stands, a constructor where an expression does."""
+    """`name<parameters>(arguments)`: an atom in the place of a formula, a constructor in the place of an expression."""
 
     name: str
     arguments: tuple["Expression", ...]
@@ -161,7 +161,7 @@ class Implies:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A variable that an aggregate binds, perhaps with its type."""
+    """A variable that an aggregate binds, possibly with its type."""
 
     name: str
     type: TypeName | None
@@ -170,7 +170,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """`where bindings: body`."""
+    """The groups of an aggregate, `where bindings: body`."""
 
     bindings: tuple[Binding, ...]
     body: "Formula"
@@ -179,7 +179,7 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """`op!<parameters>[arguments](bindings: body where grouping)`; `is_discrete` is the `!`."""
+    """`op!<parameters>[arguments](bindings: body where grouping)`; `is_discrete` stands for the `!`."""
 
     op: str
     is_discrete: bool
@@ -193,7 +193,7 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """`results := aggregate`; a result that is None is a wildcard."""
+    """`results := aggregate`; None among the results is a wildcard."""
 
     results: tuple[str | None, ...]
     aggregate: Aggregate
@@ -202,7 +202,7 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Quantified:
-    """`exists(…)` or `forall(…)`, the aggregate of that name."""
+    """`exists(…)` or `forall(…)`: the aggregate of that name."""
 
     aggregate: Aggregate
     span: Span = field(compare=False, repr=False)
@@ -210,7 +210,7 @@ class Quantified:
 
 @dataclass(frozen=True, slots=True)
 class RangeOver:
-    """`name in start..stop`, or `..=` with the end included."""
+    """`name in start..stop`, or with `..=`, which includes the end."""
 
     name: str
     start: Expression
@@ -228,7 +228,7 @@ class Case:
     span: Span = field(compare=False, repr=False)
 
 
-# An expression that is no application stands for the constraint that it is true.
+# An expression that is no application is a constraint: it must be true.
 Formula = And | Or | Not | Implies | Reduce | Quantified | RangeOver | Case | Expression
 
 # Items ----------------------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ Formula = And | Or | Not | Implies | Reduce | Quantified | RangeOver | Case | Ex
 
 @dataclass(frozen=True, slots=True)
 class AttributeArgument:
-    """A literal or a list of such, perhaps with a keyword."""
+    """A literal or a list of literals, possibly with a keyword."""
 
     value: "Literal | tuple"
     keyword: str | None
@@ -352,7 +352,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class FactSet:
-    """`rel relation = {elements}`; separated by `;` they exclude each other."""
+    """`rel relation = {elements}`; elements that are separated by `;` exclude each other."""
 
     relation: str
     elements: tuple[Element, ...]
@@ -369,7 +369,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`tag :: heads = body`; with several heads all hold, or, `is_disjunctive`, one of them does."""
+    """`tag :: heads = body`. All of several heads hold; one of them does if the rule `is_disjunctive`."""
 
     heads: tuple[Application, ...]
     body: Formula
@@ -389,7 +389,7 @@ class ReduceRule:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`query name`, or of an atom."""
+    """`query name`, or a query of an atom."""
 
     target: Name | Application
     span: Span = field(compare=False, repr=False)
@@ -424,7 +424,7 @@ class Program:
 
 def walk(node: object) -> Iterator[object]:
     """The node and all nodes below it, in the order of the text."""
-    # A stack: generators in each other cost as much as the tree is deep.
+    # An explicit stack: nested generators would cost time in proportion to the tree's depth.
     stack = [node]
     while stack:
         node = stack.pop()
@@ -439,7 +439,7 @@ _Node = TypeVar("_Node")
 
 
 def renew(node: _Node) -> _Node:
-    """A tree of new nodes, equal to the given one: passes that keep something for each node tell the two apart."""
+    """A copy of a tree made of new nodes. Passes that keep data for each node can then tell the two trees apart."""
     tree: Any = node
     if isinstance(tree, tuple):
         tree = tuple(map(renew, tree))
@@ -450,5 +450,5 @@ def renew(node: _Node) -> _Node:
 
 @cache
 def _part_names(kind: type) -> tuple[str, ...] | None:
-    """The fields of a node's class in reverse order, without its place; None for what is no node."""
+    """The fields of a node's class in reverse order, without the span; None for a class that is no node."""
     return tuple(part.name for part in reversed(fields(kind)) if part.name != "span") if is_dataclass(kind) else None

@@ -1,4 +1,4 @@
-"""From parse trees of items to the syntax tree: what the grammar leaves open is decided or refused here."""
+"""Turns parse trees of items into the syntax tree, and settles or refuses what the grammar leaves open."""
 
 import re
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from scallax.syntax.ast import LiteralKind
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0", '"': '"', "'": "'", "\\": "\\"}
 _CONJUNCTIVE, _DISJUNCTIVE = False, True
 
-# A lark `Tree` or `Token`, or None for what is left out: lark does not say which child is which.
+# A lark `Tree` or `Token`, or None for an optional part that is absent: lark does not say which child is which.
 _Node = Any
 
 
 def build_item(source: Source, tree: _Node) -> ast.Item:
-    """The item of a parse tree. Raises `ParseError` for what the grammar admits and the language does not."""
+    """The item of a parse tree. ParseError for constructs that the grammar accepts but the language does not."""
     *attributes, declaration = tree.children
     builder = _Builder(source)
     return ast.Item(builder.declaration(declaration), tuple(map(builder.attribute, attributes)))
 
 
 class _Builder:
-    """Trees of one source; a method for each kind of node."""
+    """Builds the items of one source, with a method for each kind of node."""
 
     def __init__(self, source: Source):
         self.source = source
@@ -166,7 +166,7 @@ class _Builder:
         return ast.Rule(heads, body, tag, is_disjunctive, span)
 
     def aggregate_rule(self, tree: _Node) -> ast.Aggregate | None:
-        """The aggregate of a rule without arguments in its head, None if there is nothing that it could fold."""
+        """The aggregate of a rule whose head has no arguments; None if the body has nothing to aggregate."""
         inside = tree.children[4] if tree.data == "application" else None
         if inside is None or all(part.data in _EXPRESSIONS for part in _parts(inside)[-1].children):
             return None
@@ -210,7 +210,7 @@ class _Builder:
     # Formulas
 
     def formulas(self, tree: _Node, aggregate=None):
-        """A comma list as one formula; with `aggregate`, that of a lone part if it gives one."""
+        """A comma list as one formula. With `aggregate`, a single part that can be an aggregate becomes one."""
         parts = tree.children
         if len(parts) == 1:
             found = aggregate(parts[0]) if aggregate is not None else None
@@ -277,7 +277,7 @@ class _Builder:
         return str(tree.children[0])
 
     def aggregate(self, tree: _Node) -> ast.Aggregate | None:
-        """The aggregate of an application, None if it has no formula inside."""
+        """The aggregate that an application stands for; None if it has no formula inside."""
         name, bang, parameters, arguments, inside = tree.children
         if inside is None:
             return None
@@ -423,14 +423,14 @@ class _Builder:
 
 
 def _negative(literal: ast.Literal, span: Span) -> ast.Literal | None:
-    """The literal with a minus before it, None if it is no number."""
+    """The literal with a minus sign before it; None if it is not a number."""
     if isinstance(literal.value, bool) or not isinstance(literal.value, int | float):
         return None
     return ast.Literal(-literal.value, literal.kind, span)
 
 
 def _is_expression(group: _Node) -> bool:
-    """Whether a parenthesis holds one expression, by its outermost operator."""
+    """Whether a parenthesis holds one expression; its outermost operator tells."""
     inside = group.children[0]
     if inside is None or len(inside.children) != 1:
         return False
@@ -459,5 +459,5 @@ def _unquote(token: str) -> str:
 
 
 def _unescape(text: str) -> str:
-    """Known escapes replaced, other backslashes kept."""
+    """Replaces known escapes; other backslashes stay."""
     return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), text, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""A Pygments lexer of the language: the grammar's own tokens, with a colour each."""
+"""A Pygments lexer for the language, which colours the tokens of the grammar."""
 
 from collections.abc import Iterator
 from typing import Any, final
@@ -19,7 +19,7 @@ from pygments.token import (
 
 from scallax.syntax.parser import lex
 
-# Terminals of the grammar that have many spellings; those with one are keywords, operators or punctuation.
+# Terminals with many spellings; a terminal with one spelling is a keyword, an operator or punctuation.
 _KINDS = {
     "NAME": Name,
     "PRIMITIVE": Keyword.Type,
@@ -46,7 +46,7 @@ _DECLARATIONS = frozenset({"rel", "relation", "type", "const", "query", "import"
 
 @final
 class ScallopLexer(Lexer):
-    """Every token that `scallax.syntax` knows; a name says what it is for by the token beside it."""
+    """Lexes every token that `scallax.syntax` knows; the colour of a name follows from the token beside it."""
 
     name = "Scallop"
     aliases = ("scallop", "scl")  # pyright: ignore[reportIncompatibleVariableOverride] (Pygments' stubs want lists)
@@ -54,11 +54,11 @@ class ScallopLexer(Lexer):
     url = "https://www.scallop-lang.org"
 
     def __init__(self, **options):
-        # The text is lexed as it is, so that the tokens are the text.
+        # The text is not normalized, so that the joined tokens are the text.
         super().__init__(**{"stripnl": False, "ensurenl": False, **options})
 
     def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, Any, str]]:
-        """Start, kind and text of every token."""
+        """The start, kind and text of every token."""
         position = 0
         before = ""
         tokens = [(token.type, str(token)) for token in lex(text)]

@@ -1,4 +1,4 @@
-"""Imports: the sources that a program's `import` items name, each file once."""
+"""Imports: reads the files that `import` items name, each file once."""
 
 import os
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from scallax.syntax.parser import parse
 
 
 def read_imports(sources: Sequence[Source], known: Sequence[Source] = ()) -> list[Source]:
-    """The sources that `sources` import, directly or through others: a file before those that import it.
+    """The sources that `sources` import, directly or indirectly, each before the sources that import it.
 
-    A path is relative to the importing file, or to the working directory for a source that is no file (named `<…>`).
-    A file that is imported twice, or in a circle, is read once; one of `sources` or of `known`, whose imports were
-    read before, is not read again. What is wrong with the text of a source is left to the analysis. Raises `InputError`
-    with every file that cannot be read.
+    A path is relative to the importing file, or to the working directory if the source is no file (its name is then
+    `<…>`). A file that is imported twice, or in a circle, is read once. The files in `sources` and in `known`, whose
+    imports have been read before, are not read again. Errors in the text of a source are left to the analysis.
+    InputError names every file that cannot be read.
     """
     met = (source.name for source in (*sources, *known) if not source.name.startswith("<"))
     reader = _Reader({_resolved(Path(name)) for name in met})
@@ -27,7 +27,7 @@ def read_imports(sources: Sequence[Source], known: Sequence[Source] = ()) -> lis
 
 
 class _Reader:
-    """The sources found so far and the files met, by their full paths."""
+    """The sources that were found so far, and the files that were met, by their full paths."""
 
     def __init__(self, met: set[str]):
         self.met = met
@@ -35,7 +35,7 @@ class _Reader:
         self.problems: list[Diagnostic] = []
 
     def follow(self, source: Source) -> None:
-        """Reads what a source imports; an explicit stack, as chains may be long."""
+        """Reads the imports of a source. It keeps an explicit stack, because chains of imports may be long."""
         pending = [(source, self.imports(source))]
         while pending:
             importer, items = pending[-1]
@@ -53,7 +53,7 @@ class _Reader:
             return []
         try:
             items = parse(source).items
-        except ParseError:  # the analysis reports it, with those of the other sources
+        except ParseError:  # the analysis reports it, together with the errors of the other sources
             return []
         return [item.declaration for item in items if isinstance(item.declaration, ast.Import)]
 

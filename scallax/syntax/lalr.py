@@ -1,4 +1,4 @@
-"""The LALR tables of a grammar, run for trees that know their places."""
+"""Runs the LALR tables of a grammar, and makes trees that know their places."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, final
@@ -8,16 +8,16 @@ from lark.grammar import Rule
 
 _END = "$END"
 
-# A state to shift to, or a rule: how many symbols it has, its name, what makes its tree (None leaves the one symbol).
+# A state to shift to, or a rule: its number of symbols, its name, its tree builder (None keeps the single symbol).
 _Action = int | tuple[int, str, Callable[[list], Any] | None]
 
 
 @final
 class Tables:
-    """What lark gives for tokens, with the place of every tree in `meta.start_pos` and `meta.end_pos`.
+    """A parser with lark's tables, which sets the place of every tree in `meta.start_pos` and `meta.end_pos`.
 
-    Four of five reductions in a ladder of precedence have one symbol, whose tree stays as it is. Lark itself looks at
-    the places of each, which takes three times as long.
+    Four of five reductions in a ladder of precedence have a single symbol, whose tree stays as it is. Lark itself looks
+    at the place of each of them, and takes three times as long.
     """
 
     __slots__ = ("_climbs", "_end", "_start", "_states")
@@ -40,11 +40,12 @@ class Tables:
             for state, actions in configuration.states.items()
         }
 
-        # By the state below a value, its state and the next token: its state after all rules of one symbol.
+        # From the state below a value, its own state and the next token to its state after all reductions of one
+        # symbol.
         self._climbs: dict[tuple[int, int, str], int] = {}
 
     def _climb(self, below: int, name: str, kind: str) -> int:
-        """The state of a value that has become one of rule `name`, after the rules of one symbol that follow."""
+        """The state of a value that was reduced to `name`, after all further reductions of a single symbol."""
         table = self._states
         while True:
             state = table[below][name]
@@ -55,9 +56,9 @@ class Tables:
             name = action[1]
 
     def parse(self, tokens: Sequence[Token]) -> Tree | None:
-        """The tree of the tokens, of which there is at least one; None if they are none of the grammar's."""
+        """The tree of the tokens, of which there is at least one; None if they do not fit the grammar."""
         table, climbs, states, values = self._states, self._climbs, [self._start], []
-        # Where the text of each value starts and ends.
+        # The start and end of each value's text.
         starts: list[int] = []
         ends: list[int] = []
         for token in (*tokens, Token.new_borrow_pos(_END, "", tokens[-1])):

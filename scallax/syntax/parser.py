@@ -1,4 +1,4 @@
-"""From text to syntax tree: tokens, items, and errors with their place."""
+"""Turns text into the syntax tree: tokens, then items, and errors with their places."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,10 +16,10 @@ from scallax.syntax.lalr import Tables
 
 _ITEM_STARTS = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "IMPORT", "EXTERN", "AT"})
 
-# What stands after a name of a column, a variable or a constant, and never after the keyword of an item.
+# Tokens that follow the name of a column, a variable or a constant, and never the keyword of an item.
 _NAME_FOLLOWERS = frozenset({"COLON", "COMMA", "EQUAL", "RPAR"})
 
-# What is shown of a terminal in "expected …"; punctuation shows itself.
+# The words for terminals in "expected …"; punctuation is shown as it is.
 _WORDS = {
     "NAME": "a name",
     "PRIMITIVE": "a type",
@@ -34,9 +34,9 @@ _WORDS = {
     "QUANTIFIER": "a quantifier",
 }
 _WORD_LIST = re.compile(r"([a-z]+|\([a-z|]+\))\(\?!.*\)")
-# Never what is expected: it is a comparison's sign until a whole list of parameters was seen.
+# Never shown as expected: the token is a comparison until a whole parameter list has been seen.
 _RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
-# Halves of UTF-16 pairs, which Python's texts may hold alone, and UTF-8 may not.
+# Lone halves of UTF-16 pairs: Python's texts may hold them, UTF-8 may not.
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 # Levels of a tree that may lie in each other: the passes over it recurse, and Python's stack is not endless. A sum has
 # a level for each term, parentheses have two.
@@ -48,7 +48,7 @@ _LONGEST_HINT = 5
 # A program that is built step by step is analysed as a whole at every step, and its texts do not change.
 @lru_cache(maxsize=512)
 def parse(source: Source) -> ast.Program:
-    """The items of a source in order. Raises `ParseError` with the first problem of every item that has one."""
+    """The items of a source in order. ParseError lists the first problem of every wrong item."""
     items: list[ast.Item] = []
     problems: list[Diagnostic] = []
     for found in _SURROGATES.finditer(source.text):
@@ -57,7 +57,7 @@ def parse(source: Source) -> ast.Program:
     if problems:
         raise ParseError(*problems)
     for tokens in _split_items(_lark().lex(source.text)):
-        # Items are independent: one that is no item says nothing about the next.
+        # Items are independent: an error in one says nothing about the next.
         try:
             tree = _parse_item(source, tokens)
             _check_depth(source, tree)
@@ -70,15 +70,15 @@ def parse(source: Source) -> ast.Program:
 
 
 def lex(text: str) -> Iterator[Token]:
-    """All tokens of a text, blanks and comments among them: joined they are the text."""
+    """All tokens of a text, with blanks and comments; joined, they are the text."""
     return _lark().lex(text, dont_ignore=True)
 
 
 def keywords() -> list[str]:
-    """The words of the language that are no names, those of types aside."""
+    """The reserved words of the language, without the names of types."""
     patterns = [terminal.pattern for terminal in _lark().terminals if terminal.name != "PRIMITIVE"]
     texts = [pattern.value for pattern in patterns if pattern.type == "str"]
-    # Words that would be names otherwise are written as `(one|two)(?!…)`.
+    # The grammar writes words that would otherwise be names as `(one|two)(?!…)`.
     for pattern in patterns:
         if pattern.type == "re" and (match := _WORD_LIST.fullmatch(pattern.value)):
             texts += match.group(1).strip("()").split("|")
@@ -86,7 +86,7 @@ def keywords() -> list[str]:
 
 
 def is_unfinished(source: Source) -> bool:
-    """Whether more text could complete the last item: it ends too early, or within a string or a comment."""
+    """Whether more text could complete the last item: it ends too early, or inside a string or a comment."""
     items = list(_split_items(_lark().lex(source.text)))
     if not items:
         return False
@@ -101,7 +101,7 @@ def is_unfinished(source: Source) -> bool:
 
 
 class _ParameterLists:
-    """Retypes the `<` and `>` of parameter lists, which are written like comparisons."""
+    """Gives the `<` and `>` of parameter lists token types of their own, since they are written like comparisons."""
 
     always_accept = ("UNCLOSED_COMMENT", "UNCLOSED_STRING", "UNKNOWN")
 
@@ -117,10 +117,10 @@ class _ParameterLists:
 
 
 def _parameters_end(tokens: Sequence[Token], start: int) -> int | None:
-    """The index of the `>` that closes the parameter list opened at `start`, or None for a comparison.
+    """The index of the `>` that closes the parameter list opened at `start`; None if it is a comparison.
 
-    `x < y, y > (z + 1)` is two comparisons: of lists with a comma, only one that names a primitive type or that
-    follows an assignment is taken for parameters.
+    `x < y, y > (z + 1)` is two comparisons. So a list with a comma counts as parameters only if it names a primitive
+    type or follows an assignment.
     """
     name = start - 1
     if tokens[name].type == "BANG":
@@ -162,12 +162,12 @@ def _tables() -> Tables:
 
 
 def _split_items(tokens: Iterable[Token]) -> Iterator[list[Token]]:
-    """The tokens of each item: its attributes, `extern` and all up to the keyword that starts the next."""
+    """The tokens of each item: its attributes, `extern`, and everything up to the keyword that starts the next item."""
     item: list[Token] = []
     in_prefix = False
     for token, after in pairwise(chain(tokens, [None])):
         assert token is not None
-        # Before such a sign it was meant as a name, which is an error of the item that it is in.
+        # Before such a token the keyword was meant as a name, which is an error of the current item.
         is_start = token.type in _ITEM_STARTS and (after is None or after.type not in _NAME_FOLLOWERS)
         if is_start and item and not in_prefix:
             yield item
@@ -195,7 +195,7 @@ def _parse_item(source: Source, tokens: Sequence[Token]) -> Tree:
 
 
 def _check_depth(source: Source, tree: Tree) -> None:
-    """Raises `ParseError` for a tree that is too deep; without recursion."""
+    """ParseError for a tree that is too deep; works without recursion."""
     level: list[Tree] = [tree]
     for _ in range(_MAX_DEPTH):
         level = [child for parent in level for child in parent.children if isinstance(child, Tree)]
@@ -246,7 +246,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 def _explain_end(source: Source, expected: Collection[str], tokens: Sequence[Token]) -> Diagnostic:
-    """An item that ends too early: where its innermost open bracket is, or else where it ends."""
+    """The problem of an item that ends too early, at its innermost open bracket or else at its end."""
     end = tokens[-1].end_pos or 0
     unclosed = _unclosed_bracket(tokens)
     if unclosed is None:
@@ -258,7 +258,7 @@ def _explain_end(source: Source, expected: Collection[str], tokens: Sequence[Tok
 
 
 def _unclosed_bracket(tokens: Iterable[Token]) -> Token | None:
-    """The innermost bracket that the tokens open and do not close."""
+    """The innermost bracket that the tokens open but do not close."""
     opened: list[Token] = []
     for token in tokens:
         if token in _CLOSING:
@@ -298,7 +298,7 @@ def _is_number_part(before: Token | None, token: Token, after: Token | None) -> 
 
 
 def _hint(before: Token | None, token: Token, expected: Collection[str]) -> str | None:
-    """What to do about a token that is written in other languages, or often by mistake."""
+    """A hint for a token of another language, or for a common mistake."""
     touches = before is not None and before.end_pos == token.start_pos
     match token.type:
         case "COMPARISON" if touches and before == "=" and token in ("<", ">"):
@@ -324,7 +324,7 @@ def _hint(before: Token | None, token: Token, expected: Collection[str]) -> str 
         case "NAME" if before is not None and before.type == "QUANTIFIER":
             return f"write `{before}(x: …)`"
     is_word = token.type == "PRIMITIVE" or (token.isalpha() and token.type != "NAME")
-    # Between operands such a word is out of place, but not as a name.
+    # The word is out of place between two operands, but could be a name elsewhere.
     is_name = token not in _INFIX_WORDS or (before is not None and before.type in _ITEM_STARTS)
     if "NAME" in expected and is_word and is_name:
         kind = "a type" if token.type == "PRIMITIVE" else "a word of the language"
@@ -333,7 +333,7 @@ def _hint(before: Token | None, token: Token, expected: Collection[str]) -> str 
 
 
 def _separator(before: Token | None, token: Token, expected: Collection[str]) -> str | None:
-    """A hint at a comma that may be missing between two tokens that end and start a part."""
+    """A hint that a comma may be missing between two tokens, of which the first can end and the second start a part."""
     ends = before is not None and (before.type in _PART_ENDS or before in (")", "}"))
     starts = token.type in _PART_ENDS or token in ("(", "not", "~", "$", "new", "exists", "forall")
     return "a `,` may be missing before it" if "COMMA" in expected and ends and starts else None
@@ -351,6 +351,6 @@ def _expectation(terminals: Iterable[str]) -> str | None:
 
 
 def _shown(terminal: str) -> str:
-    """A terminal as it is written; the name in words if it has no one spelling."""
+    """A terminal as programs write it; its name in words if it has several spellings."""
     pattern = _lark().get_terminal(terminal).pattern
     return f"`{pattern.value}`" if pattern.type == "str" else terminal.lower()

@@ -1,4 +1,4 @@
-"""From syntax tree to text that parses to the same tree."""
+"""Prints syntax trees as text that parses to the same tree."""
 
 import math
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ _ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0
 
 
 def print_program(program: ast.Program) -> str:
-    """One line for each item."""
+    """The text of a program, one line for each item."""
     return "".join(f"{_item(item)}\n" for item in program.items)
 
 
 def print_expression(expression: ast.Expression) -> str:
-    """The expression; whatever has an operator stands in parentheses."""
+    """The text of an expression; subexpressions with an operator are in parentheses."""
     match expression:
         case ast.Literal():
             return _literal(expression)

@@ -1,4 +1,4 @@
-"""The names of queries, by which their answers are read."""
+"""The names of queries, under which their answers are found."""
 
 from collections.abc import Iterable
 from typing import assert_never
@@ -19,9 +19,9 @@ _QUOTES = {
 
 
 def name_query(expression: ast.Expression) -> str:
-    """A query as Scallop prints it: operators in parentheses, `2.0` as `2`, texts as they are.
+    """The name of a query, in Scallop's notation: operators in parentheses, `2.0` as `2`, texts as they are.
 
-    The name need not parse.
+    The name need not be a program text that parses.
     """
     match expression:
         case ast.Literal(value=float() as value):
