@@ -1,4 +1,4 @@
-"""Aggregates, quantifiers and negations with variables of their own, as atoms of relations of their own."""
+"""Expands aggregates, quantifiers and closed negations into atoms of hidden relations."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from scallax.language.values import Scalar
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 
-# Names that start with it are of relations and variables that no program can write.
+# The prefix of hidden relations and variables, which no program can write.
 HIDDEN = "#"
 
 
@@ -48,11 +48,11 @@ class CoreAggregate:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a formula stands.
+    """The surroundings of a formula.
 
-    `named` are the variables by which aggregates are grouped: those of the head, and those that aggregates around have
-    for themselves. `beside` are formulas without aggregates that hold as well. `awaited` are variables to which the
-    rest of the body gives values only after it is given some.
+    `named` are the variables by which aggregates are grouped: those of the head, and those that enclosing aggregates
+    keep to themselves. `beside` are formulas without aggregates that also hold. `awaited` are variables that the rest
+    of the body can bind only after it has been given others.
     """
 
     named: frozenset[str]
@@ -62,10 +62,10 @@ class _Place:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Operand:
-    """An operand of a conjunction that is still to be expanded.
+    """An operand of a conjunction that still has to be expanded.
 
-    `needs` are the variables for which it takes the values of other operands, `binds` those to which it gives values;
-    `named` are those of its place.
+    `needs` are the variables whose values it takes from other operands, `binds` those to which it gives values, and
+    `named` those of its place.
     """
 
     number: int
@@ -79,17 +79,19 @@ class _Operand:
 def expand_aggregates(
     items: Sequence[ast.Item], names: Names
 ) -> tuple[list[ast.Item], list[CoreAggregate], list[Problem]]:
-    """The items with an atom of a hidden relation for each aggregate, rules for their bodies, and the aggregates.
+    """Replaces each aggregate by an atom of a hidden relation.
+
+    Returns the items, the rules for the bodies, and the aggregates.
 
     Items with a problem are left out, and their problems come last.
 
     Without `where`, an aggregate is grouped by the variables that its body binds and the rule's head names. A
-    quantifier is also grouped by those that the rest of the body binds: it holds or fails for each of their values,
-    whether its own body has a tuple for them or not. A variable that the rest of the body binds, and of an aggregate no
-    positive atom, has the rest's values in the aggregate, which is then grouped by it, too.
+    quantifier is also grouped by the variables that the rest of the body binds: it holds or fails for each of their
+    values, whether or not its own body has a tuple for them. If the rest of the body binds a variable, and no positive
+    atom inside the aggregate does, the aggregate takes the values of the rest and is grouped by the variable too.
 
-    A variable that only a negated atom or conjunction mentions, and nothing else of the body binds, is any value there:
-    `not s(x, p, p)` and `not (s(x, p) and t(p))` say that there is no such `p`.
+    A variable that only a negated atom or conjunction mentions, and nothing else in the body binds, stands for any
+    value there: `not s(x, p, p)` and `not (s(x, p) and t(p))` say that there is no such `p`.
     """
     expansion = _Expansion(names, UseChecks(names))
     problems = expansion.checks.problems
@@ -112,12 +114,12 @@ class _Expansion:
     num_bodies: int = 0
     # The relations that the rules of each relation read.
     reads: dict[str, set[str]] = field(default_factory=dict)
-    # The relations of the heads of the rule in hand, and the variables of its tag.
+    # The relations in the heads of the current rule, and the variables of its tag.
     heads: tuple[str, ...] = ()
     tagged: frozenset[str] = frozenset()
 
     def note(self, item: ast.Item) -> None:
-        """Keeps which relations the rule of an item reads."""
+        """Records the relations that the rule of an item reads."""
         match item.declaration:
             case ast.Rule(heads=heads, body=body):
                 for head in heads:
@@ -145,7 +147,7 @@ class _Expansion:
     # Formulas -------------------------------------------------------------------------------------------------------
 
     def formula(self, formula: ast.Formula, negated: bool, place: _Place) -> ast.Formula:
-        """The formula, or its negation, without aggregates; what needs no relation of its own stays as it is."""
+        """The formula, or its negation, without aggregates; parts that need no hidden relation stay as they are."""
         if not _may_change(formula, negated):
             return signed(formula, negated)
         before = len(self.items)
@@ -181,7 +183,7 @@ class _Expansion:
                 return signed(formula, negated)
 
     def conjunction(self, operands: Iterable[tuple[ast.Formula, bool]], place: _Place, span: Span) -> ast.Formula:
-        """All operands, quantifiers last. Where one needs what another one binds, that one is expanded before."""
+        """All operands, quantifiers last. An operand comes after the operands whose values it needs."""
         operands = _flat(operands)
         divided = self.divided(operands, place)
         if divided is not None:
@@ -218,7 +220,7 @@ class _Expansion:
                 continue
             named = place.named
             if isinstance(part, ast.Quantified) and (part.aggregate.op == "exists") != negated:
-                # It gives others the values with which it holds.
+                # It binds these variables for other operands.
                 inner = scope.bind(part.aggregate.body, negated=part.aggregate.op == "forall")
                 others = (names for other, names in enumerate(needs) if other != number)
                 named = named.union(inner.intersection(frozenset[str]().union(*others)))
@@ -228,7 +230,7 @@ class _Expansion:
         return sorted(found, key=lambda operand: _has_quantifier(operand.formula))
 
     def divided(self, operands: Sequence[tuple[ast.Formula, bool]], place: _Place) -> int | None:
-        """The first disjunction of which only some operands bind a variable that another operand takes from it."""
+        """The first disjunction in which only some operands bind a variable that another operand takes from it."""
         changing = [number for number, each in enumerate(operands) if _may_change(*each)]
         disjunctions = [number for number, each in enumerate(operands) if is_disjunctive(*each)]
         if not changing or not disjunctions:
@@ -254,7 +256,7 @@ class _Expansion:
     # Negations ------------------------------------------------------------------------------------------------------
 
     def is_closed_atom(self, atom: ast.Application, outer: Collection[str]) -> bool:
-        """Whether a negated atom says of a variable of its own, by a second use of it, what no wildcard would."""
+        """Whether a negated atom uses a variable of its own twice, so that wildcards cannot express it."""
         scope = Scope(self.names)
         predicate = self.names.predicate(atom)
         if predicate is not None:
@@ -262,13 +264,13 @@ class _Expansion:
             if not set(scope.variables(atom.arguments[:num_inputs])).issubset(outer):
                 return False
         if any(isinstance(part, ast.Application) for part in atom.arguments):
-            # Patterns of terms are matched by a relation of their own anyway.
+            # Patterns of terms get a hidden relation in any case.
             return False
         own = [name for name in scope.variables(atom) if name not in outer]
         return len(set(own)) < len(own)
 
     def closed(self, operands: Sequence[tuple[ast.Formula, bool]], place: _Place, span: Span) -> ast.Formula:
-        """A negated relation of its own, which says that a conjunction holds for no values of its variables."""
+        """A negated hidden relation: a conjunction holds for no values of its own variables."""
         together, outer = conjunction_of(operands), self.outer(place)
         scope = Scope(self.names, place.named, around=outer, lists_terms=False, asks=True)
         shared = tuple(dict.fromkeys(name for name in scope.mentions(together) if name in outer))
@@ -305,7 +307,7 @@ class _Expansion:
         return self.atom(relation, groups, *results, span=span)
 
     def quantifier(self, aggregate: ast.Aggregate, negated: bool, place: _Place) -> ast.Formula:
-        """A formula that holds where the quantifier, or its negation, does."""
+        """A formula that is true where the quantifier, or its negation, is."""
         span = aggregate.span
         aggregator, parameters = self.checks.check(aggregate)
         if aggregator is None or parameters is None:
@@ -329,7 +331,7 @@ class _Expansion:
         if known.issuperset(keys):
             return ast.Or((absent, holds), span)
         if isinstance(aggregate.body, ast.Implies):
-            # Nothing beside a `forall` says for which values: those that satisfy its condition.
+            # Nothing beside a `forall` gives values: it ranges over those that satisfy its condition.
             condition = self.formula(aggregate.body.condition, False, _Place(frozenset(keys)))
             there = self.possible_values(condition, keys, span)
             return ast.Or((ast.And((there, absent), span), holds), span)
@@ -367,7 +369,7 @@ class _Expansion:
     # Parts of an aggregate ------------------------------------------------------------------------------------------
 
     def body(self, aggregate: ast.Aggregate, values: tuple[ast.Formula, ...], named: frozenset[str]) -> ast.Formula:
-        """The formula whose tuples are aggregated, beside some that give values, without aggregates inside."""
+        """The formula whose tuples are aggregated, with formulas that give it values, and no aggregates inside."""
         place = _Place(named.union(own_names(aggregate), group_names(aggregate)))
         negated = aggregate.op == "forall"
         if not values:
@@ -375,7 +377,7 @@ class _Expansion:
         return self.formula(ast.And((*values, signed(aggregate.body, negated)), aggregate.span), False, place)
 
     def lacking(self, user: str, needs: Iterable[str], place: _Place, span: Span) -> tuple[str, ...]:
-        """The variables among those needed that are bound beside; what should be and is not is reported."""
+        """The needed variables that the formulas beside bind; reports those that they should bind but do not."""
         known = self.bound(place.beside)
         needs = dict.fromkeys(needs)
         for name in needs:
@@ -388,14 +390,14 @@ class _Expansion:
         return tuple(name for name in needs if name in known)
 
     def values(self, place: _Place, names: tuple[str, ...], span: Span) -> tuple[ast.Formula, ...]:
-        """An atom that holds for the values that `names` can have beside; none if there are no names."""
+        """An atom for the values of `names` that the formulas beside allow; nothing if there are no names."""
         return (self.possible_values(self.source(place.beside, names, span), names, span),) if names else ()
 
     def source(self, beside: tuple[ast.Formula, ...], names: Collection[str], span: Span) -> ast.Formula:
-        """Formulas of those beside that bind `names`.
+        """The smallest possible selection of the formulas beside that binds `names`.
 
-        As few as can: not those that need the relation in hand, which would be a cycle, nor predicates, nor what has no
-        variable in common with the others.
+        It leaves out predicates, formulas that share no variable with the others, and formulas that need the current
+        relation, which would make a cycle.
         """
         positive = [each for each in beside if not isinstance(each, ast.Not)]
         acyclic = [each for each in positive if not self.needs_heads(each)]
@@ -409,7 +411,7 @@ class _Expansion:
         return ast.And(beside, span)
 
     def connected(self, formulas: Sequence[ast.Formula], names: Collection[str]) -> list[ast.Formula]:
-        """The formulas that have a variable in common with `names`, or with another such formula."""
+        """The formulas that share a variable with `names`, or with another such formula."""
         scope = Scope(self.names)
         reached, found = set(names), set[int]()
         grows = True
@@ -423,7 +425,7 @@ class _Expansion:
         return [formulas[number] for number in sorted(found)]
 
     def needs_heads(self, formula: ast.Formula) -> bool:
-        """Whether a formula reads, if by other relations, one that the rule in hand is of."""
+        """Whether a formula reads, directly or through other relations, a head of the current rule."""
         reached: set[str] = set()
         pending = {atom.name for atom in _atoms(formula)}
         while pending:
@@ -432,7 +434,7 @@ class _Expansion:
         return not reached.isdisjoint(self.heads)
 
     def outer(self, place: _Place) -> frozenset[str]:
-        """The variables that are not a negation's own."""
+        """The variables that do not belong to a negation alone."""
         return place.named | self.tagged | self.bound(place.beside)
 
     def bound(self, beside: Iterable[ast.Formula]) -> frozenset[str]:
@@ -458,7 +460,7 @@ class _Expansion:
         return relation
 
     def possible(self, aggregate: ast.Aggregate, rule: str, keys: tuple[str, ...]) -> ast.Application:
-        """An atom that holds, with certainty, for the keys of every tuple that can be."""
+        """An atom that holds, with certainty, for the keys of every possible tuple."""
         exists = replace(aggregate, op="exists", is_discrete=True)
         true = ast.Literal(True, LiteralKind.BOOL, aggregate.span)
         return self.atom(self.aggregate(exists, rule, keys, None, keys, ()), keys, true, span=aggregate.span)
@@ -538,7 +540,7 @@ def _has_aggregate(formula: ast.Formula) -> bool:
 
 
 def _has_quantifier(formula: ast.Formula) -> bool:
-    """Whether a formula depends on what is bound beside it, other than through negation."""
+    """Whether a formula depends on bindings from beside it, other than through negation."""
     match formula:
         case ast.Quantified():
             return True
@@ -555,7 +557,7 @@ def _awaited(operand: _Operand, pending: Sequence[_Operand], known: frozenset[st
 
 
 def _flat(operands: Iterable[tuple[ast.Formula, bool]]) -> list[tuple[ast.Formula, bool]]:
-    """The operands, with those of the conjunctions among them in their places."""
+    """The operands, with nested conjunctions replaced by their own operands."""
     found: list[tuple[ast.Formula, bool]] = []
     stack = [*operands][::-1]
     while stack:

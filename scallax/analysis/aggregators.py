@@ -1,4 +1,4 @@
-"""The aggregators: what each takes and gives, and what is wrong with a use of one."""
+"""The aggregators: the inputs and results of each, and the checks of their uses."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -14,10 +14,10 @@ from scallax.syntax.ast import LiteralKind
 class Aggregator:
     """The inputs and results of an aggregator.
 
-    `results` are, in order, of the kinds `usize`, `bool`, `arguments` and `values` (all those, with their types), or
-    `result`, one of a foreign aggregate's own types.
-    `values` says what the bound values are: `any`, `number`, `float` or `String`; all but `any` take one. The types of
-    `parameters` are by name, those of the first places positional; `needs` are those without a default.
+    `results` are, in order, of the kinds `usize`, `bool`, `arguments` and `values` (all of these, with their types), or
+    `result`, a type that a foreign aggregate declares. `values` tells the kind of the bound values: `any`, `number`,
+    `float` or `String`; all kinds but `any` take one value. `parameters` are types by name, the first ones positional;
+    `needs` are the parameters without a default.
     """
 
     results: tuple[str, ...]
@@ -72,19 +72,19 @@ AGGREGATORS = {
 
 @dataclass(slots=True)
 class UseChecks:
-    """The uses of aggregators in a program, and the problems found in them."""
+    """Checks the uses of aggregators in a program, and collects the problems."""
 
     names: Names
     problems: list[Problem] = field(default_factory=list)
 
     def report(self, kind: type[ScallaxError], message: str, span: Span, hint: str | None = None) -> None:
-        """Keeps a problem, once."""
+        """Adds a problem, unless it is there already."""
         problem = (kind, Diagnostic(message, span, hint))
         if problem not in self.problems:
             self.problems.append(problem)
 
     def check(self, aggregate: ast.Aggregate) -> tuple[Aggregator, tuple[tuple[str, Scalar], ...]] | tuple[None, None]:
-        """The aggregator and its parameters; None, with the problems reported, if it is none or does not fit."""
+        """The aggregator and its parameters; None, with the problems reported, if the use does not fit."""
         op, span = aggregate.op, aggregate.span
         aggregator = self.aggregator(op)
         if aggregator is None:
@@ -119,7 +119,7 @@ class UseChecks:
         return (aggregator, parameters) if len(self.problems) == before else (None, None)
 
     def aggregator(self, op: str) -> Aggregator | None:
-        """The aggregator of a name; a foreign one as it declares itself."""
+        """The aggregator with a name, built in or foreign."""
         foreign = self.names.library.aggregates.get(op)
         if foreign is None:
             return AGGREGATORS.get(op)

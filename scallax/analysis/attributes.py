@@ -1,4 +1,4 @@
-"""Attributes of items: which there are, where they may stand, and what their arguments say."""
+"""Attributes of items: which ones there are, where they may stand, and what their arguments mean."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from scallax.syntax.query_names import name_query
 
 _RELATIONS = (ast.RelationTypes, ast.FactSet, ast.Fact, ast.Rule, ast.ReduceRule)
 
-# Parameters by name with what they take, in the order of positional arguments.
+# Parameters with the kinds of their arguments, in positional order.
 _TEXT, _TEXTS, _FLAG, _COUNT = "a string", "a string or a list of strings", "a bool", "an integer"
 _CHARACTER = "one character, no quote and no line break"
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """Where an attribute may stand, its parameters, and which of them are needed."""
+    """The places where an attribute may stand, its parameters, and which of them are required."""
 
     targets: tuple[type, ...]
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ _READING = ("keys", "fields")
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A pattern of `b` and `f`, a letter for each column, and where it is declared."""
+    """A pattern of `b` and `f`, one letter for each column, with the place of its declaration."""
 
     pattern: str
     span: Span
@@ -72,7 +72,7 @@ class Demand:
 
 @dataclass(slots=True)
 class Attributes:
-    """What the attributes of a program say of its relations; `problems` are those of the attributes."""
+    """The properties of relations that the attributes of a program declare; `problems` are those of the attributes."""
 
     hidden: set[str] = field(default_factory=set)
     demands: dict[str, Demand] = field(default_factory=dict)
@@ -89,10 +89,10 @@ def is_built_in(name: str) -> bool:
 
 
 def read_attributes(items: Sequence[ast.Item], foreign: Collection[str] = ()) -> Attributes:
-    """The attributes of all items, those of Python (`foreign`) aside, and the adornments of relation types.
+    """Reads the attributes of all items, except foreign ones, and the adornments of relation types.
 
-    `@goal`, `@scheduler`, `@storage`, `@tagged` and `@no_temp_relation` are checked, and change nothing here: they say
-    how to compute, not what.
+    `@goal`, `@scheduler`, `@storage`, `@tagged` and `@no_temp_relation` are checked but have no effect: in the
+    reference they say how to compute, not what.
     """
     found = Attributes()
     for item in items:
@@ -181,7 +181,7 @@ def _add_goal(relation: str, arity: int, span: Span, found: Attributes) -> None:
 
 
 def _arity(declaration: ast.Declaration, relation: str) -> int:
-    """How many columns a declaration gives a relation; 0 for a set of no facts."""
+    """The number of columns that a declaration gives a relation; 0 for an empty fact set."""
     match declaration:
         case ast.RelationTypes(relations=relations):
             return next(len(type.columns) for type in relations if type.name == relation)

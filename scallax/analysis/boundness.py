@@ -1,4 +1,4 @@
-"""Range restriction: every variable of a rule is bound by a positive atom or an equality."""
+"""Range restriction: every variable of a rule must be bound by a positive atom or an equality."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +11,11 @@ from scallax.language import ir
 def bind_variables(
     rules: Sequence[ir.Rule], demands: Mapping[str, str], unsure: Collection[str] = ()
 ) -> tuple[tuple[ir.Rule, ...], list[Diagnostic]]:
-    """The rules, with variables that occur under negation only as wildcards, and every variable that nothing binds.
+    """The rules, with wildcards for variables that occur only under negation, and a problem for every unbound variable.
 
-    The rules of a relation in `demands`, by its pattern, are given the values of the bound columns of their heads;
-    those of one in `unsure` may be given others. Equalities are solved as `ir.solve_equality` does (Ullman 1988,
-    section 3.2); those that alone bind a variable are its definitions, and saturate.
+    A relation in `demands` is given the values of its pattern's bound columns, so that these columns of its rules'
+    heads are bound. A relation in `unsure` may be given others. Equalities are solved as `ir.solve_equality` does
+    (Ullman 1988, section 3.2). An equality that alone binds a variable is its definition, and saturates.
     """
     problems: list[Diagnostic] = []
     bound_rules = []
@@ -32,7 +32,7 @@ def bind_variables(
 
 
 def unbound_in_head(name: str, relation: str, span: Span | None) -> Diagnostic:
-    """What is wrong with a variable of a head of a relation that the body does not bind."""
+    """The problem of a head whose variable the body does not bind."""
     # Relations with a `#` hold the body of an aggregate.
     place = "is used by an aggregate" if "#" in relation else f"appears in the head of `{relation}`"
     message = f"`{name}` {place} but no positive atom in the body binds it"
@@ -40,10 +40,10 @@ def unbound_in_head(name: str, relation: str, span: Span | None) -> Diagnostic:
 
 
 def _with_definitions(rule: ir.Rule, premise: Sequence[ir.BodyLiteral], demands: Mapping[str, str]) -> ir.Rule:
-    """The rule in which equalities that define a variable saturate, as a head in the place of the variable would.
+    """The rule in which equalities that define a variable saturate, like the same expression in a head would.
 
-    An equality defines the variable on one of its sides if nothing else binds that. It also does where the `premise`
-    asks for the variable's values, if the body alone binds the other side.
+    An equality defines the variable on one of its sides if nothing else binds this variable. It also does if the
+    `premise` asks for the variable's values and the body alone binds the other side.
     """
     matched, asked = _matched_names(rule.body), _matched_names(premise)
     solved = _only_solutions((*rule.body, *premise), matched | asked)
@@ -63,7 +63,7 @@ def _with_definitions(rule: ir.Rule, premise: Sequence[ir.BodyLiteral], demands:
 
 
 def _matched_names(body: Sequence[ir.BodyLiteral]) -> set[str]:
-    """The variables of a body that stand for columns, arguments of terms, or results."""
+    """The variables in a body that stand for columns, arguments of terms, or results."""
     names: set[str] = set()
     for literal in body:
         terms: Sequence[ir.Term] = ()
@@ -79,9 +79,9 @@ def _matched_names(body: Sequence[ir.BodyLiteral]) -> set[str]:
 
 
 def _only_solutions(body: Sequence[ir.BodyLiteral], bound: set[str]) -> dict[int, str]:
-    """By its place, each equality that alone can be solved for some variable, and that variable.
+    """Each equality that is the only one to give some variable its value, by position, with that variable.
 
-    One that binds a variable binds no other, so that the others are left with fewer.
+    An equality gives one variable its value, so it is then removed for all others, which leaves them with fewer.
     """
     unknown = {
         place: _solvable_names(literal.condition) - bound
@@ -113,7 +113,7 @@ def _sides(equality: ir.Binary) -> tuple[tuple[ir.Expression, ir.Expression], ..
 
 
 def _solvable_names(expression: ir.Expression) -> set[str]:
-    """The variables that an equality with the expression may be solved for."""
+    """The variables for which an equality with the expression may be solved."""
     match expression:
         case ir.Variable(name=name):
             return {name}
@@ -140,7 +140,7 @@ def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:
     conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
     for expressions, where in ((() if rule.tag is None else (rule.tag,), "the tag"), (conditions, "a condition")):
         for variable in _variables(expressions):
-            # Variables with a `#` stand for an argument: what that argument lacks is reported itself.
+            # A variable with a `#` stands for an argument; its own unbound variables are reported.
             if variable.name not in seen and "#" not in variable.name:
                 seen.add(variable.name)
                 yield Diagnostic(
@@ -192,7 +192,7 @@ def _variables(expressions: Sequence[ir.Expression]) -> Iterator[ir.Variable]:
 
 
 def _close(literal: ir.BodyLiteral, bound: set[str]) -> ir.BodyLiteral:
-    """A negated atom with a wildcard for each variable that nothing binds."""
+    """A negated atom with wildcards in the place of variables that nothing binds."""
     match literal:
         case ir.NegatedAtom(terms=terms):
             return replace(literal, terms=_close_terms(terms, bound))

@@ -1,4 +1,4 @@
-"""Numbers and truth values that are written as expressions of constants, such as the tags of exclusive facts."""
+"""Constant folding: numbers and truth values written as expressions, such as the tags of exclusive facts."""
 
 import math
 import operator
@@ -30,9 +30,9 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """The numbers that expressions of constants are computed with.
+    """Computes expressions of constants.
 
-    `value_of` gives the values of names, `type_of` the types; `report` takes what is wrong, where, and a hint.
+    `value_of` gives the value of a name and `type_of` its type; `report` takes a problem, its place, and a hint.
     """
 
     value_of: Callable[[str], ast.Literal | None]
@@ -40,11 +40,11 @@ class Folding:
     report: Callable[[str, Span, str | None], None]
 
     def fold(self, expression: ast.Expression) -> ast.Literal | None:
-        """The value of an expression of numbers and bools; None if it has none, or holds anything else.
+        """The value of an expression of numbers and bools; None if it has no value, or contains anything else.
 
-        A number has the type of what it is computed from, where that has one: integers saturate and floats are rounded,
-        as everywhere in the language. Numbers without a type are computed exactly, and two integers give an integer.
-        Numbers of two types are reported.
+        A number takes its type from the numbers it is computed from. If they have one, integers saturate and floats are
+        rounded, as everywhere in the language. Numbers without a type are computed exactly, and two integers give an
+        integer. Numbers of two different types are reported.
         """
         match expression:
             case ast.Literal(value=value):
@@ -93,7 +93,7 @@ class Folding:
         return _literal(first / second if op == "/" else math.fmod(first, second), type, span)
 
     def _alike(self, left: ast.Literal, right: ast.Literal, span: Span) -> tuple[ast.Literal, ast.Literal] | None:
-        """Two numbers with one type, or with none; two types are reported, and a number that does not fit."""
+        """Two numbers with one type, or with none. Two types, or a number that does not fit, are reported."""
         type = left.type or right.type
         if type is None:
             return left, right
@@ -110,14 +110,14 @@ class Folding:
 
 
 def typed(literal: ast.Literal, type: ValueType) -> ast.Literal:
-    """A literal that fits a type as a value of this type."""
+    """A literal as a value of a type, which it fits."""
     if type.is_float and literal.kind is LiteralKind.INTEGER:
         literal = replace(literal, value=float(literal.value), kind=LiteralKind.FLOAT)
     return replace(literal, type=type)
 
 
 def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
-    """Whether a literal can stand in a column of a type: numbers by kind and range, the rest by kind."""
+    """Whether a literal can stand in a column of a type: numbers must fit by kind and range, others by kind."""
     match literal.kind:
         case LiteralKind.INTEGER if type.is_float:
             return literal.value >= 0  # pyright: ignore[reportOperatorIssue]  # an integer literal holds an int
@@ -147,7 +147,7 @@ def _number(literal: ast.Literal) -> int | float:
 
 
 def _literal(value: float | bool, type: ValueType | None, span: Span) -> ast.Literal:
-    """What is computed, as a value of its type."""
+    """A computed value as a literal of its type."""
     if isinstance(value, bool):
         return ast.Literal(value, LiteralKind.BOOL, span)
     if type is not None and type.is_integer:
@@ -168,7 +168,7 @@ def _unary(op: str, operand: ast.Literal | None, span: Span) -> ast.Literal | No
 
 
 def _cast(operand: ast.Literal | None, type: ValueType, span: Span) -> ast.Literal | None:
-    """A number as one of another type: integers wrap, floats are truncated and saturate."""
+    """A number as a value of another type: integers wrap; floats are truncated, and saturate."""
     if operand is None or _is_bool(operand) or not type.is_number:
         return None
     value = _number(operand)

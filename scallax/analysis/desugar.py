@@ -1,4 +1,4 @@
-"""From syntax tree to core form: constants put in, bodies as alternatives of conjunctions, queries as rules."""
+"""From syntax tree to core form: constants are replaced, bodies become alternatives, queries become rules."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.syntax.query_names import name_query
 
-# A body of more alternatives is refused: each becomes a rule.
+# A body with more alternatives is refused, because each becomes a rule.
 _MOST_ALTERNATIVES = 4096
 
 # A value of a fact: a literal, or a term of such values.
@@ -40,7 +40,7 @@ class BodyAtom:
 
 @dataclass(frozen=True, slots=True)
 class BodyForeign:
-    """An atom of a built-in or foreign predicate, or its negation; `type` is its parameter, if given."""
+    """An atom of a built-in or foreign predicate, or its negation; `type` is its type argument, if given."""
 
     predicate: str
     type: ast.TypeName | None
@@ -55,7 +55,7 @@ BodyLiteral = BodyAtom | BodyCase | BodyForeign | ast.Expression
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of `count` alternatives of a disjunctive head a clause is: one holds for each binding of the variables."""
+    """One of the `count` alternatives of a disjunctive head; one holds for each binding of the variables."""
 
     number: int
     alternative: int
@@ -65,7 +65,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class CoreRule:
-    """One rule in core form. Clauses with one `scope` come from one written rule and share its variables' types."""
+    """One rule in core form. Rules with one `scope` come from one written rule, and share their variables' types."""
 
     relation: str
     head: tuple[ast.Expression, ...]
@@ -78,7 +78,7 @@ class CoreRule:
 
 @dataclass(frozen=True, slots=True)
 class CoreFact:
-    """A fact of literals. Facts with one `group` exclude each other."""
+    """A fact of literals. Facts with the same `group` exclude each other."""
 
     relation: str
     values: tuple[FactValue, ...]
@@ -89,7 +89,7 @@ class CoreFact:
 
 @dataclass(frozen=True, slots=True)
 class CoreProgram:
-    """Facts and clauses in the order of the text, the queries by name, and relations that are made here."""
+    """Facts and rules in the order of the text, the queries by name, and the relations that desugaring adds."""
 
     facts: list[CoreFact]
     clauses: list[CoreRule]
@@ -98,7 +98,7 @@ class CoreProgram:
 
 
 def desugar(items: Sequence[ast.Item], names: Names) -> tuple[CoreProgram, list[Problem]]:
-    """The program in core form without the items that have none, and the problems of these."""
+    """The program in core form, without the items that have a problem, and these problems."""
     desugarer = _Desugarer(names)
     program = desugarer.program
     for item in items:
@@ -149,7 +149,7 @@ class _Desugarer:
         return all(is_ground(value, self.names) for value in element.values)
 
     def add_computed_alternatives(self, facts: ast.FactSet, group: int) -> None:
-        """Exclusive elements some of which have to be computed: numbers that exclude each other stand for them."""
+        """Adds exclusive elements of which some must be computed: exclusive numbers stand for them."""
         relation = self.fresh_name().replace("#", "alternative#")
         self.program.hidden.add(relation)
         for number, element in enumerate(facts.elements):
@@ -185,7 +185,7 @@ class _Desugarer:
         group: int | None,
         span: Span,
     ) -> None:
-        """A fact of literals as such; one that has to be computed is a rule with an empty body."""
+        """Adds a fact of literals; a fact that must be computed becomes a rule with an empty body."""
         cases: list[BodyLiteral] = []
         if group is None:
             arguments = [
@@ -205,7 +205,7 @@ class _Desugarer:
             self.program.clauses.append(CoreRule(relation, values, tuple(cases), tag, self.num_scopes, span))
 
     def constant_tag(self, tag: ast.Expression) -> ast.Literal:
-        """The tag of an alternative, which is computed from numbers and constants here."""
+        """The tag of an alternative, computed here from numbers and constants."""
         if isinstance(tag, ast.Literal):
             return tag
         num_problems = len(self.problems)
@@ -213,7 +213,7 @@ class _Desugarer:
         def report(message: str, span: Span, hint: str | None) -> None:
             self.report(TypeInferenceError, message, span, hint)
 
-        # Constants are put in before.
+        # Constants have been replaced before.
         found = Folding(lambda name: None, self.names.type, report).fold(tag)
         if found is not None and isinstance(found.value, int | float) and math.isfinite(found.value):
             return found
@@ -252,7 +252,7 @@ class _Desugarer:
     def tagged_body(
         self, bodies: Sequence[tuple[BodyLiteral, ...]], tag: ast.Expression, span: Span
     ) -> list[tuple[BodyLiteral, ...]]:
-        """A relation of its own for a tagged body, in its place: the heads share the event that the tag stands for."""
+        """An atom of a hidden relation in the place of a tagged body: all heads then share one event."""
         bound = [_bound_names(body) for body in bodies]
         first = bound[0] if bound else {}
         shared = {name: span for name, span in first.items() if all(name in names for names in bound)}
@@ -264,7 +264,7 @@ class _Desugarer:
         return [(BodyAtom(ast.Application(relation, arguments, (), span), False, span),)] if bodies else []
 
     def add_query(self, target: ast.Name | ast.Application, span: Span) -> None:
-        """A query of an atom is a relation named by the atom as printed, which holds the tuples that match it."""
+        """Adds a query. A query of an atom becomes a relation of the matching tuples, named by the printed atom."""
         name = name_query(target)
         if name in self.program.queries:
             return
@@ -322,7 +322,7 @@ class _Desugarer:
         body = BodyAtom(replace(atom, arguments=arguments), False, span)
         predicate = self.names.predicate(atom)
         if predicate is not None:
-            # Type arguments that are part of the predicate's name say nothing more.
+            # Type arguments that belong to the predicate's name have no further meaning.
             types = [parameter.value for parameter in atom.parameters if predicate == atom.name]
             type = (
                 ast.TypeName(types[0].name, types[0].span) if types and not isinstance(types[0], ast.Literal) else None
@@ -333,7 +333,7 @@ class _Desugarer:
         return self.negation((body, *cases), span) if cases else (replace(body, is_negated=True),)
 
     def case(self, case: ast.Case, negated: bool, span: Span) -> tuple[BodyLiteral, ...]:
-        """A case as cases of one constructor each; of a constant, an equality."""
+        """A case as cases of one constructor each, or as an equality if it matches a constant."""
         subject = self.expression(ast.Name(case.name, span))
         if not isinstance(case.pattern, ast.Application):
             equality = ast.Binary("==", subject, self.expression(case.pattern), span)
@@ -347,7 +347,7 @@ class _Desugarer:
     def match_pattern(
         self, argument: ast.Expression, cases: list[BodyLiteral], subject: ast.Expression | None = None
     ) -> ast.Expression:
-        """A variable in the place of a pattern, which `cases` then match; what is no pattern stays as it is."""
+        """A variable in the place of a pattern, which `cases` then match; other expressions stay as they are."""
         if not isinstance(argument, ast.Application):
             return argument
         if not isinstance(subject, ast.Name):
@@ -362,7 +362,7 @@ class _Desugarer:
         return subject
 
     def negation(self, body: tuple[BodyLiteral, ...], span: Span) -> tuple[BodyLiteral, ...]:
-        """A negated relation of its own: a conjunction holds for no values of the variables that only it has."""
+        """A negated hidden relation: a conjunction holds for no values of its own variables."""
         parts = [part for literal in body for part in _case_parts(literal)]
         names = {name.name: name for name in _names(parts) if not name.name.startswith("#")}
         relation = self.fresh_name().replace("#", "not#")
@@ -378,7 +378,7 @@ class _Desugarer:
         return f"#p{self.num_patterns}"
 
     def check_constructors(self, expression: ast.Expression) -> bool:
-        """Whether every constructor in an expression is known and has all its arguments; reports those that do not."""
+        """Whether every constructor in an expression is known and has all its arguments; reports the others."""
         found = check_constructors(expression, self.names)
         self.problems += found
         return not found
@@ -386,7 +386,7 @@ class _Desugarer:
     def conjunctions(
         self, parts: Sequence[Sequence[tuple[BodyLiteral, ...]]], span: Span
     ) -> list[tuple[BodyLiteral, ...]]:
-        """Every choice of one alternative from each part."""
+        """Every selection of one alternative from each part."""
         count = 1
         for part in parts:
             count *= len(part)
@@ -397,7 +397,7 @@ class _Desugarer:
         return [tuple(literal for part in choice for literal in part) for choice in product(*parts)]
 
     def expression(self, expression: ast.Expression) -> ast.Expression:
-        """The expression with constants in the place of their names; relations and wildcards inside are reported."""
+        """The expression with constants in the place of their names; reports relations and wildcards inside."""
         return _Constants(self.names.constants, self).put_in(expression)
 
 
@@ -409,7 +409,7 @@ class _Constants:
     def put_in(self, expression: ast.Expression) -> ast.Expression:
         match expression:
             case ast.Name(name=name, span=span) if name in self.values:
-                # A literal of its own at every use: without a type it takes the one that the use asks for.
+                # A new literal at every use: without a type of its own, it takes the type that this use needs.
                 return replace(self.values[name], span=span)
             case ast.Unary() | ast.Cast():
                 return replace(expression, operand=self.put_in(expression.operand))
@@ -453,7 +453,7 @@ class _Constants:
 
 
 def unmentioned_names(clause: CoreRule) -> list[ast.Name]:
-    """The variables of a clause's head that stand nowhere in its body, each at its first place."""
+    """The variables of a rule's head that its body does not mention, each at its first place."""
     mentioned = {name.name for name in _names([part for literal in clause.body for part in _case_parts(literal)])}
     found = {name.name: name for name in reversed(list(_names(clause.head)))}
     return [name for name in reversed(found.values()) if name.name not in mentioned and not name.name.startswith("#")]
@@ -466,7 +466,7 @@ def _complement(condition: ast.Expression) -> ast.Expression:
 
 
 def _as_new(expression: ast.Expression) -> ast.Expression:
-    """A constructor inside of `new` makes a term as well."""
+    """The argument of a `new`: a constructor inside makes a term as well."""
     if isinstance(expression, ast.Application):
         return ast.New(expression.name, expression.arguments, expression.span)
     return expression
@@ -485,7 +485,7 @@ def _case_parts(literal: BodyLiteral) -> tuple[ast.Expression, ...]:
 
 
 def _bound_names(body: Sequence[BodyLiteral]) -> dict[str, Span]:
-    """The variables of a body, other than those only under negation, with the place of each."""
+    """The variables of a body that occur outside of negations, with the place of each."""
     positive = [part for part in body if not (isinstance(part, BodyAtom | BodyForeign) and part.is_negated)]
     return {name.name: name.span for name in _names([part for literal in positive for part in _case_parts(literal)])}
 

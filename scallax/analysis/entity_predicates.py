@@ -1,4 +1,4 @@
-"""Predicates of Python that make terms are called before it is told what holds of the terms."""
+"""Foreign predicates that make terms are computed before anything is derived about these terms."""
 
 from dataclasses import replace
 
@@ -7,10 +7,11 @@ from scallax.language.values import ValueType
 
 
 def predict_first(program: ir.Program) -> ir.Program:
-    """The program in which a predicate that makes terms is a relation of its own, below what the terms are asked of.
+    """Gives each use of a predicate that makes terms a relation of its own, below those that depend on the terms.
 
-    `answer(v) = question(q), parse(q, e), value(e, v)` asks for values of terms that nobody knows before `parse` has
-    made them, so it is called for what `question` binds. A `#made` in its name tells the relation of such a predicate.
+    `answer(v) = question(q), parse(q, e), value(e, v)` asks for values of terms that exist only after `parse` has made
+    them. So `parse` is called first, for the values of `question`. The relation of such a predicate has a `#made` in
+    its name.
     """
     if not any(isinstance(literal, ir.Case) for rule in program.rules for literal in rule.body):
         return program
@@ -30,7 +31,7 @@ def predict_first(program: ir.Program) -> ir.Program:
             relations += [_relation_of(asked), _relation_of(made)]
             outputs = tuple(map(_named, literal.outputs, range(len(literal.outputs))))
             head = tuple(map(_named, (*literal.inputs, *outputs), range(len(literal.terms))))
-            # Who asks does not matter to what is answered: of the tags only the predicate's count in its relation.
+            # The answer does not depend on who asks: only the tags of the predicate itself count in its relation.
             added.append(ir.Rule(asked.relation, inputs, binding, span=rule.span, is_certain=True))
             called = replace(literal, outputs=outputs)
             added.append(ir.Rule(made.relation, head, (asked, called), span=rule.span))
@@ -40,7 +41,7 @@ def predict_first(program: ir.Program) -> ir.Program:
 
 
 def _named(term: ir.Term, number: int) -> ir.Variable | ir.Constant:
-    """The term, a wildcard as a variable of its own."""
+    """The term, with a fresh variable if it is a wildcard."""
     return ir.Variable(f"#{number}", term.type) if isinstance(term, ir.Wildcard) else term
 
 

@@ -1,4 +1,4 @@
-"""Attributes of Python: called for the items that they stand before, which they may remove or add to."""
+"""Foreign attributes: calls them for the items before which they stand, and applies their actions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,9 +22,9 @@ from scallax.syntax import ast
 
 
 def apply_attributes(items: Sequence[ast.Item], library: Library) -> tuple[list[ast.Item], Library]:
-    """The items as foreign attributes leave them, without these, and the library with what they register.
+    """The items that foreign attributes leave, without these attributes, and the library with everything they register.
 
-    Raises one `ForeignError` with every attribute that refuses its item or fails.
+    Raises one `ForeignError` that names every attribute that refuses its item or fails.
     """
     if not library.attributes:
         return list(items), library
@@ -65,7 +65,7 @@ def _call(foreign: ForeignAttribute, attribute: ast.Attribute, item: Item) -> li
 
 
 def _act(action: AbstractAction, library: Library) -> tuple[Library, bool]:
-    """The library after an action, and whether the item stays."""
+    """The library after an action, and whether the item stays in the program."""
     match action:
         case RegisterForeignFunctionAction(function=item) | RegisterForeignPredicateAction(predicate=item):
             return library.with_items([item]), True
@@ -84,7 +84,7 @@ def _value(value: "ast.Literal | tuple") -> object:
 
 
 def _declared_types(items: Sequence[ast.Item]) -> Mapping[str, ValueType]:
-    """The types that names stand for, as far as they are declared."""
+    """The types of declared names, as far as they are known."""
     types = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
     aliases: dict[str, str] = {}
     for item in items:
@@ -95,7 +95,7 @@ def _declared_types(items: Sequence[ast.Item]) -> Mapping[str, ValueType]:
                 types[name] = ValueType.USIZE
             case ast.DataType(name=name):
                 types[name] = ValueType.ENTITY
-    # An alias of an alias is known once that is.
+    # An alias of an alias is known once the other alias is.
     for _ in aliases:
         types |= {name: types[target] for name, target in aliases.items() if target in types and name not in types}
     return types

@@ -1,4 +1,4 @@
-"""Type inference: a type for every column, variable and expression, by unification of sets of types."""
+"""Type inference: finds a type for every column, variable and expression by unifying sets of types."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ _DATETIME = TypeSet({ValueType.DATETIME})
 _DURATION = TypeSet({ValueType.DURATION})
 _TENSOR = TypeSet({ValueType.TENSOR})
 _F64 = TypeSet({ValueType.F64})
-# Arithmetic of these is not of two operands of one type.
+# In arithmetic with these types, the operands may have different types.
 _MIXED = _DATETIME | _DURATION | _TENSOR
 # The types of the operands and of the result.
 _TENSOR_OPERATIONS = [(_TENSOR, _TENSOR, _TENSOR), (_TENSOR, _F64, _TENSOR)]
@@ -59,10 +59,10 @@ _TAGS = _NUMBERS | _BOOL
 # The scope of expressions without variables.
 _NO_SCOPE = -1
 
-# Where several types remain, the first of these.
+# Where several types remain, the first of these is taken.
 _DEFAULTS = (ValueType.I32, ValueType.U32, ValueType.F32, ValueType.STRING, ValueType.BOOL)
 
-# What an aggregator may ask of the values it aggregates.
+# The kinds of values that an aggregator may require.
 _AGGREGATED = {"any": _ANY, "number": _NUMBERS, "float": FLOATS, "String": _STRING}
 
 _SET_NAMES = {
@@ -80,7 +80,7 @@ _SET_NAMES = {
 
 @dataclass(slots=True)
 class _TypeVariable:
-    """A class of columns, variables and expressions that have one type; `reason` is what narrowed it last."""
+    """A class of columns, variables and expressions that have one type; `reason` is the last use that narrowed it."""
 
     types: TypeSet
     reason: Span | None = None
@@ -89,9 +89,9 @@ class _TypeVariable:
 
 @dataclass(frozen=True, slots=True)
 class InferredRelation:
-    """The columns of a relation; `span` is where it is declared or first met, None if facts from Python named it.
+    """The columns of a relation; `span` is its declaration or first use, None if facts from Python named it.
 
-    Columns are among `settled` unless what is left out of the program may give them another type.
+    A column is among `settled` unless a left-out item of the program may give it another type.
     """
 
     columns: tuple[ValueType, ...]
@@ -101,7 +101,7 @@ class InferredRelation:
 
 @dataclass(slots=True)
 class Types:
-    """The types of a program's relations, in order of their first mention, and of its expressions."""
+    """The types of a program's relations, in order of first mention, and of its expressions."""
 
     relations: dict[str, InferredRelation]
     _expressions: dict[int, _TypeVariable]
@@ -109,15 +109,15 @@ class Types:
     _is_partial: bool
 
     def of(self, expression: ast.Expression) -> ValueType:
-        """The type of an expression of a clause."""
+        """The type of an expression in a rule."""
         return _choose(_find(self._expressions[id(expression)]).types)
 
     def is_settled(self, expression: ast.Expression) -> bool:
-        """Whether an expression is of this type whatever is left out of the program."""
+        """Whether an expression has this type no matter which items were left out of the program."""
         return not self._is_partial or len(_find(self._expressions[id(expression)]).types) == 1
 
     def is_wrong(self, part: CoreFact | CoreRule) -> bool:
-        """Whether a fact or clause was in conflict when it was met; then some of its expressions may have no type."""
+        """Whether a fact or rule had a conflict; some of its expressions may then have no type."""
         return id(part) in self._wrong
 
 
@@ -129,11 +129,11 @@ def infer_types(
     *,
     is_partial: bool = False,
 ) -> tuple[Types, list[Diagnostic]]:
-    """Types for all columns and expressions, and every conflict of types or arities.
+    """Finds types for all columns and expressions, and every conflict of types or arities.
 
-    A set of possible types is narrowed by every use, as the reference does it; where several remain the default is
-    i32, u32, f32 or String, the first that is possible. `given` are example tuples of relations, which count like
-    facts. Of a program that `is_partial`, nothing is concluded from types that what is left out may decide.
+    Every use narrows a set of possible types, as in the reference. Where several remain, the type is i32, u32, f32 or
+    String, the first of these that is possible. `given` are example tuples of relations, which count like facts. If the
+    program `is_partial`, nothing is concluded from types that its left-out items may decide.
     """
     inference = _Inference(names)
     for relation in names.relations.values():
@@ -147,7 +147,7 @@ def infer_types(
     for aggregate in aggregates:
         inference.add_aggregate(aggregate)
     for name, span in program.queries.items():
-        # Nothing but the query may mention a relation; without facts from Python it is empty, whatever its columns.
+        # Only the query may mention a relation; without facts from Python it is empty, so its columns do not matter.
         if name not in inference.columns:
             inference.columns_of(name, len(next(iter(given.get(name, ())), ())), span)
     for relation, tuples in given.items():
@@ -172,7 +172,7 @@ class _Columns:
 
 @dataclass(frozen=True, slots=True)
 class _Arithmetic:
-    """A `+ - * / %` with the types of its operands and its result."""
+    """An operation `+ - * / %`, with the types of its operands and its result."""
 
     expression: ast.Binary
     left: _TypeVariable
@@ -193,7 +193,7 @@ class _Inference:
     is_wrong: bool = False
 
     def add(self, part: CoreFact | CoreRule) -> None:
-        """Infers a fact or clause, and remembers one with a problem, which another one may have had before."""
+        """Infers a fact or rule, and notes whether it has a problem, also one that another rule has reported before."""
         self.is_wrong = False
         if isinstance(part, CoreRule):
             self.add_clause(part)
@@ -230,7 +230,7 @@ class _Inference:
             self.narrow(self.infer(clause.tag, clause.scope), _TAGS, clause.tag.span)
 
     def add_aggregate(self, aggregate: CoreAggregate) -> None:
-        """The types that an aggregate gives its groups and results, and asks of its bindings."""
+        """Applies the types that an aggregate gives to its groups and results and requires of its bindings."""
         span = aggregate.span
         num_keys, num_arguments = len(aggregate.keys), len(aggregate.arguments)
         body = self.columns[aggregate.body].types
@@ -299,7 +299,7 @@ class _Inference:
                 self.unify(self.infer(argument, scope), column, argument.span)
 
     def add_arguments(self, constructor: str, arguments: Sequence[ast.Expression], scope: int) -> None:
-        """The arguments of a constructor have the types that it declares."""
+        """Gives the arguments of a constructor their declared types."""
         variant = self.names.variants[constructor]
         for argument, type in zip(arguments, variant.columns, strict=True):
             if not isinstance(argument, ast.Wildcard):
@@ -327,7 +327,7 @@ class _Inference:
         self.apply(signature, signature.text, literal.arguments, inferred, generics, literal.span)
 
     def columns_of(self, relation: str, arity: int, span: Span) -> list[_TypeVariable]:
-        """The columns of a relation; empty, with an error reported, if it has another number of them."""
+        """The columns of a relation; empty, with an error reported, if their number is wrong."""
         if relation not in self.columns:
             self.columns[relation] = _Columns([_TypeVariable(_ANY) for _ in range(arity)], span)
         columns = self.columns[relation]
@@ -339,7 +339,7 @@ class _Inference:
         return []
 
     def infer(self, expression: ast.Expression, scope: int) -> _TypeVariable:
-        """The type variable of an expression; its parts are inferred with it, once."""
+        """The type variable of an expression; its parts are inferred with it, each once."""
         if id(expression) not in self.expressions:
             self.expressions[id(expression)] = self.infer_parts(expression, scope)
         return self.expressions[id(expression)]
@@ -364,7 +364,7 @@ class _Inference:
             case ast.Cast(operand=operand, type=type, span=span):
                 inferred, target = self.infer(operand, scope), self.names.type(type)
                 if _is_large(operand) and target.is_number:
-                    # A number that is too large for the default type is one of the type it is cast to.
+                    # A number that is too large for the default type has the type to which it is cast.
                     self.narrow(inferred, TypeSet({target}), operand.span)
                 self.casts.append((expression, inferred))
                 return _TypeVariable(TypeSet({target}), span)
@@ -395,7 +395,7 @@ class _Inference:
         generics: Sequence[_TypeVariable],
         span: Span,
     ) -> _TypeVariable:
-        """The type of the result, `generics` being those of the type parameters. `shown` is the signature in errors."""
+        """The type of a call's result; `generics` are those of the type parameters, `shown` the signature in errors."""
         parameters = signature.parameters_of(len(arguments))
         if parameters is None:
             message = f"`{shown.partition('(')[0].partition('<')[0]}` does not take {_arguments(len(arguments))}"
@@ -415,14 +415,14 @@ class _Inference:
         generics: Sequence[_TypeVariable],
         span: Span,
     ) -> None:
-        """Makes what stands at `span` of the type of a parameter."""
+        """Makes the expression at `span` have the type of a parameter."""
         if not isinstance(parameter, int):
             self.narrow(variable, parameter, span)
         elif self.narrow(variable, signature.generics[parameter], span):
             self.unify(variable, generics[parameter], span)
 
     def check_format(self, call: ast.Call) -> None:
-        """Reports a template that takes another number of values than are given."""
+        """Reports a template that takes another number of values than it is given."""
         template = call.arguments[0] if call.arguments else None
         if isinstance(template, ast.Literal) and isinstance(template.value, str):
             places, given = num_placeholders(template.value), len(call.arguments) - 1
@@ -447,10 +447,10 @@ class _Inference:
         return _TypeVariable(_BOOL, expression.span)
 
     def settle(self, arithmetic: "_Arithmetic", *, is_last: bool = False) -> bool:
-        """Infers arithmetic once it is known whether it is of times or tensors; False if that is still open.
+        """Infers an arithmetic operation once its kind is known (numbers, times or tensors); False while that is open.
 
-        All such operations have a time or a tensor on the left and give one, and one on the right decides. What stays
-        open is none, `is_last`.
+        An operation on times or tensors has one on the left and gives one, and one on the right decides. If it
+        `is_last`, an open operation is not one of times or tensors.
         """
         expression, left, right, result = arithmetic.expression, arithmetic.left, arithmetic.right, arithmetic.result
         sets = [_find(variable).types for variable in (left, right, result)]
@@ -476,7 +476,7 @@ class _Inference:
         return True
 
     def settle_all(self, is_partial: bool) -> None:
-        """Settles what arithmetic was left open: as long as that tells of more, then as numbers or texts."""
+        """Infers the open arithmetic operations: repeatedly while one settles others, then as numbers or texts."""
         while self.unsettled:
             waiting = [arithmetic for arithmetic in self.unsettled if not self.settle(arithmetic)]
             if len(waiting) == len(self.unsettled):
@@ -487,7 +487,7 @@ class _Inference:
             self.unsettled = waiting
 
     def narrow(self, variable: _TypeVariable, types: TypeSet, span: Span) -> bool:
-        """Intersects the types of what stands at `span` with `types`; a conflict is reported, and changes nothing."""
+        """Intersects the types of the expression at `span` with `types`; reports a conflict, and keeps them then."""
         target = _find(variable)
         if target.types <= types:
             return True
@@ -503,7 +503,7 @@ class _Inference:
         return True
 
     def unify(self, variable: _TypeVariable, expected: _TypeVariable, span: Span) -> None:
-        """Makes two variables one; a conflict is reported at `span`, what stands there being `variable`."""
+        """Makes two variables one; reports a conflict at `span`, whose expression is `variable`."""
         left, right = _find(variable), _find(expected)
         if left is right:
             return
@@ -577,7 +577,7 @@ def _literal_types(literal: ast.Literal) -> TypeSet:
 
 
 def _admitting(types: TypeSet, value: Value) -> TypeSet:
-    """Those of the types that a value may be of; whether an integer is in their bounds is another question."""
+    """The types that a value may have by its kind; the bounds of integer types are checked elsewhere."""
     match value:
         case bool():
             return types & _BOOL
@@ -590,7 +590,7 @@ def _admitting(types: TypeSet, value: Value) -> TypeSet:
 
 
 def _is_large(expression: ast.Expression) -> bool:
-    """Whether an expression is an integer that is beyond the default type."""
+    """Whether an expression is an integer beyond the bounds of the default type."""
     match expression:
         case ast.Literal(value=value, kind=LiteralKind.INTEGER, type=None):
             return not ValueType.I32.admits(value)
@@ -612,7 +612,7 @@ def _cast_hint(source: ValueType, target: ValueType) -> str:
 
 
 def _listed(types: Sequence[ValueType]) -> str:
-    """Types in words, numbers as one."""
+    """Types in words; all numeric types together are one word."""
     words = ["numbers"] if any(type.is_integer for type in types) else []
     words += [f"`{type}`" for type in types if not type.is_integer and not (type.is_float and words)]
     return " and ".join(words)

@@ -1,4 +1,4 @@
-"""From sources to the core form that planning takes: the passes of the analysis in order."""
+"""From sources to core form: the passes of the analysis in order."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,7 +46,7 @@ from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 from scallax.syntax.parser import parse
 
-# What a literal that does not fit its type is given instead: the first that holds it.
+# A literal that does not fit its type gets the first of these that holds it.
 _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
 
 
@@ -55,10 +55,10 @@ def analyse(
     given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None,
     library: Library = BUILT_IN,
 ) -> ir.Program:
-    """The checked program of all sources together: `check` without problems.
+    """The checked program of all sources together, or an error with all problems.
 
     Raises all independent problems at once, in the order of the sources, as the error of the first stage that has any:
-    `ParseError` and `ForeignError` (which come alone), `NameResolutionError`, `UnsupportedError`, `TypeInferenceError`,
+    `ParseError` and `ForeignError` (these come alone), `NameResolutionError`, `UnsupportedError`, `TypeInferenceError`,
     `UnboundVariableError`.
     """
     program, problems = check(sources, given or {}, library)
@@ -69,14 +69,15 @@ def analyse(
 def check(
     sources: Sequence[Source], given: Mapping[str, Sequence[tuple[Value, ...]]], library: Library
 ) -> tuple[ir.Program, list[Problem]]:
-    """The program of all sources together, those that they import (`syntax.imports`) among them, and its problems.
+    """The program of all sources together, with those that they import (`syntax.imports`), and its problems.
 
-    `given` are example tuples of relations whose facts come from Python: they count in type inference like facts
-    written with these values; relations that the program never mentions are ignored. `library` holds the functions and
-    the like that the program may use; foreign attributes may add to it.
+    `given` are example tuples of relations whose facts come from Python. They count in type inference like written
+    facts with these values; relations that the program never mentions are ignored. `library` holds the functions and
+    other foreign items that the program may use; foreign attributes may add to it.
 
-    Each stage is given what the stages before found right, so that all problems are found that do not follow from
-    others; the program is then what is left. Raises `ParseError` for texts, and `ForeignError`.
+    Each stage gets only the items in which the stages before found no problem. So all problems are found that do not
+    follow from others, and the returned program is the remaining part. Raises `ParseError` for texts, and
+    `ForeignError`.
     """
     _check_library(library)
     written = _parse_all(sources)
@@ -106,7 +107,7 @@ def check(
 
 
 def _resolve(items: Sequence[ast.Item], library: Library, given: Collection[str]) -> tuple[Names, list[Problem]]:
-    """The declarations, and what is wrong with names and with the constructors of constants."""
+    """The declarations, and the problems of names and of constructors in constants."""
     names, unknown = resolve_names(items, library, given)
     problems: list[Problem] = [(NameResolutionError, problem) for problem in unknown]
     for value in names.constants.values():
@@ -115,7 +116,7 @@ def _resolve(items: Sequence[ast.Item], library: Library, given: Collection[str]
 
 
 def _sound_aggregates(aggregates: Sequence[CoreAggregate], core: CoreProgram) -> list[CoreAggregate]:
-    """The aggregates over relations that the program still has."""
+    """The aggregates over relations that are still in the program."""
     relations = {clause.relation for clause in core.clauses}
     return [
         aggregate
@@ -127,10 +128,10 @@ def _sound_aggregates(aggregates: Sequence[CoreAggregate], core: CoreProgram) ->
 def _without_conflicts(
     core: CoreProgram, types: Types, conflicts: Sequence[Diagnostic], given: Collection[str]
 ) -> tuple[CoreProgram, list[ir.Rule], list[Problem]]:
-    """The program without the facts and clauses that conflicts of types are in, and of these what is there anyway.
+    """Removes the facts and rules with conflicts of types, and keeps what they certainly contribute.
 
-    That are rules which read what the clauses read, without terms, and as problems the variables of heads that nothing
-    can bind; relations in `given` may be given the values.
+    This is, for each of them, a rule that reads the same relations, without terms, and a problem for each variable of
+    its head that nothing can bind. Relations in `given` may be given the values.
     """
     if not conflicts:
         return core, [], []
@@ -151,7 +152,7 @@ def _without_conflicts(
 
 
 def _places(clause: CoreRule) -> list[Span]:
-    """The place of a clause, and those of the literals of its body, some of which may be taken from another one."""
+    """The places of a rule and of the literals in its body, of which some may come from another rule."""
     return [clause.span, *(literal.span for literal in clause.body)]
 
 
@@ -164,7 +165,7 @@ def _check_library(library: Library) -> None:
 
 
 def _find_foreign(items: Sequence[ast.Item], library: Library) -> tuple[str, ...]:
-    """The signatures of the items of the library that a program names, sorted."""
+    """The signatures of the foreign items that a program names, sorted."""
     if not library.items:
         return ()
     named: set[str] = set()
@@ -182,7 +183,7 @@ def _find_foreign(items: Sequence[ast.Item], library: Library) -> tuple[str, ...
 
 
 def _written_name(item: ForeignItem) -> str:
-    """How programs name an item, told apart from those of other kinds."""
+    """The name of an item in programs, with the sign of its kind."""
     match item:
         case ForeignFunction(signature=signature):
             return f"${signature.name}"
@@ -200,7 +201,7 @@ def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
     items: list[ast.Item] = []
     problems: list[Diagnostic] = []
     for source in sources:
-        # Sources are independent: what is wrong in all of them is said at once.
+        # Sources are independent: the errors of all of them are reported together.
         try:
             items.extend(parse(source).items)
         except ParseError as error:
@@ -211,7 +212,7 @@ def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
 
 
 def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> dict[str, Diagnostic]:
-    """A warning by name for each relation that nothing declares or fills: at its first atom, else at its query."""
+    """A warning, by name, for each relation that nothing declares or fills, at its first atom or its query."""
     # Relations of atom queries are named by the atom as printed.
     written = [part.relation for part in (*core.facts, *core.clauses) if "(" not in part.relation]
     defined = dict.fromkeys([*names.relations, *written, *given])
@@ -247,7 +248,7 @@ def _lower(
     undefined: dict[str, Diagnostic],
     unsure: Collection[str],
 ) -> tuple[ir.Program, list[Problem]]:
-    """The program in core form, what does not fit its type, and what is unbound in rules of relations not `unsure`."""
+    """The program in core form, values that do not fit their types, and unbound variables of relations not `unsure`."""
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
     rules = tuple(_RuleLowering(types, names.variants, names.library, problems).rule(clause) for clause in core.clauses)
@@ -292,7 +293,7 @@ def _lower(
 
 
 def _lower_aggregate(aggregate: CoreAggregate, types: Types) -> ir.Rule:
-    """The rule for an aggregate's relation: its one literal gives groups and results."""
+    """The rule of an aggregate's relation; its single literal gives groups and results."""
     span = aggregate.span
     names = (*aggregate.keys, *aggregate.arguments, *(binding.name for binding in aggregate.bindings))
     columns = types.relations[aggregate.body].columns
@@ -339,7 +340,7 @@ def _term_text(term: ast.Application, types: Types, problems: list[Diagnostic]) 
 
 
 def _value(value: FactValue, type: ValueType, is_settled: bool, types: Types, problems: list[Diagnostic]) -> Value:
-    """A literal as a value of its type, a term as its text; a literal that does not fit a settled type is reported."""
+    """A literal as a value of its type, and a term as its text; reports a literal that does not fit a settled type."""
     if isinstance(value, ast.Application):
         return _term_text(value, types, problems)
     if is_settled and not literal_fits(value, type):
@@ -356,7 +357,7 @@ def _value(value: FactValue, type: ValueType, is_settled: bool, types: Types, pr
 
 @dataclass(slots=True)
 class _RuleLowering:
-    """One clause on its way; arguments that are expressions become variables of the rule's own."""
+    """Lowers one rule: arguments that are expressions become variables with equalities."""
 
     types: Types
     variants: Mapping[str, DeclaredVariant]
@@ -411,7 +412,7 @@ class _RuleLowering:
     def terms(
         self, name: str, arguments: Sequence[ast.Expression], columns: Sequence[ValueType]
     ) -> tuple[tuple[ir.Term, ...], list[ir.Constraint]]:
-        """The arguments of an atom of a relation, and what variables equal that stand for expressions."""
+        """The arguments of an atom, and the equalities of the variables that stand for expressions."""
         equalities: list[ir.Constraint] = []
         terms: list[ir.Term] = []
         for argument, type in zip(arguments, columns, strict=True):
@@ -463,6 +464,6 @@ class _RuleLowering:
 
 
 def _computed(terms: Sequence[ir.Term], equalities: Sequence[ir.Constraint]) -> tuple[ir.Expression, ...]:
-    """The expressions that some terms stand for, of those that may overflow."""
+    """The expressions behind some terms, as far as they may leave their integer types."""
     sides = [part.condition for part in equalities if isinstance(part.condition, ir.Binary)]
     return tuple(side.right for side in sides if side.left in terms and ir.may_overflow(side.right))

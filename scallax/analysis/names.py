@@ -1,4 +1,4 @@
-"""Name resolution: what each declared name stands for, and which constructs are still to come."""
+"""Name resolution: finds the meaning of every declared name."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -15,17 +15,17 @@ from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
-# What other languages call these types.
+# Names of types in other languages, for hints.
 _TYPES_ELSEWHERE = {"int": "i32", "integer": "i32", "long": "i64", "uint": "u32", "float": "f32", "double": "f64"}
 _TYPES_ELSEWHERE |= {"str": "String", "text": "String", "boolean": "bool", "date": "DateTime", "time": "DateTime"}
 
-# What to do about a function that neither the language nor `foreign` has.
+# The hint for a function that neither the language nor `foreign` has.
 _FOREIGN_HINT = "a function of Python is passed as `foreign=[…]`"
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredRelation:
-    """A relation type with its column types resolved."""
+    """A relation type whose column types are resolved."""
 
     name: str
     columns: tuple[ValueType, ...]
@@ -35,24 +35,24 @@ class DeclaredRelation:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredVariant:
-    """A constructor of a data type with its argument types resolved."""
+    """A constructor of a data type whose argument types are resolved."""
 
     name: str
     columns: tuple[ValueType, ...]
     span: Span
 
 
-# What a constant stands for: a literal or a term.
+# The value of a constant: a literal or a term.
 ConstantValue = ast.Literal | ast.Application
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the declared names of a program stand for.
+    """The meaning of every declared name of a program.
 
-    `constants` are literals, of a type if their declaration gives one, as for members of enums, and applications of
-    constructors to constants. `shadowed` are the relations of the program whose names are those of
-    built-in predicates; `warnings` tell of them.
+    `constants` are literals (typed if their declaration gives a type, as for members of enums) and applications of
+    constructors to constants. `shadowed` are the program's own relations with the name of a built-in predicate;
+    `warnings` tell of them.
     """
 
     types: dict[str, ValueType]
@@ -68,11 +68,11 @@ class Names:
     warnings: tuple[Diagnostic, ...]
 
     def type(self, name: ast.TypeName) -> ValueType:
-        """The type that a name stands for; that it is one was checked."""
+        """The type of a name; the name was checked to be one of a type."""
         return _PRIMITIVES.get(name.name) or self.types[name.name]
 
     def predicate(self, atom: ast.Application) -> str | None:
-        """The name in the library of the predicate that an atom is of; None for an atom of a relation."""
+        """The library's name of an atom's predicate; None if it is an atom of a relation."""
         if _is_of_relation(atom, self.shadowed):
             return None
         types = [str(self.type(part)) for part in map(_type_argument, atom.parameters) if part is not None]
@@ -80,7 +80,7 @@ class Names:
 
 
 def _is_of_relation(atom: ast.Application, shadowed: Collection[str]) -> bool:
-    """Whether an atom is of the program's own relation, not of the predicate of its name: that one has its types."""
+    """Whether an atom refers to the program's own relation and not to the predicate of the same name."""
     return atom.name in shadowed and not atom.parameters
 
 
@@ -94,12 +94,12 @@ def _type_argument(parameter: ast.Parameter) -> ast.TypeName | None:
 
 
 def _is_built_in(name: str) -> bool:
-    """Whether the name is that of a built-in predicate, whatever its type arguments."""
+    """Whether there is a built-in predicate of this name, with any type arguments."""
     return BUILT_IN.is_predicate(name)
 
 
 def _written_relations(declaration: ast.Declaration) -> Iterator[tuple[str, bool]]:
-    """The relations that a declaration declares or gives tuples, and whether each stands there with parameters."""
+    """The relations that an item declares or gives tuples, and whether each is written with parameters there."""
     match declaration:
         case ast.RelationTypes(relations=relations, is_extern=False):
             yield from ((relation.name, False) for relation in relations)
@@ -114,9 +114,9 @@ def _written_relations(declaration: ast.Declaration) -> Iterator[tuple[str, bool
 def resolve_names(
     items: Sequence[ast.Item], library: Library, given: Collection[str] = ()
 ) -> tuple[Names, list[Diagnostic]]:
-    """The declarations of a program, and all names that are unknown or declared twice.
+    """The declarations of a program, and a problem for every name that is unknown or declared twice.
 
-    `given` are the relations with facts from Python. What a wrong declaration stands for is left open.
+    `given` are the relations with facts from Python. A name whose declaration is wrong stays open.
     """
     resolver = _Resolver(library)
     resolver.find_shadowed(items, given)
@@ -152,7 +152,7 @@ def resolve_names(
 
 
 class _Resolver:
-    """Declarations as they are met; types and constants may be used before they are declared."""
+    """Collects declarations in order; types and constants may be used before they are declared."""
 
     def __init__(self, library: Library):
         self.library = library
@@ -207,7 +207,7 @@ class _Resolver:
                 self.report(message, item.declaration.span, "give the relation another name")
 
     def find_shadowed(self, items: Sequence[ast.Item], given: Collection[str]) -> None:
-        """Finds the program's own relations that have names of built-in predicates, unless it declares these."""
+        """Finds the program's own relations with names of built-in predicates, unless it declares the predicates."""
         declarations = [item.declaration for item in items]
         places: dict[str, Span | None] = dict.fromkeys(given)
         for declaration in reversed(declarations):
@@ -228,7 +228,7 @@ class _Resolver:
                 self.shadowed[name] = Diagnostic(message, span, hint)
 
     def check_function(self, function: ast.FunctionType) -> None:
-        """Reports a function type that is not the function's; that there is a function only its calls ask for."""
+        """Reports a declared function type that is not the function's; a missing function is reported at its calls."""
         names = (*(column.type for column in function.parameters), function.result)
         types = [self.type(name) for name in names]
         if function.name not in self.library.functions:
@@ -247,7 +247,7 @@ class _Resolver:
                 self.report(f"`${function.name}` is of other types", name.span, hint)
 
     def report_function(self, call: ast.Call) -> None:
-        """Reports a call of a function that is not there."""
+        """Reports a call of an unknown function."""
         if any(call.function == function.name for function in self.function_types):
             message = f"nothing makes the function `${call.function}`: only its type is declared"
             hint = "pass the function, or a foreign attribute that makes it, as `foreign=[…]`"
@@ -257,7 +257,7 @@ class _Resolver:
             self.report(f"unknown function `${call.function}`", call.span, hint or _FOREIGN_HINT)
 
     def check_extern(self, relation: ast.RelationType) -> None:
-        """Reports an `extern` type of no predicate, or of one with other arguments."""
+        """Reports an `extern` type that names no predicate, or differs from the predicate's."""
         if relation.name not in self.library.predicates:
             near = near_name(relation.name, self.library.predicates)
             hint = near or "pass it as `foreign=[…]`; without `extern` it is a relation of the program"
@@ -271,7 +271,7 @@ class _Resolver:
             return
 
     def check_parameters(self, atom: ast.Application) -> None:
-        """Reports parameters `<…>` of what takes none, or other ones than one type."""
+        """Reports parameters `<…>` of an atom that takes none, or that are not one type."""
         if not self.library.is_predicate(atom.name) or _is_of_relation(atom, self.shadowed):
             if atom.parameters:
                 hint = near_name(atom.name, self.library.predicates) or "relations have no parameters `<…>`"
@@ -289,7 +289,7 @@ class _Resolver:
             self.report(f"the parameter of `{atom.name}` is one type", atom.parameters[0].span, "as in `range<i32>`")
 
     def number_members(self, members: Sequence[ast.EnumMember]) -> None:
-        """Members count up from 0, or from the last number that was given."""
+        """Numbers the members of an enum from 0, or on from the last number that was given."""
         following = 0
         for member in members:
             if member.number is not None:
@@ -345,7 +345,7 @@ class _Resolver:
             self.check_function(function)
 
     def alias(self, name: str) -> ValueType:
-        """The type a name stands for in the end; `i32` where that was reported as an error."""
+        """The type behind a chain of names; `i32` if an error was reported for it."""
         seen = [name]
         while True:
             target = self.type_names[seen[-1]]
@@ -368,7 +368,7 @@ class _Resolver:
         return found or ValueType.I32
 
     def constant(self, declaration: ast.ConstantDeclaration, above: tuple[str, ...]) -> ConstantValue | None:
-        """The value of a constant, through the names of other constants."""
+        """The value of a constant, which may refer to other constants."""
         value = self.constant_value(declaration.value, declaration, above)
         if value is None:
             return None
@@ -394,7 +394,7 @@ class _Resolver:
     def constant_value(
         self, value: ast.Expression, declaration: ast.ConstantDeclaration, above: tuple[str, ...]
     ) -> ConstantValue | None:
-        """What an expression in a constant's declaration stands for; None, with an error reported, if nothing."""
+        """The value of the expression in a constant's declaration; None, with an error reported, if it has none."""
         if isinstance(value, ast.Application):
             if value.name not in self.variants:
                 hint = near_name(value.name, self.variants) or "declare it: `type T = A(i32) | B()`"
@@ -435,7 +435,7 @@ class _Resolver:
         return found
 
     def check_query(self, target: ast.Name | ast.Application) -> None:
-        """Reports a query of a predicate."""
+        """Reports a query that names a predicate."""
         is_own = target.name in self.shadowed and not (isinstance(target, ast.Application) and target.parameters)
         if self.library.is_predicate(target.name) and not is_own:
             hint = f"query a relation: `rel r(…) = {target.name}(…)`, `query r`"

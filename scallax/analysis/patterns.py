@@ -1,4 +1,4 @@
-"""Terms of algebraic data types in rules: patterns as cases of one constructor each, and the checks of constructors."""
+"""Patterns: terms in rules become cases of one constructor each; also the checks of constructors."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scallax.syntax import ast
 
 @dataclass(frozen=True, slots=True)
 class BodyCase:
-    """`case subject is constructor(arguments)`; arguments are expressions or wildcards, and no patterns."""
+    """`case subject is constructor(arguments)`; the arguments are expressions or wildcards, not patterns."""
 
     subject: ast.Expression
     constructor: str
@@ -19,7 +19,7 @@ class BodyCase:
 
 
 def check_constructors(expression: ast.Expression, names: Names) -> list[Problem]:
-    """What is wrong with the constructors in an expression: unknown ones, and those of other numbers of arguments."""
+    """The problems of the constructors in an expression: unknown ones, and wrong numbers of arguments."""
     found = []
     for node in ast.walk(expression):
         match node:
@@ -31,7 +31,7 @@ def check_constructors(expression: ast.Expression, names: Names) -> list[Problem
 
 
 def _check_constructor(name: str, num_arguments: int, span: Span, names: Names) -> Problem | None:
-    """What is wrong with a constructor of so many arguments, and the kind of error it is."""
+    """The problem of one constructor with this number of arguments, and the kind of error; None if it is right."""
     variant = names.variants.get(name)
     if variant is None:
         hint = near_name(name, names.variants) or "declare it: `type T = A(i32) | B()`"
@@ -64,7 +64,7 @@ def constructors(expression: ast.Expression) -> Iterator[ast.Application | ast.N
 
 
 def read_pattern(subject: ast.Expression, pattern: ast.Application, fresh: Iterable[str]) -> Iterator[BodyCase]:
-    """The cases, outermost first, that a subject passes if it matches a pattern; `fresh` gives names of variables."""
+    """The cases, outermost first, that a subject must pass to match a pattern; `fresh` makes names of variables."""
     names = iter(fresh)
     pending: list[tuple[ast.Expression, ast.Application]] = [(subject, pattern)]
     while pending:

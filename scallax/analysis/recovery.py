@@ -1,7 +1,8 @@
-"""What is left of a program without the items that have problems, so that later stages find those of the others.
+"""Error recovery: the part of a program without the items that have problems, for the stages that follow.
 
-A problem must not show again as another one that follows from it: names whose declaration has a problem take with them
-all items that mention them. The rest is a part of the program, and what conflicts in a part conflicts in the whole.
+A problem must not show again as a second one that follows from it. So a name with a wrong declaration takes with it
+every item that mentions the name. The rest is a part of the program, and conflicts in a part are conflicts in the
+whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,9 @@ from scallax.syntax import ast
 def understood_items(
     items: Sequence[ast.Item], problems: Sequence[Diagnostic]
 ) -> tuple[list[ast.Item], frozenset[str]]:
-    """The items without those that a problem is in, or that mention a name which one of these declares.
+    """The items without a problem that mention no name which a wrong item declares.
 
-    With them come the relations whose patterns of demand may be among what is left out.
+    Also returns the relations whose patterns of demand may be in the removed items.
     """
     left_out = [_is_wrong(item, problems) for item in items]
     unknown: set[str] = set()
@@ -34,7 +35,7 @@ def understood_items(
 
 
 def has_problem(span: Span, problems: Sequence[Diagnostic]) -> bool:
-    """Whether one of the problems is at a place within a span."""
+    """Whether a problem lies within a span."""
     return any(problem.span is not None and _contains(span, problem.span) for problem in problems)
 
 
@@ -60,7 +61,7 @@ def _declared_names(item: ast.Item) -> Iterator[str]:
 
 
 def _mentioned_names(item: ast.Item) -> Iterator[str]:
-    """The names in an item that may be of types, constants or constructors."""
+    """The names in an item that may be types, constants or constructors."""
     for node in ast.walk(item.declaration):
         match node:
             case ast.TypeName(name=name) | ast.Name(name=name) | ast.Application(name=name) | ast.New(constructor=name):
@@ -68,7 +69,7 @@ def _mentioned_names(item: ast.Item) -> Iterator[str]:
 
 
 def _demanded_relations(item: ast.Item) -> Iterator[str]:
-    """The relations to which an item may give a pattern."""
+    """The relations for which an item may declare a pattern."""
     match item.declaration:
         case ast.RelationTypes(relations=relations):
             yield from (relation.name for relation in relations)

@@ -1,4 +1,4 @@
-"""The variables of formulas: which of them a formula binds, and which need a value from elsewhere."""
+"""Variables of formulas: those that a formula binds, and those that need a value from elsewhere."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +12,13 @@ Connective = ast.Not | ast.Implies | ast.And | ast.Or
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How variables are read where a formula stands.
+    """The way in which variables are read at the place of a formula.
 
-    `named` are those by which aggregates inside are grouped. `valued` have values from outside: an equality tests them
-    and binds none of them; those `around` are such inside of an aggregate with results. `lists_terms`: the subject of a
-    `case` that nothing else binds ranges over all terms. `asks`: the bound columns of a relation with a pattern bind
-    nothing, as they ask for values. `closes`: a negated conjunction may have variables of its own (`is_closed`).
+    `named` are the variables by which aggregates inside are grouped. `valued` variables have values from outside: an
+    equality tests them and binds none of them. `around` are such variables inside an aggregate with results.
+    `lists_terms`: the subject of a `case` that nothing else binds ranges over all terms. `asks`: the bound columns of a
+    relation with a pattern bind nothing, because they ask for values. `closes`: a negated conjunction may have
+    variables of its own (`is_closed`).
     """
 
     names: Names
@@ -35,7 +36,7 @@ class Scope:
                 yield part.name
 
     def occurring(self, formula: ast.Formula) -> Iterator[str]:
-        """The variables of a formula, in the order of the text, but for those that an aggregate inside binds."""
+        """The variables of a formula, in the order of the text, without those that an aggregate inside binds."""
         match formula:
             case ast.Not() | ast.Implies() | ast.And() | ast.Or():
                 for part, _ in parts(formula):
@@ -49,7 +50,7 @@ class Scope:
                 yield from self.variables(formula)
 
     def occurring_in(self, aggregate: ast.Aggregate) -> Iterator[str]:
-        """The variables of an aggregate that it does not bind itself, the groups of its `where` among them."""
+        """The variables that an aggregate mentions and does not bind itself, with the groups of its `where`."""
         own = own_names(aggregate)
         yield from (name for name in self.occurring(aggregate.body) if name not in own)
         if aggregate.grouping is not None:
@@ -57,9 +58,9 @@ class Scope:
             yield from self.occurring(aggregate.grouping.body)
 
     def mentions(self, formula: ast.Formula, *, negated: bool = False) -> Iterator[str]:
-        """The variables that a formula has in common with what stands beside it, if that mentions them.
+        """The variables that a formula shares with the formulas beside it, if those mention them.
 
-        An aggregate has the variables that its body binds for itself, unless it is grouped by them.
+        The variables that the body of an aggregate binds are its own, unless it is grouped by them.
         """
         match formula:
             case ast.Not() | ast.Implies() | ast.And() | ast.Or():
@@ -77,12 +78,12 @@ class Scope:
         """The variables that hold the results of an aggregate."""
         return tuple(name for name in reduce.results if name is not None and name not in self.names.constants)
 
-    # What is bound --------------------------------------------------------------------------------------------------
+    # Bound variables ------------------------------------------------------------------------------------------------
 
     def bind(
         self, formula: ast.Formula, given: Collection[str] = (), *, negated: bool = False, in_some_way: bool = False
     ) -> frozenset[str]:
-        """The variables that have values wherever a formula, or its negation, holds; those `given` among them.
+        """The variables that have values wherever a formula, or its negation, holds, with those in `given`.
 
         With `in_some_way`, a variable also counts if only some alternatives of a disjunction bind it.
         """
@@ -124,8 +125,8 @@ class Scope:
         given: frozenset[str] = frozenset(),
         in_some_way: bool = False,
     ) -> frozenset[str]:
-        """What operands that all hold, negated or not, bind: an equality may wait for what another one binds."""
-        # Operands that nest are read again only where a variable of theirs was bound since: nests may be deep.
+        """The variables that operands bind if all hold; an equality may wait for the bindings of another operand."""
+        # Nested operands are read again only if one of their variables was bound since, because they may be deep.
         operands = sorted(operands, key=lambda operand: isinstance(operand[0], Connective))
         read: list[frozenset[str] | None] = [None] * len(operands)
         grows = True
@@ -156,7 +157,7 @@ class Scope:
         return given
 
     def _solve(self, expression: ast.Expression, given: frozenset[str]) -> frozenset[str]:
-        """The variable that follows from an expression's value; none if it lacks more of them, or cannot be solved."""
+        """The variable that an expression's value determines; none if several are unknown, or it cannot be solved."""
         unknown = frozenset(self.variables(expression)) - given
         return unknown if len(unknown) == 1 and unknown.issubset(self._solvable(expression)) else frozenset()
 
@@ -169,13 +170,13 @@ class Scope:
                 yield from self._solvable(right)
 
     def keys(self, aggregate: ast.Aggregate) -> tuple[str, ...]:
-        """The variables for whose values an aggregate has results: those of its `where`, or that its body binds."""
+        """The variables by which an aggregate gives results: those of its `where`, or those that its body binds."""
         if aggregate.grouping is not None:
             return group_names(aggregate)
         return self.body_keys(aggregate)
 
     def body_keys(self, aggregate: ast.Aggregate, given: Collection[str] = ()) -> tuple[str, ...]:
-        """The variables outside of an aggregate that its body binds, or that are `given` values beside it."""
+        """The variables from outside an aggregate that its body binds, or that are `given` values beside it."""
         negated = aggregate.op == "forall"
         bound = self._inside(aggregate).bind(aggregate.body, given, negated=negated)
         named = (bound & self.named.union(given)).difference(own_names(aggregate))
@@ -189,12 +190,12 @@ class Scope:
         return replace(self, named=self.named | own, valued=self.valued - own, around=self.around - own)
 
     def is_closed(self, operands: Sequence[tuple[ast.Formula, bool]]) -> bool:
-        """Whether the negation of a conjunction says that it holds for no values of some variables of its own.
+        """Whether a negated conjunction says that it holds for no values of some variables of its own.
 
-        These are not among the named ones, several operands share them, and the operands together bind them. Where
-        each of these operands binds them as well if it is negated, one of them has to fail for some values.
+        These variables are not named, several operands share them, and the operands together bind them. If each of
+        these operands also binds them when it is negated, it is enough that one operand fails for some values.
         """
-        # Conjunctions inside are read as if they had none of their own: that is fast, and changes no answer.
+        # Inner conjunctions are read as if they had no variables of their own: that is faster and changes no answer.
         scope, outer = replace(self, closes=False), self.named
         occurring = [frozenset(self.occurring(part)) - outer for part, _ in operands]
         shared = {name for names in occurring for name in names if sum(name in others for others in occurring) > 1}
@@ -214,10 +215,10 @@ class Scope:
             return False
         return replace(self, named=self.named | self.valued | given).is_closed(parts(formula, not negated))
 
-    # What is needed -------------------------------------------------------------------------------------------------
+    # Needed variables -----------------------------------------------------------------------------------------------
 
     def needs(self, formula: ast.Formula, given: Collection[str] = (), *, negated: bool = False) -> Iterator[str]:
-        """The variables that a formula, or its negation, mentions where nothing binds them; some several times."""
+        """The variables that a formula, or its negation, mentions where nothing binds them; some come twice."""
         given = frozenset(given)
         match formula:
             case ast.Not() | ast.Implies() | ast.And() | ast.Or():
@@ -229,7 +230,7 @@ class Scope:
                     return
                 found = self.mentions(formula, negated=not negated)
             case ast.Quantified(aggregate=aggregate) if aggregate.grouping is None and not _holds(aggregate, negated):
-                # As of a negated atom, all that is mentioned is for the rest to bind.
+                # As for a negated atom, the rest must bind every mentioned variable.
                 found = self.occurring_in(aggregate)
             case ast.Reduce(aggregate=aggregate):
                 found = self._reducing().needs_in(aggregate)
@@ -241,11 +242,11 @@ class Scope:
         yield from (name for name in found if name not in given)
 
     def needs_in(self, aggregate: ast.Aggregate) -> Iterator[str]:
-        """The variables of an aggregate's body and of its `where` that these do not bind themselves."""
+        """The variables in an aggregate's body and `where` that these do not bind themselves."""
         own = {*own_names(aggregate), *group_names(aggregate)}
         inside, negated = self._inside(aggregate), aggregate.op == "forall"
         found = [*inside.needs(aggregate.body, negated=negated)]
-        # What it is grouped by has a value in every alternative.
+        # The variables of the groups have a value in every alternative.
         bound = inside.bind(aggregate.body, negated=negated)
         found += (name for name in self.occurring(aggregate.body) if name in self.named and name not in bound)
         if aggregate.grouping is not None:
@@ -253,7 +254,7 @@ class Scope:
         yield from (name for name in found if name not in own)
 
 
-# Arguments that have the value, or are matched by it.
+# Arguments that take the value, or that are matched against it.
 _PATTERNS = ast.Name | ast.Application
 
 
@@ -268,7 +269,7 @@ def conjunction_of(operands: Sequence[tuple[ast.Formula, bool]], span: Span | No
 
 
 def parts(formula: Connective, negated: bool = False) -> list[tuple[ast.Formula, bool]]:
-    """The operands of a connective, or of its negation, and whether each is negated in turn."""
+    """The operands of a connective, or of its negation, and whether each of them is then negated."""
     match formula:
         case ast.Not(operand=operand):
             return [(operand, not negated)]
@@ -279,7 +280,7 @@ def parts(formula: Connective, negated: bool = False) -> list[tuple[ast.Formula,
 
 
 def is_disjunctive(formula: ast.Formula, negated: bool) -> bool:
-    """Whether a formula, or its negation, holds if one of its operands does."""
+    """Whether a formula, or its negation, holds if any one of its operands does."""
     match formula:
         case ast.And(operands=operands):
             return negated and len(operands) > 0
@@ -290,12 +291,12 @@ def is_disjunctive(formula: ast.Formula, negated: bool) -> bool:
 
 
 def _holds(aggregate: ast.Aggregate, negated: bool) -> bool:
-    """Whether a quantifier, or its negation, needs a tuple of its body."""
+    """Whether a quantifier, or its negation, holds because its body has a tuple."""
     return (aggregate.op == "exists") != negated
 
 
 def own_names(aggregate: ast.Aggregate) -> tuple[str, ...]:
-    """The variables that an aggregate has for itself: its arguments and bindings."""
+    """The variables that belong to an aggregate alone: its arguments and bindings."""
     return (*aggregate.arguments, *(binding.name for binding in aggregate.bindings))
 
 

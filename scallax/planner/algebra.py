@@ -11,7 +11,7 @@ from scallax.language.values import ValueType
 
 
 class Version(enum.Enum):
-    """Which tuples of a relation of the stratum in work a scan sees."""
+    """The part of a relation in the current stratum that a scan sees."""
 
     TOTAL = "total"
     OLD = "old"
@@ -26,11 +26,11 @@ Argument = ir.Variable | ir.Constant
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Joins the table with a relation. On the table of one row and no column it is a scan.
+    """Joins the table with a relation. With the table of one row and no column it is a scan.
 
-    `key` gives the relation's columns that must equal a bound variable or a constant, `fresh` those that
-    bind a variable, `same` pairs of columns that must be equal. `literal` is the position in the body.
-    `project`: a later join multiplies rows that agree in `keep`, so they are merged if no operand tells them apart.
+    `key` gives the relation's columns that must equal a bound variable or a constant, `fresh` those that bind a
+    variable, and `same` the pairs of columns that must be equal. `literal` is the position in the body. `project`: a
+    later join multiplies rows that agree in `keep`, so such rows are merged unless an operand tells them apart.
     """
 
     literal: int
@@ -57,10 +57,10 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class AntiJoin:
-    """Keeps rows without a matching tuple; beside a possible one, a row carries its negation.
+    """Removes rows with a certain matching tuple; a row with a possible one carries the negation of that tuple.
 
-    Columns of the relation that `key` does not name may hold any value. Where one of `computed` leaves its integer
-    type, nothing matches.
+    Columns of the relation that `key` does not name may hold any value. If one of `computed` leaves its integer type,
+    nothing matches.
     """
 
     literal: int
@@ -90,7 +90,7 @@ class Select:
 class Extend:
     """Binds a variable to the value of an expression over bound variables.
 
-    Unless it `saturates`, rows in which an integer leaves its type on the way are gone.
+    Unless it `saturates`, it removes rows in which an integer leaves its type in the computation.
     """
 
     variable: ir.Variable
@@ -125,7 +125,7 @@ class Destructure:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """Groups and results of an aggregate: the only step of its pipeline."""
+    """Computes the groups and results of an aggregate; the only step of its pipeline."""
 
     reduce: ir.Reduce
     keep: tuple[str, ...]
@@ -138,9 +138,9 @@ class Reduce:
 class Generate:
     """Joins the table with the tuples that a foreign predicate computes from each row's inputs.
 
-    `inputs` are the first arguments, and `types` those of all. Positions count the outputs: `bound` gives those that
-    must equal a bound variable or a constant, `fresh` those that bind a variable, `same` pairs that must be equal.
-    `is_negated`: keeps the rows without such a tuple instead; `computed` is then as in an `AntiJoin`.
+    `inputs` are the first arguments; `types` are those of all arguments. The positions count outputs: `bound` gives
+    those that must equal a bound variable or a constant, `fresh` those that bind a variable, `same` the pairs that must
+    be equal. If it `is_negated`, it keeps the rows without such a tuple instead, and `computed` is as in an `AntiJoin`.
     """
 
     literal: int
@@ -173,9 +173,9 @@ Step = Join | AntiJoin | Generate | Select | Extend | Destructure | Reduce
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The steps of one version of a rule, from the table of one row and no column to its body's bindings.
+    """The steps of one version of a rule, from the table of one row and no column to the bindings of its body.
 
-    `keep` of a step names the variables that later steps, the head or the tag still need.
+    The `keep` of a step names the variables that later steps, the head or the tag still need.
     """
 
     rule: ir.Rule
@@ -190,9 +190,10 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class DeltaRule:
-    """One semi-naive version of a rule: what each body literal sees (TOTAL for all but recursive atoms).
+    """One semi-naive version of a rule, with the version of its relation that each body literal sees.
 
-    `label` are the variables by whose values the literals of a tagged rule are numbered, in a plan `by_content`.
+    Every literal but the recursive ones sees TOTAL. In a plan `by_content`, the literals of a tagged rule are numbered
+    by the values of the variables in `label`.
     """
 
     rule: ir.Rule
@@ -202,15 +203,15 @@ class DeltaRule:
 
     @property
     def delta(self) -> int | None:
-        """The body position that sees the delta; None for a rule that is evaluated once."""
+        """The body position that sees the delta; None for a rule that is evaluated only once."""
         return self.versions.index(Version.DELTA) if Version.DELTA in self.versions else None
 
 
 class Growth(enum.Enum):
-    """What ends a recursion.
+    """The reason why a recursion ends.
 
-    FINITE: values are those of the tuples below. COMPARED: they are made, and the rules compare them with others. OPEN:
-    nothing that can be seen in the rules.
+    FINITE: its values are those of the tuples below. COMPARED: it makes values, and the rules compare them with others.
+    OPEN: the rules show no reason.
     """
 
     FINITE = "finite"
@@ -220,7 +221,7 @@ class Growth(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Relations that depend on each other, or one relation.
+    """One relation, or several that depend on each other.
 
     `once` is evaluated in the first round only, `each_round` in every round.
     """
@@ -233,11 +234,12 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to compute for some outputs: the relations needed, and strata in an order of evaluation.
+    """The computation of some outputs: the needed relations, and strata in the order of their evaluation.
 
-    Every relation is in one stratum. `derived` are those that have a rule, `lifted` those with a sample column.
-    `by_content`: what else is computed must make no difference, so that literals, nodes and derivations are ordered by
-    what they are, not as they are found. `aggregates`: some rule has one, in a part that `restrict` left out perhaps.
+    Every relation is in one stratum. `derived` are the relations with a rule, `lifted` those with a sample column.
+    `by_content`: results must not depend on what else is computed, so literals, nodes and derivations are ordered by
+    their content and not as they are found. `aggregates`: some rule has an aggregate, perhaps in a part that `restrict`
+    removed.
     """
 
     relations: tuple[ir.Relation, ...]
@@ -252,7 +254,7 @@ class Plan:
     library: Library = field(default=BUILT_IN, compare=False, repr=False)
 
     def restrict(self, relations: frozenset[str]) -> "Plan":
-        """The part of the plan that computes some relations; no stratum may be cut."""
+        """The part of the plan that computes some relations; every stratum must be whole."""
         return replace(
             self,
             relations=tuple(relation for relation in self.relations if relation.name in relations),

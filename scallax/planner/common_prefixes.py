@@ -1,4 +1,4 @@
-"""Common beginnings of pipelines: what several rules join first is joined once."""
+"""Common prefixes of pipelines: joins with which several rules begin are computed once."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from scallax.planner.rewrite import substitute
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The first steps of a pipeline, which others have as well.
+    """The first steps of a pipeline, which other pipelines share.
 
-    `key` are the steps with variables and body positions numbered in order of appearance: equal keys give equal tables
-    in one round, but for these names. `names` and `literals` are what the pipeline has in their places.
+    `key` holds the steps with variables and body positions numbered in order of appearance. Equal keys give equal
+    tables in one round, except for these names. `names` and `literals` are the pipeline's own, by number.
     """
 
     key: tuple[tuple[Step, str], ...]
@@ -40,9 +40,9 @@ class Beginning:
 
 
 def find_beginnings(pipelines: Sequence[Pipeline]) -> list[Beginning | None]:
-    """For each pipeline the longest beginning of at least two steps that another one has too; None without any.
+    """For each pipeline, the longest beginning of at least two steps that another one shares; None if there is none.
 
-    Beginnings end before steps whose rows are literals: every rule has its own.
+    A beginning ends before steps whose rows are literals, because every rule has literals of its own.
     """
     numbered = [_number(pipeline) for pipeline in pipelines]
     counts = Counter(key[:end] for key, _, _ in numbered for end in range(2, len(key) + 1))
@@ -57,7 +57,7 @@ _Numbered = tuple[tuple[tuple[Step, str], ...], list[tuple[str, ...]], list[tupl
 
 
 def _number(pipeline: Pipeline) -> _Numbered:
-    """The steps with numbered names up to the first that makes literals, and all names and positions after each."""
+    """The steps before the first that makes literals, with numbered names, and all names and positions after each."""
     numbering = _Numbering()
     steps: list[tuple[Step, str]] = []
     names: list[tuple[str, ...]] = []
@@ -66,7 +66,7 @@ def _number(pipeline: Pipeline) -> _Numbered:
         if isinstance(step, Reduce) or (isinstance(step, Generate) and makes_literals(step.predicate)):
             break
         numbered = numbering.step(step)
-        # The text as well: 0.0 and -0.0 are equal.
+        # The text is compared as well, because 0.0 equals -0.0.
         steps.append((numbered, str(numbered)))
         names.append(tuple(numbering.names))
         literals.append(tuple(numbering.literals))
@@ -75,7 +75,7 @@ def _number(pipeline: Pipeline) -> _Numbered:
 
 @dataclass(slots=True)
 class _Numbering:
-    """Numbers in order of appearance."""
+    """Numbers objects in order of appearance."""
 
     names: dict[str, str] = field(default_factory=dict)
     literals: list[int] = field(default_factory=list)

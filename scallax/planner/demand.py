@@ -1,9 +1,9 @@
-"""Demand: relations that are computed for the bindings that are asked for only, by magic sets.
+"""Demand: computes relations only for the bindings that are asked for, by magic sets.
 
-Bancilhon, Maier, Sagiv and Ullman (1986): a relation p with a pattern of bound columns has a relation `d#p` of the
-values that they are asked for. Every rule of p has it as a premise, and every body that uses p gives it a rule. The
-tuples of `d#p` are certain, whatever the tags of those that ask. Patterns are declared (`declared_demand`), or found
-where constants give them (`automatic_demand`).
+Bancilhon, Maier, Sagiv and Ullman (1986): for a relation p with a pattern of bound columns, a relation `d#p` holds the
+demanded values of these columns. Every rule of p gets `d#p` as a premise, and every body that uses p gives `d#p` a
+rule. The tuples of `d#p` are certain, whatever the tags of the bodies that ask. Patterns are declared
+(`declared_demand`), or follow from constants (`automatic_demand`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,18 +17,18 @@ from scallax.planner.joins import can_fail, variable_names
 from scallax.planner.sideways import Patterns, find_uses, meet_patterns
 from scallax.planner.strata import find_negative_cycles, is_recursive, needed_relations
 
-# Aggregates that draw, or whose results are literals: these depend on the groups beside them.
+# Aggregates that draw, or whose results are literals; these depend on the other groups.
 _NUMBERED = frozenset(("uniform", "categorical", "normalize", "softmax", "disjunct"))
-# Aggregates that weigh tuples: all those of an aggregate are evaluated together.
+# Aggregates that weigh tuples; all tuples of an aggregate are evaluated together.
 _WEIGHING = frozenset(("rank", "top", "unique", "weighted_sum", "weighted_avg"))
 
 
 def declared_demand(program: ir.Program) -> ir.Program:
-    """The program with demand relations for the declared patterns, in strata if that can be.
+    """The program with demand relations for the declared patterns, kept stratified where possible.
 
-    Where asking would make a relation depend on its own negation or aggregate, less is asked for: first by the
-    literals that bind the values alone, then, for relations whose rules do without, everything. Raises
-    `UnboundVariableError` for every use of a demanded relation that leaves a bound column open.
+    If demand would make a relation depend on its own negation or aggregate, less is demanded: first, only literals that
+    bind the values ask; then relations whose rules work without demand get none. Raises `UnboundVariableError` for
+    every use of a demanded relation that leaves a bound column open.
     """
     asked = ask_for_bindings(program)
     cycles = find_negative_cycles(asked)
@@ -48,13 +48,13 @@ def declared_demand(program: ir.Program) -> ir.Program:
 def automatic_demand(
     program: ir.Program, outputs: Sequence[str], *, uses_tags: bool, is_order_sensitive: bool, has_samples: bool = False
 ) -> ir.Program:
-    """The program that computes only what the constants in rules ask for; `outputs` are computed whole.
+    """The program that computes only tuples that the constants in rules ask for; `outputs` are computed whole.
 
-    Tuples that outputs depend on keep all their derivations, others may be gone. The same program is returned where
-    that could change an answer: if it lists terms or draws, if literals are numbered as they are found, if tuples are
-    weighed beside others in an order that matters (`is_order_sensitive`), and for relations that would come to depend
-    on their own negation or aggregate. With `has_samples` tagged rules of some relations are literals that samples
-    share, and demand would change which. Equalities are propagated before.
+    Tuples on which outputs depend keep all their derivations; others may be gone. The program is returned unchanged
+    where demand could change an answer: if it lists terms or draws, if literals are numbered as they are found, if
+    tuples are weighed together in an order that matters (`is_order_sensitive`), and for relations that would come to
+    depend on their own negation or aggregate. With `has_samples`, samples share the literals of some tagged rules, and
+    demand would change which. Equalities must be propagated before.
     """
     needed = needed_relations(program, outputs)
     rules = [rule for rule in program.rules if rule.relation in needed]
@@ -82,7 +82,7 @@ def automatic_demand(
             return asked
         cyclic = {name for component in cycles for name in component if not ir.is_demand(name)}
         if cyclic <= avoid:
-            # Without values from these, it is their own bindings that close the cycle.
+            # Without values from these relations, their own bindings close the cycle.
             whole = _demanded(cycles).intersection(met)
             if not whole:
                 return program
@@ -102,10 +102,10 @@ def _is_numbered(literal: ir.BodyLiteral, uses_tags: bool) -> bool:
 
 
 def _widest(program: ir.Program, rules: Sequence[ir.Rule]) -> dict[str, str]:
-    """For each relation of `rules` the columns that may be asked for.
+    """For each relation of `rules`, the columns that may be demanded.
 
-    These are no results of aggregates, and no floats: a NaN is not equal to what was asked for. Demand itself is not
-    asked for.
+    Results of aggregates are never demanded, nor floats, because a NaN does not equal the demanded value. There is no
+    demand for demand relations.
     """
     results: dict[str, set[int]] = {rule.relation: set() for rule in rules if not ir.is_demand(rule.relation)}
     for rule in rules:
@@ -124,7 +124,7 @@ def _widest(program: ir.Program, rules: Sequence[ir.Rule]) -> dict[str, str]:
 
 
 def _ask(program: ir.Program, needed: Collection[str], patterns: Patterns, avoid: Collection[str]) -> ir.Program:
-    """The program with premises, and with demand relations and rules behind the others."""
+    """The program with premises, followed by demand relations and their rules."""
     rules: list[ir.Rule] = []
     demands: dict[ir.Rule, None] = {}
     for rule in program.rules:
@@ -152,16 +152,16 @@ def _demand_relations(program: ir.Program, patterns: Patterns) -> Iterator[ir.Re
 
 
 def _demanded(components: Sequence[Sequence[str]]) -> set[str]:
-    """The relations that the demand relations among some are for."""
+    """The relations whose demand relations are among the given ones."""
     return {ir.demanded_relation(name) for component in components for name in component if ir.is_demand(name)}
 
 
 def ask_for_bindings(program: ir.Program, avoid: Collection[str] = ()) -> ir.Program:
-    """The program with demand relations, premises and rules; rules keep their places, those of demand come last.
+    """The program with demand relations, premises and rules; rules keep their places, demand rules come last.
 
-    Demand relations in `avoid` get their tuples by as few literals as bind the values, none of those that read a
-    relation in `avoid` if others do. Raises `UnboundVariableError` for every use of a demanded relation that leaves a
-    bound column open.
+    A demand relation in `avoid` gets its tuples from as few literals as bind the values, and from none that reads a
+    relation in `avoid` if others suffice. Raises `UnboundVariableError` for every use of a demanded relation that
+    leaves a bound column open.
     """
     patterns = {relation.name: relation.demand for relation in program.relations if relation.demand}
     if not patterns:
@@ -183,7 +183,7 @@ def ask_for_bindings(program: ir.Program, avoid: Collection[str] = ()) -> ir.Pro
 
 @dataclass(slots=True)
 class _Asker:
-    """The literals of one body in an order in which each use of a demanded relation has its bindings."""
+    """Orders the literals of one body such that each use of a demanded relation gets its bindings."""
 
     rule: ir.Rule
     patterns: Mapping[str, str]
@@ -191,16 +191,17 @@ class _Asker:
     problems: list[Diagnostic]
 
     def demands(self) -> Iterator[ir.Rule]:
-        """A rule for each use of a demanded relation: what comes before it gives the bindings.
+        """A rule for each use of a demanded relation; the literals before it give the bindings.
 
-        Negated atoms are left out of these rules, but where they may keep a condition from failing: asking for more is
-        no mistake, and a relation that is asked for must not depend on a negation of its own.
+        Negated atoms are left out of these rules, unless they may keep a condition from failing: too much demand is no
+        mistake, and a demanded relation must not depend on its own negation.
         """
         waiting = list(self.rule.body)
         before: list[ir.BodyLiteral] = []
         bound: set[str] = set()
         while waiting:
-            # Conditions first, wherever they stand: `fib(x - 1, a), x > 1` must not ask for ever smaller numbers.
+            # Conditions come first, wherever they stand: `fib(x - 1, a), x > 1` must not demand smaller and smaller
+            # numbers.
             literal = next((part for part in waiting if _filters(part, bound)), None)
             if literal is None:
                 literal = next((part for part in waiting if _is_ready(part, self.patterns, bound)), None)
@@ -235,7 +236,7 @@ class _Asker:
         return (*before, *(part for part in negated if _is_ready(part, self.patterns, bound)))
 
     def _next_blocked(self, waiting: Sequence[ir.BodyLiteral]) -> ir.BodyLiteral | None:
-        """A case that lists terms; if there is none, an error is reported."""
+        """A case that lists terms; reports an error if there is none."""
         for literal in waiting:
             if isinstance(literal, ir.Case):
                 return literal
@@ -254,7 +255,7 @@ class _Asker:
 
 
 def _is_ready(literal: ir.BodyLiteral, patterns: Patterns, bound: Collection[str]) -> bool:
-    """Whether a literal can be joined: what it has to be given is bound."""
+    """Whether the inputs of a literal are bound, so that it can be joined."""
     match literal:
         case ir.Atom(relation=relation, terms=terms):
             return all(_is_bound(term, bound) for term in _bound(terms, patterns.get(relation, "")))
@@ -285,7 +286,7 @@ def _may_fail(literal: ir.BodyLiteral) -> bool:
 
 
 def _shortest(before: Sequence[ir.BodyLiteral], names: set[str], avoid: Collection[str]) -> tuple[ir.BodyLiteral, ...]:
-    """Literals that bind some variables, none too many: what reads a relation in `avoid` goes first, then the last."""
+    """A minimal set of literals that bind some variables; readers of `avoid` are dropped first, then the last ones."""
     kept = list(before)
     last_first = before[::-1]
     for literal in sorted(last_first, key=lambda part: not (isinstance(part, ir.Atom) and part.relation in avoid)):
@@ -297,14 +298,14 @@ def _shortest(before: Sequence[ir.BodyLiteral], names: set[str], avoid: Collecti
 
 
 def _is_safe(rule: ir.Rule) -> bool:
-    """Whether the body binds every variable, without being given any."""
+    """Whether the body binds every variable without any given value."""
     waiting, bound = _join(rule.body)
     expressions = (*rule.head, *(() if rule.tag is None else (rule.tag,)))
     return not waiting and all(variable_names(expression) <= bound for expression in expressions)
 
 
 def _join(literals: Sequence[ir.BodyLiteral]) -> tuple[list[ir.BodyLiteral], set[str]]:
-    """The literals for which the others bind too little, and all variables that get bound."""
+    """The literals that the others do not bind enough for, and all variables that get bound."""
     waiting, bound = list(literals), set[str]()
     while (literal := next((part for part in waiting if _is_ready(part, {}, bound)), None)) is not None:
         waiting.remove(literal)
@@ -341,7 +342,7 @@ def _bind(literal: ir.BodyLiteral, bound: set[str]) -> None:
 
 
 def _is_tautology(demand: ir.Rule) -> bool:
-    """Whether a rule asks for what was asked for already."""
+    """Whether a rule only demands values that are demanded already."""
     return any(
         isinstance(literal, ir.Atom) and literal.relation == demand.relation and literal.terms == demand.head
         for literal in demand.body

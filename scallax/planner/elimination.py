@@ -1,8 +1,8 @@
-"""Variable elimination: where a rule joins sums with more relations, equal sums of several facts are joined once.
+"""Variable elimination: if a rule joins sums with further relations, equal sums of several facts are joined once.
 
-`total(x + y + z) = a(x), b(y), c(z)` needs nothing of x and y but their sum: a relation of its own holds the sums. Of n
-digits there are 10^n combinations, and 45 n^2 pairs of a sum and a digit. Abo Khamis, Ngo and Rudra, FAQ: Questions
-Asked Frequently (PODS 2016), section 4: variables are eliminated one after the other, innermost sums first.
+`total(x + y + z) = a(x), b(y), c(z)` needs only the sum of x and y, so a hidden relation holds the sums. For n digits
+there are 10^n combinations, but only 45 n^2 pairs of a sum and a digit. Abo Khamis, Ngo and Rudra, FAQ: Questions Asked
+Frequently (PODS 2016), section 4: variables are eliminated one after the other, innermost sums first.
 """
 
 from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """An expression, and the literals of a body that nothing but it and they themselves need.
+    """An expression, and the body literals that are needed by nothing else than it and each other.
 
     Unless it `saturates`, bindings for which it leaves its type are of no use to the rule.
     """
@@ -31,16 +31,16 @@ class _Part:
 def eliminate_variables(program: ir.Program) -> ir.Program:
     """The program with relations for parts of rules that only one integer expression needs.
 
-    The facts behind such a part and those behind the rest of the rule are others: the relations are distinct, and have
-    no rules. So where a conjunction of such distributes over a disjunction, every tag is the same. Not for rules with
-    tags or choices, which tell the bindings of their variables apart. New rules stand at the end.
+    The facts behind such a part and those behind the rest of the rule differ, because the relations are distinct and
+    have no rules. So every tag stays the same if conjunction of such facts distributes over disjunction. Rules with
+    tags or choices are left alone, because these tell the bindings of their variables apart. New rules come last.
     """
     derived = {rule.relation for rule in program.rules}
     relations, rules, added = list(program.relations), list(program.rules), []
     for index, rule in enumerate(program.rules):
         inner, part, depth = rule, _find_part(rule, derived), 0
         while part is not None:
-            # No program can name it.
+            # The prefix of hidden relations, which no program can write.
             name = f"{rule.relation}#{index}.{depth}"
             relations.append(ir.Relation(name, (part.expression.type,), (None,), hidden=True))
             outer = _without(inner, part, name)
@@ -56,7 +56,7 @@ def eliminate_variables(program: ir.Program) -> ir.Program:
 
 
 def _inside(part: _Part, name: str, rule: ir.Rule) -> ir.Rule:
-    """The rule of a part's own relation."""
+    """The rule of a part's hidden relation."""
     if part.saturates:
         return ir.Rule(name, (part.expression,), part.body, span=rule.span)
     value = ir.Variable(name, part.expression.type)
@@ -65,7 +65,7 @@ def _inside(part: _Part, name: str, rule: ir.Rule) -> ir.Rule:
 
 
 def _without(rule: ir.Rule, part: _Part, name: str) -> ir.Rule:
-    """The rule that takes the value of a part from the relation of a name."""
+    """The rule with an atom of the hidden relation in the place of a part."""
     value = ir.Variable(name, part.expression.type)
     body: list[ir.BodyLiteral] = [ir.Atom(name, (value,))]
     for literal in rule.body:
@@ -109,7 +109,7 @@ def _uses(rule: ir.Rule) -> dict[ir.Binary, bool]:
 
 
 def _part_of(rule: ir.Rule, expression: ir.Binary, saturates: bool) -> _Part | None:
-    """The part that an expression needs; None if it is all atoms or one, or if another expression needs it too."""
+    """The part that an expression needs; None if it is all atoms or one, or another expression needs it too."""
     names = set(variable_names(expression))
     atoms = [literal for literal in rule.body if isinstance(literal, ir.Atom)]
     inside: list[ir.Atom] = []
@@ -143,11 +143,11 @@ def _names(atom: ir.Atom) -> frozenset[str]:
 
 
 def _sums(expression: ir.Expression) -> Iterator[ir.Binary]:
-    """The integer expressions of two variables or more in it that are computed in every case, outermost first."""
+    """The integer subexpressions with two or more variables that are always computed, outermost first."""
     match expression:
         case ir.Binary(op=op) if op in _ARITHMETIC or op in _COMPARISONS:
             is_sum = op in _ARITHMETIC and expression.type.is_integer and len(variable_names(expression)) > 1
-            # What fails must do so only for combinations that the rule meets.
+            # An expression may fail only for combinations that the rule itself meets.
             if is_sum and not can_fail(expression):
                 yield expression
             yield from _sums(expression.left)
@@ -159,7 +159,7 @@ def _sums(expression: ir.Expression) -> Iterator[ir.Binary]:
 
 
 def _replace(expression: ir.Expression, old: ir.Expression, new: ir.Variable) -> ir.Expression:
-    """The expression with `new` where `old` stands."""
+    """The expression with `new` in the place of `old`."""
     if expression == old:
         return new
     match expression:

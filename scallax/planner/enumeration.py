@@ -9,10 +9,10 @@ from scallax.language.values import ValueType
 
 
 def enumerate_terms(program: ir.Program) -> ir.Program:
-    """The program with an atom of a relation that lists terms in the place of each `case` of an unbound subject.
+    """The program in which an atom of a relation of terms stands in the place of each `case` with an unbound subject.
 
-    The relation of constructor C is `adt#C`, the term in front of its arguments; grounding fills it with every term
-    that the program knows.
+    The relation for constructor C is `adt#C`; its first column is the term, the others are the arguments. Grounding
+    fills it with every term that the program knows.
     """
     variants = {variant.name: variant for variant in program.variants}
     used: dict[str, ir.Relation] = {}
@@ -32,7 +32,7 @@ def enumerate_terms(program: ir.Program) -> ir.Program:
 
 
 def creates_terms(rule: ir.Rule, library: Library) -> bool:
-    """Whether a rule computes terms: by `new`, by a function, or by a predicate or an aggregate of Python."""
+    """Whether a rule computes terms: by `new`, by a function, or by a foreign predicate or aggregate."""
     reduced = [literal for literal in rule.body if isinstance(literal, ir.Reduce) and literal.op in library.aggregates]
     if any(variable.type is ValueType.ENTITY for literal in reduced for variable in literal.results):
         return True
@@ -58,9 +58,9 @@ def _computes_terms(expression: ir.Expression) -> bool:
 
 
 def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
-    """The positions of the cases whose subject neither an atom nor an equality, a predicate or another case binds.
+    """The positions of the cases whose subject is bound by no atom, equality, predicate or other case.
 
-    Of cases that bind each other in a circle the first counts as unbound.
+    If cases bind each other in a circle, the first counts as unbound.
     """
     waiting = {i: literal for i, literal in enumerate(rule.body) if isinstance(literal, ir.Case)}
     if not waiting:
@@ -91,7 +91,7 @@ def _close(
     foreign: Sequence[ir.ForeignAtom],
     waiting: dict[int, ir.Case],
 ) -> bool:
-    """Adds to `bound` what one round of equalities, predicates and cases binds; whether there was anything."""
+    """Adds the bindings of one round of equalities, predicates and cases to `bound`; whether there were any."""
     before = len(bound), len(waiting)
     for constraint in constraints:
         solution = ir.solve_equality(constraint, bound)

@@ -1,4 +1,4 @@
-"""Join planning: the order of a body's literals, everything but atoms as early as its variables are bound."""
+"""Join planning: the order of a body's literals; all but atoms come as soon as their variables are bound."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,16 +23,16 @@ from scallax.planner.algebra import (
 from scallax.planner.enumeration import makes_terms
 from scallax.planner.samples import SAMPLE
 
-# What the size of a relation without one is at least taken to be.
+# A relation of unknown size counts as having at least this many tuples.
 _UNKNOWN_SIZE = 1000
 
 _Key = tuple[tuple[int, Argument], ...]
 
 
 def plan_joins(version: DeltaRule, sizes: Mapping[str, int]) -> Pipeline:
-    """A left-deep pipeline: the delta first, then always the literal with the fewest expected matches per row.
+    """A left-deep pipeline: first the delta, then always the literal with the fewest expected matches per row.
 
-    `sizes` are numbers of tuples; a relation without a size counts as large. Ties go to body order.
+    `sizes` are numbers of tuples; a relation without a size counts as large. Ties go by body order.
     """
     planner = _JoinPlanner(version, sizes)
     planner.settle()
@@ -43,7 +43,7 @@ def plan_joins(version: DeltaRule, sizes: Mapping[str, int]) -> Pipeline:
 
 
 class _JoinPlanner:
-    """The steps so far, the variables they bind and the literals that remain, by body position."""
+    """The steps so far, the variables that they bind, and the remaining literals by body position."""
 
     def __init__(self, version: DeltaRule, sizes: Mapping[str, int]):
         body = version.rule.body
@@ -61,7 +61,7 @@ class _JoinPlanner:
         }
         self.bound: set[str] = set()
         self.steps: list[Step] = []
-        # A term that is made is known to the sample of its row, which must be bound before.
+        # A new term belongs to the sample of its row, so the sample must be bound before.
         is_lifted = any(isinstance(part, ir.Variable) and part.name == SAMPLE for part in version.rule.head[:1])
         self.waiting = {i for i, literal in self.others.items() if is_lifted and makes_terms(literal)}
 
@@ -92,7 +92,7 @@ class _JoinPlanner:
         elif position is not None:
             self.join(position)
         elif self.generated:
-            # Only inputs of foreign predicates are left: they are solved for.
+            # Only inputs of foreign predicates are unbound: equalities are solved for them.
             self.generated.clear()
         else:
             return False
@@ -123,7 +123,7 @@ class _JoinPlanner:
         )
 
     def _expected_matches(self, position: int) -> float:
-        """Matches per row, taking the columns of a relation as independent and equally selective."""
+        """Matches per row, if the columns of a relation are taken as independent and equally selective."""
         atom = self.atoms[position]
         if not atom.terms:
             return 0.0
@@ -137,7 +137,7 @@ class _JoinPlanner:
         self.steps.append(Join(position, atom.relation, version, key, fresh, same, False, ()))
 
     def _match(self, terms: Sequence[ir.Term]) -> tuple[_Key, tuple[tuple[int, str], ...], tuple[tuple[int, int], ...]]:
-        """What is looked up, what is bound, which columns are equal; the variables become bound."""
+        """The columns to look up, to bind and to compare with each other; the variables become bound."""
         key: list[tuple[int, Argument]] = []
         same: list[tuple[int, int]] = []
         fresh: dict[str, int] = {}
@@ -159,7 +159,7 @@ class _JoinPlanner:
         return tuple(key), tuple((column, name) for name, column in fresh.items()), tuple(same)
 
     def settle(self) -> None:
-        """Adds a step for every literal whose variables are bound; what may fail comes after what may filter."""
+        """Adds a step for every literal whose variables are bound; steps that may fail come after filters."""
         while (step := self._ready_step(risky=False) or self._ready_step(risky=True)) is not None:
             self.steps.append(step)
 
@@ -208,11 +208,12 @@ class _JoinPlanner:
             isinstance(side, ir.Variable) and side.name == variable.name for side in (condition.left, condition.right)
         )
         if not given and variable.name in self.generated:
-            # Solutions of floats are rounded, those of months not the only ones: an atom's own values are filtered.
+            # Solutions for floats are rounded, and those for months are not unique: so the atom's own values are
+            # filtered.
             return None
         self.bound.add(variable.name)
         if given or variable.type.is_float:
-            # A float's solution is rounded: checked again, it would fail for no reason a user can see.
+            # A float's solution is rounded: a second check could fail without a reason that a user can see.
             del self.others[position]
         return Extend(variable, expression, constraint.saturates, ())
 
@@ -223,7 +224,7 @@ def variable_names(expression: ir.Expression) -> frozenset[str]:
 
 
 def can_fail(expression: ir.Expression) -> bool:
-    """Whether an expression may raise an error: integers may be divided by zero, and functions of Python may raise."""
+    """Whether an expression may raise an error: by a division of integers by zero, or in a Python function."""
     return any(
         (isinstance(part, ir.Binary) and part.op in "/%" and not part.type.is_float)
         or (isinstance(part, ir.Call) and part.function not in FUNCTIONS)
@@ -236,9 +237,9 @@ def _is_bound(term: ir.Term, bound: set[str]) -> bool:
 
 
 def _prune(version: DeltaRule, steps: list[Step]) -> tuple[Step, ...]:
-    """The steps with `keep` and `project` filled in, walking back from what the head, the tag and the label need.
+    """The steps with `keep` and `project` filled in, from the end on, by the needs of the head, the tag and the label.
 
-    Each row of a rule with a tag or a soft comparison is a literal of its own: there nothing is merged.
+    Each row of a rule with a tag or a soft comparison is a literal of its own, so nothing is merged there.
     """
     rule = version.rule
     needed = {variable.name for variable in version.label}

@@ -27,10 +27,10 @@ def plan(
     eliminate: bool = False,
     sampled: Collection[str] = (),
 ) -> Plan:
-    """The plan that computes `outputs` and what they depend on, and no other relation.
+    """The plan that computes `outputs` and the relations on which they depend.
 
-    Of the relations that are no outputs only the tuples are computed that outputs can depend on, as far as constants
-    and declarations tell them; without `demand`, as far as declarations do, but in the same order. With `uses_tags`
+    Of other relations than the outputs, only tuples are computed on which outputs can depend, as far as constants and
+    declarations tell. Without `demand`, only declarations restrict them, and the order is the same. With `uses_tags`,
     rules have tags, choices and soft comparisons; `is_order_sensitive` says that tags depend on the order of nodes. The
     whole program is stratified: raises `StratificationError` even for relations that no output needs.
 
@@ -62,7 +62,7 @@ def plan(
         if rule.relation in needed:
             rules[rule.relation].append((index, rule))
     wanted = [each for each in components if needed.issuperset(each)]
-    # What all samples share comes first, in strata of its own.
+    # Relations that all samples share come first, in strata of their own.
     return Plan(
         relations=tuple(relation for relation in program.relations if relation.name in needed),
         strata=tuple(
@@ -94,7 +94,7 @@ def _label_tagged(program: ir.Program) -> tuple[ir.Program, dict[int, tuple[ir.V
 
 
 def _restrict(program: ir.Program, outputs: Sequence[str]) -> ir.Program:
-    """The program in which a rule that no output needs asks for nothing."""
+    """The program in which rules that no output needs demand nothing."""
     if not any(relation.demand for relation in program.relations):
         return program
     needed = needed_relations(program, outputs)
@@ -105,10 +105,10 @@ def _restrict(program: ir.Program, outputs: Sequence[str]) -> ir.Program:
 def _merge_alike(
     components: Sequence[tuple[str, ...]], rules: Mapping[str, Sequence[tuple[int, ir.Rule]]]
 ) -> list[tuple[str, ...]]:
-    """The components, with relations whose rules join the same two relations in one, where neither needs the other.
+    """The components, merged if their rules join the same two relations and neither needs the other.
 
-    One round then evaluates them, and joins once what they have in common. Relations that are recursive, or whose rules
-    make literals, stay where they are.
+    One round then evaluates both, and computes their common joins once. Relations that are recursive, or whose rules
+    make literals, stay alone.
     """
     merged: list[tuple[str, ...]] = []
     # The place of each relation among the merged, and the pairs that the movable ones of a place join.
@@ -157,7 +157,7 @@ def _plan_stratum(
 
 
 def _growth(rules: Sequence[ir.Rule]) -> Growth:
-    """What ends a recursion by these rules."""
+    """The reason why a recursion by these rules ends."""
     found = {_growth_of(rule) for rule in rules}
     return next((growth for growth in (Growth.OPEN, Growth.COMPARED) if growth in found), Growth.FINITE)
 
@@ -176,7 +176,7 @@ def _growth_of(rule: ir.Rule) -> Growth:
         if isinstance(condition, ir.Binary) and condition.op in ("<", "<=", ">", ">=")
         for name in variable_names(condition)
     }
-    # What is made may have a name of its own: `y == x + 1 and y < 10`.
+    # A computed value may be compared through a variable: `y == x + 1 and y < 10`.
     for _ in conditions:
         compared.update(*(names for names in map(variable_names, conditions) if names & compared))
     return Growth.COMPARED if all(variable_names(part) & compared for part in made) else Growth.OPEN

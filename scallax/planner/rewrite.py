@@ -8,9 +8,9 @@ from scallax.language import ir
 
 
 def propagate_equalities(rule: ir.Rule) -> ir.Rule:
-    """The rule without constraints `x == c` and `x == y`: c or y stands in the place of x.
+    """The rule without constraints `x == c` and `x == y`: c or y replaces x.
 
-    Floats are left alone: `x == x` fails for a NaN, and shared variables match it.
+    Floats are left alone: `x == x` fails for a NaN, but shared variables match it.
     """
     for position, literal in enumerate(rule.body):
         replacement = _replacement(literal)
@@ -21,9 +21,9 @@ def propagate_equalities(rule: ir.Rule) -> ir.Rule:
 
 
 def tell_bindings_apart(rule: ir.Rule) -> tuple[ir.Rule, tuple[ir.Variable, ...]]:
-    """The rule with variables for its wildcards, but for negated literals, and all variables that its body binds.
+    """The rule with variables for its wildcards, except in negated literals, and all variables that its body binds.
 
-    Their values say which tuples a binding of the body is of.
+    Their values identify the tuples that a binding of the body uses.
     """
     body = tuple(_name_wildcards(literal, position) for position, literal in enumerate(rule.body))
     variables: dict[str, ir.Variable] = {}

@@ -21,9 +21,9 @@ _SAMPLE = ir.Variable(SAMPLE, ValueType.USIZE)
 def lift(program: ir.Program, sampled: Collection[str]) -> tuple[ir.Program, frozenset[str]]:
     """The program over samples side by side, and the relations that have a sample column.
 
-    `sampled` are the relations whose facts are given for each sample; what depends on them differs from sample to
-    sample too, the lists of known terms among it if some of these are in facts of samples, or made of them. Facts of
-    the program hold in every sample. Rules keep their places.
+    `sampled` are the relations whose facts are given for each sample; relations that depend on them differ from sample
+    to sample too. The lists of known terms are among these if facts of samples contain terms, or terms are made from
+    them. Facts of the program hold in every sample. Rules keep their places.
     """
     lifted = _depending(program, frozenset(sampled))
     lifter = _Lifter(program, lifted)
@@ -42,8 +42,8 @@ def lift(program: ir.Program, sampled: Collection[str]) -> tuple[ir.Program, fro
 def _depending(program: ir.Program, sampled: frozenset[str]) -> frozenset[str]:
     """The sampled relations and all that depend on them.
 
-    The heads of one choice go together, and so do the lists of terms, which depend on every fact and rule that has or
-    makes some.
+    All heads of one choice belong together, and so do the lists of terms, which depend on every fact that has terms and
+    every rule that makes some.
     """
     lifted = set(sampled)
     listings = {relation.name for relation in program.relations if relation.constructor is not None}
@@ -83,7 +83,7 @@ def _read_relations(literal: ir.BodyLiteral) -> Iterator[str]:
 
 
 class _Lifter:
-    """Rewrites rules; `rules` and `relations` are those that the rewriting needs beside them."""
+    """Rewrites rules; `rules` and `relations` are those that the rewriting adds."""
 
     def __init__(self, program: ir.Program, lifted: frozenset[str]):
         self.lifted = lifted
@@ -121,7 +121,7 @@ class _Lifter:
         return replace(reduce, groups=(_SAMPLE, *reduce.groups))
 
     def _lifted_copy(self, name: str) -> str:
-        """A relation of the same tuples for each sample."""
+        """A relation with the same tuples for each sample."""
         copy = f"#each {name}"
         if copy not in self.relations:
             schema = self.schemas[name]

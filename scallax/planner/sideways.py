@@ -1,7 +1,7 @@
-"""Sideways information passing: which columns of a relation are only ever read for given values, and for which.
+"""Sideways information passing: finds the columns of a relation that are read only for given values, and these values.
 
 Beeri and Ramakrishnan (1991), "On the power of magic", with one pattern for each relation: a column is bound if every
-use binds it. So a relation has one copy of its rules, and each of their derivations is found once, as without demand.
+use binds it. So a relation has one copy of its rules, and each derivation is found once, as without demand.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ Patterns = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A literal that reads a relation: the terms of all columns, None for an open one, and what binds them."""
+    """A literal that reads a relation: the terms of all columns, None for an open one, and their binders."""
 
     relation: str
     terms: tuple[ir.Variable | ir.Constant | None, ...]
@@ -27,7 +27,7 @@ class Use:
         return "".join("f" if term is None else "b" for term in self.terms)
 
     def demand(self, pattern: str, rule: ir.Rule) -> ir.Rule:
-        """The rule that asks for the columns that are bound in `pattern`; all of them are given."""
+        """The rule that demands the values of the bound columns of `pattern`; all of them are given."""
         head = tuple(
             term for term, letter in zip(self.terms, pattern, strict=True) if letter == "b" and term is not None
         )
@@ -37,9 +37,9 @@ class Use:
 
 
 def meet_patterns(rules: Sequence[ir.Rule], patterns: Patterns, avoid: Collection[str]) -> dict[str, str]:
-    """The largest patterns of the relations in `patterns`, within these, that every use in `rules` binds.
+    """The largest patterns, within those in `patterns`, that every use in `rules` binds.
 
-    Values come from constants, from demand, and from what these are joined with, the relations in `avoid` aside; other
+    Values come from constants, from demand, and from relations joined with these, except relations in `avoid`; other
     uses bind nothing.
     """
     met = dict(patterns)
@@ -54,18 +54,18 @@ def meet_patterns(rules: Sequence[ir.Rule], patterns: Patterns, avoid: Collectio
                 least = _meet(met[use.relation], use.pattern)
                 if least != met[use.relation]:
                     met[use.relation] = least
-                    # Its rules are given less.
+                    # Its rules are given fewer values.
                     if use.relation in readers and use.relation not in pending:
                         pending.append(use.relation)
     return met
 
 
 def find_uses(rule: ir.Rule, patterns: Patterns, avoid: Collection[str]) -> list[Use]:
-    """The uses of the relations in `patterns` in a rule, whose own head is given the bound columns of its pattern.
+    """The uses of the relations in `patterns` in a rule whose own head is given the bound columns of its pattern.
 
-    Atoms are joined from the values on, those with the most bound columns first. Values are columns of tuples, parts
-    of terms and constants only: what is asked for is then finite wherever the program is, while computed values need
-    not be. Conditions that may fail, negated atoms and atoms of relations in `avoid` give nothing and filter nothing.
+    Atoms are joined starting from the values, those with the most bound columns first. Values are only columns of
+    tuples, parts of terms, and constants: the demand is then finite wherever the program is, while computed values need
+    not be. Conditions that may fail, negated atoms, and atoms of relations in `avoid` give nothing and filter nothing.
     """
     pattern = patterns.get(rule.relation, "")
     premise = ir.demand_premise(rule, pattern) if "b" in pattern else ()
@@ -91,7 +91,7 @@ def find_uses(rule: ir.Rule, patterns: Patterns, avoid: Collection[str]) -> list
 
 
 def _reduced(reduce: ir.Reduce, premise: Sequence[ir.BodyLiteral]) -> Iterator[Use]:
-    """The groups that are asked for are asked of the aggregated relation and of the domain."""
+    """Passes the demanded groups of an aggregate on to the aggregated relation and to the domain."""
     bound = {
         term.name
         for literal in premise
@@ -106,7 +106,7 @@ def _reduced(reduce: ir.Reduce, premise: Sequence[ir.BodyLiteral]) -> Iterator[U
 
 
 def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str], avoid: Collection[str]) -> ir.BodyLiteral | None:
-    """What filters or takes apart first, then the atom with the largest share of given columns."""
+    """The next literal: one that filters or destructures, else the atom with the largest share of given columns."""
     best, share = None, 0.0
     for literal in waiting:
         match literal:
@@ -118,7 +118,7 @@ def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str], avoid: Collection[
                     return literal
             case ir.Atom(relation=relation, terms=terms) if relation not in avoid:
                 given = sum(term is not None for term in _given(terms, bound))
-                # What is asked for comes first: it starts the chain.
+                # The demanded values come first: they start the chain.
                 portion = 2.0 if ir.is_demand(relation) else given / max(len(terms), 1)
                 if portion > share:
                     best, share = literal, portion

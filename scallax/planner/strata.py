@@ -15,7 +15,7 @@ class _Dependency:
 
     head: str
     relation: str
-    # What the head needs of the relation: "" for its tuples, "not " or "`count` of " for all of it.
+    # The head's need of the relation: "" for its tuples; "not " or "`count` of " for the complete relation.
     kind: str
     span: Span | None
 
@@ -104,7 +104,7 @@ def read_relations(rule: ir.Rule) -> Iterator[str]:
 
 
 def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
-    """The relations that a literal reads, each with what it needs of them."""
+    """The relations that a literal reads, each with the way in which it needs them."""
     match literal:
         case ir.Atom(relation=relation):
             yield relation, ""
@@ -120,7 +120,7 @@ def _reads(literal: ir.BodyLiteral) -> Iterator[tuple[str, str]]:
 
 
 def _components(graph: Mapping[str, Iterable[str]]) -> tuple[tuple[str, ...], ...]:
-    """Tarjan's strongly connected components, successors first; an explicit stack, as chains may be long."""
+    """Tarjan's strongly connected components, successors first; uses an explicit stack, because chains may be long."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -153,14 +153,14 @@ def _components(graph: Mapping[str, Iterable[str]]) -> tuple[tuple[str, ...], ..
 
 
 def _report(blamed: _Dependency, dependencies: Sequence[_Dependency], component: Sequence[str]) -> Diagnostic:
-    """The cycle through a negation or an aggregate; hidden relations, which hold parts of aggregates, are left out."""
+    """The cycle through a negation or an aggregate, without the hidden relations that hold parts of aggregates."""
     cycle = [blamed, *_path(blamed.relation, blamed.head, dependencies, component)]
     while _is_hidden(cycle[0].head):
         cycle = [*cycle[1:], cycle[0]]
     steps: list[_Dependency] = []
     kind, place = "", None
     for step in cycle:
-        # What is needed through a hidden relation is needed by the relation that uses it, where it does.
+        # A need through a hidden relation counts as a need of the relation that uses the hidden one, at its place.
         kind, place = step.kind or kind, place or step.span
         if not _is_hidden(step.relation):
             steps.append(_Dependency(cycle[0].head if not steps else steps[-1].relation, step.relation, kind, place))
