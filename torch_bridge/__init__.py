@@ -1,4 +1,4 @@
-"""Scallop programs as torch modules, saved and loaded as those are; and the names of the reference's package."""
+"""Scallop programs as torch modules, which are saved and loaded like others; also the reference's names."""
 
 from scallax import __version__ as __version__
 from scallax.analysis.attribute_items import AbstractAction as AbstractAction
@@ -72,7 +72,7 @@ from torch_bridge.reference import none as none
 from torch_bridge.reference import prob as prob
 from torch_bridge.reference import torch_tensor_enabled as torch_tensor_enabled
 
-# The short names of the reference.
+# Short names that the reference has.
 Context = ScallopContext
 Provenance = ScallopProvenance
 ForwardFunction = ScallopForwardFunction

@@ -1,4 +1,4 @@
-"""The reference's arguments of modules."""
+"""Arguments of modules that only the reference has, or that it reads in another way."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -47,7 +47,10 @@ class NamedOutputs(NamedTuple):
 
 
 def name_outputs(relation: str | None, mapping: object, mappings: object) -> NamedOutputs:
-    """As the reference reads them: a dictionary of one relation names one output, and nothing those of the calls."""
+    """Reads the outputs as the reference does.
+
+    A dictionary of one relation names one output; without names, each call names its outputs.
+    """
     if relation is None and mapping is None:
         if isinstance(mappings, Mapping) and len(mappings) == 1:
             ((name, entry),) = mappings.items()
@@ -57,7 +60,7 @@ def name_outputs(relation: str | None, mapping: object, mappings: object) -> Nam
 
 
 def check_dispatch(dispatch: object) -> None:
-    """InputError for what the reference does not know; what it knows makes no difference."""
+    """InputError for a `dispatch` that the reference does not know; the known ones all have the same effect."""
     if dispatch not in DISPATCHES:
         known = ", ".join(f"`{name}`" for name in DISPATCHES)
         raise InputError(f"`dispatch` is {dispatch!r}; there are {known}")
@@ -71,29 +74,29 @@ def refuse_monitors(monitors: Sequence[str] | None) -> None:
 
 
 def declared(mapping: Any) -> InputMapping:
-    """A mapping whose entries, as the reference reads it, are independent unless it is said that they are not."""
+    """A mapping whose entries are independent unless stated otherwise, as in the reference."""
     read = InputMapping(mapping)
     return read if read.is_declared or read.kind is None else InputMapping(read, disjunctive=False)
 
 
 def declared_mappings(mappings: Any) -> Any:
-    """Each as `declared` reads it; what is no dictionary stays, and is refused elsewhere."""
+    """Applies `declared` to each mapping; anything but a dictionary is returned, and refused elsewhere."""
     if not isinstance(mappings, Mapping):
         return mappings
     return {relation: declared(mapping) for relation, mapping in mappings.items()}
 
 
 def is_called_as_reference() -> bool:
-    """Whether the code that called this package has imported it by the reference's name."""
+    """Whether the calling code has imported this package under the reference's name."""
     frame, _ = calling_frame()
     named = (scope.get("scallopy") for scope in (frame.f_locals, frame.f_globals))
     return any(getattr(package, "__name__", None) == "torch_bridge" for package in named)
 
 
 def read_constant_tags(facts: Any) -> Any:
-    """The facts of a module with numbers for tags that are tensors without a gradient.
+    """The facts of a module, with numbers in the place of tensors without a gradient.
 
-    InputError for a tensor with one: a module's own facts are constants.
+    InputError for a tensor with a gradient: the tags of a module's own facts are constants.
     """
     if not isinstance(facts, Mapping):
         return facts

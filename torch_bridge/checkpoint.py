@@ -29,7 +29,7 @@ from torch_bridge.tensors import from_numpy, to_numpy
 
 FORMAT = 1
 
-# The last parts of names of arrays in Flax's layers that torch's layers do not have.
+# Last parts of the names of Flax's arrays, which do not occur in torch's layers.
 _FLAX_NAMES = ("kernel", "scale", "embedding")
 
 Form = Literal["torch", "safetensors", "orbax"]
@@ -39,7 +39,7 @@ _SAFETENSORS = ".safetensors"
 _TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
 
-# What reading a damaged archive raises: Python's reader checks little of the structure.
+# Errors for a damaged archive: Python's reader checks little of the structure.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
@@ -294,7 +294,7 @@ def _state_dict(artifact: Artifact, map_location) -> dict[str, torch.Tensor]:
         states = {name: tensor.to(_device(map_location)) for name, tensor in states.items()}
     if artifact.door != "flax" or not any(name.rpartition(".")[2] in _FLAX_NAMES for name in artifact.tensors):
         return states
-    # Torch passes a part's metadata to its `_load_from_state_dict`, which then says what to do.
+    # Torch passes the metadata of a part to its `_load_from_state_dict`, which then gives a hint.
     marked = OrderedDict(states)
     metadata = {path: {NAMED_AS_IN_FLAX: True} for path in artifact.specifications}
     marked._metadata = metadata  # pyright: ignore[reportAttributeAccessIssue]  # torch's own attribute
@@ -331,7 +331,7 @@ def _load_torch(path: Path, map_location) -> Any:
         hint = "if you trust its source, allow them first: torch.serialization.add_safe_globals([...])"
         own = next((name for name in names if name.startswith("__main__.")), None)
         if own is not None:
-            # The class of a script, which another script defines or imports under its own name.
+            # A class of a script has another module in a script that imports it.
             short = own.removeprefix("__main__.")
             hint += f'; a class of the script that saved it goes by its name there: [({short}, "{own}"), ...]'
         raise CheckpointError(Diagnostic(f"`{path}` holds what torch does not load: {shown}", hint=hint)) from None

@@ -64,7 +64,7 @@ class ScallopContext(AbstractContext):
         0.5 (0, 2) 1.0
     """
 
-    # What `compile` prints.
+    # Whether `compile` prints the program as parsed, and in core form.
     _shows_program = False
     _shows_core = False
 

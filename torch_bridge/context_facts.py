@@ -1,4 +1,4 @@
-"""The facts of a context whose tags are tensors, in a module that is made of the context."""
+"""Facts with tensors as tags, in a module that is made from a context."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from torch_bridge.tensors import common_device
 
 
 def stack_tags(tags: Sequence[Any]) -> torch.Tensor:
-    """Tags, numbers and scalar tensors, as one vector `[tags]`: float64 if a tensor is, else float32."""
+    """Tags, numbers and scalar tensors, as one vector `[tags]`; float64 if a tensor is, otherwise float32."""
     tensors = [tag for tag in tags if isinstance(tag, torch.Tensor)]
     device = common_device({f"tag {i}": tensor for i, tensor in enumerate(tensors)})
     is_double = any(tensor.dtype is torch.float64 for tensor in tensors)
@@ -21,13 +21,13 @@ def stack_tags(tags: Sequence[Any]) -> torch.Tensor:
 
 
 def join_tags(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """One vector of several: float64 if one is, on the device of the last."""
+    """Joins vectors into one; float64 if one of them is, on the device of the last."""
     is_double = any(part.dtype is torch.float64 for part in parts)
     return torch.cat([part.to(parts[-1].device, torch.float64 if is_double else torch.float32) for part in parts])
 
 
 def bound_tags(draft: Draft) -> dict[str, torch.Tensor]:
-    """For each relation whose facts have tensors for tags, the tags of the batches that do; None counts as 1."""
+    """The tags of the batches of facts that have tensors as tags, by relation; None counts as 1."""
     tags: dict[str, list[Any]] = {}
     for batch in draft.batches:
         if batch.has_tag(lambda tag: isinstance(tag, torch.Tensor)):
@@ -38,9 +38,9 @@ def bound_tags(draft: Draft) -> dict[str, torch.Tensor]:
 def with_bound(
     inputs: Mapping[str, Any], bound: Mapping[str, torch.Tensor], tuples: Mapping[str, Tuples]
 ) -> dict[str, Any]:
-    """The inputs of a call and, in every sample, the facts of the context; a tensor in a call takes their place.
+    """The inputs of a call, with the facts of the context in every sample.
 
-    `tuples` are those of the facts.
+    A tensor in a call replaces the tags of the facts; `tuples` are the tuples of the facts.
     """
     size = next((len(given.tuples if isinstance(given, FactList) else given) for given in inputs.values()), 1)
     found = dict(inputs)

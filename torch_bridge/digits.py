@@ -1,4 +1,4 @@
-"""A specification as a tensor of a state dict, which survives what programs do to all of its tensors."""
+"""Stores a specification as a tensor of a state dict, so that it survives operations on all tensors."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ import torch
 from scallax.errors import CheckpointError, Diagnostic
 from scallax.facts.specification import Specification, from_json
 
-# Three bits of the text are a sign and a power of two. A float of any width holds it exactly; it stays under every
+# Three bits of the text become a sign and a power of two. A float of any width holds it exactly; it stays under every
 # average of equal ones, whatever the weights and their rounding, or they all are multiplied alike. The text is not
 # compressed: equal specifications give equal digits whatever library wrote them.
 _POWERS = 4
@@ -18,19 +18,19 @@ _NUM_BITS = 64
 # Under an average of different texts the smaller numbers of the pairs are 0, or the weights of some of the texts: so
 # many are equal, and not all. Noise makes nearly all of them different.
 _FEW = 8
-# Noise of more than a part of 1 is none.
+# Differences above this are not noise.
 _MOST_NOISE = 0.5
 # Distributed checkpoints load a tensor only into one of the same length: round it up.
 _BLOCK = 2048
 
 
 def pack_specification(specification: Specification) -> torch.Tensor:
-    """The tensor of `digits_of`."""
+    """The tensor of `digits_of` for a specification."""
     return torch.from_numpy(digits_of(specification))
 
 
 def digits_of(specification: Specification) -> np.ndarray:
-    """The JSON text as float32 digits `[2048 n]`, behind check digits."""
+    """The JSON text as float32 digits `[2048 n]`, after the check digits."""
     text = specification.to_json().encode()
     num_blocks = -(-(3 * 2 * _NUM_BITS + 8 * len(text)) // (3 * _BLOCK))
     text = text.ljust(3 * (num_blocks * _BLOCK - 2 * _NUM_BITS) // 8)
@@ -41,8 +41,8 @@ def digits_of(specification: Specification) -> np.ndarray:
 def read_specification(state: object) -> Specification:
     """The specification that `pack_specification` packed, from any float dtype.
 
-    Also from averages of equal ones, multiplied or with a little noise, and from the bytes of the text, packed
-    by earlier versions. CheckpointError if it is damaged, or the average of different specifications.
+    It also reads averages of equal ones, multiples of one, ones with a little noise, and the bytes of the text that
+    earlier versions packed. CheckpointError if it is damaged, or the average of different specifications.
     """
     if not isinstance(state, torch.Tensor) or state.ndim != 1 or state.is_complex():
         raise _no_text()

@@ -1,4 +1,4 @@
-"""The tags of a batch's facts, given as scalar tensors: found in the tensors that they are elements of."""
+"""Tags of a batch's facts that are given as scalar tensors: finds the tensors of which they are elements."""
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from scallax.evaluation.fact_tags import check_tags, wrong_tag
 from scallax.facts.sample_facts import SampleFacts, is_array
 from torch_bridge.tensors import to_jax, to_torch
 
-# A batch has thousands of tags: what is asked of each is asked without a frame of Python.
+# A batch has thousands of tags, so each is examined without a call of a Python function.
 _BASE, _NDIM, _DTYPE = map(attrgetter, ("_base", "ndim", "dtype"))
 _REQUIRES_GRAD, _RETAINS_GRAD, _BACKWARD_HOOKS = map(attrgetter, ("requires_grad", "retains_grad", "_backward_hooks"))
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool}
@@ -22,9 +22,9 @@ _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bo
 
 @dataclass(frozen=True, slots=True)
 class TagTensors:
-    """Where a batch's tags come from: tag `places[t][i]` is the element `elements[t][i]` of the flattened `tensors[t]`.
+    """The origin of a batch's tags: tag `places[t][i]` is the element `elements[t][i]` of the flattened `tensors[t]`.
 
-    `constants` float64 `[tags]` are those that come from no tensor.
+    `constants` float64 `[tags]` are the tags that come from no tensor.
     """
 
     tensors: tuple[torch.Tensor, ...]
@@ -33,13 +33,13 @@ class TagTensors:
     constants: np.ndarray
 
     def with_computed(self, vector: torch.Tensor) -> "TagTensors":
-        """The same with the elements of a vector behind them."""
+        """The same tags, followed by the elements of a vector."""
         places = len(self.constants) + np.arange(len(vector))
         tensors, elements = (*self.tensors, vector), (*self.elements, np.arange(len(vector)))
         return TagTensors(tensors, elements, (*self.places, places), self.constants)
 
     def gather(self, tensors: Sequence[torch.Tensor], length: int) -> np.ndarray | jax.Array:
-        """All tags `[length]`, 0 behind the last, from the values of `tensors`, as `to_jax` gives them."""
+        """All tags `[length]`, padded with 0, from the values of `tensors`, as `to_jax` gives them."""
         double = any(tensor.dtype is torch.float64 for tensor in tensors)
         device = tensors[0].device if tensors else torch.device("cpu")
         if device.type == "cpu":
@@ -58,7 +58,7 @@ class TagTensors:
         return to_jax(tags)
 
     def scatter(self, gradient: jax.Array, tensors: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
-        """The gradients of the tensors for that of the tags."""
+        """The gradients of the tensors, from the gradient of the tags."""
         found = np.asarray(gradient) if device.type == "cpu" else to_torch(gradient, device)
         gradients = []
         for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
@@ -75,11 +75,7 @@ class TagTensors:
 
 
 def find_tags(facts: Sequence[SampleFacts]) -> TagTensors:
-    """The tensors that the tags of all facts are elements of, without reading a value on a device.
-
-    Tags that are elements of one tensor, by indexing it, are read from that tensor at once, and their gradients are
-    added to its own; other scalars are stacked. InputError for a tag that is no number and no scalar tensor.
-    """
+    """Finds the tensors of which the tags of all facts are elements, without reading a value on a device."""
     tensors: list[torch.Tensor] = []
     elements: list[np.ndarray] = []
     places: list[np.ndarray] = []
@@ -179,7 +175,7 @@ def _by_base(
 
 
 def _stand_for_base(tags: Sequence[torch.Tensor], dtypes: Set[torch.dtype], base: torch.Tensor) -> bool:
-    """Whether tags that view the base are its elements, and nothing more; `dtypes` are theirs, or more."""
+    """Whether tags that view the base are exactly its elements; `dtypes` are theirs, or more."""
     return (
         base.is_contiguous()
         and (dtypes == {base.dtype} or set(map(_DTYPE, tags)) == {base.dtype})

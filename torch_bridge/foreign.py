@@ -1,4 +1,4 @@
-"""Functions of Python that programs use, with torch tensors for values of type Tensor."""
+"""Foreign items with torch tensors as values of type Tensor."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -11,10 +11,10 @@ from scallax.language.foreign import ForeignAggregate, ForeignFunction, ForeignI
 
 
 def as_torch(items: Sequence[ForeignItem]) -> list[ForeignItem]:
-    """The items, called with tensors of torch on the CPU where they would be called with arrays of NumPy.
+    """The items, called with torch tensors on the CPU in the place of NumPy arrays.
 
-    The tags that predicates yield may be scalar tensors without a gradient. What is no foreign item stays as it is, and
-    is refused where the items are used.
+    Predicates may yield tags that are scalar tensors without a gradient. An object that is no foreign item stays as it
+    is, and is refused where the items are used.
     """
     if not isinstance(items, Iterable):
         return items
@@ -59,7 +59,7 @@ def _read_fact(fact: object) -> object:
 
 
 def _number(tag: torch.Tensor) -> object:
-    """The number of a scalar; what has a gradient stays as it is, and is refused."""
+    """The number in a scalar; a tensor with a gradient stays as it is, and is refused later."""
     return tag if tag.requires_grad or tag.ndim else tag.item()
 
 
@@ -70,7 +70,7 @@ def _call(function: Callable, *arguments, **options):
 def _to_torch(value: object) -> object:
     match value:
         case np.ndarray():
-            # A copy: the values of a program's tuples cannot be written to.
+            # A copy, because the values of a program's tuples are read-only.
             return torch.from_numpy(value.copy())
         case list() | tuple():
             return type(value)(map(_to_torch, value))

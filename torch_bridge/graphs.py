@@ -1,6 +1,6 @@
-"""What a module does inside the graphs of `torch.compile`, `torch.export` and `torch.jit.trace`.
+"""Modules inside the graphs of `torch.compile`, `torch.export` and `torch.jit.trace`.
 
-Imported by the first call of a module that makes such a graph: it loads torch's compiler, which takes a second.
+The first call of a module that makes such a graph imports this file: it loads torch's compiler, which takes a second.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +15,15 @@ from torch_bridge.operator import find_reasoner, is_saved, portable_name
 def apply_operator(
     name: str, inputs: Mapping[str, Any], logits: Sequence[torch.Tensor], call: Callable[[Mapping[str, Any]], Any]
 ) -> Any:
-    """What the module of the reasoner returns, by one operator. Torch traces this function, once for each name.
+    """The result of the module of a reasoner, computed by one operator. Torch traces this function once for each name.
 
-    `call` is what the module does outside of graphs, with anything but one tensor for each input relation as well.
+    `call` is the module's function outside of graphs, which takes more than one tensor for each input relation.
     """
     relations, results = _interface(name)
     fits = len(relations) == len(inputs) and all(isinstance(inputs.get(r), torch.Tensor) for r in relations)
     if not fits or not results or not (relations or logits):
         return call_outside(name, inputs, call)
-    # What is saved is evaluated in other processes, where no module has registered the reasoner.
+    # A saved graph is evaluated in other processes, where no module has registered the reasoner.
     reasoner = _portable_name(name) if is_saved() else name
     values = torch.ops.scallax.evaluate(reasoner, [*(inputs[relation] for relation in relations), *logits])
     unpacked = [_unpack(result, values) for result in results]
@@ -35,7 +35,7 @@ def apply_operator(
 class _Result(NamedTuple):
     """One output relation among the values `[batch, outputs]`.
 
-    `key` is its name if outputs are returned by name; `tuples` are returned with the values if they are given.
+    `key` is its name if outputs are returned by name; `tuples`, if given, are returned with the values.
     """
 
     key: str | None
@@ -45,12 +45,13 @@ class _Result(NamedTuple):
     tuples: tuple | None
 
 
-# In a graph the name is constant, and so is what follows from it: torch need not trace how.
+# In a graph the name is constant, and so is everything that follows from it: torch need not trace it.
 @torch.compiler.assume_constant_result
 def _interface(name: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
-    """The input relations in order, and the results; none if graphs cannot hold what the reasoner does.
+    """The input relations in order, and the results; both empty if a graph cannot hold the reasoner.
 
-    That is drawing by a seed, which each call may have of its own, and returning proofs or Python objects.
+    A graph cannot hold a reasoner that draws by a seed, which may differ in each call, or returns proofs or Python
+    objects.
     """
     reasoner = find_reasoner(name)
     if reasoner.draws or reasoner.is_interpreted or reasoner.returns_proofs:
@@ -77,7 +78,7 @@ def _portable_name(name: str) -> str:
     reason="in a graph a reasoner takes one tensor for each input relation, draws nothing and returns dense tensors"
 )
 def call_outside(name: str, inputs: Mapping[str, Any], call: Callable[..., Any], options: Sequence[Any] = ()) -> Any:
-    """The module's result, with further arguments of its, outside of the graph."""
+    """The result of the module with its further arguments, computed outside of the graph."""
     if is_saved():
         find_reasoner(name).order(inputs)
         raise UnsupportedError(

@@ -11,7 +11,21 @@ from scallax.facts.tables import CsvFile
 @checks_calls
 @dataclass(frozen=True, slots=True)
 class CSVFileOptions:
-    """A CSV file of facts: `scallax.CsvFile` with the reference's names of arguments."""
+    """A CSV file of facts: `scallax.CsvFile` with the reference's names of arguments.
+
+    Args:
+        path: The file.
+        deliminator: The character between columns. Default: a comma.
+        has_header: Whether the first row has the names of the columns.
+        has_probability: Whether the first column holds the probabilities of the facts.
+        keys: Columns that identify a row; each row then gives a fact for every other column.
+        fields: The columns to read. Default: all.
+
+    Example:
+        >>> from torch_bridge.io import CSVFileOptions
+        >>> CSVFileOptions("edges.csv").with_deliminator(";").csv_file().delimiter
+        ';'
+    """
 
     path: str | Path
     deliminator: str | None = None
@@ -33,7 +47,7 @@ class CSVFileOptions:
         return replace(self, keys=keys)
 
     def csv_file(self) -> CsvFile:
-        """The file as scallax takes it."""
+        """The file as a `scallax.CsvFile`."""
         return CsvFile(
             self.path,
             self.deliminator or ",",

@@ -82,7 +82,7 @@ class Module(torch.nn.Module):
     _bound: Mapping[str, torch.Tensor] | None = None
     # The digits of a reasoner's specification, once they were asked for.
     _packed: tuple[Reasoner, np.ndarray] | None = None
-    # What stands for the reasoner in graphs, in evaluation and in training mode.
+    # The names of the reasoner in graphs, in evaluation and in training mode.
     _names_in_graphs: tuple[str, str]
     _registered: tuple[Registered, Registered]
 

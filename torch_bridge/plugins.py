@@ -58,9 +58,10 @@ class Plugin:
 
 @final
 class CmdArgPlugin(Plugin):
-    """`@cmd_arg("-x", long="--xs", default=0) type x(i32)`: the relation's one fact is an argument of the command line.
+    """The attribute `@cmd_arg("-x", long="--xs", default=0) type x(i32)`: a fact from the command line.
 
-    The argument is read from those that no parser knew; without it and without a default the relation is empty.
+    The relation's one fact is an argument of the command line, read from those that no parser knew. If it is absent and
+    has no default, the relation is empty.
     """
 
     def __init__(self):
@@ -99,9 +100,10 @@ class CmdArgPlugin(Plugin):
 
 @final
 class PyEvalPlugin(Plugin):
-    """`@py_eval type $name(text: String) -> i32`: the function evaluates a text as an expression of Python.
+    """The attribute `@py_eval type $name(text: String) -> i32`: the function evaluates a text as a Python expression.
 
-    Only for programs whose texts can be trusted with all that Python can do. A text that has no value drops the tuple.
+    Use it only with programs whose texts you trust with everything that Python can do. A text without a value drops the
+    tuple.
     """
 
     def load_into_ctx(self, ctx: ScallopContext) -> None:
@@ -126,7 +128,7 @@ class PyEvalPlugin(Plugin):
 
 
 def _python_type(kind: ValueType | None) -> Callable[[str], Any]:
-    """Reads an argument of the command line as a value of a type."""
+    """A function that reads an argument of the command line as a value of a type."""
     if kind is None:
         return str
     reader = text_reader(kind)

@@ -1,4 +1,4 @@
-"""The reference's base class of provenances of Python objects."""
+"""The reference's base class for provenances of Python objects."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Names of the reference's package for types of tags, and what it was built with."""
+"""The reference's names for types of tags, and its function about how it was built."""
 
-# What `tag_type` and `Facts[tag type, ...]` take; a probability has a gradient wherever the provenance has one.
+# Arguments of `tag_type` and `Facts[tag type, ...]`; a probability has a gradient wherever the provenance has one.
 none = None
 natural = int
 exclusion = int

@@ -1,4 +1,4 @@
-"""Tensors as JAX arrays and back; large ones without a copy where the devices are the same."""
+"""Converts tensors to JAX arrays and back; large ones without a copy if the devices are the same."""
 
 import contextlib
 import functools
@@ -14,16 +14,16 @@ from scallax.errors import InputError, warn
 
 _NO_CONTEXT = contextlib.nullcontext()
 
-# Elements up to which a copy takes less time than sharing memory does.
+# Up to this number of elements, a copy takes less time than sharing memory.
 _MAX_COPIED = 1 << 13
 
 
 def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
-    """The tensor's values for a JAX function: a view of the same memory if the tensor is contiguous.
+    """The values of a tensor for a JAX function; a view of the same memory if the tensor is contiguous.
 
-    On the CPU a NumPy view (bfloat16 too), on a CUDA device that JAX drives a JAX array. A tensor of any other device
-    is copied to the CPU. The view must not outlive the call, and its results must be ready before the tensor can
-    change.
+    On the CPU it is a NumPy view (for bfloat16 too); on a CUDA device that JAX uses it is a JAX array. A tensor on any
+    other device is copied to the CPU. The view must not outlive the call, and results of it must be ready before the
+    tensor can change.
     """
     is_on_host = tensor.device.type == "cpu"
     if is_on_host and tensor.layout is torch.strided and tensor.dtype is not torch.bfloat16:
@@ -43,20 +43,20 @@ def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
 
 
 def to_torch(array: jax.Array, device: torch.device) -> torch.Tensor:
-    """The array as a tensor on `device`; waits for its values. Shares memory if it is large and the devices are one."""
+    """The array as a tensor on `device`; waits for its values. Large arrays on the same device share their memory."""
     size = array.size
     if size == 0:
         return torch.empty(array.shape, dtype=_torch_dtype(array), device=device)
     if size <= _MAX_COPIED and device.type == "cpu" and array.dtype != jnp.bfloat16:
         return torch.from_numpy(np.array(array))
     if device.type == "cpu" and all(place.platform == "cpu" for place in array.devices()):
-        # Torch need not ask where it is.
+        # The device is given, so that torch need not look it up.
         return torch.utils.dlpack.from_dlpack(array.__dlpack__())
     return torch.from_dlpack(array).to(device)
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """A copy of the values, of the same dtype."""
+    """A NumPy copy of the tensor, of the same dtype."""
     tensor = tensor.detach().cpu().contiguous().resolve_neg()
     if tensor.dtype is torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(jnp.bfloat16).copy()
@@ -64,7 +64,7 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 def from_numpy(array: np.ndarray) -> torch.Tensor:
-    """A tensor on the CPU with a copy of the values, of the same dtype."""
+    """A tensor on the CPU with a copy of the array, of the same dtype."""
     array = np.array(array, order="C")
     if array.dtype == jnp.bfloat16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
@@ -72,7 +72,7 @@ def from_numpy(array: np.ndarray) -> torch.Tensor:
 
 
 def common_device(tensors: Mapping[str, torch.Tensor]) -> torch.device:
-    """The one device of the tensors, the CPU if there are none. Warns once if JAX cannot compute there."""
+    """The one device of the tensors; the CPU if there are none. Warns once if JAX cannot compute on it."""
     devices = [tensor.device for tensor in tensors.values()] or [torch.device("cpu")]
     device = devices[0]
     if any(other != device for other in devices[1:]):
@@ -84,7 +84,7 @@ def common_device(tensors: Mapping[str, torch.Tensor]) -> torch.device:
 
 
 def precision_and_place(tensors: Sequence[torch.Tensor]) -> contextlib.AbstractContextManager:
-    """JAX computes in float64 inside if a tensor does, and on the CPU if the tensors are not on JAX's device."""
+    """Lets JAX compute in float64 if a tensor is, and on the CPU unless the tensors are on JAX's device."""
     is_double = any(tensor.dtype is torch.float64 for tensor in tensors)
     is_elsewhere = _default_platform() != "cpu" and not any(tensor.device.type == "cuda" for tensor in tensors)
     if not is_double and not is_elsewhere:

@@ -1,4 +1,4 @@
-"""Tensors of torch as values in facts: those that require a gradient are variables."""
+"""Torch tensors as values in facts: those that require a gradient are variables."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -10,15 +10,15 @@ from torch_bridge.tensors import to_numpy
 
 
 class TorchTensors:
-    """What `scallax.language.tensors` asks of torch."""
+    """Torch as the framework of tensors in facts."""
 
     def is_variable(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.requires_grad
 
     def key(self, value: torch.Tensor) -> Hashable:
-        """Views of the same elements of one tensor have one key, so that they are one value."""
+        """A key that is equal for views of the same elements of one tensor, so that they are one value."""
         base = value._base
-        # A tensor with a gradient or a hook of its own stands for itself.
+        # A tensor with a gradient or a hook of its own is not replaced by its base.
         if base is None or not base.requires_grad or value.retains_grad or value._backward_hooks:
             return id(value)
         return id(base), value.storage_offset(), value.shape, value.stride(), value.dtype
@@ -55,12 +55,12 @@ _OPERATIONS = {"+": torch.add, "-": torch.sub, "*": torch.mul, "dot": torch.dot}
 
 
 def _on(device: torch.device, value: Any) -> torch.Tensor:
-    # A copy: the values of a program's tuples cannot be written to.
+    # A copy, because the values of a program's tuples are read-only.
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(value.copy()).to(device)
 
 
 def _stack(tensors: Sequence[Any], device: torch.device) -> torch.Tensor:
-    """The distinct tensors in float64, each as a row, and again for each place where it stands."""
+    """The distinct tensors in float64 as rows, repeated for each place where they stand."""
     numbers: dict[int, int] = {}
     places = [numbers.setdefault(id(tensor), len(numbers)) for tensor in tensors]
     distinct = list({id(tensor): tensor for tensor in tensors}.values())
@@ -69,17 +69,17 @@ def _stack(tensors: Sequence[Any], device: torch.device) -> torch.Tensor:
 
 
 def _closeness(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """`(cos + 1) / 2` of rows; 1/2 where one of them is 0, and then without a gradient: the cosine has none there."""
+    """`(cos + 1) / 2` of pairs of rows; 1/2, without a gradient, if one of them is 0."""
     left, right = _scaled(left), _scaled(right)
     squares = (left * left).sum(1) * (right * right).sum(1)
     is_zero = squares == 0
-    # `where` differentiates both branches: the one thrown away must be finite as well.
+    # `where` differentiates both branches, so the unused one must be finite as well.
     cosine = (left * right).sum(1) / torch.where(is_zero, 1.0, squares).sqrt()
     return (torch.where(is_zero, 0.0, cosine) + 1) / 2
 
 
 def _scaled(rows: torch.Tensor) -> torch.Tensor:
-    """The rows with a largest element of 1, which changes no angle and no derivative of one."""
+    """The rows, scaled to a largest element of 1: this changes no angle and no derivative of one."""
     if not rows.shape[1]:
         return rows
     largest = rows.detach().abs().amax(1, keepdim=True)

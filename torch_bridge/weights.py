@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 Source = torch.nn.Module | Mapping[str, torch.Tensor]
 
-# BatchNorm's counter is of use only to a momentum of None, which Flax has not.
+# BatchNorm's counter is used only with a momentum of None, which Flax does not have.
 _COUNTER = "num_batches_tracked"
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -60,7 +60,7 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Torch's classes of a kind of layer, and torch's names of its variables by Flax's."""
+    """A kind of layer: its classes in torch, and torch's names of its variables by Flax's names."""
 
     classes: tuple[type[torch.nn.Module], ...]
     names: Mapping[str, str]
@@ -80,10 +80,17 @@ _KINDS = {
 
 @checks_call
 def to_flax(source: Source, model: "nnx.Module") -> None:
-    """Gives a Flax NNX model the weights of a torch module, or of its state dict, in place.
+    """Gives a Flax NNX model the weights of a torch model, in place and bit for bit.
 
-    CheckpointError, with every difference and before anything is changed, if a name, a shape, a dtype or a program is
-    not the same, or a layer is not known. Flax's other variables, such as dropout's random state, stay as they are.
+    Flax's other variables, such as the random state of dropout, stay as they are.
+
+    Args:
+        source: A torch module, or its state dict.
+        model: A Flax NNX model of the same shape; see the module's docstring.
+
+    Raises:
+        CheckpointError: A name, a shape, a dtype or a program differs, or a layer is unknown. Every difference is
+            listed, and the model is unchanged.
     """
     state = _import_flax_state()
     pairing = _Pairing(source, state.layers(model))
@@ -102,10 +109,20 @@ def to_flax(source: Source, model: "nnx.Module") -> None:
 
 @checks_call
 def to_torch(model: "nnx.Module", template: Source) -> dict[str, torch.Tensor]:
-    """The state dict with the weights of a Flax NNX model, for `load_state_dict` of a torch module of the same shape.
+    """The weights of a Flax NNX model as a state dict, for `load_state_dict` of a torch module of the same shape.
 
-    `template`, the torch module or a state dict of it, says the names and the devices, and gives what Flax has not: the
-    number of batches that a BatchNorm has seen. All tensors are copies. CheckpointError as for `to_flax`.
+    All tensors are copies.
+
+    Args:
+        model: A Flax NNX model.
+        template: The torch module, or a state dict of it. It gives names and devices, and the values that Flax does not
+            have: the number of batches that a BatchNorm has seen.
+
+    Returns:
+        The state dict.
+
+    Raises:
+        CheckpointError: As in `to_flax`.
     """
     pairing = _Pairing(template, _import_flax_state().layers(model))
     values = [_to_torch_order(pair, np.asarray(pair.variable[...])) for pair in pairing.pairs]
@@ -141,7 +158,7 @@ class _Pair:
 
 @final
 class _Pairing:
-    """Which tensor goes with which variable, and what goes with nothing."""
+    """Pairs each tensor of a state dict with a variable, and collects everything that has no partner."""
 
     def __init__(self, source: Source, layers: Sequence["Layer"]):
         self.pairs: list[_Pair] = []
@@ -161,7 +178,7 @@ class _Pairing:
         self._advise()
 
     def _read(self, source: Source) -> tuple[dict[str, torch.Tensor], dict[str, type[torch.nn.Module]]]:
-        """The tensors by name, and, of a module, the classes of all its parts by path."""
+        """The tensors by name, and, for a module, the classes of all its parts by path."""
         classes = {}
         if isinstance(source, torch.nn.Module):
             classes = {path: type(module) for path, module in source.named_modules(remove_duplicate=False)}
@@ -189,7 +206,7 @@ class _Pairing:
         )
 
     def _is_of_class(self, layer: "Layer") -> bool:
-        """Whether the torch module at the layer's name is of one of its classes, as far as that can be seen."""
+        """Whether the torch module with the layer's name has one of its classes; True if that cannot be seen."""
         found = self.classes.get(layer.name)
         expected = (Module,) if layer.kind == "reasoner" else _KINDS[str(layer.kind)].classes
         if found is None or issubclass(found, expected):
@@ -201,7 +218,7 @@ class _Pairing:
         return False
 
     def _take_all(self, layer: "Layer") -> dict[str, torch.Tensor]:
-        """The layer's own tensors, none of its parts'."""
+        """Takes the layer's own tensors, without those of its parts."""
         names = [name for name in self._left if name.rpartition(".")[0] == layer.name]
         return {name: self._left.pop(name) for name in names}
 
@@ -259,7 +276,7 @@ class _Pairing:
         self._has_float32_statistics |= is_statistic and _dtype(tensor) != str(variable.dtype)
 
     def _left_over(self, name: str, layers: Mapping[str, "Layer"]) -> str:
-        """What is said of a tensor that goes with no variable."""
+        """The problem of a tensor that has no variable."""
         path, _, last = name.rpartition(".")
         owner = f" of a {self.classes[path].__name__}" if path in self.classes else ""
         layer, flax = layers.get(path), ""
@@ -269,7 +286,7 @@ class _Pairing:
         return f"torch `{name}`{owner}: {_show(self._left[name])}; Flax{flax}: none"
 
     def _advise(self) -> None:
-        """Adds what to do about dtypes, once."""
+        """Adds a hint about dtypes, once."""
         if self._has_cut_float64:
             hint = 'call `jax.config.update("jax_enable_x64", True)`, then build the model with param_dtype=jnp.float64'
             self.problems.append(Diagnostic("this JAX has float64 off, and makes float32 of it", hint=hint))
@@ -280,13 +297,13 @@ class _Pairing:
 
 
 def _program_differences(what: str, source: Specification, target: Specification) -> list[Diagnostic]:
-    """The differences of a target's program from that of the weights, and advice if there is some."""
+    """The differences between the target's program and that of the weights, with a hint if there is one."""
     lines = [f"{what}: {line}" for line in source.differences(target)]
     return [Diagnostic(line, hint=source.advice(target) if line is lines[-1] else None) for line in lines]
 
 
 def _unusable(value: object) -> str | None:
-    """Why the entry of a state dict is not a tensor of values; None if it is."""
+    """The reason why an entry of a state dict is not a tensor of values; None if it is."""
     if not isinstance(value, torch.Tensor):
         return f"is of type {type(value).__name__}, no tensor"
     if torch.nn.parameter.is_lazy(value) or value.device.type == "meta":
@@ -297,7 +314,7 @@ def _unusable(value: object) -> str | None:
 def _contradictions(
     pairs: Sequence[_Pair], values: Sequence[np.ndarray], place: Callable[[_Pair], Hashable]
 ) -> list[tuple[_Pair, _Pair]]:
-    """Pairs of which one place is to hold different values."""
+    """Pairs that would give one place different values."""
     groups: dict[Hashable, list[int]] = {}
     for i, pair in enumerate(pairs):
         groups.setdefault(place(pair), []).append(i)
@@ -310,13 +327,13 @@ def _contradictions(
 
 
 def _place(tensor: torch.Tensor) -> Hashable:
-    """Equal for tensors that are the same memory."""
+    """A key that is equal for tensors in the same memory."""
     start = tensor.untyped_storage().data_ptr()
     return tensor.device, start, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
 def _to_flax_order(pair: _Pair, array: np.ndarray) -> np.ndarray:
-    """Of a kernel, `[out, in, *window]` as `[*window, in, out]`."""
+    """A kernel `[out, in, *window]` as `[*window, in, out]`."""
     return array.transpose(*range(2, array.ndim), 1, 0) if pair.is_kernel else array
 
 
@@ -341,7 +358,7 @@ def _dtype(tensor: torch.Tensor) -> str:
 
 
 def _show(value: Any) -> str:
-    """Dtype and shape of a tensor or a variable."""
+    """The dtype and shape of a tensor or a variable, as text."""
     return f"{_dtype(value) if isinstance(value, torch.Tensor) else value.dtype} {list(value.shape)}"
 
 

@@ -16,7 +16,7 @@ from scallax.facts.specification import Specification, from_json
 
 FORMAT = 1
 
-# What is stored that is no tensor: the header itself, and numbered arrays of `extra` and `grounds`.
+# Stored arrays that are no tensors: the header itself, and the numbered arrays of `extra` and `grounds`.
 HEADER_NAME = "scallax/header"
 _RESERVED = "scallax/"
 

@@ -1,4 +1,4 @@
-"""Files and directories written whole or not at all: a reader, or a crash, sees the old one or the new one."""
+"""Writes files and directories whole or not at all: a reader, or a crash, meets either the old one or the new one."""
 
 import errno
 import fcntl
@@ -35,17 +35,17 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def as_path(path: object) -> Path:
-    """The path of a checkpoint; InputError for what is none."""
+    """The path of a checkpoint. InputError if the argument is not a path."""
     if isinstance(path, str | os.PathLike):
         return Path(path)
     raise InputError(Diagnostic(f"{type(path).__name__} is no path", hint="give the path first: `save(path, model)`"))
 
 
 def write_file(path: str | Path, write: Callable[[BinaryIO], None], *, overwrite: bool) -> None:
-    """Lets `write` fill the file, open for reading and writing, that then appears at `path`.
+    """Lets `write` fill a file, open for reading and writing, that then appears at `path`.
 
     When it returns, the file is on the disk. CheckpointError, with nothing changed, if there is something at `path`
-    (with `overwrite`: something else than a file), or the system refuses, as it does when the disk is full.
+    (with `overwrite`: something that is not a file), or the system refuses, for example because the disk is full.
     """
     target = _resolve(path)
     with _reported(path):
@@ -64,10 +64,10 @@ def write_file(path: str | Path, write: Callable[[BinaryIO], None], *, overwrite
 
 
 def write_directory(path: str | Path, write: Callable[[Path], None], *, overwrite: bool) -> None:
-    """Lets `write` make the directory, at the path it is given, that then appears at `path`.
+    """Lets `write` make a directory, at the path it is given, that then appears at `path`.
 
-    As `write_file`; but a directory cannot be replaced in one step. A crash between the two steps leaves the previous
-    one where `recover` finds it; `read_directory` sees one or the other at any time.
+    It works like `write_file`, but a directory cannot be replaced in one step. If a crash comes between the two steps,
+    `recover` finds the previous directory; `read_directory` sees one of the two at any time.
     """
     target = _resolve(path)
     with _reported(path):
@@ -83,13 +83,13 @@ def write_directory(path: str | Path, write: Callable[[Path], None], *, overwrit
 
 
 def remove_directory(path: Path) -> None:
-    """Removes a directory in one step, as a reader sees it; nothing happens if it is not there."""
+    """Removes a directory in one step, as a reader sees it; does nothing if it is not there."""
     with _reported(path, "removed"), _staging(path) as staging, suppress(FileNotFoundError):
         path.rename(staging / _REMOVED)
 
 
 def recover(path: str | Path) -> Path:
-    """The path, or, if a crash interrupted its replacement, where the directory is that was there."""
+    """The path itself, or, after a crash in the middle of a replacement, the place of the previous directory."""
     target = _resolve(path)
     for _ in range(_MAX_CHECKS):
         if target.exists():
@@ -97,20 +97,20 @@ def recover(path: str | Path) -> Path:
         stagings = _stagings(target.parent, target.name)
         found = {}
         for staging in stagings:
-            with suppress(FileNotFoundError):  # not interrupted there, or finished just now
+            with suppress(FileNotFoundError):  # it was not interrupted there, or has finished just now
                 found[staging / _PREVIOUS] = (staging / _PREVIOUS).stat().st_mtime_ns
         if found:
             return max(found, key=found.__getitem__)
-        # Writers at work may each have moved it between these two looks.
+        # Other writers may have moved it between the two checks.
         if not stagings and not target.exists():
             break
     return target
 
 
 def read_directory(path: str | Path, read: Callable[[Path], T]) -> T:
-    """What `read` makes of the directory; if another takes its place while it is read, of that one.
+    """The result of `read` for the directory; if another one takes its place meanwhile, for that one.
 
-    `read` must raise CheckpointError or OSError for a directory of which some files are missing, or are another's.
+    `read` must raise CheckpointError or OSError for a directory whose files are partly missing or replaced.
     """
     while True:
         place = recover(path)
@@ -124,7 +124,7 @@ def read_directory(path: str | Path, read: Callable[[Path], T]) -> T:
 
 
 def _resolve(path: str | Path) -> Path:
-    # A link is followed, so that what it leads to is replaced.
+    # A link is followed, so that its target is replaced.
     return Path(os.path.realpath(path))
 
 
@@ -138,7 +138,7 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 
 @contextmanager
 def _reported(path: str | Path, done: str = "saved") -> Iterator[None]:
-    """Turns the refusals of the system into CheckpointErrors that say what to do."""
+    """Turns errors of the system into CheckpointErrors that say what to do."""
     try:
         yield
     except CheckpointError:
@@ -160,7 +160,7 @@ def _reported(path: str | Path, done: str = "saved") -> Iterator[None]:
 
 
 def _refusal(error: BaseException | None) -> OSError | None:
-    """The system's error that this one is, or, since torch hides it so, the full disk that led to this one."""
+    """The system's error behind this one: the error itself, or a full disk, which torch hides behind its own error."""
     if isinstance(error, OSError):
         return error
     while error is not None:
@@ -193,9 +193,9 @@ def _exists(path: str | Path) -> CheckpointError:
 
 @contextmanager
 def _staging(target: Path) -> Iterator[Path]:
-    """A directory beside the target, locked, and removed at the end.
+    """A locked directory beside the target; it is removed at the end.
 
-    If the block fails after it has moved the target to `previous`, that is put back.
+    If the block fails after it has moved the target to `previous`, the target is put back.
     """
     staging, lock = _claim(target)
     with lock:
@@ -209,7 +209,7 @@ def _staging(target: Path) -> Iterator[Path]:
 
 
 def _remove_for_good(staging: Path) -> None:
-    """Removes it until it stays removed: threads of a writer that has failed may be at work for a while, as Orbax's."""
+    """Removes a directory until it stays removed: threads of a failed writer, as in Orbax, may go on for a while."""
     checks = 0
     for _ in range(_MAX_CHECKS):
         shutil.rmtree(staging, ignore_errors=True)
@@ -236,7 +236,7 @@ def _claim(target: Path) -> tuple[Path, BinaryIO]:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Whether no other process has locked the file; on file systems without locks, none has."""
+    """Locks the file; False if another process holds the lock. On file systems without locks it is always True."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:  # it has
@@ -247,7 +247,7 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def _link(source: Path, target: Path, path: str | Path) -> None:
-    """Gives the file a second name, which, unlike a renaming, never replaces anything."""
+    """Gives the file a second name. Unlike renaming, this never replaces anything."""
     try:
         os.link(source, target)
     except FileExistsError:  # another writer was quicker
@@ -265,7 +265,8 @@ def _swap_in(staging: Path, target: Path, path: str | Path, *, overwrite: bool) 
             break
         if not overwrite:
             raise _exists(path)
-        # Another writer may have put its own there since this one moved the previous one away, which then can go.
+        # Another writer may have put a directory there since this one moved the previous one away, which is then
+        # obsolete.
         _discard_previous(staging)
         with suppress(FileNotFoundError):  # another writer has moved it away
             target.rename(staging / _PREVIOUS)
@@ -284,13 +285,13 @@ def _put_back(previous: Path, target: Path) -> None:
     except FileNotFoundError:  # it was not moved away
         pass
     except OSError as error:
-        # Another writer's is in its place.
+        # Another writer's directory is in its place.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
 
 
 def _stagings(directory: Path, name: str | None = None) -> list[Path]:
-    """The hidden directories of writers, of the target of that name or of any."""
+    """The hidden directories of writers, for the target of that name or for any."""
     found = []
     with suppress(OSError), os.scandir(directory) as entries:  # the directory is not there, or unreadable
         for entry in entries:
@@ -301,9 +302,9 @@ def _stagings(directory: Path, name: str | None = None) -> list[Path]:
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """Removes what crashed writers left in the directory, but not the only copy of a target."""
+    """Removes the directories of crashed writers, except one that holds the only copy of a target."""
     for staging in _stagings(directory):
-        # Another process is quicker, or may not be disturbed: its writer lives, or it is another user's.
+        # Another process was quicker, or must not be disturbed: its writer is alive, or belongs to another user.
         with suppress(OSError), (staging / _LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             match = _STAGING.fullmatch(staging.name)

@@ -1,4 +1,4 @@
-"""The state of Flax NNX models that hold reasoners: as an artifact and back, and layer by layer."""
+"""The state of Flax NNX models that hold reasoners: to an artifact and back, and layer by layer."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,9 +19,9 @@ from scallax.reasoner.reasoner import Reasoner as _Reasoner
 
 
 def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, ground: bool = False) -> Artifact:
-    """The state of a model as data: its reasoners' specifications, and all its variables by dotted path.
+    """The state of a model as data: the specifications of its reasoners, and all its variables by dotted path.
 
-    Random keys are stored as their data. Values are copied to the host. `ground`: with the reasoners' groundings.
+    Random keys are stored as their data. Values are copied to the host. With `ground`, the groundings are included.
     """
     tensors = {name: _to_numpy(value) for name, value in _values(model).items()}
     if optimizer is not None:
@@ -33,10 +33,10 @@ def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, gr
 
 
 def restore(artifact: Artifact, model: nnx.Module, optimizer: nnx.Optimizer | None = None) -> None:
-    """Gives the model, and the optimizer, the values of an artifact, in place, on the devices where theirs were.
+    """Gives the model, and the optimizer, the values of an artifact, in place and on their present devices.
 
     CheckpointError, with every difference and before anything is changed, if programs, names, shapes or dtypes differ.
-    An optimizer's values are left out if no optimizer is given.
+    The saved values of an optimizer are ignored if no optimizer is given.
     """
     if not isinstance(model, nnx.Module):
         raise InputError(f"a {type(model).__name__} cannot be restored: give a Flax NNX module")
@@ -55,7 +55,7 @@ def restore(artifact: Artifact, model: nnx.Module, optimizer: nnx.Optimizer | No
 
 
 def _advice(expected: Artifact, found: Artifact) -> list[Diagnostic]:
-    """Advice about reasoners that keep another number of proofs than was saved, and about layers of torch."""
+    """Hints about reasoners that keep another number of proofs than the saved ones, and about layers of torch."""
     lines = []
     if found.door == "torch" and found.tensors.keys() != expected.tensors.keys():
         hint = "load it into the torch model, and then `torch_bridge.weights.to_flax(torch_model, flax_model)`"
@@ -69,7 +69,7 @@ def _advice(expected: Artifact, found: Artifact) -> list[Diagnostic]:
 
 
 def _state_like(target: nnx.Module | nnx.Optimizer, tensors: Mapping[str, np.ndarray], prefix: str) -> nnx.State:
-    """The target's state with other values: variables, and arrays that are attributes."""
+    """The state of the target with new values, for variables and for arrays that are attributes."""
     leaves = []
     for path, leaf in nnx.to_flat_state(nnx.state(target)):
         array = tensors[prefix + ".".join(map(str, path))]
@@ -79,7 +79,7 @@ def _state_like(target: nnx.Module | nnx.Optimizer, tensors: Mapping[str, np.nda
 
 
 def _values(target: nnx.Module | nnx.Optimizer) -> dict[str, Array]:
-    """Variables' values, and arrays that are attributes, by dotted path."""
+    """The values of variables, and arrays that are attributes, by dotted path."""
     flat = nnx.to_flat_state(nnx.state(target))
     return {".".join(map(str, path)): leaf[...] if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
 
@@ -105,7 +105,7 @@ def _to_numpy(value: Array) -> np.ndarray:
 
 
 def _like(value: Array, array: np.ndarray) -> Array:
-    """The array as a value of the same kind and in the same place."""
+    """The array as a value of the same kind, in the same place."""
     if _is_key(value):
         return jax.device_put(
             jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(value)), value.sharding
@@ -122,9 +122,9 @@ _NO_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.metrics.MetricStat
 class Layer:
     """A part of a model with variables of its own, or a reasoner.
 
-    `path` leads to it by attributes and places in lists, `name` as well, but without the `layers` of each
-    `nnx.Sequential`. `kind` is None if the class is not known, or the variables are not those of its kind. `variables`
-    are by attribute, a reasoner's by the names of its parameters.
+    `path` leads to it by attributes and places in lists; `name` does too, but without the `layers` of each
+    `nnx.Sequential`. `kind` is None if the class is unknown, or the variables are not those of the kind. `variables`
+    are by attribute; those of a reasoner are by the names of its parameters.
     """
 
     path: str
@@ -136,10 +136,10 @@ class Layer:
 
 
 def layers(model: nnx.Module) -> list[Layer]:
-    """All parts of a model that have variables, in the order of their paths: a shared one under each of its paths.
+    """All parts of a model that have variables, in the order of their paths.
 
-    Variables that are no weights (those of random streams and metrics, caches, intermediate values) are left out.
-    InputError if variables have no values, as within `nnx.eval_shape` and `nnx.jit`.
+    A shared part comes under each of its paths. Variables that are no weights (random streams, metrics, caches,
+    intermediate values) are left out. InputError if variables have no values, as within `nnx.eval_shape` and `nnx.jit`.
     """
     if not isinstance(model, nnx.Module):
         raise InputError(Diagnostic(f"a {type(model).__name__} is no NNX module", hint="give a flax.nnx.Module"))
@@ -151,8 +151,8 @@ def layers(model: nnx.Module) -> list[Layer]:
 
 
 def assign(values: Iterable[tuple[nnx.Variable, np.ndarray]]) -> None:
-    """Gives variables values of their shapes and dtypes, bit for bit, on the devices where theirs were: all or none."""
-    # A float64 variable may have been made while JAX had them on.
+    """Gives variables values of their shapes and dtypes, bit for bit, on their present devices: all of them or none."""
+    # A float64 variable may have been made while JAX allowed them.
     with jax.enable_x64(True):
         placed = [(variable, _like(jnp.asarray(variable[...]), array)) for variable, array in values]
         for variable, value in placed:
@@ -177,7 +177,7 @@ def _walk(node: object, path: tuple[str, ...], name: tuple[str, ...], above: fro
 
 
 def _children(node: object) -> list[tuple[str, object]]:
-    """What a module or a container holds, by key; nothing of a leaf."""
+    """The parts of a module or a container by key; none for a leaf."""
     children, _ = jax.tree_util.tree_flatten_with_path(
         node, is_leaf=lambda path, _: len(path) == 1, is_leaf_takes_path=True
     )
@@ -207,5 +207,5 @@ def _kind(module: object, variables: Mapping[str, nnx.Variable]) -> LayerKind | 
             kind, num_axes = "batch_norm", {"scale": 1, "bias": 1, "mean": 1, "var": 1}
         case _:
             return None
-    # Others than these are a subclass's own; more axes are those of several layers in one, as `nnx.vmap` makes them.
+    # Other variables belong to a subclass; further axes hold several layers in one, as `nnx.vmap` makes them.
     return kind if all(num_axes.get(name) == variable.ndim for name, variable in variables.items()) else None

@@ -510,7 +510,7 @@ def _artifact_of(model: Any, optimizer: Any, extra: object, ground: bool) -> Art
             tensors = {name: np.asarray(value) for name, value in model.parameters.items()}
             grounds = {"": model.stored_ground()} if ground else {}
             artifact = Artifact({"": model.specification}, tensors, grounds=grounds)
-        # What is a Flax module is known without importing Flax, which is an extra of the package.
+        # A Flax module is recognized without importing Flax, which is an extra of the package.
         case _ if any(kind.__module__.startswith("flax.nnx.") for kind in type(model).__mro__):
             artifact = _import_flax_state().artifact_of(model, optimizer, ground=ground)
         case _:

@@ -30,7 +30,7 @@ def _closeness(left: Float[Array, "pairs size"], right: Float[Array, "pairs size
     left, right = _scaled(left), _scaled(right)
     squares = jnp.sum(left * left, 1) * jnp.sum(right * right, 1)
     is_zero = squares == 0
-    # `where` differentiates both branches: the one thrown away must be finite as well.
+    # `where` differentiates both branches, so the unused one must be finite as well.
     cosine = jnp.sum(left * right, 1) / jnp.sqrt(jnp.where(is_zero, 1.0, squares))
     return (jnp.where(is_zero, 0.0, cosine) + 1) / 2
 

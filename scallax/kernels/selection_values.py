@@ -86,7 +86,7 @@ def _number_by_sorting(selections: Selections, score, there):
 def _normalized(selections: Selections, weights: Float[Array, "members batch"]) -> Float[Array, "selections batch"]:
     """The weight over the sum of the group's; 0 where that is 0."""
     total = _sums(selections, weights)
-    # `where` differentiates both branches: the one thrown away must be finite as well.
+    # `where` differentiates both branches, so the unused one must be finite as well.
     safe = jnp.where(total == 0, jnp.ones_like(total), total)
     return _take(selections.members, jnp.where(total == 0, jnp.zeros_like(total), weights / safe))
 
