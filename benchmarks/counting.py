@@ -62,7 +62,8 @@ def measure(task: str, provenance: str, exclusive: bool, repeats: int) -> str:
         begun = time.perf_counter()
         step()
         times.append(1e3 * (time.perf_counter() - begun))
-    steps = int(compiled.tiles.count), int(compiled.transpose.count)
+    assert compiled.transpose is not None
+    steps = int(compiled.forward.tiles.count), int(compiled.transpose.tiles.count)
     return f"{steps[0]:8}{steps[1]:8}{min(times):10.2f}{statistics.median(times):10.2f}{seconds:10.2f}"
 
 

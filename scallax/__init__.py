@@ -190,7 +190,7 @@ _FORMER_PATHS = {
     "scallax.domains": "scallax.language.tag_domains",
     "scallax.draft": "scallax.context.draft",
     "scallax.foreign": "scallax.language.foreign",
-    "scallax.grounding.layout": "scallax.circuits.layout",
+    "scallax.grounding.layout": "scallax.circuits.circuit",
     "scallax.highlighting": "scallax.syntax.highlighting",
     "scallax.ir": "scallax.language.ir",
     "scallax.kernels.gates": "scallax.kernels.selections",

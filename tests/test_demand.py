@@ -2,15 +2,13 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import fields
 
-import jax
 import numpy as np
 import pytest
 
 from scallax.analysis.lower import analyse
+from scallax.circuits.circuit import Circuit, leaves
 from scallax.circuits.compile import compile_outputs, compile_plan, ground_program
-from scallax.circuits.layout import Circuit
 from scallax.context.answers import Certain
 from scallax.errors import Source, TypeInferenceError, UnboundVariableError
 from scallax.evaluation.batch import Arguments, Signature, evaluate_batch
@@ -290,8 +288,9 @@ def compile_both(text: str, provenance: AbstractProvenance) -> list[Circuit]:
 
 def arrays(program: Circuit) -> dict[str, object]:
     """What evaluation depends on."""
-    found = {field.name: getattr(program, field.name) for field in fields(program) if field.name != "literal_ids"}
-    return {name: jax.tree.map(lambda array: np.asarray(array).tolist(), value) for name, value in found.items()}
+    found = {form.name: np.asarray(value).tolist() for form, value in leaves(program) if form.name != "literal_ids"}
+    selections = [[values.tolist() for values in stage.selections] for stage in program.stages]
+    return {**found, "stages": [arrays(stage.program) for stage in program.stages], "selections": selections}
 
 
 def check_layouts(seed: int, name: str) -> int:

@@ -8,7 +8,7 @@ from scallax import Reasoner
 from scallax.circuits import constant_program
 from scallax.circuits.constant_program import list_tiles
 from scallax.kernels.schedule import Tile
-from scallax.provenance import proofs
+from scallax.provenance.proofs import top_k
 from scallax.provenance.proofs.clauses import Dependence, dependence, leaf_bits, list_proofs
 from scallax.provenance.proofs.dnf import Sections
 from scallax.provenance.proofs.layers import fold_layers, list_layers
@@ -127,8 +127,8 @@ def test_layers_find_what_steps_find(name: str, k: int, options: dict, monkeypat
         layers.append(len(given[0]))
         return fold_layers(*given)
 
-    monkeypatch.setattr(proofs, "list_proofs", lambda *given: None)
-    monkeypatch.setattr(proofs, "fold_layers", count)
+    monkeypatch.setattr(top_k, "list_proofs", lambda *given: None)
+    monkeypatch.setattr(top_k, "fold_layers", count)
     found = answers(reasoner_of(PROGRAMS[name], k=k, **options), arrays)
     assert layers
     monkeypatch.setattr(constant_program, "_MAX_BYTES", 0)
@@ -137,7 +137,8 @@ def test_layers_find_what_steps_find(name: str, k: int, options: dict, monkeypat
 
 def test_a_program_of_many_layers_is_folded_by_steps():
     rules = "".join(f"rel p{n}(x) = p{n - 1}(x), b(y), c(x) rel p{n}(x) = a(x), b(x), c(y)\n" for n in range(1, 6))
-    tiles = list_tiles(reasoner_of(f"rel p0(x) = a(x), b(y)\n{rules}rel q(x) = p5(x)", k=3).ground_program, (0, 1))
+    program = reasoner_of(f"rel p0(x) = a(x), b(y)\n{rules}rel q(x) = p5(x)", k=3).ground_program
+    tiles = list_tiles(program.forward, (0, 1))
     assert tiles is not None
     assert list_layers(tiles, 2 + 3 * 4, 3) is None
 

@@ -289,7 +289,7 @@ def test_compiled_size_does_not_grow_with_derivations():
             return values, backward(provenance, program, p, jnp.ones(p.shape, bool), residuals, values)
 
         text = str(jax.make_jaxpr(step)(program, jnp.ones((12, 2), jnp.float32)))
-        sizes[derivations] = (program.branches, program.use_rows, text.count("\n"))
+        sizes[derivations] = (program.forward.branches, program.transpose.use_rows, text.count("\n"))
     assert sizes[3000] == sizes[6000]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scallax.circuits.layout import ZERO_ROW
+from scallax.circuits.circuit import ZERO_ROW
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.evaluation.unpacking import PackedOutput
 from scallax.reasoner.reasoner import Reasoner

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from scallax.analysis.lower import check
+from scallax.circuits.circuit import Circuit, Trained
 from scallax.circuits.knowledge.compiler import compile_circuit
-from scallax.circuits.layout import Circuit, lay_out
+from scallax.circuits.layout import lay_out
 from scallax.circuits.size_classes import Sizes
 from scallax.errors import Diagnostic, Source, StratificationError, UnsupportedError, raise_together
 from scallax.facts.parameters import NO_PARAMETERS, Parameters
@@ -336,8 +337,10 @@ def compile_derivations(
         source[stage.literals] = num_inputs + np.arange(len(stage.literals))
         literals = replace(literals, source=source)
         num_inputs += len(selections.members)
-    program = _lay_out(derivations, literals, provenance, operands, num_inputs, parameters.groups, by_content)
-    return replace(program, slots=slots, stages=tuple(compiled))
+    none = np.zeros(0, np.int64)
+    program = _lay_out(derivations, literals, provenance, operands, num_inputs, none, by_content)
+    groups = parameters.groups.astype(np.int32)
+    return replace(program, trained=Trained(groups, slots) if len(groups) else None, stages=tuple(compiled))
 
 
 def _check_stages(stages: Sequence[SelectionStage], provenance: "AbstractSemantics") -> None:

@@ -2,12 +2,11 @@
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import fields
 from typing import final
 
 import numpy as np
 
-from scallax.circuits.layout import Circuit
+from scallax.circuits.circuit import Circuit, Forward, leaves
 from scallax.kernels.schedule import LINEAR, LITERALS, Tile
 
 # Bytes of index arrays up to which a program is worth code of its own; twice as many without loops and conjunctions of
@@ -24,10 +23,10 @@ class EmbeddedProgram:
     def __init__(self, program: Circuit):
         self.program = program
         content = hashlib.sha256()
-        for field in fields(program):
-            for part in _parts(getattr(program, field.name)):
-                content.update(f"{getattr(part, 'dtype', '')}{np.shape(part)}".encode())
-                content.update(np.asarray(part).tobytes())
+        for form, value in leaves(program):
+            array = np.asarray(form.empty(0) if value is None else value)
+            content.update(f"{form.name}{value is None}{array.dtype}{array.shape}".encode())
+            content.update(array.tobytes())
         self._digest = content.digest()
 
     def __eq__(self, other: object) -> bool:
@@ -41,34 +40,31 @@ def embed(program: Circuit) -> EmbeddedProgram | None:
     """The program as a constant, if it is small, and nothing in it depends on draws or on other programs."""
     if program.stages:
         return None
-    size = sum(np.asarray(part).nbytes for field in fields(program) for part in _parts(getattr(program, field.name)))
+    size = sum(np.asarray(value).nbytes for _, value in leaves(program) if value is not None)
     is_small = size <= _MAX_BYTES
-    if _MAX_BYTES < size <= 2 * _MAX_BYTES and isinstance(program.left, np.ndarray):
-        is_small = list_tiles(program, (LITERALS, LINEAR)) is not None
+    if _MAX_BYTES < size <= 2 * _MAX_BYTES and isinstance(program.forward.left, np.ndarray):
+        is_small = list_tiles(program.forward, (LITERALS, LINEAR)) is not None
     return EmbeddedProgram(program) if is_small else None
 
 
-def list_tiles(program: Circuit, kinds: Collection[int]) -> list[Tile] | None:
-    """All tiles of a program of NumPy arrays; None if some are in loops, or of a kind that is not among `kinds`."""
-    schedule = program.tiles
+def list_tiles(forward: Forward, kinds: Collection[int]) -> list[Tile] | None:
+    """All tiles of a fold of NumPy arrays; None if some are in loops, or of a kind that is not among `kinds`."""
+    schedule = forward.tiles
     branches = schedule.branch[: schedule.count].tolist()
-    if schedule.cyclic.any() or not {program.branches[branch][0] for branch in branches} <= set(kinds):
+    if schedule.cyclic.any() or not {forward.branches[branch][0] for branch in branches} <= set(kinds):
         return None
     tiles: list[Tile] = []
     first = 0
     for step in np.flatnonzero(schedule.ends[: schedule.count]):
-        parts = [_operands(program, each) for each in range(first, step + 1)]
+        parts = [_operands(forward, each) for each in range(first, step + 1)]
         tiles.append(Tile(int(schedule.target[step]), np.concatenate(parts, 1)))
         first = step + 1
     return tiles
 
 
-def _operands(program: Circuit, step: int) -> np.ndarray:
+def _operands(forward: Forward, step: int) -> np.ndarray:
     """The operands `[3, rows, width]` of a step."""
-    offset, count = int(program.tiles.offset[step]), program.branches[program.tiles.branch[step]][1]
-    places = slice(offset, offset + count * program.width)
-    return np.stack([part[places].reshape(count, -1) for part in (program.left, program.right, program.third)])
-
-
-def _parts(value: object) -> tuple:
-    return value if isinstance(value, tuple) else (value,)
+    assert forward.third is not None
+    offset, count = int(forward.tiles.offset[step]), forward.branches[forward.tiles.branch[step]][1]
+    places = slice(offset, offset + count * forward.width)
+    return np.stack([part[places].reshape(count, -1) for part in (forward.left, forward.right, forward.third)])

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from scallax.circuits.layout import FIRST_LITERAL_ROW, Circuit
+from scallax.circuits.circuit import FIRST_LITERAL_ROW, Circuit, Trained
 from scallax.grounding.reachability import strong_components
 from scallax.kernels.runs import ranges, run_starts
 from scallax.kernels.selections import RANGE, Stage
@@ -20,15 +20,15 @@ def find_dependence(program: Circuit, num_outputs: int) -> tuple[np.ndarray, np.
     """
     parts = [*(stage.program for stage in program.stages), program]
     num_selections = sum(len(stage.selections.members) for stage in program.stages)
-    num_given = len(program.input_literal) - len(program.slots) - num_selections
+    num_given = program.num_inputs - program.num_trained - num_selections
     # Nodes: the columns, trained inputs and selections, then for each program in turn its rows and its groups.
-    num_columns = num_given + len(program.logit_groups)
-    node_of_input = np.arange(len(program.input_literal))
+    num_columns = num_given + (0 if program.trained is None else len(program.trained.logit_groups))
+    node_of_input = np.arange(program.num_inputs)
     node_of_input[num_given:] += num_columns - num_given
-    sizes = [part.num_leaves + part.num_heads + part.num_literals for part in parts]
-    starts = np.cumsum([num_columns + len(program.slots) + num_selections, *sizes]).tolist()
-    edges = [_logits_of(program, num_columns, num_given)]
-    selection = num_columns + len(program.slots)
+    sizes = [part.num_rows + part.num_literals for part in parts]
+    starts = np.cumsum([num_columns + program.num_trained + num_selections, *sizes]).tolist()
+    edges = [_logits_of(program.trained, num_columns, num_given)]
+    selection = num_columns + program.num_trained
     for part, start in zip(parts, starts[:-1], strict=True):
         edges += _edges_of(part, start, node_of_input)
     for stage, start in zip(program.stages, starts[:-2], strict=True):
@@ -38,40 +38,41 @@ def find_dependence(program: Circuit, num_outputs: int) -> tuple[np.ndarray, np.
     return _search(starts[-2] + np.asarray(program.outputs[:num_outputs]), tails, heads, starts[-1], num_columns)
 
 
-def _logits_of(program: Circuit, num_columns: int, num_given: int) -> tuple[np.ndarray, np.ndarray]:
+def _logits_of(trained: Trained | None, num_columns: int, num_given: int) -> tuple[np.ndarray, np.ndarray]:
     """From each trained input to its logit, and to those that are normalised with it."""
-    slots, groups = np.asarray(program.slots, np.int64), np.asarray(program.logit_groups, np.int64)
-    trained = np.arange(len(slots))
-    if not len(groups):
-        return trained[:0], slots[:0]
+    if trained is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    slots, groups = np.asarray(trained.slots, np.int64), np.asarray(trained.logit_groups, np.int64)
+    nodes = np.arange(len(slots))
     is_shared = groups[slots] >= 0
     by_group, counts = np.argsort(groups, kind="stable"), np.bincount(groups + 1)
     group = groups[slots[is_shared]] + 1
-    tails = np.concatenate([trained, trained[is_shared].repeat(counts[group])])
+    tails = np.concatenate([nodes, nodes[is_shared].repeat(counts[group])])
     logits = by_group[ranges((counts.cumsum() - counts)[group], counts[group])]
     return num_columns + tails, num_given + np.concatenate([slots, logits])
 
 
 def _edges_of(program: Circuit, start: int, node_of_input: np.ndarray) -> _Edges:
     """From each row to the rows that it is made of; from literals over their groups to inputs."""
-    tiles = program.tiles
+    forward, literals = program.forward, program.literals
+    tiles = forward.tiles
     count = int(tiles.count)
-    rows = np.array([rows for _, rows in program.branches], np.int64)[np.asarray(tiles.branch[:count])]
-    sizes = rows * program.width
+    rows = np.array([rows for _, rows in forward.branches], np.int64)[np.asarray(tiles.branch[:count])]
+    sizes = rows * forward.width
     offset = np.asarray(tiles.offset[:count], np.int64)
     place = ranges(offset, sizes)
-    head = (place - offset.repeat(sizes)) % program.width + np.asarray(tiles.target[:count]).repeat(sizes)
+    head = (place - offset.repeat(sizes)) % forward.width + np.asarray(tiles.target[:count]).repeat(sizes)
     edges: _Edges = []
-    for operands in (program.left, program.right, program.third):
-        if not len(operands):
+    for operands in (forward.left, forward.right, forward.third):
+        if operands is None:
             continue
         operand = operands[place]
         is_row = operand >= FIRST_LITERAL_ROW
         edges.append((start + head[is_row], start + operand[is_row]))
-    group_end = np.asarray(program.group_end)
-    group = start + program.num_leaves + program.num_heads + np.cumsum(group_end) - group_end
-    literal = np.concatenate([np.arange(program.num_literals), program.negated])
-    source = np.asarray(program.literal_source)
+    group_end = np.asarray(literals.group_end)
+    group = start + program.num_rows + np.cumsum(group_end) - group_end
+    literal = np.concatenate([np.arange(program.num_literals), literals.negated])
+    source = np.asarray(literals.source)
     is_given = source >= 0
     edges.append((start + FIRST_LITERAL_ROW + np.arange(len(literal)), group[literal]))
     edges.append((group[is_given], node_of_input[source[is_given]]))

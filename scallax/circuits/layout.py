@@ -1,11 +1,22 @@
 """Derivations laid out for evaluation: topologically ordered tiles of equal width, and the transposed index."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scallax.circuits.canonical_order import order_by_content
+from scallax.circuits.circuit import (
+    FIRST_LITERAL_ROW,
+    ONE_ROW,
+    ZERO_ROW,
+    Circuit,
+    Forward,
+    LiteralArrays,
+    LocalColumns,
+    Trained,
+    Transpose,
+)
 from scallax.circuits.components import Components, find_components
 from scallax.circuits.graph import (
     Graph,
@@ -19,18 +30,12 @@ from scallax.circuits.graph import (
     split_fan_in,
     spread_complements,
 )
-from scallax.circuits.proof_bits import column_arrays, no_columns
+from scallax.circuits.proof_bits import column_arrays
 from scallax.circuits.size_classes import Sizes
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
 from scallax.grounding.reachability import component_depths, needed_derivations
 from scallax.kernels.runs import distinct, ranks, run_ids, run_starts, stable_order
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES, Schedule
-from scallax.kernels.selections import CATEGORICAL, UNIFORM, Stage
-
-# Rows of the tag array before the literals: the algebra's zero and one.
-ZERO_ROW = 0
-ONE_ROW = 1
-FIRST_LITERAL_ROW = 2
 
 # More uses of one row are split into trees of this width.
 _MAX_USES = 32
@@ -40,99 +45,6 @@ _USE_ROWS = (1, 2, 4, 8)
 _MOST_BLOCK_ROWS = 64
 _NUM_KINDS = COMPLEMENT + 1
 _TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
-
-
-@dataclass(frozen=True, slots=True)
-class Circuit:
-    """Arrays that a provenance folds over; a pytree whose static data are small numbers, shared by many programs.
-
-    The tag array has the rows zero, one, `literals` literals, then `num_heads` heads, `width` a tile. Lengths are
-    padded to size classes. Beside literals, the leaves are the complements of the literals `negated` (int32), in rows
-    after them.
-
-    `tiles` folds, into each tile, rows of `width` derivations with the operands `left` and `right` (int32, rows of the
-    tag array), and in tiles of the kinds `LITERALS` and `LINEAR` with `third` (empty if the provenance does not tell
-    these apart), where `right` and `third` are leaves; the branch of a step is a kind and a number of rows of
-    `branches`.
-
-    `transpose` (empty if the algebra's gradient does not pass through tags) folds into tiles of a buffer `[zero,
-    outputs, sums]` of cotangents: each place that uses a row contributes the cotangent at `uses` times the tag at
-    `others`. Its branches are the numbers of rows in `use_rows`; `heads` int32 `[steps]` is the first tag row of a
-    step's tile (0 for literals and partial sums), and `literal_row` the buffer row of each literal's cotangent.
-
-    `literal_source` int32: position in the flattened inputs, or -1; `literal_prior` float32 `[2, literals]`: a value
-    given as the sum of two floats, so that one array serves both precisions; `input_literal` int32 `[inputs]`: the
-    literal of an input, `literals` if it has none. The last inputs are trained: `slots` int32 `[trained inputs]` is the
-    position of each one's logit, and `logit_groups` int32 `[logits]` says which logits are normalised together by a
-    softmax; those of -1 are independent, their probability is the sigmoid.
-    `columns`, `column_of`, `words`: the columns of proofs, as `provenance.base.LiteralTable` says. `exclusions` uint32
-    `[literals, words]`: the other members of a literal's exclusive group as a set of columns (no words without groups);
-    `group_end`: last member of its group.
-
-    `seed` uint32 scalar is what provenances that draw depend on; it is given with the inputs. `literal_ids` are the
-    literals of the grounding, which says what they are; evaluation needs none. `stages` are evaluated first, in order.
-    The selections of each are further inputs of those after it and of the program, in this order, behind all others.
-
-    A program of independent components, such as samples side by side, may number the columns in each of them apart:
-    `columns` then holds places, `local_literals` int32 `[components, places]` says which literal is at each place of a
-    component (`literals` for none), `local_columns` int32 `[2, places]` is the `column_of` of places, and
-    `place_components` int32 `[operands]` and `output_components` int32 `[outputs]` say which component a derivation's
-    head and an output are of. Elsewhere these are empty.
-    """
-
-    width: int
-    branches: tuple[tuple[int, int], ...]
-    use_rows: tuple[int, ...]
-    words: tuple[int, int, int, int, int]
-    tiles: Schedule
-    left: np.ndarray
-    right: np.ndarray
-    third: np.ndarray
-    negated: np.ndarray
-    outputs: np.ndarray
-    literal_source: np.ndarray
-    literal_prior: np.ndarray
-    input_literal: np.ndarray
-    slots: np.ndarray
-    logit_groups: np.ndarray
-    columns: np.ndarray
-    column_of: np.ndarray
-    exclusions: np.ndarray
-    group_end: np.ndarray
-    local_literals: np.ndarray
-    local_columns: np.ndarray
-    place_components: np.ndarray
-    output_components: np.ndarray
-    transpose: Schedule
-    uses: np.ndarray
-    others: np.ndarray
-    heads: np.ndarray
-    literal_row: np.ndarray
-    num_heads: int
-    num_sums: int
-    seed: np.ndarray = field(default_factory=lambda: np.zeros((), np.uint32))
-    literal_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    stages: tuple[Stage, ...] = ()
-
-    @property
-    def draws(self) -> bool:
-        """Whether some selection is drawn, so that the outputs depend on the seed."""
-        return any(np.isin(stage.selections.orders, (UNIFORM, CATEGORICAL)).any() for stage in self.stages)
-
-    @property
-    def num_literals(self) -> int:
-        """Padded number of literals."""
-        return self.literal_source.shape[0]
-
-    @property
-    def is_local(self) -> bool:
-        """Whether columns are numbered by component."""
-        return self.local_literals.shape[0] > 0
-
-    @property
-    def num_leaves(self) -> int:
-        """Rows before those of heads."""
-        return FIRST_LITERAL_ROW + self.num_literals + self.negated.shape[0]
 
 
 def lay_out(
@@ -217,38 +129,31 @@ def lay_out(
     right = np.full(capacity, ZERO_ROW, np.int32)
     left[place] = _operand_rows(graph.left, node_row, literal_row_of)
     right[place] = _operand_rows(graph.right, node_row, literal_row_of)
-    third = np.zeros(0, np.int32)
+    third = None
     if graph.third is not None:
         third = np.full(capacity, ONE_ROW, np.int32)
         third[place] = _operand_rows(graph.third, node_row, literal_row_of)
     output_rows = _operand_rows(outputs, node_row, literal_row_of)
     output_rows = _pad(output_rows, sizes.pad("outputs", len(outputs)), ZERO_ROW)
-    columns = no_columns(num_literals)
+    proofs = None
     if has_columns:
-        columns = column_arrays(graph, outputs, literals, order, num_literals, components, sizes)
-    if components is not None:
-        columns["output_components"] = _pad(components.of_operands(outputs), len(output_rows), 0)
-        columns["place_components"] = _fill(capacity, place, components.of_operands(graph.head), 0)
-
-    backward = _no_transpose(num_literals)
+        proofs, by_place = column_arrays(graph, outputs, literals, order, num_literals, components, sizes)
+        if components is not None and by_place is not None:
+            of_operand = _fill(capacity, place, components.of_operands(graph.head), 0)
+            of_output = _pad(components.of_operands(outputs), len(output_rows), 0)
+            proofs = replace(proofs, local=LocalColumns(*by_place, of_operand, of_output))
+    transpose = None
     if transposed:
         uses = _Uses.of_program(left, right, place, node_row[graph.head], graph.complement[graph.head], output_rows)
-        backward = _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows), sizes)
+        transpose = _transpose(uses, tiles, num_tiles, num_literals, width, len(output_rows), sizes)
+    literal_arrays, slots = _literal_arrays(literals, order, negated, num_literals, num_inputs, sizes)
     return Circuit(
-        width=width,
-        branches=blocks.branches,
-        tiles=tiles,
-        left=left,
-        right=right,
-        third=third,
-        negated=negated,
-        outputs=output_rows,
-        num_heads=sizes.pad("tiles", num_tiles) * width,
-        **backward,
-        **_literal_arrays(literals, order, num_literals, num_inputs, sizes),
-        **columns,
-        logit_groups=logit_groups.astype(np.int32),
-        literal_ids=_pad(order, num_literals, -1),
+        Forward(width, blocks.branches, sizes.pad("tiles", num_tiles) * width, tiles, left, right, third),
+        literal_arrays,
+        proofs,
+        transpose,
+        Trained(logit_groups.astype(np.int32), slots) if len(logit_groups) else None,
+        output_rows,
     )
 
 
@@ -438,7 +343,7 @@ class _Uses:
 
 def _transpose(
     uses: _Uses, tiles: Schedule, num_tiles: int, num_literals: int, width: int, num_outputs: int, sizes: Sizes
-) -> dict:
+) -> Transpose:
     """The backward schedule: tiles in reverse order, then the literals, each after the partial sums of their rows."""
     base = FIRST_LITERAL_ROW + num_literals
     num_groups = num_tiles + -(-num_literals // width)
@@ -484,15 +389,15 @@ def _transpose(
     step_tile = blocks.tile
     heads = np.where((forward_tile >= 0) & is_final, base + forward_tile * width, 0)[step_tile]
     literal = np.arange(num_literals)
-    return {
-        "use_rows": tuple(count for _, count in blocks.branches),
-        "transpose": schedule,
-        "uses": _fill(capacity, place, row_in_buffer, 0),
-        "others": _fill(capacity, place, other, ZERO_ROW),
-        "heads": _pad(heads, len(schedule.branch), 0),
-        "literal_row": (sums + final[num_tiles + literal // width] * width + literal % width).astype(np.int32),
-        "num_sums": sizes.pad("sums", num_sum_tiles) * width,
-    }
+    return Transpose(
+        num_sums=sizes.pad("sums", num_sum_tiles) * width,
+        use_rows=tuple(count for _, count in blocks.branches),
+        tiles=schedule,
+        uses=_fill(capacity, place, row_in_buffer, 0),
+        others=_fill(capacity, place, other, ZERO_ROW),
+        heads=_pad(heads, len(schedule.branch), 0),
+        literal_row=(sums + final[num_tiles + literal // width] * width + literal % width).astype(np.int32),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,26 +450,10 @@ def _name_parts(source: np.ndarray, names: np.ndarray | None) -> np.ndarray:
     return source if names is None else np.where(source < 0, -1 - names[np.maximum(-1 - source, 0)], source)
 
 
-def _no_transpose(num_literals: int) -> dict:
-    empty, none = np.zeros(0, np.int32), np.zeros(0, bool)
-    return {
-        "use_rows": (),
-        "transpose": Schedule(empty, empty, empty, none, none, none, empty, none, np.int32(0)),
-        "uses": empty,
-        "others": empty,
-        "heads": empty,
-        "literal_row": np.zeros(num_literals, np.int32),
-        "num_sums": 0,
-    }
-
-
 def _literal_arrays(
-    literals: Literals,
-    order: np.ndarray,
-    num_literals: int,
-    num_inputs: int,
-    sizes: Sizes,
-) -> dict:
+    literals: Literals, order: np.ndarray, negated: np.ndarray, num_literals: int, num_inputs: int, sizes: Sizes
+) -> tuple[LiteralArrays, np.ndarray]:
+    """The arrays of the literals in use, and the slots of the trained inputs."""
     parameter = literals.parameter[order]
     trained = parameter >= 0
     num_trained = int(np.count_nonzero(trained))
@@ -578,18 +467,19 @@ def _literal_arrays(
     low = np.where(np.isfinite(high), prior - np.where(np.isfinite(high), high, 0.0), 0.0)
     low[prior == CERTAIN_PRIOR] = CERTAIN_PRIOR
     group = literals.group[order]
-    input_literal = np.full(num_inputs + num_slots, num_literals, np.int32)
-    input_literal[source[source >= 0]] = (source >= 0).nonzero()[0]
+    of_input = np.full(num_inputs + num_slots, num_literals, np.int32)
+    of_input[source[source >= 0]] = (source >= 0).nonzero()[0]
     is_end = np.ones(num_literals, bool)
     if len(group):
         is_end[: len(group) - 1] = (group[1:] != group[:-1]) | (group[:-1] < 0)
-    return {
-        "literal_source": _pad(source, num_literals, -1),
-        "literal_prior": np.stack([_pad_float(high, num_literals), _pad_float(low, num_literals)]),
-        "input_literal": input_literal,
-        "slots": _pad(parameter[trained], num_slots, 0),
-        "group_end": is_end,
-    }
+    return LiteralArrays(
+        source=_pad(source, num_literals, -1),
+        prior=np.stack([_pad_float(high, num_literals), _pad_float(low, num_literals)]),
+        of_input=of_input,
+        negated=negated,
+        group_end=is_end,
+        ids=_pad(order, num_literals, -1),
+    ), _pad(parameter[trained], num_slots, 0)
 
 
 def _pad(values: np.ndarray, length: int, fill: int | bool) -> np.ndarray:

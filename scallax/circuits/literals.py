@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scallax.circuits.layout import Circuit
+from scallax.circuits.circuit import Circuit
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.derivations import literal_operand, operand_literal
 from scallax.grounding.fixpoint import FactSet, Grounding
@@ -64,14 +64,15 @@ def read_proofs(tags: Any, program: Circuit, name: str) -> list[list[list[list[t
     # Words `[batch, outputs, proofs, words]` as bits, the columns of positive literals before those of negated ones.
     words = np.ascontiguousarray(np.moveaxis(np.asarray(proofs.bits), -1, 0)).astype("<u4")
     bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
-    columns, num_positive = program.columns.tolist(), 32 * program.words[0]
+    assert program.proofs is not None
+    columns, num_positive, local = program.proofs.columns.tolist(), 32 * program.proofs.words[0], program.local
     bits = bits[..., : len(columns)]
 
     def read(output: int, proof: np.ndarray) -> list[tuple[int, bool]]:
         parts = [(columns[place], place < num_positive) for place in np.flatnonzero(proof).tolist()]
-        if program.is_local:
+        if local is not None:
             # Columns are places among the literals of the output's component.
-            of_component = program.local_literals[program.output_components[output]]
+            of_component = local.literals[local.of_output[output]]
             parts = [(int(of_component[place]), is_true) for place, is_true in parts]
         return sorted(parts)
 

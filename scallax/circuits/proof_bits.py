@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from scallax.circuits.circuit import ProofColumns
 from scallax.circuits.components import Components
 from scallax.circuits.graph import Graph, leaf_ids, reachable
 from scallax.circuits.size_classes import COLUMN_COUNTS, Sizes, padded
@@ -19,18 +20,19 @@ def column_arrays(
     num_literals: int,
     components: Components | None,
     sizes: Sizes,
-) -> dict:
-    """The arrays of a `Circuit` that say which columns its proofs have, and the exclusions as sets of columns.
+) -> tuple[ProofColumns, tuple[np.ndarray, np.ndarray] | None]:
+    """Which columns the proofs of a circuit have, and the exclusions as sets of columns.
 
     Without complements of literals as leaves, all literals have a column in every polarity that the program has.
-    `order` are the literals in use, padded to `num_literals`. With components, columns are numbered in each of them.
+    `order` are the literals in use, padded to `num_literals`. With components, columns are numbered in each of them:
+    the second result is then the literal at each place of a component, and the columns of places, as in `LocalColumns`.
     """
     group = literals.group[order]
     members = group[group >= 0]
     has_groups = len(members) > 0 and int(np.bincount(members).max()) > 1
     sizes.counts["groups"] = int(has_groups)
     has_exclusions = has_groups or bool((sizes.least or {}).get("groups", 0))
-    local = _not_local()
+    by_place = None
     if graph.third is None:
         positive, negated = np.ones(len(order), bool), np.full(len(order), bool(graph.complement.any()))
     else:
@@ -53,41 +55,14 @@ def column_arrays(
     if components is not None:
         first = np.array([0, both, both + only[0]])
         literal_of_place = first[kind] + number
-        local = _local_arrays(components, of_literal, literal_of_place, both + sum(only), column_of, sizes)
+        by_place = _local_arrays(components, of_literal, literal_of_place, both + sum(only), column_of, sizes)
     columns = np.full(32 * sum(words), -1, np.int32)
     for column in column_of[:, : len(order)]:
         columns[column[column >= 0]] = literal_of_place[column >= 0]
     exclusions = np.zeros((num_literals, words[0] if has_exclusions else 0), np.uint32)
     if has_groups:
         _exclude(exclusions, group, column_of[0])
-    return {
-        "words": (words[0], num_both, words[1], used[0], used[1]),
-        "columns": columns,
-        "column_of": column_of,
-        "exclusions": exclusions,
-        **local,
-    }
-
-
-def no_columns(num_literals: int) -> dict:
-    """`column_arrays` of a provenance without proofs."""
-    return {
-        "words": (0, 0, 0, 0, 0),
-        "columns": np.zeros(0, np.int32),
-        "column_of": np.full((2, num_literals), -1, np.int32),
-        "exclusions": np.zeros((num_literals, 0), np.uint32),
-        **_not_local(),
-    }
-
-
-def _not_local() -> dict:
-    empty = np.zeros(0, np.int32)
-    return {
-        "local_literals": np.zeros((0, 0), np.int32),
-        "local_columns": np.zeros((2, 0), np.int32),
-        "place_components": empty,
-        "output_components": empty,
-    }
+    return ProofColumns((words[0], num_both, words[1], used[0], used[1]), columns, column_of, exclusions), by_place
 
 
 def _number(kind: np.ndarray, component: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -113,7 +88,7 @@ def _local_arrays(
     num_places: int,
     column_of: np.ndarray,
     sizes: Sizes,
-) -> dict:
+) -> tuple[np.ndarray, np.ndarray]:
     """Which literal is at which place of a component, and the columns of places."""
     num_literals = column_of.shape[1]
     shared = (of_literal < 0).nonzero()[0]
@@ -123,7 +98,7 @@ def _local_arrays(
     table[of_literal[own], place[own]] = own
     columns = np.full((2, table.shape[1]), -1, np.int32)
     columns[:, place] = column_of[:, : len(place)]
-    return {**_not_local(), "local_literals": table, "local_columns": columns}
+    return table, columns
 
 
 def _polarities(graph: Graph, outputs: np.ndarray, num_literals: int) -> tuple[np.ndarray, np.ndarray]:

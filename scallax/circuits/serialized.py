@@ -2,31 +2,23 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
-from scallax.circuits.layout import Circuit
+from scallax.circuits.circuit import Circuit, Forward, flatten, forms, leaves, nest, to_tuples
 from scallax.errors import CheckpointError
 from scallax.facts.mappings import Tuples
 from scallax.kernels.runs import ranges
-from scallax.kernels.schedule import LINEAR, LITERALS, Schedule
+from scallax.kernels.schedule import LINEAR, LITERALS
 from scallax.kernels.selections import Selections, Stage
 from scallax.language.tensors import TensorValue
 from scallax.language.values import Value, ValueType
 
-_SCHEDULES = ("tiles", "transpose")
-_STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
 _STAGES = "stages"
-# Given with each call, and made by grounding.
-_NOT_STORED = ("seed", "literal_ids")
-# What programs of many components have; stored ones are of one.
-_LOCAL = {"local_literals": (0, 0), "local_columns": (2, 0), "place_components": (0,), "output_components": (0,)}
-_APART = (*_SCHEDULES, *_STATIC, *_NOT_STORED, *_LOCAL, _STAGES)
-_ARRAYS = tuple(f.name for f in fields(Circuit) if f.name not in _APART)
-_DTYPES = {"literal_prior": np.float32, "exclusions": np.uint32, "group_end": np.bool_}
-_FLAGS = ("begins", "ends", "cyclic", "complement")
-_DIMENSIONS = {"literal_prior": 2, "exclusions": 2, "column_of": 2}
+_STORED = tuple(form for form in forms() if form.is_stored)
+_ARRAYS = {form.name: form for form in _STORED if not form.is_static}
+_NUMBERS = {form.name: form for form in _STORED if form.is_static}
 _DAMAGED = "the stored grounding is damaged or of another version; load the checkpoint without it"
 
 
@@ -40,18 +32,9 @@ class SerializedProgram:
 
 def program_data(program: Circuit) -> tuple[dict, dict[str, np.ndarray]]:
     """The numbers of a program, as JSON values, and its arrays by name."""
-    data: dict = {
-        "width": program.width,
-        "branches": [list(pair) for pair in program.branches],
-        "use_rows": list(program.use_rows),
-        "words": list(program.words),
-        "num_heads": program.num_heads,
-        "num_sums": program.num_sums,
-    }
-    arrays = {name: np.asarray(getattr(program, name)) for name in _ARRAYS}
-    for name in _SCHEDULES:
-        schedule = getattr(program, name)
-        arrays |= {f"{name}.{part}": np.asarray(values) for part, values in schedule._asdict().items()}
+    values = flatten(program)
+    data: dict = {name: np.asarray(values[name]).tolist() for name in _NUMBERS}
+    arrays = {name: np.asarray(values[name]) for name in _ARRAYS}
     for number, stage in enumerate(program.stages):
         numbers, parts = program_data(stage.program)
         data.setdefault(_STAGES, []).append(numbers)
@@ -66,31 +49,11 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> Circuit:
     _require(isinstance(stages, list))
     compiled = tuple(_read_stage(stage, number, arrays) for number, stage in enumerate(stages))
     arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{_STAGES}.")}
-    schedules = {f"{name}.{part}" for name in _SCHEDULES for part in Schedule._fields}
-    _require(set(data) - {_STAGES} == set(_STATIC) and set(arrays) == {*_ARRAYS, *schedules})
-    for name, array in arrays.items():
-        part = name.rpartition(".")[2]
-        dtype = np.bool_ if name in schedules and part in _FLAGS else _DTYPES.get(name, np.int32)
-        dimensions = 0 if part == "count" else _DIMENSIONS.get(name, 1)
-        _require(array.dtype == dtype and array.ndim == dimensions)
-    _require(all(_is_count(data[name]) for name in ("width", "num_heads", "num_sums")) and data["width"] > 0)
-    _require(isinstance(data["branches"], list) and all(_is_pair(pair) for pair in data["branches"]))
-    _require(isinstance(data["use_rows"], list) and all(map(_is_count, data["use_rows"])))
-    _require(isinstance(data["words"], list) and len(data["words"]) == 5 and all(map(_is_count, data["words"])))
-    positive, both, negated, *columns = data["words"]
-    program = Circuit(
-        words=(positive, both, negated, columns[0], columns[1]),
-        width=data["width"],
-        branches=tuple((kind, rows) for kind, rows in data["branches"]),
-        use_rows=tuple(data["use_rows"]),
-        num_heads=data["num_heads"],
-        num_sums=data["num_sums"],
-        tiles=Schedule(*(arrays[f"tiles.{part}"] for part in Schedule._fields)),
-        transpose=Schedule(*(arrays[f"transpose.{part}"] for part in Schedule._fields)),
-        stages=compiled,
-        **{name: arrays[name] for name in _ARRAYS},
-        **{name: np.zeros(shape, np.int32) for name, shape in _LOCAL.items()},
-    )
+    _require(set(data) - {_STAGES} == set(_NUMBERS) and set(arrays) == set(_ARRAYS))
+    for name, form in _ARRAYS.items():
+        _require(arrays[name].dtype == form.dtype and arrays[name].ndim == len(form.axes.split()))
+    _require(all(_is_numbers(data[name], form.axes.split()) for name, form in _NUMBERS.items()) and data["width"] > 0)
+    program = nest(arrays | {name: to_tuples(data[name]) for name in _NUMBERS}, compiled)
     _check_indices(program)
     return program
 
@@ -167,70 +130,64 @@ def _text(value: Value) -> str:
 
 def _check_indices(program: Circuit) -> None:
     """Nothing outside an array is read, and every loop goes back."""
-    num_before = len(program.input_literal)
+    num_before = program.num_inputs
     for stage in program.stages[::-1]:
         # The inputs of a stage, and its selections, are the inputs of the next one.
         num_before -= len(stage.selections.members)
-        _require(len(stage.program.input_literal) == num_before)
-    num_literals = program.num_literals
-    num_rows = program.num_leaves + program.num_heads
-    positive, both, negated, *columns = program.words
-    num_buffer = 1 + len(program.outputs) + program.num_sums
-    num_inputs = len(program.input_literal)
-    for values, limit in (
-        (program.left, num_rows),
-        (program.right, num_rows),
-        (program.outputs, num_rows),
-        (program.others, num_rows),
-        (program.uses, num_buffer),
-        (program.literal_row, num_buffer),
-        (program.input_literal, num_literals + 1),
-        (program.negated, max(1, num_literals)),
-        (program.columns + 1, num_literals + 1),
-        (program.column_of + 1, len(program.columns) + 1),
-        (program.third, program.num_leaves),
-        (program.slots, len(program.logit_groups)),
-        (program.heads, num_rows - program.width + 1),
-        (program.tiles.branch, max(1, len(program.branches))),
-        (program.transpose.branch, max(1, len(program.use_rows))),
-    ):
-        _require(bool(np.all((values >= 0) & (values < limit))))
-    _require(bool(np.all((program.literal_source >= -1) & (program.literal_source < num_inputs))))
-    _require(bool(np.all((program.logit_groups >= -1) & (program.logit_groups < len(program.logit_groups)))))
-    _require(program.literal_prior.shape == (2, num_literals) and len(program.exclusions) == num_literals)
-    _require(len(program.group_end) == num_literals)
-    _require(len(program.columns) == 32 * (positive + negated) and both <= min(positive, max(negated, both)))
-    _require(columns[0] <= 32 * positive and columns[1] <= 32 * negated)
-    _require(program.column_of.shape == (2, num_literals))
-    _require(len(program.third) in (0, len(program.left)))
-    _check_leaves(program)
-    for schedule, size in ((program.tiles, num_rows), (program.transpose, num_buffer)):
-        steps = np.arange(len(schedule.branch))
-        _require(all(len(values) == len(steps) for values in schedule[:-1]))
-        _require(0 <= int(schedule.count) <= len(steps))
-        _require(bool(np.all((schedule.loop >= -1) & (schedule.loop <= steps))))
-        used = schedule.target[: int(schedule.count)]
-        _require(bool(np.all((used >= 0) & (used + program.width <= size))))
+        _require(stage.program.num_inputs == num_before)
+    stored = [(form, value) for form, value in leaves(program) if form.name in _ARRAYS and value is not None]
+    lengths = _lengths(program)
+    for form, value in stored:
+        for axis, length in zip(form.axes.split(), np.shape(value), strict=True):
+            expected = int(axis) if axis.isdigit() else lengths.setdefault(axis, length)
+            _require(length == expected)
+    for form, value in stored:
+        if form.indexes:
+            _require(bool(np.all((value >= form.lowest) & (value < lengths[form.indexes] + form.beyond))))
+    if program.proofs is not None:
+        positive, both, negated, *in_use = program.proofs.words
+        _require(len(program.proofs.columns) == 32 * (positive + negated))
+        _require(both <= min(positive, max(negated, both)))
+        _require(in_use[0] <= 32 * positive and in_use[1] <= 32 * negated)
+    _check_leaves(program.forward, program.num_leaves)
 
 
-def _check_leaves(program: Circuit) -> None:
+def _lengths(program: Circuit) -> dict[str, int]:
+    """What fields may index beside the axes of other fields."""
+    forward, transpose = program.forward, program.transpose
+    # The branches of padding are 0, where there are none.
+    lengths = {"rows": program.num_rows, "leaves": program.num_leaves, "branch": max(1, len(forward.branches))}
+    lengths["tile of rows"] = program.num_rows - forward.width + 1
+    if transpose is not None:
+        lengths["buffer"] = 1 + len(program.outputs) + transpose.num_sums
+        lengths["tile of buffer"] = lengths["buffer"] - forward.width + 1
+        lengths["use branch"] = max(1, len(transpose.use_rows))
+    return lengths
+
+
+def _check_leaves(forward: Forward, num_leaves: int) -> None:
     """Where operands on the right are taken for leaves, they are."""
-    count = int(program.tiles.count)
-    for branch, (kind, rows) in enumerate(program.branches):
+    count = int(forward.tiles.count)
+    for branch, (kind, rows) in enumerate(forward.branches):
         if kind in (LITERALS, LINEAR):
-            _require(len(program.third) == len(program.right))
-            offset = program.tiles.offset[:count][program.tiles.branch[:count] == branch].astype(np.int64)
-            places = ranges(offset, np.full(len(offset), rows * program.width))
-            _require(bool(np.all((places >= 0) & (places < len(program.right)))))
-            _require(bool(np.all(program.right[places] < program.num_leaves)))
+            _require(forward.third is not None)
+            offset = forward.tiles.offset[:count][forward.tiles.branch[:count] == branch].astype(np.int64)
+            places = ranges(offset, np.full(len(offset), rows * forward.width))
+            _require(bool(np.all((places >= 0) & (places < len(forward.right)))))
+            _require(bool(np.all(forward.right[places] < num_leaves)))
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
+def _is_numbers(value: object, axes: Sequence[str]) -> bool:
+    """Whether the value is a count, or nested lists of counts with these axes."""
+    if not axes:
+        return _is_count(value)
+    if not isinstance(value, list) or (axes[0].isdigit() and len(value) != int(axes[0])):
+        return False
+    return all(_is_numbers(item, axes[1:]) for item in value)
 
 
 def _require(condition: bool) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scallax.circuits.circuit import Circuit
 from scallax.circuits.compile import GivenFacts, compile_outputs, ground_program
-from scallax.circuits.layout import Circuit
 from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.evaluation.constant_weights import constant_weights
 from scallax.facts.files import read_files

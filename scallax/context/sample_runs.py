@@ -79,9 +79,9 @@ class SampleComputation:
 
     def literals(self) -> Literals:
         """The literals whose tags are constants, of those that some output depends on."""
-        program = self._grounding.program
-        prior = program.literal_prior.astype(np.float64).sum(0)
-        prior = prior[(program.literal_ids >= 0) & (program.literal_source < 0)]
+        literals = self._grounding.program.literals
+        prior = literals.prior.astype(np.float64).sum(0)
+        prior = prior[(literals.ids >= 0) & (literals.source < 0)]
         return Literals(prior, *(np.full(len(prior), -1) for _ in range(3)))
 
     def evaluate(self, tags: ArrayLike) -> Array:
@@ -114,7 +114,7 @@ class SampleComputation:
             raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
         program = self._grounding.program
         _, residuals = self.forward(np.array([number(tag) for tag in tags], np.float32))
-        numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in program.literal_source.tolist()]
+        numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in program.literals.source.tolist()]
         (found,) = read_proofs(residuals.tags, program, self._signature.provenance.name)
         return [number_parts(proofs, numbers, self._grounding.names) for proofs in found]
 

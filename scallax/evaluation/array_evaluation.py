@@ -9,8 +9,8 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from scallax.circuits.circuit import Circuit
 from scallax.circuits.constant_program import EmbeddedProgram
-from scallax.circuits.layout import Circuit
 from scallax.circuits.literals import read_proofs
 from scallax.errors import UnsupportedError
 from scallax.evaluation.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
@@ -129,7 +129,7 @@ class ArrayEvaluator:
         if self._logits or self.draws:
             return None
         program = self._grounded.program(provenance)
-        if program.is_local or program.stages:
+        if program.local is not None or program.stages:
             return None
         return Linearizer(self._holder, self._signature, self._shapes, self._programs, self._checks)
 

@@ -13,8 +13,8 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
+from scallax.circuits.circuit import Circuit
 from scallax.circuits.constant_program import EmbeddedProgram
-from scallax.circuits.layout import Circuit
 from scallax.errors import UnsupportedError
 from scallax.evaluation import fold as evaluation
 from scallax.evaluation.cache import BoundFunction, Holder, call
@@ -308,7 +308,8 @@ def _trained_columns(
     for array, shape in zip(logits, signature.logit_shapes, strict=True):
         array = jnp.asarray(array, dtype)
         flat.append(array.reshape(*array.shape[: array.ndim - len(shape)], -1))
-    slots, groups = jnp.asarray(program.slots), jnp.asarray(program.logit_groups)
+    assert program.trained is not None
+    slots, groups = jnp.asarray(program.trained.slots), jnp.asarray(program.trained.logit_groups)
 
     def pick(logits):
         return probabilities(logits, groups).at[slots].get(mode="promise_in_bounds")

@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jax.extend.backend import get_default_device
 from jaxtyping import Array, PyTree
 
-from scallax.circuits.layout import Circuit
+from scallax.circuits.circuit import Circuit
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.batch import (
     Arguments,
@@ -266,7 +266,7 @@ class BatchEvaluator:
         return pair_with_proofs(results, proofs, self._keyed)
 
     def evaluate_arrays(self, arrays: BatchArrays, tags: ArrayLike, logits: Sequence[ArrayLike] | None) -> Array:
-        length = arrays.program.input_literal.shape[0] - arrays.program.slots.shape[0]
+        length = arrays.program.num_inputs - arrays.program.num_trained
         if tags.ndim != 1 or tags.shape[0] > length:
             raise InputError(f"the tags have shape {tags.shape}; the grounding has a vector of at most {length}")
         if tags.shape[0] < length:

@@ -3,14 +3,14 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from scallax.circuits.circuit import Circuit, leaves
 from scallax.circuits.compile import compile_outputs
-from scallax.circuits.layout import Circuit
 from scallax.circuits.literals import Literal, name_literals
 from scallax.circuits.size_classes import SizeClasses, Sizes
 from scallax.evaluation.derived_program import CheckedProgram
@@ -151,10 +151,7 @@ class BatchGrounding:
     @property
     def num_bytes(self) -> int:
         """The memory that it takes, approximately."""
-        program = self.program
-        arrays = [getattr(program, item.name) for item in fields(program)]
-        arrays += [*program.tiles, *program.transpose, self.places]
-        size = sum(getattr(array, "nbytes", 0) for array in arrays)
+        size = self.places.nbytes + sum(getattr(value, "nbytes", 0) for _, value in leaves(self.program))
         # The tuples of a mapping are the specification's.
         listed = sum(len(output.tuples) for output in self.outputs if output.is_listed)
         return size + 4 * min(self.num_samples * self.num_columns, _MOST_KEPT) + 100 * listed
@@ -245,7 +242,7 @@ class _Naming:
         tuples |= {name: [*mapping.tuples] * num_samples for name, mapping in self.mappings.items()}
         given = [(name, FactSet(tuples[name] or [()] * len(codes), codes)) for name, codes in operands.items()]
         names = name_literals(self.program, [*self.shared, *given], grounding)
-        return tuple(names[i] for i in program.literal_ids if i >= 0)
+        return tuple(names[i] for i in program.literals.ids if i >= 0)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ def read_batch_proofs(
     """The proofs of the outputs `[num_samples, num_outputs]`, as `number_parts` gives them, from their tags."""
     program = grounding.program
     ids = [number for part in facts if part.ids is not None for number in part.ids.tolist()]
-    of_literals = [ids[source] if 0 <= source < len(ids) else 0 for source in program.literal_source.tolist()]
+    of_literals = [ids[source] if 0 <= source < len(ids) else 0 for source in program.literals.source.tolist()]
     (found,) = read_proofs(tags, program, provenance)
     named = [number_parts(proofs, of_literals, grounding.names) for proofs in found]
     sources = grounding.sources[:, : grounding.num_outputs]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from scallax.circuits.circuit import Circuit
 from scallax.circuits.compile import GivenFacts, analyse_program, compile_outputs
-from scallax.circuits.layout import Circuit
 from scallax.circuits.literals import Literal
 from scallax.circuits.serialized import SerializedProgram, columns_data, program_data, read_columns, read_program
 from scallax.errors import CheckpointError, Diagnostic, InputError, Source, TypeInferenceError, UnsupportedError, warn
@@ -115,10 +115,10 @@ class CompiledProgram:
         """What the literals of `program(provenance)` stand for, row by row; grounds again if it was stored."""
         names = self._derive().literals(provenance)
         program = self.program(provenance)
-        if not len(program.literal_ids):
+        if not len(program.literals.ids):
             del self.programs[provenance]
             program = self.program(provenance)
-        return [names[i] for i in program.literal_ids if i >= 0]
+        return [names[i] for i in program.literals.ids if i >= 0]
 
     def await_call(self) -> None:
         """Lets the first call warn of relations that nothing fills."""

@@ -115,9 +115,9 @@ class Computation:
         numbers = [number(tag) for tag in (*tags, *(() if computed is None else computed))]
         arguments = self._arguments(np.array(numbers, np.float32))
         _, residuals = forward_batch(self._holder, self._signature, self._program, arguments)
-        sources = np.asarray(self._program.literal_source).tolist()
+        sources = np.asarray(self._program.literals.source).tolist()
         numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in sources]
-        names = [self._names[i] for i in np.asarray(self._program.literal_ids) if i >= 0]
+        names = [self._names[i] for i in np.asarray(self._program.literals.ids) if i >= 0]
         (found,) = read_proofs(residuals.tags, self._program, self._signature.provenance.name)
         return [number_parts(proofs, numbers, names) for proofs in found[: self.num_outputs]]
 

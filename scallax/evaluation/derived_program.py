@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scallax.circuits.circuit import Circuit
 from scallax.circuits.compile import (
     GivenFacts,
     TagReading,
@@ -18,7 +19,6 @@ from scallax.circuits.compile import (
     prepare_samples,
     tag_facts,
 )
-from scallax.circuits.layout import Circuit
 from scallax.evaluation.constant_weights import constant_weights
 from scallax.facts.arguments import Outputs
 from scallax.facts.mappings import Tuples

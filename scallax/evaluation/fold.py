@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from scallax.circuits.circuit import Circuit, LocalColumns, ProofColumns, parts, static_fields
 from scallax.circuits.constant_program import EmbeddedProgram, list_tiles
-from scallax.circuits.layout import Circuit
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.evaluation.tag_rows import Rows, make_rows
 from scallax.kernels.batches import batch_constant
@@ -28,13 +28,10 @@ from scallax.kernels.selection_values import open_selections
 from scallax.kernels.tiles import MAX_ROUNDS, Tags, block_places, fold_tiles, take_block
 from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
 
-_STATIC = ("width", "branches", "use_rows", "words", "num_heads", "num_sums")
-
-jax.tree_util.register_dataclass(
-    Circuit,
-    data_fields=[field.name for field in fields(Circuit) if field.name not in _STATIC],
-    meta_fields=list(_STATIC),
-)
+for _part in parts(Circuit):
+    _static = static_fields(_part)
+    _arrays = [field.name for field in fields(_part) if field.name not in _static]
+    jax.tree_util.register_dataclass(_part, data_fields=_arrays, meta_fields=_static)
 jax.tree_util.register_static(EmbeddedProgram)
 
 
@@ -239,7 +236,8 @@ def _outputs(
 
     And what `recover_with_derivatives` may know of them; None if that is nothing.
     """
-    tiles = list_tiles(program, (LITERALS, LINEAR)) if isinstance(program.left, np.ndarray) else None
+    forward = program.forward
+    tiles = list_tiles(forward, (LITERALS, LINEAR)) if isinstance(forward.left, np.ndarray) else None
     if tiles is not None:
         leaves, rows = provenance.leaf_tags(literals), np.asarray(places)
         found = provenance.flat_outputs(leaves, tiles, rows, literals, all_present=all_present)
@@ -255,8 +253,9 @@ def _rows_at(tags: Tags, places) -> Tags:
 
 def _literal_table(program: Circuit, inputs: Array, present: Array) -> LiteralTable:
     """Values of the literals: from the inputs, or as written in the program."""
-    source = program.literal_source
-    prior = program.literal_prior[0].astype(inputs.dtype) + program.literal_prior[1].astype(inputs.dtype)
+    arrays, proofs = program.literals, program.proofs or _no_columns(program.num_literals)
+    source = arrays.source
+    prior = arrays.prior[0].astype(inputs.dtype) + arrays.prior[1].astype(inputs.dtype)
     if inputs.shape[0]:
         given = (source >= 0)[:, None]
         place = jnp.maximum(source, 0)
@@ -265,34 +264,41 @@ def _literal_table(program: Circuit, inputs: Array, present: Array) -> LiteralTa
     else:
         values = jnp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = jnp.ones(values.shape, bool)
-    certain = jnp.isinf(program.literal_prior).all(0)
+    certain = jnp.isinf(arrays.prior).all(0)
     values = jnp.where(certain[:, None], jnp.ones_like(values), values)
     return LiteralTable(
         probabilities=values,
         present=exists,
-        exclusions=program.exclusions,
-        group_end=program.group_end,
-        columns=program.columns,
-        column_of=program.column_of,
-        negated=program.negated,
-        words=program.words,
+        exclusions=proofs.exclusions,
+        group_end=arrays.group_end,
+        columns=proofs.columns,
+        column_of=proofs.column_of,
+        negated=arrays.negated,
+        words=proofs.words,
         certain=certain,
         seed=jnp.asarray(program.seed),
     )
 
 
+def _no_columns(num_literals: int) -> ProofColumns:
+    """The columns of a circuit without proofs."""
+    none = np.zeros(0, np.int32)
+    exclusions = np.zeros((num_literals, 0), np.uint32)
+    return ProofColumns((0, 0, 0, 0, 0), none, np.full((2, num_literals), -1, np.int32), exclusions)
+
+
 def _recover(provenance, program: Circuit, tags: Tags, literals: LiteralTable) -> Array:
     """Output values of tags; each output with the literals of its component, if these are numbered apart."""
-    if not program.is_local:
+    if program.local is None:
         return provenance.recover(tags, literals)
-    local = _local_table(program, literals, jnp.asarray(program.output_components))
-    values = provenance.recover(jax.tree.map(_to_columns, tags), local)
+    table = _local_table(program.local, literals, jnp.asarray(program.local.of_output))
+    values = provenance.recover(jax.tree.map(_to_columns, tags), table)
     return _from_columns(values, literals.probabilities.shape[1])
 
 
-def _local_table(program: Circuit, literals: LiteralTable, components: Array) -> LiteralTable:
+def _local_table(local: LocalColumns, literals: LiteralTable, components: Array) -> LiteralTable:
     """The literals of some components: a column of the batch for each component and column of the table."""
-    places = jnp.asarray(program.local_literals)
+    places = jnp.asarray(local.literals)
     rows = places.at[components].get(mode="promise_in_bounds")
     batch = literals.probabilities.shape[1]
 
@@ -309,7 +315,7 @@ def _local_table(program: Circuit, literals: LiteralTable, components: Array) ->
         exclusions=repeated(literals.exclusions, 0),
         group_end=repeated(literals.group_end, True),
         certain=repeated(literals.certain, False),
-        column_of=jnp.asarray(program.local_columns),
+        column_of=jnp.asarray(local.columns),
     )
 
 
@@ -347,10 +353,9 @@ def _from_columns(leaf: Array, batch: int) -> Array:
 def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable) -> tuple[Rows, Array]:
     """The tags of all rows, and how many times the longest loop was repeated."""
     rows = make_rows(provenance, program, literals)
-    if not program.branches:
+    forward, local, width = program.forward, program.local, program.forward.width
+    if not forward.branches:
         return rows, jnp.int32(0)
-    place_components = jnp.asarray(program.place_components)
-    width = program.width
 
     def branch(kind, count):
         def fold(table, total, offset, cyclic):
@@ -358,19 +363,19 @@ def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTab
                 return block_places(operands, offset, width, count)
 
             take = rows.read_first if kind == LITERALS else rows.read
-            left = [take(table, place) for place in places(program.left)]
+            left = [take(table, place) for place in places(forward.left)]
             if kind in (LITERALS, LINEAR):
-                pairs = zip(places(program.right), places(program.third), strict=True)
+                pairs = zip(places(forward.right), places(forward.third), strict=True)
                 right = [rows.read_leaf(place) for pair in pairs for place in pair]
             else:
-                right = [rows.read(table, place) for place in places(program.right)]
-            if not program.is_local:
+                right = [rows.read(table, place) for place in places(forward.right)]
+            if local is None:
                 return provenance.step(kind, total, left, right, cyclic, literals)
             # Each head with the literals of its component: heads stand where samples do.
-            components = lax.dynamic_slice_in_dim(place_components, offset, width)
-            local = _local_table(program, literals, components)
+            components = lax.dynamic_slice_in_dim(jnp.asarray(local.of_operand), offset, width)
+            own = _local_table(local, literals, components)
             total, left, right = jax.tree.map(_to_columns, (total, left, right))
-            folded = provenance.step(kind, total, left, right, cyclic, local)
+            folded = provenance.step(kind, total, left, right, cyclic, own)
             return jax.tree.map(lambda leaf: _from_columns(leaf, literals.probabilities.shape[1]), folded)
 
         return fold
@@ -378,9 +383,9 @@ def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTab
     table, rounds = fold_tiles(
         rows.table,
         width,
-        program.tiles._replace(target=program.tiles.target - rows.base),
+        forward.tiles._replace(target=forward.tiles.target - rows.base),
         None if provenance.is_idempotent else rows.repeated(width),
-        [branch(kind, count) for kind, count in program.branches],
+        [branch(kind, count) for kind, count in forward.branches],
         lambda total, step: total,
         provenance.differs,
     )
@@ -410,20 +415,22 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
 def _by_input(program: Circuit, present: Array, gradients: Array) -> Array:
     """The gradients `[inputs, ...]` of the inputs from those of the literals; 0 for what is not present."""
     gradients = jnp.concatenate([gradients, jnp.zeros_like(gradients[:1])])
-    by_input = gradients.at[program.input_literal].get(mode="clip")
+    by_input = gradients.at[program.literals.of_input].get(mode="clip")
     return jnp.where(present, by_input, jnp.zeros_like(by_input))
 
 
 def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
     """Cotangents of the literals: each use of a row adds the cotangent of its head times the other operand's tag."""
-    zeros = [batch_constant(cotangent, (count,), 0) for count in (1, program.num_sums, program.width)]
+    transpose, width = program.transpose, program.forward.width
+    assert transpose is not None
+    zeros = [batch_constant(cotangent, (count,), 0) for count in (1, transpose.num_sums, width)]
     sums = jnp.concatenate([zeros[0], cotangent, zeros[1]])
-    width, schedule, first_heads = program.width, *jax.tree.map(jnp.asarray, (program.transpose, program.heads))
+    schedule, first_heads = jax.tree.map(jnp.asarray, (transpose.tiles, transpose.heads))
 
     def branch(count):
         def fold(sums, total, offset, cyclic):
-            used = take_block(sums, program.uses, offset, width, count)
-            others = take_block(tags, program.others, offset, width, count)
+            used = take_block(sums, transpose.uses, offset, width, count)
+            others = take_block(tags, transpose.others, offset, width, count)
             return total + sum(c * other for c, other in zip(used, others, strict=True))
 
         return fold
@@ -441,11 +448,11 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
         width,
         schedule,
         zeros[2],
-        [branch(count) for count in program.use_rows],
+        [branch(count) for count in transpose.use_rows],
         finish,
         provenance.differs,
     )
-    return sums.at[program.literal_row].get(mode="promise_in_bounds")
+    return sums.at[transpose.literal_row].get(mode="promise_in_bounds")
 
 
 def _pull_back_steps(provenance, program, inputs, present, residuals, cotangent):
@@ -457,7 +464,8 @@ def _pull_back_steps(provenance, program, inputs, present, residuals, cotangent)
         return provenance.recover(with_float_leaves(outputs, floats), literals)
 
     (parts,) = jax.vjp(recover, float_leaves(outputs))[1](cotangent)
-    zero = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (program.width, *leaf.shape[1:])), tags)
+    forward = program.forward
+    zero = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (forward.width, *leaf.shape[1:])), tags)
 
     def fold(kind, count):
         def step(left, right, cyclic):
@@ -468,10 +476,10 @@ def _pull_back_steps(provenance, program, inputs, present, residuals, cotangent)
     pulled = pull_back_tiles(
         tags,
         row_cotangents(tags, jnp.asarray(program.outputs), parts),
-        program.width,
-        program.tiles,
-        Operands(jnp.asarray(program.left), jnp.asarray(program.right)),
-        [fold(kind, count) for kind, count in program.branches],
+        forward.width,
+        forward.tiles,
+        Operands(jnp.asarray(forward.left), jnp.asarray(forward.right)),
+        [fold(kind, count) for kind, count in forward.branches],
         residuals.rounds.max(),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from scallax.circuits.layout import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, Circuit
+from scallax.circuits.circuit import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, Circuit, Forward, LiteralArrays
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.evaluation.cache import call
 from scallax.kernels.schedule import COMPLEMENT
@@ -35,7 +35,7 @@ _MAX_COUNTED = 256
 
 def most_proofs(program: Circuit) -> int:
     """The largest number of proofs of a node, at least 1. UnsupportedError if it is over 256, or for a negation."""
-    tags = _interpret_rows(Proofs("probproofs"), program, [None] * len(program.input_literal))
+    tags = _interpret_rows(Proofs("probproofs"), program, [None] * program.num_inputs)
     most = max(len(tag) for tag in tags if tag is not ABSENT)
     if most > _MAX_COUNTED:
         hint = f"`topkproofs` counts the {_MAX_COUNTED} most probable ones"
@@ -91,20 +91,21 @@ def _open_selections(semiring: AbstractSemiring, stage: Stage, values: Sequence[
 
 def _interpret_rows(semiring: AbstractSemiring, program: Circuit, values: Sequence[Any]) -> list[Any]:
     """The tags of all rows."""
-    rows = [ABSENT] * (program.num_leaves + program.num_heads)
+    forward, literals = program.forward, program.literals
+    rows = [ABSENT] * program.num_rows
     rows[ONE_ROW] = semiring.one()
-    for literal in np.flatnonzero(np.asarray(program.literal_ids) >= 0).tolist():
-        value = _value(program, literal, values)
+    for literal in np.flatnonzero(np.asarray(literals.ids) >= 0).tolist():
+        value = _value(literals, literal, values)
         if value is not ABSENT:
             fact = Fact(literal, _group(program, literal), value)
             rows[FIRST_LITERAL_ROW + literal] = semiring.tag(fact)
-    tiles = program.tiles
+    tiles = forward.tiles
     total: list[Any] = []
     index, rounds, changed = 0, 0, False
     while index < int(tiles.count):
         if tiles.begins[index]:
-            total = [ABSENT] * program.width
-        _add_rows(semiring, program, index, rows, total)
+            total = [ABSENT] * forward.width
+        _add_rows(semiring, forward, index, rows, total)
         if tiles.ends[index]:
             moved = _settle(semiring, rows, int(tiles.target[index]), total)
             changed |= moved and bool(tiles.cyclic[index])
@@ -118,28 +119,29 @@ def _interpret_rows(semiring: AbstractSemiring, program: Circuit, values: Sequen
     return rows
 
 
-def _value(program: Circuit, literal: int, values: Sequence[Any]) -> Any:
+def _value(literals: LiteralArrays, literal: int, values: Sequence[Any]) -> Any:
     """What is given for a literal: an input, or the number in the program; None without one."""
-    source = int(program.literal_source[literal])
+    source = int(literals.source[literal])
     if source >= 0:
         return values[source]
-    high, low = program.literal_prior[:, literal]
+    high, low = literals.prior[:, literal]
     return None if np.isinf(high) and np.isinf(low) else float(np.float64(high) + np.float64(low))
 
 
 def _group(program: Circuit, literal: int) -> int:
     """The number of a literal's exclusive group among those of the program, -1 for none."""
-    if not program.exclusions.shape[1] or not program.exclusions[literal].any():
+    exclusions = None if program.proofs is None else program.proofs.exclusions
+    if exclusions is None or not exclusions[literal].any():
         return -1
-    return int(np.count_nonzero(program.group_end[:literal]))
+    return int(np.count_nonzero(program.literals.group_end[:literal]))
 
 
-def _add_rows(semiring: AbstractSemiring, program: Circuit, index: int, rows: list, total: list) -> None:
+def _add_rows(semiring: AbstractSemiring, forward: Forward, index: int, rows: list, total: list) -> None:
     """Adds the derivations of a step to the tags of its tile."""
-    kind, count = program.branches[int(program.tiles.branch[index])]
-    start, width = int(program.tiles.offset[index]), program.width
+    kind, count = forward.branches[int(forward.tiles.branch[index])]
+    start, width = int(forward.tiles.offset[index]), forward.width
     for place in range(start, start + count * width):
-        left, right = int(program.left[place]), int(program.right[place])
+        left, right = int(forward.left[place]), int(forward.right[place])
         lane = (place - start) % width
         if kind == COMPLEMENT:
             total[lane] = semiring.one() if rows[left] is ABSENT else semiring.negate(rows[left])

@@ -6,8 +6,8 @@ from typing import final
 import jax
 from jax.extend.backend import get_default_device
 
+from scallax.circuits.circuit import Circuit
 from scallax.circuits.constant_program import EmbeddedProgram, embed
-from scallax.circuits.layout import Circuit
 from scallax.evaluation.batch import Arguments
 from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.compiled_program import CompiledProgram

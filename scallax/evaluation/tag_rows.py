@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from scallax.circuits.layout import Circuit
+from scallax.circuits.circuit import Circuit
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.kernels.tiles import Tags
 from scallax.provenance.base import AbstractProvenance, LiteralTable
@@ -59,7 +59,7 @@ def _with_leaves(provenance: AbstractProvenance, program: Circuit, literals: Lit
     leaves = provenance.leaf_tags(literals)
     wide = provenance.widen(leaves)
     zero = jax.tree.map(lambda leaf: leaf[:1], wide)
-    heads = _repeated(zero, program.num_heads)
+    heads = _repeated(zero, program.forward.num_heads)
     return Rows(
         jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), wide, heads),
         0,
@@ -94,7 +94,7 @@ def _without_leaves(provenance: AbstractProvenance, program: Circuit, literals: 
         return choose(places, read_leaf(places), heads)
 
     zero = provenance.widen(read_leaf(jnp.zeros(1, jnp.int32)))
-    return Rows(_repeated(zero, program.num_heads), base, read, read_first, read_leaf, zero)
+    return Rows(_repeated(zero, program.forward.num_heads), base, read, read_first, read_leaf, zero)
 
 
 def _at_places(tags: Tags, places: Int[Array | np.ndarray, " rows"]) -> Tags:
@@ -106,7 +106,8 @@ def _repeated(zero: Tags, count: int) -> Tags:
 
 
 def _check_size(provenance: AbstractProvenance, program: Circuit, row: int, batch: int, *, keeps_leaves: bool) -> None:
-    num_rows = program.num_heads + program.num_leaves * keeps_leaves
+    num_heads = program.forward.num_heads
+    num_rows = num_heads + program.num_leaves * keeps_leaves
     if num_rows * row <= MAX_TAG_BYTES:
         return
     need, limit = num_rows * row / 2**30, MAX_TAG_BYTES / 2**30
@@ -114,7 +115,7 @@ def _check_size(provenance: AbstractProvenance, program: Circuit, row: int, batc
     raise UnsupportedError(
         Diagnostic(
             f"evaluation under `{provenance.name}` would hold {need:.1f} GiB, and the limit is {limit:.1f}: "
-            f"{row // batch:,} bytes for each of {program.num_heads:,} tuples{facts} and each of {batch:,} samples",
+            f"{row // batch:,} bytes for each of {num_heads:,} tuples{facts} and each of {batch:,} samples",
             hint="smaller batches, a smaller `k` or fewer outputs take less; "
             "`diffaddmultprob` and `diffminmaxprob` take one number for each tuple and sample",
         )

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import PyTree
 
+from scallax.circuits.circuit import Circuit
 from scallax.circuits.jacobian_sparsity import find_dependence
-from scallax.circuits.layout import Circuit
 from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_call
 from scallax.evaluation.batch import ArrayLike
 from scallax.evaluation.batch_grounding import BatchGrounding

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, PyTree
 
-from scallax.circuits.layout import Circuit
+from scallax.circuits.circuit import Circuit
 from scallax.circuits.serialized import SerializedProgram
 from scallax.errors import CheckpointError, ScallaxError, checks_calls, warn
 from scallax.evaluation.array_evaluation import ArrayEvaluator
