@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
-from scallax.context.answers import Certain
 from scallax.errors import Source
+from scallax.provenance.traits import traits_of
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ query sum
 def _ground(text: str) -> object:
     program = analyse_program([Source(text)])
     given: list[GivenFacts] = []
-    return ground_program(program, Certain(), given, [query.name for query in program.queries])
+    return ground_program(program, traits_of("unit"), given, [query.name for query in program.queries])
 
 
 PROGRAMS = (

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from scallax.language.types import u64 as u64
     from scallax.language.types import u128 as u128
     from scallax.language.types import usize as usize
-    from scallax.provenance import Provenance as Provenance
+    from scallax.provenance.custom import Provenance as Provenance
     from scallax.reasoner.jacobian import jacobian as jacobian
     from scallax.reasoner.reasoner import Reasoner as Reasoner
 
@@ -159,7 +159,7 @@ _HOMES = {
     "InputMapping": "scallax.facts.mappings",
     "Limits": "scallax.grounding.limits",
     "Literal": "scallax.circuits.literals",
-    "Provenance": "scallax.provenance",
+    "Provenance": "scallax.provenance.custom",
     "Reasoner": "scallax.reasoner.reasoner",
     "Specification": "scallax.facts.specification",
     "Table": "scallax.facts.tables",
@@ -211,10 +211,6 @@ _FORMER_PATHS = {
     "scallax.types": "scallax.language.types",
     "scallax.union": "scallax.evaluation.batch_grounding",
     "scallax.values": "scallax.language.values",
-    "scallax.provenance.discrete": "scallax.provenance.boolean",
-    "scallax.provenance.objects": "scallax.provenance.semirings",
-    "scallax.provenance.samples": "scallax.provenance.proofs.sampled",
-    "scallax.provenance.topbottom": "scallax.provenance.proofs.top_bottom",
 }
 _FORMER_NAMES = {"Gates": "Selections", "GroundProgram": "Circuit", "StoredGround": "SerializedProgram"}
 

@@ -13,7 +13,7 @@ from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
 from scallax.context.context import Context
 from scallax.errors import GroundingError, Source, UnsupportedError
 from scallax.facts.mappings import InputMapping
-from scallax.provenance import resolve_provenance
+from scallax.provenance.traits import traits_of
 from scallax.reasoner.reasoner import Reasoner
 from tests.oracles import naive_datalog
 from tests.test_grounding import node_values
@@ -66,7 +66,7 @@ def ground(name: str, facts: list[tuple]):
     program = analyse([Source(CERTAIN + PROGRAMS[name])])
     given = [GivenFacts("f", facts, inputs=np.arange(len(facts)))]
     names = [relation.name for relation in program.relations]
-    return program, ground_program(program, resolve_provenance("diffaddmultprob"), given, names)
+    return program, ground_program(program, traits_of("diffaddmultprob"), given, names)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -154,7 +154,7 @@ def test_a_count_of_many_uncertain_tuples_is_ground_small():
     mapping = InputMapping(entries, disjunctive_dim=1)
     program = analyse([Source("type d(i32, i32)\nrel n(k, c) = c := count(i: d(i, k))")])
     given = [GivenFacts("d", mapping.tuples, inputs=np.arange(640), groups=mapping.groups)]
-    grounding = ground_program(program, resolve_provenance("diffaddmultprob"), given, ["n"])
+    grounding = ground_program(program, traits_of("diffaddmultprob"), given, ["n"])
     assert len(grounding.tuples("n")) == 10 * 65
     # Two for each number of tuples so far, class by class.
     assert len(grounding.derivations) < 10 * 2 * 65 * 65
@@ -164,7 +164,7 @@ def test_certain_tuples_are_not_enumerated():
     text = "type a(i32)\nrel c(n) = n := count(x: a(x))\nrel s(n) = n := sum(x: a(x))\nrel m(n) = n := max(x: a(x))"
     program = analyse([Source(text)])
     given = [GivenFacts("a", [(i,) for i in range(100_000)])]
-    grounding = ground_program(program, resolve_provenance("difftopkproofs", k=3), given, ["c", "s", "m"])
+    grounding = ground_program(program, traits_of("difftopkproofs", k=3), given, ["c", "s", "m"])
     assert grounding.tuples("c") == [(100_000,)]
     assert grounding.tuples("s") == [(2**31 - 1,)]  # cut to the bounds, as sums are
     assert grounding.tuples("m") == [(99_999,)]
@@ -178,7 +178,7 @@ def test_untagged_tuples_are_not_enumerated_where_their_tags_count(provenance: s
     text += '\nrel e(y) = y := exists(x: a(x))\nrel d = {"u", "v"}'
     program = analyse([Source(f"type a(i32)\n{text}")])
     given = [GivenFacts("a", [(i,) for i in range(20_000)])]
-    grounding = ground_program(program, resolve_provenance(provenance), given, ["c", "s", "m", "t", "e"])
+    grounding = ground_program(program, traits_of(provenance), given, ["c", "s", "m", "t", "e"])
     found = {name: grounding.tuples(name) for name in ("c", "s", "m", "t", "e")}
     assert found == {"c": [(20_000,)], "s": [(6,)], "m": [(19_999,)], "t": [("u-v",)], "e": [(True,)]}
     assert len(grounding.derivations) < 6 * 20_000
@@ -242,13 +242,13 @@ def answered(text: str, provenance: str) -> Context:
 def test_only_what_is_as_good_as_a_certain_tuple_can_be_best():
     text = "rel f = {0.5::(1, 9), (2, 5), 0.5::(3, 5), 0.5::(4, 1)}\nrel out(x) = x := argmax[x](y: f(x, y))"
     program = analyse([Source(text)])
-    grounding = ground_program(program, resolve_provenance("diffaddmultprob"), [], ["out"])
+    grounding = ground_program(program, traits_of("diffaddmultprob"), [], ["out"])
     assert grounding.tuples("out") == [(1,), (2,), (3,)]
 
 
 def unit(text: str, relation: str = "out") -> list[tuple]:
     program = analyse([Source(text)])
-    return ground_program(program, resolve_provenance("unit"), [], [relation]).tuples(relation)
+    return ground_program(program, traits_of("unit"), [], [relation]).tuples(relation)
 
 
 @pytest.mark.parametrize(
@@ -297,5 +297,5 @@ def test_a_sum_of_too_many_values_is_refused():
     facts = ", ".join(f"0.5::({i}, {2**i})" for i in range(20))
     program = analyse([Source(f"type a(i32, i64)\nrel a = {{{facts}}}\nrel s(n) = n := sum[i](x: a(i, x))")])
     with pytest.raises(GroundingError, match="`sum` can take more than 65,536 values") as caught:
-        ground_program(program, resolve_provenance("diffaddmultprob"), [], ["s"])
+        ground_program(program, traits_of("diffaddmultprob"), [], ["s"])
     assert caught.value.diagnostics[0].span is not None

@@ -22,7 +22,7 @@ import torch_bridge
 from scallax.circuits.compile import analyse_program
 from scallax.errors import ScallaxError, Source, UnsupportedError
 from scallax.facts.mappings import InputMapping
-from scallax.provenance import provenance_names
+from scallax.provenance.traits import provenance_names
 from scallax.reasoner.reasoner import Reasoner
 
 CASES = Path(__file__).parent / "conformance"

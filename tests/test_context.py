@@ -19,7 +19,7 @@ import pytest
 
 from scallax import Context, CsvFile, InputError, Limits, Reasoner, ScallaxError, Table
 from scallax.context.collection import Collection
-from scallax.provenance import provenance_names
+from scallax.provenance.traits import provenance_names
 from tests.compilations import counted_compilations
 
 EDGES = [(0, 1), (1, 2), (0, 2), (2, 3)]

@@ -9,13 +9,14 @@ import pytest
 from scallax.analysis.lower import analyse
 from scallax.circuits.circuit import Circuit, leaves
 from scallax.circuits.compile import compile_outputs, compile_plan, ground_program
-from scallax.context.answers import Certain
 from scallax.errors import Source, TypeInferenceError, UnboundVariableError
 from scallax.evaluation.batch import Arguments, Signature, evaluate_batch
 from scallax.grounding.derivations import ONE
 from scallax.language import ir
 from scallax.planner.plan import plan
-from scallax.provenance import AbstractProvenance, resolve_provenance
+from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.table import resolve_provenance
+from scallax.provenance.traits import traits_of
 from scallax.reasoner.reasoner import Reasoner
 from tests.uncertain_programs import random_program
 
@@ -122,7 +123,7 @@ def found(program: str) -> dict:
 )
 def test_closures_from_constants(step: str, query: str, tuples: int):
     program = analyse([Source(f"{CLOSURE}rel path(x, z) = {step}\nquery {query}")])
-    grounding = ground_program(program, Certain(), [], [query])
+    grounding = ground_program(program, traits_of("unit"), [], [query])
     assert grounding.relations["path"].size == tuples
 
 
@@ -276,14 +277,15 @@ def compile_both(text: str, provenance: AbstractProvenance) -> list[Circuit]:
     outputs = [query.name for query in program.queries]
     # Rounds are counted only where nothing is asked for.
     limits = (None, 1000)
-    plans = [compile_plan(program, provenance, outputs, limit) for limit in limits]
+    plans = [compile_plan(program, provenance.traits, outputs, limit) for limit in limits]
     if plans[0] == plans[1]:
         return []
     assert not any(ir.is_demand(relation.name) for relation in plans[1].relations)
     groundings = [
-        ground_program(program, provenance, [], outputs, iter_limit=limit, uniform_choices=True) for limit in limits
+        ground_program(program, provenance.traits, [], outputs, iter_limit=limit, uniform_choices=True)
+        for limit in limits
     ]
-    return [compile_outputs(each, provenance, each.operands(outputs[0])) for each in groundings]
+    return [compile_outputs(each, provenance.traits, each.operands(outputs[0])) for each in groundings]
 
 
 def arrays(program: Circuit) -> dict[str, object]:
@@ -336,6 +338,6 @@ def test_demand_changes_tags_by_rounding_at_most(name: str):
 
 def test_what_is_asked_for_is_no_node():
     program = analyse([Source("type p(bound x: i32, y: i32)\nrel p(x, y) = e(x, y)\nrel q(y) = p(0, y)\n" + EDGES)])
-    grounding = ground_program(program, Certain(), [], ["q"], collapse_certain=False)
+    grounding = ground_program(program, traits_of("unit"), [], ["q"], collapse_certain=False)
     assert grounding.operands("d#p").tolist() == [ONE]
     assert len(grounding.derivations) == len(grounding.tuples("e")) + 2

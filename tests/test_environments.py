@@ -15,7 +15,7 @@ from scallax.grounding.fixpoint import Grounding
 from scallax.language.ir import Program
 from scallax.planner.algebra import Growth
 from scallax.planner.plan import plan
-from scallax.provenance import resolve_provenance
+from scallax.provenance.traits import traits_of
 from tests.oracles import naive_datalog
 from tests.test_grounding import node_values
 
@@ -33,7 +33,7 @@ TEXT = EXPRESSIONS + 'rel root = {"B", "D"}\nrel result(e, y) = root(e), eval(e,
 
 def ground_text(program: Program, given: list[GivenFacts], provenance: str = "exact", **options) -> Grounding:
     outputs = [relation.name for relation in program.relations]
-    return ground_program(program, resolve_provenance(provenance), given, outputs, **options)
+    return ground_program(program, traits_of(provenance), given, outputs, **options)
 
 
 def exclusive(relation: str, tuples: list, groups: list[int]) -> GivenFacts:

@@ -11,7 +11,9 @@ from scallax.circuits.layout import lay_out
 from scallax.evaluation import fold as evaluation
 from scallax.evaluation.fold import backward, forward
 from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
-from scallax.provenance import AbstractProvenance, resolve_provenance
+from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.table import resolve_provenance
+from scallax.provenance.traits import Gradient
 from tests.nightly import with_rest_at_night
 
 evaluate = jax.jit(evaluation.evaluate, static_argnums=0)
@@ -50,10 +52,10 @@ def compile_program(provenance, derivations, literals, outputs):
         outputs,
         len(literals),
         np.zeros(0, np.int64),
-        block_rows=provenance.block_rows,
-        derivation_cost=provenance.derivation_cost,
-        transposed=provenance.gradient.is_product,
-        has_columns=provenance.uses_exclusion,
+        block_rows=provenance.traits.block_rows,
+        derivation_cost=provenance.traits.derivation_cost,
+        transposed=provenance.traits.gradient is Gradient.PRODUCT,
+        has_columns=provenance.traits.uses_exclusion,
     )
 
 

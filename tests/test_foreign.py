@@ -25,7 +25,7 @@ from scallax.errors import Source
 from scallax.language.foreign import ForeignItem
 from scallax.language.library import read_foreign
 from scallax.language.values import ValueType
-from scallax.provenance import resolve_provenance
+from scallax.provenance.traits import traits_of
 
 FIXTURES = Path(__file__).parent / "fixtures" / "foreign"
 
@@ -36,7 +36,7 @@ U = TypeVar("U")
 def tuples(text: str, foreign: Iterable[ForeignItem], relation: str = "out") -> list[tuple]:
     """The tuples of a relation in every world together."""
     program = analyse_program([Source(text)], library=read_foreign(foreign))
-    return sorted(ground_program(program, resolve_provenance("unit"), [], [relation]).tuples(relation))
+    return sorted(ground_program(program, traits_of("unit"), [], [relation]).tuples(relation))
 
 
 # Functions ------------------------------------------------------------------------------------------------------------
@@ -395,7 +395,7 @@ def test_a_predicate_of_too_many_rows_is_refused():
 
     program = analyse_program([Source("rel a = {3, 4}\nrel b(y) = a(x), below(x, y)")], library=read_foreign([below]))
     with pytest.raises(GroundingError) as caught:
-        ground_program(program, resolve_provenance("unit"), [], ["b"], limits=Limits(derivations=6))
+        ground_program(program, traits_of("unit"), [], ["b"], limits=Limits(derivations=6))
     assert str(caught.value) == (
         "<program>:2:18: `below` in this rule gives over 6 rows\n"
         "  rel b(y) = a(x), below(x, y)\n"
@@ -589,7 +589,7 @@ FOREIGN = [fails, wide, wrong, term, untagged, uneven, nothing, misgrouped, pair
 
 def ground_all(source: Source) -> None:
     program = analyse_program([source], library=read_foreign(FOREIGN))
-    ground_program(program, resolve_provenance("unit"), [], [relation.name for relation in program.relations])
+    ground_program(program, traits_of("unit"), [], [relation.name for relation in program.relations])
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.scl")), ids=lambda path: path.stem)

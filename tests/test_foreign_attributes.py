@@ -19,7 +19,7 @@ from scallax.circuits.compile import analyse_program, ground_program
 from scallax.errors import Source
 from scallax.language.foreign import ForeignItem
 from scallax.language.library import read_foreign
-from scallax.provenance import resolve_provenance
+from scallax.provenance.traits import traits_of
 
 
 @scallax.foreign_attribute
@@ -53,7 +53,7 @@ def make_table(item: Item, *rows: list, reverse: bool = False):
 
 def tuples(text: str, foreign: list[ForeignItem], relation: str = "out") -> list[tuple]:
     program = analyse_program([Source(text)], library=read_foreign(foreign))
-    return sorted(ground_program(program, resolve_provenance("unit"), [], [relation]).tuples(relation))
+    return sorted(ground_program(program, traits_of("unit"), [], [relation]).tuples(relation))
 
 
 def test_attributes_make_functions_and_predicates():

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from scallax.circuits.compile import analyse_program, ground_program
 from scallax.context.answers import file_facts
 from scallax.errors import ScallaxError, Source
 from scallax.grounding.limits import Limits
-from scallax.language.tag_domains import Domain
+from scallax.provenance.traits import Traits
 from scallax.syntax.imports import read_imports
 from tests.texts import ProgramWriter, mutate
 
@@ -30,24 +29,8 @@ FUZZING = {
 }
 
 
-class Tagged:
-    """Reads every tag, so that the tagged parts of grounding run."""
-
-    name = "tagged"
-    domain = Domain.PROBABILITY
-    uses_tags = True
-    uses_exclusion = True
-    is_order_sensitive = False
-    is_distributive = True
-    is_absorptive = True
-    is_discrete = False
-    has_multivalued_variables = False
-
-    def prior(self, tag: float | bool) -> float:
-        return float(tag)
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        return np.zeros(len(tags), np.bool_)
+# Reads every tag, so that the tagged parts of grounding run.
+TAGGED = Traits("tagged", keeps_bool_tags=True, uses_exclusion=True, is_order_sensitive=False, is_distributive=True)
 
 
 def run(text: str) -> None:
@@ -56,7 +39,7 @@ def run(text: str) -> None:
         source = Source(text)
         program = analyse_program([*read_imports([source]), source])
         outputs = [relation.name for relation in program.relations]
-        ground_program(program, Tagged(), file_facts(program), outputs, limits=LIMITS)
+        ground_program(program, TAGGED, file_facts(program), outputs, limits=LIMITS)
     except ScallaxError as error:
         if not str(error).strip():
             pytest.fail("the error says nothing")
@@ -135,4 +118,4 @@ def test_deep_nesting_is_an_error_or_a_program(name: str, depth: int):
 @pytest.mark.parametrize("depth", [50, 180])
 def test_long_sums_are_computed(depth: int):
     text = f"rel q(1) rel p(x{' + x' * (depth - 1)}) = q(x)"
-    assert ground_program(analyse_program([Source(text)]), Tagged(), [], ["p"]).tuples("p") == [(depth,)]
+    assert ground_program(analyse_program([Source(text)]), TAGGED, [], ["p"]).tuples("p") == [(depth,)]

@@ -15,7 +15,9 @@ import pytest
 
 from scallax import Provenance, Reasoner
 from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.provenance import AbstractProvenance, Gradient, LiteralTable, provenance_names, resolve_provenance
+from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.table import resolve_provenance
+from scallax.provenance.traits import Gradient, provenance_names
 from tests.compilations import counted_compilations
 
 
@@ -94,7 +96,8 @@ FAMILIES = [
     Family(LogSum(), (0, 1, lambda a, b: a + b, lambda a, b: a * b)),
 ]
 IDS = [f.name if isinstance(f.name, str) else "custom" for f in FAMILIES]
-STEPWISE = [family for family in FAMILIES if family.resolved.gradient is Gradient.STEP]
+DIFFERENTIABLE = [family for family in FAMILIES if not family.resolved.traits.is_discrete]
+STEPWISE = [family for family in FAMILIES if family.resolved.traits.gradient is Gradient.STEP]
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=IDS)
 
 EDGES = [(0, 1), (1, 2), (2, 0), (0, 2)]
@@ -286,13 +289,15 @@ def test_order_and_batch_and_transformations_change_nothing(family: Family):
     np.testing.assert_allclose(mapped.reshape(8, -1), expected[:8], rtol=1e-6, atol=1e-7)
     looped = np.concatenate([reasoner(e=sample[None]) for sample in p[:3]])
     np.testing.assert_allclose(looped, expected[:3], rtol=1e-6, atol=1e-7)
-    if not family.resolved.draws:
+    if not family.resolved.traits.draws:
         again = path_reasoner(family, PATH_REVERSED, EDGES[::-1])(e=p[:, ::-1])
         np.testing.assert_allclose(again, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-@pytest.mark.parametrize("family", [f for f in FAMILIES if not f.resolved.is_discrete], ids=lambda f: str(f.name))
+@pytest.mark.parametrize(
+    "family", [f for f in FAMILIES if not f.resolved.traits.is_discrete], ids=lambda f: str(f.name)
+)
 def test_values_and_gradients_are_finite_at_0_and_1(family: Family, p: float):
     if isinstance(family.name, LogSum) and p == 1:
         pytest.skip("sums of the cycle have no fixpoint")

@@ -28,7 +28,7 @@ from scallax import (
 from scallax.circuits.compile import analyse_program
 from scallax.context.answers import Options, answer
 from scallax.errors import Source
-from scallax.provenance import provenance_names
+from scallax.provenance.traits import provenance_names
 
 EDGES = [(0, 1), (1, 2), (0, 2)]
 PATH = "rel path(x, y) = e(x, y)\nrel path(x, z) = path(x, y), e(y, z)"

@@ -15,7 +15,7 @@ import scallax
 import torch_bridge
 from scallax.errors import InputError
 from scallax.facts.mappings import InputMapping
-from scallax.provenance import resolve_provenance
+from scallax.provenance.table import resolve_provenance
 from scallax.reasoner.reasoner import Reasoner
 from tests.compilations import counted_compilations
 

@@ -16,7 +16,7 @@ from scallax import InputError, ScallaxError
 from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
 from scallax.errors import Source
 from scallax.language.tensors import TensorValue
-from scallax.provenance import resolve_provenance
+from scallax.provenance.traits import traits_of
 
 A = np.array([1.0, 2.0], np.float32)
 B = np.array([2.0, -1.0], np.float32)
@@ -28,7 +28,7 @@ def tuples(text: str, tensors: list[Any], relation: str = "out") -> list[tuple]:
     values = [(i, TensorValue(tensor)) for i, tensor in enumerate(tensors)]
     program = analyse_program([Source(f"type t(i32, Tensor)  {text}")], {"t": values})
     given = [GivenFacts("t", values)]
-    return sorted(ground_program(program, resolve_provenance("unit"), given, [relation]).tuples(relation))
+    return sorted(ground_program(program, traits_of("unit"), given, [relation]).tuples(relation))
 
 
 def test_equal_contents_are_one_value():

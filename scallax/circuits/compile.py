@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -29,44 +28,7 @@ from scallax.language.values import Value, ValueType
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
 from scallax.planner.strata import stratify
-
-if TYPE_CHECKING:  # grounding does not wait for JAX
-    from scallax.provenance.base import AbstractSemantics
-
-
-class TagReading(Protocol):
-    """What grounding asks of a provenance: how it reads the tags of facts and rules."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def domain(self) -> Domain: ...
-
-    @property
-    def uses_tags(self) -> bool: ...
-
-    @property
-    def uses_exclusion(self) -> bool: ...
-
-    @property
-    def is_absorptive(self) -> bool: ...
-
-    @property
-    def is_order_sensitive(self) -> bool: ...
-
-    @property
-    def is_distributive(self) -> bool: ...
-
-    @property
-    def is_discrete(self) -> bool: ...
-
-    @property
-    def has_multivalued_variables(self) -> bool: ...
-
-    def prior(self, tag: float | bool) -> float | None: ...
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray: ...
+from scallax.provenance.traits import Gradient, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +70,7 @@ def analyse_program(
 
 def ground_program(
     program: ir.Program,
-    provenance: TagReading,
+    traits: Traits,
     given: Sequence[GivenFacts],
     outputs: Sequence[str],
     *,
@@ -128,35 +90,35 @@ def ground_program(
     become values of tuples. `tensors` are those in facts, if some may be variables. Raises `StratificationError`,
     `GroundingError`, and `UnsupportedError` if there are no weights.
     """
-    facts, literals = _read_facts(program, provenance, given, parameters)
+    facts, literals = _read_facts(program, traits, given, parameters)
     return ground(
-        _with_terms(compile_plan(program, provenance, outputs, iter_limit, collapse_certain), program, facts),
+        _with_terms(compile_plan(program, traits, outputs, iter_limit, collapse_certain), program, facts),
         facts,
         literals,
         collapse_certain=collapse_certain,
-        rule_tags=provenance.uses_tags,
-        choices=Choices(uniform_choices) if provenance.uses_exclusion else None,
+        rule_tags=traits.uses_tags,
+        choices=Choices(uniform_choices) if traits.uses_exclusion else None,
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
         weigh=weigh,
-        is_certain=provenance.is_certain,
+        is_certain=traits.is_certain,
         tensors=tensors,
         num_inputs=1 + max((int(part.inputs.max(initial=-1)) for part in given if part.inputs is not None), default=-1),
     )
 
 
 def tag_facts(
-    program: ir.Program, provenance: TagReading, given: Sequence[GivenFacts], parameters: Parameters = NO_PARAMETERS
+    program: ir.Program, traits: Traits, given: Sequence[GivenFacts], parameters: Parameters = NO_PARAMETERS
 ) -> list[tuple[str, FactSet]]:
     """The facts of the program, then the given ones, with the operands that `ground_program` gives them."""
-    table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
+    table = _LiteralBuilder(traits, {name: iter(places) for name, places in parameters.facts.items()})
     return [(relation, FactSet(tuples, operands)) for relation, tuples, operands in table.add_all(program, given)]
 
 
 def prepare_samples(
     program: ir.Program,
-    provenance: TagReading,
+    traits: Traits,
     given: Sequence[GivenFacts],
     outputs: Sequence[str],
     sampled: Sequence[str],
@@ -171,42 +133,42 @@ def prepare_samples(
 
     All that does not depend on them is grounded here. The other arguments are those of `ground_program`.
     """
-    facts, literals = _read_facts(program, provenance, given, parameters)
-    planned = compile_plan(program, provenance, outputs, iter_limit, sampled=sampled)
-    choices = Choices(uniform_choices) if provenance.uses_exclusion else None
+    facts, literals = _read_facts(program, traits, given, parameters)
+    planned = compile_plan(program, traits, outputs, iter_limit, sampled=sampled)
+    choices = Choices(uniform_choices) if traits.uses_exclusion else None
     shared = frozenset(relation.name for relation in planned.relations) - planned.lifted
     planned = _with_terms(planned, program, facts)
     base = ground(
         planned.restrict(shared),
         facts,
         literals,
-        rule_tags=provenance.uses_tags,
+        rule_tags=traits.uses_tags,
         choices=choices,
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
         weigh=weigh,
-        is_certain=provenance.is_certain,
+        is_certain=traits.is_certain,
     )
     return SampleGrounder(
         planned,
         base,
         {name: facts for name, facts in facts.items() if name in planned.lifted},
-        rule_tags=provenance.uses_tags,
+        rule_tags=traits.uses_tags,
         choices=choices,
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
         weigh=weigh,
-        is_certain=provenance.is_certain,
+        is_certain=traits.is_certain,
     )
 
 
 def _read_facts(
-    program: ir.Program, provenance: TagReading, given: Sequence[GivenFacts], parameters: Parameters
+    program: ir.Program, traits: Traits, given: Sequence[GivenFacts], parameters: Parameters
 ) -> tuple[dict[str, FactSet], Literals]:
     """The facts of the program and the given ones, by relation, and their literals."""
-    table = _LiteralBuilder(provenance, {name: iter(places) for name, places in parameters.facts.items()})
+    table = _LiteralBuilder(traits, {name: iter(places) for name, places in parameters.facts.items()})
     parts: dict[str, list[FactSet]] = {}
     for relation, tuples, operands in table.add_all(program, given):
         parts.setdefault(relation, []).append(FactSet(tuples, operands))
@@ -224,7 +186,7 @@ def _join_facts(parts: Sequence[FactSet]) -> FactSet:
 
 def compile_plan(
     program: ir.Program,
-    provenance: TagReading,
+    traits: Traits,
     outputs: Sequence[str],
     iter_limit: int | None,
     collapse_certain: bool = True,
@@ -239,14 +201,14 @@ def compile_plan(
     planned = plan(
         program,
         outputs,
-        uses_tags=provenance.uses_tags,
-        is_order_sensitive=provenance.is_order_sensitive,
+        uses_tags=traits.uses_tags,
+        is_order_sensitive=traits.is_order_sensitive,
         demand=not is_whole,
-        eliminate=provenance.is_distributive and not is_whole,
+        eliminate=traits.is_distributive and not is_whole,
         sampled=sampled,
     )
-    if provenance.uses_tags and provenance.domain is not Domain.PROBABILITY:
-        _check_shares(planned, provenance.name)
+    if traits.uses_tags and traits.domain is not Domain.PROBABILITY:
+        _check_shares(planned, traits.name)
     return planned
 
 
@@ -274,7 +236,7 @@ def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -
 
 def compile_outputs(
     grounding: Grounding,
-    provenance: "AbstractSemantics",
+    traits: Traits,
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
     *,
@@ -291,7 +253,7 @@ def compile_outputs(
         grounding.derivations,
         grounding.literals,
         grounding.selection_sets,
-        provenance,
+        traits,
         operands,
         parameters,
         num_inputs=num_inputs,
@@ -305,7 +267,7 @@ def compile_derivations(
     derivations: Derivations,
     literals: Literals,
     selection_sets: Sequence[SelectionSet],
-    provenance: "AbstractSemantics",
+    traits: Traits,
     operands: np.ndarray,
     parameters: Parameters = NO_PARAMETERS,
     *,
@@ -318,19 +280,17 @@ def compile_derivations(
     if num_inputs is None:
         num_inputs = int(literals.source.max(initial=-1)) + 1
     stages = find_stages(derivations, selection_sets, operands)
-    _check_stages(stages, provenance)
+    _check_stages(stages, traits)
     if not stages:
         groups = parameters.groups
-        return _lay_out(
-            derivations, literals, provenance, operands, num_inputs, groups, by_content, sizes, component_of
-        )
+        return _lay_out(derivations, literals, traits, operands, num_inputs, groups, by_content, sizes, component_of)
     # What is trained has the same places among the inputs of all stages.
     literals, slots = _with_trained_inputs(literals, num_inputs)
     num_inputs += len(slots)
     compiled = []
     for stage in stages:
         none = np.zeros(0, np.int64)
-        program = _lay_out(derivations, literals, provenance, stage.members, num_inputs, none, by_content)
+        program = _lay_out(derivations, literals, traits, stage.members, num_inputs, none, by_content)
         selections = pad_selections(stage.selections, len(program.outputs))
         compiled.append(Stage(program, selections))
         source = literals.source.copy()
@@ -338,15 +298,15 @@ def compile_derivations(
         literals = replace(literals, source=source)
         num_inputs += len(selections.members)
     none = np.zeros(0, np.int64)
-    program = _lay_out(derivations, literals, provenance, operands, num_inputs, none, by_content)
+    program = _lay_out(derivations, literals, traits, operands, num_inputs, none, by_content)
     groups = parameters.groups.astype(np.int32)
     return replace(program, trained=Trained(groups, slots) if len(groups) else None, stages=tuple(compiled))
 
 
-def _check_stages(stages: Sequence[SelectionStage], provenance: "AbstractSemantics") -> None:
+def _check_stages(stages: Sequence[SelectionStage], traits: Traits) -> None:
     """UnsupportedError if a provenance has no weights."""
-    if stages and not provenance.has_weights:
-        message = f"aggregates that choose by weight need numbers, and tags of `{provenance.name}` are none"
+    if stages and not traits.has_weights:
+        message = f"aggregates that choose by weight need numbers, and tags of `{traits.name}` are none"
         hint = "choose a provenance of probabilities, such as `topkproofs`"
         raise UnsupportedError(Diagnostic(message, None, hint))
 
@@ -363,7 +323,7 @@ def _with_trained_inputs(literals: Literals, num_inputs: int) -> tuple[Literals,
 def _lay_out(
     derivations: Derivations,
     literals: Literals,
-    provenance: "AbstractSemantics",
+    traits: Traits,
     operands: np.ndarray,
     num_inputs: int,
     logit_groups: np.ndarray,
@@ -371,7 +331,7 @@ def _lay_out(
     sizes: Sizes | None = None,
     component_of: np.ndarray | None = None,
 ) -> Circuit:
-    if provenance.is_compiled:
+    if traits.is_compiled:
         derivations, operands = compile_circuit(derivations, literals, operands)
         # The circuit has the exclusions in it.
         literals = replace(literals, group=np.full(len(literals), -1))
@@ -381,19 +341,19 @@ def _lay_out(
         operands,
         num_inputs,
         logit_groups,
-        block_rows=provenance.block_rows,
-        derivation_cost=provenance.derivation_cost,
-        transposed=provenance.gradient.is_product,
-        by_content=by_content and provenance.is_order_sensitive,
-        has_columns=provenance.uses_exclusion and not provenance.is_compiled,
+        block_rows=traits.block_rows,
+        derivation_cost=traits.derivation_cost,
+        transposed=traits.gradient is Gradient.PRODUCT,
+        by_content=by_content and traits.is_order_sensitive,
+        has_columns=traits.uses_exclusion and not traits.is_compiled,
         sizes=sizes,
         component_of=component_of,
     )
 
 
-def read_priors(provenance: TagReading, tags: Iterable[float | bool | None]) -> np.ndarray:
+def read_priors(traits: Traits, tags: Iterable[float | bool | None]) -> np.ndarray:
     """What a provenance makes of tags that are constants: float64 `[tags]`, NaN for certain."""
-    read = provenance.prior
+    read = traits.prior
     priors = [None if tag is None else read(tag if isinstance(tag, bool) else float(tag)) for tag in tags]
     # None becomes NaN, which no tag is.
     return np.array(priors, np.float64)
@@ -403,7 +363,7 @@ def read_priors(provenance: TagReading, tags: Iterable[float | bool | None]) -> 
 class _LiteralBuilder:
     """Gives facts their operands: ONE, or a literal of their own."""
 
-    provenance: TagReading
+    traits: Traits
     # For each trainable relation the parameters of its facts that are still to come.
     trained: dict[str, Iterator[int]]
     prior: list[np.ndarray] = field(default_factory=list)
@@ -442,22 +402,22 @@ class _LiteralBuilder:
             given = np.asarray(facts.groups)
             groups = np.where(given >= 0, given + self.num_groups, -1)
             self.num_groups = max(self.num_groups, 1 + int(groups.max(initial=-1)))
-        if facts.inputs is not None and self.provenance.uses_tags:
+        if facts.inputs is not None and self.traits.uses_tags:
             return self._literals(np.full(count, np.nan), groups, source=facts.inputs)
         return self._constants(facts.relation, (None,) * count if facts.tags is None else facts.tags, groups)
 
     def _constants(self, relation: str, tags: Sequence[float | bool | None], groups: np.ndarray) -> np.ndarray:
         """The operands of facts with constant tags."""
         count = len(tags)
-        if not self.provenance.uses_tags:
+        if not self.traits.uses_tags:
             return np.full(count, ONE)
         if relation in self.trained:
             parameter = np.fromiter(islice(self.trained[relation], count), np.int64, count)
             return self._literals(np.full(count, np.nan), groups, parameter=parameter)
-        prior = read_priors(self.provenance, tags)
-        if self.provenance.uses_exclusion:
+        prior = read_priors(self.traits, tags)
+        if self.traits.uses_exclusion:
             prior[np.isnan(prior) & (groups >= 0)] = 1.0
-        if not self.provenance.is_absorptive:
+        if not self.traits.is_absorptive:
             prior[np.isnan(prior)] = CERTAIN_PRIOR
         operands, own = np.full(count, ONE), ~np.isnan(prior)
         operands[own] = self._literals(prior[own], groups[own])

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
-from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.derivations import literal_operand, operand_literal
 from scallax.grounding.fixpoint import FactSet, Grounding
 from scallax.language import ir
 from scallax.language.values import Value
-from scallax.provenance.proofs.dnf import ProofSets
-from scallax.provenance.proofs.top_bottom import Formula
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +46,15 @@ Proof = tuple[Literal, ...]
 Part = tuple[bool, int] | Literal
 
 
-def read_proofs(tags: Any, program: Circuit, name: str) -> list[list[list[list[tuple[int, bool]]]]]:
-    """The proofs in a provenance's tags, for each sample and output: literal rows with whether they are true.
+def read_proofs(proofs: tuple[Any, Any], program: Circuit) -> list[list[list[list[tuple[int, bool]]]]]:
+    """For each sample and output its proofs, as literal rows with whether they are true.
 
-    UnsupportedError if the provenance, of this name, keeps no proofs.
+    `proofs` are weights `[outputs, proofs, batch]`, -inf for no proof, and bit sets `[outputs, proofs, words, batch]`.
     """
-    match tags:
-        case Formula(proofs=ProofSets() as proofs) | (ProofSets() as proofs):
-            pass
-        case _:
-            hint = "choose one of proofs, such as `topkproofs`"
-            raise UnsupportedError(Diagnostic(f"the provenance `{name}` keeps no proofs", hint=hint))
-    used = np.moveaxis(np.asarray(proofs.weights) != -np.inf, -1, 0)
+    weights, bit_sets = map(np.asarray, proofs)
+    used = np.moveaxis(weights != -np.inf, -1, 0)
     # Words `[batch, outputs, proofs, words]` as bits, the columns of positive literals before those of negated ones.
-    words = np.ascontiguousarray(np.moveaxis(np.asarray(proofs.bits), -1, 0)).astype("<u4")
+    words = np.ascontiguousarray(np.moveaxis(bit_sets, -1, 0)).astype("<u4")
     bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
     assert program.proofs is not None
     columns, num_positive, local = program.proofs.columns.tolist(), 32 * program.proofs.words[0], program.local

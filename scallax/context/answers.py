@@ -15,13 +15,14 @@ from scallax.facts.mappings import fit_tuples
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, check_limits
 from scallax.language import ir
-from scallax.language.tag_domains import Domain
 from scallax.language.tensors import TensorInputs
 from scallax.language.values import Value, ValueType
+from scallax.provenance.traits import Traits, traits_of
 
 if TYPE_CHECKING:  # discrete programs do without JAX
     from scallax.evaluation.computation import Computation
-    from scallax.provenance import AbstractSemantics, ObjectProvenance
+    from scallax.provenance.semirings import ObjectProvenance
+    from scallax.provenance.traits import AbstractSemantics
 
 # The provenances whose tags are no numbers: they are answered without JAX.
 DISCRETE = ("unit", "bool")
@@ -58,34 +59,40 @@ class Options:
 
     def semantics(self) -> "AbstractSemantics":
         """The provenance with these options; imports JAX. InputError if there is none of the name."""
-        from scallax.provenance import resolve_provenance
+        from scallax.provenance.table import resolve_provenance
 
         return resolve_provenance(
             self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions, custom=self.custom
         )
 
+    def traits(self) -> Traits:
+        """The traits of the provenance with these options; imports JAX for a user's object alone. Raises the same."""
+        if self.custom is not None:
+            return self.semantics().traits
+        return traits_of(self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions)
+
     @property
     def returns_proofs(self) -> bool:
         """Whether tags of tuples are pairs of a tag and its proofs."""
-        return self.provenance not in DISCRETE and self.semantics().returns_proofs
+        return self.traits().returns_proofs
 
     @property
     def takes_objects(self) -> bool:
         """Whether tags of facts are any objects, which the user's semiring reads."""
-        return self.provenance == "custom" and self.semantics().takes_objects
+        return self.traits().takes_objects
 
 
 def read_options(
     provenance: object, custom_provenance: object, k: int, wmc_with_disjunctions: object, limits: Limits | None = None
 ) -> Options:
-    """The options of a context; raises what a provenance with them raises. Imports JAX unless it is `unit` or `bool`.
+    """The options of a context; raises what a provenance with them raises. Imports JAX for a user's object alone.
 
     `provenance` is a name, or an object of a subclass of `scallax.Provenance`; `custom_provenance` is such an object or
     any semiring of Python objects, and then the name does not count.
     """
     if custom_provenance is not None or not isinstance(provenance, str):
         # As in `reasoner`.
-        from scallax.provenance import name_provenance
+        from scallax.provenance.table import name_provenance
 
         provenance, custom_provenance = name_provenance(provenance, custom_provenance)
     options = Options(
@@ -102,8 +109,7 @@ def check_options(options: Options) -> Options:
     """The options; raises what a provenance with them raises."""
     if not isinstance(options.wmc_with_disjunctions, bool):
         raise InputError(f"`wmc_with_disjunctions` is {options.wmc_with_disjunctions!r}; it must be True or False")
-    if options.provenance not in DISCRETE:
-        options.semantics()
+    options.traits()
     return options
 
 
@@ -124,7 +130,9 @@ def answer(
     given = [*file_facts(program), *given]
     if options.provenance == "bool":
         given = [_drop_false(facts) for facts in given]
-    grounding = ground_program(program, Certain(), given, outputs, iter_limit=options.iter_limit, limits=options.limits)
+    grounding = ground_program(
+        program, traits_of("unit"), given, outputs, iter_limit=options.iter_limit, limits=options.limits
+    )
     return [Answer(relations[name], grounding.tuples(name), None) for name in outputs]
 
 
@@ -168,26 +176,6 @@ def file_facts(program: ir.Program) -> list[GivenFacts]:
     return given
 
 
-class Certain:
-    """Reads no tags: every fact is certain, and so is every tuple that is possible."""
-
-    name = "unit"
-    domain = Domain.PROBABILITY
-    uses_tags = False
-    uses_exclusion = False
-    is_absorptive = True
-    is_order_sensitive = False
-    is_distributive = True
-    is_discrete = True
-    has_multivalued_variables = False
-
-    def prior(self, tag: float | bool) -> float | None:
-        return None
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        return np.zeros(len(tags), np.bool_)
-
-
 def _keep_true(program: ir.Program) -> ir.Program:
     """The program without what is tagged false, as `bool` reads tags: false facts, and rows of rules with tag 0.
 
@@ -221,37 +209,38 @@ def _answer_numbers(
     from scallax.evaluation.batch import Arguments, Signature, evaluate_batch
     from scallax.evaluation.interpretation import most_proofs
     from scallax.facts.tag_warnings import check_domain
-    from scallax.provenance import AbstractProvenance, ObjectProvenance, Proofs
+    from scallax.provenance.base import AbstractProvenance
+    from scallax.provenance.semirings import ObjectProvenance
+    from scallax.provenance.table import all_proofs
 
     provenance = options.semantics()
     names = [relation.name for relation in outputs]
     grounding = ground_program(
         program,
-        provenance,
+        provenance.traits,
         [*file_facts(program), *given],
         names,
-        uniform_choices=provenance.has_multivalued_variables,
+        uniform_choices=provenance.traits.has_multivalued_variables,
         iter_limit=options.iter_limit,
         limits=options.limits,
         weigh=constant_weights(provenance),
     )
-    check_domain(provenance.domain, program, grounding.literals)
+    check_domain(provenance.traits.domain, program, grounding.literals)
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in names)])
     if isinstance(provenance, ObjectProvenance):
-        return _interpret(outputs, grounding, provenance, compile_outputs(grounding, provenance, operands))
+        return _interpret(outputs, grounding, provenance, compile_outputs(grounding, provenance.traits, operands))
     assert isinstance(provenance, AbstractProvenance)
     if options.provenance == "probproofs":
-        k = most_proofs(
-            compile_outputs(grounding, ObjectProvenance(provenance.name, Proofs(provenance.name)), operands)
-        )
-        provenance = replace(provenance, k=k)  # pyright: ignore[reportArgumentType]
+        k = most_proofs(compile_outputs(grounding, all_proofs(provenance.name).traits, operands))
+        provenance = replace(options, k=k).semantics()
+        assert isinstance(provenance, AbstractProvenance)
     tags = np.zeros(0, np.float32)
     if len(operands):
-        compiled = compile_outputs(grounding, provenance, operands)
+        compiled = compile_outputs(grounding, provenance.traits, operands)
         signature = Signature(provenance, (), (), len(operands))
         tags = np.asarray(evaluate_batch(None, signature, compiled, Arguments(())))[0]
-    if provenance.refusal is not None and np.isnan(tags).any():
-        raise UnsupportedError(provenance.refusal)
+    if provenance.traits.refusal is not None and np.isnan(tags).any():
+        raise UnsupportedError(provenance.traits.refusal)
     return _split(outputs, grounding, tags)
 
 
@@ -267,7 +256,7 @@ def _interpret(
     for relation in outputs:
         tuples = grounding.tuples(relation.name)
         found = tags[start : start + len(tuples)]
-        if semiring.output_dtype is np.bool_:
+        if provenance.traits.output_dtype is np.bool_:
             held = [values for values, tag in zip(tuples, found, strict=True) if tag is not ABSENT]
             answers.append(Answer(relation, held, None))
         else:
@@ -305,7 +294,7 @@ def compute(
     """
     # As above.
     from scallax.evaluation.computation import Computation
-    from scallax.provenance import AbstractProvenance
+    from scallax.provenance.base import AbstractProvenance
 
     provenance = options.semantics()
     if not isinstance(provenance, AbstractProvenance):
@@ -320,7 +309,7 @@ def compute(
         [relations[name] for name in outputs],
         [*file_facts(program), *given],
         provenance,
-        uniform_choices=provenance.has_multivalued_variables,
+        uniform_choices=provenance.traits.has_multivalued_variables,
         iter_limit=options.iter_limit,
         limits=options.limits,
         tensors=tensors,

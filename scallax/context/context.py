@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 
 from scallax.context.answer_files import write_answer_files
-from scallax.context.answers import DISCRETE, Options, check_options, read_options
+from scallax.context.answers import Options, check_options, read_options
 from scallax.context.collection import Collection
 from scallax.context.draft import Batches, Draft, computed_relations, is_written, read_groups
 from scallax.context.fact_reading import TAGLESS, ReadFacts, TagReader, check_tags, read_pairs, read_samples
@@ -33,7 +33,7 @@ from scallax.syntax.printer import print_program
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
     from scallax.context.sample_runs import KeptGrounder
-    from scallax.provenance import Provenance
+    from scallax.provenance.custom import Provenance
     from scallax.reasoner.proofs import Explanation
     from scallax.reasoner.reasoner import Reasoner
 
@@ -459,7 +459,7 @@ class AbstractContext(ABC):
 
     def supports_disjunctions(self) -> bool:
         """Whether facts that exclude each other make a difference."""
-        return self.provenance not in DISCRETE and self.state.options.semantics().uses_exclusion
+        return self.state.options.traits().uses_exclusion
 
     def get_front_ir(self) -> str:
         """The program as it was parsed, one item a line."""
@@ -500,8 +500,8 @@ class AbstractContext(ABC):
 
     def _warn(self, draft: Draft) -> None:
         """Warns of what is new in a draft since the last run."""
-        semantics = self.state.options.semantics() if self.is_probabilistic() else None
-        for warning in find_warnings(draft, self.state.run_draft, self, semantics):
+        traits = self.state.options.traits() if self.is_probabilistic() else None
+        for warning in find_warnings(draft, self.state.run_draft, self, traits):
             warn(str(warning))
 
     def _read_facts(self, relation: str, elems: Iterable, disjunctions: Iterable[Iterable[int]] | None) -> ReadFacts:

@@ -50,7 +50,7 @@ def answer_objects(
     """
     # Its operations see no arrays, but the layout that they follow is made with JAX.
     from scallax.evaluation.interpretation import ABSENT, interpret, refuse_traced
-    from scallax.provenance import ObjectProvenance
+    from scallax.provenance.semirings import ObjectProvenance
 
     provenance = options.semantics()
     assert isinstance(provenance, ObjectProvenance)
@@ -58,7 +58,7 @@ def answer_objects(
     check_outputs(outputs, relations)
     grounding = ground_program(
         program,
-        provenance,
+        provenance.traits,
         [*file_facts(program), *given],
         outputs,
         iter_limit=options.iter_limit,
@@ -70,7 +70,7 @@ def answer_objects(
         assert tensors is not None, "tensors that are compared are in facts"
         objects = [*objects, *tensors.compare(grounding.comparisons)]
     operands = np.concatenate([np.zeros(0, np.int64), *(grounding.operands(name) for name in outputs)])
-    compiled = compile_outputs(grounding, provenance, operands, num_inputs=len(objects))
+    compiled = compile_outputs(grounding, provenance.traits, operands, num_inputs=len(objects))
     with refuse_traced(provenance):
         tags = interpret(provenance.semiring, compiled, objects)
         values = [tag if tag is ABSENT else provenance.semiring.recover(tag) for tag in tags]

@@ -16,11 +16,12 @@ from scallax.context.object_tags import answer_objects, object_facts
 from scallax.errors import Diagnostic, GroundingError, UnsupportedError
 from scallax.facts.fact_batch import FactBatch
 from scallax.facts.parameters import GivenTags
+from scallax.facts.tag_warnings import find_overfull_facts, find_overfull_set, find_tag_outside
 from scallax.planner.strata import needed_relations
+from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
     from scallax.context.sample_runs import KeptGrounder
-    from scallax.provenance import AbstractSemantics
 
 
 def outdated_relations(draft: Draft, before: Draft | None, results: Mapping[str, Collection]) -> list[str]:
@@ -49,7 +50,7 @@ def compute_collections(
         given, objects = object_facts(draft)
         found = answer_objects(draft.program, outputs, options, given, objects, tensors)
         return [Collection(relation, readable(relation, tuples, framework), tags) for relation, tuples, tags in found]
-    if tensors is not None and not options.semantics().passes_gradients:
+    if tensors is not None and not options.traits().passes_gradients:
         return compute_collections(draft.with_constants(), outputs, options, framework)
     given, inputs = given_facts(draft, tag_kinds(options, framework))
     if not inputs.tags and tensors is None and not options.provenance.startswith("diff"):
@@ -91,19 +92,14 @@ def compute_samples(
     return [compute_collections(draft, [name], options, framework)[0] for draft, name in drafts], kept
 
 
-def find_warnings(
-    draft: Draft, before: Draft | None, framework: Framework, semantics: "AbstractSemantics | None"
-) -> list[Diagnostic]:
+def find_warnings(draft: Draft, before: Draft | None, framework: Framework, traits: Traits | None) -> list[Diagnostic]:
     """What is new since the run of `before`, allowed, and hardly meant.
 
-    `semantics`: the provenance if tags are probabilities. Of arrays only sums over exclusive facts are looked at.
+    `traits` are the provenance's if its tags are probabilities. Of arrays only sums over exclusive facts are looked at.
     """
     told = [] if before is None else before.warnings
     found: list[Diagnostic | None] = [warning for warning in draft.warnings if warning not in told]
-    if semantics is not None:
-        # A second that a context without probabilities does not spend: it imports JAX.
-        from scallax.facts.tag_warnings import find_overfull_facts, find_overfull_set, find_tag_outside
-
+    if traits is not None:
         new = draft.batches.since(0 if before is None else len(before.batches))
         given = [GivenTags(batch.relation, batch.tuples, _numbers(batch, framework)) for batch in new]
         program = draft.program
@@ -115,11 +111,11 @@ def find_warnings(
                 rules=tuple(rule for rule in program.rules if rule not in rules),
             )
         found.append(find_tag_outside(program, given))
-        if semantics.has_multivalued_variables:
-            found.append(find_overfull_set(program, semantics.prior))
+        if traits.has_multivalued_variables:
+            found.append(find_overfull_set(program, traits.prior))
             found += [
                 find_overfull_facts(
-                    batch.relation, batch.tuples, _probabilities(batch, framework, semantics), batch.groups
+                    batch.relation, batch.tuples, _probabilities(batch, framework, traits), batch.groups
                 )
                 for batch in new
                 if batch.groups is not None
@@ -133,10 +129,10 @@ def _numbers(batch: FactBatch, framework: Framework) -> Sequence[float | bool | 
     return [None if framework.is_array(tag) else tag for tag in tags] if batch.has_tag(framework.is_array) else tags
 
 
-def _probabilities(batch: FactBatch, framework: Framework, semantics: "AbstractSemantics") -> np.ndarray:
+def _probabilities(batch: FactBatch, framework: Framework, traits: Traits) -> np.ndarray:
     """float64 `[facts]`: 1 for certain facts, NaN for what is traced."""
     from jax.core import Tracer
 
     numbers = [np.nan if isinstance(tag, Tracer) else number_of(framework, tag) for tag in batch.tags]
-    priors = [None if number is None else semantics.prior(number) for number in numbers]
+    priors = [None if number is None else traits.prior(number) for number in numbers]
     return np.array([1.0 if prior is None else prior for prior in priors], np.float64)

@@ -30,14 +30,16 @@ from scallax.kernels.packing import pack
 from scallax.language import ir
 from scallax.language.tensors import Comparison, TensorInputs
 from scallax.language.values import Value
-from scallax.provenance import AbstractProvenance
+from scallax.provenance.base import AbstractProvenance
 
 
 def shares_evaluation(options: Options) -> bool:
     """Whether samples may be evaluated side by side: tags are numbers of arrays, and none is drawn."""
     provenance = options.semantics()
     # How many proofs `probproofs` keeps is found when a program is grounded.
-    return isinstance(provenance, AbstractProvenance) and not provenance.draws and provenance.name != "probproofs"
+    return (
+        isinstance(provenance, AbstractProvenance) and not provenance.traits.draws and provenance.name != "probproofs"
+    )
 
 
 @final
@@ -115,7 +117,7 @@ class SampleComputation:
         program = self._grounding.program
         _, residuals = self.forward(np.array([number(tag) for tag in tags], np.float32))
         numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in program.literals.source.tolist()]
-        (found,) = read_proofs(residuals.tags, program, self._signature.provenance.name)
+        (found,) = read_proofs(self._signature.provenance.proof_sets(residuals.tags), program)
         return [number_parts(proofs, numbers, self._grounding.names) for proofs in found]
 
     def _arguments(self, tags: ArrayLike) -> Arguments:
@@ -123,7 +125,7 @@ class SampleComputation:
         return Arguments((tags,) if self.num_inputs else ())
 
     def _check(self, values: Array) -> None:
-        refusal = self._signature.provenance.refusal
+        refusal = self._signature.provenance.traits.refusal
         if refusal is not None and not isinstance(values, Tracer) and np.isnan(np.asarray(values)).any():
             raise UnsupportedError(refusal)
 
@@ -173,7 +175,7 @@ def _join(
         inputs.ids.extend(chain.from_iterable(batch.ids or (0,) * len(batch.tags) for batch in batches))
     else:
         numbers: Any = chain.from_iterable(batch.with_numbers(kinds.is_array).tags for batch in batches)
-        priors = read_priors(provenance, numbers)
+        priors = read_priors(provenance.traits, numbers)
         certain = np.isnan(priors)
     return SampleFacts(
         schema.name,
@@ -250,7 +252,7 @@ def compute_together(
         missing = computation.num_inputs - len(tags)
         inputs = Inputs([*tags, *[0.0] * missing], [*ids, *[0] * missing])
         return collect(computation, computation.places, inputs, options, framework), kept
-    check_domain(provenance.domain, program, computation.literals())
+    check_domain(provenance.traits.domain, program, computation.literals())
     numbers = read_numbers(np.asarray(computation.evaluate(np.zeros(computation.num_inputs, np.float32))))
     found = [
         Collection(relation, readable(relation, tuples, framework), [numbers[place] for place in places])

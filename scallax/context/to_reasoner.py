@@ -13,7 +13,7 @@ from scallax.facts.fact_batch import FactBatch, exclusive_text, independent_fact
 from scallax.facts.mappings import Entries, InputMapping, Tuples
 from scallax.facts.outputs import check_named
 from scallax.facts.specification import Specification, Tag
-from scallax.provenance import qualified_name
+from scallax.provenance.custom import qualified_name
 from scallax.reasoner.reasoner import Reasoner
 
 

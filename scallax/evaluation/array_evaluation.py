@@ -30,7 +30,9 @@ from scallax.evaluation.unpacking import unpack_array, unpack_places
 from scallax.facts.mappings import show_tuple
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.specification import Specification
-from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
+from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.semirings import ObjectProvenance
+from scallax.provenance.traits import AbstractSemantics
 
 
 @final
@@ -74,7 +76,7 @@ class ArrayEvaluator:
         if not self._grounded.outputs:
             return False
         is_drawn = any(retention is not None and retention.is_drawn for retention in self._retentions)
-        if is_drawn or self._provenance.draws or self._grounded.draws_per_sample():
+        if is_drawn or self._provenance.traits.draws or self._grounded.draws_per_sample():
             return True
         return self._grounded.program(self._provenance).draws
 
@@ -124,7 +126,7 @@ class ArrayEvaluator:
     def linearizer(self) -> Linearizer | None:
         """What computes the derivatives with the values; None if nothing ever does."""
         provenance = self._provenance
-        if not isinstance(provenance, AbstractProvenance) or not provenance.has_derivatives:
+        if not isinstance(provenance, AbstractProvenance) or not provenance.traits.has_derivatives:
             return None
         if self._logits or self.draws:
             return None
@@ -147,7 +149,7 @@ class ArrayEvaluator:
             return name_proofs(self._host.proofs(arguments, self._seed), names, num_outputs)
         program = self._program(arguments)
         residuals = forward_batch(self._holder, self._signature, program, arguments)[1]
-        found = [] if residuals is None else read_proofs(residuals.tags, program, self._provenance.name)
+        found = [] if residuals is None else read_proofs(self._signature.provenance.proof_sets(residuals.tags), program)
         return name_proofs(found, names, num_outputs)
 
     def unpack(self, values: Array, asked: AskedOutputs | None = None) -> Any:
@@ -180,7 +182,7 @@ class ArrayEvaluator:
 
     def _check_recovered(self, arguments: Arguments, values: Array) -> None:
         """UnsupportedError for the first output that the provenance refused; needs values that are not traced."""
-        refusal = self._provenance.refusal
+        refusal = self._provenance.traits.refusal
         if refusal is None or not is_concrete(values):
             return
         refused = np.argwhere(np.isnan(np.asarray(values)))

@@ -22,7 +22,7 @@ from scallax.evaluation.interpretation import ABSENT
 from scallax.evaluation.moves import split
 from scallax.facts.tensor_facts import Retention
 from scallax.kernels.packing import Packed, unpack
-from scallax.provenance import AbstractProvenance
+from scallax.provenance.base import AbstractProvenance
 
 # What a caller may give for an input `[batch, *mapping.shape]`.
 ArrayLike = jax.Array | np.ndarray
@@ -189,8 +189,8 @@ def output_dtype(signature: Signature, arguments: Arguments) -> DTypeLike:
 
     Float32 or float64, the wider, if they differ.
     """
-    if signature.provenance.output_dtype is not None:
-        return signature.provenance.output_dtype
+    if signature.provenance.traits.output_dtype is not None:
+        return signature.provenance.traits.output_dtype
     dtypes = {jnp.dtype(array.dtype) for array in arguments.arrays or arguments.logits if _is_float(array)}
     return dtypes.pop() if len(dtypes) == 1 else _computing_dtype(arguments)
 

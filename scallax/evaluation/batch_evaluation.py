@@ -43,7 +43,9 @@ from scallax.facts.outputs import AskedOutputs
 from scallax.facts.specification import Specification
 from scallax.kernels.packing import Packed, pack
 from scallax.language.tensors import TensorFramework
-from scallax.provenance import AbstractProvenance, AbstractSemantics, ObjectProvenance
+from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.semirings import ObjectProvenance
+from scallax.provenance.traits import AbstractSemantics
 
 _JAX = JaxTensors()
 # The place of a program that is on no device of JAX yet.
@@ -219,7 +221,7 @@ class BatchEvaluator:
         _, residuals = self.forward(grounding, tags, arrays, logits)
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(residuals)):
             raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
-        return read_batch_proofs(grounding, batch.facts, residuals.tags, self._provenance.name)
+        return read_batch_proofs(grounding, batch.facts, self._arrays_provenance.proof_sets(residuals.tags))
 
     def results(
         self,
@@ -260,7 +262,7 @@ class BatchEvaluator:
         logits: Sequence[ArrayLike] | None,
     ) -> Any:
         """The results, of any array type, with the proofs beside them if the provenance returns proofs."""
-        if not self._provenance.returns_proofs:
+        if not self._provenance.traits.returns_proofs:
             return results
         proofs = self.unpack(grounding, self.proofs(grounding, batch, tags, arrays, logits), batch)
         return pair_with_proofs(results, proofs, self._keyed)
@@ -345,13 +347,13 @@ class BatchEvaluator:
 
         `places` say where outputs stand in results of `num_columns`.
         """
-        if self._provenance.refusal is None or not is_concrete(values):
+        if self._provenance.traits.refusal is None or not is_concrete(values):
             return None
         refused = np.flatnonzero(np.isnan(np.asarray(values)))
         return divmod(int(places[refused[0]]), num_columns) if len(refused) else None
 
     def _refuse(self, output: str) -> UnsupportedError:
-        refusal = self._provenance.refusal
+        refusal = self._provenance.traits.refusal
         assert refusal is not None
         return UnsupportedError(replace(refusal, message=f"{output}: {refusal.message}"))
 
@@ -392,7 +394,7 @@ class BatchEvaluator:
     def _draws(self, mapped: Sequence[str], program: Circuit) -> bool:
         retentions = [self._mappings[name].retention for name in mapped]
         is_drawn = any(retention is not None and retention.is_drawn for retention in retentions)
-        return is_drawn or self._provenance.draws or program.draws
+        return is_drawn or self._provenance.traits.draws or program.draws
 
     def _with_seed(self, program: Circuit) -> Circuit:
         return replace(program, seed=as_words(self._seed))

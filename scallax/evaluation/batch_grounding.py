@@ -27,7 +27,7 @@ from scallax.kernels.row_sets import RowTable
 from scallax.language import ir
 from scallax.language.tensors import Comparison, TensorInputs
 from scallax.language.values import ValueType
-from scallax.provenance.base import AbstractSemantics
+from scallax.provenance.traits import AbstractSemantics, Traits
 
 # Bounds of a cache of groundings.
 _MOST_GROUNDINGS = 512
@@ -223,8 +223,8 @@ class _Naming:
     shared: Sequence[tuple[str, FactSet]] | None
 
     @staticmethod
-    def of(checked: CheckedProgram, provenance: AbstractSemantics, mappings: Mapping[str, InputMapping]) -> "_Naming":
-        shared = checked.tag_facts() if provenance.returns_proofs else None
+    def of(checked: CheckedProgram, mappings: Mapping[str, InputMapping]) -> "_Naming":
+        shared = checked.tag_facts() if checked.provenance.traits.returns_proofs else None
         return _Naming(checked.program, mappings, shared)
 
     def names(
@@ -260,7 +260,7 @@ class BatchGrounder:
     num_terms: tuple[int, ...]
     wanted: tuple[_WantedOutput, ...]
     parameters: Parameters
-    provenance: AbstractSemantics
+    traits: Traits
     owner: str
     naming: _Naming
     _classes: SizeClasses = field(default_factory=SizeClasses)
@@ -300,9 +300,9 @@ class BatchGrounder:
                 table = RowTable(len(types[name]))
                 table.insert(encode(name, tuples), len(tuples))
             wanted.append(_WantedOutput(name, tuples, table))
-        naming = _Naming.of(checked, provenance, mappings)
+        naming = _Naming.of(checked, mappings)
         columns = {name: types[name] for name in sampled}
-        given = tuple(wanted), checked.parameters, provenance, owner, naming
+        given = tuple(wanted), checked.parameters, provenance.traits, owner, naming
         return BatchGrounder(grounder, columns, mapped, num_terms, *given)
 
     def ground(
@@ -312,7 +312,7 @@ class BatchGrounder:
 
         `tensors` are those in the facts, if some may be variables.
         """
-        literals = _LiteralColumns(self.grounder.base.literals, self.provenance)
+        literals = _LiteralColumns(self.grounder.base.literals, self.traits)
         symbols = self.grounder.base.symbols.copy()
         symbols.tensors = tensors
         schemas, listed = self.grounder.schemas, self.grounder.listed
@@ -415,12 +415,12 @@ class BatchGrounder:
             source = np.where(is_computed, literals.source - given.num_inputs + num_tags, source)
             program = compile_outputs(
                 replace(grounding, literals=replace(literals, source=source)),
-                self.provenance,
+                self.traits,
                 operands,
                 self.parameters,
                 num_inputs=given.num_inputs + padding,
                 sizes=sizes,
-                component_of=given.samples if self.provenance.has_local_literals else None,
+                component_of=given.samples if self.traits.has_local_literals else None,
             )
             if found and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
                 return program, room, num_tags + padding
@@ -436,9 +436,9 @@ def _samples_of(facts: SampleFacts) -> np.ndarray:
 class _LiteralColumns:
     """The literals of a batch, behind those that all samples share."""
 
-    def __init__(self, base: Literals, provenance: AbstractSemantics):
+    def __init__(self, base: Literals, traits: Traits):
         self._base = base
-        self._provenance = provenance
+        self._traits = traits
         self._count = len(base)
         self._num_groups = int(base.group.max(initial=-1)) + 1
         self._prior: list[np.ndarray] = []
@@ -450,7 +450,7 @@ class _LiteralColumns:
     def add_facts(self, facts: SampleFacts) -> np.ndarray:
         """Operands int64 `[facts]`: a literal for each fact that is not certain."""
         count = facts.num_facts
-        if not self._provenance.uses_tags or (facts.certain is None and self._provenance.is_absorptive):
+        if not self._traits.uses_tags or (facts.certain is None and self._traits.is_absorptive):
             return np.full(count, ONE)
         certain = np.ones(count, np.bool_) if facts.certain is None else facts.certain
         if facts.priors is None:
@@ -460,13 +460,13 @@ class _LiteralColumns:
         # Facts that take no tags have no place among them.
         self.num_inputs += count if facts.takes_tags else 0
         uncertain = ~certain
-        if facts.groups is not None and self._provenance.uses_exclusion:
+        if facts.groups is not None and self._traits.uses_exclusion:
             # A certain fact that excludes others is one of probability 1.
             chosen = certain & (facts.groups >= 0)
             prior[chosen] = 1.0
             sources[chosen] = -1
             uncertain |= chosen
-        if not self._provenance.is_absorptive:
+        if not self._traits.is_absorptive:
             prior[certain], sources[certain] = CERTAIN_PRIOR, -1
             uncertain[:] = True
         operands = np.full(count, ONE)
@@ -478,7 +478,7 @@ class _LiteralColumns:
     def add_mapped(self, count: int, groups: np.ndarray | None, num_samples: int) -> np.ndarray:
         """Operands int64 `[samples * count]` of the entries of a mapping, sample by sample."""
         total = count * num_samples
-        if not self._provenance.uses_tags:
+        if not self._traits.uses_tags:
             return np.full(total, ONE)
         sources = self.num_inputs + np.arange(total)
         self.num_inputs += total

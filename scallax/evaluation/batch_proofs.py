@@ -11,13 +11,13 @@ from scallax.facts.sample_facts import SampleFacts
 
 
 def read_batch_proofs(
-    grounding: BatchGrounding, facts: Sequence[SampleFacts], tags: Any, provenance: str
+    grounding: BatchGrounding, facts: Sequence[SampleFacts], proof_sets: tuple[Any, Any]
 ) -> np.ndarray:
-    """The proofs of the outputs `[num_samples, num_outputs]`, as `number_parts` gives them, from their tags."""
+    """The proofs of the outputs `[num_samples, num_outputs]`, as `number_parts` gives them."""
     program = grounding.program
     ids = [number for part in facts if part.ids is not None for number in part.ids.tolist()]
     of_literals = [ids[source] if 0 <= source < len(ids) else 0 for source in program.literals.source.tolist()]
-    (found,) = read_proofs(tags, program, provenance)
+    (found,) = read_proofs(proof_sets, program)
     named = [number_parts(proofs, of_literals, grounding.names) for proofs in found]
     sources = grounding.sources[:, : grounding.num_outputs]
     proofs = np.empty(sources.shape, object)

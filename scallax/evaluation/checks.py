@@ -15,7 +15,7 @@ from scallax.facts.mappings import InputMapping, show_tuple
 from scallax.facts.parameters import Parameter
 from scallax.language import ir
 from scallax.language.tag_domains import Domain
-from scallax.provenance import AbstractSemantics, Boolean
+from scallax.provenance.traits import Traits
 
 T = TypeVar("T")
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 _ARRAY_TYPES = (np.ndarray, jax.Array)
 
 
-def check_kind(relation: str, array: object, of_sample: tuple[int, ...], provenance: AbstractSemantics) -> None:
+def check_kind(relation: str, array: object, of_sample: tuple[int, ...], traits: Traits) -> None:
     """InputError for an input that is no array of a dtype that its reasoner reads."""
     if not isinstance(array, _ARRAY_TYPES):
         raise InputError(f"`{relation}` is a {type(array).__name__}; give an array of shape {show_shape(of_sample)}")
-    if provenance.domain is Domain.NATURAL and jnp.issubdtype(array.dtype, jnp.integer):
+    if traits.domain is Domain.NATURAL and jnp.issubdtype(array.dtype, jnp.integer):
         return
     if array.dtype == np.bool_:
-        if not isinstance(provenance, Boolean):
+        if traits.keeps_number_tags:
             raise InputError(
                 Diagnostic(
                     f"`{relation}` is of dtype bool; only the provenances `bool`, which reads bool inputs, and "

@@ -25,18 +25,13 @@ from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.language import ir
 from scallax.language.library import BUILT_IN, Library
+from scallax.language.tag_domains import Domain
 from scallax.language.values import ValueType
 from scallax.planner.enumeration import enumerate_terms
 from scallax.planner.strata import needed_relations
-from scallax.provenance import (
-    AbstractSemantics,
-    Domain,
-    Exact,
-    ObjectProvenance,
-    Proofs,
-    qualified_name,
-    resolve_provenance,
-)
+from scallax.provenance.custom import qualified_name
+from scallax.provenance.table import all_proofs, resolve_provenance
+from scallax.provenance.traits import AbstractSemantics
 from scallax.syntax.imports import read_imports
 
 Columns = Mapping[str, Sequence[ValueType]]
@@ -70,7 +65,7 @@ class CompiledProgram:
     def provenance(self, specification: Specification) -> AbstractSemantics:
         """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
         if specification.provenance == "probproofs":
-            everything = self.program(ObjectProvenance(specification.provenance, Proofs(specification.provenance)))
+            everything = self.program(all_proofs(specification.provenance))
             specification = replace(specification, k=most_proofs(everything))
         return provenance_of(specification, self.custom)
 
@@ -181,7 +176,9 @@ class CompiledProgram:
         """The literals of a grounding of this program that are selections, by id, and the circuit of their values."""
         assert self._derived is not None
         ids = np.concatenate([np.zeros(0, np.int64), *(selections.literals for selections in grounding.selection_sets)])
-        return ids, compile_outputs(grounding, provenance, literal_operand(ids), self._derived.checked.parameters)
+        return ids, compile_outputs(
+            grounding, provenance.traits, literal_operand(ids), self._derived.checked.parameters
+        )
 
     def warnings(self) -> list[str]:
         """Texts of what is allowed but hardly meant: one of each kind, and one for each output that lists such tuples.
@@ -195,10 +192,10 @@ class CompiledProgram:
         problems = [warning for warning in program.warnings if warning not in undefined]
         texts = ["\n\n".join(map(str, problems))] if problems else []
         provenance = provenance_of(self.specification, self.custom)
-        if provenance.domain is Domain.PROBABILITY and not provenance.is_discrete:
+        if provenance.traits.domain is Domain.PROBABILITY and not provenance.traits.is_discrete:
             found = [find_tag_outside(program, _given_tags(self.specification))]
-            if provenance.has_multivalued_variables:
-                found.append(find_overfull_set(program, provenance.prior))
+            if provenance.traits.has_multivalued_variables:
+                found.append(find_overfull_set(program, provenance.traits.prior))
             texts += [str(problem) for problem in found if problem is not None]
         for output in self.outputs:
             if _is_open(program, self.specification, output.relation):
@@ -440,7 +437,7 @@ def _with_outputs(specification: Specification, program: ir.Program) -> Specific
 
 def _undeclared(specification: Specification, provenance: AbstractSemantics) -> set[str]:
     """The relations that are expected to exclude each other where probabilities are exact, if it was not said."""
-    if not isinstance(provenance, Exact):
+    if not provenance.traits.is_compiled:
         return set()
     mappings = specification.input_mappings
     return {name for name, mapping in mappings if not mapping.is_declared and len(mapping.tuples) > 1}
@@ -489,13 +486,14 @@ def _find_parameters(
 ) -> Parameters:
     if not specification.trainable:
         return NO_PARAMETERS
-    if provenance.is_discrete or provenance.domain is Domain.COST:
+    if provenance.traits.is_discrete or provenance.traits.domain is Domain.COST:
         hint = "choose a provenance of probabilities, such as `difftopkproofs`"
         raise InputError(Diagnostic(f"`trainable`: `{provenance.name}` has no probabilities to train", hint=hint))
     for relation in specification.trainable:
         _columns_of(relation, columns, "`trainable`")
-    keeps_bool_tags = provenance.prior(True) is not None
-    return find_parameters(program, _given_tags(specification), specification.trainable, keeps_bool_tags)
+    return find_parameters(
+        program, _given_tags(specification), specification.trainable, provenance.traits.keeps_bool_tags
+    )
 
 
 def _given_tags(specification: Specification) -> list[GivenTags]:

@@ -21,7 +21,7 @@ from scallax.grounding.limits import Limits
 from scallax.language import ir
 from scallax.language.tensors import TensorInputs
 from scallax.language.values import Value
-from scallax.provenance import AbstractProvenance
+from scallax.provenance.base import AbstractProvenance
 
 
 @final
@@ -46,7 +46,7 @@ class Computation:
     ):
         grounding = ground_program(
             program,
-            provenance,
+            provenance.traits,
             given,
             [relation.name for relation in outputs],
             uniform_choices=uniform_choices,
@@ -65,11 +65,11 @@ class Computation:
         self.num_outputs = len(operands)
         self.num_inputs = sum(len(facts.tuples) for facts in given if facts.inputs is not None) + len(self.comparisons)
         self._names: list[Literal] = []
-        if provenance.returns_proofs:
-            self._names = name_literals(program, tag_facts(program, provenance, given), grounding)
+        if provenance.traits.returns_proofs:
+            self._names = name_literals(program, tag_facts(program, provenance.traits, given), grounding)
         self._signature = Signature(provenance, (None,) * bool(self.num_inputs), (), self.num_outputs, is_union=True)
         self._holder = Holder()
-        self._program = compile_outputs(grounding, provenance, operands) if self.num_outputs else None
+        self._program = compile_outputs(grounding, provenance.traits, operands) if self.num_outputs else None
 
     def evaluate(self, tags: ArrayLike) -> Array:
         """The tags `[outputs]` for those of the inputs, float `[inputs]`; differentiable by JAX.
@@ -118,7 +118,7 @@ class Computation:
         sources = np.asarray(self._program.literals.source).tolist()
         numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in sources]
         names = [self._names[i] for i in np.asarray(self._program.literals.ids) if i >= 0]
-        (found,) = read_proofs(residuals.tags, self._program, self._signature.provenance.name)
+        (found,) = read_proofs(self._signature.provenance.proof_sets(residuals.tags), self._program)
         return [number_parts(proofs, numbers, names) for proofs in found[: self.num_outputs]]
 
     def computed(self) -> Any:
@@ -138,7 +138,7 @@ class Computation:
 
     def _check(self, values: Array) -> None:
         """UnsupportedError for the first tuple that the provenance refused; needs values that are not traced."""
-        refusal = self._signature.provenance.refusal
+        refusal = self._signature.provenance.traits.refusal
         if refusal is None or isinstance(values, Tracer):
             return
         refused = np.flatnonzero(np.isnan(np.asarray(values)))

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scallax.circuits.compile import TagReading, compile_derivations
+from scallax.circuits.compile import compile_derivations
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.derivations import Derivations, Literals
 from scallax.grounding.selected_literals import SelectionSet, find_given
+from scallax.provenance.traits import AbstractSemantics
 
 
-def constant_weights(provenance: TagReading) -> Weigh:
+def constant_weights(provenance: AbstractSemantics) -> Weigh:
     """What grounding asks for weights; evaluated in float64, whatever the program is later evaluated in.
 
     JAX is imported when it is asked, which few programs do.
@@ -20,13 +21,13 @@ def constant_weights(provenance: TagReading) -> Weigh:
 
 
 def _weigh(
-    provenance: TagReading,
+    provenance: AbstractSemantics,
     derivations: Derivations,
     literals: Literals,
     selection_sets: Sequence[SelectionSet],
     operands: np.ndarray,
 ) -> np.ndarray | None:
-    if provenance.is_discrete:
+    if provenance.traits.is_discrete:
         # What holds weighs 1, and worlds tell what holds.
         return np.ones(len(operands))
     if len(find_given(derivations, literals, selection_sets, operands)):
@@ -35,7 +36,7 @@ def _weigh(
 
     from scallax.evaluation.cache import call
     from scallax.evaluation.fork_guard import check_process
-    from scallax.provenance import AbstractProvenance
+    from scallax.provenance.base import AbstractProvenance
 
     # Workers that load data ground batches.
     check_process()
@@ -46,7 +47,7 @@ def _weigh(
     with jax.enable_x64(True):
         # Of the inputs that the batch gives none is used.
         inputs = np.zeros((int(literals.source.max(initial=-1)) + 1, 1), np.float64)
-        program = compile_derivations(derivations, literals, selection_sets, provenance, distinct)
+        program = compile_derivations(derivations, literals, selection_sets, provenance.traits, distinct)
         weights = np.asarray(call(None, _weigh_outputs, (provenance,), program, inputs), np.float64)
     return weights[: len(distinct), 0][places.reshape(-1)]
 

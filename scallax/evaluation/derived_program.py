@@ -6,19 +6,18 @@ outputs are found, and circuits are made of them. Nothing here imports JAX.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.compile import (
     GivenFacts,
-    TagReading,
     compile_outputs,
     ground_program,
     prepare_samples,
     tag_facts,
 )
+from scallax.circuits.literals import Literal, name_literals
 from scallax.evaluation.constant_weights import constant_weights
 from scallax.facts.arguments import Outputs
 from scallax.facts.mappings import Tuples
@@ -28,10 +27,7 @@ from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.language import ir
 from scallax.language.tensors import TensorInputs
-
-if TYPE_CHECKING:  # programs without probabilities are ground without JAX
-    from scallax.circuits.literals import Literal
-    from scallax.provenance.base import AbstractSemantics
+from scallax.provenance.traits import AbstractSemantics, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class CheckedProgram:
 
     program: ir.Program
     given: Sequence[GivenFacts]
-    provenance: TagReading
+    provenance: AbstractSemantics
     parameters: Parameters = NO_PARAMETERS
     iter_limit: int | None = None
     limits: Limits = DEFAULT_LIMITS
@@ -78,11 +74,11 @@ class CheckedProgram:
         """
         return ground_program(
             self.program,
-            self.provenance,
+            self.provenance.traits,
             self.given,
             outputs,
             parameters=self.parameters,
-            uniform_choices=self.provenance.has_multivalued_variables,
+            uniform_choices=self.provenance.traits.has_multivalued_variables,
             iter_limit=self.iter_limit,
             limits=self.limits,
             collapse_certain=collapse_certain,
@@ -103,7 +99,7 @@ class CheckedProgram:
             operands.append(grounding.operands(name, None if entries is None else tuples))
             found.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
             start += len(tuples)
-        check_domain(self.provenance.domain, self.program, grounding.literals)
+        check_domain(self.provenance.traits.domain, self.program, grounding.literals)
         return DerivedProgram(self, grounding, tuple(found), np.concatenate(operands))
 
     def prepare_samples(self, outputs: Sequence[str], sampled: Sequence[str]) -> SampleGrounder:
@@ -113,20 +109,20 @@ class CheckedProgram:
         """
         return prepare_samples(
             self.program,
-            self.provenance,
+            self.provenance.traits,
             self.given,
             outputs,
             sampled,
             parameters=self.parameters,
-            uniform_choices=self.provenance.has_multivalued_variables,
+            uniform_choices=self.provenance.traits.has_multivalued_variables,
             iter_limit=self.iter_limit,
             limits=self.limits,
             weigh=constant_weights(self.provenance),
         )
 
-    def tag_facts(self, provenance: TagReading | None = None) -> list[tuple[str, FactSet]]:
+    def tag_facts(self, traits: Traits | None = None) -> list[tuple[str, FactSet]]:
         """All facts by relation, with the operands that grounding gives them; those of another provenance if given."""
-        return tag_facts(self.program, provenance or self.provenance, self.given, self.parameters)
+        return tag_facts(self.program, traits or self.provenance.traits, self.given, self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +137,13 @@ class DerivedProgram:
     outputs: tuple[Output, ...]
     operands: np.ndarray
 
-    def circuit(self, provenance: "AbstractSemantics") -> Circuit:
+    def circuit(self, provenance: AbstractSemantics) -> Circuit:
         """The arrays that give the tags of all output tuples under a provenance.
 
         `UnsupportedError` where the provenance has no weights that an aggregate asks for, or counts too many proofs.
         """
-        return compile_outputs(self.grounding, provenance, self.operands, self.checked.parameters)
+        return compile_outputs(self.grounding, provenance.traits, self.operands, self.checked.parameters)
 
-    def literals(self, provenance: "AbstractSemantics") -> "list[Literal]":
+    def literals(self, provenance: AbstractSemantics) -> list[Literal]:
         """By number, the fact or choice that each literal of the derivations stands for."""
-        from scallax.circuits.literals import name_literals  # imports JAX
-
-        return name_literals(self.checked.program, self.checked.tag_facts(provenance), self.grounding)
+        return name_literals(self.checked.program, self.checked.tag_facts(provenance.traits), self.grounding)

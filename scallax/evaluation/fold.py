@@ -26,7 +26,8 @@ from scallax.kernels.reverse import (
 from scallax.kernels.schedule import LINEAR, LITERALS
 from scallax.kernels.selection_values import open_selections
 from scallax.kernels.tiles import MAX_ROUNDS, Tags, block_places, fold_tiles, take_block
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.traits import Gradient
 
 for _part in parts(Circuit):
     _static = static_fields(_part)
@@ -89,7 +90,7 @@ def _evaluate_forward(provenance, inputs, present, program):
 
 def _evaluate_backward(provenance, saved, cotangent):
     inputs, present, program, residuals = saved
-    if provenance.is_discrete:
+    if provenance.traits.is_discrete:
         return jnp.zeros_like(inputs), None, None
 
     def pull(inputs, cotangent):
@@ -207,21 +208,21 @@ def _run(provenance, program, inputs, present):
 
 def _run_keeping_tags(provenance, program, inputs, present):
     literals = _literal_table(program, inputs, present)
-    if provenance.gradient in (Gradient.NONE, Gradient.RECOVER):
+    if provenance.traits.gradient in (Gradient.NONE, Gradient.RECOVER):
         outputs, _ = _outputs(provenance, program, program.outputs, literals, all_present=False)
         return _recover(provenance, program, outputs, literals), Residuals(outputs)
     rows, rounds = _fold(provenance, program, literals)
     tags = rows.table
     values = _recover(provenance, program, rows.read(tags, program.outputs), literals)
-    match provenance.gradient:
+    match provenance.traits.gradient:
         case Gradient.PRODUCT:
             return values, Residuals(tags)
         case Gradient.STEP:
-            if provenance.may_diverge:
+            if provenance.traits.may_diverge:
                 values = jnp.where(rounds < MAX_ROUNDS, values, jnp.full_like(values, jnp.nan))
             return values, Residuals(tags, batch_constant(literals.probabilities, (), rounds, jnp.int32))
         case _:
-            assert_never(provenance.gradient)
+            assert_never(provenance.traits.gradient)
 
 
 def _outputs(
@@ -384,7 +385,7 @@ def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTab
         rows.table,
         width,
         forward.tiles._replace(target=forward.tiles.target - rows.base),
-        None if provenance.is_idempotent else rows.repeated(width),
+        None if provenance.traits.is_idempotent else rows.repeated(width),
         [branch(kind, count) for kind, count in forward.branches],
         lambda total, step: total,
         provenance.differs,
@@ -393,7 +394,7 @@ def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTab
 
 
 def _pull_back(provenance, program, inputs, present, residuals, cotangent):
-    match provenance.gradient:
+    match provenance.traits.gradient:
         case Gradient.NONE:
             return jnp.zeros_like(inputs)
         case Gradient.RECOVER:
@@ -408,7 +409,7 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
         case Gradient.STEP:
             gradients = _pull_back_steps(provenance, program, inputs, present, residuals, cotangent)
         case _:
-            assert_never(provenance.gradient)
+            assert_never(provenance.traits.gradient)
     return _by_input(program, present, gradients)
 
 

@@ -12,7 +12,8 @@ from scallax.facts.mappings import InputMapping, Tuples
 from scallax.facts.sample_facts import FactList, FactReader, SampleFacts, Tagging, batch_size, check_ids
 from scallax.language.tensors import TensorFramework, TensorInputs, is_variable
 from scallax.language.values import Value
-from scallax.provenance.base import AbstractProvenance, AbstractSemantics
+from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.traits import AbstractSemantics
 
 Outputs = tuple[tuple[str, Tuples | None], ...]
 
@@ -84,14 +85,15 @@ class SampleProgram:
             raise InputError(message)
         schemas = {relation.name: relation for relation in self.checked.program.relations if not relation.hidden}
         facts, arrays, sizes = [], {}, {}
-        tensors = TensorInputs(framework, has_variables=provenance.passes_gradients)
+        tensors = TensorInputs(framework, has_variables=provenance.traits.passes_gradients)
         for name, value in sorted(inputs.items()):
             if name not in schemas:
                 raise unknown_name(f"the program has no relation `{name}` to give facts of", name, schemas)
             if isinstance(value, list | tuple | FactList):
                 tagging = self._tagging(name, provenance, tags_come_later)
                 certain = _bools_are_certain(provenance)
-                schema, variants, takes_ids = schemas[name], self.checked.program.variants, provenance.returns_proofs
+                schema, variants = schemas[name], self.checked.program.variants
+                takes_ids = provenance.traits.returns_proofs
                 reader = FactReader(schema, variants, tagging, tensors, certain, takes_ids)
                 facts.append(reader.read(value, disjunctions.get(name)))
                 sizes[name] = len(facts[-1].counts)
@@ -111,7 +113,7 @@ class SampleProgram:
         return BatchFacts(tuple(facts), arrays, batch_size(sizes), tensors)
 
     def _tagging(self, name: str, provenance: AbstractSemantics, tags_come_later: bool) -> Tagging:
-        if name in self.untagged or not provenance.takes_tagged_facts:
+        if name in self.untagged or not provenance.traits.takes_tagged_facts:
             return Tagging.NEVER
         return Tagging.LATER if tags_come_later else Tagging.ALWAYS
 
@@ -162,7 +164,7 @@ def check_per_sample(provenance: AbstractSemantics) -> None:
 
 def check_outputs_per_sample(provenance: AbstractSemantics) -> None:
     """UnsupportedError for a provenance whose outputs are more than numbers, so that no sample can choose its own."""
-    if provenance.returns_proofs or not isinstance(provenance, AbstractProvenance):
+    if provenance.traits.returns_proofs or not isinstance(provenance, AbstractProvenance):
         hint = "name the same outputs for all samples"
         raise UnsupportedError(
             Diagnostic(f"under the provenance `{provenance.name}` samples cannot differ in their outputs", hint=hint)
@@ -170,4 +172,4 @@ def check_outputs_per_sample(provenance: AbstractSemantics) -> None:
 
 
 def _bools_are_certain(provenance: AbstractSemantics) -> bool:
-    return provenance.uses_tags and provenance.prior(True) is None
+    return provenance.traits.uses_tags and not provenance.traits.keeps_bool_tags

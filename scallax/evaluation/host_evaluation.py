@@ -12,7 +12,7 @@ from scallax.evaluation.batch import Arguments, read_samples
 from scallax.evaluation.compiled_program import CompiledProgram
 from scallax.evaluation.interpretation import ABSENT, as_outputs, interpret, refuse_traced
 from scallax.facts.tensor_facts import Retention
-from scallax.provenance import ObjectProvenance
+from scallax.provenance.semirings import ObjectProvenance
 
 
 @dataclass(frozen=True, slots=True)

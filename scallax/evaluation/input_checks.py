@@ -14,7 +14,7 @@ from scallax.facts.parameters import Parameter
 from scallax.facts.sample_facts import SampleFacts
 from scallax.facts.tag_warnings import ROUNDING, find_overfull_entries, find_shares, undeclared_shares
 from scallax.language.tag_domains import MAX_WEIGHT, Domain
-from scallax.provenance import AbstractSemantics
+from scallax.provenance.traits import Traits
 
 
 @final
@@ -28,14 +28,14 @@ class InputChecks:
         self,
         mappings: Mapping[str, InputMapping],
         parameters: Sequence[Parameter],
-        provenance: AbstractSemantics,
+        traits: Traits,
         undeclared: set[str],
     ):
         self._mappings = mappings
         self._shapes = {relation: mapping.shape for relation, mapping in mappings.items()}
         self._parameters = parameters
-        self._provenance = provenance
-        self._counts_groups = provenance.has_multivalued_variables
+        self._traits = traits
+        self._counts_groups = traits.has_multivalued_variables
         self._undeclared = undeclared
         self._has_warned = False
         self._has_warned_of_sums = False
@@ -66,7 +66,7 @@ class InputChecks:
 
     def check_kind(self, relation: str, array: object) -> None:
         """InputError for what is no array of a dtype that the provenance reads."""
-        check_kind(relation, array, self._shapes[relation], self._provenance)
+        check_kind(relation, array, self._shapes[relation], self._traits)
 
     def check_values(self, arrays: Sequence[ArrayLike], on_device: bool) -> None:
         """InputError for inputs that the provenance cannot read; one warning for probabilities outside [0, 1].
@@ -95,11 +95,11 @@ class InputChecks:
         options = {relation: found[relation] for relation in self._mappings if found.get(relation) is not None}
         if options:
             self._undeclared.clear()
-            warn(str(undeclared_shares(options, self._provenance.name)))
+            warn(str(undeclared_shares(options, self._traits.name)))
 
     def check_numbers(self, relation: str, values: np.ndarray) -> None:
         """`check_values` of one relation's, at least one."""
-        if self._provenance.domain is not Domain.PROBABILITY:
+        if self._traits.domain is not Domain.PROBABILITY:
             self._check_domain(relation, values)
             return
         if not _are_inside(values):
@@ -119,13 +119,13 @@ class InputChecks:
         """
         if not is_concrete(tags) or not is_on_host(tags):
             return
-        domain = self._provenance.domain
+        domain = self._traits.domain
         if domain is Domain.NATURAL:
             wrong = np.flatnonzero(_is_not_natural(np.asarray(tags)))
             if len(wrong):
                 place = int(wrong[0])
                 raise InputError(tag_message(facts, place, f"has the tag {float(tags[place]):g}; give {domain.value}"))
-        if domain is not Domain.PROBABILITY or self._provenance.is_discrete:
+        if domain is not Domain.PROBABILITY or self._traits.is_discrete:
             return
         text = None if self._has_warned else find_outside(facts, tags)
         if text is not None:
@@ -139,7 +139,7 @@ class InputChecks:
 
     def _check_domain(self, relation: str, values: np.ndarray) -> None:
         """InputError for inputs that the provenance, not one of probabilities, cannot read."""
-        domain = self._provenance.domain
+        domain = self._traits.domain
         wrong = ~np.isfinite(values)
         if domain is Domain.NATURAL:
             wrong |= _is_not_natural(values)

@@ -13,8 +13,8 @@ from scallax.evaluation.cache import call
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.kernels.selection_values import open_selections
 from scallax.kernels.selections import Stage
-from scallax.provenance.base import AbstractSemantics
 from scallax.provenance.semirings import AbstractSemiring, Fact, ObjectProvenance, Proofs, RealTropicalProofs
+from scallax.provenance.traits import AbstractSemantics
 
 # The tag of what does not hold, of inputs too.
 ABSENT = object()
@@ -61,8 +61,8 @@ def refuse_traced(provenance: AbstractSemantics) -> Iterator[None]:
 
 def as_outputs(provenance: ObjectProvenance, values: np.ndarray, given: Sequence[Any]) -> np.ndarray:
     """Objects as they are, or in the provenance's dtype if it has one: of floats, float64 if some tag given is."""
-    dtype = provenance.semiring.output_dtype
-    if dtype is None:
+    dtype = provenance.traits.output_dtype
+    if dtype is object:
         return values
     # Tags may be tensors, whose dtypes have the same names.
     is_double = any(str(getattr(tag, "dtype", "")).endswith("float64") for tag in given)

@@ -12,7 +12,7 @@ from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.interpretation import ABSENT, as_outputs, interpret, refuse_traced
 from scallax.facts.sample_facts import SampleFacts
 from scallax.facts.tensor_facts import Retention
-from scallax.provenance import ObjectProvenance
+from scallax.provenance.semirings import ObjectProvenance
 
 
 def list_tags(facts: Sequence[SampleFacts]) -> list[Any]:

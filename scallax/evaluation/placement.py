@@ -12,7 +12,7 @@ from scallax.evaluation.batch import Arguments
 from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.compiled_program import CompiledProgram
 from scallax.evaluation.fork_guard import check_process
-from scallax.provenance import AbstractSemantics
+from scallax.provenance.traits import AbstractSemantics
 
 
 @final

@@ -10,7 +10,8 @@ from scallax.evaluation.cache import Holder, call
 from scallax.evaluation.moves import take
 from scallax.facts.mappings import Tuples
 from scallax.facts.outputs import AskedOutputs, choose
-from scallax.provenance import AbstractSemantics, ObjectProvenance
+from scallax.provenance.semirings import ObjectProvenance
+from scallax.provenance.traits import AbstractSemantics
 
 
 class PackedOutput(Protocol):

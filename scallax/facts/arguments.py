@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from scallax.errors import Diagnostic, InputError, LateText, Source, near_name
 from scallax.facts.mappings import (
@@ -19,9 +19,7 @@ from scallax.facts.mappings import (
 from scallax.facts.specification import Specification, Tag
 from scallax.language.tag_domains import Domain
 from scallax.language.values import Value, ValueType
-
-if TYPE_CHECKING:
-    from scallax.provenance import AbstractSemantics
+from scallax.provenance.traits import Traits
 
 Outputs = tuple[tuple[str, Entries | None], ...]
 
@@ -48,7 +46,7 @@ def specify(
     *,
     provenance: str,
     custom: str | None,
-    semantics: "AbstractSemantics",
+    traits: Traits,
 ) -> Specification:
     """The arguments of a reasoner in normal form; tuples are as given, not yet fitted to column types.
 
@@ -58,7 +56,7 @@ def specify(
         given: Every keyword of `ProgramArguments`. `facts` are lists alone: what is read from tables comes later.
         provenance: The name of the provenance, `custom` for a user's own.
         custom: The qualified name of the class of the user's provenance.
-        semantics: The provenance itself, which says what a fact's tag may be.
+        traits: What is true of the provenance, such as what a fact's tag may be.
 
     Returns:
         The specification, with relations sorted by name; `outputs` is empty where none are named.
@@ -76,7 +74,7 @@ def specify(
         read_by_relation(given["retain_topk"], "`retain_topk`"),
         untagged,
     )
-    takes_tags = semantics.takes_tagged_facts
+    takes_tags = traits.takes_tagged_facts
     outputs, keyed = read_outputs(given["output_relation"], given["output_mapping"], given["output_mappings"])
     for name in ("wmc_with_disjunctions", "absorb", "early_discard"):
         flag = given[name]
@@ -95,7 +93,7 @@ def specify(
         relations=_read_relations(given["relations"]),
         rules=read_names(given["rules"], "rules"),
         facts=tuple(
-            (relation, _read_facts(relation, elements, takes_tags and relation not in untagged, semantics.domain))
+            (relation, _read_facts(relation, elements, takes_tags and relation not in untagged, traits.domain))
             for relation, elements in sorted(given["facts"].items())
         ),
         provenance=provenance,

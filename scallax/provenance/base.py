@@ -1,43 +1,25 @@
 """The contract of a provenance: an algebra of tags that is folded over derivations."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
 
-from scallax.errors import Diagnostic
+from scallax.errors import Diagnostic, UnsupportedError
 from scallax.kernels.schedule import Tile
 from scallax.language.tag_domains import Domain
+from scallax.provenance.proofs.dnf import ProofSets
+from scallax.provenance.traits import AbstractSemantics
 
 # Arrays with the axes `rows, ..., batch`.
 Tags = PyTree[Array]
 
 # Of NumPy where they are known when code is compiled.
 Indices = Array | np.ndarray
-
-
-class Gradient(Enum):
-    """How outputs are differentiated."""
-
-    # Not at all: outputs are bool or integers.
-    NONE = "none"
-    # Through `recover` alone: the tags are found without gradients.
-    RECOVER = "recover"
-    # Through tags, floats `[rows, batch]` whose conjunction is the product and whose disjunction passes cotangents on.
-    PRODUCT = "product"
-    # Through tags, by differentiating `step`.
-    STEP = "step"
-
-    @property
-    def is_product(self) -> bool:
-        """Whether the transposed schedule is needed."""
-        return self is Gradient.PRODUCT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,152 +55,12 @@ class LiteralTable:
     seed: UInt32[Array, ""]
 
 
-class AbstractSemantics(ABC):
-    """What grounding, layout and the doors ask of a provenance, whoever computes its tags."""
-
-    # The name in the table of provenances.
-    name: str
-
-    # Whether facts and rules with a tag are uncertain; if not, every fact is certain.
-    uses_tags: bool
-
-    # Whether calls return the proofs beside the values.
-    returns_proofs: bool = False
-
-    @property
-    @abstractmethod
-    def uses_exclusion(self) -> bool:
-        """Whether mutual exclusion matters; then an untagged member of a group has probability 1, not certainty."""
-
-    @property
-    def is_absorptive(self) -> bool:
-        """Whether one joined with anything is one, so that what is certain needs no other derivation."""
-        return True
-
-    @property
-    def takes_tagged_facts(self) -> bool:
-        """Whether facts from Python are pairs of a tag and a tuple."""
-        return self.uses_tags
-
-    @property
-    def takes_objects(self) -> bool:
-        """Whether tags of facts may be any objects of Python."""
-        return False
-
-    @property
-    def domain(self) -> Domain:
-        """What the tags of facts are."""
-        return Domain.PROBABILITY
-
-    @property
-    def has_multivalued_variables(self) -> bool:
-        """Whether a group is one multi-valued variable; if not, its members are independent where they do not meet."""
-        return False
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether evaluation can weigh tuples against each other."""
-        return True
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether derivations are compiled to a circuit of disjoint sums and independent products first."""
-        return False
-
-    @property
-    @abstractmethod
-    def gradient(self) -> Gradient:
-        """How outputs are differentiated."""
-
-    @property
-    def is_discrete(self) -> bool:
-        """Whether outputs have no derivatives: they are bool or integers."""
-        return self.gradient is Gradient.NONE
-
-    @property
-    def passes_gradients(self) -> bool:
-        """Whether gradients may pass through evaluation, those of a user's objects among them."""
-        return not self.is_discrete
-
-    @property
-    def draws(self) -> bool:
-        """Whether outputs depend on a seed."""
-        return False
-
-    @property
-    def has_local_literals(self) -> bool:
-        """Whether tags hold sets of literals, so that they are smaller if each component numbers its own."""
-        return False
-
-    @property
-    def is_order_sensitive(self) -> bool:
-        """Whether tags depend on the order of nodes and derivations, rounding aside, as where proofs are left out."""
-        return True
-
-    @property
-    def is_distributive(self) -> bool:
-        """Whether conjunction distributes over disjunction where the two sides have no literal and no group in common.
-
-        Then tags that are disjunctions may be joined, instead of each of their derivations.
-        """
-        return False
-
-    @property
-    def absent(self) -> float:
-        """The output of a tuple that does not hold."""
-        return 0.0
-
-    @abstractmethod
-    def prior(self, tag: float | bool) -> float | None:
-        """The literal's value for a tag written in the program, or None if such a tag means certain."""
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        """Which facts hold in every world for their constant tags, as literals with complements of tag zero.
-
-        Float64 `[facts]`, NaN for no constant, infinite for untagged facts that are literals.
-        """
-        return np.zeros(len(tags), np.bool_)
-
-    @property
-    @abstractmethod
-    def block_rows(self) -> Mapping[int, tuple[int, ...]]:
-        """For each kind of tile that is told apart, how many rows of derivations `step` may take at once, ascending."""
-
-    @property
-    @abstractmethod
-    def derivation_cost(self) -> float:
-        """Estimated microseconds of `step` for one derivation and a batch of 64; a step as such takes about 20."""
-
-    @property
-    def refusal(self) -> Diagnostic | None:
-        """What is wrong with the first output, by sample and then in their order, that `recover` makes NaN.
-
-        Of probabilities that are all finite. None: it makes none NaN.
-        """
-        return None
-
-
 class AbstractProvenance(AbstractSemantics):
     """Tags as arrays, how derivations combine them, and how a probability is recovered from them.
 
     A final class is a frozen dataclass, so that equal provenances share a compilation. Operations see arrays only.
     `kind` is one of the operand kinds of `scallax.kernels.schedule`.
     """
-
-    @property
-    @abstractmethod
-    def is_idempotent(self) -> bool:
-        """Whether a tag joined with itself is itself, so that a cycle may add to the tags of the round before."""
-
-    @property
-    def may_diverge(self) -> bool:
-        """Whether tags on a cycle may go on changing for ever, so that outputs are NaN after the most rounds."""
-        return False
-
-    @property
-    def output_dtype(self) -> DTypeLike | None:
-        """The dtype of outputs; None: the float dtype of the inputs."""
-        return jnp.bool_ if self.is_discrete else None
 
     @abstractmethod
     def leaf_tags(self, literals: LiteralTable) -> Tags:
@@ -289,10 +131,10 @@ class AbstractProvenance(AbstractSemantics):
     def recover(self, tags: Tags, literals: LiteralTable) -> Shaped[Array, "outputs batch"]:
         """Output values of tags; differentiable in the literals' probabilities with `Gradient.RECOVER`."""
 
-    @property
-    def has_derivatives(self) -> bool:
-        """Whether `recover_with_derivatives` is there."""
-        return False
+    def proof_sets(self, tags: Tags) -> ProofSets:
+        """The proofs that tags of tuples hold. UnsupportedError if they hold none."""
+        hint = "choose one of proofs, such as `topkproofs`"
+        raise UnsupportedError(Diagnostic(f"the provenance `{self.name}` keeps no proofs", hint=hint))
 
     def recover_with_derivatives(
         self, tags: Tags, literals: LiteralTable, known: Any
@@ -308,7 +150,7 @@ class AbstractProvenance(AbstractSemantics):
 
         Probabilities, exponentials of negative costs, and 1 for what has only a number of derivations.
         """
-        match self.domain:
+        match self.traits.domain:
             case Domain.PROBABILITY:
                 return outputs
             case Domain.COST:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.language.tag_domains import Domain
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
-from scallax.provenance.noisy_or import BLOCK_ROWS, moved
-from scallax.provenance.probability import number_prior
+from scallax.kernels.schedule import COMPLEMENT
+from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.noisy_or import moved
+from scallax.provenance.traits import Traits
 
 # A derivation that is nested deeper than this on a cycle goes round for ever.
 MAX_HEIGHT = 2_000
@@ -38,38 +36,10 @@ class MaxMult(AbstractProvenance):
     over 1 would go round for ever.
     """
 
-    name: str
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.STEP
-
-    @property
-    def is_distributive(self) -> bool:
-        return True
-
-    @property
-    def is_idempotent(self) -> bool:
-        return False
-
-    def prior(self, tag: float | bool) -> float | None:
-        return number_prior(tag, keeps_bool_tags=True)
+    traits: Traits
 
     def leaf_tags(self, literals: LiteralTable) -> Ranked:
         return _ranked_leaves(literals, 0.0, 1.0)
-
-    @property
-    def block_rows(self):
-        return {NODES: BLOCK_ROWS, COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.5
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
@@ -94,50 +64,10 @@ class RealTropical(AbstractProvenance):
     counts the uses of each fact in the cheapest derivation. Around a cycle of negative cost it goes for ever: -inf.
     """
 
-    name: str
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def is_absorptive(self) -> bool:
-        # Costs may be negative.
-        return False
-
-    @property
-    def domain(self) -> Domain:
-        return Domain.COST
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.STEP
-
-    @property
-    def absent(self) -> float:
-        return float("inf")
-
-    @property
-    def is_idempotent(self) -> bool:
-        return False
-
-    def prior(self, tag: float | bool) -> float | None:
-        return number_prior(tag, keeps_bool_tags=False)
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        return ~np.isnan(tags)
+    traits: Traits
 
     def leaf_tags(self, literals: LiteralTable) -> Ranked:
         return _ranked_leaves(literals, jnp.inf, 0.0)
-
-    @property
-    def block_rows(self):
-        return {NODES: BLOCK_ROWS, COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.5
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:

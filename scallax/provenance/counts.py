@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.language.tag_domains import Domain
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.kernels.schedule import COMPLEMENT
+from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.best import MAX_HEIGHT
+from scallax.provenance.traits import Traits
 
 LARGEST = 2**31 - 1
 # A cost; `LARGEST` is that of what does not hold.
@@ -36,50 +35,11 @@ class Natural(AbstractProvenance):
     derivations go round a cycle: those nested in more than 2,000 tuples of cycles.
     """
 
-    name: str
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def is_absorptive(self) -> bool:
-        return False
-
-    @property
-    def domain(self) -> Domain:
-        return Domain.NATURAL
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.NONE
-
-    @property
-    def output_dtype(self):
-        return jnp.int32
-
-    @property
-    def is_idempotent(self) -> bool:
-        return False
-
-    def prior(self, tag: float | bool) -> float | None:
-        return float(tag)
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        return tags >= 1
+    traits: Traits
 
     def leaf_tags(self, literals: LiteralTable) -> Counted:
         count = _leaves(literals, 0, 1)
         return Counted(count, jnp.zeros_like(count))
-
-    @property
-    def block_rows(self):
-        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.5
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
@@ -108,49 +68,10 @@ class Tropical(AbstractProvenance):
     2,147,483,647, and what holds at most one less.
     """
 
-    name: str
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def domain(self) -> Domain:
-        return Domain.NATURAL
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.NONE
-
-    @property
-    def output_dtype(self):
-        return jnp.int32
-
-    @property
-    def absent(self) -> float:
-        return float(LARGEST)
-
-    @property
-    def is_idempotent(self) -> bool:
-        return True
-
-    def prior(self, tag: float | bool) -> float | None:
-        return float(tag)
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        return ~np.isnan(tags)
+    traits: Traits
 
     def leaf_tags(self, literals: LiteralTable) -> Int[Array, "leaves batch"]:
         return _leaves(literals, LARGEST, 0)
-
-    @property
-    def block_rows(self):
-        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.25
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:

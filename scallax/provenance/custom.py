@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Shaped
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.language.tag_domains import Domain
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable, Tags
-from scallax.provenance.noisy_or import BLOCK_ROWS, moved
+from scallax.kernels.schedule import COMPLEMENT
+from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
+from scallax.provenance.noisy_or import moved
+from scallax.provenance.traits import CUSTOM_ALGEBRA, Traits
 
 
 class Provenance(ABC):
@@ -127,21 +127,8 @@ def qualified_name(provenance: object) -> str:
 class CustomProvenance(AbstractProvenance):
     """A user's algebra as a provenance. InputError if one of its methods returns tags of another form."""
 
-    name: str
     algebra: Provenance
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def is_absorptive(self) -> bool:
-        return False
-
-    @property
-    def domain(self) -> Domain:
-        return Domain.ANY
+    traits: Traits = CUSTOM_ALGEBRA
 
     @cached_property
     def absent(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -149,21 +136,6 @@ class CustomProvenance(AbstractProvenance):
             tags = jax.tree.map(jnp.asarray, self.algebra.tag(jnp.ones((1, 1), jnp.float32)))
             zero = jax.tree.map(lambda number, leaf: jnp.full_like(leaf, number), self._constant("zero", tags), tags)
             return float(np.asarray(self.algebra.recover(zero)).item())
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.STEP
-
-    @property
-    def is_idempotent(self) -> bool:
-        return False
-
-    @property
-    def may_diverge(self) -> bool:
-        return True
-
-    def prior(self, tag: float | bool) -> float | None:
-        return float(tag)
 
     def leaf_tags(self, literals: LiteralTable) -> Tags:
         p = literals.probabilities
@@ -179,14 +151,6 @@ class CustomProvenance(AbstractProvenance):
             return jnp.concatenate([batch_constant(tag, (1,), zero), batch_constant(tag, (1,), one), tag])
 
         return jax.tree.map(rows, tags, zero, one)
-
-    @property
-    def block_rows(self):
-        return {NODES: BLOCK_ROWS, COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.5
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:

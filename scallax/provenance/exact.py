@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
-from scallax.provenance.probability import leaf_values, number_prior
+from scallax.kernels.schedule import COMPLEMENT
+from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.probability import leaf_values
+from scallax.provenance.traits import Traits
 
 
 @dataclass(frozen=True)
@@ -19,47 +20,10 @@ class Exact(AbstractProvenance):
     [0, 1]; their derivatives `P(F | fact) - P(F | not fact)` are as exact. An absent fact has the probability 0.
     """
 
-    name: str
-    keeps_bool_tags: bool
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return True
-
-    @property
-    def has_multivalued_variables(self) -> bool:
-        return True
-
-    @property
-    def is_order_sensitive(self) -> bool:
-        return False
-
-    @property
-    def is_compiled(self) -> bool:
-        return True
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.PRODUCT
-
-    @property
-    def is_idempotent(self) -> bool:
-        return False
-
-    def prior(self, tag: float | bool) -> float | None:
-        return number_prior(tag, self.keeps_bool_tags)
+    traits: Traits
 
     def leaf_tags(self, literals: LiteralTable) -> Float[Array, "leaves batch"]:
         return leaf_values(literals, 0.0)
-
-    @property
-    def block_rows(self):
-        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1, 2, 4, 8)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.25
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:

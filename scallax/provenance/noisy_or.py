@@ -6,12 +6,10 @@ from enum import Enum
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
-from scallax.provenance.probability import leaf_values, number_prior
-
-# All derivations of a head at once.
-BLOCK_ROWS = (1, 2, 4, 8, 16, 32)
+from scallax.kernels.schedule import COMPLEMENT
+from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.probability import leaf_values
+from scallax.provenance.traits import Traits
 
 
 class Conjunction(Enum):
@@ -29,35 +27,11 @@ class NoisyOr(AbstractProvenance):
     equal values the first decides a minimum. The gradient of a disjunction is the product over the others, finite at 1.
     """
 
-    name: str
+    traits: Traits
     conjunction: Conjunction
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.STEP
-
-    @property
-    def is_idempotent(self) -> bool:
-        return False
-
-    def prior(self, tag: float | bool) -> float | None:
-        return number_prior(tag, keeps_bool_tags=True)
 
     def leaf_tags(self, literals: LiteralTable) -> Float[Array, "leaves batch"]:
         return leaf_values(literals, 0.0)
-
-    @property
-    def block_rows(self):
-        return {NODES: BLOCK_ROWS, COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.25
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:

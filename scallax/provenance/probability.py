@@ -8,8 +8,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.kernels.schedule import COMPLEMENT
+from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.traits import Traits
 
 
 def leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves batch"]:
@@ -27,41 +28,12 @@ class AddMult(AbstractProvenance):
     the implicit one at the fixpoint.
     """
 
-    name: str
-    keeps_bool_tags: bool
+    traits: Traits
     ceiling: float = 1.0
     masks_clamp: bool = False
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.PRODUCT
-
-    @property
-    def is_order_sensitive(self) -> bool:
-        return False
-
-    @property
-    def is_idempotent(self) -> bool:
-        return False
-
-    def prior(self, tag: float | bool) -> float | None:
-        return number_prior(tag, self.keeps_bool_tags)
 
     def leaf_tags(self, literals: LiteralTable) -> Float[Array, "leaves batch"]:
         return leaf_values(literals, 0.0)
-
-    @property
-    def block_rows(self):
-        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.25
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
@@ -99,46 +71,13 @@ class MinMax(AbstractProvenance):
     Of equal values the first decides a minimum and the last a maximum, as in the reference.
     """
 
-    name: str
-    keeps_bool_tags: bool
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.RECOVER
-
-    @property
-    def is_order_sensitive(self) -> bool:
-        return False
-
-    @property
-    def is_distributive(self) -> bool:
-        return True
-
-    @property
-    def is_idempotent(self) -> bool:
-        return True
-
-    def prior(self, tag: float | bool) -> float | None:
-        return number_prior(tag, self.keeps_bool_tags)
+    traits: Traits
 
     def leaf_tags(self, literals: LiteralTable) -> DecidingLiteral:
         num_literals = literals.probabilities.shape[0]
         origin = jnp.pad(1 + jnp.arange(num_literals, dtype=jnp.int32), (2, 0))
         none = batch_constant(literals.probabilities, origin.shape, 0, jnp.int32)
         return DecidingLiteral(leaf_values(literals, -jnp.inf), none + origin[:, None])
-
-    @property
-    def block_rows(self):
-        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.25
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
@@ -167,8 +106,3 @@ class MinMax(AbstractProvenance):
 
 def _choose(condition, a: DecidingLiteral, b: DecidingLiteral) -> DecidingLiteral:
     return DecidingLiteral(*(jnp.where(condition, x, y) for x, y in zip(a, b, strict=True)))
-
-
-def number_prior(tag: float | bool, keeps_bool_tags: bool) -> float | None:
-    """A tag as a probability; None (certain) for a boolean one unless the provenance keeps those as 0 and 1."""
-    return None if isinstance(tag, bool) and not keeps_bool_tags else float(tag)

@@ -1,17 +1,13 @@
 """Provenances whose tags are Python objects: evaluated on the host, sample by sample."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
-from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.language.tag_domains import Domain
-from scallax.provenance.base import AbstractSemantics, Gradient
+from scallax.provenance.traits import AbstractSemantics, Traits
 
 # Proofs of one tuple.
 MAX_PROOFS = 100_000
@@ -31,36 +27,6 @@ class Fact:
 
 class AbstractSemiring(ABC):
     """An algebra of Python objects. What does not hold has no tag: `zero` is only for outputs."""
-
-    # Whether facts from Python are pairs of a tag and a tuple.
-    takes_tagged_facts: bool
-
-    @property
-    @abstractmethod
-    def uses_exclusion(self) -> bool:
-        """Whether mutual exclusion matters."""
-
-    # The dtype of outputs; None: they are any objects.
-    output_dtype: type | None
-
-    @property
-    @abstractmethod
-    def domain(self) -> Domain:
-        """What the numbers of facts are."""
-
-    @property
-    def takes_objects(self) -> bool:
-        """Whether tags of facts may be any objects, and what holds weighs 1 where tuples are chosen by weight."""
-        return False
-
-    @property
-    def absent(self) -> float:
-        """The number of a tuple that does not hold."""
-        return 0.0
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        """Which facts hold in every world for their constant tags; see `AbstractSemantics.is_certain`."""
-        return np.zeros(len(tags), np.bool_)
 
     @abstractmethod
     def tag(self, fact: Fact) -> Any:
@@ -115,16 +81,6 @@ class Proofs(AbstractSemiring):
     """
 
     name: str
-    takes_tagged_facts: bool = False
-    output_dtype: type | None = np.bool_
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return True
-
-    @property
-    def domain(self) -> Domain:
-        return Domain.PROBABILITY
 
     def tag(self, fact: Fact) -> frozenset[Proof]:
         return frozenset([frozenset([(fact.literal, fact.group)])])
@@ -173,24 +129,6 @@ class RealTropicalProofs(AbstractSemiring):
     An output is the cost, without gradient; infinite for what does not hold. Negation is as in `realtropical`.
     """
 
-    takes_tagged_facts: bool = True
-    output_dtype: type | None = np.float32
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def domain(self) -> Domain:
-        return Domain.COST
-
-    @property
-    def absent(self) -> float:
-        return float("inf")
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        return ~np.isnan(tags)
-
     def tag(self, fact: Fact) -> tuple[float, Proof]:
         cost = fact.value
         # Torch warns of a tensor with gradients that becomes a float; JAX refuses what is traced.
@@ -238,8 +176,6 @@ class UserSemiring(AbstractSemiring):
     """
 
     semiring: Any
-    takes_tagged_facts: bool = True
-    output_dtype: type | None = None
 
     @staticmethod
     def of(semiring: object) -> "UserSemiring":
@@ -253,18 +189,6 @@ class UserSemiring(AbstractSemiring):
             hint = "subclass `scallax.Provenance`, or give an object with the methods of a semiring"
             raise InputError(Diagnostic(f"the custom provenance {semiring!r} has no method {shown}", hint=hint))
         return UserSemiring(semiring)
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return False
-
-    @property
-    def domain(self) -> Domain:
-        return Domain.ANY
-
-    @property
-    def takes_objects(self) -> bool:
-        return True
 
     def tag(self, fact: Fact):
         if fact.value is None:
@@ -316,60 +240,8 @@ class UserSemiring(AbstractSemiring):
 class ObjectProvenance(AbstractSemantics):
     """A semiring of Python objects as a provenance; its gradients are those of its objects, if they have any."""
 
-    name: str
+    traits: Traits
     semiring: AbstractSemiring
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return self.semiring.uses_exclusion
-
-    @property
-    def is_absorptive(self) -> bool:
-        return False
-
-    @property
-    def has_weights(self) -> bool:
-        return self.semiring.takes_objects
-
-    @property
-    def passes_gradients(self) -> bool:
-        return self.semiring.output_dtype is None
-
-    @property
-    def takes_tagged_facts(self) -> bool:
-        return self.semiring.takes_tagged_facts
-
-    @property
-    def takes_objects(self) -> bool:
-        return self.semiring.takes_objects
-
-    @property
-    def domain(self) -> Domain:
-        return self.semiring.domain
-
-    @property
-    def absent(self) -> float:
-        return self.semiring.absent
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.NONE
-
-    def prior(self, tag: float | bool) -> float | None:
-        return float(tag)
-
-    def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        return self.semiring.is_certain(tags)
-
-    @property
-    def block_rows(self) -> Mapping[int, tuple[int, ...]]:
-        return {NODES: (1, 2, 4, 8), COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        # Padding costs nothing: it is passed over.
-        return 0.0
 
 
 def _excludes(proof: Proof) -> bool:

@@ -24,7 +24,9 @@ from scallax.facts.specification import Specification
 from scallax.grounding.derivations import CERTAIN_PRIOR
 from scallax.grounding.fixpoint import Grounding
 from scallax.language import ir
-from scallax.provenance import AbstractProvenance, AbstractSemantics, Domain
+from scallax.language.tag_domains import Domain
+from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.traits import AbstractSemantics
 from scallax.reasoner.proofs import Explanation, explain_tuple
 
 
@@ -57,15 +59,15 @@ def explain(
         asked = _with_facts(asked, schemas[facts.relation], facts)
     again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)
     provenance = again.provenance(again.specification)
-    checks = InputChecks(dict(again.specification.input_mappings), again.parameters, provenance, set())
+    checks = InputChecks(dict(again.specification.input_mappings), again.parameters, provenance.traits, set())
     evaluator = ArrayEvaluator(again.specification, provenance, logits, again, checks, seed)
     value = np.asarray(evaluator.evaluate(arrays, None))[0, 0]
     program, grounding = again.trace()
     ((_, fitted),) = again.specification.outputs
     assert fitted is not None
     # Costs may be natural numbers: then what does not hold is the largest of them.
-    is_cost = provenance.domain is Domain.NATURAL and provenance.absent > 0
-    domain = Domain.COST if is_cost else provenance.domain
+    is_cost = provenance.traits.domain is Domain.NATURAL and provenance.absent > 0
+    domain = Domain.COST if is_cost else provenance.traits.domain
     return explain_tuple(
         program,
         grounding,
@@ -74,7 +76,7 @@ def explain(
         _literal_tags(again, grounding, provenance, domain, evaluator.check(arrays, None), seed),
         domain=domain,
         value=value.item() if isinstance(value, np.generic) else value,
-        uses_exclusion=provenance.uses_exclusion,
+        uses_exclusion=provenance.traits.uses_exclusion,
         k=k or specification.k,
     )
 

@@ -11,7 +11,7 @@ from scallax.errors import misfit
 from scallax.facts.tables import Table
 from scallax.grounding.limits import Limits
 from scallax.language.foreign import ForeignItem
-from scallax.provenance import Provenance
+from scallax.provenance.custom import Provenance
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -42,13 +42,10 @@ from scallax.facts.tables import Table
 from scallax.grounding.limits import Limits, check_limits
 from scallax.language.foreign import ForeignItem
 from scallax.language.library import read_foreign
-from scallax.provenance import (
-    AbstractProvenance,
-    ObjectProvenance,
-    name_provenance,
-    qualified_name,
-    resolve_provenance,
-)
+from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.custom import qualified_name
+from scallax.provenance.semirings import ObjectProvenance
+from scallax.provenance.table import name_provenance, resolve_provenance
 from scallax.reasoner.explain_tuple import explain
 from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
@@ -122,7 +119,7 @@ class Reasoner:
             given,
             provenance=name,
             custom=None if custom is None else qualified_name(custom),
-            semantics=resolve_provenance(name, custom=custom),
+            traits=resolve_provenance(name, custom=custom).traits,
         )
         file_name = "" if source is None else source.name
         specification, sources = with_read(specification, file_name, tables, library)
@@ -232,7 +229,7 @@ class Reasoner:
         self._mappings = dict(self._specification.input_mappings)
         self._variants: dict[tuple[Outputs, bool], Reasoner] = {}
         self._seed: int | Array = self._specification.seed
-        self._checks = InputChecks(self._mappings, grounded.parameters, self._provenance, grounded.undeclared)
+        self._checks = InputChecks(self._mappings, grounded.parameters, self._provenance.traits, grounded.undeclared)
         given = (self._specification, self._provenance, self._logits, grounded, self._checks, self._seed)
         self._arrays = ArrayEvaluator(*given)
         self.batches = BatchEvaluator(*given)
@@ -293,12 +290,12 @@ class Reasoner:
     @property
     def is_discrete(self) -> bool:
         """Whether outputs have no gradient: they are bool, integers or Python objects."""
-        return self._provenance.is_discrete
+        return self._provenance.traits.is_discrete
 
     @property
     def output_dtype(self) -> DTypeLike | None:
         """The dtype of the outputs if it is not that of the inputs: of arrays, not of Python objects."""
-        return self._provenance.output_dtype if isinstance(self._provenance, AbstractProvenance) else None
+        return self._provenance.traits.output_dtype if isinstance(self._provenance, AbstractProvenance) else None
 
     @property
     def absent(self) -> float:
@@ -435,7 +432,7 @@ class Reasoner:
     @property
     def returns_proofs(self) -> bool:
         """Whether calls return the proofs beside the values of each output relation."""
-        return self._provenance.returns_proofs
+        return self._provenance.traits.returns_proofs
 
     def with_proofs(self, values: Any, arrays: Sequence[ArrayLike], logits: Sequence[ArrayLike] | None = None) -> Any:
         """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""

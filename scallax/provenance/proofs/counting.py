@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Shaped, UInt32
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.clauses import Dependence
-from scallax.provenance.proofs.dnf import MAX_UNROLLED_PROOFS, ProofSets, Sections, scan_proofs
+from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
+from scallax.provenance.traits import MAX_UNROLLED_PROOFS
 
 # Numbers held at once: terms of inclusion-exclusion times outputs and batch, and fewer for its gradient, which holds
 # some times as many.

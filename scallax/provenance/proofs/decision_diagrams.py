@@ -16,13 +16,11 @@ from jaxtyping import Array
 
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, Sections
+from scallax.provenance.traits import MAX_NODES
 
 # A clause: the literals that are true in it, as `literal + 1`, and those that are false, as `-(literal + 1)`.
 Clause = frozenset[int]
 Formula = frozenset[Clause]
-
-# Nodes of one diagram.
-MAX_NODES = 50_000
 
 # Values of nodes held at once.
 _MAX_NUMBERS = 1 << 24

@@ -7,13 +7,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from scallax.provenance.traits import MAX_UNROLLED_PROOFS
+
 _ALL_BITS = np.uint32(0xFFFFFFFF)
 
 # Words up to which their comparison is written out: that takes less time than arrays of all, but more code.
 _MOST_UNROLLED = 8
-
-# Proofs up to which loops over them are written out: more would take seconds to compile.
-MAX_UNROLLED_PROOFS = 5
 
 # Of NumPy where they are known when code is compiled.
 Words = Array | np.ndarray

@@ -7,9 +7,10 @@ from jax import lax
 from jaxtyping import Array, UInt32
 
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
+from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, select
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
+from scallax.provenance.traits import Traits
 
 
 @dataclass(frozen=True)
@@ -23,32 +24,8 @@ class SampledProofs(AbstractProvenance):
     of `topkproofs`.
     """
 
-    name: str
+    traits: Traits
     ranked: TopKProofs
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return True
-
-    @property
-    def has_multivalued_variables(self) -> bool:
-        return self.ranked.has_multivalued_variables
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.RECOVER
-
-    @property
-    def draws(self) -> bool:
-        return True
-
-    @property
-    def is_idempotent(self) -> bool:
-        return True
-
-    def prior(self, tag: float | bool) -> float | None:
-        return self.ranked.prior(tag)
 
     def leaf_tags(self, literals: LiteralTable) -> ProofSets:
         return self.ranked.leaf_tags(literals)
@@ -61,14 +38,6 @@ class SampledProofs(AbstractProvenance):
 
     def widen(self, leaves: ProofSets) -> ProofSets:
         return self.ranked.widen(leaves)
-
-    @property
-    def block_rows(self):
-        return self.ranked.block_rows
-
-    @property
-    def derivation_cost(self) -> float:
-        return 2 * self.ranked.derivation_cost
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
@@ -91,12 +60,11 @@ class SampledProofs(AbstractProvenance):
     def differs(self, old, new):
         return self.ranked.differs(old, new)
 
+    def proof_sets(self, tags) -> ProofSets:
+        return tags
+
     def recover(self, tags, literals):
         return self.ranked.recover(tags, literals)
-
-    @property
-    def refusal(self):
-        return self.ranked.refusal
 
 
 def _exponential(bits: UInt32[Array, "... words batch"], seed: UInt32[Array, ""]) -> Array:

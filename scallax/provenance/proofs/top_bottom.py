@@ -10,9 +10,10 @@ from jaxtyping import Array, Bool
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable, Tags
+from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
 from scallax.provenance.proofs.dnf import ProofSets
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
+from scallax.provenance.traits import Traits
 
 
 class Formula(NamedTuple):
@@ -34,28 +35,8 @@ class TopBottomKClauses(AbstractProvenance):
     cycle a disjunction is one of proofs. Without negation it is `topkproofs`.
     """
 
-    name: str
+    traits: Traits
     ranked: TopKProofs
-    uses_tags: bool = True
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return True
-
-    @property
-    def has_multivalued_variables(self) -> bool:
-        return self.ranked.has_multivalued_variables
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.RECOVER
-
-    @property
-    def is_idempotent(self) -> bool:
-        return True
-
-    def prior(self, tag: float | bool) -> float | None:
-        return self.ranked.prior(tag)
 
     def leaf_tags(self, literals: LiteralTable) -> Formula:
         return _positive(self.ranked.leaf_tags(literals))
@@ -68,14 +49,6 @@ class TopBottomKClauses(AbstractProvenance):
 
     def widen(self, leaves: Formula) -> Formula:
         return Formula(self.ranked.widen(leaves.proofs), leaves.is_negation)
-
-    @property
-    def block_rows(self):
-        return {NODES: (1,), COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return self.ranked.derivation_cost
 
     def step(self, kind, total, left, right, cyclic, literals):
         if not sections_of(literals).negated:
@@ -92,13 +65,12 @@ class TopBottomKClauses(AbstractProvenance):
     def differs(self, old, new):
         return self.ranked.differs(old.proofs, new.proofs) | (old.is_negation != new.is_negation).any()
 
+    def proof_sets(self, tags) -> ProofSets:
+        return tags.proofs
+
     def recover(self, tags, literals):
         p = self.ranked.recover(tags.proofs, literals)
         return jnp.where(tags.is_negation, 1 - p, p)
-
-    @property
-    def refusal(self):
-        return self.ranked.refusal
 
     def _conjoin(self, a: Formula, b: Formula, literals: LiteralTable) -> Formula:
         # One and zero are no formulas of a kind: they would make the other change its own.

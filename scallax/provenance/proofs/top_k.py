@@ -10,11 +10,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from scallax.errors import Diagnostic
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
-from scallax.provenance.base import AbstractProvenance, Gradient, LiteralTable
-from scallax.provenance.probability import number_prior
+from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.proofs.clauses import (
     Choice,
     Dependence,
@@ -31,9 +29,8 @@ from scallax.provenance.proofs.counting import (
     count_with_derivatives,
     inclusion_exclusion,
 )
-from scallax.provenance.proofs.decision_diagrams import MAX_NODES, count_models
+from scallax.provenance.proofs.decision_diagrams import count_models
 from scallax.provenance.proofs.dnf import (
-    MAX_UNROLLED_PROOFS,
     ProofSets,
     Sections,
     column_bits,
@@ -43,9 +40,7 @@ from scallax.provenance.proofs.dnf import (
     select,
 )
 from scallax.provenance.proofs.layers import count_candidates, fold_layers, list_layers
-
-# More proofs are counted by decisions on the host: inclusion-exclusion has 2^k terms, and loses digits.
-_MAX_INCLUSION_EXCLUSION = 10
+from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
 
 # Columns that a complement tries at once; divides the 32 bits of a word.
 _COLUMNS_AT_ONCE = 8
@@ -65,45 +60,13 @@ class TopKProofs(AbstractProvenance):
     """At most `k` proofs for each tuple, the most probable ones; the output is their exact weighted model count.
 
     Proof sets are found without gradients; the count is what is differentiated. A proof with two facts of one
-    exclusive group is dropped. By default the remaining facts count as independent; `grouped` counts a group as one
-    multi-valued variable, in ranking proofs too.
+    exclusive group is dropped. By default the remaining facts count as independent; with the trait
+    `has_multivalued_variables` a group counts as one multi-valued variable, in ranking proofs too.
     """
 
-    name: str
+    traits: Traits
     k: int
-    grouped: bool
-    keeps_bool_tags: bool
     absorbs: bool
-    uses_tags: bool = True
-    returns_proofs: bool = False
-
-    @property
-    def uses_exclusion(self) -> bool:
-        return True
-
-    @property
-    def has_multivalued_variables(self) -> bool:
-        return self.grouped
-
-    @property
-    def gradient(self) -> Gradient:
-        return Gradient.RECOVER
-
-    @property
-    def has_local_literals(self) -> bool:
-        # Decisions on the host know the program's own numbers.
-        return self.k <= _MAX_INCLUSION_EXCLUSION
-
-    @property
-    def is_distributive(self) -> bool:
-        return True
-
-    @property
-    def is_idempotent(self) -> bool:
-        return True
-
-    def prior(self, tag: float | bool) -> float | None:
-        return number_prior(tag, self.keeps_bool_tags)
 
     def leaf_tags(self, literals: LiteralTable) -> ProofSets:
         """Sets of at most one proof; a complement of an absent literal is one."""
@@ -133,15 +96,6 @@ class TopKProofs(AbstractProvenance):
     def widen(self, leaves: ProofSets) -> ProofSets:
         weights = jnp.pad(leaves.weights, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=-jnp.inf)
         return ProofSets(weights, jnp.pad(leaves.bits, ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
-
-    @property
-    def block_rows(self):
-        few = max(1, 8 // self.k)
-        return {LITERALS: (8,), LINEAR: (few, 2 * few), NODES: (1,), COMPLEMENT: (1,)}
-
-    @property
-    def derivation_cost(self) -> float:
-        return 0.4 * self.k
 
     def step(self, kind, total, left, right, cyclic, literals):
         sections = sections_of(literals)
@@ -190,18 +144,17 @@ class TopKProofs(AbstractProvenance):
         # NaN weights may repeat for ever; the proofs do not.
         return (old.bits != new.bits).any() | ((old.weights == -jnp.inf) != (new.weights == -jnp.inf)).any()
 
+    def proof_sets(self, tags) -> ProofSets:
+        return tags
+
     def recover(self, tags, literals):
         sections = sections_of(literals)
-        count = inclusion_exclusion if self.k <= _MAX_INCLUSION_EXCLUSION else count_models
+        count = inclusion_exclusion if self.k <= MAX_INCLUSION_EXCLUSION else count_models
 
         def otherwise(tags, literals):
-            return count(tags, literals, sections, self.grouped)
+            return count(tags, literals, sections, self.traits.has_multivalued_variables)
 
-        return count_proofs(tags, literals, sections, self.grouped, otherwise)
-
-    @property
-    def has_derivatives(self) -> bool:
-        return not self.grouped and self.k <= MAX_UNROLLED_PROOFS
+        return count_proofs(tags, literals, sections, self.traits.has_multivalued_variables, otherwise)
 
     def recover_with_derivatives(self, tags, literals, known):
         if known is None or known.dependence is not Dependence.INDEPENDENT:
@@ -213,20 +166,13 @@ class TopKProofs(AbstractProvenance):
         weights, negated = self.leaf_tags(literals).weights[:, 0], np.asarray(literals.negated)
         return values, pull_independent(known, weights, by_weight, len(literals.probabilities), negated)
 
-    @property
-    def refusal(self):
-        if self.k <= _MAX_INCLUSION_EXCLUSION:
-            return None
-        hint = f"lower `k`; up to {_MAX_INCLUSION_EXCLUSION} proofs are counted without a limit"
-        return Diagnostic(f"counting its proofs takes more than {MAX_NODES:,} decisions", hint=hint)
-
     def _needs_grouped_weights(self, sections: Sections) -> bool:
         """Whether a weight is no product of its literals' weights even if no literal repeats."""
-        return self.grouped and sections.has_groups and sections.negated > 0
+        return self.traits.has_multivalued_variables and sections.has_groups and sections.negated > 0
 
     def _weigh(self, candidates: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         """The candidates with weights counted from their literals."""
-        weights = clause_weights(candidates.bits, literals, sections, self.grouped)
+        weights = clause_weights(candidates.bits, literals, sections, self.traits.has_multivalued_variables)
         return ProofSets(jnp.where(candidates.weights == -jnp.inf, -jnp.inf, weights), candidates.bits)
 
     def _complement(self, tags: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
