@@ -48,7 +48,7 @@ class _Result(NamedTuple):
 # In a graph the name is constant, and so is everything that follows from it: torch need not trace it.
 @torch.compiler.assume_constant_result
 def _interface(name: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
-    """The input relations in order, and the results; both empty if a graph cannot hold the reasoner.
+    """The input relations in order, and the results; no results if a graph cannot hold the reasoner.
 
     A graph cannot hold a reasoner that draws by a seed, which may differ in each call, or returns proofs or Python
     objects.
