@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
+from scallax.circuits.compile import analyse_program, ground_program
 from scallax.errors import Source
+from scallax.facts.fact_table import FactTable
 from scallax.provenance.traits import traits_of
 
 
@@ -74,7 +75,7 @@ query sum
 
 def _ground(text: str) -> object:
     program = analyse_program([Source(text)])
-    given: list[GivenFacts] = []
+    given: list[FactTable] = []
     return ground_program(program, traits_of("unit"), given, [query.name for query in program.queries])
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from scallax.analysis.lower import analyse
-from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
+from scallax.circuits.compile import analyse_program, ground_program
 from scallax.context.context import Context
 from scallax.errors import GroundingError, Source, UnsupportedError
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping
 from scallax.provenance.traits import traits_of
 from scallax.reasoner.reasoner import Reasoner
@@ -64,7 +65,7 @@ FACTS = [(0, 1), (0, 2), (1, 1), (1, 3), (2, 1), (1, 2)]
 
 def ground(name: str, facts: list[tuple]):
     program = analyse([Source(CERTAIN + PROGRAMS[name])])
-    given = [GivenFacts("f", facts, inputs=np.arange(len(facts)))]
+    given = [FactTable.of("f", facts, inputs=np.arange(len(facts)))]
     names = [relation.name for relation in program.relations]
     return program, ground_program(program, traits_of("diffaddmultprob"), given, names)
 
@@ -153,7 +154,7 @@ def test_a_count_of_many_uncertain_tuples_is_ground_small():
     entries = [[(i, k) for k in range(10)] for i in range(64)]
     mapping = InputMapping(entries, disjunctive_dim=1)
     program = analyse([Source("type d(i32, i32)\nrel n(k, c) = c := count(i: d(i, k))")])
-    given = [GivenFacts("d", mapping.tuples, inputs=np.arange(640), groups=mapping.groups)]
+    given = [FactTable.of("d", mapping.tuples, inputs=np.arange(640), groups=mapping.groups)]
     grounding = ground_program(program, traits_of("diffaddmultprob"), given, ["n"])
     assert len(grounding.tuples("n")) == 10 * 65
     # Two for each number of tuples so far, class by class.
@@ -163,7 +164,7 @@ def test_a_count_of_many_uncertain_tuples_is_ground_small():
 def test_certain_tuples_are_not_enumerated():
     text = "type a(i32)\nrel c(n) = n := count(x: a(x))\nrel s(n) = n := sum(x: a(x))\nrel m(n) = n := max(x: a(x))"
     program = analyse([Source(text)])
-    given = [GivenFacts("a", [(i,) for i in range(100_000)])]
+    given = [FactTable.of("a", [(i,) for i in range(100_000)])]
     grounding = ground_program(program, traits_of("difftopkproofs", k=3), given, ["c", "s", "m"])
     assert grounding.tuples("c") == [(100_000,)]
     assert grounding.tuples("s") == [(2**31 - 1,)]  # cut to the bounds, as sums are
@@ -177,7 +178,7 @@ def test_untagged_tuples_are_not_enumerated_where_their_tags_count(provenance: s
     text += '\nrel b(x) = a(x), x < 3\nrel b(x + 1) = a(x), x < 3\nrel t(x) = x := string_join<"-">(y: d(y))'
     text += '\nrel e(y) = y := exists(x: a(x))\nrel d = {"u", "v"}'
     program = analyse([Source(f"type a(i32)\n{text}")])
-    given = [GivenFacts("a", [(i,) for i in range(20_000)])]
+    given = [FactTable.of("a", [(i,) for i in range(20_000)])]
     grounding = ground_program(program, traits_of(provenance), given, ["c", "s", "m", "t", "e"])
     found = {name: grounding.tuples(name) for name in ("c", "s", "m", "t", "e")}
     assert found == {"c": [(20_000,)], "s": [(6,)], "m": [(19_999,)], "t": [("u-v",)], "e": [(True,)]}

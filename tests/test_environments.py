@@ -9,8 +9,9 @@ import torch
 import torch_bridge
 from scallax import Limits, Reasoner
 from scallax.analysis.lower import analyse
-from scallax.circuits.compile import GivenFacts, ground_program
+from scallax.circuits.compile import ground_program
 from scallax.errors import GroundingError, Source
+from scallax.facts.fact_table import FactTable
 from scallax.grounding.fixpoint import Grounding
 from scallax.language.ir import Program
 from scallax.planner.algebra import Growth
@@ -31,13 +32,13 @@ VALUES = [("B", 3), ("B", 6), ("D", 5), ("D", 6)]
 TEXT = EXPRESSIONS + 'rel root = {"B", "D"}\nrel result(e, y) = root(e), eval(e, y)\n'
 
 
-def ground_text(program: Program, given: list[GivenFacts], provenance: str = "exact", **options) -> Grounding:
+def ground_text(program: Program, given: list[FactTable], provenance: str = "exact", **options) -> Grounding:
     outputs = [relation.name for relation in program.relations]
     return ground_program(program, traits_of(provenance), given, outputs, **options)
 
 
-def exclusive(relation: str, tuples: list, groups: list[int]) -> GivenFacts:
-    return GivenFacts(relation, tuples, inputs=np.arange(len(tuples)), groups=np.array(groups))
+def exclusive(relation: str, tuples: list, groups: list[int]) -> FactTable:
+    return FactTable.of(relation, tuples, inputs=np.arange(len(tuples)), groups=np.array(groups))
 
 
 def worlds(groups: list[int]):
@@ -49,7 +50,7 @@ def worlds(groups: list[int]):
         yield {place for place in chosen if place is not None}
 
 
-def check_worlds(program: Program, given: GivenFacts, certain: dict[str, list], grounding: Grounding) -> None:
+def check_worlds(program: Program, given: FactTable, certain: dict[str, list], grounding: Grounding) -> None:
     assert given.groups is not None
     for world in worlds(given.groups.tolist()):
         facts = {name: set(tuples) for name, tuples in certain.items()}
@@ -72,7 +73,7 @@ def test_every_world_of_random_expressions_has_its_values(seed: int):
     # A sum is not chosen the other way around, so that its negation says nothing new, but for that of two equal parts.
     negation = "" if seed % 2 else ", not plus(e, r, l)"
     program = analyse([Source(EXPRESSIONS.replace("eval(r, y)", "eval(r, y)" + negation))])
-    grounding = ground_text(program, [GivenFacts("constant", certain), given], limits=Limits(rounds=200))
+    grounding = ground_text(program, [FactTable.of("constant", certain), given], limits=Limits(rounds=200))
     check_worlds(program, given, {"constant": certain}, grounding)
 
 
@@ -85,7 +86,7 @@ def test_a_derivation_that_waits_is_found_when_its_parts_can_hold(is_certain: bo
     certain = {"constant": [("A", 1), ("E", 3)], "plus": [("H", "A", "A"), ("I", "H", "A"), ("L", "A", "A")]}
     certain["plus"] += sums[count:]
     program = analyse([Source(EXPRESSIONS)])
-    facts = [*(GivenFacts(name, tuples) for name, tuples in certain.items()), given]
+    facts = [*(FactTable.of(name, tuples) for name, tuples in certain.items()), given]
     grounding = ground_text(program, facts, limits=Limits(rounds=200))
     check_worlds(program, given, certain, grounding)
     values = {"A": 1, "D": 4, "E": 3, "F": 5, "H": 2, "I": 3, "K": 3, "L": 2, "M": 2}
@@ -98,7 +99,7 @@ def test_a_set_of_choices_within_another_is_all_that_is_kept():
     given = exclusive("plus", sums, [0, 0, 1, 1, 1, -1])
     certain = {"constant": [("A", 1), ("E", 3), ("Z", 0)], "plus": [("L", "A", "A")]}
     program = analyse([Source(EXPRESSIONS)])
-    facts = [*(GivenFacts(name, tuples) for name, tuples in certain.items()), given]
+    facts = [*(FactTable.of(name, tuples) for name, tuples in certain.items()), given]
     grounding = ground_text(program, facts, limits=Limits(rounds=60, environments=1))
     check_worlds(program, given, certain, grounding)
 
@@ -132,7 +133,7 @@ def test_what_excludes_each_other_below_the_recursion_ends_it(text: str, tuples:
 )
 def test_a_limit_counts_what_can_hold(limits: Limits):
     given = exclusive("plus", TREES, [0, -1, 0, -1])
-    grounding = ground_text(analyse([Source(TEXT)]), [GivenFacts("constant", CONSTANTS), given], limits=limits)
+    grounding = ground_text(analyse([Source(TEXT)]), [FactTable.of("constant", CONSTANTS), given], limits=limits)
     assert grounding.tuples("result") == VALUES
 
 
@@ -147,7 +148,7 @@ def test_a_limit_counts_what_can_hold(limits: Limits):
 def test_what_nothing_ends_passes_a_limit(provenance: str, limits: Limits, hint: str):
     given = exclusive("plus", TREES, [0, -1, 0, -1])
     with pytest.raises(GroundingError, match="limit of 30 rounds: this rule for `eval` grew") as caught:
-        ground_text(analyse([Source(TEXT)]), [GivenFacts("constant", CONSTANTS), given], provenance, limits=limits)
+        ground_text(analyse([Source(TEXT)]), [FactTable.of("constant", CONSTANTS), given], provenance, limits=limits)
     assert hint in str(caught.value)
 
 
@@ -169,7 +170,7 @@ def test_nothing_is_lost_where_nothing_excludes_each_other(rules: str):
     symbols = [(place, x) for place in range(12) for x in (1, 2)]
     given = exclusive("symbol", symbols, [place for place, _ in symbols])
     grounding = ground_text(program, [given])
-    alone = ground_text(program, [GivenFacts("symbol", symbols, inputs=np.arange(len(symbols)))])
+    alone = ground_text(program, [FactTable.of("symbol", symbols, inputs=np.arange(len(symbols)))])
     assert grounding.tuples("sum") == alone.tuples("sum")
     assert len(grounding.derivations) == len(alone.derivations)
 

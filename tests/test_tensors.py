@@ -13,8 +13,9 @@ import torch
 import scallax
 import torch_bridge
 from scallax import InputError, ScallaxError
-from scallax.circuits.compile import GivenFacts, analyse_program, ground_program
+from scallax.circuits.compile import analyse_program, ground_program
 from scallax.errors import Source
+from scallax.facts.fact_table import FactTable
 from scallax.language.tensors import TensorValue
 from scallax.provenance.traits import traits_of
 
@@ -27,7 +28,7 @@ def tuples(text: str, tensors: list[Any], relation: str = "out") -> list[tuple]:
     """The tuples of a relation, given `t(i, tensor)` for each tensor."""
     values = [(i, TensorValue(tensor)) for i, tensor in enumerate(tensors)]
     program = analyse_program([Source(f"type t(i32, Tensor)  {text}")], {"t": values})
-    given = [GivenFacts("t", values)]
+    given = [FactTable.of("t", values)]
     return sorted(ground_program(program, traits_of("unit"), given, [relation]).tuples(relation))
 
 

@@ -14,7 +14,7 @@ from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.fact_tags import tag_message
 from scallax.evaluation.grounding_cache import BatchFacts
-from scallax.facts.sample_facts import SampleFacts
+from scallax.facts.fact_table import FactTable
 from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.autograd import Positional, is_plain
 from torch_bridge.facts import TagTensors, find_tags
@@ -95,7 +95,7 @@ def on_host(batch: BatchFacts) -> BatchFacts:
     facts, start = [], 0
     for part in batch.facts:
         if part.certain is not None:
-            part = replace(part, tags=(vector[start : start + part.num_facts],))
+            part = replace(part, tag_parts=(vector[start : start + part.num_facts],))
             start += part.num_facts
         facts.append(part)
     return replace(batch, facts=tuple(facts), arrays={name: to_host(name, a) for name, a in batch.arrays.items()})
@@ -285,7 +285,7 @@ def _to_arrays(call: _Call, tensors: Sequence[torch.Tensor]) -> tuple[Any, tuple
     return vector, tuple(map(to_jax, mapped)), tuple(map(to_jax, logits))
 
 
-def check_batch_tags(reasoner: Reasoner, facts: Sequence[SampleFacts] | None, tags: Any) -> None:
+def check_batch_tags(reasoner: Reasoner, facts: Sequence[FactTable] | None, tags: Any) -> None:
     """InputError for a tag on the CPU that is not finite, a warning for one outside [0, 1]."""
     if not isinstance(tags, np.ndarray):
         return

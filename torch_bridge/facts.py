@@ -11,7 +11,8 @@ import torch
 
 from scallax.errors import InputError
 from scallax.evaluation.fact_tags import check_tags, wrong_tag
-from scallax.facts.sample_facts import SampleFacts, is_array
+from scallax.facts.fact_table import FactTable
+from scallax.facts.sample_facts import is_array
 from torch_bridge.tensors import to_jax, to_torch
 
 # A batch has thousands of tags, so each is examined without a call of a Python function.
@@ -74,7 +75,7 @@ class TagTensors:
         return gradients
 
 
-def find_tags(facts: Sequence[SampleFacts]) -> TagTensors:
+def find_tags(facts: Sequence[FactTable]) -> TagTensors:
     """Finds the tensors of which the tags of all facts are elements, without reading a value on a device."""
     tensors: list[torch.Tensor] = []
     elements: list[np.ndarray] = []
@@ -86,7 +87,7 @@ def find_tags(facts: Sequence[SampleFacts]) -> TagTensors:
     for part in facts:
         if part.certain is None:
             continue
-        for tags in part.tags:
+        for tags in part.tag_parts:
             kinds = set() if is_array(tags) else set(map(type, tags))
             if isinstance(tags, torch.Tensor):
                 tensors.append(tags)
@@ -124,7 +125,7 @@ def find_tags(facts: Sequence[SampleFacts]) -> TagTensors:
     return TagTensors(tuple(tensors), tuple(elements), tuple(places), constants)
 
 
-def _numbers(part: SampleFacts, tags: Any) -> Any:
+def _numbers(part: FactTable, tags: Any) -> Any:
     if is_array(tags):
         return np.asarray(tags)
     for place, tag in enumerate(tags):
@@ -133,7 +134,7 @@ def _numbers(part: SampleFacts, tags: Any) -> Any:
     return [0.0 if tag is None else tag for tag in tags]
 
 
-def _check_scalars(part: SampleFacts, tags: Sequence) -> None:
+def _check_scalars(part: FactTable, tags: Sequence) -> None:
     """InputError for the first tag that is no number and no scalar tensor of floats or bools."""
     for place, tag in enumerate(tags):
         if isinstance(tag, torch.Tensor):

@@ -12,6 +12,7 @@ from scallax.circuits.knowledge.compiler import compile_circuit
 from scallax.circuits.layout import lay_out
 from scallax.circuits.size_classes import Sizes
 from scallax.errors import Diagnostic, Source, StratificationError, UnsupportedError, raise_together
+from scallax.facts.fact_table import FactTable
 from scallax.facts.parameters import NO_PARAMETERS, Parameters
 from scallax.grounding.annotated_disjunctions import Choices
 from scallax.grounding.conjunction import Weigh
@@ -29,22 +30,6 @@ from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
 from scallax.planner.strata import stratify
 from scallax.provenance.traits import Gradient, Traits
-
-
-@dataclass(frozen=True, slots=True)
-class GivenFacts:
-    """Facts of one relation from Python; the values fit the relation's columns.
-
-    `tags` are constants, None for a certain fact; `inputs` int64 `[tuples]` are positions in the flattened batch
-    inputs; without either all facts are certain. `groups` int64 `[tuples]` are mutual exclusion groups, -1 for none,
-    numbered apart from those of other given facts and of the program.
-    """
-
-    relation: str
-    tuples: Sequence[tuple[Value, ...]]
-    tags: Sequence[float | bool | None] | None = None
-    inputs: np.ndarray | None = None
-    groups: np.ndarray | None = None
 
 
 def analyse_program(
@@ -71,7 +56,7 @@ def analyse_program(
 def ground_program(
     program: ir.Program,
     traits: Traits,
-    given: Sequence[GivenFacts],
+    given: Sequence[FactTable],
     outputs: Sequence[str],
     *,
     parameters: Parameters = NO_PARAMETERS,
@@ -109,17 +94,17 @@ def ground_program(
 
 
 def tag_facts(
-    program: ir.Program, traits: Traits, given: Sequence[GivenFacts], parameters: Parameters = NO_PARAMETERS
+    program: ir.Program, traits: Traits, given: Sequence[FactTable], parameters: Parameters = NO_PARAMETERS
 ) -> list[tuple[str, FactSet]]:
     """The facts of the program, then the given ones, with the operands that `ground_program` gives them."""
     table = _LiteralBuilder(traits, {name: iter(places) for name, places in parameters.facts.items()})
-    return [(relation, FactSet(tuples, operands)) for relation, tuples, operands in table.add_all(program, given)]
+    return list(table.add_all(program, given))
 
 
 def prepare_samples(
     program: ir.Program,
     traits: Traits,
-    given: Sequence[GivenFacts],
+    given: Sequence[FactTable],
     outputs: Sequence[str],
     sampled: Sequence[str],
     *,
@@ -165,23 +150,25 @@ def prepare_samples(
 
 
 def _read_facts(
-    program: ir.Program, traits: Traits, given: Sequence[GivenFacts], parameters: Parameters
+    program: ir.Program, traits: Traits, given: Sequence[FactTable], parameters: Parameters
 ) -> tuple[dict[str, FactSet], Literals]:
     """The facts of the program and the given ones, by relation, and their literals."""
     table = _LiteralBuilder(traits, {name: iter(places) for name, places in parameters.facts.items()})
     parts: dict[str, list[FactSet]] = {}
-    for relation, tuples, operands in table.add_all(program, given):
-        parts.setdefault(relation, []).append(FactSet(tuples, operands))
+    for relation, part in table.add_all(program, given):
+        parts.setdefault(relation, []).append(part)
     facts = {relation: _join_facts(of_relation) for relation, of_relation in parts.items()}
     return facts, table.literals()
 
 
 def _join_facts(parts: Sequence[FactSet]) -> FactSet:
     """The facts of one relation, which come in parts."""
-    if len(parts) == 1:
-        return parts[0]
-    tuples = list(chain.from_iterable(part.tuples for part in parts))
-    return FactSet(tuples, np.concatenate([part.operands for part in parts]))
+    # A part without facts may have no columns.
+    filled = [part for part in parts if len(part.operands)]
+    if len(filled) <= 1:
+        return filled[0] if filled else parts[0]
+    columns = [list(chain.from_iterable(column)) for column in zip(*(part.columns for part in filled), strict=True)]
+    return FactSet(columns, np.concatenate([part.operands for part in filled]))
 
 
 def compile_plan(
@@ -230,7 +217,9 @@ def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -
     for relation in program.relations:
         places = [i for i, type in enumerate(relation.columns) if type is ValueType.ENTITY]
         if places and relation.name in facts:
-            terms.update((str(values[place]), None) for values in facts[relation.name].tuples for place in places)
+            columns = facts[relation.name].columns
+            rows = zip(*(columns[place] for place in places), strict=True) if columns else ()
+            terms.update((str(value), None) for row in rows for value in row)
     return replace(plan, terms=tuple(terms))
 
 
@@ -373,10 +362,8 @@ class _LiteralBuilder:
     num_literals: int = 0
     num_groups: int = 0
 
-    def add_all(
-        self, program: ir.Program, given: Sequence[GivenFacts]
-    ) -> Iterator[tuple[str, Sequence[tuple[Value, ...]], np.ndarray]]:
-        """Relation, tuples and operands of the program's facts, then of the given ones."""
+    def add_all(self, program: ir.Program, given: Sequence[FactTable]) -> Iterator[tuple[str, FactSet]]:
+        """By relation the program's facts, then the given ones."""
         by_relation: dict[str, list[ir.Fact]] = {}
         for fact in program.facts:
             by_relation.setdefault(fact.relation, []).append(fact)
@@ -384,9 +371,9 @@ class _LiteralBuilder:
         for relation, facts in by_relation.items():
             groups = np.array([-1 if fact.group is None else fact.group for fact in facts])
             operands = self._constants(relation, [fact.tag for fact in facts], groups)
-            yield relation, [fact.values for fact in facts], operands
+            yield relation, FactSet(list(zip(*(fact.values for fact in facts), strict=True)), operands)
         for facts in given:
-            yield facts.relation, facts.tuples, self._operands(facts)
+            yield facts.relation, FactSet(facts.columns, self._operands(facts))
 
     def literals(self) -> Literals:
         none = np.zeros(0, np.int64)
@@ -395,8 +382,8 @@ class _LiteralBuilder:
             *(np.concatenate([none, *parts]) for parts in (self.source, self.group, self.parameter)),
         )
 
-    def _operands(self, facts: GivenFacts) -> np.ndarray:
-        count = len(facts.tuples)
+    def _operands(self, facts: FactTable) -> np.ndarray:
+        count = facts.num_facts
         groups = np.full(count, -1)
         if facts.groups is not None:
             given = np.asarray(facts.groups)
@@ -404,7 +391,7 @@ class _LiteralBuilder:
             self.num_groups = max(self.num_groups, 1 + int(groups.max(initial=-1)))
         if facts.inputs is not None and self.traits.uses_tags:
             return self._literals(np.full(count, np.nan), groups, source=facts.inputs)
-        return self._constants(facts.relation, (None,) * count if facts.tags is None else facts.tags, groups)
+        return self._constants(facts.relation, facts.tags, groups)
 
     def _constants(self, relation: str, tags: Sequence[float | bool | None], groups: np.ndarray) -> np.ndarray:
         """The operands of facts with constant tags."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,8 @@ def name_literals(program: ir.Program, facts: Sequence[tuple[str, FactSet]], gro
     """The positive literal of each fact, then of each rule's grounding and choice, by literal number."""
     names = [Literal(True, "", None)] * len(grounding.literals)
     for relation, given in facts:
-        for values, operand in zip(given.tuples, given.operands.tolist(), strict=True):
+        tuples = zip(*given.columns, strict=True) if given.columns else repeat(())
+        for values, operand in zip(tuples, given.operands.tolist(), strict=False):
             if operand <= literal_operand(0):
                 names[operand_literal(operand)] = Literal(True, relation, values)
     derivations = grounding.derivations

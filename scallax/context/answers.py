@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
-from scallax.circuits.compile import GivenFacts, compile_outputs, ground_program
+from scallax.circuits.compile import compile_outputs, ground_program
 from scallax.errors import Diagnostic, InputError, UnsupportedError, near_name
 from scallax.evaluation.constant_weights import constant_weights
+from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_files
 from scallax.facts.mappings import fit_tuples
 from scallax.grounding.fixpoint import Grounding
@@ -114,7 +115,7 @@ def check_options(options: Options) -> Options:
 
 
 def answer(
-    program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[GivenFacts] = ()
+    program: ir.Program, outputs: Sequence[str], options: Options, given: Sequence[FactTable] = ()
 ) -> list[Answer]:
     """The answers for `outputs`, in their order; every possible tuple is listed. `given` are facts with constant tags.
 
@@ -166,13 +167,14 @@ def check_outputs(outputs: Sequence[str], relations: Sequence[str] | dict[str, i
         )
 
 
-def file_facts(program: ir.Program) -> list[GivenFacts]:
+def file_facts(program: ir.Program) -> list[FactTable]:
     """The facts of the program's files. Raises `InputError` for what cannot be read or does not fit."""
+    types = {relation.name: relation.columns for relation in program.relations}
     given = []
-    for relation, facts in read_files(program):
-        values = [values for _, values in facts]
-        tuples = fit_tuples(values, relation.columns, f"facts of `{relation.name}`", program.variants)
-        given.append(GivenFacts(relation.name, tuples, tags=[tag for tag, _ in facts]))
+    for table in read_files(program):
+        what = f"facts of `{table.relation}`"
+        tuples = fit_tuples(table.tuples, types[table.relation], what, program.variants)
+        given.append(FactTable.of(table.relation, tuples, table.tags))
     return given
 
 
@@ -185,11 +187,8 @@ def _keep_true(program: ir.Program) -> ir.Program:
     return replace(program, facts=facts, rules=tuple(map(_constrain_tag, program.rules)))
 
 
-def _drop_false(facts: GivenFacts) -> GivenFacts:
-    assert facts.tags is not None
-    kept = [i for i, tag in enumerate(facts.tags) if tag is not False]
-    groups = None if facts.groups is None else facts.groups[kept]
-    return replace(facts, tuples=[facts.tuples[i] for i in kept], tags=[facts.tags[i] for i in kept], groups=groups)
+def _drop_false(facts: FactTable) -> FactTable:
+    return facts.take([row for row, tag in enumerate(facts.tags) if tag is not False])
 
 
 def _constrain_tag(rule: ir.Rule) -> ir.Rule:
@@ -203,7 +202,7 @@ def _constrain_tag(rule: ir.Rule) -> ir.Rule:
 
 
 def _answer_numbers(
-    program: ir.Program, outputs: Sequence[ir.Relation], options: Options, given: Sequence[GivenFacts]
+    program: ir.Program, outputs: Sequence[ir.Relation], options: Options, given: Sequence[FactTable]
 ) -> list[Answer]:
     # JAX takes a second to import, and discrete programs do without.
     from scallax.evaluation.batch import Arguments, Signature, evaluate_batch
@@ -285,7 +284,7 @@ def compute(
     program: ir.Program,
     outputs: Sequence[str],
     options: Options,
-    given: Sequence[GivenFacts],
+    given: Sequence[FactTable],
     tensors: TensorInputs | None = None,
 ) -> "Computation":
     """The tags of all tuples of `outputs` as a function of those of the `given` facts that are inputs. Imports JAX.

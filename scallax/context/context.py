@@ -200,7 +200,7 @@ class AbstractContext(ABC):
         """Adds the rows of a table as facts: see `scallax.Table`, whose arguments these are."""
         found = source if isinstance(source, Table) else Table(source, columns, tag, table, delimiter)
         facts = read_table(found, self.state.draft.relation(relation))
-        self.state.draft = self.state.draft.with_facts(relation, [t for t, _ in facts], tuple(v for _, v in facts))
+        self.state.draft = self.state.draft.with_facts(relation, facts.tags, tuple(facts.tuples))
 
     def load_csv(self, relation: str, file: "str | Path | CsvFile") -> None:
         """Adds the facts of a CSV file with columns by position; `load` takes columns by name."""

@@ -8,10 +8,11 @@ from typing import Any, final
 
 import numpy as np
 
-from scallax.circuits.compile import GivenFacts, analyse_program
+from scallax.circuits.compile import analyse_program
 from scallax.errors import Diagnostic, InputError, ParseError, Source, Span, TypeInferenceError, UnsupportedError
 from scallax.facts.arguments import unknown_name
 from scallax.facts.fact_batch import FactBatch
+from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_facts
 from scallax.facts.mappings import InputMapping, Tuples, fit_entries, fit_tuples, show_tuple, typical_tuples
 from scallax.facts.tables import CsvFile
@@ -178,7 +179,7 @@ class Draft:
         span = Span(Source(f"{relation}: {file.path}", f"<file of {relation}>"), 0, len(relation))
         options = (str(file.path), file.delimiter, file.has_header, file.has_probability)
         facts = read_facts(ir.FactsFile(relation, *options, tuple(file.keys), tuple(file.fields), span), declared)
-        return self.with_facts(relation, [tag for tag, _ in facts], tuple(values for _, values in facts))
+        return self.with_facts(relation, facts.tags, tuple(facts.tuples))
 
     def with_mapping(self, relation: str, mapping: InputMapping | None) -> "Draft":
         """Sets or removes a relation's input mapping; InputError if its tuples do not fit the relation."""
@@ -315,28 +316,28 @@ class Samples:
     outputs: tuple[str, ...]
 
 
-def given_facts(draft: Draft, kinds: TagKinds) -> tuple[list[GivenFacts], Inputs]:
+def given_facts(draft: Draft, kinds: TagKinds) -> tuple[list[FactTable], Inputs]:
     """The facts of a draft, and the tags that are their inputs: those of batches with a tag that is one.
 
     In such a batch the other tags are inputs too, so that its groups stay together; facts that are certain and in no
     group are constants. Without inputs tags that are arrays count as numbers.
     """
-    given: list[GivenFacts] = []
+    given: list[FactTable] = []
     inputs = Inputs([], [])
     for batch in draft.batches:
         if not batch.has_tag(kinds.is_input):
             tags: Any = batch.with_numbers(kinds.is_array).tags
-            given.append(GivenFacts(batch.relation, batch.tuples, tags=tags, groups=batch.groups))
+            given.append(FactTable.of(batch.relation, batch.tuples, tags=tags, groups=batch.groups))
             continue
         groups = np.full(len(batch.tags), -1) if batch.groups is None else batch.groups
         kept = np.array([tag is not None for tag in batch.tags]) | (groups >= 0)
         certain = [values for values, is_kept in zip(batch.tuples, kept, strict=True) if not is_kept]
         if certain:
-            given.append(GivenFacts(batch.relation, certain))
+            given.append(FactTable.of(batch.relation, certain))
         rows = np.flatnonzero(kept).tolist()
         places = np.arange(len(inputs.tags), len(inputs.tags) + len(rows))
         tuples = [batch.tuples[row] for row in rows]
-        given.append(GivenFacts(batch.relation, tuples, inputs=places, groups=groups[kept]))
+        given.append(FactTable.of(batch.relation, tuples, inputs=places, groups=groups[kept]))
         tags = [batch.tags[row] for row in rows]
         inputs.tags.extend(1.0 if tag is None else tag if kinds.is_input(tag) else float(tag) for tag in tags)
         inputs.ids.extend(batch.ids[row] if batch.ids else 0 for row in rows)

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from scallax.circuits.compile import GivenFacts, compile_outputs, ground_program
+from scallax.circuits.compile import compile_outputs, ground_program
 from scallax.context.answers import Options, check_outputs, file_facts
 from scallax.context.draft import Draft
 from scallax.evaluation.constant_weights import constant_weights
+from scallax.facts.fact_table import FactTable
 from scallax.language import ir
 from scallax.language.tensors import TensorInputs
 from scallax.language.values import Value
@@ -17,18 +18,18 @@ from scallax.language.values import Value
 ObjectAnswer = tuple[ir.Relation, list[tuple[Value, ...]], list[Any]]
 
 
-def object_facts(draft: Draft) -> tuple[list[GivenFacts], list[Any]]:
+def object_facts(draft: Draft) -> tuple[list[FactTable], list[Any]]:
     """The facts of a draft, and the tags of those that have one: the facts' inputs."""
-    given: list[GivenFacts] = []
+    given: list[FactTable] = []
     objects: list[Any] = []
     for batch in draft.batches:
         tagged = [place for place, tag in enumerate(batch.tags) if tag is not None]
         certain = [values for values, tag in zip(batch.tuples, batch.tags, strict=True) if tag is None]
         if certain:
-            given.append(GivenFacts(batch.relation, certain))
+            given.append(FactTable.of(batch.relation, certain))
         if tagged:
             inputs = np.arange(len(objects), len(objects) + len(tagged))
-            given.append(GivenFacts(batch.relation, [batch.tuples[place] for place in tagged], inputs=inputs))
+            given.append(FactTable.of(batch.relation, [batch.tuples[place] for place in tagged], inputs=inputs))
             objects += [batch.tags[place] for place in tagged]
     return given, objects
 
@@ -37,7 +38,7 @@ def answer_objects(
     program: ir.Program,
     outputs: Sequence[str],
     options: Options,
-    given: Sequence[GivenFacts],
+    given: Sequence[FactTable],
     objects: Sequence[Any],
     tensors: TensorInputs | None = None,
 ) -> list[ObjectAnswer]:

@@ -15,7 +15,7 @@ from scallax.context.framework_tags import Framework, collect, number_of, readab
 from scallax.context.object_tags import answer_objects, object_facts
 from scallax.errors import Diagnostic, GroundingError, UnsupportedError
 from scallax.facts.fact_batch import FactBatch
-from scallax.facts.parameters import GivenTags
+from scallax.facts.fact_table import FactTable
 from scallax.facts.tag_warnings import find_overfull_facts, find_overfull_set, find_tag_outside
 from scallax.planner.strata import needed_relations
 from scallax.provenance.traits import Traits
@@ -101,7 +101,7 @@ def find_warnings(draft: Draft, before: Draft | None, framework: Framework, trai
     found: list[Diagnostic | None] = [warning for warning in draft.warnings if warning not in told]
     if traits is not None:
         new = draft.batches.since(0 if before is None else len(before.batches))
-        given = [GivenTags(batch.relation, batch.tuples, _numbers(batch, framework)) for batch in new]
+        given = [FactTable.of(batch.relation, batch.tuples, _numbers(batch, framework)) for batch in new]
         program = draft.program
         if before is not None:
             facts, rules = set(before.program.facts), set(before.program.rules)

@@ -23,7 +23,7 @@ from scallax.evaluation.derived_program import CheckedProgram
 from scallax.evaluation.fork_guard import check_process
 from scallax.evaluation.moves import to_device
 from scallax.facts.fact_batch import FactBatch
-from scallax.facts.sample_facts import SampleFacts
+from scallax.facts.fact_table import FactTable
 from scallax.facts.tag_warnings import check_domain
 from scallax.grounding.derivations import Literals
 from scallax.kernels.packing import pack
@@ -134,7 +134,7 @@ class SampleComputation:
 class SampleInputs:
     """The facts of samples, by relation, with the tags that are inputs and the numbers of their facts."""
 
-    facts: tuple[SampleFacts, ...]
+    facts: tuple[FactTable, ...]
     inputs: Inputs
 
 
@@ -158,7 +158,7 @@ def _join(
     provenance: AbstractProvenance,
     kinds: TagKinds,
     inputs: Inputs,
-) -> SampleFacts:
+) -> FactTable:
     """The facts of a relation in all samples; adds the tags to the inputs if some are, else they are constants."""
     batches = list(chain.from_iterable(samples))
     rows = list(chain.from_iterable(batch.tuples for batch in batches))
@@ -177,7 +177,7 @@ def _join(
         numbers: Any = chain.from_iterable(batch.with_numbers(kinds.is_array).tags for batch in batches)
         priors = read_priors(provenance.traits, numbers)
         certain = np.isnan(priors)
-    return SampleFacts(
+    return FactTable(
         schema.name,
         tuple(zip(*rows, strict=True)) if rows else ((),) * len(schema.columns),
         tuple(sum(len(batch.tags) for batch in batches) for batches in samples),

@@ -41,8 +41,7 @@ def draft_reasoner(
     texts = [source.text for source in draft.sources]
     facts: dict[str, list[tuple[Tag, tuple]]] = {}
     for given in file_facts(draft.program):
-        assert given.tags is not None
-        facts.setdefault(given.relation, []).extend(zip(given.tags, given.tuples, strict=True))
+        facts.setdefault(given.relation, []).extend(given.pairs)
     _check_tensors(draft)
     for relation in dict.fromkeys(batch.relation for batch in draft.batches):
         batches = [batch for batch in draft.batches if batch.relation == relation]

@@ -202,7 +202,7 @@ class BatchEvaluator:
         self._check_mapped(grounding, arrays)
         retentions = [self._mappings[relation].retention for relation in grounding.mapped]
         listed = list_entries(arrays, retentions, self._seed, entries)
-        given = (*arrays, *(tags for part in batch.facts for tags in part.tags))
+        given = (*arrays, *(tags for part in batch.facts for tags in part.tag_parts))
         tags = list_tags(batch.facts)
         if grounding.comparisons:
             assert batch.tensors is not None, "tensors that are compared are in facts"

@@ -14,9 +14,9 @@ from scallax.circuits.compile import compile_outputs
 from scallax.circuits.literals import Literal, name_literals
 from scallax.circuits.size_classes import SizeClasses, Sizes
 from scallax.evaluation.derived_program import CheckedProgram
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping, Tuples
 from scallax.facts.parameters import Parameters
-from scallax.facts.sample_facts import SampleFacts
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.known_terms import KnownTerms
@@ -231,16 +231,17 @@ class _Naming:
         self,
         grounding: Grounding,
         program: Circuit,
-        facts: Sequence[SampleFacts],
+        facts: Sequence[FactTable],
         operands: Mapping[str, np.ndarray],
         num_samples: int,
     ) -> tuple[Literal, ...]:
         """By row of the program's literals; `operands` are those of the facts and entries of each relation."""
         if self.shared is None:
             return ()
-        tuples = {part.relation: list(zip(*part.columns, strict=True)) for part in facts}
-        tuples |= {name: [*mapping.tuples] * num_samples for name, mapping in self.mappings.items()}
-        given = [(name, FactSet(tuples[name] or [()] * len(codes), codes)) for name, codes in operands.items()]
+        columns: dict[str, Sequence[Sequence]] = {part.relation: part.columns for part in facts}
+        for name, mapping in self.mappings.items():
+            columns[name] = [column * num_samples for column in zip(*mapping.tuples, strict=True)]
+        given = [(name, FactSet(columns[name], codes)) for name, codes in operands.items()]
         names = name_literals(self.program, [*self.shared, *given], grounding)
         return tuple(names[i] for i in program.literals.ids if i >= 0)
 
@@ -306,7 +307,7 @@ class BatchGrounder:
         return BatchGrounder(grounder, columns, mapped, num_terms, *given)
 
     def ground(
-        self, facts: Sequence[SampleFacts], num_samples: int, tensors: TensorInputs | None = None
+        self, facts: Sequence[FactTable], num_samples: int, tensors: TensorInputs | None = None
     ) -> BatchGrounding:
         """The grounding of a batch; its tags are those of `facts` in order, then those computed, then mapped inputs.
 
@@ -327,7 +328,7 @@ class BatchGrounder:
             # Terms are known, whether the relation is needed or not.
             if part.relation in schemas or (known is not None and ValueType.ENTITY in types):
                 codes = [encode_values(*column, symbols) for column in zip(part.columns, types, strict=True)]
-                samples = _samples_of(part)
+                samples = part.samples
                 columns[part.relation] = FactColumns([samples, *codes], operands)
                 if known is not None:
                     known.add_columns(samples, codes, types)
@@ -428,11 +429,6 @@ class BatchGrounder:
                 self._classes.make_room(size, sizes.counts, found)
 
 
-def _samples_of(facts: SampleFacts) -> np.ndarray:
-    """The sample of each fact."""
-    return np.repeat(np.arange(len(facts.counts)), facts.counts)
-
-
 class _LiteralColumns:
     """The literals of a batch, behind those that all samples share."""
 
@@ -447,7 +443,7 @@ class _LiteralColumns:
         self._samples: list[np.ndarray] = []
         self.num_inputs = 0
 
-    def add_facts(self, facts: SampleFacts) -> np.ndarray:
+    def add_facts(self, facts: FactTable) -> np.ndarray:
         """Operands int64 `[facts]`: a literal for each fact that is not certain."""
         count = facts.num_facts
         if not self._traits.uses_tags or (facts.certain is None and self._traits.is_absorptive):
@@ -471,7 +467,7 @@ class _LiteralColumns:
             uncertain[:] = True
         operands = np.full(count, ONE)
         operands[uncertain] = self._add(
-            prior[uncertain], sources[uncertain], facts.groups, uncertain, _samples_of(facts)[uncertain]
+            prior[uncertain], sources[uncertain], facts.groups, uncertain, facts.samples[uncertain]
         )
         return operands
 

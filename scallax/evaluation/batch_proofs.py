@@ -7,12 +7,10 @@ import numpy as np
 
 from scallax.circuits.literals import number_parts, read_proofs
 from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.facts.sample_facts import SampleFacts
+from scallax.facts.fact_table import FactTable
 
 
-def read_batch_proofs(
-    grounding: BatchGrounding, facts: Sequence[SampleFacts], proof_sets: tuple[Any, Any]
-) -> np.ndarray:
+def read_batch_proofs(grounding: BatchGrounding, facts: Sequence[FactTable], proof_sets: tuple[Any, Any]) -> np.ndarray:
     """The proofs of the outputs `[num_samples, num_outputs]`, as `number_parts` gives them."""
     program = grounding.program
     ids = [number for part in facts if part.ids is not None for number in part.ids.tolist()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
-from scallax.circuits.compile import GivenFacts, analyse_program, compile_outputs
+from scallax.circuits.compile import analyse_program, compile_outputs
 from scallax.circuits.literals import Literal
 from scallax.circuits.serialized import SerializedProgram, columns_data, program_data, read_columns, read_program
 from scallax.errors import CheckpointError, Diagnostic, InputError, Source, TypeInferenceError, UnsupportedError, warn
@@ -14,9 +14,10 @@ from scallax.evaluation.derived_program import CheckedProgram, DerivedProgram, O
 from scallax.evaluation.grounding_cache import SampleProgram
 from scallax.evaluation.interpretation import most_proofs
 from scallax.facts.arguments import Outputs, program_sources, show_facts, unknown_name
+from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_files
 from scallax.facts.mappings import InputMapping, fit_entries, fit_tuples, typical_tuples
-from scallax.facts.parameters import NO_PARAMETERS, GivenTags, Parameter, Parameters, find_parameters
+from scallax.facts.parameters import NO_PARAMETERS, Parameter, Parameters, find_parameters
 from scallax.facts.specification import Specification
 from scallax.facts.tables import Table, read_table
 from scallax.facts.tag_warnings import find_overfull_set, find_tag_outside
@@ -411,15 +412,15 @@ def with_read(
     for name, table in tables.items():
         if name not in relations:
             raise unknown_name(f"facts of `{name}`: the program has no relation `{name}`", name, relations)
-        facts[name] = (*facts.get(name, ()), *read_table(table, relations[name]))
+        facts[name] = (*facts.get(name, ()), *read_table(table, relations[name]).pairs)
     return replace(specification, facts=tuple(sorted(facts.items()))), sources
 
 
 def _with_files(specification: Specification, program: ir.Program) -> Specification:
     """The specification with the facts of the program's files, in front of those that it has."""
     facts: dict[str, list] = {}
-    for relation, found in read_files(program):
-        facts.setdefault(relation.name, []).extend(found)
+    for table in read_files(program):
+        facts.setdefault(table.relation, []).extend(table.pairs)
     if not facts:
         return specification
     for relation, given in specification.facts:
@@ -496,24 +497,24 @@ def _find_parameters(
     )
 
 
-def _given_tags(specification: Specification) -> list[GivenTags]:
+def _given_tags(specification: Specification) -> list[FactTable]:
     return [
-        GivenTags(relation, [values for _, values in facts], [tag for tag, _ in facts])
+        FactTable.of(relation, [values for _, values in facts], [tag for tag, _ in facts])
         for relation, facts in specification.facts
     ]
 
 
-def _given_facts(specification: Specification) -> list[GivenFacts]:
+def _given_facts(specification: Specification) -> list[FactTable]:
     return [
-        GivenFacts(relation, [values for _, values in facts], tags=[tag for tag, _ in facts])
+        FactTable.of(relation, [values for _, values in facts], tags=[tag for tag, _ in facts])
         for relation, facts in specification.facts
     ]
 
 
-def _given_inputs(mappings: Sequence[tuple[str, InputMapping]]) -> list[GivenFacts]:
+def _given_inputs(mappings: Sequence[tuple[str, InputMapping]]) -> list[FactTable]:
     given, start = [], 0
     for relation, mapping in mappings:
         positions = np.arange(start, start + len(mapping.tuples), dtype=np.int64)
-        given.append(GivenFacts(relation, mapping.tuples, inputs=positions, groups=mapping.groups))
+        given.append(FactTable.of(relation, mapping.tuples, inputs=positions, groups=mapping.groups))
         start += len(mapping.tuples)
     return given

@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from scallax.circuits.compile import GivenFacts, compile_outputs, ground_program, tag_facts
+from scallax.circuits.compile import compile_outputs, ground_program, tag_facts
 from scallax.circuits.literals import Literal, Part, name_literals, number_parts, read_proofs
 from scallax.errors import InputError, UnsupportedError
 from scallax.evaluation.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
@@ -16,6 +16,7 @@ from scallax.evaluation.cache import Holder
 from scallax.evaluation.constant_weights import constant_weights
 from scallax.evaluation.fork_guard import check_process
 from scallax.evaluation.moves import to_device
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import show_tuple
 from scallax.grounding.limits import Limits
 from scallax.language import ir
@@ -36,7 +37,7 @@ class Computation:
         self,
         program: ir.Program,
         outputs: Sequence[ir.Relation],
-        given: Sequence[GivenFacts],
+        given: Sequence[FactTable],
         provenance: AbstractProvenance,
         *,
         uniform_choices: bool,
@@ -63,7 +64,7 @@ class Computation:
         counts = [len(tuples) for _, tuples in self.relations]
         self.starts = [0, *np.cumsum(counts).tolist()]
         self.num_outputs = len(operands)
-        self.num_inputs = sum(len(facts.tuples) for facts in given if facts.inputs is not None) + len(self.comparisons)
+        self.num_inputs = sum(facts.num_facts for facts in given if facts.inputs is not None) + len(self.comparisons)
         self._names: list[Literal] = []
         if provenance.traits.returns_proofs:
             self._names = name_literals(program, tag_facts(program, provenance.traits, given), grounding)

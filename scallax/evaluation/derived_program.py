@@ -11,7 +11,6 @@ import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.compile import (
-    GivenFacts,
     compile_outputs,
     ground_program,
     prepare_samples,
@@ -20,6 +19,7 @@ from scallax.circuits.compile import (
 from scallax.circuits.literals import Literal, name_literals
 from scallax.evaluation.constant_weights import constant_weights
 from scallax.facts.arguments import Outputs
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import Tuples
 from scallax.facts.parameters import NO_PARAMETERS, Parameters
 from scallax.facts.tag_warnings import check_domain
@@ -54,7 +54,7 @@ class CheckedProgram:
     """
 
     program: ir.Program
-    given: Sequence[GivenFacts]
+    given: Sequence[FactTable]
     provenance: AbstractSemantics
     parameters: Parameters = NO_PARAMETERS
     iter_limit: int | None = None
@@ -64,7 +64,7 @@ class CheckedProgram:
     @property
     def num_inputs(self) -> int:
         """The number of facts whose tags are inputs."""
-        return sum(len(facts.tuples) for facts in self.given if facts.inputs is not None)
+        return sum(facts.num_facts for facts in self.given if facts.inputs is not None)
 
     def ground(self, outputs: Sequence[str], collapse_certain: bool = True) -> Grounding:
         """The tuples of the relations `outputs`, and of those that they depend on, with their derivations.

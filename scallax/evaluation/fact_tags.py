@@ -17,8 +17,9 @@ from scallax.evaluation.closeness import compare
 from scallax.evaluation.grounding_cache import BatchFacts
 from scallax.evaluation.moves import join
 from scallax.facts.arguments import show_facts
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import show_tuple
-from scallax.facts.sample_facts import SampleFacts, is_array
+from scallax.facts.sample_facts import is_array
 from scallax.facts.tag_warnings import ROUNDING, find_overfull_group
 
 
@@ -59,7 +60,7 @@ def batch_tags(batch: BatchFacts, grounding: BatchGrounding) -> jax.Array | np.n
     return join(parts, grounding.padded_tags, jnp.result_type(*(part.dtype for part in parts)))
 
 
-def collect_tags(facts: Sequence[SampleFacts], length: int) -> jax.Array | np.ndarray:
+def collect_tags(facts: Sequence[FactTable], length: int) -> jax.Array | np.ndarray:
     """The tags of all facts in order, `[length]`, 0 for certain facts and behind the last.
 
     Float32, or float64 if an array among them is. Tags may be Python or NumPy numbers, and JAX arrays, which may be
@@ -86,12 +87,12 @@ def is_host(tags: Any) -> bool:
 _HOST_KINDS = (int, float, type(None), np.generic)
 
 
-def _tags_of(part: SampleFacts) -> Sequence[Any]:
+def _tags_of(part: FactTable) -> Sequence[Any]:
     """The parts of a relation's tags; zeros if they come later."""
-    return part.tags or (np.zeros(part.num_facts, np.float32),)
+    return part.tag_parts or (np.zeros(part.num_facts, np.float32),)
 
 
-def _on_host(facts: Sequence[SampleFacts], parts: Sequence[Any], length: int) -> np.ndarray:
+def _on_host(facts: Sequence[FactTable], parts: Sequence[Any], length: int) -> np.ndarray:
     is_double = any(is_array(part) and part.dtype == np.float64 for part in parts) and jax.config.read("jax_enable_x64")
     dtype = np.float64 if is_double else np.float32
     vector = np.zeros(length, dtype)
@@ -105,7 +106,7 @@ def _on_host(facts: Sequence[SampleFacts], parts: Sequence[Any], length: int) ->
     return vector
 
 
-def _list_arrays(part: SampleFacts, tags: Any) -> list[Any]:
+def _list_arrays(part: FactTable, tags: Any) -> list[Any]:
     """The tags as arrays and numbers."""
     if is_array(tags):
         return [tags]
@@ -117,7 +118,7 @@ def _list_arrays(part: SampleFacts, tags: Any) -> list[Any]:
     return [0.0 if tag is None else tag for tag in tags]
 
 
-def check_tags(facts: Sequence[SampleFacts], vector: np.ndarray) -> None:
+def check_tags(facts: Sequence[FactTable], vector: np.ndarray) -> None:
     """InputError for the first tag, in the order of the facts, that is not finite."""
     if np.isfinite(vector).all():
         return
@@ -125,7 +126,7 @@ def check_tags(facts: Sequence[SampleFacts], vector: np.ndarray) -> None:
     raise InputError(tag_message(facts, place, f"has the tag {float(vector[place])}; a tag is a finite number"))
 
 
-def find_outside(facts: Sequence[SampleFacts], tags: Any) -> str | None:
+def find_outside(facts: Sequence[FactTable], tags: Any) -> str | None:
     """What to say of the first tag outside [0, 1]; tags that are traced or on an accelerator are not looked at."""
     if not is_concrete(tags) or not is_on_host(tags):
         return None
@@ -137,7 +138,7 @@ def find_outside(facts: Sequence[SampleFacts], tags: Any) -> str | None:
     return tag_message(facts, place, f"has the tag {float(host[place])}, outside [0, 1]; it is computed as it is")
 
 
-def find_overfull(facts: Sequence[SampleFacts], tags: np.ndarray) -> str | None:
+def find_overfull(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:
     """What to say of the first exclusive facts of a sample that add up to more than 1; a certain one counts as 1."""
     start = 0
     for part in facts:
@@ -158,7 +159,7 @@ def find_overfull(facts: Sequence[SampleFacts], tags: np.ndarray) -> str | None:
     return None
 
 
-def tag_message(facts: Sequence[SampleFacts], place: int, problem: str) -> str:
+def tag_message(facts: Sequence[FactTable], place: int, problem: str) -> str:
     """`wrong_tag` for a place among the tags of all relations."""
     for part in facts:
         if part.certain is None:
@@ -169,7 +170,7 @@ def tag_message(facts: Sequence[SampleFacts], place: int, problem: str) -> str:
     raise AssertionError("the place is that of a tag")
 
 
-def wrong_tag(part: SampleFacts, place: int, problem: str) -> str:
+def wrong_tag(part: FactTable, place: int, problem: str) -> str:
     """The message of what is wrong with the tag of a fact."""
     values = show_tuple(tuple(column[place] for column in part.columns))
     sample = 0

@@ -8,8 +8,9 @@ from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.batch_grounding import BatchGrounder, BatchGrounding, BatchOutput, GroundingCache
 from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.arguments import unknown_name
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping, Tuples
-from scallax.facts.sample_facts import FactList, FactReader, SampleFacts, Tagging, batch_size, check_ids
+from scallax.facts.sample_facts import FactList, FactReader, Tagging, batch_size, check_ids
 from scallax.language.tensors import TensorFramework, TensorInputs, is_variable
 from scallax.language.values import Value
 from scallax.provenance.base import AbstractProvenance
@@ -27,7 +28,7 @@ class BatchFacts:
     `tensors` are those in the facts, if there are facts.
     """
 
-    facts: tuple[SampleFacts, ...]
+    facts: tuple[FactTable, ...]
     arrays: dict[str, Any]
     num_samples: int
     tensors: TensorInputs | None = None

@@ -9,9 +9,9 @@ from scallax.errors import InputError, warn
 from scallax.evaluation.batch import Arguments, ArrayLike
 from scallax.evaluation.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, locate
 from scallax.evaluation.fact_tags import find_outside, find_overfull, tag_message
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping
 from scallax.facts.parameters import Parameter
-from scallax.facts.sample_facts import SampleFacts
 from scallax.facts.tag_warnings import ROUNDING, find_overfull_entries, find_shares, undeclared_shares
 from scallax.language.tag_domains import MAX_WEIGHT, Domain
 from scallax.provenance.traits import Traits
@@ -110,7 +110,7 @@ class InputChecks:
                 self._has_warned_of_sums = True
                 warn(text)
 
-    def check_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
+    def check_tags(self, facts: Sequence[FactTable], tags: ArrayLike) -> None:
         """InputError for finite tags of facts that the provenance cannot read.
 
         One warning of one outside [0, 1], and one of exclusive facts that add up to more than 1.

@@ -10,18 +10,18 @@ from jaxtyping import Array
 from scallax.evaluation.batch import ArrayLike, read_samples
 from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.interpretation import ABSENT, as_outputs, interpret, refuse_traced
-from scallax.facts.sample_facts import SampleFacts
+from scallax.facts.fact_table import FactTable
 from scallax.facts.tensor_facts import Retention
 from scallax.provenance.semirings import ObjectProvenance
 
 
-def list_tags(facts: Sequence[SampleFacts]) -> list[Any]:
+def list_tags(facts: Sequence[FactTable]) -> list[Any]:
     """The tags of all facts of relations that have tags, in order, as they were given; of arrays their scalars."""
     tags: list[Any] = []
     for part in facts:
         if part.certain is None:
             continue
-        for given in part.tags or ((None,) * part.num_facts,):
+        for given in part.tag_parts or ((None,) * part.num_facts,):
             tags += given.tolist() if isinstance(given, np.ndarray) else list(given)
     return tags
 

@@ -7,24 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scallax.errors import Diagnostic, InputError
+from scallax.facts.fact_table import FactTable
 from scallax.language import ir
 from scallax.language.values import Value, ValueType
-
-TaggedTuples = list[tuple[float | bool | None, tuple[Value, ...]]]
 
 # Problems of one file that are told; there may be one in every line.
 MOST_PROBLEMS = 10
 _TRUTHS = {"true": True, "false": False}
 
 
-def read_files(program: ir.Program) -> list[tuple[ir.Relation, TaggedTuples]]:
+def read_files(program: ir.Program) -> list[FactTable]:
     """The facts of all files of a program, in order. Raises `InputError` with the problems of every file."""
     relations = {relation.name: relation for relation in program.relations}
-    found: list[tuple[ir.Relation, TaggedTuples]] = []
+    found: list[FactTable] = []
     problems: list[Diagnostic] = []
     for file in program.files:
         try:
-            found.append((relations[file.relation], read_facts(file, relations[file.relation])))
+            found.append(read_facts(file, relations[file.relation]))
         except InputError as error:  # what is wrong with one file says nothing about the others
             problems += error.diagnostics
     if problems:
@@ -32,7 +31,7 @@ def read_files(program: ir.Program) -> list[tuple[ir.Relation, TaggedTuples]]:
     return found
 
 
-def read_facts(file: ir.FactsFile, relation: ir.Relation) -> TaggedTuples:
+def read_facts(file: ir.FactsFile, relation: ir.Relation) -> FactTable:
     """The facts of a file with their tags, in its order; None is the tag of a file without probabilities.
 
     The path is relative to the program's file, or to the working directory. With `keys`, each row gives a fact for
@@ -65,7 +64,7 @@ def read_facts(file: ir.FactsFile, relation: ir.Relation) -> TaggedTuples:
             table.parsed(place + offset, f"a value of `{type}`", text_reader(type))
             for place, type in zip(chosen, relation.columns, strict=False)
         ]
-        facts = list(zip(tags, zip(*parsed, strict=True) if parsed else [()] * len(tags), strict=True))
+        facts = FactTable(relation.name, tuple(parsed), (len(tags),), (tags,))
     table.raise_problems()
     return facts
 
@@ -76,7 +75,7 @@ def _melt(
     offset: int,
     relation: ir.Relation,
     tags: Sequence[float | bool | None],
-) -> TaggedTuples:
+) -> FactTable:
     file = table.file
     keys = [table.place(places, key) for key in file.keys]
     fields = file.fields or tuple(name for name in places if name not in file.keys)
@@ -93,11 +92,12 @@ def _melt(
     ]
     values = [table.parsed(place + offset, f"a value of `{types[-1]}`", text_reader(types[-1])) for place in chosen]
     table.raise_problems()
-    return [
-        (tag, (*(column[row] for column in key_values), field, column[row]))
-        for row, tag in enumerate(tags)
+    tuples = [
+        (*(column[row] for column in key_values), field, column[row])
+        for row in range(len(tags))
         for field, column in zip(fields, values, strict=True)
     ]
+    return FactTable.of(relation.name, tuples, [tag for tag in tags for _ in fields])
 
 
 @dataclass(slots=True)

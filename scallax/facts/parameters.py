@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError, Span
+from scallax.facts.fact_table import FactTable
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.symbols import Symbols
 from scallax.language import ir
@@ -13,15 +14,6 @@ from scallax.language.values import Value
 
 # Written probabilities are moved this far from 0 and 1, where logits are infinite.
 _MARGIN = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class GivenTags:
-    """Facts of a trainable relation from Python: tuples with tags (None: certain) in their order."""
-
-    relation: str
-    tuples: Sequence[tuple[Value, ...]]
-    tags: Sequence[float | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ NO_PARAMETERS = Parameters()
 
 
 def find_parameters(
-    program: ir.Program, given: Sequence[GivenTags], relations: Sequence[str], keeps_bool_tags: bool
+    program: ir.Program, given: Sequence[FactTable], relations: Sequence[str], keeps_bool_tags: bool
 ) -> Parameters:
     """The parameters of the relations, which the program has, in their order: facts, then rules.
 
@@ -85,7 +77,7 @@ class _Finder:
     num_logits: int = 0
     num_groups: int = 0
 
-    def add_facts(self, relation: str, given: Sequence[GivenTags]) -> None:
+    def add_facts(self, relation: str, given: Sequence[FactTable]) -> None:
         """The parameter of a relation's facts, if it has any."""
         written = [fact for fact in self.program.facts if fact.relation == relation]
         tags = [self.fact_tag(relation, fact.tag, fact.values, fact.span) for fact in written]

@@ -2,17 +2,18 @@
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError, checks_calls
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import fit_tuples, is_tensor, is_value, show_tuple, show_value, untagged_hint
 from scallax.grounding.terms import parse_term
 from scallax.language import ir
-from scallax.language.tensors import Tensor, TensorInputs, is_variable
+from scallax.language.tensors import Tensor, TensorInputs
 from scallax.language.values import Value, ValueType
 
 
@@ -40,54 +41,6 @@ class FactList:
 
     tuples: Sequence
     tags: Any
-
-
-@dataclass(frozen=True, slots=True)
-class SampleFacts:
-    """The facts of one relation in all samples of a batch, in order.
-
-    `columns` are their values, `counts` how many each sample has. `tags` are parts whose concatenation has a tag for
-    each fact: sequences of scalars, or arrays; there are none if the relation has no tags. `certain` bool `[facts]`
-    says which hold whatever their tag; None: all do. `groups` int64 `[facts]` numbers the exclusive groups, -1 is none.
-    `ids` int64 `[facts]` are numbers that the facts were given, 0 for none; None where there are no tags, or no ids.
-    `priors` float64 `[facts]`: the tags, which are then constants of the batch; None where they are given apart.
-    """
-
-    relation: str
-    columns: tuple[Sequence[Value], ...]
-    counts: tuple[int, ...]
-    tags: tuple[Any, ...]
-    certain: np.ndarray | None
-    groups: np.ndarray | None
-    ids: np.ndarray | None = None
-    priors: np.ndarray | None = None
-
-    @property
-    def takes_tags(self) -> bool:
-        """Whether an evaluation is given a tag for each fact."""
-        return self.certain is not None and self.priors is None
-
-    @property
-    def num_facts(self) -> int:
-        return sum(self.counts)
-
-    def with_constants(self) -> "SampleFacts":
-        """The same with constants for tensors that are variables."""
-        columns = tuple(
-            tuple(value.content() if isinstance(value, Tensor) else value for value in column)
-            if any(map(is_variable, column))
-            else column
-            for column in self.columns
-        )
-        return replace(self, columns=columns)
-
-    @property
-    def key(self) -> tuple:
-        """What the grounding depends on: equal for equal facts, whatever the tags."""
-        certain = None if self.certain is None else self.certain.tobytes()
-        groups = None if self.groups is None else self.groups.tobytes()
-        priors = None if self.priors is None else self.priors.tobytes()
-        return self.relation, self.counts, self.columns, certain, groups, priors
 
 
 class Tagging(enum.Enum):
@@ -126,7 +79,7 @@ class FactReader:
     def relation(self) -> str:
         return self.schema.name
 
-    def read(self, value: object, groups: object = None) -> SampleFacts:
+    def read(self, value: object, groups: object = None) -> FactTable:
         """The facts of a list of lists, or of a `FactList` of such; `groups` are the exclusive ones, for each sample.
 
         InputError for the first fact that does not fit, with its sample.
@@ -143,7 +96,7 @@ class FactReader:
         if self.takes_ids and self.tagging is not Tagging.NEVER:
             parts, ids = self._take_ids(parts, counts)
         certain = self._certain(parts, len(rows))
-        return SampleFacts(self.relation, columns, counts, parts, certain, self._groups(groups, counts), ids)
+        return FactTable(self.relation, columns, counts, parts, certain, self._groups(groups, counts), ids)
 
     def _split(self, value: object) -> tuple[list[Sequence], tuple | None]:
         """The rows of each sample; the tags if they are given apart."""
@@ -382,14 +335,13 @@ def read_id(tag: Any, what: str) -> tuple[Any, int]:
     return value, int(number)
 
 
-def check_ids(facts: Sequence[SampleFacts]) -> None:
+def check_ids(facts: Sequence[FactTable]) -> None:
     """InputError for a number that two facts of one sample have."""
     seen: dict[tuple[int, int], str] = {}
     for part in facts:
         if part.ids is None:
             continue
-        samples = np.repeat(np.arange(len(part.counts)), part.counts).tolist()
-        for sample, number, values in zip(samples, part.ids.tolist(), zip(*part.columns, strict=True), strict=False):
+        for sample, number, values in zip(part.samples.tolist(), part.ids.tolist(), part.tuples, strict=True):
             shown = f"`{part.relation}{show_tuple(values)}`"
             if number and seen.setdefault((sample, number), shown) != shown:
                 raise InputError(f"sample {sample}: {seen[sample, number]} and {shown} both have the number {number}")

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from scallax.errors import Diagnostic, InputError, checks_calls
-from scallax.facts.files import MOST_PROBLEMS, TaggedTuples, read_tag, text_reader
+from scallax.facts.fact_table import FactTable
+from scallax.facts.files import MOST_PROBLEMS, read_tag, text_reader
 from scallax.language import ir
 from scallax.language.values import Value, ValueType, plain_value
 
@@ -79,7 +80,7 @@ class Table:
             _check_delimiter(self.delimiter)
 
 
-def read_table(table: Table, relation: ir.Relation) -> TaggedTuples:
+def read_table(table: Table, relation: ir.Relation) -> FactTable:
     """The facts of a table in its order, with values of the relation's column types.
 
     InputError, with file, row and column of each of the first problems: what cannot be read, a column that is not
@@ -105,7 +106,7 @@ def read_table(table: Table, relation: ir.Relation) -> TaggedTuples:
         is_text = rows.is_text
         tags = rows.parsed(tag, "no tag", lambda value: _read_number(value, is_text), may_lack=not is_text)
     rows.raise_problems()
-    return list(zip(tags, zip(*values, strict=True) if values else [()] * len(tags), strict=True))
+    return FactTable(relation.name, tuple(values), (len(tags),), (tags,))
 
 
 def _read_names(option: str, names: object) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from scallax.errors import Diagnostic, InputError
 from scallax.facts.arguments import show_facts
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping, show_tuple
-from scallax.facts.parameters import GivenTags
 from scallax.grounding.derivations import Literals
 from scallax.language import ir
 from scallax.language.tag_domains import Domain
@@ -37,7 +37,7 @@ def check_domain(domain: Domain, program: ir.Program, literals: Literals) -> Non
         raise InputError(*wrong)
 
 
-def find_tag_outside(program: ir.Program, given: Sequence[GivenTags]) -> Diagnostic | None:
+def find_tag_outside(program: ir.Program, given: Sequence[FactTable]) -> Diagnostic | None:
     """A warning of the first tag outside [0, 1] that is written in the program, then in facts from Python.
 
     Tags of rules that depend on variables are not looked at.

@@ -27,12 +27,12 @@ from scallax.planner.samples import SAMPLES
 
 @dataclass(frozen=True, slots=True)
 class FactSet:
-    """The facts of one relation, program and Python together; the values fit the relation's columns.
+    """The facts of one relation, program and Python together, in columns of values that fit the relation's types.
 
-    `operands` are those of `FactColumns`.
+    There may be no columns if there are no facts. `operands` are those of `FactColumns`.
     """
 
-    tuples: Sequence[tuple[Value, ...]]
+    columns: Sequence[Sequence[Value]]
     operands: np.ndarray
 
 
@@ -203,7 +203,7 @@ def ground(
 
 
 def _encode_facts(types: Sequence[ValueType], facts: FactSet, symbols: Symbols) -> FactColumns:
-    values = zip(*facts.tuples, strict=True) if facts.tuples else [()] * len(types)
+    values = facts.columns or [()] * len(types)
     columns = [encode_values(*column, symbols) for column in zip(values, types, strict=True)]
     return FactColumns(columns, facts.operands)
 

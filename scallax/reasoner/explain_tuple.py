@@ -18,8 +18,8 @@ from scallax.evaluation.grounding_cache import BatchFacts
 from scallax.evaluation.input_checks import InputChecks
 from scallax.evaluation.seeds import as_words
 from scallax.facts.fact_batch import FactBatch, exclusive_text, independent_facts
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import read_entries
-from scallax.facts.sample_facts import SampleFacts
 from scallax.facts.specification import Specification
 from scallax.grounding.derivations import CERTAIN_PRIOR
 from scallax.grounding.fixpoint import Grounding
@@ -81,7 +81,7 @@ def explain(
     )
 
 
-def _facts_of_sample(facts: Sequence[SampleFacts], sample: int) -> Iterator[FactBatch]:
+def _facts_of_sample(facts: Sequence[FactTable], sample: int) -> Iterator[FactBatch]:
     """The facts of one sample, relation by relation, with numbers for tags. InputError for tags that are traced."""
     vector = collect_tags(facts, sum(part.num_facts for part in facts if part.certain is not None))
     if not is_concrete(vector):

@@ -20,8 +20,8 @@ from scallax.evaluation.grounding_cache import BatchFacts, has_facts
 from scallax.evaluation.moves import to_device
 from scallax.evaluation.unpacking import PackedOutput
 from scallax.facts.arguments import read_by_relation
+from scallax.facts.fact_table import FactTable
 from scallax.facts.outputs import check_named
-from scallax.facts.sample_facts import SampleFacts
 from scallax.reasoner.reasoner import Reasoner
 
 
@@ -202,7 +202,7 @@ class _Columns:
         return _Columns(name, shape, np.tile(index, (num_samples, 1)))
 
     @staticmethod
-    def of_facts(facts: SampleFacts) -> "_Columns":
+    def of_facts(facts: FactTable) -> "_Columns":
         """Those of the facts of one relation, by their number in the sample."""
         numbers = [np.arange(count) for count in facts.counts]
         index = np.concatenate([np.zeros(0, np.int64), *numbers])[:, None]

@@ -35,8 +35,8 @@ from scallax.evaluation.moves import to_device
 from scallax.evaluation.seeds import Key, read_key
 from scallax.evaluation.unpacking import pair_with_proofs, unpack, unpack_objects
 from scallax.facts.arguments import Outputs, check_count, read_by_relation, read_file, specify
+from scallax.facts.fact_table import FactTable
 from scallax.facts.outputs import AskedOutputs, check_named, read_asked
-from scallax.facts.sample_facts import SampleFacts
 from scallax.facts.specification import Specification, from_json
 from scallax.facts.tables import Table
 from scallax.grounding.limits import Limits, check_limits
@@ -593,7 +593,7 @@ class Reasoner:
         """InputError if shapes, in the order of `input_relations`, do not fit their mappings or each other."""
         check_shapes({relation: mapping.shape for relation, mapping in self._mappings.items()}, shapes)
 
-    def check_tags(self, facts: Sequence[SampleFacts], tags: ArrayLike) -> None:
+    def check_tags(self, facts: Sequence[FactTable], tags: ArrayLike) -> None:
         """What the provenance cannot read of a batch's tags is refused, and what is hardly meant warned of once.
 
         Those on an accelerator are not looked at.
