@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
+import numpy as np
+
 # Of how many literals columns are in proofs, by the polarities that they occur in: both, positive, negated.
 COLUMN_COUNTS = ("literals of both polarities", "positive literals", "negated literals")
 # How much larger than a program its class may be.
@@ -44,6 +46,19 @@ def padded(count: int) -> int:
     """The size class of a count: 8, 12, 16, 24, 32, ... (two an octave)."""
     size = max(8, 1 << (max(count, 1) - 1).bit_length())
     return size * 3 // 4 if size > 8 and count <= size * 3 // 4 else size
+
+
+def padded_with(values: np.ndarray, length: int, fill: int | bool) -> np.ndarray:
+    """The values, int32 or bool as `fill` is, with `fill` behind them."""
+    dtype = np.bool_ if isinstance(fill, bool) else np.int32
+    return np.concatenate([values.astype(dtype), np.full(length - len(values), fill, dtype)])
+
+
+def filled_at(length: int, place: np.ndarray, values: np.ndarray, fill: int) -> np.ndarray:
+    """The values at their places in an array int32 `[length]`, `fill` elsewhere."""
+    array = np.full(length, fill, np.int32)
+    array[place] = values
+    return array
 
 
 @dataclass(slots=True)
