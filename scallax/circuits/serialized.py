@@ -53,7 +53,10 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> Circuit:
     for name, form in _ARRAYS.items():
         _require(arrays[name].dtype == form.dtype and arrays[name].ndim == len(form.axes.split()))
     _require(all(_is_numbers(data[name], form.axes.split()) for name, form in _NUMBERS.items()) and data["width"] > 0)
-    program = nest(arrays | {name: to_tuples(data[name]) for name in _NUMBERS}, compiled)
+    values = arrays | {name: to_tuples(data[name]) for name in _NUMBERS}
+    program = nest(values, compiled)
+    empty = ((form, form.empty(program.num_literals)) for form, value in leaves(program) if value is None)
+    _require(all(np.array_equal(values.get(form.name, expected), expected) for form, expected in empty))
     _check_indices(program)
     return program
 
