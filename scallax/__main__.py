@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from scallax import __version__
 from scallax.circuits.compile import analyse_program
 from scallax.context.answer_files import write_answer_files
-from scallax.context.answers import DISCRETE, TAGS_LEFT_ASIDE, Options, answer, default_outputs, has_number_tags
+from scallax.context.answers import TAGS_LEFT_ASIDE, answer, default_outputs, has_number_tags
 from scallax.context.explain_plan import explain
 from scallax.context.listing import print_csv, print_json, print_table
+from scallax.context.options import Options
 from scallax.context.repl import interact, read_source
 from scallax.errors import Diagnostic, InputError, ScallaxError, Source
 from scallax.facts.tag_warnings import find_overfull_set, find_tag_outside
@@ -147,7 +148,7 @@ def _options(parsed: argparse.Namespace) -> Options:
 def _run(parsed: argparse.Namespace) -> int:
     program = analyse_program(_with_imports(read_source(parsed.file)))
     options = _options(parsed)
-    has_numbers = options.provenance not in DISCRETE
+    has_numbers = not options.is_discrete
     if parsed.provenance is None and has_number_tags(program):
         _print_diagnostic(TAGS_LEFT_ASIDE, "warning: ")
     _warn(program, has_numbers, has_numbers and options.wmc_with_disjunctions)

@@ -20,7 +20,7 @@ from prompt_toolkit.output import DummyOutput
 import scallax
 import torch_bridge
 from scallax.__main__ import main
-from scallax.context.answers import Options
+from scallax.context.options import Options
 from scallax.context.repl import Session, completer, interact
 from scallax.errors import ScallaxError, Source
 from scallax.syntax.parser import is_unfinished

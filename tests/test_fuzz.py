@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scallax.circuits.compile import analyse_program, ground_program
-from scallax.context.answers import file_facts
+from scallax.context.checked_programs import file_facts
 from scallax.errors import ScallaxError, Source
 from scallax.grounding.limits import Limits
 from scallax.provenance.traits import Traits

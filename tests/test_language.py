@@ -7,7 +7,8 @@ import pytest
 
 from scallax.circuits.compile import analyse_program
 from scallax.context.answer_files import write_answer_files
-from scallax.context.answers import Options, answer, default_outputs
+from scallax.context.answers import answer, default_outputs
+from scallax.context.options import Options
 from scallax.errors import ScallaxError, Source
 from scallax.grounding.limits import Limits
 from scallax.syntax.imports import read_imports

@@ -26,7 +26,8 @@ from scallax import (
     checkpoint,
 )
 from scallax.circuits.compile import analyse_program
-from scallax.context.answers import Options, answer
+from scallax.context.answers import answer
+from scallax.context.options import Options
 from scallax.errors import Source
 from scallax.provenance.traits import provenance_names
 

@@ -12,8 +12,9 @@ import pytest
 
 from scallax.circuits.compile import analyse_program
 from scallax.circuits.serialized import program_data, read_program
-from scallax.context.answers import Options, answer
+from scallax.context.answers import answer
 from scallax.context.context import Context
+from scallax.context.options import Options
 from scallax.errors import CheckpointError, GroundingError, Source, UnsupportedError
 from scallax.evaluation.compiled_program import ground, provenance_of
 from scallax.facts.mappings import InputMapping

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from scallax.context.answers import read_options
 from scallax.context.context import AbstractContext, ContextState
-from scallax.context.framework_tags import Computation
+from scallax.context.options import read_options
 from scallax.errors import InputError, checks_calls
+from scallax.evaluation.computation import Computation
 from scallax.facts.mappings import InputMapping
 from scallax.facts.tables import CsvFile
 from scallax.language.foreign import ForeignItem

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 
 from scallax.context.answer_files import write_answer_files
-from scallax.context.answers import Options, check_options, read_options
 from scallax.context.collection import Collection
 from scallax.context.draft import Batches, Draft, computed_relations, is_written, read_groups
-from scallax.context.fact_reading import TAGLESS, ReadFacts, TagReader, check_tags, read_pairs, read_samples
-from scallax.context.framework_tags import Computation
+from scallax.context.fact_reading import ReadFacts, TagReader, check_tags, read_pairs, read_samples
+from scallax.context.options import TAGLESS, Options, check_options, read_options
 from scallax.context.pickling import check_class, reference_to
 from scallax.context.run import compute_collections, compute_samples, find_warnings, outdated_relations
 from scallax.errors import Diagnostic, InputError, Source, UnsupportedError, checks_calls, warn
@@ -32,7 +31,8 @@ from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
-    from scallax.context.sample_runs import KeptGrounder
+    from scallax.context.sample_runs import KeptProgram
+    from scallax.evaluation.computation import Computation
     from scallax.provenance.custom import Provenance
     from scallax.reasoner.proofs import Explanation
     from scallax.reasoner.reasoner import Reasoner
@@ -59,7 +59,7 @@ class ContextState:
     run_draft: Draft | None = None
     run_options: Options | None = None
     foreign: tuple[ForeignItem, ...] = ()
-    kept: "KeptGrounder | None" = None
+    kept: "KeptProgram | None" = None
     tensors: TensorInputs | None = None
 
 
@@ -78,7 +78,7 @@ class AbstractContext(ABC):
         """Whether a tag is an array of the framework whose gradients pass through the context."""
 
     @abstractmethod
-    def evaluate(self, computation: Computation, tags: Sequence[object]) -> Any:
+    def evaluate(self, computation: "Computation", tags: Sequence[object]) -> Any:
         """The tags of all tuples, an array `[outputs]`, for the computation's inputs: scalars and floats."""
 
     @abstractmethod
@@ -575,7 +575,7 @@ class Context(AbstractContext):
         jax = sys.modules.get("jax")
         return jax is not None and isinstance(tag, jax.Array)
 
-    def evaluate(self, computation: Computation, tags: Sequence[Any]) -> Any:
+    def evaluate(self, computation: "Computation", tags: Sequence[Any]) -> Any:
         # Loaded by now: there is a computation.
         from scallax.evaluation.moves import join
 

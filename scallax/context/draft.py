@@ -1,10 +1,10 @@
 """A program under construction: its texts, relations and facts. A change gives another draft, or is refused."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from scallax.circuits.compile import analyse_program
 from scallax.errors import Diagnostic, InputError, ParseError, Source, Span, TypeInferenceError, UnsupportedError
 from scallax.facts.arguments import unknown_name
 from scallax.facts.fact_batch import FactBatch
-from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_facts
 from scallax.facts.mappings import InputMapping, Tuples, fit_entries, fit_tuples, show_tuple, typical_tuples
 from scallax.facts.tables import CsvFile
@@ -288,22 +287,6 @@ def _parts(program: ir.Program) -> dict[str, list]:
 
 
 @dataclass(frozen=True, slots=True)
-class TagKinds:
-    """Which tags are arrays of a framework, and which are inputs of a computation rather than constants."""
-
-    is_array: Callable[[object], bool]
-    is_input: Callable[[object], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The tags that are inputs of a computation, in order, and the numbers of their facts, 0 for none."""
-
-    tags: list[object]
-    ids: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Samples:
     """Drafts that add facts of the relations `sampled` to those of `base`, whose program is theirs.
 
@@ -314,34 +297,6 @@ class Samples:
     drafts: Sequence[Draft]
     sampled: tuple[str, ...]
     outputs: tuple[str, ...]
-
-
-def given_facts(draft: Draft, kinds: TagKinds) -> tuple[list[FactTable], Inputs]:
-    """The facts of a draft, and the tags that are their inputs: those of batches with a tag that is one.
-
-    In such a batch the other tags are inputs too, so that its groups stay together; facts that are certain and in no
-    group are constants. Without inputs tags that are arrays count as numbers.
-    """
-    given: list[FactTable] = []
-    inputs = Inputs([], [])
-    for batch in draft.batches:
-        if not batch.has_tag(kinds.is_input):
-            tags: Any = batch.with_numbers(kinds.is_array).tags
-            given.append(FactTable.of(batch.relation, batch.tuples, tags=tags, groups=batch.groups))
-            continue
-        groups = np.full(len(batch.tags), -1) if batch.groups is None else batch.groups
-        kept = np.array([tag is not None for tag in batch.tags]) | (groups >= 0)
-        certain = [values for values, is_kept in zip(batch.tuples, kept, strict=True) if not is_kept]
-        if certain:
-            given.append(FactTable.of(batch.relation, certain))
-        rows = np.flatnonzero(kept).tolist()
-        places = np.arange(len(inputs.tags), len(inputs.tags) + len(rows))
-        tuples = [batch.tuples[row] for row in rows]
-        given.append(FactTable.of(batch.relation, tuples, inputs=places, groups=groups[kept]))
-        tags = [batch.tags[row] for row in rows]
-        inputs.tags.extend(1.0 if tag is None else tag if kinds.is_input(tag) else float(tag) for tag in tags)
-        inputs.ids.extend(batch.ids[row] if batch.ids else 0 for row in rows)
-    return given, inputs
 
 
 def _check_ids(batches: Batches, added: FactBatch) -> None:

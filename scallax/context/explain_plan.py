@@ -1,9 +1,12 @@
 """Plans as text: the strata of a program, with the join order of every rule and the number of rows that it gave."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from scallax.circuits.compile import analyse_program, compile_plan, ground_program
-from scallax.context.answers import Options, check_outputs, default_outputs, file_facts
+from scallax.circuits.compile import analyse_program, compile_plan
+from scallax.context.answers import check_outputs, default_outputs
+from scallax.context.checked_programs import check_program
+from scallax.context.options import Options
 from scallax.errors import InputError, Source, checks_call
 from scallax.facts.arguments import read_names
 from scallax.grounding.fixpoint import Grounding
@@ -13,7 +16,6 @@ from scallax.language.foreign import ForeignItem
 from scallax.language.library import read_foreign
 from scallax.planner.algebra import DeltaRule, Stratum
 from scallax.planner.joins import plan_joins
-from scallax.provenance.traits import traits_of
 from scallax.syntax.imports import read_imports
 
 
@@ -68,11 +70,10 @@ def explain_plan(
 def explain(program: ir.Program, outputs: Sequence[str], options: Options) -> str:
     """`explain_plan` of a checked program; of the options, the limits count."""
     check_outputs(outputs, [relation.name for relation in program.relations])
-    grounding = ground_program(
-        program, traits_of("unit"), file_facts(program), outputs, iter_limit=options.iter_limit, limits=options.limits
-    )
+    checked = check_program(program, replace(options, provenance="unit"))
+    grounding = checked.ground(outputs)
     lines: list[str] = []
-    for stratum in compile_plan(program, traits_of("unit"), outputs, options.iter_limit).strata:
+    for stratum in compile_plan(program, checked.provenance.traits, outputs, options.iter_limit).strata:
         relations = (f"{name} ({_count(grounding.relations[name].size, 'tuple')})" for name in stratum.relations)
         lines.append(f"stratum {', '.join(relations)}")
         for version in (*stratum.once, *stratum.each_round):

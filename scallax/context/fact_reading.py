@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from scallax.context.draft import Draft, Samples
+from scallax.context.options import TAGLESS
 from scallax.errors import Diagnostic, InputError, LateText
 from scallax.facts.mappings import TAG_HINT, Tuples, read_tuple, show_tuple
 from scallax.facts.sample_facts import read_id
 from scallax.language.tensors import TensorInputs
 from scallax.language.values import LARGEST_FLOAT
 
-# Provenances whose facts and tuples have no tags.
-TAGLESS = ("unit", "proofs")
 # Types of tags that every provenance reads.
 _PLAIN = {type(None), bool, int, float}
 

@@ -1,59 +1,27 @@
-"""The arrays that tags of a context's facts may be, and relations whose tuples have such tags."""
+"""Relations whose tags are arrays of a framework, JAX or PyTorch, through which gradients pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from scallax.context.answers import DISCRETE, Options
+from scallax.context.checked_programs import Inputs
 from scallax.context.collection import Collection
-from scallax.context.draft import Inputs, TagKinds
 from scallax.language import ir
-from scallax.language.tensors import Comparison, TensorInputs, TensorValue, is_variable
+from scallax.language.tensors import TensorInputs, TensorValue, is_variable
 from scallax.language.values import Value, ValueType
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
-    from scallax.circuits.literals import Part
-
-
-class Computation(Protocol):
-    """The tags of the tuples of some relations, as a function of tags that are inputs."""
-
-    relations: list[tuple[ir.Relation, list[tuple[Value, ...]]]]
-    # What the last inputs are computed of, and the tensors in facts if gradients pass through some.
-    comparisons: tuple[Comparison, ...]
-    tensors: TensorInputs | None
-
-    def computed(self) -> Any:
-        """The inputs that are computed, an array of the tensors' framework; None if there are none."""
-        ...
-
-    def evaluate(self, tags: Any) -> Any:
-        """The tags `[outputs]` for inputs `[inputs]`, arrays that JAX differentiates."""
-        ...
-
-    def forward(self, tags: Any) -> tuple[Any, Any]:
-        """`evaluate`'s values, and what `pull_back` needs."""
-        ...
-
-    def pull_back(self, tags: Any, residuals: Any, cotangent: Any) -> Any:
-        """The gradient `[inputs]` for a cotangent `[outputs]`."""
-        ...
-
-    def proofs(
-        self, tags: Sequence[Any], ids: Sequence[int], number: Callable[[Any], float]
-    ) -> "list[list[list[Part]]]":
-        """The proofs that the provenance keeps of each output; `ids` are the numbers of the facts."""
-        ...
+    from scallax.evaluation.computation import Computation
 
 
 class Framework(Protocol):
-    """The arrays that tags may be."""
+    """The arrays that tags may be, which a context is written for."""
 
     def is_array(self, tag: object) -> bool:
         """Whether a tag is an array whose gradients pass through a run."""
         ...
 
-    def evaluate(self, computation: Computation, tags: Sequence[object]) -> Any:
+    def evaluate(self, computation: "Computation", tags: Sequence[object]) -> Any:
         """The tags of all tuples, an array `[outputs]`, for the computation's inputs: scalars and floats."""
         ...
 
@@ -77,46 +45,23 @@ def number_of(framework: Framework, tag: Any) -> Any:
 
 
 def collect(
-    computation: Computation,
-    places: Sequence[Sequence[int]],
-    inputs: Inputs,
-    options: Options,
-    framework: Framework,
+    computation: "Computation", inputs: Inputs, framework: Framework, *, with_proofs: bool = False
 ) -> list[Collection]:
-    """The relations of a computation, whose tags stand at `places` among all, with arrays for tags."""
+    """The relations of a computation, with arrays for tags, and with the proofs of each tuple if they are wanted."""
     scalars = framework.scalars(framework.evaluate(computation, inputs.tags))
     proofs = None
-    if options.returns_proofs:
+    if with_proofs:
         proofs = computation.proofs(inputs.tags, inputs.ids, partial(number_of, framework))
     return [
         Collection(
             relation,
             readable(relation, tuples, framework),
-            [scalars[place] for place in found],
+            [scalars[place] for place in places],
             arrays=True,
-            proofs=None if proofs is None else [proofs[place] for place in found],
+            proofs=None if proofs is None else [proofs[place] for place in places],
         )
-        for (relation, tuples), found in zip(computation.relations, places, strict=True)
+        for (relation, tuples), places in zip(computation.relations, computation.places, strict=True)
     ]
-
-
-def tag_kinds(options: Options, framework: Framework) -> TagKinds:
-    """Which tags are arrays, and which of them are inputs of a computation rather than constants of the program."""
-    is_input = framework.is_array
-    if options.provenance in DISCRETE:
-        is_input = _never
-    elif options.returns_proofs:
-        # Proofs are read by inputs.
-        is_input = _is_tag
-    return TagKinds(framework.is_array, is_input)
-
-
-def _never(tag: object) -> bool:
-    return False
-
-
-def _is_tag(tag: object) -> bool:
-    return tag is not None
 
 
 def readable(relation: ir.Relation, tuples: Sequence[tuple], framework: Framework) -> Sequence[tuple]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, final
 
 from scallax.circuits.compile import analyse_program
 from scallax.context.answer_files import write_answer_files
-from scallax.context.answers import TAGS_LEFT_ASIDE, Options, answer, default_outputs, has_number_tags
+from scallax.context.answers import TAGS_LEFT_ASIDE, answer, default_outputs, has_number_tags
 from scallax.context.draft import Draft
 from scallax.context.explain_plan import explain
 from scallax.context.listing import print_table
+from scallax.context.options import Options
 from scallax.errors import Diagnostic, InputError, ScallaxError, Source
 from scallax.language import ir
 from scallax.planner.plan import plan

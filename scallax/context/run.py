@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scallax.context.answers import DISCRETE, Options, answer, compute
+from scallax.context.answers import derive, read_answers, semantics_for
+from scallax.context.checked_programs import Inputs, TagKinds, check_facts
 from scallax.context.collection import Collection
-from scallax.context.draft import Draft, Samples, changed_relations, computed_relations, given_facts
-from scallax.context.fact_reading import TAGLESS
-from scallax.context.framework_tags import Framework, collect, number_of, readable, tag_kinds
-from scallax.context.object_tags import answer_objects, object_facts
+from scallax.context.draft import Draft, Samples, changed_relations, computed_relations
+from scallax.context.framework_tags import Framework, collect, number_of, readable
+from scallax.context.options import TAGLESS, Options
 from scallax.errors import Diagnostic, GroundingError, UnsupportedError
+from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.fact_batch import FactBatch
 from scallax.facts.fact_table import FactTable
 from scallax.facts.tag_warnings import find_overfull_facts, find_overfull_set, find_tag_outside
@@ -21,11 +21,11 @@ from scallax.planner.strata import needed_relations
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
-    from scallax.context.sample_runs import KeptGrounder
+    from scallax.context.sample_runs import KeptProgram
 
 
 def outdated_relations(draft: Draft, before: Draft | None, results: Mapping[str, Collection]) -> list[str]:
-    """The relations that the results of a run of the draft `before`, with the same options, are not of."""
+    """The relations whose cached results are stale: those of a run of the draft `before`, with the same options."""
     outputs = computed_relations(draft.program)
     if before is None:
         return outputs
@@ -44,40 +44,55 @@ def outdated_relations(draft: Draft, before: Draft | None, results: Mapping[str,
 def compute_collections(
     draft: Draft, outputs: Sequence[str], options: Options, framework: Framework
 ) -> list[Collection]:
-    """The relations `outputs` of a draft."""
+    """The relations `outputs` of a draft, with their tuples and tags."""
+    if draft.holds_variables and not options.traits().passes_gradients:
+        draft = draft.with_constants()
     tensors = framework.tensors if draft.holds_variables else None
-    if options.takes_objects:
-        given, objects = object_facts(draft)
-        found = answer_objects(draft.program, outputs, options, given, objects, tensors)
-        return [Collection(relation, readable(relation, tuples, framework), tags) for relation, tuples, tags in found]
-    if tensors is not None and not options.traits().passes_gradients:
-        return compute_collections(draft.with_constants(), outputs, options, framework)
-    given, inputs = given_facts(draft, tag_kinds(options, framework))
-    if not inputs.tags and tensors is None and not options.provenance.startswith("diff"):
-        tagless = options.provenance in TAGLESS
-        return [
-            Collection(
-                found.relation,
-                readable(found.relation, found.tuples, framework),
-                # The tuples that `bool` lists are true.
-                found.tags if tagless or found.tags is not None else [True] * len(found.tuples),
-            )
-            for found in answer(draft.program, outputs, options, given)
-        ]
-    computation = compute(draft.program, outputs, options, given, tensors)
-    places = [range(first, end) for first, end in pairwise(computation.starts)]
-    return collect(computation, places, inputs, options, framework)
+    kinds = TagKinds.of(options, framework.is_array)
+    checked, inputs = check_facts(draft.program, draft.batches, options, kinds, tensors)
+    has_arrays = bool(inputs.tags) or tensors is not None or options.has_array_tags
+    if has_arrays and not options.takes_objects:
+        return _collect_arrays(checked, outputs, options, inputs, framework)
+    # The tuples that `bool` lists are true.
+    tells_truth = options.provenance not in TAGLESS
+    return [
+        Collection(
+            found.relation,
+            readable(found.relation, found.tuples, framework),
+            [True] * len(found.tuples) if found.tags is None and tells_truth else found.tags,
+        )
+        for found in read_answers(derive(checked, outputs), options, inputs.tags)
+    ]
+
+
+def _collect_arrays(
+    checked: CheckedProgram, outputs: Sequence[str], options: Options, inputs: Inputs, framework: Framework
+) -> list[Collection]:
+    """The relations `outputs` with arrays for tags, through which gradients pass."""
+    # A second that a context without probabilities does not spend: it imports JAX.
+    from scallax.evaluation.computation import Computation
+    from scallax.provenance.base import AbstractProvenance
+
+    provenance = options.semantics()
+    if not isinstance(provenance, AbstractProvenance):
+        hint = "give numbers, or choose a provenance of probabilities, such as `difftopkproofs`"
+        raise UnsupportedError(
+            Diagnostic(f"`{provenance.name}` has no derivatives: it takes no arrays for tags", hint=hint)
+        )
+    derived = derive(checked, outputs)
+    computation = Computation.of_run(derived, semantics_for(derived, options))
+    return collect(computation, inputs, framework, with_proofs=options.returns_proofs)
 
 
 def compute_samples(
-    samples: Samples, options: Options, framework: Framework, kept: "KeptGrounder | None"
-) -> "tuple[list[Collection], KeptGrounder | None]":
+    samples: Samples, options: Options, framework: Framework, kept: "KeptProgram | None"
+) -> "tuple[list[Collection], KeptProgram | None]":
     """The relation that is asked for in each sample: side by side where the provenance and the program allow it.
 
     `kept` is what samples were ground with before; it is made anew if it does not fit.
     """
     has_variables = any(draft.holds_variables for draft in samples.drafts)
-    if options.provenance not in DISCRETE and not options.takes_objects and not has_variables:
+    if not options.is_discrete and not options.takes_objects and not has_variables:
         # As above.
         from scallax.context.sample_runs import compute_together, shares_evaluation
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax.context.answers import Options, file_facts
+from scallax.context.checked_programs import file_facts
 from scallax.context.draft import Draft
+from scallax.context.options import Options
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.facts.arguments import read_outputs
 from scallax.facts.fact_batch import FactBatch, exclusive_text, independent_facts

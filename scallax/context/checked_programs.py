@@ -1,0 +1,156 @@
+"""Programs and drafts as checked programs: how their facts are given to grounding, and how their tags are read."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+
+from scallax.context.options import Options
+from scallax.evaluation.derived_program import CheckedProgram
+from scallax.facts.fact_batch import FactBatch
+from scallax.facts.fact_table import FactTable
+from scallax.facts.files import read_files
+from scallax.facts.mappings import fit_tuples
+from scallax.language import ir
+from scallax.language.tensors import TensorInputs
+from scallax.language.values import ValueType
+from scallax.provenance.traits import AbstractSemantics, traits_of
+
+
+@final
+class Truth(AbstractSemantics):
+    """The provenance of programs whose tuples hold or do not, as grounding finds them: nothing is evaluated.
+
+    It has the traits of `unit`, and does not import JAX.
+    """
+
+    traits = traits_of("unit")
+
+
+@dataclass(frozen=True, slots=True)
+class TagKinds:
+    """How the tags of facts are told apart.
+
+    `is_array` says which are arrays of a framework, `is_input` which are inputs of an evaluation rather than constants
+    of the program. `has_groups`: exclusive groups count, so that certain facts in one are inputs as well.
+    """
+
+    is_array: Callable[[object], bool]
+    is_input: Callable[[object], bool]
+    has_groups: bool = True
+
+    @staticmethod
+    def of(options: Options, is_array: Callable[[object], bool]) -> "TagKinds":
+        """The kinds of tags under the provenance of the options."""
+        if options.is_discrete:
+            return TagKinds(is_array, _never)
+        if options.takes_objects:
+            return TagKinds(is_array, _is_tag, has_groups=False)
+        # Proofs are read by inputs.
+        return TagKinds(is_array, _is_tag if options.returns_proofs else is_array)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The tags that are inputs of an evaluation, in order, and the numbers of their facts, 0 for none."""
+
+    tags: list[Any]
+    ids: list[int]
+
+    def add(self, tags: Iterable[Any], ids: Iterable[int], kinds: TagKinds) -> None:
+        """Adds the tags of facts, which are all inputs: 1 for None, and floats for those that are no inputs alone."""
+        self.tags.extend(1.0 if tag is None else tag if kinds.is_input(tag) else float(tag) for tag in tags)
+        self.ids.extend(ids)
+
+
+def check_facts(
+    program: ir.Program,
+    batches: Iterable[FactBatch],
+    options: Options,
+    kinds: TagKinds,
+    tensors: TensorInputs | None = None,
+) -> tuple[CheckedProgram, Inputs]:
+    """A program with the facts of its files and of batches, ready to be ground, and the tags that are its inputs.
+
+    Facts of the batches fit the columns of their relations. `tensors` are those in facts, if gradients pass through
+    some. InputError for files of facts that cannot be read or do not fit.
+    """
+    given, inputs = file_facts(program), Inputs([], [])
+    for batch in batches:
+        given += _give(batch, kinds, inputs)
+    if options.provenance == "bool":
+        program, given = _keep_true(program), [_drop_false(facts) for facts in given]
+    provenance = Truth() if options.is_discrete else options.semantics()
+    checked = CheckedProgram(
+        program, given, provenance, iter_limit=options.iter_limit, limits=options.limits, tensors=tensors
+    )
+    return checked, inputs
+
+
+def check_program(program: ir.Program, options: Options) -> CheckedProgram:
+    """A program with the facts of its files, ready to be ground."""
+    checked, _ = check_facts(program, (), options, TagKinds(_never, _never))
+    return checked
+
+
+def file_facts(program: ir.Program) -> list[FactTable]:
+    """The facts of the program's files. Raises `InputError` for what cannot be read or does not fit."""
+    types = {relation.name: relation.columns for relation in program.relations}
+    given = []
+    for table in read_files(program):
+        what = f"facts of `{table.relation}`"
+        tuples = fit_tuples(table.tuples, types[table.relation], what, program.variants)
+        given.append(FactTable.of(table.relation, tuples, table.tags))
+    return given
+
+
+def _give(batch: FactBatch, kinds: TagKinds, inputs: Inputs) -> list[FactTable]:
+    """The facts of a batch as grounding takes them; adds their tags to the inputs if one of them is an input.
+
+    Then the other tags are inputs too, so that the batch's groups stay together; facts that are certain and in no group
+    are constants. Without inputs, tags that are arrays count as numbers.
+    """
+    if not batch.has_tag(kinds.is_input):
+        tags: Any = batch.with_numbers(kinds.is_array).tags
+        return [FactTable.of(batch.relation, batch.tuples, tags, groups=batch.groups)]
+    groups = np.full(len(batch.tags), -1) if batch.groups is None or not kinds.has_groups else batch.groups
+    kept = np.array([tag is not None for tag in batch.tags]) | (groups >= 0)
+    certain = [values for values, is_kept in zip(batch.tuples, kept, strict=True) if not is_kept]
+    rows = np.flatnonzero(kept).tolist()
+    places = np.arange(len(inputs.tags), len(inputs.tags) + len(rows))
+    tuples = [batch.tuples[row] for row in rows]
+    inputs.add((batch.tags[row] for row in rows), (batch.ids[row] if batch.ids else 0 for row in rows), kinds)
+    given = [FactTable.of(batch.relation, certain)] if certain else []
+    return [*given, FactTable.of(batch.relation, tuples, inputs=places, groups=groups[kept])]
+
+
+def _never(tag: object) -> bool:
+    return False
+
+
+def _is_tag(tag: object) -> bool:
+    return tag is not None
+
+
+def _keep_true(program: ir.Program) -> ir.Program:
+    """The program without what is tagged false, as `bool` reads tags: false facts, and rows of rules with tag 0.
+
+    A fact's tag that is a number counts as true.
+    """
+    facts = tuple(fact for fact in program.facts if fact.tag is not False)
+    return replace(program, facts=facts, rules=tuple(map(_constrain_tag, program.rules)))
+
+
+def _drop_false(facts: FactTable) -> FactTable:
+    return facts.take([row for row, tag in enumerate(facts.tags) if tag is not False])
+
+
+def _constrain_tag(rule: ir.Rule) -> ir.Rule:
+    if rule.tag is None:
+        return rule
+    condition = rule.tag
+    if condition.type is not ValueType.BOOL:
+        zero = ir.Constant(0.0 if condition.type.is_float else 0, condition.type)
+        condition = ir.Binary("!=", condition, zero, ValueType.BOOL, condition.span)
+    return replace(rule, tag=None, body=(*rule.body, ir.Constraint(condition, condition.span)))

@@ -1,0 +1,97 @@
+"""Options of a context: the provenance, its parameters, and the limits of grounding."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scallax.errors import InputError
+from scallax.grounding.limits import DEFAULT_LIMITS, Limits, check_limits
+from scallax.provenance.traits import Traits, traits_of
+
+if TYPE_CHECKING:  # discrete programs do without JAX
+    from scallax.provenance.traits import AbstractSemantics
+
+# Provenances whose tags are no numbers: their programs are answered without JAX.
+DISCRETE = ("unit", "bool")
+
+# Provenances whose facts and tuples have no tags.
+TAGLESS = ("unit", "proofs")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a program is answered; the names are those of `Reasoner`'s arguments.
+
+    `custom` is the user's object if the provenance is `custom`.
+    """
+
+    provenance: str = "unit"
+    k: int = 3
+    wmc_with_disjunctions: bool = False
+    iter_limit: int | None = None
+    limits: Limits = DEFAULT_LIMITS
+    custom: object = None
+
+    def semantics(self) -> "AbstractSemantics":
+        """The provenance with these options; imports JAX. InputError if there is none of the name."""
+        from scallax.provenance.table import resolve_provenance
+
+        return resolve_provenance(
+            self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions, custom=self.custom
+        )
+
+    def traits(self) -> Traits:
+        """The traits of the provenance with these options; imports JAX for a user's object alone. Raises the same."""
+        if self.custom is not None:
+            return self.semantics().traits
+        return traits_of(self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions)
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether tags say only whether a tuple holds, so that nothing is evaluated and JAX is not needed."""
+        return self.provenance in DISCRETE
+
+    @property
+    def has_array_tags(self) -> bool:
+        """Whether tags of tuples are arrays even where no tag of a fact is one."""
+        return self.provenance.startswith("diff")
+
+    @property
+    def returns_proofs(self) -> bool:
+        """Whether tags of tuples are pairs of a tag and its proofs."""
+        return self.traits().returns_proofs
+
+    @property
+    def takes_objects(self) -> bool:
+        """Whether tags of facts are any objects, which the user's semiring reads."""
+        return self.traits().takes_objects
+
+
+def read_options(
+    provenance: object, custom_provenance: object, k: int, wmc_with_disjunctions: object, limits: Limits | None = None
+) -> Options:
+    """The options of a context; raises what a provenance with them raises. Imports JAX for a user's object alone.
+
+    `provenance` is a name, or an object of a subclass of `scallax.Provenance`; `custom_provenance` is such an object or
+    any semiring of Python objects, and then the name does not count.
+    """
+    if custom_provenance is not None or not isinstance(provenance, str):
+        # As in `semantics`.
+        from scallax.provenance.table import name_provenance
+
+        provenance, custom_provenance = name_provenance(provenance, custom_provenance)
+    options = Options(
+        str(provenance),
+        k,
+        wmc_with_disjunctions,  # pyright: ignore[reportArgumentType]  # checked right below
+        limits=check_limits(limits),
+        custom=custom_provenance,
+    )
+    return check_options(options)
+
+
+def check_options(options: Options) -> Options:
+    """The options; raises what a provenance with them raises."""
+    if not isinstance(options.wmc_with_disjunctions, bool):
+        raise InputError(f"`wmc_with_disjunctions` is {options.wmc_with_disjunctions!r}; it must be True or False")
+    options.traits()
+    return options
