@@ -27,7 +27,7 @@ test: check
 
 quick: .venv/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
-		$(filter-out $(LONG:%=tests/test_%.py),$(wildcard tests/test_*.py)) \
+		$(filter-out $(addsuffix .py,$(addprefix %/test_,$(LONG))),$(wildcard tests/test_*.py tests/*/test_*.py)) \
 		$(LONG_AREAS:%='--deselect=tests/test_conformance.py::test_area[%.json]')
 
 check: .venv/.dev

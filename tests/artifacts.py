@@ -7,7 +7,7 @@ import numpy as np
 
 from scallax.checkpoint.artifact import Artifact
 from scallax.circuits.serialized import SerializedProgram
-from tests.test_specification import EXAMPLE
+from tests.facts.test_specification import EXAMPLE
 
 DTYPES = (
     *(np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),

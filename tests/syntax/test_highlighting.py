@@ -23,7 +23,7 @@ from pygments.token import (
 from scallax.syntax.highlighting import ScallopLexer
 from scallax.syntax.parser import keywords
 
-FIXTURES = sorted((Path(__file__).parent / "fixtures").rglob("*.scl"))
+FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").rglob("*.scl"))
 
 
 def kinds(text: str) -> list[tuple]:
@@ -115,6 +115,6 @@ def test_words_and_numbers_are_no_signs(path: Path):
 
 
 def test_pygments_finds_it_by_the_entry_point():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     module, name = project["entry-points"]["pygments.lexers"]["scallop"].split(":")
     assert getattr(import_module(module), name) is ScallopLexer

@@ -14,7 +14,7 @@ from scallax.planner.plan import plan
 from scallax.planner.strata import stratify
 from tests.programs import random_case
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def _programs(stage: str) -> list[Path]:

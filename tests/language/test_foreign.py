@@ -27,7 +27,7 @@ from scallax.language.library import read_foreign
 from scallax.language.values import ValueType
 from scallax.provenance.traits import traits_of
 
-FIXTURES = Path(__file__).parent / "fixtures" / "foreign"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "foreign"
 
 T = TypeVar("T", bound=scallax.Number)
 U = TypeVar("U")

@@ -1,8 +1,8 @@
 """Checkpoints come back to the bit or are refused with a reason, whatever happens to them or to who writes them.
 
 `tests/golden` holds a checkpoint of each form and format version, which every later version of scallax must load:
-`v1.safetensors` and `v1_orbax`. `python -m tests.test_checkpoint` writes those of the current version, unless they are
-there. They are never written again once a version is released.
+`v1.safetensors` and `v1_orbax`. `python -m tests.checkpoint.test_checkpoint` writes those of the current version,
+unless they are there. They are never written again once a version is released.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from scallax import checkpoint
 from scallax.checkpoint.artifact import Artifact, pack
 from scallax.errors import CheckpointError, InputError, UnsupportedError
 from tests.artifacts import assert_same, assert_same_values, every_kind, number_of, numbered
-from tests.test_artifact import SMALL, resealed
+from tests.checkpoint.test_artifact import SMALL, resealed
 from tests.writers import (
     ORBAX,
     RUN,
@@ -46,7 +46,7 @@ from tests.writers import (
     leftovers,
 )
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = {"safetensors": "model.safetensors", "orbax": "model"}
 
 
@@ -527,7 +527,7 @@ EIGHT_DEVICES = """
 import sys, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scallax import checkpoint
-from tests.test_checkpoint import trainable_reasoner
+from tests.checkpoint.test_checkpoint import trainable_reasoner
 assert len(jax.devices()) == 8
 mesh = Mesh(np.array(jax.devices()), "batch")
 sharded = jax.device_put(jnp.arange(16.0), NamedSharding(mesh, PartitionSpec("batch")))

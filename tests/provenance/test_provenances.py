@@ -344,7 +344,7 @@ def test_a_retained_input_is_the_only_one_that_objects_see():
 
 
 def test_the_table_has_every_name_of_the_page():
-    page = (Path(__file__).parent.parent / "docs" / "provenances.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "provenances.md").read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in row.replace("`", "").replace(" ", "").split(",")}
     assert set(provenance_names()) <= named

@@ -15,7 +15,7 @@ from scallax.checkpoint.artifact import Artifact, canonical, differences, pack, 
 from scallax.circuits.serialized import SerializedProgram
 from scallax.errors import CheckpointError, InputError
 from tests.artifacts import DTYPES, assert_same, assert_same_values, every_kind
-from tests.test_specification import EXAMPLE
+from tests.facts.test_specification import EXAMPLE
 
 SMALL = Artifact(
     {"": EXAMPLE}, {"weights": np.arange(3, dtype=np.float32)}, extra=[np.arange(2)], metrics={"loss": 0.5}

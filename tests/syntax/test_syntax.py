@@ -13,7 +13,7 @@ from scallax.syntax.ast import LiteralKind
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 FIXTURES = sorted((TESTS / "fixtures" / "syntax").glob("*.scl"))
 CONFORMANCE = sorted((TESTS / "conformance").rglob("*.json"))
 SPAN = Span(Source(""), 0, 0)

@@ -365,7 +365,7 @@ def test_eight_threads(is_replicated):
 
 
 def test_two_processes_learn_what_one_does(tmp_path):
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-m", "tests.distributed_process"]
     processes = [
@@ -441,7 +441,7 @@ def test_lightning_trains_and_resumes(tmp_path):
     assert resumed.losses == model.losses[8:]
 
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "torch.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "torch.md"
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")

@@ -131,7 +131,8 @@ def test_operands_are_well_formed(seed: int):
 
 def test_grounding_does_not_depend_on_the_hash_seed():
     script = (
-        "import hashlib; from tests.programs import random_case; from tests.test_grounding import ground_case\n"
+        "import hashlib; from tests.programs import random_case\n"
+        "from tests.grounding.test_grounding import ground_case\n"
         "digest = hashlib.sha256()\n"
         "for seed in range(10):\n"
         "    d = ground_case(random_case(seed, negation=True, num_literals=6)).derivations\n"
@@ -143,7 +144,7 @@ def test_grounding_does_not_depend_on_the_hash_seed():
         subprocess.run(
             [sys.executable, "-c", script],
             env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             capture_output=True,
             text=True,
             check=True,

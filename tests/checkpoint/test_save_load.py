@@ -16,7 +16,7 @@ from torch import nn
 
 import torch_bridge
 from scallax import CheckpointError
-from tests.test_specification import resealed
+from tests.facts.test_specification import resealed
 
 PROGRAM = "rel sum_2(a + b) = digit_a(a) and digit_b(b)"
 DIGITS = {"digit_a": range(10), "digit_b": range(10)}

@@ -13,7 +13,7 @@ import pytest
 from scallax import checkpoint
 from scallax.errors import InputError
 from tests.artifacts import assert_same, assert_same_values, number_of, numbered
-from tests.test_checkpoint import message_of, run, run_python
+from tests.checkpoint.test_checkpoint import message_of, run, run_python
 from tests.writers import BACKGROUND_RUN, RUN, Kind, Options, Writer, kill_at_random, leftovers
 
 

@@ -285,7 +285,7 @@ def test_programs_derive_what_they_say(text: str, expected: dict[str, list[tuple
 
 
 LIMITS = Limits(tuples=3_000, derivations=5_000, rounds=20, characters=5_000)
-COMPUTATIONS = sorted((Path(__file__).parent / "fixtures" / "computation").glob("*.scl"))
+COMPUTATIONS = sorted((Path(__file__).parents[1] / "fixtures" / "computation").glob("*.scl"))
 
 
 def run(text: str) -> None:

@@ -17,8 +17,8 @@ from scallax.language.ir import Program
 from scallax.planner.algebra import Growth
 from scallax.planner.plan import plan
 from scallax.provenance.traits import traits_of
+from tests.grounding.test_grounding import node_values
 from tests.oracles import naive_datalog
-from tests.test_grounding import node_values
 
 EXPRESSIONS = """
 type constant(String, i32), plus(String, String, String)

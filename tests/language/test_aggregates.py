@@ -16,8 +16,8 @@ from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping
 from scallax.provenance.traits import traits_of
 from scallax.reasoner.reasoner import Reasoner
+from tests.grounding.test_grounding import node_values
 from tests.oracles import naive_datalog
-from tests.test_grounding import node_values
 
 # Facts of `f` are uncertain, those of `g` and `s` certain. Relations that start with `out` are compared.
 PROGRAMS = {

@@ -11,7 +11,7 @@ from scallax.errors import ScallaxError, Source, TypeInferenceError, Unsupported
 from scallax.language.values import ValueType
 from scallax.planner.strata import stratify
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def _programs(stage: str) -> list[Path]:

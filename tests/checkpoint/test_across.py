@@ -14,7 +14,7 @@ import scallax
 import torch_bridge
 from scallax import CheckpointError, InputError, checkpoint, nn
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 PROGRAM = """
 rel edge = {0.3::(0, 1), 0.6::(1, 2)}

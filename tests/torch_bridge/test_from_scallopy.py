@@ -310,7 +310,7 @@ def test_input_mappings():
     assert (copy.disjunctive_dim, copy.retain_k, copy.tuples) == (1, 1, mapping.tuples)
 
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "from_scallopy.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "from_scallopy.md"
 
 
 def test_the_page_on_moving_over_runs_as_it_is():

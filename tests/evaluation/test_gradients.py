@@ -31,7 +31,7 @@ PROGRAMS = {
         [(0, 0), (0, 1), (1, 2), (2, 0), (1, 0)],
     ),
 }
-# The other differentiable provenances are those of `tests/test_laws.py`.
+# The other differentiable provenances are those of `tests/provenance/test_laws.py`.
 DIFFERENTIABLE = ["diffminmaxprob", "diffaddmultprob", "difftopkproofs"]
 
 
