@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from scallax.context.context import AbstractContext, ContextState
+from scallax.context.abstract_context import AbstractContext
+from scallax.context.building import ContextState
 from scallax.context.options import read_options
 from scallax.errors import InputError, checks_calls
 from scallax.evaluation.computation import Computation

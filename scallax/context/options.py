@@ -16,6 +16,9 @@ DISCRETE = ("unit", "bool")
 # Provenances whose facts and tuples have no tags.
 TAGLESS = ("unit", "proofs")
 
+# Provenances whose tags are truth values, numbers, costs or objects.
+_NO_PROBABILITIES = (*TAGLESS, "bool", "natural", "tropical", "realtropical", "realtropicalproofs", "custom")
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -49,6 +52,16 @@ class Options:
     def is_discrete(self) -> bool:
         """Whether tags say only whether a tuple holds, so that nothing is evaluated and JAX is not needed."""
         return self.provenance in DISCRETE
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether facts and tuples have tags."""
+        return self.provenance not in TAGLESS
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether tags are probabilities."""
+        return self.provenance not in _NO_PROBABILITIES
 
     @property
     def has_array_tags(self) -> bool:

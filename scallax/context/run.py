@@ -11,7 +11,7 @@ from scallax.context.checked_programs import Inputs, TagKinds, check_facts
 from scallax.context.collection import Collection
 from scallax.context.draft import Draft, Samples, changed_relations, computed_relations
 from scallax.context.framework_tags import Framework, collect, number_of, readable
-from scallax.context.options import TAGLESS, Options
+from scallax.context.options import Options
 from scallax.errors import Diagnostic, GroundingError, UnsupportedError
 from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.fact_batch import FactBatch
@@ -54,12 +54,11 @@ def compute_collections(
     if has_arrays and not options.takes_objects:
         return _collect_arrays(checked, outputs, options, inputs, framework)
     # The tuples that `bool` lists are true.
-    tells_truth = options.provenance not in TAGLESS
     return [
         Collection(
             found.relation,
             readable(found.relation, found.tuples, framework),
-            [True] * len(found.tuples) if found.tags is None and tells_truth else found.tags,
+            [True] * len(found.tuples) if found.tags is None and options.has_tags else found.tags,
         )
         for found in read_answers(derive(checked, outputs), options, inputs.tags)
     ]
