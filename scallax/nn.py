@@ -26,11 +26,24 @@ _SURROUNDING = inspect.signature(linen.Dense).parameters["parent"].default
 class Reasoner(nnx.Module):
     """A program as an NNX module: `module(relation=probabilities, ...)`.
 
-    Arguments, shapes and results are those of `scallax.Reasoner`; `program` may also be a `scallax.Reasoner`, whose
-    arguments and parameters the module takes over. The tags of the relations in `trainable` are the
-    module's state: `nnx.Param`s of the names and shapes of `scallax.Reasoner.parameters`. `module.train()` and
-    `module.eval()` choose between `train_k` and `test_k`, where given. Modules of equal arguments share a compilation.
-    InputError if a trainable relation has the name of one of the module's attributes.
+    Shapes and results are those of `scallax.Reasoner`. The tags of the relations in `trainable` are the module's state:
+    `nnx.Param`s of the names and shapes of `scallax.Reasoner.parameters`. `module.train()` and `module.eval()` choose
+    between `train_k` and `test_k`, where given. Modules of equal arguments share a compilation.
+
+    Args:
+        program: The program's text, or a `scallax.Reasoner`, whose arguments and parameters the module takes over.
+        **arguments: The other arguments of `scallax.Reasoner`; the constructor's docstring describes each.
+
+    Raises:
+        InputError: A trainable relation has the name of one of the module's attributes; or as `scallax.Reasoner` says.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from scallax import nn
+        >>> options = {"provenance": "minmaxprob", "input_mappings": {"a": range(2)}, "output_mapping": ("b", (1,))}
+        >>> module = nn.Reasoner("rel b(x + 1) = a(x)", **options)
+        >>> module(a=jnp.array([[0.25, 0.5]])).tolist()
+        [0.25]
     """
 
     @takes_keywords()
@@ -91,7 +104,19 @@ class Reasoner(nnx.Module):
         sample: int = 0,
         k: int | None = None,
     ) -> Explanation:
-        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`."""
+        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`.
+
+        Args:
+            relation: Any relation of the program.
+            values: The tuple, or its value if the relation has one column.
+            inputs: By relation, what a call is given.
+            disjunctions: By relation, the exclusive facts of each sample, as in a call.
+            sample: The number of the sample.
+            k: The number of proofs; by default the one that is kept.
+
+        Returns:
+            The tuple's value and its proofs, the likeliest first.
+        """
         reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
         reasoner = reasoner.with_parameters({name: np.asarray(value) for name, value in self.parameters.items()})
         return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
@@ -119,10 +144,23 @@ class LinenArguments(ProgramArguments, total=False):
 class LinenReasoner(linen.Module):
     """A program as a Linen module: `module.apply(variables, relation=probabilities, ...)`.
 
-    Arguments, shapes and results are those of `scallax.Reasoner`; `program` may also be a `scallax.Reasoner`. The
-    collection `params` holds the parameters under the names of `scallax.Reasoner.parameters`; `init` needs no random
-    key. `deterministic` chooses `test_k` over `train_k`, where given. The program is compiled at once, and the field
-    `program` is its reasoner: modules of equal arguments are equal.
+    Shapes and results are those of `scallax.Reasoner`. The collection `params` holds the parameters under the names of
+    `scallax.Reasoner.parameters`; `init` needs no random key. The program is compiled at once, and the field `program`
+    is its reasoner: modules of equal arguments are equal.
+
+    Args:
+        program: The program's text, or a `scallax.Reasoner`, whose arguments and parameters the module takes over.
+        *others: The other arguments of `scallax.Reasoner` by position, in its order.
+        **arguments: The same by name, `deterministic`, which chooses `test_k` over `train_k`, and Linen's `parent` and
+            `name`; the constructor's docstring describes each.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from scallax import nn
+        >>> options = {"provenance": "minmaxprob", "input_mappings": {"a": range(2)}, "output_mapping": ("b", (1,))}
+        >>> module = nn.LinenReasoner("rel b(x + 1) = a(x)", **options)
+        >>> module.apply({}, a=jnp.array([[0.25, 0.5]])).tolist()
+        [0.25]
     """
 
     program: _Reasoner
@@ -174,6 +212,17 @@ class LinenReasoner(linen.Module):
         """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`.
 
         Called as `module.apply(variables, relation, values, inputs, method="explain")`.
+
+        Args:
+            relation: Any relation of the program.
+            values: The tuple, or its value if the relation has one column.
+            inputs: By relation, what a call is given.
+            disjunctions: By relation, the exclusive facts of each sample, as in a call.
+            sample: The number of the sample.
+            k: The number of proofs; by default the one that is kept.
+
+        Returns:
+            The tuple's value and its proofs, the likeliest first.
         """
         reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
         parameters = {name: np.asarray(self.get_variable("params", name)) for name in reasoner.parameter_names}

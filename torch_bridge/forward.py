@@ -52,6 +52,18 @@ class ScallopForwardFunction(Module):
     """A `torch_bridge.Module` whose arguments have the names, the positions and the defaults of the reference's.
 
     The file is first, where `Module` takes the program first; what only `Module` takes is given by keyword.
+
+    Args:
+        *others: The reference's arguments by position: the file, the program, relations, rules, facts, and so on.
+        **arguments: The arguments of `Module` by name; the constructor's docstring describes each.
+
+    Example:
+        >>> import torch
+        >>> from torch_bridge import ForwardFunction
+        >>> options = {"provenance": "minmaxprob", "input_mappings": {"a": range(2)}, "output_mappings": {"b": [1, 2]}}
+        >>> function = ForwardFunction(program="rel b(x + 1) = a(x)", **options)
+        >>> function(a=torch.tensor([[0.25, 0.5]]))
+        tensor([[0.2500, 0.5000]])
     """
 
     @takes_keywords(*_POSITIONS)

@@ -52,14 +52,12 @@ NAMED_AS_IN_FLAX = "named_as_in_flax"
 class Module(torch.nn.Module):
     """A program as a function `module(relation=probabilities, ...)` of tensors `[batch, *mapping.shape]`.
 
-    Arguments, shapes and results are those of `scallax.Reasoner`, with tensors for arrays; but as in the reference a
-    dictionary of one output, `output_mappings={"r": mapping}`, gives that output by itself, and outputs may be named by
-    calls alone. The output has the dtype and the device of the inputs; values outside [0, 1] are computed as they are,
-    with one warning. In training mode
-    `train_k` proofs are kept and in evaluation mode `test_k`, where given. With a sampling provenance, training mode
-    draws a new seed from torch's default generator in each call, and evaluation mode uses `seed`. A provenance of
-    Python objects is given the entries as scalar tensors. `jit`, `jit_name`, `jit_recompile` and `dispatch` say how the
-    reference computes; they are taken, and change nothing.
+    Shapes and results are those of `scallax.Reasoner`, with tensors for arrays; but as in the reference a dictionary of
+    one output, `output_mappings={"r": mapping}`, gives that output by itself, and outputs may be named by calls alone.
+    The output has the dtype and the device of the inputs; values outside [0, 1] are computed as they are, with one
+    warning. In training mode `train_k` proofs are kept and in evaluation mode `test_k`, where given. With a sampling
+    provenance, training mode draws a new seed from torch's default generator in each call, and evaluation mode uses
+    `seed`. A provenance of Python objects is given the entries as scalar tensors.
 
     With `sparse_output` the outputs are of the layout `torch.sparse_coo`, coalesced, with an entry for each tuple that
     the sample can derive (with input mappings only: that any sample can), and differentiable: of facts per sample no
@@ -72,6 +70,19 @@ class Module(torch.nn.Module):
     was grounded with them, and `torch_bridge.load` gives them to the module.
 
     `torch.compile`, `torch.export` and `torch.jit.trace` keep the module in their graphs as one operator.
+
+    Args:
+        program: The program's text.
+        **arguments: The other arguments of `scallax.Reasoner`, and `jit`, `jit_name`, `jit_recompile`, `dispatch`,
+            `sparse_jacobian`, `monitors` and `sparse_output`; the constructor's docstring describes each.
+
+    Example:
+        >>> import torch
+        >>> from torch_bridge import Module
+        >>> options = {"provenance": "addmultprob", "input_mappings": {"a": range(2)}, "output_mapping": ("b", (1,))}
+        >>> module = Module("rel b(x + y) = a(x), a(y)", **options)
+        >>> module(a=torch.tensor([[0.25, 0.5]]))
+        tensor([0.2500])
     """
 
     reasoner: Reasoner
@@ -116,8 +127,18 @@ class Module(torch.nn.Module):
     ) -> "Module":
         """The module of a reasoner, with the reasoner's own values for parameters.
 
-        `bound` are tags `[facts]` of mapped relations, which hold in every sample of a call that does not give them;
-        gradients pass through them.
+        Args:
+            reasoner: The reasoner.
+            bound: By mapped relation, tags `[facts]` that hold in every sample of a call that does not give the
+                relation; gradients pass through them.
+            sparse_jacobian: As in the constructor.
+            sparse_output: As in the constructor.
+
+        Returns:
+            The module.
+
+        Raises:
+            InputError: The object is no reasoner, or its provenance has no sparse outputs.
         """
         if not isinstance(reasoner, Reasoner):
             raise InputError(f"the reasoner is a {type(reasoner).__name__}; give a `scallax.Reasoner`")
@@ -170,7 +191,19 @@ class Module(torch.nn.Module):
     ) -> Any:
         """The outputs for a tensor, or for facts per sample, for each input relation; see the class.
 
-        Values are ready when it returns.
+        Args:
+            *unnamed: None: an input is given by its relation's name.
+            disjunctions: By relation, for each sample, lists of indices of facts that exclude each other.
+            output_relations: The relation to return, or one for each sample, or a list of them for each.
+            output_mappings: By relation, the tuples to return, in the place of the module's own.
+            **inputs: By relation, a tensor `[batch, *mapping.shape]`, or a list with the facts of each sample.
+
+        Returns:
+            Tensors as the class describes them; their values are ready.
+
+        Raises:
+            InputError: The inputs do not fit the program or each other.
+            UnsupportedError: An output's proofs take too many decisions to count.
         """
         if unnamed:
             # By hand, for torch's compiler traces no exceptions.
@@ -261,8 +294,13 @@ class Module(torch.nn.Module):
     ) -> Any:
         """The derivatives of each sample's outputs by its inputs and the parameters; see `scallax.jacobian`.
 
-        Tensors of the dtype and the device of the inputs, without gradients; with `sparse_jacobian` they are of the
-        layout `torch.sparse_coo`, coalesced, and no dense one is made.
+        Args:
+            inputs: By relation, what a call is given.
+            disjunctions: By relation, the exclusive facts of each sample, as in a call.
+
+        Returns:
+            Tensors of the dtype and the device of the inputs, without gradients. With `sparse_jacobian` they are of the
+            layout `torch.sparse_coo`, coalesced, and no dense one is made.
         """
         inputs = read_by_relation(inputs, "`inputs`")
         if self._bound is not None:
@@ -272,11 +310,27 @@ class Module(torch.nn.Module):
         return find_jacobian(reasoner, inputs, disjunctions, self._logits(), is_sparse=self.sparse_jacobian)
 
     def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
-        """The grounding of a batch of facts for `evaluate_grounded`; see `scallax.Reasoner.ground`."""
+        """The grounding of a batch of facts for `evaluate_grounded`; see `scallax.Reasoner.ground`.
+
+        Args:
+            facts: By relation, the facts of each sample, with or without tags.
+            disjunctions: By relation, the exclusive facts of each sample, as in a call.
+
+        Returns:
+            The grounding, which may be kept and evaluated for other tags.
+        """
         return self.reasoner.batches.ground_facts(facts, disjunctions, TorchTensors())
 
     def evaluate_grounded(self, grounding: BatchGrounding, tags: Mapping[str, torch.Tensor] | torch.Tensor) -> Any:
-        """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`."""
+        """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`.
+
+        Args:
+            grounding: What `ground` gave.
+            tags: By relation, tags `[facts]` of all samples in order; one tensor if there is one relation.
+
+        Returns:
+            The outputs, as a call gives them.
+        """
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
         return apply_tags(self._reseeded(reasoner), grounding, tags, self._logits(), is_sparse=self.sparse_output)
 
@@ -303,7 +357,19 @@ class Module(torch.nn.Module):
         sample: int = 0,
         k: int | None = None,
     ) -> Explanation:
-        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`."""
+        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`.
+
+        Args:
+            relation: Any relation of the program.
+            values: The tuple, or its value if the relation has one column.
+            inputs: By relation, what a call is given.
+            disjunctions: By relation, the exclusive facts of each sample, as in a call.
+            sample: The number of the sample.
+            k: The number of proofs; by default the one that is kept.
+
+        Returns:
+            The tuple's value and its proofs, the likeliest first.
+        """
         reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
         logits = {
             name: logits.detach().float().cpu().numpy()
@@ -389,7 +455,16 @@ class Module(torch.nn.Module):
             load(state_dict, f"{path}." if path else "", local_metadata, False, [], [], error_msgs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As torch's, but all or nothing: what is refused changes nothing."""
+        """Takes over a state dict, as torch does, but all or nothing: one that is refused changes nothing.
+
+        Args:
+            state_dict: What `state_dict()` of a module of the same program gave.
+            strict: Whether keys must match, as torch says.
+            assign: Whether the given tensors become the parameters, as torch says.
+
+        Returns:
+            The keys that are missing and those that are unexpected.
+        """
         torch.nn.Module.load_state_dict(copy.deepcopy(self), state_dict, strict, assign)
         return super().load_state_dict(state_dict, strict, assign)
 

@@ -46,19 +46,34 @@ class Entries:
 class InputMapping:
     """The tuples that the entries of an input tensor `[batch, *shape]` stand for.
 
-    `mapping` is a list or range of values or tuples (`shape` `(n,)`), lists of lists (one axis for each level), a
-    dictionary `{0: values, 1: values, ...}` (the product; one axis for each key), one tuple or one value (`shape`
-    `()`), or an InputMapping, whose options hold where none is given. None is no mapping: a relation with it takes
-    lists of facts only.
+    The field `kind` says how the mapping was written: "list", "dict", "tuple" or "value", None for no mapping.
+    `is_singleton` says whether it was written by values rather than by tuples, and `is_declared` whether it was said
+    that the entries exclude each other, or that they do not.
 
-    `disjunctive`: the entries exclude each other, as those of a softmax do; with `disjunctive_dim`, those along that
-    axis do, for every index of the other axes. By default, None, they are independent, as they are with False, which
-    says so (`is_declared`). `retain_threshold`: entries below it do not exist in that sample. `retain_k`: only the `k`
-    largest exist; with `sample_dim`, the `k` largest along that axis. With the `sample_strategy` "categorical" those
-    exist that are met in `k` draws by probability (with replacement: at most `k`), rather than the largest.
+    Args:
+        mapping: A list or range of values or tuples (`shape` `(n,)`), lists of lists (one axis for each level), a
+            dictionary `{0: values, 1: values, ...}` (the product, one axis for each key), one tuple or one value
+            (`shape` `()`), or an InputMapping, whose options hold where none is given. None is no mapping: the relation
+            takes lists of facts only.
+        disjunctive: Whether all entries exclude each other, as those of a softmax do; None: they are independent.
+        disjunctive_dim: The axis along which entries exclude each other, for every index of the other axes.
+        retain_threshold: Entries below this number do not exist in their sample.
+        retain_k: Only so many entries of a sample exist, the largest, at least 1.
+        sample_dim: The axis along which `retain_k` counts, for every index of the other axes.
+        sample_strategy: "top", or "categorical": the entries that exist are met in `retain_k` draws by probability,
+            with replacement.
+        supports_disjunctions: Whether `process_tensor` gives the numbers of exclusive groups.
 
-    `kind` says how it was written, "list", "dict", "tuple" or "value", None for no mapping; `is_singleton`: by values,
-    not by tuples. `supports_disjunctions` matters to `process_tensor` alone.
+    Raises:
+        InputError: The mapping is none of these, or an option does not fit it.
+
+    Example:
+        >>> from scallax import InputMapping, Reasoner
+        >>> digit = InputMapping(range(3), disjunctive=True)
+        >>> digit.tuples
+        ((0,), (1,), (2,))
+        >>> InputMapping({0: range(2), 1: ["a", "b"]}).shape
+        (2, 2)
     """
 
     entries: Entries
@@ -189,11 +204,20 @@ class InputMapping:
         *,
         seed: int = 0,
     ) -> list:
-        """The facts of a tensor `[*shape]`, pairs of a scalar of it and a tuple; of `[batch, *shape]` a list for each.
+        """The facts that the entries of a tensor stand for, without those that the mapping does not retain.
 
-        Any tensors with `tolist` will do. With `batched` the facts of one sample are in a list, too. With
-        `supports_disjunctions` tags are pairs of a scalar and the number of an exclusive group, None for none; groups
-        are numbered by the counter, by default from 0, through all samples. `seed` is that of a categorical strategy.
+        Args:
+            tensor: `[*shape]`, or `[batch, *shape]`, of any framework whose tensors have `tolist`.
+            batched: Whether the facts of a tensor `[*shape]` are in a list of samples as well.
+            mutual_exclusion_counter: The counter that numbers exclusive groups, through all samples; by default from 0.
+            seed: The seed of the strategy "categorical".
+
+        Returns:
+            Pairs of a scalar of the tensor and a tuple, in row-major order; for several samples a list of such lists.
+            With `supports_disjunctions` the scalar is in a pair with the number of its exclusive group, None for none.
+
+        Raises:
+            InputError: The tensor has another shape, or the mapping is None.
         """
         if self.kind is None:
             raise InputError("a mapping of None says nothing of a tensor; give lists of facts")

@@ -30,12 +30,42 @@ U = TypeVar("U")
 class Specification:
     """The arguments of a reasoner in normal form: hashable, comparable, without file names.
 
-    `file` is the text of the program's file; `imports` are the names and texts of all files that it and the program
-    import. `facts` are relations with pairs of tag and tuple. `outputs` are relations
-    with what to return of each (None: every tuple that is possible), `keyed` whether they are returned as a dictionary.
-    `column_types` are those of the input and output relations, as inferred. `foreign` are the signatures of the
-    functions of Python and the like that the program uses. `custom` is the qualified name of the class of the user's
-    provenance, if `provenance` is `custom`; `seed` is that of provenances that draw.
+    A reasoner gives it as `reasoner.specification`. The arguments that are not described here are those of
+    `scallax.Reasoner`, checked, with relations sorted by name.
+
+    Args:
+        program: The program's text.
+        file: The text of the program's file.
+        relations: Names with the types of their columns.
+        rules: The texts of rules that were given apart.
+        facts: Relations with pairs of a tag, None for a certain fact, and a tuple.
+        provenance: The provenance's name; `custom` for a user's own.
+        k: The number of proofs that are kept.
+        train_k: The number of proofs in training, if it differs.
+        test_k: The number of proofs in evaluation, if it differs.
+        wmc_with_disjunctions: Whether an exclusive group counts as one variable.
+        non_probabilistic: Relations whose facts have no tags.
+        trainable: Relations whose tags are parameters.
+        input_mappings: Relations with their input mappings.
+        outputs: Relations with the tuples to return of each; None: every possible one.
+        keyed: Whether the outputs are returned as a dictionary.
+        iter_limit: The most rounds of a recursion.
+        early_discard: As it was given.
+        column_types: The types of the columns of input and output relations, as inferred.
+        imports: Names and texts of all files that the program imports.
+        foreign: The signatures of the functions of Python and the like that the program uses.
+        absorb: Whether a proof that contains another one is dropped.
+        custom: The qualified name of the class of the user's provenance.
+        seed: The seed of a provenance that samples.
+
+    Example:
+        >>> from scallax import Reasoner
+        >>> options = {"provenance": "minmaxprob", "input_mappings": {"a": range(2)}, "output_relation": "b"}
+        >>> specification = Reasoner("rel b(x) = a(x)", **options).specification
+        >>> specification.column_types
+        (('a', ('i32',)), ('b', ('i32',)))
+        >>> Reasoner.from_specification(specification).specification == specification
+        True
     """
 
     program: str | None

@@ -35,11 +35,24 @@ class Connection(Protocol):
 @checks_calls
 @dataclass(frozen=True, slots=True)
 class CsvFile:
-    """A CSV file of facts, as `@file` says of a relation in a program; a path is relative to the working directory.
+    """A CSV file of facts, as `@file` says of a relation in a program.
 
-    `fields` are the columns to read. With `keys`, each row gives a fact for each other column: the keys, the column's
-    name, the value. Either is one name or a list of names, and implies a header. InputError for what is no name, and
-    for a delimiter that is not one character.
+    Args:
+        path: The file's path, relative to the working directory.
+        delimiter: The character between two columns.
+        has_header: Whether the first row has the columns' names; `keys` and `fields` imply it.
+        has_probability: Whether the first column has the tags.
+        keys: One name or a list of names: each row gives a fact for each other column, made of the values of the keys,
+            the column's name and its value.
+        fields: One name or a list of names: the columns to read, in this order.
+
+    Raises:
+        InputError: Something that is no name is given for one, or a delimiter that is not one character.
+
+    Example:
+        >>> from scallax import CsvFile
+        >>> CsvFile("edges.csv", fields=["from", "to"]).has_header
+        True
     """
 
     path: str | Path
@@ -61,12 +74,31 @@ class CsvFile:
 class Table:
     """A table whose rows are facts of a relation.
 
-    `source` is a file (`.csv` and `.tsv` with a header, `.jsonl` and `.ndjson` with an object in each line, `.parquet`,
-    a SQLite file `.db`, `.sqlite` or `.sqlite3`), a connection of any PEP 249 driver, or a URL of SQLAlchemy
-    (`sqlite:///` needs no package). `columns` names those for the relation's columns, in this order; by default they
-    have the names of the relation's columns, and if these have none, they are all but the tag's, in the table's order.
-    `tag` names the column of tags (numbers or bools, empty for a fact without a tag). `table` is that of a database, by
-    default the one with the relation's name.
+    Args:
+        source: A file (`.csv` and `.tsv` with a header, `.jsonl` and `.ndjson` with an object in each line, `.parquet`,
+            a SQLite file `.db`, `.sqlite` or `.sqlite3`), a connection of any PEP 249 driver, or a URL of SQLAlchemy
+            (`sqlite:///` needs no package).
+        columns: The table's columns for the relation's columns, in this order. By default they have the names of the
+            relation's columns; if these have no names, they are all columns but the tag's, in the table's order.
+        tag: The column of tags: numbers or bools, empty for a fact without a tag.
+        table: The table of a database, by default the one with the relation's name.
+        delimiter: The character between two columns of a text file, by default the one that its ending tells.
+
+    Raises:
+        InputError: The delimiter is not one character. What cannot be read is told when the table is read.
+
+    Example:
+        >>> import sqlite3
+        >>> from scallax import Context, Table
+        >>> database = sqlite3.connect(":memory:")
+        >>> _ = database.execute("CREATE TABLE edge (start INTEGER, stop INTEGER)")
+        >>> _ = database.execute("INSERT INTO edge VALUES (0, 1)")
+        >>> context = Context()
+        >>> context.add_relation("edge", (int, int))
+        >>> context.load("edge", Table(database))
+        >>> context.run()
+        >>> list(context.relation("edge"))
+        [(0, 1)]
     """
 
     source: object
