@@ -1,7 +1,7 @@
-"""Context: a program that is built step by step, run, and run again, `scallax.Context`.
+"""Context: a program that is built step by step, run, and run again; the prompt and the command line use it too.
 
-Given texts, facts and rules one after the other, it hands back relations with tags, and their pictures as tables, plans
-and files; the prompt and the command line are built on it.
+It is given texts, facts and rules one after the other, and makes checked programs of them. It hands on relations with
+their tags (`Collection`), their tables, plans and files, and a compiled function of the program (`Reasoner`).
 """
 
 

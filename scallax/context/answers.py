@@ -51,8 +51,8 @@ def derive(checked: CheckedProgram, outputs: Sequence[str]) -> DerivedProgram:
 def read_answers(derived: DerivedProgram, options: Options, objects: Sequence[Any] = ()) -> list[Answer]:
     """The tuples of all outputs with their tags, which are numbers or Python objects, or None if tags are truth values.
 
-    `objects` are the tags of facts under a semiring of Python objects, in the order of the inputs. Raises what `answer`
-    raises, and whatever the semiring raises.
+    `objects` are the tags of facts under a semiring of Python objects, in the order of the inputs. Raises the errors of
+    `answer`, and those of the semiring.
     """
     relations = {relation.name: relation for relation in derived.checked.program.relations}
     found = [(relations[output.relation], list(output.tuples)) for output in derived.outputs]
@@ -108,7 +108,7 @@ def _read_objects(
     tags: Sequence[Sequence[tuple[Any] | None]],
     provenance: "ObjectProvenance",
 ) -> list[Answer]:
-    """All tuples with numbers for tags if the provenance has some; else those that hold, with their objects."""
+    """All tuples if tags are numbers; else the tuples that hold, with objects for tags, or None for truth values."""
     semiring, traits = provenance.semiring, provenance.traits
     answers = []
     for (relation, tuples), found in zip(outputs, tags, strict=True):

@@ -26,7 +26,7 @@ _COLUMN = re.compile(r"(?:([A-Za-z_]\w*)\s*:\s*)?([A-Za-z_&]\w*)\Z")
 
 @dataclass(slots=True)
 class ContextState:
-    """Everything that a context holds.
+    """The data of a context.
 
     `foreign` are foreign items as they were registered. `results` are those of the last run, of the draft `run_draft`
     under `run_options`; `kept` serves further samples. `tensors` are those in facts, None as long as gradients pass

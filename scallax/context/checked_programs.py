@@ -30,7 +30,7 @@ class Truth(AbstractSemantics):
 
 @dataclass(frozen=True, slots=True)
 class TagKinds:
-    """How the tags of facts are told apart.
+    """The kinds of tags of facts: arrays, inputs and constants.
 
     `is_array` says which are arrays of a framework, `is_input` which are inputs of an evaluation rather than constants
     of the program. `has_groups`: exclusive groups count, so that certain facts in one are inputs as well.
@@ -59,7 +59,7 @@ class Inputs:
     ids: list[int]
 
     def add(self, tags: Iterable[Any], ids: Iterable[int], kinds: TagKinds) -> None:
-        """Adds the tags of facts, which are all inputs: 1 for None, and floats for those that are no inputs alone."""
+        """Adds the tags of facts as inputs: 1 for None, and a float for a tag that would be a constant by itself."""
         self.tags.extend(1.0 if tag is None else tag if kinds.is_input(tag) else float(tag) for tag in tags)
         self.ids.extend(ids)
 
@@ -95,7 +95,7 @@ def check_program(program: ir.Program, options: Options) -> CheckedProgram:
 
 
 def file_facts(program: ir.Program) -> list[FactTable]:
-    """The facts of the program's files. Raises `InputError` for what cannot be read or does not fit."""
+    """The facts of the program's files. InputError for a file that cannot be read, or for a fact that does not fit."""
     types = {relation.name: relation.columns for relation in program.relations}
     given = []
     for table in read_files(program):
@@ -134,7 +134,7 @@ def _is_tag(tag: object) -> bool:
 
 
 def _keep_true(program: ir.Program) -> ir.Program:
-    """The program without what is tagged false, as `bool` reads tags: false facts, and rows of rules with tag 0.
+    """The program as `bool` reads its tags: without false facts, and without rows of rules with tag 0.
 
     A fact's tag that is a number counts as true.
     """

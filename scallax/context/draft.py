@@ -83,8 +83,9 @@ class Batches:
 @final
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a context holds. `imports` are the files that `sources` import; `program` is what all of it says.
+    """The content of a context, a value: every change gives another draft.
 
+    `imports` are the files that `sources` import; `program` is the checked program of all texts and facts.
     `untagged` are relations whose facts have no tags; `foreign` are functions of Python and the like. `examples` and
     `mapped_examples` are, by relation, few of the facts and of the tuples of a mapping, which say as much of the
     columns' types as all of them; `schemas` are the program's relations by name.
@@ -103,7 +104,7 @@ class Draft:
 
     @property
     def parts(self) -> tuple:
-        """What `restored` makes the draft of again, with its foreign items: data only."""
+        """The data of the draft, from which `restored` makes it again with its foreign items."""
         batches = tuple(batch.with_constants() for batch in self.batches)
         return self.imports, self.sources, batches, self.mappings, self.untagged
 
@@ -138,7 +139,7 @@ class Draft:
         return found
 
     def with_sources(self, *sources: Source) -> "Draft":
-        """Adds texts and the files that they import. Raises whatever is wrong with the program as a whole."""
+        """Adds texts and the files that they import. Raises every problem of the program as a whole."""
         imports = read_imports(sources, known=[*self.imports, *self.sources])
         changed = replace(self, imports=(*self.imports, *imports), sources=(*self.sources, *sources))
         return changed.analysed()
@@ -151,7 +152,7 @@ class Draft:
         groups: np.ndarray | None = None,
         ids: Sequence[int] = (),
     ) -> "Draft":
-        """Adds facts; they count in type inference where the relation's types are not declared.
+        """Adds facts; where the relation's types are not declared, they are inferred from them too.
 
         InputError for a relation that does not exist, for a tuple that does not fit it and for a number that another
         fact has.
@@ -222,7 +223,7 @@ class Draft:
         return changed.with_facts(name, [tag], ((),), ids=(number,))
 
     def analysed(self) -> "Draft":
-        """With the program that all texts and facts say, and facts that fit it.
+        """The draft with the program of all its texts and facts, and with facts that fit it.
 
         Only examples of the facts are looked at, and facts of relations whose columns are of other types than before.
         """
@@ -252,7 +253,7 @@ class Draft:
 
     @property
     def warnings(self) -> list[Diagnostic]:
-        """Those of the program, of relations without facts only where none were added since it was analysed."""
+        """The warnings of the program; one that a relation has no facts only if none were added since the analysis."""
         filled = [
             warning for name, warning in self.program.undefined if name in {**self.examples, **self.mapped_examples}
         ]
@@ -260,12 +261,12 @@ class Draft:
 
 
 def is_written(relation: ir.Relation) -> bool:
-    """Whether a user wrote the relation's name: `#` is in names that the analysis made, `(` in those of queries."""
+    """Whether a user wrote the relation's name: names that the analysis made have a `#`, those of queries a `(`."""
     return "#" not in relation.name and "(" not in relation.name
 
 
 def computed_relations(program: ir.Program) -> list[str]:
-    """The relations that a context computes: all but those that the analysis made."""
+    """The names of the relations that a context computes; relations that the analysis made are left out."""
     return [relation.name for relation in program.relations if "#" not in relation.name]
 
 
@@ -279,7 +280,7 @@ def changed_relations(before: Draft, after: Draft) -> set[str]:
 
 
 def _parts(program: ir.Program) -> dict[str, list]:
-    """By relation everything of a program that says what its tuples are."""
+    """The parts of a program that determine the tuples of a relation, by relation: schema, facts, rules, files."""
     parts: dict[str, list] = {relation.name: [relation] for relation in program.relations}
     for part in (*program.facts, *program.rules, *program.files):
         parts[part.relation].append(part)

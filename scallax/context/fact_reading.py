@@ -34,10 +34,10 @@ class ReadFacts:
 
 @dataclass(frozen=True, slots=True)
 class TagReader:
-    """How tags are read.
+    """A reader of tags.
 
-    `is_array` says which are arrays; `takes_objects`: they may be anything; `takes_ids`: they may be pairs of a tag and
-    the number of the fact.
+    `is_array` says which tags are arrays. With `takes_objects` a tag may be anything; with `takes_ids` it may be a pair
+    of a tag and the number of the fact.
     """
 
     is_array: Callable[[object], bool]
@@ -78,8 +78,8 @@ def read_pairs(
 ) -> ReadFacts:
     """Facts with tags; without a reader of tags the facts are tuples. A value is a 1-tuple.
 
-    `provenance` is the name of the context's, `tensors` are those of its facts, if some may be variables. InputError
-    for the first fact that is none.
+    `provenance` is the name of the context's provenance; `tensors` are the tensors of its facts, if gradients may pass
+    through some. InputError for the first element that is no fact.
     """
     if isinstance(elements, str) or not isinstance(elements, Iterable):
         raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
@@ -110,7 +110,7 @@ def read_samples(
 ) -> tuple[Samples, Draft]:
     """The samples that add facts to a draft, by relation and sample, and a draft with the facts of all of them.
 
-    Where types are not declared they follow from the facts of all samples. InputError for what does not fit.
+    Types that are not declared follow from the facts of all samples. InputError for a fact that does not fit.
     """
     united = draft
     for relation, of_samples in facts.items():

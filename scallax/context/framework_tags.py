@@ -40,7 +40,7 @@ class Framework(Protocol):
 
 
 def number_of(framework: Framework, tag: Any) -> Any:
-    """A tag as a number of Python, what is no array as it is."""
+    """A tag as a number of Python if it is an array, else the tag itself."""
     return tag.item() if framework.is_array(tag) else tag
 
 

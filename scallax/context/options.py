@@ -22,7 +22,7 @@ _NO_PROBABILITIES = (*TAGLESS, "bool", "natural", "tropical", "realtropical", "r
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a program is answered; the names are those of `Reasoner`'s arguments.
+    """The options of a context; the names are those of `Reasoner`'s arguments.
 
     `custom` is the user's object if the provenance is `custom`.
     """
@@ -43,7 +43,7 @@ class Options:
         )
 
     def traits(self) -> Traits:
-        """The traits of the provenance with these options; imports JAX for a user's object alone. Raises the same."""
+        """The traits of the provenance with these options; imports JAX for a user's object alone. Raises InputError."""
         if self.custom is not None:
             return self.semantics().traits
         return traits_of(self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions)
@@ -82,7 +82,7 @@ class Options:
 def read_options(
     provenance: object, custom_provenance: object, k: int, wmc_with_disjunctions: object, limits: Limits | None = None
 ) -> Options:
-    """The options of a context; raises what a provenance with them raises. Imports JAX for a user's object alone.
+    """The options of a context. InputError if there is no provenance with them. Imports JAX for a user's object alone.
 
     `provenance` is a name, or an object of a subclass of `scallax.Provenance`; `custom_provenance` is such an object or
     any semiring of Python objects, and then the name does not count.
@@ -103,7 +103,7 @@ def read_options(
 
 
 def check_options(options: Options) -> Options:
-    """The options; raises what a provenance with them raises."""
+    """The options themselves. InputError if there is no provenance with them."""
     if not isinstance(options.wmc_with_disjunctions, bool):
         raise InputError(f"`wmc_with_disjunctions` is {options.wmc_with_disjunctions!r}; it must be True or False")
     options.traits()

@@ -1,4 +1,4 @@
-"""Names of what a pickle does not hold: code is found in its module."""
+"""References to code, which a pickle does not hold: functions and classes are found by name in their modules."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,13 +10,13 @@ from scallax.language.foreign import ForeignItem
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where a foreign item is found: a pickle holds no code."""
+    """The module and the name of a foreign item."""
 
     module: str
     name: str
 
     def item(self) -> Any:
-        """ImportError or AttributeError if it is not there."""
+        """The item. ImportError or AttributeError if it is not there."""
         found: Any = import_module(self.module)
         for part in self.name.split("."):
             found = getattr(found, part)
@@ -24,7 +24,7 @@ class Reference:
 
 
 def reference_to(item: ForeignItem) -> Reference:
-    """InputError for an item that is not found under the name of its function."""
+    """The reference to an item. InputError if it is not found under the name of its function."""
     return _checked(Reference(item.function.__module__, item.function.__qualname__), item)
 
 

@@ -1,4 +1,4 @@
-"""What a run of a context computes: the relations that something new reaches, and their tuples and tags."""
+"""Runs of a context: the relations that something new reaches, with their tuples and tags, and warnings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -88,7 +88,7 @@ def compute_samples(
 ) -> "tuple[list[Collection], KeptProgram | None]":
     """The relation that is asked for in each sample: side by side where the provenance and the program allow it.
 
-    `kept` is what samples were ground with before; it is made anew if it does not fit.
+    `kept` is the program that ground samples before; it is made anew if it does not fit.
     """
     has_variables = any(draft.holds_variables for draft in samples.drafts)
     if not options.is_discrete and not options.takes_objects and not has_variables:
@@ -107,9 +107,10 @@ def compute_samples(
 
 
 def find_warnings(draft: Draft, before: Draft | None, framework: Framework, traits: Traits | None) -> list[Diagnostic]:
-    """What is new since the run of `before`, allowed, and hardly meant.
+    """Warnings of additions since the run of `before` that are allowed, and unlikely to be meant.
 
-    `traits` are the provenance's if its tags are probabilities. Of arrays only sums over exclusive facts are looked at.
+    `traits` are the provenance's if its tags are probabilities. Tags that are arrays are checked for one thing alone:
+    whether those of exclusive facts add up to more than 1.
     """
     told = [] if before is None else before.warnings
     found: list[Diagnostic | None] = [warning for warning in draft.warnings if warning not in told]
@@ -144,7 +145,7 @@ def _numbers(batch: FactBatch, framework: Framework) -> Sequence[float | bool | 
 
 
 def _probabilities(batch: FactBatch, framework: Framework, traits: Traits) -> np.ndarray:
-    """float64 `[facts]`: 1 for certain facts, NaN for what is traced."""
+    """The probabilities of facts, float64 `[facts]`: 1 for a certain fact, NaN for a traced tag."""
     from jax.core import Tracer
 
     numbers = [np.nan if isinstance(tag, Tracer) else number_of(framework, tag) for tag in batch.tags]

@@ -26,7 +26,7 @@ from scallax.provenance.base import AbstractProvenance
 
 
 def shares_evaluation(options: Options) -> bool:
-    """Whether samples may be evaluated side by side: tags are numbers of arrays, and none is drawn."""
+    """Whether samples may be evaluated side by side: tags are numbers in arrays, and no proof is drawn."""
     provenance = options.semantics()
     # How many proofs `probproofs` keeps is found when a program is grounded.
     return (
@@ -113,9 +113,10 @@ def _join(
 def compute_together(
     samples: Samples, options: Options, framework: Framework, kept: KeptProgram | None
 ) -> tuple[list[Collection], KeptProgram]:
-    """The relation that is asked for in each sample. GroundingError and UnsupportedError also where one is right alone.
+    """The relation that is asked for in each sample, and the program to keep for further samples.
 
-    `kept` is what samples were ground with before; it is made anew if it does not fit.
+    `kept` is the program that ground samples before; it is made anew if it does not fit. GroundingError and
+    UnsupportedError may be raised for all samples together where each alone is right.
     """
     provenance, base = options.semantics(), samples.base
     assert isinstance(provenance, AbstractProvenance)
@@ -135,7 +136,7 @@ def compute_together(
 
 
 def _constants(grounding: BatchGrounding) -> Literals:
-    """The literals whose tags are constants, of those that some output depends on."""
+    """The literals with constant tags on which some output depends."""
     literals = grounding.program.literals
     prior = literals.prior.astype(np.float64).sum(0)
     prior = prior[(literals.ids >= 0) & (literals.source < 0)]

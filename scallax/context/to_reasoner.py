@@ -1,4 +1,4 @@
-"""The reasoner of a program that was built step by step."""
+"""The reasoner of a draft: the specification of a program that was built step by step."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from scallax.reasoner.reasoner import Reasoner
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What a reasoner has beside the options of its provenance."""
+    """The options of a reasoner beside those of its provenance."""
 
     train_k: int | None = None
     test_k: int | None = None

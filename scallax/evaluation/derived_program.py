@@ -47,7 +47,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class CheckedProgram:
-    """Everything that grounding takes, checked: a program, the facts that Python gives, and how their tags are read.
+    """A program that is ready to be ground: its rules, the facts that Python gives, and the provenance that reads tags.
 
     `given` are facts whose values fit the columns; those with `inputs` take their tags from each evaluation.
     `parameters` are those that are trained. `tensors` are those in facts, if gradients may pass through some.
