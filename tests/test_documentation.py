@@ -1,4 +1,4 @@
-"""The names that README and `docs/` give exist: dotted paths of the package, and files of the repository."""
+"""The names that both READMEs and `docs/` give exist: dotted paths of the package, and files of the repository."""
 
 import re
 from importlib import import_module
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "tests" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # `scallax.nn.Reasoner`, wherever it stands; `from scallax.x import a, b` in an example.
 DOTTED = re.compile(r"\b(?:scallax|torch_bridge)(?:\.[A-Za-z_]\w*)+")
@@ -38,7 +38,7 @@ def test_a_path_that_leads_nowhere_is_found():
             resolve(path)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_name_of_a_page_leads_somewhere(page: Path):
     text = page.read_text()
     paths = set(DOTTED.findall(text))
@@ -52,7 +52,7 @@ def test_every_name_of_a_page_leads_somewhere(page: Path):
     assert not lost, "\n".join(lost)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_a_page_names_is_there(page: Path):
     folders = ("scallax", "torch_bridge", "tests", "examples", "benchmarks")
     files = [f"/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).rglob("*.py")]
