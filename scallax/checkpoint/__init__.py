@@ -4,8 +4,8 @@ Given reasoners and models that hold them, it writes one artifact (specification
 all, and hands back the same model, bit for bit.
 """
 
+from scallax.checkpoint.manager import Manager as Manager
 from scallax.checkpoint.store import Form as Form
-from scallax.checkpoint.store import Manager as Manager
 from scallax.checkpoint.store import load as load
 from scallax.checkpoint.store import read as read
 from scallax.checkpoint.store import reasoner_of as reasoner_of

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -326,3 +327,15 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def located(path: str | Path) -> Iterator[None]:
+    """Names the path in every problem, and turns errors of the operating system into CheckpointErrors."""
+    try:
+        yield
+    except OSError as error:  # missing, no permission, a disk that fails
+        raise CheckpointError(f"`{path}` cannot be read: {error.strerror or error}") from error
+    except CheckpointError as error:
+        named = [replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics]
+        raise CheckpointError(*named) from error.__cause__
