@@ -40,35 +40,35 @@ from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Liter
 from scallax.grounding.reachability import needed_derivations
 from scallax.kernels.runs import distinct, stable_order
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
+from scallax.provenance.traits import Gradient, Traits
 
 
 def lay_out(
     derivations: Derivations,
     literals: Literals,
     outputs: np.ndarray,
+    traits: Traits,
+    *,
     num_inputs: int,
     logit_groups: np.ndarray,
-    *,
-    block_rows: Mapping[int, tuple[int, ...]],
-    derivation_cost: float,
-    transposed: bool,
-    has_columns: bool,
     by_content: bool = False,
     sizes: Sizes | None = None,
     component_of: np.ndarray | None = None,
 ) -> Circuit:
-    """The program that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
+    """The circuit that computes the tags of `outputs` (int64 operand codes), and nothing that they do not depend on.
 
-    `num_inputs` is the length of the flattened batch inputs; the trained inputs come after them.
-    `block_rows` gives, for each kind of tile that the provenance tells apart, how many rows of derivations it folds at
-    once, in ascending order; without `LITERALS` and `LINEAR` their derivations are `NODES`. `derivation_cost` are
-    microseconds, from which the width of tiles is chosen. `transposed` adds the backward schedule, `has_columns` the
-    columns of proofs and the exclusions: without `LITERALS`, all literals have one in every polarity that the program
-    has. `by_content`: see `order_by_content`. With `component_of`, see `find_components`, literals are numbered by
-    component. Cost is linear in the derivations but for sorting.
+    `num_inputs` is the length of the flattened inputs; the trained inputs come after them. The traits say which kinds
+    of tiles the provenance tells apart (`block_rows`), and which parts it needs: columns of proofs, unless derivations
+    are compiled to a circuit first, and the transposed index. `by_content`: see `order_by_content`; only a provenance
+    that is order sensitive needs that. With `component_of`, see `find_components`, columns are numbered by component.
+    Cost is linear in the derivations but for sorting.
     """
+    block_rows = traits.block_rows
     sizes = sizes or Sizes()
-    graph, outputs = _simplify(derivations, outputs, len(literals), block_rows, by_content)
+    graph, outputs = _simplify(derivations, outputs, len(literals), block_rows)
+    if by_content and traits.is_order_sensitive:
+        graph, outputs = order_by_content(graph, outputs)
+    graph = split_fan_in(graph)
     components = None if component_of is None else find_components(graph, literals, component_of)
 
     # The rows of the array of tags: zero, one, literals, complements of literals, then the nodes, tile by tile.
@@ -78,7 +78,7 @@ def lay_out(
     negated = padded_with(negated, sizes.pad_some("complements", len(negated)), 0)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     first_row = FIRST_LITERAL_ROW + num_literals + len(negated)
-    tiling = tile_nodes(graph, kind, first_row, block_rows, derivation_cost, sizes)
+    tiling = tile_nodes(graph, kind, first_row, block_rows, traits.derivation_cost, sizes)
 
     capacity = sizes.pad("operands", tiling.num_operands)
     left, right = (
@@ -92,13 +92,13 @@ def lay_out(
     output_rows = padded_with(output_rows, sizes.pad("outputs", len(outputs)), ZERO_ROW)
 
     proofs = transpose = None
-    if has_columns:
+    if traits.uses_exclusion and not traits.is_compiled:
         proofs, by_place = column_arrays(graph, outputs, literals, order, num_literals, components, sizes)
         if components is not None and by_place is not None:
             of_operand = filled_at(capacity, tiling.place, components.of_operands(graph.head), 0)
             of_output = padded_with(components.of_operands(outputs), len(output_rows), 0)
             proofs = replace(proofs, local=LocalColumns(*by_place, of_operand, of_output))
-    if transposed:
+    if traits.gradient is Gradient.PRODUCT:
         transpose = transpose_fold(graph, tiling, left, right, output_rows, num_literals, sizes)
     num_heads = sizes.pad("tiles", tiling.num_tiles) * tiling.width
     literal_arrays, slots = _literal_arrays(literals, order, negated, num_literals, num_inputs, sizes)
@@ -112,7 +112,6 @@ def _simplify(
     outputs: np.ndarray,
     num_literals: int,
     block_rows: Mapping[int, tuple[int, ...]],
-    by_content: bool,
 ) -> tuple[Graph, np.ndarray]:
     """The derivations that the outputs depend on, rewritten for the kinds of tiles, and the operands of the outputs."""
     graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
@@ -121,9 +120,7 @@ def _simplify(
     if LITERALS in block_rows:
         graph, outputs = negate_literals(graph, outputs, num_literals)
         graph, outputs = inline_pairs(*chain_singles(graph), outputs)
-    if by_content:
-        graph, outputs = order_by_content(graph, outputs)
-    return split_fan_in(graph), outputs
+    return graph, outputs
 
 
 def _order_literals(

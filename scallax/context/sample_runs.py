@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from scallax.circuits.compile import read_priors
+from scallax.circuits.fact_literals import read_priors
 from scallax.context.answers import read_numbers
 from scallax.context.checked_programs import Inputs, TagKinds, check_facts
 from scallax.context.collection import Collection

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scallax.circuits.compile import compile_derivations
+from scallax.circuits.stages import compile_derivations
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.derivations import Derivations, Literals
 from scallax.grounding.selected_literals import SelectionSet, find_given

@@ -14,8 +14,8 @@ from scallax.circuits.compile import (
     compile_outputs,
     ground_program,
     prepare_samples,
-    tag_facts,
 )
+from scallax.circuits.fact_literals import tag_facts
 from scallax.circuits.literals import Literal, name_literals
 from scallax.evaluation.constant_weights import constant_weights
 from scallax.facts.arguments import Outputs

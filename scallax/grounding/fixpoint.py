@@ -1,19 +1,18 @@
 """Semi-naive grounding: every tuple that can hold, and every derivation of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError
-from scallax.grounding.annotated_disjunctions import Choices
 from scallax.grounding.canonical_literals import number_by_content
-from scallax.grounding.certainty import CannotFail, Unfailing
+from scallax.grounding.certainty import Unfailing
 from scallax.grounding.conjunction import DerivationBuilder, Weigh
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
 from scallax.grounding.known_terms import KnownTerms
-from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.grounding.options import GroundingOptions
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.rounds import FactColumns, PlannedStratum, StratumGrounder
 from scallax.grounding.selected_literals import SelectionSet
@@ -23,6 +22,8 @@ from scallax.language.tensors import Comparison, TensorInputs
 from scallax.language.values import Value, ValueType
 from scallax.planner.algebra import Plan
 from scallax.planner.samples import SAMPLES
+
+_DEFAULT_OPTIONS = GroundingOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,62 +128,39 @@ def ground(
     plan: Plan,
     facts: Mapping[str, FactSet],
     literals: Literals,
+    options: GroundingOptions = _DEFAULT_OPTIONS,
     *,
-    collapse_certain: bool = True,
-    rule_tags: bool = True,
-    choices: Choices | None = None,
-    rule_parameters: Mapping[int, int] | None = None,
-    iter_limit: int | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    weigh: Weigh | None = None,
-    is_certain: CannotFail | None = None,
     tensors: TensorInputs | None = None,
     num_inputs: int = 0,
 ) -> Grounding:
     """All tuples of the plan's relations that hold for some values of the literals, with all their derivations.
 
-    With `collapse_certain`, tuples that hold whatever the literals have the operand ONE and no derivation;
-    without, every tuple but a lone uncertain fact is a node. With `iter_limit` n, a stratum ends after n + 1
-    rounds. Facts of relations outside the plan are ignored. `rule_parameters` gives, by index in the program, the rules
-    whose tag is a trainable parameter. Without `choices` nothing excludes anything; with them, derivations whose facts
-    exclude each other may be left out. The operands of a body are conjoined in body order, whatever the order of joins;
-    equal derivations by different rules stay apart. Nodes, literals and tuples are numbered in order of discovery; the
-    literals of tagged rules and choices by rule and values if the plan is `by_content`. `weigh` is asked for the
-    weights that become values of tuples; `is_certain` which facts with constant tags hold in every world, beside
-    untagged ones. `tensors` are those in facts, if some may be variables; then the inputs of facts are the first
-    `num_inputs`.
+    Facts of relations outside the plan are ignored. The operands of a body are conjoined in body order, whatever the
+    order of joins; equal derivations by different rules stay apart. Nodes, literals and tuples are numbered in order of
+    discovery; the literals of tagged rules and choices by rule and values if the plan is `by_content`. `tensors` are
+    those in facts, if some may be variables; then the inputs of facts are the first `num_inputs`.
 
     Raises `GroundingError` for a division by zero and for a passed limit.
     """
     relations = {schema.name: GroundRelation(schema) for schema in plan.relations}
-    symbols = Symbols(plan.variants, limits.characters)
+    symbols = Symbols(plan.variants, options.limits.characters)
     symbols.tensors = tensors
-    builder = DerivationBuilder(literals, weigh=weigh, num_inputs=num_inputs)
-    unfailing = Unfailing(is_certain)
-    grounder = StratumGrounder(
-        plan,
-        relations,
-        symbols,
-        builder,
-        collapse_certain,
-        rule_tags,
-        choices,
-        rule_parameters or {},
-        limits,
-        unfailing,
-    )
+    builder = DerivationBuilder(literals, weigh=options.weigh, num_inputs=num_inputs)
+    unfailing = Unfailing(options.is_certain)
+    grounder = StratumGrounder(plan, relations, symbols, builder, options, unfailing)
     symbols.intern_terms(plan.terms)
     num_rounds = 0
     for stratum in plan.strata:
         names = [name for name in stratum.relations if name in facts]
         columns = {name: _encode_facts(relations[name].schema.columns, facts[name], symbols) for name in names}
-        num_rounds = max(num_rounds, grounder.ground_stratum(grounder.plan_stratum(stratum), columns, iter_limit))
+        num_rounds = max(num_rounds, grounder.ground_stratum(grounder.plan_stratum(stratum), columns))
     for relation in relations.values():
         relation.drop_indexes()
     derivations, rules = builder.derivations()
     found, selection_sets = builder.literals(), tuple(builder.selection_sets)
     if plan.by_content:
-        bindings = [*grounder.rule_literals.by_rule(), *([] if choices is None else choices.by_choice())]
+        by_choice = [] if options.choices is None else options.choices.by_choice()
+        bindings = [*grounder.rule_literals.by_rule(), *by_choice]
         found, derivations, selection_sets = number_by_content(
             found, derivations, selection_sets, bindings, len(literals), symbols
         )
@@ -220,27 +198,15 @@ class SampleGrounder:
         plan: Plan,
         base: Grounding,
         shared: Mapping[str, FactSet],
-        *,
-        rule_tags: bool = True,
-        choices: Choices | None = None,
-        rule_parameters: Mapping[int, int] | None = None,
-        iter_limit: int | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-        weigh: Weigh | None = None,
-        is_certain: CannotFail | None = None,
+        options: GroundingOptions,
     ):
         self.base = base
-        self._cannot_fail = is_certain
+        self._options = options
         self._plan = plan.restrict(plan.lifted)
         types = {name: schema.columns[1:] for name, schema in self.schemas.items()}
         self._shared = {name: _encode_facts(types[name], given, base.symbols) for name, given in shared.items()}
         self._planned: list[PlannedStratum] = []
-        self._rule_tags = rule_tags
-        self._choices = choices
-        self._rule_parameters = rule_parameters or {}
-        self._iter_limit = iter_limit
-        self._limits = limits
-        self._weigh = None if weigh is None else partial(_weigh_on_base, weigh, base)
+        self._weigh = None if options.weigh is None else partial(_weigh_on_base, options.weigh, base)
         # The sizes of relations, and the conjunctions, of the last batch: the next one is likely to be like it.
         self._sizes: Mapping[str, int] = {}
         self._num_conjunctions = 0
@@ -277,18 +243,15 @@ class SampleGrounder:
         own = {schema.name: GroundRelation(schema, sizes.get(schema.name, 0)) for schema in self._plan.relations}
         first_node, capacity = base.derivations.num_nodes, self._num_conjunctions
         builder = DerivationBuilder(literals, first_node, self._weigh, capacity, num_inputs)
-        choices = None if self._choices is None else self._choices.fresh()
+        choices = self._options.choices
+        options = replace(self._options, choices=None if choices is None else choices.fresh())
         grounder = StratumGrounder(
             self._plan,
             {**base.relations, **own},
             symbols,
             builder,
-            True,
-            self._rule_tags,
-            choices,
-            self._rule_parameters,
-            self._limits,
-            Unfailing(self._cannot_fail, base.held_nodes, base.one_nodes, base.selection_sets),
+            options,
+            Unfailing(options.is_certain, base.held_nodes, base.one_nodes, base.selection_sets),
             known,
             base.derivations,
             samples,
@@ -298,7 +261,7 @@ class SampleGrounder:
         for place, stratum in enumerate(self._plan.strata):
             if place == len(self._planned):
                 self._planned.append(grounder.plan_stratum(stratum))
-            rounds = grounder.ground_stratum(self._planned[place], facts, self._iter_limit)
+            rounds = grounder.ground_stratum(self._planned[place], facts)
             num_rounds = max(num_rounds, rounds)
         self._sizes = {name: relation.size for name, relation in own.items()}
         self._num_conjunctions = builder.num_conjunctions

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from scallax.errors import Diagnostic, GroundingError
-from scallax.grounding.annotated_disjunctions import Choices
 from scallax.grounding.canonical_literals import Bindings, RuleLiterals
 from scallax.grounding.certainty import Unfailing, propagate_certainty, share_conjunctions
 from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
@@ -16,8 +15,9 @@ from scallax.grounding.derivations import ONE, Derivations, operand_literal
 from scallax.grounding.environments import Environments, number_by_sample
 from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.known_terms import KnownTerms
-from scallax.grounding.limits import Limits, raise_limit
+from scallax.grounding.limits import raise_limit
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
+from scallax.grounding.options import GroundingOptions
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode
 from scallax.language import ir
@@ -102,11 +102,7 @@ class StratumGrounder:
         relations: dict[str, GroundRelation],
         symbols: Symbols,
         builder: DerivationBuilder,
-        collapse_certain: bool,
-        rule_tags: bool,
-        choices: Choices | None,
-        rule_parameters: Mapping[int, int],
-        limits: Limits,
+        options: GroundingOptions,
         unfailing: Unfailing,
         known: KnownTerms | None = None,
         below: Derivations | None = None,
@@ -117,9 +113,9 @@ class StratumGrounder:
             relations=relations,
             symbols=symbols,
             builder=builder,
-            certain_is_one=collapse_certain,
-            has_tags=rule_tags,
-            max_rows=limits.derivations,
+            certain_is_one=options.collapse_certain,
+            has_tags=options.rule_tags,
+            max_rows=options.limits.derivations,
             calls=ForeignCalls(plan.library),
             unfailing=unfailing,
             known=known,
@@ -130,13 +126,10 @@ class StratumGrounder:
         self._rules = {
             version.index: version.rule for stratum in plan.strata for version in (*stratum.once, *stratum.each_round)
         }
-        self._rule_tags = rule_tags
-        self._choices = choices
-        self._rule_parameters = rule_parameters
+        self._options = options
         self._aggregates = plan.aggregates
         if plan.aggregates:
             unfailing.find_literals(builder)
-        self._limits = limits
         self._started = time.monotonic()
         self._num_tuples = 0
         # Nodes of this stratum found to be certain after they were made, in batches.
@@ -196,7 +189,7 @@ class StratumGrounder:
         each_round = _with_beginnings(planned[len(stratum.once) :])
         return PlannedStratum(stratum.relations, _with_beginnings(planned), each_round, stratum.growth)
 
-    def ground_stratum(self, stratum: PlannedStratum, facts: Mapping[str, FactColumns], iter_limit: int | None) -> int:
+    def ground_stratum(self, stratum: PlannedStratum, facts: Mapping[str, FactColumns]) -> int:
         """Runs a stratum to its fixpoint; returns the number of rounds that found tuples.
 
         A recursion that makes values may be one that only exclusive facts bound. Once it goes on for long, it begins
@@ -207,7 +200,7 @@ class StratumGrounder:
         first_node, first_part, num_tuples = builder.num_nodes, builder.num_parts, self._num_tuples
         self._fill(relations, facts)
         versions, num_rounds = stratum.first_round, 0
-        is_trusted = self._choices is None or stratum.growth is Growth.FINITE
+        is_trusted = self._options.choices is None or stratum.growth is Growth.FINITE
         while versions:
             failed = self._run_round(versions, relations)
             versions = stratum.each_round
@@ -216,9 +209,9 @@ class StratumGrounder:
                     break
                 num_rounds += 1
                 self._tell_of_growth(stratum, num_rounds)
-                if iter_limit is not None and num_rounds > iter_limit:
+                if self._options.iter_limit is not None and num_rounds > self._options.iter_limit:
                     break
-                if versions and num_rounds >= self._limits.rounds:
+                if versions and num_rounds >= self._options.limits.rounds:
                     failed = self._exceeded("rounds", f"{num_rounds:,} rounds")
             if not is_trusted and (failed is not None or self._is_suspect(stratum, num_rounds)):
                 is_trusted = True
@@ -311,7 +304,7 @@ class StratumGrounder:
         numbers = None
         if self._samples is not None:
             numbers = number_by_sample(builder.groups[: len(self._samples)], self._samples)
-        limit = self._limits.environments
+        limit = self._options.limits.environments
         environments = Environments(builder, self._below, first_node, numbers, limit, self._num_samples)
         environments.update(np.zeros(0, np.int64), first_part)
         read = {literal.relation for rule in rules for literal in rule.body if isinstance(literal, ir.Atom)}
@@ -425,7 +418,7 @@ class StratumGrounder:
         version, builder = found.version, self.database.builder
         factors = found.factors
         if found.prior is not None:
-            operands = builder.add_literals(found.prior, self._rule_parameters.get(version.index, -1))
+            operands = builder.add_literals(found.prior, self._options.rule_parameters.get(version.index, -1))
             factors = [*factors, Factor(operands)]
             types = [part.type for part in version.label]
             self.rule_literals.add(version.index, Bindings(operand_literal(operands), found.labels, types))
@@ -471,17 +464,17 @@ class StratumGrounder:
             encode(evaluation.native(expression), expression.type, self.database.symbols) for expression in rule.head
         ]
         prior = None
-        if rule.tag is not None and self._rule_tags:
+        if rule.tag is not None and self._options.rule_tags:
             # Tags are f32 numbers in the language; NaN is no tag.
             prior = evaluation.native(rule.tag).astype(np.float32).astype(np.float64)
         kept = None if evaluation.missing is None else ~evaluation.missing
         if prior is not None and np.any(np.isnan(prior)):
             kept = ~np.isnan(prior) if kept is None else kept & ~np.isnan(prior)
         factors = [] if rule.is_certain else [table.factors[position] for position in sorted(table.factors)]
-        if rule.choice is not None and self._choices is not None:
+        if rule.choice is not None and self._options.choices is not None:
             choice = rule.choice
             bindings = [encode(evaluation.native(part), part.type, self.database.symbols) for part in choice.bindings]
-            operands = self._choices.operands(self.database.builder, choice, bindings, table.num_rows)
+            operands = self._options.choices.operands(self.database.builder, choice, bindings, table.num_rows)
             factors.append(Factor(operands))
         if kept is not None:
             heads = [column[kept] for column in heads]
@@ -547,14 +540,15 @@ class StratumGrounder:
             relation.certain = not np.any(operands != ONE)
 
     def _check_limits(self) -> None:
-        if self._num_tuples > self._limits.tuples:
-            raise self._exceeded("tuples", f"{self._limits.tuples:,} tuples")
-        if self.database.builder.num_derivations + sum(map(len, self._waiting)) > self._limits.derivations:
-            raise self._exceeded("derivations", f"{self._limits.derivations:,} derivations")
-        if self.database.symbols.num_characters > self._limits.characters:
-            raise self._exceeded("characters", f"{self._limits.characters:,} characters of text")
-        if self._limits.seconds is not None and time.monotonic() - self._started > self._limits.seconds:
-            raise self._exceeded("seconds", f"{self._limits.seconds:g} seconds")
+        limits = self._options.limits
+        if self._num_tuples > limits.tuples:
+            raise self._exceeded("tuples", f"{limits.tuples:,} tuples")
+        if self.database.builder.num_derivations + sum(map(len, self._waiting)) > limits.derivations:
+            raise self._exceeded("derivations", f"{limits.derivations:,} derivations")
+        if self.database.symbols.num_characters > limits.characters:
+            raise self._exceeded("characters", f"{limits.characters:,} characters of text")
+        if limits.seconds is not None and time.monotonic() - self._started > limits.seconds:
+            raise self._exceeded("seconds", f"{limits.seconds:g} seconds")
 
     def _exceeded(self, name: str, limit: str) -> GroundingError:
         """Blames the rule that found most in this round."""

@@ -13,7 +13,6 @@ from scallax.evaluation.fold import backward, forward
 from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.table import resolve_provenance
-from scallax.provenance.traits import Gradient
 from tests.nightly import with_rest_at_night
 
 evaluate = jax.jit(evaluation.evaluate, static_argnums=0)
@@ -50,12 +49,9 @@ def compile_program(provenance, derivations, literals, outputs):
         derivations,
         literals,
         outputs,
-        len(literals),
-        np.zeros(0, np.int64),
-        block_rows=provenance.traits.block_rows,
-        derivation_cost=provenance.traits.derivation_cost,
-        transposed=provenance.traits.gradient is Gradient.PRODUCT,
-        has_columns=provenance.traits.uses_exclusion,
+        provenance.traits,
+        num_inputs=len(literals),
+        logit_groups=np.zeros(0, np.int64),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from scallax.grounding.derivations import ONE, ZERO, operand_literal
 from scallax.grounding.fixpoint import Grounding, ground
+from scallax.grounding.options import GroundingOptions
 from scallax.planner.plan import plan
 from tests.oracles import naive_datalog, rule_matches
 from tests.programs import Case, random_case
@@ -20,7 +21,7 @@ from tests.programs import Case, random_case
 def ground_case(case: Case, **options) -> Grounding:
     sets, literals = case.fact_sets()
     outputs = [relation.name for relation in case.program.relations]
-    return ground(plan(case.program, outputs), sets, literals, **options)
+    return ground(plan(case.program, outputs), sets, literals, GroundingOptions(**options))
 
 
 def node_values(grounding: Grounding, literals: list[bool]) -> dict[int, bool]:

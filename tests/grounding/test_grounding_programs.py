@@ -13,6 +13,7 @@ from scallax.errors import GroundingError, InputError, Source
 from scallax.grounding.derivations import ONE, ZERO, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
 from scallax.grounding.limits import Limits
+from scallax.grounding.options import GroundingOptions
 from scallax.language.values import Value, ValueType
 from scallax.planner.plan import plan
 
@@ -30,7 +31,9 @@ def ground_text(text: str, **options) -> Grounding:
             priors.append(float(fact.tag))
     facts = {name: FactSet(rows, np.array(operands[name], np.int64)) for name, rows in tuples.items()}
     literals = Literals(np.array(priors), *(np.full(len(priors), -1) for _ in range(3)))
-    return ground(plan(program, [relation.name for relation in program.relations]), facts, literals, **options)
+    return ground(
+        plan(program, [relation.name for relation in program.relations]), facts, literals, GroundingOptions(**options)
+    )
 
 
 def derivations_of(grounding: Grounding, operand: int) -> list[tuple[int, int]]:
