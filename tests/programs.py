@@ -30,7 +30,7 @@ class Case:
                 if uncertain:
                     operands[i] = literal_operand(count)
                     count += 1
-            sets[name] = FactSet(tuples, operands)
+            sets[name] = FactSet(list(zip(*tuples, strict=True)), operands)
         return sets, independent_literals(count)
 
     def world(self, bits: list[bool]) -> dict[str, set[tuple[Value, ...]]]:

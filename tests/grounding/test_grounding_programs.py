@@ -29,7 +29,10 @@ def ground_text(text: str, **options) -> Grounding:
         operands.setdefault(fact.relation, []).append(ONE if fact.tag is None else int(literal_operand(len(priors))))
         if fact.tag is not None:
             priors.append(float(fact.tag))
-    facts = {name: FactSet(rows, np.array(operands[name], np.int64)) for name, rows in tuples.items()}
+    facts = {
+        name: FactSet(list(zip(*rows, strict=True)), np.array(operands[name], np.int64))
+        for name, rows in tuples.items()
+    }
     literals = Literals(np.array(priors), *(np.full(len(priors), -1) for _ in range(3)))
     return ground(
         plan(program, [relation.name for relation in program.relations]), facts, literals, GroundingOptions(**options)
