@@ -37,7 +37,15 @@ class AbstractContext(AbstractBuilder):
 
     @abstractmethod
     def evaluate(self, computation: "Computation", tags: Sequence[object]) -> Any:
-        """The tags of all tuples, an array `[outputs]`, for the computation's inputs: scalars and floats."""
+        """The tags of all tuples of a run, as one array.
+
+        Args:
+            computation: The function from the tags of facts to those of tuples.
+            tags: The tags of facts that are its inputs: scalar arrays and floats.
+
+        Returns:
+            An array `[outputs]`, float64 if a tag is, else float32; gradients pass through it.
+        """
 
     @abstractmethod
     def scalars(self, values: Any) -> list[Any]:
