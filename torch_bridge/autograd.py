@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.reasoner.reasoner import Reasoner
-from torch_bridge.tensors import precision_and_place, to_jax, to_torch
+from torch_bridge.dlpack import precision_and_place, to_jax, to_torch
 
 T = TypeVar("T")
 

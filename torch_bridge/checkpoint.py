@@ -23,9 +23,9 @@ from scallax.errors import CheckpointError, Diagnostic, InputError, checks_call
 from scallax.language.foreign import ForeignItem
 from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.digits import pack_specification, read_specification
-from torch_bridge.foreign import as_torch
+from torch_bridge.dlpack import from_numpy, to_numpy
 from torch_bridge.module import EXTRA_STATE, NAMED_AS_IN_FLAX, Module
-from torch_bridge.tensors import from_numpy, to_numpy
+from torch_bridge.torch_values import as_torch
 
 FORMAT = 1
 

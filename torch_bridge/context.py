@@ -18,12 +18,12 @@ from scallax.facts.mappings import InputMapping
 from scallax.facts.tables import CsvFile
 from scallax.language.foreign import ForeignItem
 from scallax.language.tensors import TensorValue
-from torch_bridge.arguments import check_dispatch, declared, name_outputs, refuse_monitors
 from torch_bridge.context_facts import bound_tags, join_tags, stack_tags
-from torch_bridge.foreign import as_torch
+from torch_bridge.dlpack import from_numpy, precision_and_place, to_jax, to_torch
 from torch_bridge.io import CSVFileOptions
 from torch_bridge.module import Module
-from torch_bridge.tensors import from_numpy, precision_and_place, to_jax, to_torch
+from torch_bridge.reference_arguments import check_dispatch, declared, name_outputs, refuse_monitors
+from torch_bridge.torch_values import as_torch
 from torch_bridge.variables import TorchTensors
 
 

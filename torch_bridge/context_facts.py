@@ -8,7 +8,7 @@ import torch
 from scallax.context.draft import Draft
 from scallax.facts.mappings import Tuples
 from scallax.facts.sample_facts import FactList
-from torch_bridge.tensors import common_device
+from torch_bridge.dlpack import common_device
 
 
 def stack_tags(tags: Sequence[Any]) -> torch.Tensor:

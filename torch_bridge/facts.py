@@ -13,7 +13,7 @@ from scallax.errors import InputError
 from scallax.evaluation.fact_tags import check_tags, wrong_tag
 from scallax.facts.fact_table import FactTable
 from scallax.facts.sample_facts import is_array
-from torch_bridge.tensors import to_jax, to_torch
+from torch_bridge.dlpack import to_jax, to_torch
 
 # A batch has thousands of tags, so each is examined without a call of a Python function.
 _BASE, _NDIM, _DTYPE = map(attrgetter, ("_base", "ndim", "dtype"))

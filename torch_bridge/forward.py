@@ -4,8 +4,8 @@ from typing import Any, Unpack
 
 from scallax.errors import checks_calls
 from scallax.reasoner.program_arguments import takes_keywords
-from torch_bridge.arguments import ModuleArguments, declared_mappings
 from torch_bridge.module import Module
+from torch_bridge.reference_arguments import ModuleArguments, declared_mappings
 
 # The reference's positions.
 _POSITIONS = (

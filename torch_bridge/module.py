@@ -21,7 +21,13 @@ from scallax.grounding.limits import Limits
 from scallax.reasoner.program_arguments import takes_keywords
 from scallax.reasoner.proofs import Explanation
 from scallax.reasoner.reasoner import Reasoner
-from torch_bridge.arguments import (
+from torch_bridge.autograd import apply
+from torch_bridge.context_facts import with_bound
+from torch_bridge.derivatives import find_jacobian
+from torch_bridge.digits import digits_of, read_specification
+from torch_bridge.dlpack import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
+from torch_bridge.operator import Registered, is_saved, register
+from torch_bridge.reference_arguments import (
     OWN_ARGUMENTS,
     ModuleArguments,
     check_dispatch,
@@ -31,15 +37,9 @@ from torch_bridge.arguments import (
     read_constant_tags,
     refuse_monitors,
 )
-from torch_bridge.autograd import apply
-from torch_bridge.batches import apply_batch, apply_tags, interpret_batch, on_host, to_host
-from torch_bridge.context_facts import with_bound
-from torch_bridge.digits import digits_of, read_specification
-from torch_bridge.foreign import as_torch
-from torch_bridge.jacobian import find_jacobian
-from torch_bridge.operator import Registered, is_saved, register
+from torch_bridge.sample_autograd import apply_batch, apply_tags, interpret_batch, on_host, to_host
 from torch_bridge.sparse import check_sparse, in_rows, stack_rows, take_places, to_sparse
-from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
+from torch_bridge.torch_values import as_torch
 from torch_bridge.variables import TorchTensors
 
 EXTRA_STATE = "_extra_state"

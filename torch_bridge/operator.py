@@ -12,7 +12,7 @@ import torch
 
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.reasoner.reasoner import Reasoner
-from torch_bridge.tensors import common_device, precision_and_place, to_jax, to_torch
+from torch_bridge.dlpack import common_device, precision_and_place, to_jax, to_torch
 
 # Operators take plain arguments only. A reasoner has a name, and is here as long as a module holds it.
 _REASONERS: weakref.WeakValueDictionary[str, Reasoner] = weakref.WeakValueDictionary()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from torch_bridge.tensors import to_numpy
+from torch_bridge.dlpack import to_numpy
 
 
 class TorchTensors:

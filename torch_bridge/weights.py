@@ -42,8 +42,8 @@ import torch
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_call
 from scallax.facts.specification import Specification
 from torch_bridge.digits import read_specification
+from torch_bridge.dlpack import from_numpy, to_numpy
 from torch_bridge.module import EXTRA_STATE, Module
-from torch_bridge.tensors import from_numpy, to_numpy
 
 if TYPE_CHECKING:
     from flax import nnx

@@ -23,8 +23,8 @@ from scallax.facts.parameters import NO_PARAMETERS, Parameters
 from scallax.grounding.annotated_disjunctions import Choices
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder, ground
+from scallax.grounding.grounding_options import GroundingOptions
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
-from scallax.grounding.options import GroundingOptions
 from scallax.language import ir
 from scallax.language.library import BUILT_IN, Library
 from scallax.language.tag_domains import Domain

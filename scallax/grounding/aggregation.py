@@ -14,6 +14,15 @@ import numpy as np
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.arithmetic import truncated_quotient
 from scallax.grounding.certainty import Unfailing
+from scallax.grounding.choosing_aggregates import (
+    choose_heaviest,
+    draw,
+    enumerate_values,
+    exclude,
+    rank,
+    share_weights,
+    sort_values,
+)
 from scallax.grounding.conjunction import DerivationBuilder, Factor
 from scallax.grounding.derivations import ONE
 from scallax.grounding.folds import (
@@ -32,15 +41,6 @@ from scallax.grounding.folds import (
 from scallax.grounding.foreign_aggregates import reduce_foreign
 from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.relation import GroundRelation
-from scallax.grounding.selections import (
-    choose_heaviest,
-    draw,
-    enumerate_values,
-    exclude,
-    rank,
-    share_weights,
-    sort_values,
-)
 from scallax.grounding.symbols import Symbols, by_content, decode, encode, native_dtype, sort_keys
 from scallax.kernels.row_sets import RowTable, expand_ranges, group
 from scallax.language import ir

@@ -11,8 +11,8 @@ from scallax.grounding.canonical_literals import number_by_content
 from scallax.grounding.certainty import Unfailing
 from scallax.grounding.conjunction import DerivationBuilder, Weigh
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
+from scallax.grounding.grounding_options import GroundingOptions
 from scallax.grounding.known_terms import KnownTerms
-from scallax.grounding.options import GroundingOptions
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.rounds import FactColumns, PlannedStratum, StratumGrounder
 from scallax.grounding.selected_literals import SelectionSet

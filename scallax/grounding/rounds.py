@@ -14,10 +14,10 @@ from scallax.grounding.conjunction import DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, Derivations, operand_literal
 from scallax.grounding.environments import Environments, number_by_sample
 from scallax.grounding.foreign_calls import ForeignCalls
+from scallax.grounding.grounding_options import GroundingOptions
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
-from scallax.grounding.options import GroundingOptions
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode
 from scallax.language import ir

@@ -12,7 +12,7 @@ import pytest
 
 from scallax.grounding.derivations import ONE, ZERO, operand_literal
 from scallax.grounding.fixpoint import Grounding, ground
-from scallax.grounding.options import GroundingOptions
+from scallax.grounding.grounding_options import GroundingOptions
 from scallax.planner.plan import plan
 from tests.oracles import naive_datalog, rule_matches
 from tests.programs import Case, random_case

@@ -12,8 +12,8 @@ from scallax.analysis.lower import analyse
 from scallax.errors import GroundingError, InputError, Source
 from scallax.grounding.derivations import ONE, ZERO, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
+from scallax.grounding.grounding_options import GroundingOptions
 from scallax.grounding.limits import Limits
-from scallax.grounding.options import GroundingOptions
 from scallax.language.values import Value, ValueType
 from scallax.planner.plan import plan
 

@@ -7,8 +7,15 @@ from operator import itemgetter
 
 import numpy as np
 
+from scallax.circuits.knowledge.arithmetic_circuit import (
+    LEVEL_COST,
+    PRODUCT_COST,
+    ArithmeticCircuit,
+    Operand,
+    disjunction,
+    event,
+)
 from scallax.circuits.knowledge.budget import MOST_VARIABLES, CompilationLimits, Deadline, LimitError, run_apart
-from scallax.circuits.knowledge.circuits import LEVEL_COST, PRODUCT_COST, Circuit, Operand, disjunction, event
 from scallax.circuits.knowledge.decisions import Variable
 from scallax.circuits.knowledge.diagrams import Builder, Diagrams, NoRoomError, Workshop, find_strata
 from scallax.circuits.knowledge.modules import read_graph
@@ -95,13 +102,13 @@ class _Compilation:
         self._most_decisions = most_decisions
         self._deadline = deadline
         self._progress = progress
-        self._circuits: list[Circuit | None] = [None] * len(division.parts)
+        self._circuits: list[ArithmeticCircuit | None] = [None] * len(division.parts)
         # What is asked of each part: its roots, and whether they happen; by the place of the answer.
         self._asked: list[dict[tuple[int, bool], int]] = [{} for _ in division.parts]
-        self._known: dict[tuple, Circuit] = {}
+        self._known: dict[tuple, ArithmeticCircuit] = {}
         self._workshops: dict[int, Workshop] = {}
 
-    def run(self) -> Circuit:
+    def run(self) -> ArithmeticCircuit:
         """The circuit of the program's outputs. `LimitError`."""
         formulas = [part for part in self._division.parts if isinstance(part, Formula)]
         if formulas:
@@ -133,7 +140,9 @@ class _Compilation:
             asked = self._asked[value.part]
             asked.setdefault((value.root, happens), len(asked))
 
-    def _circuit(self, part: Disjunction | Formula, asked: tuple[tuple[int, bool], ...], missing: int) -> Circuit:
+    def _circuit(
+        self, part: Disjunction | Formula, asked: tuple[tuple[int, bool], ...], missing: int
+    ) -> ArithmeticCircuit:
         """The circuit of a part; parts that differ in what their leaves stand for have the same."""
         if isinstance(part, Disjunction):
             key = len(part.events), asked
@@ -145,7 +154,7 @@ class _Compilation:
                 self._known[key] = self._compile(part, asked, missing)
         return self._known[key]
 
-    def _compile(self, formula: Formula, asked: Sequence[tuple[int, bool]], missing: int) -> Circuit:
+    def _compile(self, formula: Formula, asked: Sequence[tuple[int, bool]], missing: int) -> ArithmeticCircuit:
         if _BITS_OF_LEAF * len(formula.leaves) > MOST_VARIABLES:
             raise LimitError(f"{MOST_VARIABLES // _BITS_OF_LEAF:,} facts that decide together")
         strata, depths = find_strata(formula)
@@ -162,7 +171,7 @@ class _Compilation:
 
     def _try_orders(
         self, builder: Builder, orders: Sequence[list[Variable]], asked: Sequence[tuple[int, bool]], missing: int
-    ) -> Circuit | None:
+    ) -> ArithmeticCircuit | None:
         """The cheapest circuit of the smallest diagrams over some of the orders; None without room for any."""
         found: list[Diagrams] = []
         furthest = 0
@@ -188,9 +197,9 @@ class _Compilation:
             self._workshops[decisions] = Workshop(decisions)
         return self._workshops[decisions]
 
-    def _join_circuits(self) -> Circuit:
+    def _join_circuits(self) -> ArithmeticCircuit:
         """The circuits of all parts, those first that others use; leaves are literals."""
-        whole = Circuit()
+        whole = ArithmeticCircuit()
         answers: list[list[Operand]] = []
 
         def find(code: int, happens: bool) -> Operand:
@@ -229,7 +238,7 @@ def _leaf(part: Disjunction | Formula, leaf: int) -> Signed:
     return part.events[leaf] if isinstance(part, Disjunction) else (part.leaves[leaf], False)
 
 
-def _arrays(circuit: Circuit) -> tuple[Derivations, np.ndarray]:
+def _arrays(circuit: ArithmeticCircuit) -> tuple[Derivations, np.ndarray]:
     operands = [circuit.add([(output, (ONE, False))])[0] if output[1] else output[0] for output in circuit.outputs]
     columns = list(zip(*circuit.rows, strict=True)) if circuit.rows else [()] * 5
     head, left, right = (np.array(column, np.int64) for column in columns[:3])

@@ -7,7 +7,7 @@ decision shares no variable with those that it goes to: the sum over the outcome
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from scallax.circuits.knowledge.circuits import PRODUCT_COST, Circuit, Operand, event
+from scallax.circuits.knowledge.arithmetic_circuit import PRODUCT_COST, ArithmeticCircuit, Operand, event
 from scallax.grounding.derivations import ONE, ZERO
 
 FALSE, TRUE = 0, 1
@@ -70,7 +70,7 @@ class Decisions:
             self.last_places.append(max(place, *map(self.last_places.__getitem__, sets)))
         return number
 
-    def circuit(self, roots: Sequence[int], check: Callable[[], None]) -> Circuit:
+    def circuit(self, roots: Sequence[int], check: Callable[[], None]) -> ArithmeticCircuit:
         """The cheaper one of two circuits: with a level for each variable, and with halves of the variables apart.
 
         `check` is called now and then, and raises what ends the work.
@@ -89,7 +89,7 @@ class _Sums:
     """A circuit over variables: sums of products, and the probabilities of sets of outcomes."""
 
     def __init__(self, variables: Sequence[Variable]):
-        self.circuit = Circuit()
+        self.circuit = ArithmeticCircuit()
         self._variables = variables
         self._sets: dict[tuple[int, int], Operand] = {}
 
@@ -111,7 +111,7 @@ class _Sums:
         return self._sets[place, members][0], is_rest
 
 
-def _decide_in_line(decisions: Decisions, roots: Sequence[int], check: Callable[[], None]) -> Circuit:
+def _decide_in_line(decisions: Decisions, roots: Sequence[int], check: Callable[[], None]) -> ArithmeticCircuit:
     needed: set[int] = set()
     waiting = [root for root in roots if root > TRUE]
     while waiting:
@@ -156,7 +156,7 @@ class _Halving:
         # By decision and place: where it may be at the place, and by which decisions over the variables before.
         self._partitions: dict[tuple[int, int], dict[int, int]] = {}
 
-    def circuit(self, roots: Sequence[int]) -> Circuit:
+    def circuit(self, roots: Sequence[int]) -> ArithmeticCircuit:
         num_places = len(self._decisions.variables)
         self._sums.circuit.outputs = [self._halve(root, 0, num_places) for root in roots]
         return self._sums.circuit

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scallax.circuits.knowledge.arithmetic_circuit import ArithmeticCircuit
 from scallax.circuits.knowledge.budget import Deadline
-from scallax.circuits.knowledge.circuits import Circuit
 from scallax.circuits.knowledge.decisions import FALSE, TRUE, Decisions, Variable
 from scallax.circuits.knowledge.parts import Formula, LocalRow
 from scallax.errors import Diagnostic, UnsupportedError
@@ -155,7 +155,7 @@ class Builder:
         self._nodes, self._leaves = {}, []
         return Diagrams(variables, roots, self._workshop.num_decisions() - others)
 
-    def read(self, diagrams: Diagrams, asked: Sequence[tuple[int, bool]]) -> Circuit:
+    def read(self, diagrams: Diagrams, asked: Sequence[tuple[int, bool]]) -> ArithmeticCircuit:
         """The circuit of the roots that are asked for: the place of each, and whether it or its complement is meant."""
         check = self._deadline.check
         reader = _Reader(diagrams.variables, self._workshop, check)

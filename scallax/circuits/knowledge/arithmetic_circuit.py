@@ -1,4 +1,4 @@
-"""Circuits: derivations whose sums are disjoint and whose products are independent.
+"""Arithmetic circuits: derivations whose sums are disjoint and whose products are independent.
 
 The sum of products of such a circuit is the probability of what it stands for, whatever those of the facts are.
 """
@@ -21,7 +21,7 @@ def event(leaf: int, happens: bool) -> Operand:
 
 
 @dataclass(slots=True)
-class Circuit:
+class ArithmeticCircuit:
     """Sums of products over the probabilities of leaves and their complements, each sum after those that it uses.
 
     `rows` are the products: head, operands, and whether their complements are meant. `outputs` are what the circuit is
@@ -68,12 +68,12 @@ class Circuit:
         return node, False
 
 
-def disjunction(num_events: int, happens: Sequence[bool]) -> Circuit:
+def disjunction(num_events: int, happens: Sequence[bool]) -> ArithmeticCircuit:
     """The circuit of a disjunction of independent leaves, and of its complement, as asked for.
 
     Halves are joined, `P(a ∨ b) = P(a) + P(¬a) P(b)`: no small probability is lost in a difference.
     """
-    circuit = Circuit()
+    circuit = ArithmeticCircuit()
     found: dict[tuple[int, int, bool], Operand] = {}
 
     def join(start: int, end: int, some: bool) -> Operand:

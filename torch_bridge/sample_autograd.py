@@ -17,9 +17,9 @@ from scallax.evaluation.grounding_cache import BatchFacts
 from scallax.facts.fact_table import FactTable
 from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.autograd import Positional, is_plain
+from torch_bridge.dlpack import common_device, from_numpy, precision_and_place, to_jax, to_torch
 from torch_bridge.facts import TagTensors, find_tags
 from torch_bridge.sparse import unpack_sparse
-from torch_bridge.tensors import common_device, from_numpy, precision_and_place, to_jax, to_torch
 
 
 @dataclass(frozen=True, slots=True)

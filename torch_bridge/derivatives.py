@@ -10,10 +10,10 @@ from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.grounding_cache import has_facts
 from scallax.reasoner.jacobian import Derivatives, check_differentiable, derive, derive_batch
 from scallax.reasoner.reasoner import Reasoner
-from torch_bridge.batches import check_batch_tags, ground_batch, read_tensors
+from torch_bridge.dlpack import common_device, precision_and_place, to_jax
 from torch_bridge.operator import is_saved
+from torch_bridge.sample_autograd import check_batch_tags, ground_batch, read_tensors
 from torch_bridge.sparse import make_sparse
-from torch_bridge.tensors import common_device, precision_and_place, to_jax
 from torch_bridge.variables import TorchTensors
 
 
