@@ -230,7 +230,9 @@ class AbstractContext(AbstractBuilder):
         draft.relation(relation)
         if self.state.options.takes_objects:
             hint = '`clone(provenance="topkproofs")` explains the facts whose tags are probabilities'
-            raise UnsupportedError(Diagnostic("what the objects of a custom provenance prove is not known", hint=hint))
+            raise UnsupportedError(
+                Diagnostic("the tags of a custom provenance are objects that tell no proofs", hint=hint)
+            )
         batches = Batches.of(batch.with_numbers(self.is_array) for batch in draft.batches)
         draft = replace(draft, batches=batches, mappings=()).with_constants()
         return self._reasoner(draft, relation, None, None, has_options=False).explain(relation, values, k=k)

@@ -50,7 +50,11 @@ def _write_rows(writer, file: ir.AnswerFile, answer: Answer) -> None:
     if file.has_header:
         names = [name or str(i) for i, name in enumerate(relation.names)]
         writer.writerow(["probability", *names] if file.has_probability else names)
-    tags = ["true"] * len(answer.tuples) if answer.tags is None else map(str, answer.tags)
+    tags = ["true"] * len(answer.tuples) if answer.tags is None else map(_show_tag, answer.tags)
     for tag, values in zip(tags, answer.tuples, strict=True):
         texts = list(map(display, values, relation.columns))
         writer.writerow([tag, *texts] if file.has_probability else texts)
+
+
+def _show_tag(tag: object) -> str:
+    return str(tag).lower() if isinstance(tag, bool) else str(tag)

@@ -331,7 +331,7 @@ class AbstractBuilder(ABC):
     def _register(self, item: object, kind: type, decorator: str) -> None:
         if not isinstance(item, kind):
             hint = f"decorate it with `{decorator}`"
-            raise InputError(Diagnostic(f"{item!r} is not what `{decorator}` makes", hint=hint))
+            raise InputError(Diagnostic(f"{item!r} was not made by `{decorator}`", hint=hint))
         assert isinstance(item, ForeignItem)
         self.state.draft = self.state.draft.with_foreign(self.adapted(item))
         self.state.foreign = (*self.state.foreign, item)

@@ -503,7 +503,7 @@ def test_plugins_are_configured_and_loaded(monkeypatch, capsys):
         (lambda: scallopy.ScallopContext(provenance="topkproof"), "did you mean `topkproofs`"),
         (lambda: scallopy.ScallopContext(monitors=["iteration"]), "monitors are not supported"),
         (lambda: scallopy.Module(program="query a", monitors=["iteration"]), "monitors are not supported"),
-        (lambda: _register_wrong(), "is not what `foreign_function` makes"),
+        (lambda: _register_wrong(), "was not made by `foreign_function`"),
         (lambda: with_functions().register_foreign_predicate(primes), "has the predicate `primes` twice"),
         (lambda: scallopy.ScallopContext().relation("x"), "there is no relation `x`"),
         (lambda: scallopy.ScallopContext().set_sample_topk_facts("x", 1), "there is no relation `x`"),

@@ -767,3 +767,11 @@ def test_answers_are_written_by_a_run(tmp_path, tag):
     context.add_facts("a", [(None, (2,))])
     context.run()
     assert path.read_text() == "0.5,1\n1.0,2\n"
+
+
+def test_truth_values_are_written_as_programs_read_them(tmp_path):
+    path = tmp_path / "answers.csv"
+    context = Context("bool")
+    context.add_program(f'rel a = {{1; 2}}\n@file("{path}", has_probability=true)\nquery a')
+    context.run()
+    assert path.read_text() == "true,1\ntrue,2\n"
