@@ -94,6 +94,15 @@ class ScallopContext(AbstractContext):
         return isinstance(tag, torch.Tensor)
 
     def evaluate(self, computation: Computation, tags: Sequence[Any]) -> torch.Tensor:
+        """The tags of all tuples of a run, as one tensor.
+
+        Args:
+            computation: The function from the tags of facts to those of tuples.
+            tags: The tags of facts that are its inputs: scalar tensors and floats.
+
+        Returns:
+            A tensor `[outputs]`, through which gradients reach the tags; float64 if a tag is, else float32.
+        """
         parts = [stack_tags(tags)] if tags else []
         if computation.comparisons:
             assert computation.tensors is not None, "tensors that are compared are in facts"
@@ -118,7 +127,7 @@ class ScallopContext(AbstractContext):
         return list(values.unbind())
 
     def load_csv(self, relation: str, file: "str | Path | CsvFile | CSVFileOptions") -> None:
-        """Adds the rows of a CSV file as facts; it is read again by each run.
+        """Adds the rows of a CSV file as facts, with columns by position.
 
         Args:
             relation: The relation of the facts.
