@@ -212,7 +212,12 @@ _FORMER_PATHS = {
     "scallax.union": "scallax.evaluation.batch_grounding",
     "scallax.values": "scallax.language.values",
 }
-_FORMER_NAMES = {"Gates": "Selections", "GroundProgram": "Circuit", "StoredGround": "SerializedProgram"}
+_FORMER_NAMES = {
+    "FactBatch": "FactTable",
+    "Gates": "Selections",
+    "GroundProgram": "Circuit",
+    "StoredGround": "SerializedProgram",
+}
 
 
 class _FormerModules:

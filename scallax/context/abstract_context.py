@@ -9,12 +9,13 @@ from scallax.context.answer_files import write_answer_files
 from scallax.context.building import AbstractBuilder, ContextState
 from scallax.context.collection import Collection
 from scallax.context.draft import Batches, Draft, computed_relations, is_written
-from scallax.context.fact_reading import ReadFacts, TagReader, check_tags, read_samples
+from scallax.context.fact_reading import TagReader, check_tags, read_samples
 from scallax.context.options import check_options
 from scallax.context.pickling import check_class, reference_to
 from scallax.context.run import compute_collections, compute_samples, find_warnings, outdated_relations
 from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_calls, warn
 from scallax.facts.arguments import read_by_relation, read_names
+from scallax.facts.fact_table import FactTable
 from scallax.facts.sample_facts import batch_size
 from scallax.language.tensors import TensorValue
 from scallax.planner.plan import plan
@@ -170,7 +171,7 @@ class AbstractContext(AbstractBuilder):
         )
         if len(names) != size:
             raise InputError(f"`output_relation` names the relations of {len(names)} samples; the batch has {size}")
-        facts: dict[str, list[ReadFacts]] = {}
+        facts: dict[str, list[FactTable]] = {}
         for relation, samples in inputs.items():
             pairs = (given if isinstance(given, tuple) and len(given) == 2 else (given, None) for given in samples)
             facts[relation] = [self._read_facts(relation, *pair) for pair in pairs]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from scallax.context.collection import Collection
 from scallax.context.draft import Draft, read_groups
-from scallax.context.fact_reading import ReadFacts, TagReader, read_pairs
+from scallax.context.fact_reading import TagReader, read_pairs
 from scallax.context.options import Options
 from scallax.errors import Diagnostic, InputError, Source, checks_calls
 from scallax.facts.arguments import read_file, read_type
+from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping
 from scallax.facts.tables import CsvFile, Table, read_table
 from scallax.language.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
@@ -182,7 +183,7 @@ class AbstractBuilder(ABC):
             InputError: The relation does not exist, or a fact does not fit it; the first such fact is named.
         """
         facts = self._read_facts(relation, elems, disjunctions)
-        self.state.draft = self.state.draft.with_facts(relation, facts.tags, facts.tuples, facts.groups, facts.ids)
+        self.state.draft = self.state.draft.with_facts(facts)
 
     def load(
         self,
@@ -210,7 +211,7 @@ class AbstractBuilder(ABC):
         """
         found = source if isinstance(source, Table) else Table(source, columns, tag, table, delimiter)
         facts = read_table(found, self.state.draft.relation(relation))
-        self.state.draft = self.state.draft.with_facts(relation, facts.tags, tuple(facts.tuples))
+        self.state.draft = self.state.draft.with_facts(facts)
 
     def load_csv(self, relation: str, file: "str | Path | CsvFile") -> None:
         """Adds the facts of a CSV file with columns by position; `load` takes columns by name.
@@ -322,11 +323,12 @@ class AbstractBuilder(ABC):
     def _add(self, source: Source) -> None:
         self.state.draft = self.state.draft.with_sources(source)
 
-    def _read_facts(self, relation: str, elems: Iterable, disjunctions: Iterable[Iterable[int]] | None) -> ReadFacts:
+    def _read_facts(self, relation: str, elems: Iterable, disjunctions: Iterable[Iterable[int]] | None) -> FactTable:
         self.state.draft.relation(relation)
         tagged = self.requires_tag() and relation not in self.state.draft.untagged
         facts = read_pairs(relation, elems, self._tags if tagged else None, self.provenance, self.tensors)
-        return replace(facts, groups=read_groups(relation, disjunctions, len(facts.tuples)))
+        groups = read_groups(relation, disjunctions, facts.num_facts)
+        return facts if groups is None else replace(facts, groups=groups)
 
     def _register(self, item: object, kind: type, decorator: str) -> None:
         if not isinstance(item, kind):

@@ -8,7 +8,6 @@ import numpy as np
 
 from scallax.context.options import Options
 from scallax.evaluation.derived_program import CheckedProgram
-from scallax.facts.fact_batch import FactBatch
 from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_files
 from scallax.facts.mappings import fit_tuples
@@ -66,7 +65,7 @@ class Inputs:
 
 def check_facts(
     program: ir.Program,
-    batches: Iterable[FactBatch],
+    batches: Iterable[FactTable],
     options: Options,
     kinds: TagKinds,
     tensors: TensorInputs | None = None,
@@ -105,24 +104,23 @@ def file_facts(program: ir.Program) -> list[FactTable]:
     return given
 
 
-def _give(batch: FactBatch, kinds: TagKinds, inputs: Inputs) -> list[FactTable]:
+def _give(batch: FactTable, kinds: TagKinds, inputs: Inputs) -> list[FactTable]:
     """The facts of a batch as grounding takes them; adds their tags to the inputs if one of them is an input.
 
     Then the other tags are inputs too, so that the batch's groups stay together; facts that are certain and in no group
     are constants. Without inputs, tags that are arrays count as numbers.
     """
     if not batch.has_tag(kinds.is_input):
-        tags: Any = batch.with_numbers(kinds.is_array).tags
-        return [FactTable.of(batch.relation, batch.tuples, tags, groups=batch.groups)]
-    groups = np.full(len(batch.tags), -1) if batch.groups is None or not kinds.has_groups else batch.groups
-    kept = np.array([tag is not None for tag in batch.tags]) | (groups >= 0)
-    certain = [values for values, is_kept in zip(batch.tuples, kept, strict=True) if not is_kept]
-    rows = np.flatnonzero(kept).tolist()
-    places = np.arange(len(inputs.tags), len(inputs.tags) + len(rows))
-    tuples = [batch.tuples[row] for row in rows]
-    inputs.add((batch.tags[row] for row in rows), (batch.ids[row] if batch.ids else 0 for row in rows), kinds)
-    given = [FactTable.of(batch.relation, certain)] if certain else []
-    return [*given, FactTable.of(batch.relation, tuples, inputs=places, groups=groups[kept])]
+        return [batch.with_numbers(kinds.is_array)]
+    groups = np.full(batch.num_facts, -1) if batch.groups is None or not kinds.has_groups else batch.groups
+    are_inputs = np.array([tag is not None for tag in batch.tags]) | (groups >= 0)
+    certain, kept = (
+        replace(batch.take(np.flatnonzero(rows).tolist()), groups=None) for rows in (~are_inputs, are_inputs)
+    )
+    places = np.arange(len(inputs.tags), len(inputs.tags) + kept.num_facts)
+    inputs.add(kept.tags, [0] * kept.num_facts if kept.ids is None else kept.ids.tolist(), kinds)
+    given = [replace(certain, tag_parts=())] if certain.num_facts else []
+    return [*given, replace(kept, tag_parts=(), inputs=places, groups=groups[are_inputs])]
 
 
 def _never(tag: object) -> bool:

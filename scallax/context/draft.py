@@ -11,7 +11,7 @@ import numpy as np
 from scallax.circuits.compile import analyse_program
 from scallax.errors import Diagnostic, InputError, ParseError, Source, Span, TypeInferenceError, UnsupportedError
 from scallax.facts.arguments import unknown_name
-from scallax.facts.fact_batch import FactBatch
+from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_facts
 from scallax.facts.mappings import InputMapping, Tuples, fit_entries, fit_tuples, show_tuple, typical_tuples
 from scallax.facts.tables import CsvFile
@@ -39,18 +39,18 @@ class Batches:
     """
 
     before: "Batches | None" = None
-    last: FactBatch | None = None
+    last: FactTable | None = None
     count: int = 0
 
     @staticmethod
-    def of(batches: Iterable[FactBatch]) -> "Batches":
+    def of(batches: Iterable[FactTable]) -> "Batches":
         """The batches in their order."""
         found = Batches()
         for batch in batches:
             found = found.add(batch)
         return found
 
-    def add(self, batch: FactBatch) -> "Batches":
+    def add(self, batch: FactTable) -> "Batches":
         """These, then another one."""
         return Batches(self, batch, self.count + 1)
 
@@ -62,9 +62,9 @@ class Batches:
             found = found.before
         return found
 
-    def since(self, count: int) -> list[FactBatch]:
+    def since(self, count: int) -> list[FactTable]:
         """All but the first `count`."""
-        found: list[FactBatch] = []
+        found: list[FactTable] = []
         rest = self
         while rest.count > count:
             assert rest.last is not None
@@ -73,7 +73,7 @@ class Batches:
             rest = rest.before
         return found[::-1]
 
-    def __iter__(self) -> Iterator[FactBatch]:
+    def __iter__(self) -> Iterator[FactTable]:
         return iter(self.since(0))
 
     def __len__(self) -> int:
@@ -105,7 +105,8 @@ class Draft:
     @property
     def parts(self) -> tuple:
         """The data of the draft, from which `restored` makes it again with its foreign items."""
-        batches = tuple(batch.with_constants() for batch in self.batches)
+        # The tuples as they were given are fitted to the columns when they are read.
+        batches = tuple(replace(batch.with_constants(), columns=()) for batch in self.batches)
         return self.imports, self.sources, batches, self.mappings, self.untagged
 
     @staticmethod
@@ -114,7 +115,7 @@ class Draft:
         imports, sources, batches, mappings, untagged = parts
         examples: dict[str, Tuples] = {}
         for batch in batches:
-            examples[batch.relation] = typical_tuples(chain(examples.get(batch.relation, ()), batch.values))
+            examples[batch.relation] = typical_tuples(chain(examples.get(batch.relation, ()), batch.given))
         mapped = {relation: typical_tuples(mapping.tuples) for relation, mapping in mappings}
         draft = Draft(imports, sources, Batches.of(batches), mappings, untagged, foreign)
         return replace(draft, examples=examples, mapped_examples=mapped).analysed()
@@ -144,24 +145,18 @@ class Draft:
         changed = replace(self, imports=(*self.imports, *imports), sources=(*self.sources, *sources))
         return changed.analysed()
 
-    def with_facts(
-        self,
-        relation: str,
-        tags: Sequence[object],
-        values: Tuples,
-        groups: np.ndarray | None = None,
-        ids: Sequence[int] = (),
-    ) -> "Draft":
+    def with_facts(self, batch: FactTable) -> "Draft":
         """Adds facts; where the relation's types are not declared, they are inferred from them too.
 
-        InputError for a relation that does not exist, for a tuple that does not fit it and for a number that another
-        fact has.
+        Their tuples need not be fitted yet. InputError for a relation that does not exist, for a tuple that does not
+        fit it and for a number that another fact has.
         """
-        self.relation(relation)
-        batch = FactBatch(relation, tuple(tags), values, (), groups, tuple(ids))
+        relation = self.relation(batch.relation).name
+        if batch.given is None:
+            batch = replace(batch, given=batch.tuples)
         _check_ids(self.batches, batch)
         known = self.examples.get(relation)
-        typical = typical_tuples(chain(known or (), values))
+        typical = typical_tuples(chain(known or (), batch.given or ()))
         grown = self if typical == known else replace(self, examples={**self.examples, relation: typical})
         try:
             batch = grown._fitted(batch)
@@ -179,7 +174,7 @@ class Draft:
         span = Span(Source(f"{relation}: {file.path}", f"<file of {relation}>"), 0, len(relation))
         options = (str(file.path), file.delimiter, file.has_header, file.has_probability)
         facts = read_facts(ir.FactsFile(relation, *options, tuple(file.keys), tuple(file.fields), span), declared)
-        return self.with_facts(relation, facts.tags, tuple(facts.tuples))
+        return self.with_facts(facts)
 
     def with_mapping(self, relation: str, mapping: InputMapping | None) -> "Draft":
         """Sets or removes a relation's input mapping; InputError if its tuples do not fit the relation."""
@@ -220,7 +215,7 @@ class Draft:
             name += "_"
         declaration = Source(f"@hidden type {name}()", f"<tag of rule {place}>")
         changed = self.with_sources(declaration, Source(_conjoined(source, name), source.name))
-        return changed.with_facts(name, [tag], ((),), ids=(number,))
+        return changed.with_facts(FactTable.unfitted(name, [()], [tag], ids=[number]))
 
     def analysed(self) -> "Draft":
         """The draft with the program of all its texts and facts, and with facts that fit it.
@@ -246,10 +241,10 @@ class Draft:
         batches = (analysed._fitted(batch) if batch.relation in changed else batch for batch in self.batches)
         return replace(analysed, batches=Batches.of(batches))
 
-    def _fitted(self, batch: FactBatch) -> FactBatch:
+    def _fitted(self, batch: FactTable) -> FactTable:
         """The batch with tuples that fit the relation's columns. InputError for the first that does not."""
         columns, what = self.schemas[batch.relation].columns, f"facts of `{batch.relation}`"
-        return replace(batch, tuples=fit_tuples(batch.values, columns, what, self.program.variants, batch.tags))
+        return batch.fitted(fit_tuples(batch.given or (), columns, what, self.program.variants, batch.tags))
 
     @property
     def warnings(self) -> list[Diagnostic]:
@@ -300,13 +295,15 @@ class Samples:
     outputs: tuple[str, ...]
 
 
-def _check_ids(batches: Batches, added: FactBatch) -> None:
+def _check_ids(batches: Batches, added: FactTable) -> None:
     """InputError for a number that two facts have."""
-    if not added.ids:
+    if added.ids is None or not added.ids.any():
         return
     seen: dict[int, tuple[str, tuple[Value, ...]]] = {}
     for batch in (*batches, added):
-        for number, values in zip(batch.ids, batch.values, strict=False):
+        if batch.ids is None or batch.given is None:
+            continue
+        for number, values in zip(batch.ids.tolist(), batch.given, strict=True):
             fact = batch.relation, values
             if number and seen.setdefault(number, fact) != fact:
                 shown = " and ".join(f"`{relation}{show_tuple(found)}`" for relation, found in (seen[number], fact))

@@ -10,26 +10,14 @@ import numpy as np
 from scallax.context.draft import Draft, Samples
 from scallax.context.options import TAGLESS
 from scallax.errors import Diagnostic, InputError, LateText
-from scallax.facts.mappings import TAG_HINT, Tuples, read_tuple, show_tuple
+from scallax.facts.fact_table import FactTable
+from scallax.facts.mappings import TAG_HINT, read_tuple, show_tuple
 from scallax.facts.sample_facts import read_id
 from scallax.language.tensors import TensorInputs
 from scallax.language.values import LARGEST_FLOAT
 
 # Types of tags that every provenance reads.
 _PLAIN = {type(None), bool, int, float}
-
-
-@dataclass(frozen=True, slots=True)
-class ReadFacts:
-    """The tags of facts, their tuples, and the numbers by which proofs name them, 0 for none.
-
-    `groups` int64 `[facts]` are numbers of exclusive groups, -1 for none.
-    """
-
-    tags: list[object]
-    tuples: Tuples
-    ids: list[int]
-    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +63,7 @@ def read_pairs(
     reader: TagReader | None,
     provenance: str,
     tensors: TensorInputs | None = None,
-) -> ReadFacts:
+) -> FactTable:
     """Facts with tags; without a reader of tags the facts are tuples. A value is a 1-tuple.
 
     `provenance` is the name of the context's provenance; `tensors` are the tensors of its facts, if gradients may pass
@@ -102,26 +90,25 @@ def read_pairs(
         tags.append(tag)
         ids.append(number)
         tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what, tensors))
-    return ReadFacts(tags, tuple(tuples), ids if any(ids) else [])
+    return FactTable.unfitted(relation, tuple(tuples), tuple(tags), ids=ids if any(ids) else ())
 
 
 def read_samples(
-    draft: Draft, facts: Mapping[str, Sequence[ReadFacts]], outputs: Sequence[str]
+    draft: Draft, facts: Mapping[str, Sequence[FactTable]], outputs: Sequence[str]
 ) -> tuple[Samples, Draft]:
     """The samples that add facts to a draft, by relation and sample, and a draft with the facts of all of them.
 
     Types that are not declared follow from the facts of all samples. InputError for a fact that does not fit.
     """
     united = draft
-    for relation, of_samples in facts.items():
+    for of_samples in facts.values():
         for given in of_samples:
-            united = united.with_facts(relation, given.tags, given.tuples, given.groups)
+            united = united.with_facts(replace(given, ids=None))
     base = replace(united, batches=united.batches.first(len(draft.batches)))
     drafts = [base] * len(outputs)
-    for relation, of_samples in facts.items():
+    for of_samples in facts.values():
         for sample, given in enumerate(of_samples):
-            grown = drafts[sample].with_facts(relation, given.tags, given.tuples, given.groups, given.ids)
-            drafts[sample] = grown
+            drafts[sample] = drafts[sample].with_facts(given)
     return Samples(base, drafts, tuple(facts), tuple(outputs)), united
 
 

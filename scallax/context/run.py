@@ -14,7 +14,6 @@ from scallax.context.framework_tags import Framework, collect, number_of, readab
 from scallax.context.options import Options
 from scallax.errors import Diagnostic, GroundingError, UnsupportedError
 from scallax.evaluation.derived_program import CheckedProgram
-from scallax.facts.fact_batch import FactBatch
 from scallax.facts.fact_table import FactTable
 from scallax.facts.tag_warnings import find_overfull_facts, find_overfull_set, find_tag_outside
 from scallax.planner.strata import needed_relations
@@ -116,7 +115,7 @@ def find_warnings(draft: Draft, before: Draft | None, framework: Framework, trai
     found: list[Diagnostic | None] = [warning for warning in draft.warnings if warning not in told]
     if traits is not None:
         new = draft.batches.since(0 if before is None else len(before.batches))
-        given = [FactTable.of(batch.relation, batch.tuples, _numbers(batch, framework)) for batch in new]
+        given = [replace(batch, tag_parts=(_numbers(batch, framework),)) for batch in new]
         program = draft.program
         if before is not None:
             facts, rules = set(before.program.facts), set(before.program.rules)
@@ -138,13 +137,13 @@ def find_warnings(draft: Draft, before: Draft | None, framework: Framework, trai
     return [warning for warning in found if warning is not None]
 
 
-def _numbers(batch: FactBatch, framework: Framework) -> Sequence[float | bool | None]:
+def _numbers(batch: FactTable, framework: Framework) -> Sequence[float | bool | None]:
     """The tags of a batch, None for arrays."""
     tags: Any = batch.tags
     return [None if framework.is_array(tag) else tag for tag in tags] if batch.has_tag(framework.is_array) else tags
 
 
-def _probabilities(batch: FactBatch, framework: Framework, traits: Traits) -> np.ndarray:
+def _probabilities(batch: FactTable, framework: Framework, traits: Traits) -> np.ndarray:
     """The probabilities of facts, float64 `[facts]`: 1 for a certain fact, NaN for a traced tag."""
     from jax.core import Tracer
 

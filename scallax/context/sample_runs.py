@@ -17,7 +17,6 @@ from scallax.context.options import Options
 from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.computation import Computation
 from scallax.evaluation.grounding_cache import BatchFacts, SampleProgram
-from scallax.facts.fact_batch import FactBatch
 from scallax.facts.fact_table import FactTable
 from scallax.facts.tag_warnings import check_domain
 from scallax.grounding.derivations import Literals
@@ -45,7 +44,7 @@ class KeptProgram:
     base: Draft
     options: Options
     kinds: TagKinds
-    own: Sequence[FactBatch]
+    own: Sequence[FactTable]
     program: SampleProgram
 
     @staticmethod
@@ -77,7 +76,7 @@ class KeptProgram:
 
 def _join(
     schema: ir.Relation,
-    samples: Sequence[Sequence[FactBatch]],
+    samples: Sequence[Sequence[FactTable]],
     provenance: AbstractProvenance,
     kinds: TagKinds,
     inputs: Inputs,
@@ -87,14 +86,15 @@ def _join(
     rows = list(chain.from_iterable(batch.tuples for batch in batches))
     groups, num_groups = [np.zeros(0, np.int64)], 0
     for batch in batches:
-        given = np.full(len(batch.tags), -1) if batch.groups is None else batch.groups
+        given = np.full(batch.num_facts, -1) if batch.groups is None else batch.groups
         groups.append(np.where(given >= 0, given + num_groups, -1))
         num_groups += int(given.max(initial=-1)) + 1
     found: list[Any] = list(chain.from_iterable(batch.tags for batch in batches))
     priors = None
     if any(batch.has_tag(kinds.is_input) for batch in batches):
         certain = np.array([tag is None for tag in found])
-        inputs.add(found, chain.from_iterable(batch.ids or (0,) * len(batch.tags) for batch in batches), kinds)
+        ids = ([0] * batch.num_facts if batch.ids is None else batch.ids.tolist() for batch in batches)
+        inputs.add(found, chain.from_iterable(ids), kinds)
     else:
         numbers: Any = chain.from_iterable(batch.with_numbers(kinds.is_array).tags for batch in batches)
         priors = read_priors(provenance.traits, numbers)
@@ -102,7 +102,7 @@ def _join(
     return FactTable(
         schema.name,
         tuple(zip(*rows, strict=True)) if rows else ((),) * len(schema.columns),
-        tuple(sum(len(batch.tags) for batch in batches) for batches in samples),
+        tuple(sum(batch.num_facts for batch in batches) for batches in samples),
         (),
         certain,
         np.concatenate(groups) if num_groups else None,

@@ -10,7 +10,7 @@ from scallax.context.draft import Draft
 from scallax.context.options import Options
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.facts.arguments import read_outputs
-from scallax.facts.fact_batch import FactBatch, exclusive_text, independent_facts
+from scallax.facts.fact_table import FactTable, exclusive_text, independent_facts
 from scallax.facts.mappings import Entries, InputMapping, Tuples
 from scallax.facts.outputs import check_named
 from scallax.facts.specification import Specification, Tag
@@ -96,7 +96,7 @@ def _check_tensors(draft: Draft) -> None:
             raise UnsupportedError(Diagnostic(message, hint=hint))
 
 
-def _check_numbers(batch: FactBatch) -> None:
+def _check_numbers(batch: FactTable) -> None:
     """UnsupportedError for a tag that a program, which is data, does not hold."""
     for tag in batch.tags:
         if tag is not None and not isinstance(tag, bool | int | float):
@@ -105,7 +105,7 @@ def _check_numbers(batch: FactBatch) -> None:
             raise UnsupportedError(Diagnostic(message, hint=hint))
 
 
-def _mapping(relation: str, batches: Iterable[FactBatch]) -> InputMapping:
+def _mapping(relation: str, batches: Iterable[FactTable]) -> InputMapping:
     """The mapping of facts that are inputs: as many entries, independent or all exclusive."""
     tuples: Tuples = tuple(values for batch in batches for values in batch.tuples)
     numbered = [

@@ -1,12 +1,14 @@
 """The facts of one relation, in columns: what every way of giving facts makes, and everything that reads them takes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from scallax.facts.mappings import in_columns
+from scallax.language import ir
 from scallax.language.tensors import Tensor, is_variable
 from scallax.language.values import Value
 
@@ -27,6 +29,7 @@ class FactTable:
     `certain` bool `[facts]` says which facts of a batch hold whatever their tag; None: the relation takes no tags.
     `groups` int64 `[facts]` numbers the exclusive groups, -1 for none, apart from those of other tables; None: there
     are none. `ids` int64 `[facts]` are the numbers by which proofs name the facts, 0 for none; None: none has one.
+    `given` are the tuples as they were given, kept where the columns' types may still change.
     """
 
     relation: str
@@ -38,6 +41,27 @@ class FactTable:
     ids: np.ndarray | None = None
     inputs: np.ndarray | None = None
     priors: np.ndarray | None = None
+    given: Sequence[tuple[Value, ...]] | None = None
+
+    @staticmethod
+    def unfitted(
+        relation: str,
+        given: Sequence[tuple[Value, ...]],
+        tags: Sequence[Any] | None,
+        groups: np.ndarray | None = None,
+        ids: Sequence[int] = (),
+    ) -> "FactTable":
+        """The table of tuples that hold in every sample and are not fitted to columns yet; no `ids`: none has one."""
+        parts = () if tags is None else (tags,)
+        numbers = np.array(ids, np.int64) if ids else None
+        return FactTable(relation, (), (len(given),), parts, groups=groups, ids=numbers, given=given)
+
+    def fitted(self, tuples: Sequence[tuple[Value, ...]]) -> "FactTable":
+        """The same facts with values that fit the relation's columns."""
+        columns = tuple(in_columns(tuples))
+        tags = self.tag_parts, self.certain, self.groups, self.ids, self.inputs, self.priors
+        # For one fact `replace` takes as long as everything else.
+        return FactTable(self.relation, columns, self.counts, *tags, self.given)
 
     @staticmethod
     def of(
@@ -49,7 +73,7 @@ class FactTable:
         groups: np.ndarray | None = None,
     ) -> "FactTable":
         """The table of tuples that hold in every sample; the other arguments are those of the fields."""
-        columns = tuple(zip(*tuples, strict=True))
+        columns = tuple(in_columns(tuples))
         parts = () if tags is None else (tags,)
         return FactTable(relation, columns, (len(tuples),), parts, groups=groups, inputs=inputs)
 
@@ -64,9 +88,15 @@ class FactTable:
         return list(zip(*self.columns, strict=True)) if self.columns else [()] * self.num_facts
 
     @property
-    def tags(self) -> list[Any]:
+    def tags(self) -> Sequence[Any]:
         """A tag for each fact, None where none is given."""
-        return list(chain.from_iterable(self.tag_parts)) if self.tag_parts else [None] * self.num_facts
+        match self.tag_parts:
+            case ():
+                return (None,) * self.num_facts
+            case (list() | tuple() as tags,):
+                return tags
+            case parts:
+                return list(chain.from_iterable(parts))
 
     @property
     def pairs(self) -> list[tuple[Any, tuple[Value, ...]]]:
@@ -97,21 +127,87 @@ class FactTable:
         index = np.array(rows, np.int64)
         chosen = {
             name: None if array is None else array[index]
-            for name, array in {"certain": self.certain, "groups": self.groups, "ids": self.ids}.items()
+            for name, array in {
+                "certain": self.certain,
+                "groups": self.groups,
+                "ids": self.ids,
+                "inputs": self.inputs,
+            }.items()
         }
         parts = ()
         if self.tag_parts:
             tags = self.tags
             parts = (tuple(tags[row] for row in rows),)
         columns = tuple(tuple(column[row] for row in rows) for column in self.columns)
-        return replace(self, columns=columns, counts=(len(rows),), tag_parts=parts, **chosen)
+        return replace(self, columns=columns, counts=(len(rows),), tag_parts=parts, given=None, **chosen)
+
+    def has_tag(self, is_meant: Callable[[object], bool]) -> bool:
+        """Whether some tag is meant, of which the tag's type decides."""
+        return any(map(is_meant, {type(tag): tag for tag in self.tags}.values()))
+
+    def with_numbers(self, is_array: Callable[[Any], bool]) -> "FactTable":
+        """The same with numbers for tags that are arrays."""
+        if not self.has_tag(is_array):
+            return self
+        return replace(self, tag_parts=(tuple(tag.item() if is_array(tag) else tag for tag in self.tags),))
+
+    @property
+    def holds_variables(self) -> bool:
+        """Whether gradients pass through some tensor in the facts."""
+        # A column whose first value is a tensor has no other values.
+        return any(
+            any(map(is_variable, column)) for column in self.columns if len(column) and isinstance(column[0], Tensor)
+        )
 
     def with_constants(self) -> "FactTable":
         """The same with constants for tensors that are variables."""
-        columns = tuple(
-            tuple(value.content() if isinstance(value, Tensor) else value for value in column)
-            if any(map(is_variable, column))
-            else column
-            for column in self.columns
-        )
-        return replace(self, columns=columns)
+        if not self.holds_variables:
+            return self
+        given = None if self.given is None else tuple(map(_constants, self.given))
+        return replace(self, columns=tuple(map(_constants, self.columns)), given=given)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any] | list) -> None:
+        if isinstance(state, list):
+            # The fields of version 0.1: tuples as they were given, and those that fit the columns.
+            relation, tags, given, tuples, groups, ids = state
+            state = FactTable.unfitted(relation, given, tags, groups, ids).fitted(tuples).__getstate__()
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+def _constants(values: Sequence[Value]) -> tuple[Value, ...]:
+    return tuple(value.content() if isinstance(value, Tensor) else value for value in values)
+
+
+def independent_facts(table: FactTable) -> list[tuple[Any, tuple[Value, ...]]]:
+    """The facts that are in no group, as pairs of a tag and a tuple."""
+    if table.groups is None:
+        return table.pairs
+    return [pair for pair, group in zip(table.pairs, table.groups.tolist(), strict=True) if group < 0]
+
+
+def exclusive_text(relation: ir.Relation, table: FactTable) -> str:
+    """The sets of exclusive facts, as items of a program."""
+    if table.groups is None:
+        return ""
+    sets: dict[int, list[str]] = {}
+    for (tag, values), group in zip(table.pairs, table.groups.tolist(), strict=True):
+        if group >= 0:
+            shown = ", ".join(map(ir.print_value, values, relation.columns))
+            shown = shown if len(values) == 1 else f"({shown})"
+            sets.setdefault(group, []).append(f"{_print_tag(tag)}{shown}")
+    return "\n".join(f"rel {relation.name} = {{{'; '.join(members)}}}" for members in sets.values())
+
+
+def _print_tag(tag: Any) -> str:
+    match tag:
+        case None:
+            return ""
+        case bool():
+            return "true::" if tag else "false::"
+        case _:
+            # Programs write exponents only behind a fraction.
+            return f"{np.format_float_positional(float(tag), trim='0')}::"

@@ -299,6 +299,12 @@ def untagged_hint(tag: object, values: tuple, num_columns: int) -> str | None:
     return f"the first of a pair is its tag: if `{pair}` is the tuple, write `(None, {pair})`"
 
 
+def in_columns(tuples: Sequence[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
+    """The columns of tuples of one length; none of no tuples."""
+    # `zip(*tuples)` makes an iterator for each tuple, and the collector of garbage looks at them all.
+    return [tuple(map(operator.itemgetter(place), tuples)) for place in range(len(tuples[0]))] if tuples else []
+
+
 def fit_tuples(
     tuples: Iterable[tuple[Value, ...]],
     columns: Sequence[ValueType],
@@ -317,7 +323,7 @@ def fit_tuples(
     end = len(rows)
     if not {len(columns)}.issuperset(map(len, rows)):
         end = next(place for place, values in enumerate(rows) if len(values) != len(columns))
-    given = list(zip(*rows[:end], strict=True)) if end else [()] * len(columns)
+    given = in_columns(rows[:end]) or [()] * len(columns)
     unfit = [
         (place, number)
         for number, (values, type) in enumerate(zip(given, columns, strict=True))

@@ -17,8 +17,7 @@ from scallax.evaluation.fact_tags import collect_tags
 from scallax.evaluation.grounding_cache import BatchFacts
 from scallax.evaluation.input_checks import InputChecks
 from scallax.evaluation.seeds import as_words
-from scallax.facts.fact_batch import FactBatch, exclusive_text, independent_facts
-from scallax.facts.fact_table import FactTable
+from scallax.facts.fact_table import FactTable, exclusive_text, independent_facts
 from scallax.facts.mappings import read_entries
 from scallax.facts.specification import Specification
 from scallax.grounding.derivations import CERTAIN_PRIOR
@@ -81,7 +80,7 @@ def explain(
     )
 
 
-def _facts_of_sample(facts: Sequence[FactTable], sample: int) -> Iterator[FactBatch]:
+def _facts_of_sample(facts: Sequence[FactTable], sample: int) -> Iterator[FactTable]:
     """The facts of one sample, relation by relation, with numbers for tags. InputError for tags that are traced."""
     vector = collect_tags(facts, sum(part.num_facts for part in facts if part.certain is not None))
     if not is_concrete(vector):
@@ -97,10 +96,10 @@ def _facts_of_sample(facts: Sequence[FactTable], sample: int) -> Iterator[FactBa
             chosen = [None if part.certain[row] else tags[start + row] for row in rows]
             start += part.num_facts
         groups = None if part.groups is None else part.groups[rows.start : rows.stop]
-        yield FactBatch(part.relation, tuple(chosen), tuples, tuples, groups)
+        yield FactTable.of(part.relation, tuples, chosen, groups=groups)
 
 
-def _with_facts(specification: Specification, schema: ir.Relation, batch: FactBatch) -> Specification:
+def _with_facts(specification: Specification, schema: ir.Relation, batch: FactTable) -> Specification:
     """The specification with facts more: exclusive ones in the program's text."""
     facts = dict(specification.facts)
     facts[batch.relation] = (*facts.get(batch.relation, ()), *independent_facts(batch))
