@@ -95,7 +95,7 @@ class Diagnostic:
 
 
 class LateText:
-    """A text that is written only when it is shown. Of many facts few are wrong, and only these need a description."""
+    """A text that is written only when it is shown: few of many facts are wrong, and only these need a description."""
 
     __slots__ = ("template", "values")
 

@@ -40,10 +40,10 @@ class Positional(inspect.Signature):
 
 
 class _Residuals:
-    """What JAX keeps for the backward pass; opaque to torch.
+    """The data that JAX keeps for the backward pass; opaque to torch.
 
-    `value` is what `Reasoner.pull_back` needs, `derivatives` `[batch, entries, outputs]` are those of
-    `Reasoner.linearize`; None if it was not kept.
+    `value` is the argument of `Reasoner.pull_back`; `derivatives` `[batch, entries, outputs]` are those of
+    `Reasoner.linearize`, or None if they were not kept.
     """
 
     __slots__ = ("_linear", "_values", "derivatives", "value")
@@ -184,7 +184,7 @@ class _PullBack(torch.autograd.Function):
         gradients = _PullBack.apply(reasoner, _Residuals(), cotangent, *folded)
         parts = [None if g is None else _unfold(g, info.batch_size) for g in gradients]
         for place, shape in enumerate(_logit_shapes(reasoner), start=len(reasoner.input_relations)):
-            # What was given once for all samples has one gradient for all of them.
+            # An input that was given once for all samples has one gradient for all of them.
             part = parts[place]
             if part is not None and tensors[place].ndim - (in_dims[3:][place] is not None) == len(shape):
                 parts[place] = part.sum(1)
@@ -192,7 +192,7 @@ class _PullBack(torch.autograd.Function):
 
 
 def _dtype_of_outputs(tensors: Sequence[torch.Tensor]) -> torch.dtype:
-    """That of all tensors, or the wider of float32 and float64 if they differ; see `evaluation.batch.output_dtype`."""
+    """The dtype of all tensors, or the wider of float32 and float64 if they differ; see `output_dtype` of `batch`."""
     first, *others = (tensor.dtype for tensor in tensors)
     if all(dtype is first for dtype in others):
         return first

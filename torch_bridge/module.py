@@ -325,7 +325,7 @@ class Module(torch.nn.Module):
         """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`.
 
         Args:
-            grounding: What `ground` gave.
+            grounding: The result of `ground`.
             tags: By relation, tags `[facts]` of all samples in order; one tensor if there is one relation.
 
         Returns:
@@ -458,7 +458,7 @@ class Module(torch.nn.Module):
         """Takes over a state dict, as torch does, but all or nothing: one that is refused changes nothing.
 
         Args:
-            state_dict: What `state_dict()` of a module of the same program gave.
+            state_dict: The result of `state_dict()` of a module of the same program.
             strict: Whether keys must match, as torch says.
             assign: Whether the given tensors become the parameters, as torch says.
 
@@ -586,7 +586,7 @@ class _Logits(torch.nn.Module):
         pass
 
     def load_logits(self, *arguments) -> None:
-        """What `_load_from_state_dict` is for other modules."""
+        """Loads the logits, as `_load_from_state_dict` does for the tensors of other modules."""
         super()._load_from_state_dict(*arguments)
 
 

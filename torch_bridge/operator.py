@@ -27,9 +27,10 @@ class Registered(NamedTuple):
 
 
 def register(reasoner: Reasoner) -> Registered:
-    """The reasoner's name: the digest of its specification. Of equal ones the first that was registered stands for all.
+    """The name of the reasoner: the digest of its specification.
 
-    What code of Python gave is not in a specification: reasoners that used any have names of their own.
+    Among equal reasoners, the first that was registered stands for all. Foreign items and provenances of a user are not
+    in a specification, so reasoners with any have names of their own.
     """
     is_defined = not reasoner.specification.foreign and reasoner.specification.custom is None
     name = reasoner.specification.digest if is_defined else secrets.token_hex(_NAME_LENGTH // 2)

@@ -24,9 +24,9 @@ from torch_bridge.sparse import unpack_sparse
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What a batch is evaluated with beside its tensors: those that hold tags, then those mapped, then the logits.
+    """The arguments of an evaluation beside its tensors, which are those that hold tags, then mapped ones, then logits.
 
-    `is_sparse`: results are `[entries]`, those that samples can derive, by sample and output.
+    If it `is_sparse`, results are `[entries]`: those that samples can derive, by sample and output.
     """
 
     reasoner: Reasoner
@@ -44,7 +44,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Residuals:
-    """What the backward pass needs, opaque to torch: JAX's residuals, None if they were not kept, and the tags."""
+    """The data for the backward pass, opaque to torch: JAX's residuals, None if they were not kept, and the tags."""
 
     value: PyTree
     tags: np.ndarray | jax.Array
@@ -129,9 +129,9 @@ def apply_batch(
 
 
 def interpret_batch(reasoner: Reasoner, batch: BatchFacts) -> Any:
-    """The outputs for facts per sample of a provenance of Python objects, which is given tags as they are.
+    """The outputs for facts per sample, under a provenance of Python objects.
 
-    Of mapped relations it is given scalar tensors. Gradients are torch's.
+    The provenance gets tags as they are, and scalar tensors for mapped relations. Gradients are torch's.
     """
     entries = []
     for relation, tensor in batch.arrays.items():

@@ -167,7 +167,7 @@ def _fold(reducer: Reducer, elements: Elements) -> Results:
     Certain tuples are added first, all at once; where their order matters (`is_order_sensitive`), only those of groups
     without any other.
     """
-    # Of a count of several columns, any will do.
+    # For a count of several columns, any of them will do.
     native = decode(elements.values[0], reducer.reduce.values[0].type, reducer.symbols)
     fold = _FOLDS[reducer.reduce.op](reducer, native)
     return _finish(
@@ -412,7 +412,7 @@ def _exists(reducer: Reducer, elements: Elements) -> Results:
 def _best(reducer: Reducer, elements: Elements) -> Results:
     """Each tuple with "none of the better ones"; tuples of one value do not exclude each other.
 
-    What is worse than a tuple that holds in all worlds is never the best.
+    A tuple that is worse than one that holds in all worlds is never the best.
     """
     sign = -1 if reducer.reduce.op in ("max", "argmax") else 1
     ranks = [sign * rank for rank in elements.value_ranks]
@@ -440,9 +440,10 @@ def _best(reducer: Reducer, elements: Elements) -> Results:
 
 
 def _prefixes(reducer: Reducer, groups: np.ndarray, operands: np.ndarray, num_groups: int, negated: bool) -> np.ndarray:
-    """For each row the conjunction of those before it in its group, or of their complements.
+    """For each row, the conjunction of the rows before it in its group, or of their complements.
 
-    Of pairs first, then of single rows: at most two nodes for each row, at a depth of twice the logarithm.
+    Pairs are joined first, then single rows: this takes at most two nodes for each row, at a depth of twice the
+    logarithm.
     """
     result = np.full(len(groups), ONE)
     right = np.flatnonzero(positions_in_groups(groups, num_groups) % 2 == 1)

@@ -15,7 +15,7 @@ from scallax.language.times import NO_DURATION, Duration, divide, parse_duration
 from scallax.language.values import Value, ValueType
 
 _NO_TENSOR = TensorValue(np.zeros(()))
-# What stands in a row that has no value, where that is not 0.
+# The placeholder for a row without a value, where it is not 0.
 _FILLS: dict[ValueType, Value] = {
     ValueType.CHAR: " ",
     ValueType.STRING: "",
@@ -38,16 +38,16 @@ def call(
     missing: np.ndarray | None,
     span: Span | None,
 ) -> Image:
-    """The values `[rows]` of a function of native columns, and which of them exist (None: all).
+    """The values `[rows]` of a function over native columns, and a mask of the rows that have one (None: all).
 
-    Functions over columns are called once, others once for every distinct row. Those of Python are not called for the
-    rows that are `missing` already.
+    A function over columns is called once, another one once for every distinct row. A foreign function is not called
+    for rows that are `missing` already.
     """
     found = calls.library.functions[function]
     if isinstance(found, ForeignFunction):
         return _call_foreign(found, arguments, types, result, num_rows, symbols, calls, missing, span)
     if found.columns is not None:
-        # What overflows is infinite, and what is undefined NaN or dropped, as the function says.
+        # Overflow gives infinity; an undefined result is NaN or dropped, as the function says.
         with np.errstate(all="ignore"):
             return found.columns(result, *arguments)
     codes = [encode(column, type, symbols) for column, type in zip(arguments, types, strict=True)]
@@ -158,7 +158,7 @@ def combine_tensors(
     """`+ - *` of tensors of one shape, or of a tensor and a number. GroundingError for other shapes."""
     is_number = expression.right.type is not ValueType.TENSOR
     rows, inverse = distinct_rows([left, right.view(np.int64) if is_number else right], len(left))
-    # What is combined in a row without a value is never seen.
+    # A result in a row without a value is never read.
     seen = np.zeros(len(rows[0]), np.bool_)
     seen[inverse if missing is None else inverse[~missing]] = True
     others = rows[1].view(np.float64).tolist() if is_number else symbols.values(rows[1])

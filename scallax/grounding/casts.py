@@ -9,7 +9,7 @@ from scallax.grounding.symbols import Symbols, as_objects, decode_values, encode
 from scallax.language.functions import display
 from scallax.language.values import ValueType
 
-# What a cast yields: values, and which of them exist (None: all).
+# The result of a cast: values, and a mask of those that exist (None: all).
 Cast = tuple[np.ndarray, np.ndarray | None]
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")

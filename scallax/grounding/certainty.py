@@ -13,7 +13,7 @@ from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, literal_operand, o
 from scallax.grounding.selected_literals import SelectionSet
 from scallax.kernels.row_sets import RowTable, expand_ranges, group
 
-# Which facts with constant tags, float64 `[facts]`, hold in every world; NaN is no constant tag.
+# From constant tags, float64 `[facts]`, to a mask of the facts that hold in every world; NaN is no constant tag.
 CannotFail = Callable[[np.ndarray], np.ndarray]
 
 
@@ -45,11 +45,11 @@ class Unfailing:
     one_literals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def holds(self, operands: np.ndarray) -> np.ndarray:
-        """Which operands hold in every world, ONE among them."""
+        """A mask of the operands that hold in every world, ONE among them."""
         return _among(operands, self.nodes, self.literals)
 
     def are_one(self, operands: np.ndarray) -> np.ndarray:
-        """Which operands are known to weigh as much as ONE."""
+        """A mask of the operands that are known to weigh as much as ONE."""
         return _among(operands, self.one_nodes, self.one_literals)
 
     def extend(self, builder: DerivationBuilder, first_node: int, first_part: int) -> None:
@@ -64,7 +64,7 @@ class Unfailing:
     def find_literals(self, builder: DerivationBuilder) -> None:
         """Finds those among the literals."""
         literals = builder.literals()
-        # Of a group one may hold and the others not, unless its tags say that groups do not count.
+        # One fact of a group may hold without the others, unless the algebra ignores groups.
         untagged = (literals.prior == CERTAIN_PRIOR) & (literals.group < 0)
         held = untagged if self.is_certain is None else untagged | self.is_certain(literals.prior)
         is_constant = (literals.source < 0) & (literals.parameter < 0)
@@ -74,7 +74,7 @@ class Unfailing:
 
 
 def _among(operands: np.ndarray, nodes: np.ndarray, literals: np.ndarray) -> np.ndarray:
-    """Which operands are ONE, or of two masks by id."""
+    """A mask of the operands that are ONE, or that are in one of two masks by id."""
     found = operands == ONE
     is_node = (operands >= 0) & (operands < len(nodes))
     found[is_node] = nodes[operands[is_node]]
@@ -137,7 +137,7 @@ def share_conjunctions(rows: Rows, conjunctions: np.ndarray) -> Rows:
         target = np.where(is_alias, made.pair.left, same)
         negated = is_alias & made.pair.left_negated
         gone = is_alias | (same != made.head)
-        # What is replaced by another that goes as well waits for it.
+        # An operand whose replacement is itself replaced waits for that.
         gone &= ~np.isin(target, made.head[gone])
         if not gone.any():
             return rows

@@ -139,7 +139,7 @@ def _selections(
 
 
 def _hashes(reducer: Reducer, elements: Elements) -> np.ndarray:
-    """What draws of the tuples depend on, uint64: the same whatever else is ground and evaluated, other samples too."""
+    """Hashes on which draws of the tuples depend, uint64; they do not depend on other groups, relations or samples."""
     rule = np.full(len(elements), reducer.rule, np.int64)
     groups = _numbers_in_samples(reducer, elements)[elements.groups]
     return hash_rows([rule, groups, elements.positions], len(elements))

@@ -126,7 +126,7 @@ class Environments:
         self._propagate(np.concatenate([fresh, self._rows_using(late)]))
 
     def allow(self, factors: Sequence[Factor], num_rows: int) -> np.ndarray:
-        """Which conjunctions can hold by the derivations followed so far, bool `[rows]`."""
+        """A mask `[rows]` of the conjunctions that can hold by the derivations followed so far."""
         self._read_literals()
         is_own = np.ones(num_rows, np.bool_)
         while True:

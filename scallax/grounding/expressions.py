@@ -60,8 +60,8 @@ class Evaluation:
     def native(self, expression: ir.Expression, outside: list[np.ndarray] | None = None) -> np.ndarray:
         """The values `[rows]` in the native dtype of the expression's type.
 
-        `outside`, where it is given, takes masks of the rows in which an integer leaves its type on the way. What
-        functions, constructors and conditions are given are values, which saturate without that.
+        `outside`, if given, collects masks of the rows in which an integer leaves its type in the computation. The
+        arguments of functions, constructors and conditions are values, which saturate and are not collected.
         """
         match expression:
             case ir.Variable(name=name, type=type):

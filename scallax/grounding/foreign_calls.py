@@ -172,7 +172,7 @@ class _Caller:
     has_failed: bool = False
 
     def call(self, function: Callable, values: Sequence[Value], *arguments: object) -> object:
-        """What the function returns; None if it raises and may drop."""
+        """The result of the Python function; None if it raises and `on_error` is to drop."""
         try:
             return function(*arguments)
         except Exception as error:  # the user's code may raise anything
@@ -180,7 +180,7 @@ class _Caller:
             return None
 
     def iterate(self, function: Callable, values: Sequence[Value], *arguments: object) -> Iterator[object]:
-        """What the function yields, up to where it raises if it may drop."""
+        """The tuples that the Python function yields, up to an exception if `on_error` is to drop."""
         returned = self.call(function, values, *arguments)
         if not self.has_failed:
             yield from self.elements(returned, values, "it must yield tuples")
@@ -291,7 +291,10 @@ def _call_function(
 def _call_predicate(
     predicate: ForeignPredicate, caller: _Caller, rows: Sequence[tuple[Value, ...]], types: Sequence[ValueType]
 ) -> Iterator[list[_Tagged]]:
-    """What a predicate yields for each row; equal tuples without a tag once. Nothing if it raises and may drop."""
+    """The tuples that a predicate yields for each row; equal tuples without a tag come once.
+
+    There are none if the function raises and `on_error` is to drop.
+    """
     if predicate.batches is None:
         for row in rows:
             yield _read_tuples(predicate, caller, row, caller.iterate(predicate, row, *map(_given, row)), types)

@@ -72,7 +72,7 @@ def generate_foreign(
     max_rows: int,
     span: Span | None,
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray | None]:
-    """What `generate_rows` gives for a predicate of Python, with operands for probabilities, None if all are ONE."""
+    """The result of `generate_rows` for a foreign predicate, with operands for probabilities; None if all are ONE."""
     distinct, inverse = distinct_rows(inputs, num_rows)
     count = len(distinct[0]) if distinct else min(1, num_rows)
     found = calls.matches(predicate, distinct, count, types, symbols, builder, span)

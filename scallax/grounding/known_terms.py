@@ -10,10 +10,10 @@ from scallax.language.values import ValueType
 
 
 class KnownTerms:
-    """Which of the terms, codes of one table for the whole batch, each sample knows; with a term it knows its parts.
+    """The terms, as codes of one table for the whole batch, that each sample knows; with a term it knows its parts.
 
-    `num_shared` are by constructor how many terms all samples share: those with the least codes. `listed` are the
-    constructors whose terms are asked for.
+    `num_shared` is, for each constructor, the number of terms that all samples share; these have the lowest codes.
+    `listed` are the constructors whose terms the program lists.
     """
 
     __slots__ = ("_num_shared", "_tables", "_terms")

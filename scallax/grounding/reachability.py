@@ -1,4 +1,4 @@
-"""What depends on what in derivations: the part that outputs need, and the order in which to evaluate it."""
+"""Reachability in derivations: the part that outputs need, and an order in which to evaluate it."""
 
 import numpy as np
 

@@ -66,7 +66,7 @@ class PlannedStratum:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a version of a rule found: a head, the tag of a tagged rule, and operands in body order, for each row.
+    """The rows that a version of a rule gave: for each a head, the tag of a tagged rule, and operands in body order.
 
     `labels` are columns of the values by which the literals of a tagged rule are numbered; `repeatable` is that of
     `Rows`.
@@ -143,7 +143,8 @@ class StratumGrounder:
         self._below = below
         self._samples = samples
         self._num_samples = 1 if samples is None else int(samples.max(initial=0)) + 1
-        # Which choices the derivations of this stratum need, if that is followed, and what none allows so far.
+        # The choices that derivations of this stratum need, if they are followed, and derivations that no choice allows
+        # so far.
         self._environments: Environments | None = None
         self._waiting: list[Found] = []
         # The relations whose tuples have too many environments.
@@ -295,7 +296,7 @@ class StratumGrounder:
     def _follow(
         self, stratum: PlannedStratum, facts: Mapping[str, FactColumns], first_node: int, first_part: int
     ) -> Environments | None:
-        """What the derivations below a stratum need; None if its own ones need no choices."""
+        """The choices that the derivations below a stratum need; None if its own derivations need no choices."""
         builder = self.database.builder
         rules = [version.rule for version, _, _ in stratum.first_round]
         makes_groups = any(map(self._makes_groups, rules))
@@ -494,7 +495,7 @@ class StratumGrounder:
     ) -> None:
         """Gives the tuples of `ids` operands (those from `known` on are new) and records the derivations."""
         open_tuples = np.ones(relation.size - known, np.bool_)
-        # What is asked for is certain even where certain tuples are nodes.
+        # Demanded values are certain even where certain tuples are nodes.
         if self.database.certain_is_one or self._rules[rule].is_certain:
             held = np.ones(len(ids), np.bool_)
             for factor in factors:

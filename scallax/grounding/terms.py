@@ -106,7 +106,7 @@ def _read_value(token: re.Match, type: ValueType) -> Value | None:
     text = token["number"] or token["name"]
     if text is None or not type.is_number:
         return None
-    # What is no number of the type is no value: the caller says so.
+    # A number outside the type is no value: the caller reports it.
     try:
         value = float(text) if type.is_float else int(text)
     except ValueError:
@@ -167,7 +167,7 @@ class Terms:
         return np.where(rows >= 0, rows * len(self._tables) + number, -1)
 
     def is_of(self, codes: np.ndarray, constructor: str) -> np.ndarray:
-        """Which codes are terms of the constructor; -1, an unknown term, is of none."""
+        """A mask of the codes that are terms of the constructor; -1, an unknown term, is of none."""
         return (codes >= 0) & (codes % len(self._tables) == self._numbers[constructor])
 
     def arguments(self, codes: np.ndarray, constructor: str) -> tuple[np.ndarray, ...]:

@@ -28,7 +28,7 @@ def with_float_leaves(tags: Tags, floats: Floats) -> Tags:
 
 
 class Fold(NamedTuple):
-    """What a tile of `count` rows of derivations is folded by: `function(left, right, cyclic)` gives its tags."""
+    """The function of a tile of `count` rows of derivations: `function(left, right, cyclic)` gives its tags."""
 
     count: int
     function: Callable[[Sequence[Tags], Sequence[Tags], Bool[Array, ""]], Tags]
@@ -100,7 +100,7 @@ def pull_back_tiles(
 
 
 def _step_shares(index, rows, source, width, schedule, operands, folds) -> tuple[Floats, Floats]:
-    """What a step's derivations give back to their left and right operands, `[most rows, width, ..., batch]`."""
+    """The cotangents of a step's left and right operands, `[most rows, width, ..., batch]`."""
     most = max(fold.count for fold in folds)
     cotangent = [lax.dynamic_slice_in_dim(leaf, schedule.target[index], width) for leaf in source]
 

@@ -254,7 +254,7 @@ class DenseKeys:
         """The numbers of keys int64 `[rows]`, -1 for keys outside."""
         numbers, inside = np.zeros(num_rows, np.int64), np.ones(num_rows, np.bool_)
         for column, low, extent in zip(columns, self.lows, self.extents, strict=True):
-            # What wraps around is outside as well: the grid is far smaller than the integers.
+            # A difference that wraps around is outside as well: the grid is far smaller than the range of integers.
             place = column - low
             inside &= place.view(np.uint64) < extent
             numbers *= extent

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-# What a tile computes, by the operands of its derivations. A leaf is a literal or the complement of one; a node is
+# The computation of a tile, by the operands of its derivations. A leaf is a literal or the complement of one; a node is
 # single if it has one derivation, of leaves and single nodes: it has one proof at most.
 # a leaf or a single node, and up to two leaves;
 LITERALS = 0
@@ -39,7 +39,7 @@ class Schedule(NamedTuple):
 class Tile(NamedTuple):
     """All derivations of some heads, from the row `target` on: int32 `[3, derivations, width]`.
 
-    Of the three rows that a derivation joins the last two are leaves; others than a head's begin with the row zero.
+    A derivation joins three rows, of which the last two are leaves; rows that are no head's begin with the row zero.
     """
 
     target: int

@@ -50,7 +50,7 @@ def _numbers(
     score = jnp.where(order == LIGHTEST, weights, -weights)
     score = jnp.where(order == UNIFORM, uniform, jnp.where(order == CATEGORICAL, clock, score))
 
-    # What is not a number comes first, so that it is seen.
+    # A NaN comes first, so that it shows.
     score = jnp.where(jnp.isnan(weights), -jnp.inf, score)
     largest = (jnp.arange(weights.shape[0], dtype=jnp.int32) - jnp.asarray(selections.starts)).max() + 1
     return lax.cond(largest <= _LARGEST_COMPARED, _number_by_comparison, _number_by_sorting, selections, score, there)

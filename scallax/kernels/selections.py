@@ -1,19 +1,19 @@
-"""Selections: literals whose values follow from the weights of tuples. What a compiled function reads of them.
+"""Selections: literals whose values follow from the weights of tuples, as arrays for a compiled function.
 
-NumPy or JAX arrays alike.
+The functions take arrays of NumPy and of JAX alike.
 """
 
 from typing import Any, NamedTuple
 
-# In which order members are numbered: the largest weight first, the smallest first, as they are drawn with equal
-# chances, as they are drawn by weight. Of equal weights the first member comes first.
+# The order in which members are numbered: the largest weight first, the smallest first, in an order drawn with equal
+# chances, or drawn by weight. Among equal weights the first member comes first.
 HEAVIEST = 0
 LIGHTEST = 1
 UNIFORM = 2
 CATEGORICAL = 3
 
-# What a selection is: true where its member's number is in its range; a literal with the member's share of the weights,
-# or of the exponentials of the weights.
+# The kinds of selections: true where its member's number is in its range; a literal with the member's share of the
+# weights, or of the exponentials of the weights.
 RANGE = 0
 NORMALIZE = 1
 SOFTMAX = 2

@@ -51,8 +51,8 @@ def fold_tiles(
             settled = finish(total, index)
             return settled, differs(read(rows), settled)
 
-        # Whatever reads the rows is in a branch whose result is written: else XLA, which does not know that the reading
-        # comes before the writing, copies the rows to write in place.
+        # Rows are read only in branches whose result is written. XLA does not know that the reading comes before the
+        # writing, and would otherwise copy the rows to write in place.
         written, differ = lax.switch(
             jnp.where(ends, jnp.where(cyclic, 2, 1), 0),
             [
