@@ -203,7 +203,7 @@ class Circuit:
     trained: Trained | None
     # The rows of the outputs.
     outputs: np.ndarray = field(metadata=_array("outputs", "outputs", "rows"))
-    # What provenances that draw depend on; it is given with the inputs.
+    # The seed of provenances that draw; it is given with the inputs.
     seed: np.ndarray = field(
         default_factory=lambda: np.zeros((), np.uint32),
         metadata=_array("seed", "", dtype=np.uint32, is_stored=False),

@@ -160,7 +160,7 @@ def prepare_samples(
     limits: Limits = DEFAULT_LIMITS,
     weigh: Weigh | None = None,
 ) -> SampleGrounder:
-    """What grounds batches whose samples have facts of their own for the relations `sampled`.
+    """A grounder of batches whose samples have facts of their own for the relations `sampled`.
 
     All that does not depend on them is grounded here. The other arguments are those of `ground_program`.
     """

@@ -1,4 +1,4 @@
-"""Components of a ground program: parts that have no literal in common."""
+"""Components of a graph of derivations: parts that have no literal in common."""
 
 from dataclasses import dataclass
 

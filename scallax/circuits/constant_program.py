@@ -1,4 +1,4 @@
-"""A small ground program as a constant of the code that is compiled for it."""
+"""A small circuit as a constant of the code that is compiled for it."""
 
 import hashlib
 from collections.abc import Collection

@@ -49,7 +49,7 @@ def tag_facts(
 
 
 def read_priors(traits: Traits, tags: Iterable[float | bool | None]) -> np.ndarray:
-    """What a provenance makes of tags that are constants: float64 `[tags]`, NaN for certain."""
+    """The priors of constant tags under a provenance: float64 `[tags]`, NaN for certain."""
     read = traits.prior
     priors = [None if tag is None else read(tag if isinstance(tag, bool) else float(tag)) for tag in tags]
     # None becomes NaN, which no tag is.

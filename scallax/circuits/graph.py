@@ -29,7 +29,7 @@ class Graph:
 def reachable(
     num_nodes: int, head: np.ndarray, left: np.ndarray, right: np.ndarray, operands: np.ndarray
 ) -> np.ndarray:
-    """Which nodes some operands are or depend on."""
+    """The nodes that some operands are or depend on."""
     by_head = stable_order(head, num_nodes)
     counts = np.bincount(head, minlength=num_nodes)
     starts = counts.cumsum() - counts
@@ -105,7 +105,7 @@ def resolve_aliases(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarra
         if np.array_equal(further, target[inner]):
             break
         target[inner] = further
-    # What still points at an alias went round a cycle of aliases.
+    # An operand that still points at an alias is on a cycle of aliases.
     target[(target >= 0) & is_alias[np.maximum(target, 0)]] = ZERO
 
     def resolve(operands: np.ndarray) -> np.ndarray:
@@ -200,7 +200,7 @@ def chain_singles(graph: Graph) -> tuple[Graph, np.ndarray]:
         if not cut.any():
             return graph, single
         inner = own[part[cut]]
-        # What is simpler is added last.
+        # Simpler nodes are added last.
         first, last = graph.left[inner], graph.right[inner]
         flip = simple[np.maximum(first, -1)] & ~simple[np.maximum(last, -1)]
         first, last = np.where(flip, last, first), np.where(flip, first, last)
@@ -219,7 +219,7 @@ def chain_singles(graph: Graph) -> tuple[Graph, np.ndarray]:
 
 
 def single_nodes(graph: Graph) -> np.ndarray:
-    """Which nodes have one derivation, of leaves and such nodes: they have at most one proof."""
+    """The nodes that have one derivation, of leaves and such nodes: they have at most one proof."""
     single = (np.bincount(graph.head, minlength=graph.num_nodes) == 1) & ~graph.complement
     operands = np.concatenate([graph.left, graph.right])
     heads = np.concatenate([graph.head, graph.head])[operands >= 0]

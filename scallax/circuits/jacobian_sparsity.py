@@ -1,4 +1,4 @@
-"""Which inputs and parameters the outputs of a ground program depend on."""
+"""Sparsity of the Jacobian: the inputs and parameters that each output of a circuit depends on."""
 
 from itertools import pairwise
 

@@ -178,7 +178,7 @@ def _literal_arrays(
     num_trained = int(np.count_nonzero(trained))
     num_slots = sizes.pad_some("slots", num_trained)
     source = np.where(trained, num_inputs + trained.cumsum() - 1, literals.source[order])
-    # What is certain where it is there may have an input that says where.
+    # A literal that is certain where it exists may have an input that says where.
     given = (source >= 0) & (literals.prior[order] != CERTAIN_PRIOR)
     prior = np.where(given, 0.0, literals.prior[order])
     high = prior.astype(np.float32)

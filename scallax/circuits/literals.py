@@ -40,7 +40,7 @@ class Literal:
         return shown if self.is_true else f"not {shown}"
 
 
-# What is true together.
+# Literals that are true together.
 Proof = tuple[Literal, ...]
 
 # A part of a proof of facts that were given with numbers: whether the fact holds, and its number; any other literal.

@@ -21,7 +21,7 @@ def column_arrays(
     components: Components | None,
     sizes: Sizes,
 ) -> tuple[ProofColumns, tuple[np.ndarray, np.ndarray] | None]:
-    """Which columns the proofs of a circuit have, and the exclusions as sets of columns.
+    """The columns that the proofs of a circuit have, and the exclusions as sets of columns.
 
     Without complements of literals as leaves, all literals have a column in every polarity that the program has.
     `order` are the literals in use, padded to `num_literals`. With components, columns are numbered in each of them:
@@ -89,7 +89,7 @@ def _local_arrays(
     column_of: np.ndarray,
     sizes: Sizes,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which literal is at which place of a component, and the columns of places."""
+    """The literal at each place of a component, and the columns of places."""
     num_literals = column_of.shape[1]
     shared = (of_literal < 0).nonzero()[0]
     own = (of_literal >= 0).nonzero()[0]

@@ -1,4 +1,4 @@
-"""Ground programs and listed tuples as data and back: a checkpoint that holds them is ready without grounding."""
+"""Circuits and listed tuples as data and back: a checkpoint that holds them answers without grounding."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -156,7 +156,7 @@ def _check_indices(program: Circuit) -> None:
 
 
 def _lengths(program: Circuit) -> dict[str, int]:
-    """What fields may index beside the axes of other fields."""
+    """The lengths that fields may index beside the axes of other fields."""
     forward, transpose = program.forward, program.transpose
     # The branches of padding are 0, where there are none.
     lengths = {"rows": program.num_rows, "leaves": program.num_leaves, "branch": max(1, len(forward.branches))}

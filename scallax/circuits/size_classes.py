@@ -1,4 +1,4 @@
-"""Size classes: what the lengths of a program's arrays are padded to."""
+"""Size classes: padded lengths of a circuit's arrays, with which circuits of like size share compiled code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from typing import final
 
 import numpy as np
 
-# Of how many literals columns are in proofs, by the polarities that they occur in: both, positive, negated.
+# Counts of literals with columns in proofs, by the polarities that they occur in: both, positive, negated.
 COLUMN_COUNTS = ("literals of both polarities", "positive literals", "negated literals")
 # How much larger than a program its class may be.
 _MOST_ROOM = 4
 
 
 class Sizes:
-    """What the lengths of a program's arrays are padded to: each to its size class, or to what `least` says.
+    """The lengths to which a circuit's arrays are padded: each to its size class, or to what `least` says.
 
     `counts` are the true lengths, by name, of the layout that used it. Layouts with one `least` that none of them
     exceeds have equal shapes: `width` is that of `least` if it has one, and with `least` all branches are there.
@@ -94,7 +94,7 @@ class SizeClasses:
             found = SizeClass(int(room * size))
             self._classes.append(found)
         else:
-            # What proved too small in one array is likely so in others.
+            # A class that proved too small in one array is likely so in others.
             for name in found.least.keys() - _NOT_LENGTHS:
                 found.least[name] = padded(found.least[name] * 5 // 4)
             found.size = max(found.size, 2 * size)

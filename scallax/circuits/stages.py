@@ -41,7 +41,7 @@ def compile_derivations(
     if not stages:
         groups = parameters.groups
         return _lay_out(derivations, literals, traits, operands, num_inputs, groups, by_content, sizes, component_of)
-    # What is trained has the same places among the inputs of all stages.
+    # Trained inputs have the same places among the inputs of all stages.
     literals, slots = _with_trained_inputs(literals, num_inputs)
     num_inputs += len(slots)
     none = np.zeros(0, np.int64)

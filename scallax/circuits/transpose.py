@@ -128,7 +128,7 @@ def _find_uses(graph: Graph, tiling: Tiling, left: np.ndarray, right: np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """What a row of a tile of sums adds: the use `source`, or the partial sum `-1 - source` (tile * width + lane)."""
+    """The summands in rows of tiles of sums: a use `source`, or a partial sum `-1 - source` (tile * width + lane)."""
 
     tile: np.ndarray
     lane: np.ndarray

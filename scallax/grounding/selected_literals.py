@@ -1,4 +1,4 @@
-"""Literals whose values follow from the weights of tuples, and the stages in which a program with such is evaluated."""
+"""Sets of selections: literals whose values follow from the weights of tuples, and the stages that evaluate them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

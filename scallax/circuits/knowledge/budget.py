@@ -16,13 +16,13 @@ _LEAST_STACK = 1 << 24
 MOST_VARIABLES = 1 << 18
 # The size of stacks is a setting of the process.
 _STARTING = threading.Lock()
-# What a thread may take to find that its time is over.
+# Seconds that a thread may take to find that its time is over.
 _GRACE_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class CompilationLimits:
-    """What a compilation may take: decisions of diagrams at a time, of about 60 bytes each, and seconds.
+    """The budget of a compilation: decisions of diagrams at a time, of about 60 bytes each, and seconds.
 
     Modules within modules take at most `levels` levels where larger formulas have a circuit that is cheaper.
     """
@@ -46,12 +46,12 @@ class Deadline:
 
     @property
     def seconds(self) -> float:
-        """What is left, at least 0."""
+        """The seconds that are left, at least 0."""
         return 0.0 if self._is_off else max(0.0, self._end - time.monotonic())
 
     @property
     def error(self) -> LimitError:
-        """What is raised when nothing is left."""
+        """The error that is raised when nothing is left."""
         return LimitError(self._limit)
 
     def call_off(self) -> None:

@@ -103,7 +103,7 @@ class _Compilation:
         self._deadline = deadline
         self._progress = progress
         self._circuits: list[ArithmeticCircuit | None] = [None] * len(division.parts)
-        # What is asked of each part: its roots, and whether they happen; by the place of the answer.
+        # The questions to each part: its roots, and whether they happen; by the place of the answer.
         self._asked: list[dict[tuple[int, bool], int]] = [{} for _ in division.parts]
         self._known: dict[tuple, ArithmeticCircuit] = {}
         self._workshops: dict[int, Workshop] = {}
@@ -234,7 +234,7 @@ class _Compilation:
 
 
 def _leaf(part: Disjunction | Formula, leaf: int) -> Signed:
-    """What a leaf of a part's circuit stands for."""
+    """The operand that a leaf of a part's circuit stands for."""
     return part.events[leaf] if isinstance(part, Disjunction) else (part.leaves[leaf], False)
 
 

@@ -141,7 +141,7 @@ class _Region:
 
 
 def _resolve(found: dict[int, Signed], operand: int, negated: bool) -> Signed:
-    """What an operand that is no node without a part is; constants are not negated."""
+    """The value of an operand that is no node without a part; constants are not negated."""
     if operand >= 0:
         operand, complement = found[operand]
         negated ^= complement
@@ -157,7 +157,7 @@ class _Divider:
         self._graph = graph
         self._outputs = set(graph.outputs)
         self._most_depth = most_depth
-        # What the modules are that are parts, and those that are too deep.
+        # The values of the modules that are parts, and of those that are too deep.
         self._found: dict[int, Signed] = {}
         self._deep: set[int] = set()
 
@@ -179,7 +179,7 @@ class _Divider:
         self._found.update(found)
 
     def add_outputs(self) -> list[Signed]:
-        """What the outputs are; those that are no parts yet become parts by what they share."""
+        """The values of the outputs; those that are no parts yet become parts by what they share."""
         missing = [node for node in dict.fromkeys(self._graph.outputs) if node >= 0 and node not in self._found]
         region = _Region(self._graph, self._found, self._search(missing, past_deep=True))
         for places, rows in region.split([[region.nodes[node]] for node in missing]):

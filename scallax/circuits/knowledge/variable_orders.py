@@ -30,7 +30,7 @@ def candidate_orders(formula: Formula, depths: np.ndarray, is_cyclic: bool) -> l
         *(_search(roots, operands, True) for roots in (formula.roots, by_depth)),
         _search(by_depth, operands, False),
     ):
-        # What roots do not need is at the end.
+        # Variables that roots do not need are at the end.
         met = dict.fromkeys(formula.groups[leaf] for leaf in (*leaves, *range(len(formula.leaves))))
         found[tuple(met)] = None
     members: dict[int, list[int]] = {}
