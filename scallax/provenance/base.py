@@ -18,7 +18,7 @@ from scallax.provenance.traits import AbstractSemantics
 # Arrays with the axes `rows, ..., batch`.
 Tags = PyTree[Array]
 
-# Of NumPy where they are known when code is compiled.
+# NumPy arrays where they are known when code is compiled.
 Indices = Array | np.ndarray
 
 
@@ -37,10 +37,10 @@ class LiteralTable:
     own last). `certain` are untagged facts of a provenance that does not absorb certainty: their tag is one. `seed` is
     what provenances that draw depend on.
 
-    Index arrays are of NumPy if the compiled code may depend on them. Of a program with `has_local_literals`,
-    `leaf_tags` sees all literals; `step` and `recover` see, for each column of the batch, those of its component; then
-    exclusions and group ends have a batch axis. Columns are numbered for each component alone, and equal columns of all
-    components have one polarity.
+    Index arrays are of NumPy if the compiled code may depend on them. If a program has literals by component
+    (`has_local_literals`), `leaf_tags` sees all literals; `step` and `recover` see, for each column of the batch, those
+    of its component; then exclusions and group ends have a batch axis. Columns are numbered for each component alone,
+    and equal columns of all components have one polarity.
     """
 
     probabilities: Float[Array, "literals batch"]
@@ -58,8 +58,10 @@ class LiteralTable:
 class AbstractProvenance(AbstractSemantics):
     """Tags as arrays, how derivations combine them, and how a probability is recovered from them.
 
-    A final class is a frozen dataclass, so that equal provenances share a compilation. Operations see arrays only.
-    `kind` is one of the operand kinds of `scallax.kernels.schedule`.
+    A tuple's tag is the sum, over its derivations, of the product of its atoms' tags, in the algebra's own sum and
+    product (Green, Karvounarakis, Tannen, "Provenance semirings", PODS 2007). A final class is a frozen dataclass, so
+    that equal provenances share a compilation. Operations see arrays only. `kind` is one of the operand kinds of
+    `scallax.kernels.schedule`.
     """
 
     @abstractmethod
@@ -70,11 +72,11 @@ class AbstractProvenance(AbstractSemantics):
         """
 
     def compact_leaves(self, literals: LiteralTable) -> Any:
-        """What `read_leaves` makes the tags of leaves from, where these are much larger; None if they are not."""
+        """The arrays that `read_leaves` makes the tags of leaves from, where these are much larger; else None."""
         return None
 
     def read_leaves(self, leaves: Any, places: Int[Array, " rows"], literals: LiteralTable) -> Tags:
-        """Those of `leaf_tags` at some places, from `compact_leaves`."""
+        """The rows of `leaf_tags` at some places, from `compact_leaves`."""
         raise NotImplementedError
 
     def widen(self, leaves: Tags) -> Tags:
@@ -91,7 +93,7 @@ class AbstractProvenance(AbstractSemantics):
         cyclic: Bool[Array, ""],
         literals: LiteralTable,
     ) -> Tags:
-        """`total` `[width, ..., batch]` joined with the conjunctions of each row of `left` and `right`.
+        """The sum `total ⊕ ⊕_i (left_i ⊗ right_i)` over the rows i of operands, of heads `[width, ..., batch]`.
 
         For the kinds `LITERALS` and `LINEAR` each row has two operands in `right`, leaves as `leaf_tags` gives them.
         For the kind `COMPLEMENT`: the negation of `left[0]`, or of the sum of `left` if `block_rows` has more than one.
@@ -139,7 +141,7 @@ class AbstractProvenance(AbstractSemantics):
     def recover_with_derivatives(
         self, tags: Tags, literals: LiteralTable, known: Any
     ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
-        """What `recover` gives, none of it NaN for finite probabilities, and its derivatives by those of the literals.
+        """The values of `recover`, never NaN for finite probabilities, and their derivatives by those of the literals.
 
         `known` is what `flat_outputs` gave beside the tags; None if that is nothing, or if it gave no tags.
         """

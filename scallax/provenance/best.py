@@ -13,15 +13,15 @@ from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.noisy_or import moved
 from scallax.provenance.traits import Traits
 
-# A derivation that is nested deeper than this on a cycle goes round for ever.
+# A derivation that is nested deeper than this on a cycle does not converge.
 MAX_HEIGHT = 2_000
 
 
 class Ranked(NamedTuple):
     """The value of the best derivation, and how often it goes through tuples of a cycle.
 
-    Of derivations of equal value the one of least height is the best, then the first: so what decides a tuple never
-    depends on the tuple itself, and the gradient goes along one derivation.
+    Among derivations of equal value the one of least height is the best, then the first: so the derivation that decides
+    a tuple never depends on the tuple itself, and the gradient goes along one derivation.
     """
 
     value: Float[Array, "... batch"]
@@ -33,7 +33,7 @@ class MaxMult(AbstractProvenance):
     """The most probable derivation: maximum and product; `1 - p` for not.
 
     The gradient is that of the product along the best derivation. On a cycle products are clamped to [0, 1]: factors
-    over 1 would go round for ever.
+    over 1 would not converge.
     """
 
     traits: Traits
@@ -61,7 +61,7 @@ class RealTropical(AbstractProvenance):
     """The cheapest derivation: minimum and sum of costs, infinite for what does not hold.
 
     Negation is that of truth: what holds at any cost is false, what does not hold is true at no cost. The gradient
-    counts the uses of each fact in the cheapest derivation. Around a cycle of negative cost it goes for ever: -inf.
+    counts the uses of each fact in the cheapest derivation. A cycle of negative cost has no cheapest derivation: -inf.
     """
 
     traits: Traits
@@ -95,7 +95,7 @@ def _ranked_leaves(literals: LiteralTable, zero: float, one: float) -> Ranked:
 
 
 def _height(a: Ranked, b: Ranked, cyclic) -> Int[Array, "... batch"]:
-    """That of a derivation from two tuples; 0 outside of cycles."""
+    """The height of a derivation from two tuples; 0 outside of cycles."""
     height = jnp.minimum(1 + jnp.maximum(a.height, b.height), MAX_HEIGHT + 1)
     return jnp.where(cyclic, height, jnp.zeros_like(height))
 

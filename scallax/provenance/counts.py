@@ -31,8 +31,8 @@ class Counted(NamedTuple):
 class Natural(AbstractProvenance):
     """The number of derivations: sum and product. A tag is how many times the fact is there, without one once.
 
-    Not is 1 for what has no derivation, else 0. Counts saturate at 2,147,483,647, which is also what a tuple has whose
-    derivations go round a cycle: those nested in more than 2,000 tuples of cycles.
+    The negation of a tuple without derivations is 1, any other 0. Counts saturate at 2,147,483,647, which is also the
+    count of a tuple with endless derivations around a cycle: those nested in more than 2,000 tuples of cycles.
     """
 
     traits: Traits
@@ -64,8 +64,8 @@ class Natural(AbstractProvenance):
 class Tropical(AbstractProvenance):
     """The least cost of a derivation: minimum and sum of natural numbers, without a tag 0.
 
-    Not costs nothing for what does not hold, and does not hold for anything else. What does not hold costs
-    2,147,483,647, and what holds at most one less.
+    The negation of a tuple that does not hold costs nothing; any other negation does not hold. A tuple that does not
+    hold costs 2,147,483,647, and one that holds at most one less.
     """
 
     traits: Traits

@@ -42,10 +42,10 @@ class Exact(AbstractProvenance):
 
 
 def _rest(parts: Sequence[Float[Array, "width batch"]]) -> Float[Array, "width batch"]:
-    """What parts leave of one, also where that is little: rounded as if it were computed exactly.
+    """The rest `1 - Σ parts`, also where that is little: rounded as if it were computed exactly.
 
-    What a subtraction loses is found by FastTwoSum (Dekker, Numerische Mathematik 18, 1971): no part is larger than
-    the rest before it, if they are probabilities that exclude each other.
+    The rounding error of a subtraction is found by FastTwoSum (Dekker, Numerische Mathematik 18, 1971): no part is
+    larger than the rest before it, if they are probabilities that exclude each other.
     """
     rest, lost = jnp.ones_like(parts[0]), jnp.zeros_like(parts[0])
     for part in parts:

@@ -21,10 +21,13 @@ class Conjunction(Enum):
 
 @dataclass(frozen=True)
 class NoisyOr(AbstractProvenance):
-    """`1 - Π (1 - t)` over the derivations of a tuple, each the product or the minimum of its atoms; `1 - p` for not.
+    """Noisy-or: `1 - Π (1 - t)` over the derivations of a tuple, each the product or the minimum of its atoms.
 
-    A cycle is the least fixpoint, to 8 epsilon a round, and its gradient that of the equations at the fixpoint. Of
-    equal values the first decides a minimum. The gradient of a disjunction is the product over the others, finite at 1.
+    A negation is `1 - p`.
+
+    Tags on a cycle are the least fixpoint, to 8 epsilon a round, and their gradient is that of the equations at the
+    fixpoint. The first of equal values decides a minimum. The gradient of a disjunction is the product over the others,
+    finite at 1.
     """
 
     traits: Traits
@@ -55,7 +58,7 @@ class NoisyOr(AbstractProvenance):
 def moved(old: Float[Array, "... batch"], new: Float[Array, "... batch"]) -> Bool[Array, ""]:
     """Whether some number changed by more than 8 epsilon (1e-6 in float32), of its size if that is over 1.
 
-    What is not a number differs once, so that it goes round.
+    A NaN differs once, so that it passes on around the cycle.
     """
     # Infinite on both sides is no change, and their difference no number.
     same = old == new

@@ -21,7 +21,7 @@ def leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves bat
 
 @dataclass(frozen=True)
 class AddMult(AbstractProvenance):
-    """Sum and product, the sum clamped to [0, `ceiling`]; `1 - p` for not.
+    """Add-mult: `t = clamp(Σ Π a)` over the derivations of a tuple, to [0, `ceiling`]; `1 - p` for a negation.
 
     The gradient of an acyclic program passes straight through the clamp, so that a saturated sum still learns, unless
     the provenance `masks_clamp`. On a cycle the clamp's own derivative counts (0 above the ceiling): the gradient is
@@ -46,7 +46,7 @@ class AddMult(AbstractProvenance):
         return jnp.where(complement, -total, jnp.where(saturated, jnp.zeros_like(total), total))
 
     def differs(self, old, new) -> Bool[Array, ""]:
-        # 8 epsilon is 1e-6 in float32. What is not a number differs once, so that it goes round.
+        # 8 epsilon is 1e-6 in float32. A NaN differs once, so that it passes on around the cycle.
         moved = jnp.abs(new - old) > 8 * jnp.finfo(new.dtype).eps
         return (moved | (jnp.isnan(new) & ~jnp.isnan(old))).any()
 
@@ -66,9 +66,11 @@ class DecidingLiteral(NamedTuple):
 
 @dataclass(frozen=True)
 class MinMax(AbstractProvenance):
-    """Maximum and minimum; `1 - p` for not. The gradient of a tag is that of the one literal that decides it.
+    """Max-min: a tag is the maximum over derivations, each the minimum of its atoms; `1 - p` for a negation.
 
-    Of equal values the first decides a minimum and the last a maximum, as in the reference.
+    The gradient of a tag is that of the one literal that decides it.
+
+    The first of equal values decides a minimum and the last a maximum, as in the reference.
     """
 
     traits: Traits
@@ -84,7 +86,7 @@ class MinMax(AbstractProvenance):
             value, origin = left[0]
             return DecidingLiteral(1 - jnp.where(value == -jnp.inf, 0, value), -origin)
         for a, b in zip(left, right, strict=True):
-            # What is not a number wins, here and below, so that it is seen at the output.
+            # A NaN wins, here and below, so that it is seen at the output.
             smaller = _choose((b.value < a.value) | jnp.isnan(b.value), b, a)
             # An equal value wins, but on a cycle, where it must not change hands for ever.
             wins = jnp.where(cyclic, smaller.value > total.value, smaller.value >= total.value)
@@ -92,7 +94,7 @@ class MinMax(AbstractProvenance):
         return total
 
     def differs(self, old, new) -> Bool[Array, ""]:
-        # What is not a number does not differ from itself.
+        # A NaN does not differ from itself.
         return ((old.value < new.value) | (old.value > new.value) | (old.origin != new.origin)).any()
 
     def recover(self, tags, literals):

@@ -26,7 +26,7 @@ class Fact:
 
 
 class AbstractSemiring(ABC):
-    """An algebra of Python objects. What does not hold has no tag: `zero` is only for outputs."""
+    """An algebra of Python objects. Tuples that do not hold have no tag: `zero` is only for outputs."""
 
     @abstractmethod
     def tag(self, fact: Fact) -> Any:
@@ -66,7 +66,7 @@ class AbstractSemiring(ABC):
 
     @abstractmethod
     def collate(self, batch: list[list[Any]]) -> Any:
-        """What a call returns of the outputs, for each sample a list, of one output relation."""
+        """The result of a call for one output relation, made of its outputs: a list for each sample."""
 
     @abstractmethod
     def proofs(self, tag: Any) -> list[Proof]:

@@ -153,9 +153,9 @@ class Traits:
         return float(tag) if is_kept else None
 
     def is_certain(self, tags: np.ndarray) -> np.ndarray:
-        """Which facts hold in every world for their constant tags, as literals with complements of tag zero.
+        """The facts that hold in every world for their constant tags, as literals with complements of tag zero.
 
-        Float64 `[facts]`, NaN for no constant, infinite for untagged facts that are literals.
+        `tags`: float64 `[facts]`, NaN for no constant, infinite for untagged facts that are literals.
         """
         # NaN compares false.
         return np.zeros(len(tags), np.bool_) if self.certain_from is None else tags >= self.certain_from

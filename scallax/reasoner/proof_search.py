@@ -249,7 +249,8 @@ class _Run:
         groups = [group for literal in literals if literal >= 0 and (group := int(self._search.groups[literal])) >= 0]
         if len(set(groups)) < len(groups):
             return None
-        weight = first.weight * math.prod(map(self._weight, sorted(added)))
+        # In one order, so that a proof weighs the same however it was found.
+        weight = math.prod(map(self._weight, sorted(literals)))
         # One step that both need stands once.
         tree = tuple(dict.fromkeys((*first.tree, *second.tree)))
         return Support(weight, literals, first.facts | second.facts, tree)

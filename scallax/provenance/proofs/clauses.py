@@ -30,7 +30,7 @@ class Disjunctions(NamedTuple):
 
 
 class Dependence(Enum):
-    """What is known of any two proofs of an output that may be kept together."""
+    """How any two proofs of an output that may be kept together are known to depend on each other."""
 
     INDEPENDENT = auto()
     """They share no variable, in whichever polarity."""
@@ -164,7 +164,10 @@ def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, abs
 
 
 def dependence(found: Disjunctions, sections: Sections, k: int, *, all_present: bool) -> Dependence:
-    """What is known of the proofs of all outputs; `all_present`: in every sample each output has all of its proofs."""
+    """How the proofs of all outputs depend on each other.
+
+    `all_present`: in every sample each output has all of its proofs.
+    """
     both, positive, identity = sections.both, sections.positive, sections.identity
     negated = found.bits[..., positive:identity]
     parts = [found.bits[..., :both] | negated[..., :both], found.bits[..., both:positive], negated[..., both:]]
@@ -218,7 +221,10 @@ def pull_independent(
     """The derivatives by the literals of a sum of weights of independent proofs, each times its coefficient.
 
     `weights` are those of the leaves: zero, one, the literals, and the complements of the literals `negated`; -inf
-    where there is none. Of a head, at most one proof has a literal, in one polarity.
+    where there is none. At most one proof of a head has a literal, in one polarity.
+
+    The derivative of `Σ c Π w` by a factor is `c` times the product of the factors before it and of those after it:
+    no division, so that it is right where a weight is 0.
     """
     found = choice.found
     number = np.arange(len(found.bits), dtype=np.int32)[:, None, None]

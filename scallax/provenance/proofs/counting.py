@@ -184,7 +184,7 @@ def count_with_derivatives(
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
     """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
 
-    What `count_proofs` and `inclusion_exclusion` give for independent literals and at most `MAX_UNROLLED_PROOFS`
+    The same as `count_proofs` and `inclusion_exclusion` for independent literals and at most `MAX_UNROLLED_PROOFS`
     proofs, but the weights are computed once.
     """
     used = proofs.weights != -jnp.inf
@@ -227,7 +227,9 @@ def count_independent(
 
 
 def _some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "outputs batch"]:
-    """That one of some independent events happens; leave-one-out products as gradient, by plain multiplications.
+    """The probability that one of some independent events happens: `s ← s + w (1 - s)` for each weight `w` in turn.
+
+    Its gradient are leave-one-out products, by plain multiplications.
 
     Summed up event by event: 1 - Π (1 - w) would lose the digits of small weights.
     """
@@ -243,8 +245,8 @@ def inclusion_exclusion(
 ) -> Float[Array, "outputs batch"]:
     """The probability that some proof of an output is true: signed weights of the unions of all subsets of proofs.
 
-    For at most 10 proofs (2^k terms; relative error about 3e-6 in float32 at 10). Differentiable in the literals'
-    probabilities.
+    `P(∨ F_i) = Σ over the sets S but the empty one of (-1)^(|S| + 1) P(∧ of the proofs in S)`. For at most 10 proofs
+    (2^k terms; relative error about 3e-6 in float32 at 10). Differentiable in the literals' probabilities.
     """
     num_outputs, k, _, batch = proofs.bits.shape
     is_grouped = grouped and sections.has_groups
@@ -342,7 +344,7 @@ def _pull_unions(sections: Sections, literals: LiteralTable, factors, bits, unio
     """The gradient of the sum of the weights `found` of all unions, each times its coefficient `signed`.
 
     By a literal's factor it is the sum, over the sets with a proof that has the literal, of what their unions weigh
-    without it. Which sets these are depends on which proofs have it alone, so that there are 2^k sums.
+    without it. These sets depend only on the proofs that have it, so that there are 2^k sums.
     """
 
     def weights_of(factors):
@@ -427,7 +429,7 @@ def _pull_columns(
     `weights_of` gives the weights `[clauses, outputs, batch]` for factors of the columns, and `sum_up(terms)` a
     function that adds up the terms of clauses with a literal, given which proofs `[proofs, outputs, batch]` have it.
 
-    A weight divided by a factor is the product of the others, unless it is small. Of a clause with one small factor,
+    A weight divided by a factor is the product of the others, unless it is small. For a clause with one small factor,
     the derivative by it is the product of the others. With two or more, those by the small ones are at most `_SMALL`
     times the others, and taken as 0.
     """

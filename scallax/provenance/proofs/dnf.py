@@ -14,7 +14,7 @@ _ALL_BITS = np.uint32(0xFFFFFFFF)
 # Words up to which their comparison is written out: that takes less time than arrays of all, but more code.
 _MOST_UNROLLED = 8
 
-# Of NumPy where they are known when code is compiled.
+# NumPy arrays where they are known when code is compiled.
 Words = Array | np.ndarray
 
 
@@ -179,7 +179,7 @@ def _take_whole(
     sections: Sections,
     absorb: bool,
 ) -> tuple[UInt32[Array, "... words batch"], Bool[Array, "... proofs batch"]]:
-    """What `_take_by_words` returns, in code whose size does not depend on the number of words."""
+    """The results of `_take_by_words`, in code whose size does not depend on the number of words."""
 
     def narrow(word, chosen):
         column = lax.dynamic_index_in_dim(bits, word, bits.ndim - 2, keepdims=False)

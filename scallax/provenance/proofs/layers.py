@@ -72,7 +72,7 @@ def fold_layers(
     sections: Sections,
     absorb: bool,
 ) -> ProofSets:
-    """What the steps of tiles make of `leaves` (of one proof) in the rows of the outputs."""
+    """The tags of the outputs, as the steps of tiles make them of `leaves` (of one proof each)."""
     num_leaves = len(leaves.weights)
     rows = ProofSets(*(_pad_proofs(leaf, k) for leaf in leaves))
     # Where the proofs of each row are; those of heads without derivations are those of the row zero.

@@ -30,7 +30,7 @@ class Formula(NamedTuple):
 class TopBottomKClauses(AbstractProvenance):
     """At most `k` clauses: the most probable of a disjunction, the least probable of a conjunction (of a negation).
 
-    Negation is exact: it changes only the kind. Formulas of one kind are joined in it. Of different kinds, a
+    Negation is exact: it changes only the kind. Formulas of one kind are joined in it. Where kinds differ, a
     disjunction is one of proofs and a conjunction one of clauses: the other operand is converted, which keeps `k`. On a
     cycle a disjunction is one of proofs. Without negation it is `topkproofs`.
     """
@@ -124,7 +124,7 @@ def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     members = jnp.arange(32 * words, dtype=jnp.uint32)
     excluded = [jnp.zeros_like(bits[..., 2 * words :, :])]
     if literals.exclusions.shape[1]:
-        # Those that the literal excludes, once it is positive: of the one literal that is negated now.
+        # The literals that the one literal, negated now, excludes once it is positive.
         shifts = (members % 32).reshape(*(1,) * (negated.ndim - 2), -1, 1)
         has = (negated[..., members // 32, :] >> shifts) & jnp.uint32(1) != 0
         others = (
@@ -150,12 +150,12 @@ def _constant(like: ProofSets, weight: float) -> ProofSets:
 
 
 def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
-    """Of formulas in normal form."""
+    """Whether formulas in normal form are false."""
     return ~formula.is_negation & (formula.proofs.weights == -jnp.inf).all(-2)
 
 
 def _is_true(formula: Formula) -> Bool[Array, "... batch"]:
-    """Of formulas in normal form: the empty proof."""
+    """Whether formulas in normal form are true: they have the empty proof."""
     used = formula.proofs.weights != -jnp.inf
     return ~formula.is_negation & (used & ~formula.proofs.bits.any(-2)).any(-2)
 
