@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.utils.dlpack
 
-from scallax.errors import InputError, warn
+from scallax.errors import Diagnostic, InputError, warn
 
 _NO_CONTEXT = contextlib.nullcontext()
 
@@ -77,7 +77,8 @@ def common_device(tensors: Mapping[str, torch.Tensor]) -> torch.device:
     device = devices[0]
     if any(other != device for other in devices[1:]):
         shown = ", ".join(f"`{name}` is on {tensor.device}" for name, tensor in tensors.items())
-        raise InputError(f"the inputs are on different devices: {shown}")
+        message = f"the inputs are on different devices: {shown}"
+        raise InputError(Diagnostic(message, hint="move them to one device first: `tensor.to(device)`"))
     if device.type not in ("cpu", "meta") and not (device.type == "cuda" and jax_drives_cuda()):
         _warn_of_copies(device.type)
     return device

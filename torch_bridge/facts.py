@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import torch
 
-from scallax.errors import InputError
+from scallax.errors import Diagnostic, InputError
 from scallax.evaluation.fact_tags import check_tags, wrong_tag
 from scallax.facts.fact_table import FactTable
 from scallax.facts.sample_facts import is_array
@@ -190,7 +190,8 @@ def _stack(scalars: Sequence[torch.Tensor]) -> torch.Tensor:
     dtypes = {scalar.dtype for scalar in scalars}
     devices = {scalar.device for scalar in scalars}
     if len(devices) > 1:
-        raise InputError(f"the tags are on different devices: {', '.join(sorted(map(str, devices)))}")
+        message = f"the tags are on different devices: {', '.join(sorted(map(str, devices)))}"
+        raise InputError(Diagnostic(message, hint="move them to one device first: `tensor.to(device)`"))
     if len(dtypes) > 1:
         dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         scalars = [scalar.to(dtype) for scalar in scalars]

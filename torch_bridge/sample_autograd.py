@@ -61,7 +61,8 @@ def read_tensors(
     named = {f"tags of {batch.facts[0].relation}": tensor for tensor in tags.tensors} if batch.facts else {}
     devices = sorted({str(tensor.device) for tensor in tags.tensors})
     if len(devices) > 1:
-        raise InputError(f"the tags are on different devices: {', '.join(devices)}")
+        message = f"the tags are on different devices: {', '.join(devices)}"
+        raise InputError(Diagnostic(message, hint="move them to one device first: `tensor.to(device)`"))
     named |= batch.arrays | dict(zip(reasoner.parameter_names, logits, strict=True))
     if batch.tensors is not None:
         named |= {f"{tensor} in facts": tensor for tensor in batch.tensors.tensors}

@@ -332,7 +332,7 @@ def _parse(text: str) -> dict:
         raise CheckpointError("the header is no JSON object")
     version = data.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise CheckpointError(f"the header has format version {version!r}, which there is not")
+        raise CheckpointError(f"the header has format version {version!r}; a version is a number from 1")
     if version > FORMAT:
         message = f"the checkpoint has format version {version}; this version of scallax reads version {FORMAT}"
         raise CheckpointError(Diagnostic(message, hint="it was saved by a newer version: update scallax"))

@@ -131,7 +131,8 @@ class Manager:
     def best(self) -> int | None:
         """The step whose `best_metric` is best, the newest of equal ones; None if no step has the metric."""
         if self._best_metric is None:
-            raise InputError("this manager has no `best_metric`")
+            hint = 'give the name of a metric: Manager(folder, best_metric="accuracy")'
+            raise InputError(Diagnostic("this manager has no `best_metric`", hint=hint))
         ranked = self._rank(self.steps())
         return ranked[0] if ranked else None
 
@@ -222,7 +223,8 @@ class Manager:
     def _check_metrics(self, metrics: Mapping[str, float] | None) -> dict[str, float]:
         found = {name: float(value) for name, value in (metrics or {}).items()}
         if self._best_metric is not None and self._best_metric not in found:
-            raise InputError(f"the metrics lack `{self._best_metric}`, by which the best checkpoint is chosen")
+            message = f"the metrics lack `{self._best_metric}`, by which the best checkpoint is chosen"
+            raise InputError(Diagnostic(message, hint=f'give it to `save`: metrics={{"{self._best_metric}": …}}'))
         return found
 
     def _write(self, step: int, header: str, arrays: dict[str, np.ndarray]) -> None:

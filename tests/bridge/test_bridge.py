@@ -462,7 +462,8 @@ def test_cuda_tensors_are_answered_on_their_device(adder):
 @needs_cuda
 def test_inputs_on_two_devices_are_one_error(adder):
     with pytest.raises(
-        InputError, match=r"^the inputs are on different devices: `digit_a` is on cuda:0, `digit_b` is on cpu$"
+        InputError,
+        match=r"^the inputs are on different devices: `digit_a` is on cuda:0, `digit_b` is on cpu\nhint: move them",
     ):
         adder(digit_a=probabilities().cuda(), digit_b=probabilities())
 

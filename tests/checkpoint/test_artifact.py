@@ -146,8 +146,8 @@ def test_a_text_that_is_no_json_is_refused(text):
 
 def test_a_text_that_is_no_header_is_refused():
     assert problems_of("[]") == ["the header is no JSON object"]
-    assert problems_of("{}") == ["the header has format version None, which there is not"]
-    assert problems_of('{"format":true}') == ["the header has format version True, which there is not"]
+    assert problems_of("{}") == ["the header has format version None; a version is a number from 1"]
+    assert problems_of('{"format":true}') == ["the header has format version True; a version is a number from 1"]
     fields = ("door", "specifications", "tensors", "arrays", "extra", "grounds", "metrics", "digest")
     expected = [f"the header lacks `{name}`" for name in fields] + ["the header has the unknown field `more`"]
     assert problems_of('{"format":1,"more":2}') == expected
