@@ -126,7 +126,7 @@ def program_sources(specification: Specification, file_name: str = "<file>") -> 
 
 
 def read_by_relation(given: object, what: str) -> dict[str, Any]:
-    """What is given by relation, nothing for None; InputError for anything but a dictionary with names for keys."""
+    """An argument by relation, empty for None; InputError for anything but a dictionary with names for keys."""
     if given is None:
         return {}
     if not isinstance(given, Mapping):

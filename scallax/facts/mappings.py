@@ -174,7 +174,7 @@ class InputMapping:
 
     @property
     def retention(self) -> Retention | None:
-        """Which entries exist in a sample; None: all."""
+        """The rule for the entries that exist in a sample; None: all."""
         if self.retain_threshold is None and self.retain_k is None:
             return None
         return Retention(self.retain_threshold, self.retain_k, self.sample_dim, self.sample_strategy == "categorical")
@@ -239,7 +239,7 @@ class InputMapping:
         return ", ".join([str(self.entries), *given])
 
 
-# What `options` has; how a mapping was written is no part of what it is.
+# The fields in `options`; two mappings that are written differently may be equal.
 _OPTIONS = ("disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim", "sample_strategy")
 
 _NONE = Entries((0,), ())
@@ -350,7 +350,7 @@ def _find_unfit(values: Sequence[Value], type: ValueType, variants: Sequence[Var
 
 
 def _problem(values: tuple[Value, ...], number: int, columns: Sequence[ValueType], variants: Sequence[Variant]) -> str:
-    """What is wrong with a tuple: its length, or the value in the column `number`."""
+    """The problem of a tuple: its length, or the value in the column `number`."""
     if len(values) != len(columns):
         return f"has {len(values)} values, but the relation has {len(columns)} columns"
     value, type = values[number], columns[number]
@@ -492,7 +492,7 @@ def _plain(value) -> Value:
 
 
 def _kind(value: Value) -> object:
-    """What of a value tells the types of the columns that it may stand in."""
+    """The part of a value that tells the types of the columns in which it may stand."""
     if isinstance(value, str):
         return str, len(value) == 1
     kind = type(value)

@@ -44,11 +44,11 @@ class FactList:
 
 
 class Tagging(enum.Enum):
-    """Which facts of a relation have tags."""
+    """Whether, and how, the facts of a relation are given tags."""
 
     NEVER = "never"
     ALWAYS = "always"
-    # Those whose form is `(tag, tuple)`; the others get their tags later.
+    # Facts of the form `(tag, tuple)` have tags; the others get theirs later.
     LATER = "later"
 
 
@@ -216,7 +216,7 @@ class FactReader:
             values = tuple(map(self._read_tensor, row if isinstance(row, tuple | list) else (row,)))
             wrong = self._problem(values)
             if wrong is not None:
-                # Those of an array stand apart from the tuples.
+                # Tags in an array are separate from the tuples.
                 given = [] if any(map(is_array, tags)) else list(chain.from_iterable(tags))
                 hint = untagged_hint(given[place], values, len(types)) if given else None
                 raise InputError(
@@ -227,7 +227,7 @@ class FactReader:
         return tuple(zip(*fitted, strict=True)) if types else ()
 
     def _read_tensor(self, value: Any) -> Any:
-        """What stands for an array, and what is none as it is."""
+        """The value for an array; other objects as they are."""
         if not is_tensor(value):
             return value
         try:
@@ -250,7 +250,7 @@ class FactReader:
         return None
 
     def _certain(self, parts: tuple, count: int) -> np.ndarray | None:
-        """Which facts have a tag that says so."""
+        """A mask of the facts whose tag makes them certain."""
         if self.tagging is Tagging.NEVER:
             return None
         flags = [np.zeros(0 if parts else count, np.bool_)]
@@ -279,7 +279,7 @@ class FactReader:
         return numbers
 
     def _wrong_group(self, sample: int, sets: object, count: int) -> str | None:
-        """What is wrong with the exclusive groups of a sample, if anything is."""
+        """The problem of the exclusive groups of a sample, if there is one."""
         what = f"`disjunctions`: `{self.relation}` in sample {sample}"
         seen: set[int] = set()
         if not isinstance(sets, list | tuple) or not all(isinstance(part, list | tuple) for part in sets):
@@ -297,7 +297,7 @@ class FactReader:
 
 def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None:
     """The number of each fact's exclusive group, -1 for none; None if the groups of some sample are wrong."""
-    # What can be read only once may be empty by now.
+    # An iterator can be read only once, and may be empty by now.
     if not all(isinstance(sets, list | tuple) for sets in groups):
         return None
     try:
@@ -365,7 +365,7 @@ def _is_tagged(row: object) -> bool:
 
 
 def _places(counts: Sequence[int]) -> Iterator[str]:
-    """What to call each fact."""
+    """The words for each fact in errors."""
     for sample, count in enumerate(counts):
         for number in range(count):
             yield f"fact {number} of sample {sample}"

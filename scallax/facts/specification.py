@@ -102,7 +102,7 @@ class Specification:
         return _sha256(_canonical(self._data()))
 
     def differences(self, other: "Specification") -> list[str]:
-        """What is not the same in `other`, one line each: what it was here, what it is there; empty if equal."""
+        """The differences from `other`, one line each, with the value here and the value there; empty if equal."""
         found = []
         for field in dataclasses.fields(self):
             ours, theirs = getattr(self, field.name), getattr(other, field.name)

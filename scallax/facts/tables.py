@@ -27,7 +27,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 
 @runtime_checkable
 class Connection(Protocol):
-    """What PEP 249 calls a connection."""
+    """A connection as PEP 249 defines it."""
 
     def cursor(self) -> Any: ...
 

@@ -142,7 +142,7 @@ def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarr
 
 
 def find_shares(mapping: InputMapping, values: np.ndarray) -> str | None:
-    """How to say that the entries of `[batch, *mapping.shape]` exclude each other if they add up to 1 in all samples.
+    """A hint to declare entries of `[batch, *mapping.shape]` exclusive if they add up to 1 in all samples.
 
     All entries, or else those along an axis. Of values that are all 0 or 1 nothing is said: they mean the same.
     """

@@ -12,7 +12,7 @@ from scallax.language.values import Value
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which entries of a sample exist: those of at least `threshold`, and the `k` largest (of each slice of `dim`).
+    """The rule for a sample's entries: those of at least `threshold`, and the `k` largest (of each slice of `dim`).
 
     `is_drawn`: not the largest, but those met in k draws by probability, with replacement.
     """
@@ -82,7 +82,7 @@ def sample_facts(
 
 
 def retained_entries(retention: Retention, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Which entries of a sample exist, bool of its shape; of equal ones the first are kept."""
+    """A mask, of the sample's shape, of the entries that exist; among equal ones the first are kept."""
     kept = np.ones(values.shape, np.bool_)
     if retention.threshold is not None:
         kept = values >= retention.threshold

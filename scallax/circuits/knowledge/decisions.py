@@ -142,7 +142,7 @@ class _CostlyError(Exception):
 class _Halving:
     """Circuits of logarithmic depth: a decision is a sum over what it may be after the first half of its variables.
 
-    Those are the compressed partitions of sentential decision diagrams over a balanced tree of the variables (Darwiche,
+    They are the compressed partitions of sentential decision diagrams over a balanced tree of the variables (Darwiche,
     IJCAI 2011): the first factor of each product, decisions over the first half, exclude each other.
     """
 

@@ -51,7 +51,7 @@ class Workshop:
         self.true, self.false = self._manager.true(), self._manager.false()
 
     def literals(self, bit: int) -> "tuple[BCDDFunction, BCDDFunction]":
-        """What says that a bit, which has this place in the order, is not set; and that it is."""
+        """The literals of a bit at this place in the order: that it is not set, and that it is."""
         if bit >= self._manager.num_vars():
             self._manager.add_vars(bit + 1 - self._manager.num_vars())
         return self.make(self._manager.not_var, bit), self.make(self._manager.var, bit)

@@ -218,7 +218,7 @@ class _Divider:
         return self._disjoin([self._conjoin(term) for term in events])
 
     def _divide(self, node: int, inner: Sequence[int]) -> dict[int, Signed]:
-        """What a module is, and what the outputs among its inner nodes are.
+        """The formula of a module, and those of the outputs among its inner nodes.
 
         It is the disjunction of its rows, of which those that share nothing with others are parts of their own.
         """
@@ -246,7 +246,7 @@ class _Divider:
         return found
 
     def _outputs_of(self, region: _Region, rows: Sequence[LocalRow], nodes: Iterable[int]) -> list[int]:
-        """Those of some nodes that are outputs and have rows among these."""
+        """The nodes that are outputs and have rows among these."""
         heads = {row[0] for row in rows}
         return [node for node in nodes if node in self._outputs and region.nodes.get(node) in heads]
 

@@ -46,7 +46,7 @@ class Dependence(Enum):
 
 
 class Choice(NamedTuple):
-    """Which of the proofs of each head are kept: their numbers, any number where there are fewer than `k`."""
+    """The proofs of each head that are kept, by number; any number where there are fewer than `k`."""
 
     found: Disjunctions
     places: Int[Array, "width k batch"]
