@@ -92,7 +92,7 @@ def lay_out(
     output_rows = padded_with(output_rows, sizes.pad("outputs", len(outputs)), ZERO_ROW)
 
     proofs = transpose = None
-    if traits.uses_exclusion and not traits.is_compiled:
+    if _needs_proofs(traits):
         proofs, by_place = column_arrays(graph, outputs, literals, order, num_literals, components, sizes)
         if components is not None and by_place is not None:
             of_operand = filled_at(capacity, tiling.place, components.of_operands(graph.head), 0)
@@ -105,6 +105,23 @@ def lay_out(
     trained = Trained(logit_groups.astype(np.int32), slots) if len(logit_groups) else None
     forward = Forward(tiling.width, tiling.branches, num_heads, tiling.steps, left, right, third)
     return Circuit(forward, literal_arrays, proofs, transpose, trained, output_rows)
+
+
+def has_parts(circuit: Circuit, traits: Traits) -> bool:
+    """Whether a circuit, such as a stored one, has all parts that evaluation reads under these traits."""
+    parts = [(traits.gradient is Gradient.PRODUCT, "transpose"), (_needs_proofs(traits), "proofs")]
+    circuits = [circuit, *(stage.program for stage in circuit.stages)]
+    needs_third = LITERALS in traits.block_rows
+    return all(
+        (not needs_third or each.forward.third is not None)
+        and all(getattr(each, name) is not None for is_needed, name in parts if is_needed)
+        for each in circuits
+    )
+
+
+def _needs_proofs(traits: Traits) -> bool:
+    # A compiled circuit has the exclusions in it.
+    return traits.uses_exclusion and not traits.is_compiled
 
 
 def _simplify(

@@ -7,6 +7,7 @@ import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.compile import analyse_program, compile_outputs
+from scallax.circuits.layout import has_parts
 from scallax.circuits.literals import Literal
 from scallax.circuits.serialized import SerializedProgram, columns_data, program_data, read_columns, read_program
 from scallax.errors import CheckpointError, Diagnostic, InputError, Source, TypeInferenceError, UnsupportedError, warn
@@ -270,7 +271,10 @@ def _restore(
         program = read_program(item["program"], _under(stored, f"program.{number}."))
         if len(program.outputs) < start:
             raise CheckpointError("the stored grounding is of other outputs")
-        programs[provenance_of(replace(specification, k=item["k"]), custom)] = program
+        provenance = provenance_of(replace(specification, k=item["k"]), custom)
+        if not has_parts(program, provenance.traits):
+            raise CheckpointError("the stored grounding is of another provenance")
+        programs[provenance] = program
     parameters = tuple(
         Parameter(item["name"], stored.arrays[f"parameter.{item['name']}"], item["num_facts"])
         for item in stored.data["parameters"]

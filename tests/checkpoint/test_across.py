@@ -178,6 +178,9 @@ def test_a_stored_grounding_that_points_outside_is_refused(tmp_path):
         forged = type(stored)(stored.data, {**stored.arrays, name: wrong})
         with pytest.raises(CheckpointError, match="the stored grounding is damaged"):
             scallax.Reasoner.from_stored(reasoner.specification, forged)
+    other = dataclasses.replace(reasoner.specification, provenance="difftopkproofs")
+    with pytest.raises(CheckpointError, match="the stored grounding is of another provenance"):
+        scallax.Reasoner.from_stored(other, stored)
 
 
 def test_a_training_state_beside_the_model_is_not_lost_in_silence(tmp_path):
