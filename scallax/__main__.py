@@ -14,7 +14,7 @@ from scallax.context.listing import print_csv, print_json, print_table
 from scallax.context.options import Options
 from scallax.context.repl import interact, read_source
 from scallax.errors import Diagnostic, InputError, ScallaxError, Source
-from scallax.facts.tag_warnings import find_overfull_set, find_tag_outside
+from scallax.facts.fact_checks import find_overfull_set, find_tag_outside
 from scallax.grounding.limits import Limits
 from scallax.language import ir
 from scallax.planner.plan import plan

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scallax.errors import Diagnostic, InputError
-from scallax.evaluation.fact_tags import check_tags, wrong_tag
+from scallax.facts.fact_checks import check_tags, wrong_tag
 from scallax.facts.fact_table import FactTable
 from scallax.facts.sample_facts import is_array
 from torch_bridge.dlpack import to_jax, to_torch

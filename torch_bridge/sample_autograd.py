@@ -12,8 +12,8 @@ from jaxtyping import PyTree
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.fact_tags import tag_message
 from scallax.evaluation.grounding_cache import BatchFacts
+from scallax.facts.fact_checks import tag_message
 from scallax.facts.fact_table import FactTable
 from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.autograd import Positional, is_plain

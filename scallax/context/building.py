@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scallax.context.collection import Collection
-from scallax.context.draft import Draft, read_groups
+from scallax.context.draft import Draft
 from scallax.context.fact_reading import TagReader, read_pairs
 from scallax.context.options import Options
 from scallax.errors import Diagnostic, InputError, Source, checks_calls
 from scallax.facts.arguments import read_file, read_type
+from scallax.facts.fact_checks import read_groups
 from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping
 from scallax.facts.tables import CsvFile, Table, read_table
@@ -327,8 +328,10 @@ class AbstractBuilder(ABC):
         self.state.draft.relation(relation)
         tagged = self.requires_tag() and relation not in self.state.draft.untagged
         facts = read_pairs(relation, elems, self._tags if tagged else None, self.provenance, self.tensors)
-        groups = read_groups(relation, disjunctions, facts.num_facts)
-        return facts if groups is None else replace(facts, groups=groups)
+        if disjunctions is None:
+            return facts
+        what = f"facts of `{relation}`: `disjunctions`"
+        return replace(facts, groups=read_groups(what, disjunctions, facts.num_facts))
 
     def _register(self, item: object, kind: type, decorator: str) -> None:
         if not isinstance(item, kind):

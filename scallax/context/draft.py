@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import final
 
-import numpy as np
-
 from scallax.circuits.compile import analyse_program
 from scallax.errors import Diagnostic, InputError, ParseError, Source, Span, TypeInferenceError, UnsupportedError
 from scallax.facts.arguments import unknown_name
@@ -308,29 +306,6 @@ def _check_ids(batches: Batches, added: FactTable) -> None:
             if number and seen.setdefault(number, fact) != fact:
                 shown = " and ".join(f"`{relation}{show_tuple(found)}`" for relation, found in (seen[number], fact))
                 raise InputError(f"{shown} both have the number {number}")
-
-
-def read_groups(relation: str, disjunctions: Iterable[Iterable[int]] | None, count: int) -> np.ndarray | None:
-    """int64 `[count]`: the number of the list in `disjunctions` that names each position, -1 for none.
-
-    InputError for a position that is no integer from 0 to `count` - 1, and for one in two lists.
-    """
-    if disjunctions is None:
-        return None
-    groups = np.full(count, -1, np.int64)
-    what = f"facts of `{relation}`: `disjunctions`"
-    if isinstance(disjunctions, str) or not isinstance(disjunctions, Iterable):
-        raise InputError(f"{what} is {disjunctions!r}; it is a list of lists of positions")
-    for number, members in enumerate(disjunctions):
-        if isinstance(members, str) or not isinstance(members, Iterable):
-            raise InputError(f"{what} holds {members!r}; it is a list of lists of positions")
-        for member in members:
-            if isinstance(member, bool) or not isinstance(member, int | np.integer) or not 0 <= member < count:
-                raise InputError(f"{what} holds {member!r}; the positions of the facts are 0 to {count - 1}")
-            if groups[member] not in (-1, number):
-                raise InputError(f"{what}: position {member} is in two lists")
-            groups[member] = number
-    return groups
 
 
 def _single_rule(source: Source) -> ast.Rule | ast.ReduceRule:

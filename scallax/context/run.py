@@ -14,8 +14,8 @@ from scallax.context.framework_tags import Framework, collect, number_of, readab
 from scallax.context.options import Options
 from scallax.errors import Diagnostic, GroundingError, UnsupportedError
 from scallax.evaluation.derived_program import CheckedProgram
+from scallax.facts.fact_checks import find_overfull_facts, find_overfull_set, find_tag_outside
 from scallax.facts.fact_table import FactTable
-from scallax.facts.tag_warnings import find_overfull_facts, find_overfull_set, find_tag_outside
 from scallax.planner.strata import needed_relations
 from scallax.provenance.traits import Traits
 

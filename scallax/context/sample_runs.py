@@ -17,8 +17,8 @@ from scallax.context.options import Options
 from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.computation import Computation
 from scallax.evaluation.grounding_cache import BatchFacts, SampleProgram
+from scallax.facts.fact_checks import check_domain
 from scallax.facts.fact_table import FactTable
-from scallax.facts.tag_warnings import check_domain
 from scallax.grounding.derivations import Literals
 from scallax.language import ir
 from scallax.provenance.base import AbstractProvenance

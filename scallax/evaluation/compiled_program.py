@@ -15,13 +15,13 @@ from scallax.evaluation.derived_program import CheckedProgram, DerivedProgram, O
 from scallax.evaluation.grounding_cache import SampleProgram
 from scallax.evaluation.interpretation import most_proofs
 from scallax.facts.arguments import Outputs, program_sources, show_facts, unknown_name
+from scallax.facts.fact_checks import find_overfull_set, find_tag_outside
 from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_files
 from scallax.facts.mappings import InputMapping, fit_entries, fit_tuples, typical_tuples
 from scallax.facts.parameters import NO_PARAMETERS, Parameter, Parameters, find_parameters
 from scallax.facts.specification import Specification
 from scallax.facts.tables import Table, read_table
-from scallax.facts.tag_warnings import find_overfull_set, find_tag_outside
 from scallax.grounding.derivations import ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits

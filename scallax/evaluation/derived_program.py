@@ -19,10 +19,10 @@ from scallax.circuits.fact_literals import tag_facts
 from scallax.circuits.literals import Literal, name_literals
 from scallax.evaluation.constant_weights import constant_weights
 from scallax.facts.arguments import Outputs
+from scallax.facts.fact_checks import check_domain
 from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import Tuples
 from scallax.facts.parameters import NO_PARAMETERS, Parameters
-from scallax.facts.tag_warnings import check_domain
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.language import ir

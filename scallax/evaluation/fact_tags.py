@@ -12,15 +12,13 @@ from scallax.errors import InputError
 from scallax.evaluation.batch import ArrayLike
 from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.cache import call
-from scallax.evaluation.checks import is_concrete, is_on_host
+from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.closeness import compare
 from scallax.evaluation.grounding_cache import BatchFacts
 from scallax.evaluation.moves import join
-from scallax.facts.arguments import show_facts
+from scallax.facts.fact_checks import check_tags, wrong_tag
 from scallax.facts.fact_table import FactTable
-from scallax.facts.mappings import show_tuple
 from scallax.facts.sample_facts import is_array
-from scallax.facts.tag_warnings import ROUNDING, find_overfull_group
 
 
 class JaxTensors:
@@ -116,65 +114,3 @@ def _list_arrays(part: FactTable, tags: Any) -> list[Any]:
         if not isinstance(tag, (*_HOST_KINDS, jax.Array)):
             raise InputError(wrong_tag(part, place, f"has the tag {tag!r}; a tag is a number"))
     return [0.0 if tag is None else tag for tag in tags]
-
-
-def check_tags(facts: Sequence[FactTable], vector: np.ndarray) -> None:
-    """InputError for the first tag, in the order of the facts, that is not finite."""
-    if np.isfinite(vector).all():
-        return
-    place = int(np.flatnonzero(~np.isfinite(vector))[0])
-    raise InputError(tag_message(facts, place, f"has the tag {float(vector[place])}; a tag is a finite number"))
-
-
-def find_outside(facts: Sequence[FactTable], tags: Any) -> str | None:
-    """What to say of the first tag outside [0, 1]; tags that are traced or on an accelerator are not looked at."""
-    if not is_concrete(tags) or not is_on_host(tags):
-        return None
-    host = np.asarray(tags)
-    outside = np.flatnonzero((host < -ROUNDING) | (host > 1 + ROUNDING))
-    if not len(outside):
-        return None
-    place = int(outside[0])
-    return tag_message(facts, place, f"has the tag {float(host[place])}, outside [0, 1]; it is computed as it is")
-
-
-def find_overfull(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:
-    """What to say of the first exclusive facts of a sample that add up to more than 1; a certain one counts as 1."""
-    start = 0
-    for part in facts:
-        if part.certain is None:
-            continue
-        first, start = start, start + part.num_facts
-        if part.groups is None:
-            continue
-        found = find_overfull_group(np.where(part.certain, 1.0, tags[first:start]), part.groups)
-        if found is not None:
-            members, total = found
-            shown = show_facts(part.relation, [tuple(column[place] for column in part.columns) for place in members])
-            sample = int(np.searchsorted(np.cumsum(part.counts), members[0], "right"))
-            return (
-                f"`{part.relation}` adds up to {total:.7g}, more than 1, in sample {sample} over the exclusive tuples "
-                f"{shown}; it is computed as it is"
-            )
-    return None
-
-
-def tag_message(facts: Sequence[FactTable], place: int, problem: str) -> str:
-    """`wrong_tag` for a place among the tags of all relations."""
-    for part in facts:
-        if part.certain is None:
-            continue
-        if place < part.num_facts:
-            return wrong_tag(part, place, problem)
-        place -= part.num_facts
-    raise AssertionError("the place is that of a tag")
-
-
-def wrong_tag(part: FactTable, place: int, problem: str) -> str:
-    """The message of what is wrong with the tag of a fact."""
-    values = show_tuple(tuple(column[place] for column in part.columns))
-    sample = 0
-    while place >= part.counts[sample]:
-        place -= part.counts[sample]
-        sample += 1
-    return f"`{part.relation}`: fact {place} of sample {sample}, {values}, {problem}"

@@ -8,11 +8,18 @@ import numpy as np
 from scallax.errors import InputError, warn
 from scallax.evaluation.batch import Arguments, ArrayLike
 from scallax.evaluation.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, locate
-from scallax.evaluation.fact_tags import find_outside, find_overfull, tag_message
+from scallax.facts.fact_checks import (
+    ROUNDING,
+    find_outside,
+    find_overfull,
+    find_overfull_entries,
+    find_shares,
+    tag_message,
+    undeclared_shares,
+)
 from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping
 from scallax.facts.parameters import Parameter
-from scallax.facts.tag_warnings import ROUNDING, find_overfull_entries, find_shares, undeclared_shares
 from scallax.language.tag_domains import MAX_WEIGHT, Domain
 from scallax.provenance.traits import Traits
 
@@ -127,7 +134,7 @@ class InputChecks:
                 raise InputError(tag_message(facts, place, f"has the tag {float(tags[place]):g}; give {domain.value}"))
         if domain is not Domain.PROBABILITY or self._traits.is_discrete:
             return
-        text = None if self._has_warned else find_outside(facts, tags)
+        text = None if self._has_warned else find_outside(facts, np.asarray(tags))
         if text is not None:
             self._has_warned = True
             warn(text)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError, checks_calls
+from scallax.facts.fact_checks import read_sample_groups
 from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import fit_tuples, is_tensor, is_value, show_tuple, show_value, untagged_hint
 from scallax.grounding.terms import parse_term
@@ -272,54 +273,8 @@ class FactReader:
                 f"`disjunctions`: `{self.relation}` has {len(counts)} samples, but disjunctions for {given};"
                 " give a list of lists of indices for each sample"
             )
-        numbers = _number_groups(groups, counts)
-        if numbers is None:
-            wrong = (self._wrong_group(*sample) for sample in zip(range(len(counts)), groups, counts, strict=True))
-            raise InputError(next(filter(None, wrong)))
-        return numbers
-
-    def _wrong_group(self, sample: int, sets: object, count: int) -> str | None:
-        """The problem of the exclusive groups of a sample, if there is one."""
-        what = f"`disjunctions`: `{self.relation}` in sample {sample}"
-        seen: set[int] = set()
-        if not isinstance(sets, list | tuple) or not all(isinstance(part, list | tuple) for part in sets):
-            return f"{what} is {sets!r}; give a list of lists of indices"
-        for index in chain.from_iterable(sets):
-            if isinstance(index, bool) or not isinstance(index, int):
-                return f"{what}: {index!r} is no index of a fact"
-            if not 0 <= index < count:
-                return f"{what}: there is no fact {index}; the sample has {count} facts, counted from 0"
-            if index in seen:
-                return f"{what}: fact {index} is in two exclusive groups"
-            seen.add(index)
-        return None
-
-
-def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None:
-    """The number of each fact's exclusive group, -1 for none; None if the groups of some sample are wrong."""
-    # An iterator can be read only once, and may be empty by now.
-    if not all(isinstance(sets, list | tuple) for sets in groups):
-        return None
-    try:
-        members = [list(chain.from_iterable(sets)) for sets in groups]
-        sizes = [len(part) for sets in groups for part in sets]
-    except TypeError:  # no list of lists
-        return None
-    flat = list(chain.from_iterable(members))
-    are_indices = all(issubclass(kind, int) and kind is not bool for kind in set(map(type, flat)))
-    if not are_indices:
-        return None
-    lengths, limits = np.array(list(map(len, members)), np.int64), np.array(counts, np.int64)
-    try:
-        indices = np.array(flat, np.int64)
-    except OverflowError:  # no index has so many digits
-        return None
-    if ((indices < 0) | (indices >= np.repeat(limits, lengths))).any():
-        return None
-    numbers = np.full(sum(counts), -1, np.int64)
-    numbers[indices + np.repeat(np.cumsum(limits) - limits, lengths)] = np.repeat(np.arange(len(sizes)), sizes)
-    # A fact in two groups has one number.
-    return numbers if np.count_nonzero(numbers >= 0) == len(indices) else None
+        what = f"`disjunctions`: `{self.relation}` in sample"
+        return read_sample_groups(what, groups, counts)
 
 
 def read_id(tag: Any, what: str) -> tuple[Any, int]:

@@ -1,6 +1,7 @@
-"""Numbers that are no tags of the provenance: refused, or computed as they are where they are hardly meant."""
+"""Checks of facts: impossible tags and groups are refused, and unlikely ones are warned of."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 
 import ml_dtypes
 import numpy as np
@@ -164,6 +165,137 @@ def undeclared_shares(options: Mapping[str, str], provenance: str) -> Diagnostic
     ways = " or ".join(f"`InputMapping(…, {option})`" for option in dict.fromkeys(options.values()))
     hint = f"if one of them holds, as behind a softmax, give {ways}; `disjunctive=False` says that they are independent"
     return Diagnostic(message, hint=hint)
+
+
+def check_tags(facts: Sequence[FactTable], vector: np.ndarray) -> None:
+    """InputError for the first tag, in the order of the facts, that is not finite."""
+    if np.isfinite(vector).all():
+        return
+    place = int(np.flatnonzero(~np.isfinite(vector))[0])
+    raise InputError(tag_message(facts, place, f"has the tag {float(vector[place])}; a tag is a finite number"))
+
+
+def find_outside(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:
+    """What to say of the first tag of a batch outside [0, 1]."""
+    outside = np.flatnonzero((tags < -ROUNDING) | (tags > 1 + ROUNDING))
+    if not len(outside):
+        return None
+    place = int(outside[0])
+    return tag_message(facts, place, f"has the tag {float(tags[place])}, outside [0, 1]; it is computed as it is")
+
+
+def find_overfull(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:
+    """What to say of the first exclusive facts of a sample that add up to more than 1; a certain one counts as 1."""
+    start = 0
+    for part in facts:
+        if part.certain is None:
+            continue
+        first, start = start, start + part.num_facts
+        if part.groups is None:
+            continue
+        found = find_overfull_group(np.where(part.certain, 1.0, tags[first:start]), part.groups)
+        if found is not None:
+            members, total = found
+            shown = show_facts(part.relation, [tuple(column[place] for column in part.columns) for place in members])
+            sample = int(np.searchsorted(np.cumsum(part.counts), members[0], "right"))
+            return (
+                f"`{part.relation}` adds up to {total:.7g}, more than 1, in sample {sample} over the exclusive tuples "
+                f"{shown}; it is computed as it is"
+            )
+    return None
+
+
+def tag_message(facts: Sequence[FactTable], place: int, problem: str) -> str:
+    """`wrong_tag` for a place among the tags of all relations."""
+    for part in facts:
+        if part.certain is None:
+            continue
+        if place < part.num_facts:
+            return wrong_tag(part, place, problem)
+        place -= part.num_facts
+    raise AssertionError("the place is that of a tag")
+
+
+def wrong_tag(part: FactTable, place: int, problem: str) -> str:
+    """The message of what is wrong with the tag of a fact."""
+    values = show_tuple(tuple(column[place] for column in part.columns))
+    sample = 0
+    while place >= part.counts[sample]:
+        place -= part.counts[sample]
+        sample += 1
+    return f"`{part.relation}`: fact {place} of sample {sample}, {values}, {problem}"
+
+
+def read_groups(what: str, lists: object, count: int, owner: str = "the list") -> np.ndarray:
+    """The exclusive groups of facts, which are given as lists of their positions.
+
+    Args:
+        what: The name of the lists in errors.
+        lists: An iterable of iterables of positions from 0. A fact may be named twice in one of them.
+        count: The number of facts.
+        owner: The name of the place that has the facts.
+
+    Returns:
+        The number of the list that names each fact, int64 `[count]`, -1 for none.
+
+    Raises:
+        InputError: Something that is no list or no position is given for one, or two lists name one fact.
+    """
+    groups = np.full(count, -1, np.int64)
+    if isinstance(lists, str) or not isinstance(lists, Iterable):
+        raise InputError(f"{what} is {lists!r}; give a list of lists of indices")
+    for number, members in enumerate(lists):
+        if isinstance(members, str) or not isinstance(members, Iterable):
+            raise InputError(f"{what} holds {members!r}; give a list of lists of indices")
+        for member in members:
+            if isinstance(member, bool) or not isinstance(member, int | np.integer):
+                raise InputError(f"{what}: {member!r} is no index of a fact")
+            if not 0 <= member < count:
+                raise InputError(f"{what}: there is no fact {member}; {owner} has {count} facts, counted from 0")
+            if groups[member] not in (-1, number):
+                raise InputError(f"{what}: fact {member} is in two exclusive groups")
+            groups[member] = number
+    return groups
+
+
+def read_sample_groups(what: str, groups: Sequence, counts: Sequence[int]) -> np.ndarray:
+    """The exclusive groups of the facts of all samples: `read_groups` of each, numbered through.
+
+    `what` is followed by the number of the sample in errors. Lists and tuples alone are taken for lists.
+    """
+    for sample, sets in enumerate(groups):
+        if not isinstance(sets, list | tuple) or not all(isinstance(part, list | tuple) for part in sets):
+            raise InputError(f"{what} {sample} is {sets!r}; give a list of lists of indices")
+    found = _number_groups(groups, counts)
+    if found is not None:
+        return found
+    parts, first = [np.zeros(0, np.int64)], 0
+    for sample, (sets, count) in enumerate(zip(groups, counts, strict=True)):
+        numbers = read_groups(f"{what} {sample}", sets, count, "the sample")
+        parts.append(np.where(numbers >= 0, numbers + first, -1))
+        first += len(sets)
+    return np.concatenate(parts)
+
+
+def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None:
+    """The numbers of `read_sample_groups`, found at once; None if it takes a closer look at some group."""
+    members = [list(chain.from_iterable(sets)) for sets in groups]
+    sizes = [len(part) for sets in groups for part in sets]
+    flat = list(chain.from_iterable(members))
+    are_indices = all(issubclass(kind, int) and kind is not bool for kind in set(map(type, flat)))
+    if not are_indices:
+        return None
+    lengths, limits = np.array(list(map(len, members)), np.int64), np.array(counts, np.int64)
+    try:
+        indices = np.array(flat, np.int64)
+    except OverflowError:  # no index has so many digits
+        return None
+    if ((indices < 0) | (indices >= np.repeat(limits, lengths))).any():
+        return None
+    numbers = np.full(sum(counts), -1, np.int64)
+    numbers[indices + np.repeat(np.cumsum(limits) - limits, lengths)] = np.repeat(np.arange(len(sizes)), sizes)
+    # A fact in two groups has one number.
+    return numbers if np.count_nonzero(numbers >= 0) == len(indices) else None
 
 
 def _is_outside(tag: object) -> bool:
