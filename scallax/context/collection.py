@@ -119,7 +119,7 @@ class Collection(Sequence):
         if self._tags is None:
             return rows
         tags = self._numbers(self._tags[:_MOST_SHOWN])
-        # Of a float32 that became a float, the digits beyond are noise.
+        # The further digits of a float32 that became a float are noise.
         shown = [f"{tag:.7g}" if self._arrays else _show(tag) for tag in tags]
         return [[tag, *row] for tag, row in zip(shown, rows, strict=True)]
 

@@ -29,7 +29,7 @@ def outdated_relations(draft: Draft, before: Draft | None, results: Mapping[str,
     if before is None:
         return outputs
     program = draft.program
-    # What is asked of a relation, and which terms there are, depends on all others.
+    # The demand for a relation, and the known terms, depend on all other relations.
     if before.program.variants != program.variants or any(relation.demand for relation in program.relations):
         return outputs if before is not draft else []
     changed = changed_relations(before, draft)

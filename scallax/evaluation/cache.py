@@ -16,12 +16,12 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from scallax.errors import Diagnostic, InputError, checks_call
 
-# Of functions that nothing holds. Code is mapped in pieces, some 20 for each MiB that is counted here, and a process of
-# Linux may map 65,530.
+# Bounds for functions that nothing holds. Code is mapped in pieces, some 20 for each MiB that is counted here, and a
+# process of Linux may map 65,530.
 _FUNCTIONS = 512
 _BYTES = 1 << 30
 
-# Of all functions, as a multiple of these bounds: beyond it those that are held go as well.
+# The bounds for all functions, as a multiple of these: beyond them, held functions go as well.
 _HELD = 2
 
 # Memory of an operation when compiled, with what JAX keeps beside the code. Measured on a CPU: 5 to 16 KiB.
@@ -189,7 +189,7 @@ class _Cache:
         self.functions: dict[tuple, _Function] = {}
         self._limits = _FUNCTIONS, _BYTES
         self._made = self._dropped = 0
-        # What holders had that are gone. They may go anywhere, also where this thread has the lock.
+        # The functions of holders that are gone. A holder may go at any moment, even while this thread has the lock.
         self._released: deque[dict[tuple, _Function]] = deque()
         self._is_due = False
         self.renew_lock()
@@ -267,7 +267,7 @@ class _Cache:
         for function in functions:
             del self.functions[function.key]
             dropped.append(function.run)
-            # Those who hold it look for it anew.
+            # Holders of the function look for it again.
             function.run = None
         self._dropped += len(dropped)
         return dropped
@@ -278,7 +278,7 @@ os.register_at_fork(after_in_child=_CACHE.renew_lock)
 
 
 def _find_excess(functions: Iterable[_Function], most: int, most_bytes: int) -> list[_Function]:
-    """Those used least recently, without which there are no more than `most` and `most_bytes`, or only one."""
+    """The least recently used functions, without which at most `most` and `most_bytes`, or only one, are left."""
     kept, size = 0, 0
     by_use = sorted(functions, key=lambda function: function.used, reverse=True)
     for function in by_use:

@@ -65,7 +65,8 @@ def foreign_function(
     texts, and tensors as read-only NumPy arrays. The function must be pure: each grounding calls it once for every
     distinct tuple of arguments. A result of None means that there is no value, and drops the tuple.
 
-    If the function raises, or returns a value that its type cannot hold, the program ends with a `GroundingError`.
+    If the function raises, or returns a value that its type cannot hold, the run of the program ends
+    with a `ForeignError`.
 
     Args:
         function: The Python function. Leave it out to give options: `@foreign_function(name="f")`.

@@ -137,7 +137,7 @@ def _literal_tags(
         signature = Signature(provenance, retentions, shapes, len(selections))
         values = evaluate_batch(None, signature, replace(program, seed=as_words(seed)), arguments)
         weights = np.asarray(call(None, _weigh, (provenance,), values), np.float64)[0]
-        # What holds costs nothing more, and is one way.
+        # A tuple that holds in every world costs nothing more, and is one way.
         chosen = np.where(weights > 0, 0, np.inf) if domain is Domain.COST else (weights > 0).astype(float)
         found[selections] = weights if domain is Domain.PROBABILITY else chosen
     return found

@@ -53,7 +53,7 @@ class Support:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search needs to know of a ground program whose certain tuples keep their derivations.
+    """The data of a search: a ground program whose certain tuples keep their derivations.
 
     `weights` float64 `[literals]` are those of true literals, `complements` of false ones; two true literals of one
     number in `groups` int64 `[literals]` exclude each other, -1 is none. With `counts_facts` proofs that differ in
@@ -160,7 +160,7 @@ class _Run:
             node = next(iter(waiting))
             del waiting[node]
             known = self._found.get(node, [])
-            # What is known stays in the pool and keeps its tree, so that this ends.
+            # Known proofs stay in the pool and keep their trees, so that this ends.
             supports, is_whole = self._best([*known, *self._derive(node)], self._width_of(node))
             if not is_whole and node in self._negated:
                 raise UnsupportedError(

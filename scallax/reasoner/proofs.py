@@ -132,7 +132,7 @@ class Explanation:
         return [(f"weight {proof.weight:.6g}", _picture(proof.tree)) for proof in self.proofs]
 
     def _repr_svg_(self) -> str | None:
-        """What a notebook shows, if Matplotlib is there; else it shows the text."""
+        """The picture that a notebook shows if Matplotlib is installed; otherwise it shows the text."""
         if not self.proofs:
             return None
         picture = io.StringIO()
@@ -189,7 +189,7 @@ def _weigh(domain: Domain, tags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Names:
-    """What operands of a grounding are called."""
+    """The names of a grounding's operands."""
 
     def __init__(self, program: ir.Program, grounding: Grounding, tags: np.ndarray, domain: Domain):
         self._spans = [rule.span for rule in program.rules]
@@ -203,7 +203,7 @@ class _Names:
                 if operand != ONE or relation.schema.constructor is None:
                     # The relation of a predicate has its name, and a mark behind it.
                     self._tuples[operand] = (name.partition("#made")[0], values)
-        # What a literal that is no tuple's only one, or the conjunction of some operands, is used for first.
+        # The first use of a literal that is not the only one of a tuple, or of a conjunction of some operands.
         derivations = grounding.derivations
         self._users: dict[int, tuple[int, int]] = {}
         for operands in (derivations.left, derivations.right):
