@@ -166,7 +166,7 @@ class LinenReasoner(linen.Module):
     program: _Reasoner
     deterministic: bool = False
 
-    @takes_keywords(*ProgramArguments.__annotations__, "deterministic")
+    @takes_keywords(*ProgramArguments.__annotations__, "deterministic", inherited=[ProgramArguments])
     def __init__(self, program: str | _Reasoner | None = None, *others: Any, **arguments: Unpack[LinenArguments]):
         given = dict[str, Any](arguments)
         self.deterministic = given.pop("deterministic")

@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from scallax.errors import checks_calls
-from scallax.reasoner.program_arguments import takes_keywords
+from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
 from torch_bridge.module import Module
 from torch_bridge.reference_arguments import ModuleArguments, declared_mappings
 
@@ -66,7 +66,7 @@ class ScallopForwardFunction(Module):
         tensor([[0.2500, 0.5000]])
     """
 
-    @takes_keywords(*_POSITIONS)
+    @takes_keywords(*_POSITIONS, inherited=[ModuleArguments, ProgramArguments])
     def __init__(self, *others: Any, **arguments: Unpack[ForwardArguments]):
         given = dict[str, Any](arguments)
         given["input_mappings"] = declared_mappings(given["input_mappings"])

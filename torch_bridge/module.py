@@ -18,7 +18,7 @@ from scallax.facts.arguments import read_by_relation
 from scallax.facts.outputs import check_named, choose, read_asked
 from scallax.facts.specification import Specification, from_json
 from scallax.grounding.limits import Limits
-from scallax.reasoner.program_arguments import takes_keywords
+from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
 from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.autograd import apply
@@ -97,7 +97,7 @@ class Module(torch.nn.Module):
     _names_in_graphs: tuple[str, str]
     _registered: tuple[Registered, Registered]
 
-    @takes_keywords()
+    @takes_keywords(inherited=[ProgramArguments])
     def __init__(self, program: str | None = None, **arguments: Unpack[ModuleArguments]):
         super().__init__()
         given = dict[str, Any](arguments)

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints, is_typeddict
+from typing import Annotated, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
 
 from scallax.errors import misfit
 from scallax.facts.tables import Table
@@ -87,7 +87,7 @@ class ProgramArguments(TypedDict, total=False):
     limits: Limits | None
 
 
-def takes_keywords(*positional: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def takes_keywords(*positional: str, inherited: Sequence[type] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Completes a constructor that takes `**arguments: Unpack[Definition]`, where `Definition` is a typed dictionary.
 
     The constructor is called with every keyword of the definition, given or by default, so that defaults stand in the
@@ -97,6 +97,8 @@ def takes_keywords(*positional: str) -> Callable[[Callable[P, R]], Callable[P, R
     Args:
         *positional: The keywords that may also be given by position, in this order. The constructor is given them by
             name.
+        inherited: The typed dictionaries whose keywords the definition has too, for the docstring: a typed dictionary
+            does not know what it inherits.
 
     Returns:
         The decorator. A call that does not fit the signature is an ArgumentError.
@@ -118,16 +120,10 @@ def takes_keywords(*positional: str) -> Callable[[Callable[P, R]], Callable[P, R
             return function(**{**defaults, **named, **keywords})  # pyright: ignore[reportCallIssue]
 
         call.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
-        call.__doc__ = _describe(definition)
+        call.__doc__ = "\n\n".join(inspect.getdoc(part) or "" for part in (definition, *inherited))
         return call
 
     return decorate
-
-
-def _describe(definition: type) -> str:
-    """The descriptions of a typed dictionary's keywords, then of those that it inherits."""
-    bases = [base for base in getattr(definition, "__orig_bases__", ()) if is_typeddict(base)]
-    return "\n\n".join([inspect.getdoc(definition) or "", *map(_describe, bases)])
 
 
 def _complete(written: inspect.Signature, positional: Sequence[str]) -> tuple[inspect.Signature, type]:

@@ -1,5 +1,6 @@
 """Calls that do not fit: other keywords, positions and kinds of values; each is one error of scallax."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import scallax
 import torch_bridge
 from scallax import InputError, Reasoner, ScallaxError, checkpoint, nn
+from scallax.reasoner.program_arguments import ProgramArguments
 
 SUM_2 = "rel sum_2(a + b) = digit_a(a) and digit_b(b)"
 
@@ -37,6 +39,19 @@ def test_calls_that_do_not_fit_are_errors_of_both_kinds(function, arguments, key
     with pytest.raises(scallax.ArgumentError, match=message) as caught:
         function(*arguments, **keywords)
     assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize(
+    "cls", [Reasoner, nn.Reasoner, nn.LinenReasoner, torch_bridge.Module, torch_bridge.ForwardFunction]
+)
+def test_signatures_name_and_describe_every_argument(cls: type):
+    # The metaclass of NNX hides the signature of a class.
+    parameters = inspect.signature(cls.__init__).parameters
+    assert parameters.keys() >= ProgramArguments.__annotations__.keys()
+    assert parameters["k"].default == 3
+    assert parameters["limits"].default is None
+    described = {line.split(":")[0] for line in (cls.__init__.__doc__ or "").splitlines()}
+    assert {f"    {name}" for name in parameters if name not in ("self", "program")} <= described
 
 
 # What takes a value, which is none of its kind.
