@@ -36,10 +36,10 @@ def _measure(path: Path) -> tuple[float, float]:
     jnp.zeros(1).block_until_ready()
     start = time.perf_counter()
     reasoner = checkpoint.load(path)
-    reasoner.stored_ground()
+    reasoner.compiled_program.serialized()
     ready = time.perf_counter() - start
     (edges,) = (mapping.shape for _, mapping in reasoner.specification.input_mappings)
-    reasoner.evaluate([np.full((1, *edges), 0.001, np.float32)]).block_until_ready()
+    reasoner.evaluator.evaluate([np.full((1, *edges), 0.001, np.float32)]).block_until_ready()
     return ready, time.perf_counter() - start
 
 
@@ -55,7 +55,7 @@ def main() -> None:
             output_mapping=("reached", range(NODES)),
         )
     constructed = time.perf_counter() - start
-    stored = reasoner.stored_ground().arrays["program.0.left"]
+    stored = reasoner.compiled_program.serialized().arrays["program.0.left"]
     print(f"{len(_edges()):,} edges, {np.count_nonzero(stored):,} derivations; constructed in {constructed:.2f} s")
     print(f"{'form':12} {'grounding':10} {'MB':>7} {'save s':>7} {'ready s':>7} {'answer s':>8}")
     spawn = multiprocessing.get_context("spawn")

@@ -122,7 +122,11 @@ def measure(task: Task, provenance: str, batch: int, repeats: int, seconds: floa
         warnings.simplefilter("error")
         module = torch_bridge.Module(**task.module, provenance=name, k=int(k or 3))
     inputs = _inputs(task, module, batch, torch.Generator().manual_seed(0))
-    weights = torch.linspace(0.5, 1.5, module.reasoner.outputs[0].start + len(module.reasoner.outputs[0].tuples))
+    weights = torch.linspace(
+        0.5,
+        1.5,
+        module.reasoner.compiled_program.outputs[0].start + len(module.reasoner.compiled_program.outputs[0].tuples),
+    )
 
     def forward() -> torch.Tensor:
         with torch.no_grad():

@@ -74,7 +74,7 @@ class Reasoner(nnx.Module):
     def parameters(self) -> dict[str, Array]:
         """The values of the parameters now, by name."""
         found = {}
-        for name in self.reasoner.parameter_names:
+        for name in self.reasoner.parameters:
             relation, *path = name.split(".")
             node: Any = getattr(self, relation)
             for part in path:
@@ -90,7 +90,7 @@ class Reasoner(nnx.Module):
         """The same module keeping `k` proofs, in training and in evaluation; shares the parameters."""
         twin = Reasoner(self.reasoner.with_k(k))
         twin.deterministic = self.deterministic
-        for relation in dict.fromkeys(name.split(".")[0] for name in self.reasoner.parameter_names):
+        for relation in dict.fromkeys(name.split(".")[0] for name in self.reasoner.parameters):
             setattr(twin, relation, getattr(self, relation))
         return twin
 
@@ -117,13 +117,13 @@ class Reasoner(nnx.Module):
         Returns:
             The tuple's value and its proofs, the likeliest first.
         """
-        reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
+        reasoner = self.reasoner.in_mode(not self.deterministic)
         reasoner = reasoner.with_parameters({name: np.asarray(value) for name, value in self.parameters.items()})
         return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
 
     def __call__(self, /, **inputs: ArrayLike) -> PyTree:
         """The outputs for one array for each input relation; see `scallax.Reasoner`."""
-        reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
+        reasoner = self.reasoner.in_mode(not self.deterministic)
         return reasoner.apply(self.parameters, **dict[str, Any](inputs))
 
 
@@ -192,7 +192,7 @@ class LinenReasoner(linen.Module):
     @linen.compact
     def __call__(self, **inputs: ArrayLike) -> PyTree:
         """The outputs for one array for each input relation; see `scallax.Reasoner`."""
-        reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
+        reasoner = self.reasoner.in_mode(not self.deterministic)
         parameters = {
             name: self.param(name, lambda _, logits=logits: _copy(logits))
             for name, logits in reasoner.parameters.items()
@@ -224,8 +224,8 @@ class LinenReasoner(linen.Module):
         Returns:
             The tuple's value and its proofs, the likeliest first.
         """
-        reasoner = self.reasoner.for_testing if self.deterministic else self.reasoner.for_training
-        parameters = {name: np.asarray(self.get_variable("params", name)) for name in reasoner.parameter_names}
+        reasoner = self.reasoner.in_mode(not self.deterministic)
+        parameters = {name: np.asarray(self.get_variable("params", name)) for name in reasoner.parameters}
         reasoner = reasoner.with_parameters(parameters)
         return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
 

@@ -199,23 +199,23 @@ def check_run(case: dict) -> None:
     )
     rows = 1
     if given.inputs:
-        rows = max(LEAST_ROWS, 1 << (sum(len(o.tuples) for o in reasoner.outputs) - 1).bit_length())
-    arrays = reasoner.order(
+        rows = max(LEAST_ROWS, 1 << (sum(len(o.tuples) for o in reasoner.compiled_program.outputs) - 1).bit_length())
+    arrays = reasoner.evaluator.layout.order(
         {name: np.broadcast_to(values, (rows, *values.shape)) for name, values in given.inputs.items()}
     )
-    values, residuals = reasoner.forward(arrays)
+    values, residuals = reasoner.evaluator.forward(arrays)
     gradients = None
-    if given.inputs and not reasoner.is_discrete:
+    if given.inputs and not reasoner.evaluator.provenance.traits.is_discrete:
         # Row i of the batch gives the gradient of output i.
         cotangent = np.eye(rows, values.shape[1], dtype=np.float32)
-        pulled, _ = reasoner.pull_back(arrays, residuals, cotangent)
+        pulled, _ = reasoner.evaluator.pull_back(arrays, residuals, cotangent)
         gradients = {
             index: np.asarray(gradient).reshape(rows, -1)[:, entry]
-            for name, gradient in zip(reasoner.input_relations, pulled, strict=True)
+            for name, gradient in zip(reasoner.evaluator.layout.mappings, pulled, strict=True)
             for entry, index in enumerate(given.indices[name])
         }
     row = np.asarray(values)[0]
-    for output in reasoner.outputs:
+    for output in reasoner.compiled_program.outputs:
         found = list(enumerate(output.tuples, start=output.start))
         for wanted in expected[output.relation]:
             place = find(wanted, found, row, output.relation)

@@ -11,18 +11,20 @@ from torch.autograd.function import once_differentiable
 
 from scallax.context.abstract_context import AbstractContext
 from scallax.context.building import ContextState
+from scallax.context.computation import Computation
 from scallax.context.options import read_options
 from scallax.errors import InputError, checks_calls
-from scallax.evaluation.computation import Computation
 from scallax.facts.mappings import InputMapping
 from scallax.facts.tables import CsvFile
 from scallax.language.foreign import ForeignItem
 from scallax.language.tensors import TensorValue
+from torch_bridge.autograd import apply
 from torch_bridge.context_facts import bound_tags, join_tags, stack_tags
-from torch_bridge.dlpack import from_numpy, precision_and_place, to_jax, to_torch
+from torch_bridge.dlpack import from_numpy, to_jax, to_torch
 from torch_bridge.io import CSVFileOptions
 from torch_bridge.module import Module
 from torch_bridge.reference_arguments import check_dispatch, declared, name_outputs, refuse_monitors
+from torch_bridge.tensor_layouts import AbstractTensorLayout, Pulled
 from torch_bridge.torch_values import as_torch
 from torch_bridge.variables import TorchTensors
 
@@ -109,7 +111,8 @@ class ScallopContext(AbstractContext):
             parts.append(_Compare.apply(computation, *computation.tensors.tensors))
         if not parts:
             return to_torch(computation.evaluate(np.zeros(0, np.float32)), torch.device("cpu"))
-        return _EvaluateTags.apply(computation, join_tags(parts))
+        vector = join_tags(parts)
+        return apply(_RunTensors(computation, vector.device), [vector])
 
     def adapted(self, item: ForeignItem) -> ForeignItem:
         return as_torch([item])[0]
@@ -231,7 +234,7 @@ class ScallopContext(AbstractContext):
 class _Compare(torch.autograd.Function):
     """The inputs of a computation that are comparisons of tensors in facts.
 
-    The backward pass may come several times, as in `_EvaluateTags`; so it keeps the graph from tensors to inputs.
+    The backward pass may come several times, as of a whole run; so it keeps the graph from tensors to inputs.
     """
 
     @staticmethod
@@ -251,24 +254,30 @@ class _Compare(torch.autograd.Function):
         return None, *gradients
 
 
-class _EvaluateTags(torch.autograd.Function):
-    """The tags `[outputs]` of all tuples, for the tags of the facts `[inputs]`.
+@final
+class _RunTensors(AbstractTensorLayout):
+    """The tags `[inputs]` of the facts of a run, for those of all its tuples.
 
-    The backward pass needs no saved tensor, because one may call `backward()` for every tuple of a run.
+    One may call `backward()` for every tuple of a run.
     """
 
-    @staticmethod
-    def forward(ctx, computation: Computation, tags: torch.Tensor) -> torch.Tensor:
-        with precision_and_place((tags,)):
-            arrays = to_jax(tags.detach().clone())
-            values, residuals = computation.forward(arrays)
-            ctx.kept = computation, arrays, residuals
-            return to_torch(jax.block_until_ready(values), tags.device)
+    is_repeatable = True
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *cotangents):
-        computation, arrays, residuals = ctx.kept
-        with precision_and_place(cotangents):
-            gradient = computation.pull_back(arrays, residuals, to_jax(cotangents[0]))
-            return None, to_torch(jax.block_until_ready(gradient), cotangents[0].device)
+    def __init__(self, computation: Computation, device: torch.device):
+        self.evaluator = computation.evaluator
+        self.device = device
+
+    def to_arrays(self, tensors: Sequence[torch.Tensor], kept: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+        return ([to_jax(tensors[0].detach().clone())] if kept is None else kept), ()
+
+    def keep(self, arrays: Sequence[Any]) -> Any:
+        return arrays
+
+    def to_results(self, values: jax.Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        return to_torch(values, self.device)
+
+    def to_cotangent(self, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> np.ndarray | jax.Array:
+        return to_jax(cotangent)
+
+    def to_gradients(self, pulled: Pulled, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
+        return tuple(None if gradient is None else to_torch(gradient, self.device) for gradient in pulled[0])

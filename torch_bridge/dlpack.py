@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,15 @@ def from_numpy(array: np.ndarray) -> torch.Tensor:
     if array.dtype == jnp.bfloat16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def common_dtype(tensors: Iterable[torch.Tensor], *others: torch.Tensor) -> torch.dtype:
+    """The dtype of all tensors of floats; where they differ, the wider of float32 and float64, of `others` too."""
+    dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating_point}
+    if len(dtypes) == 1:
+        return dtypes.pop()
+    dtypes.update(tensor.dtype for tensor in others)
+    return torch.float64 if torch.float64 in dtypes else torch.float32
 
 
 def common_device(tensors: Mapping[str, torch.Tensor]) -> torch.device:

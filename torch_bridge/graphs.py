@@ -54,19 +54,21 @@ def _interface(name: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
     objects.
     """
     reasoner = find_reasoner(name)
-    if reasoner.draws or reasoner.is_interpreted or reasoner.returns_proofs:
-        return reasoner.input_relations, ()
+    evaluator = reasoner.evaluator
+    relations = tuple(evaluator.layout.mappings)
+    if evaluator.draws or evaluator.is_interpreted or evaluator.provenance.traits.returns_proofs:
+        return relations, ()
     results = tuple(
         _Result(
-            output.relation if reasoner.specification.keyed else None,
+            output.relation if evaluator.layout.keyed else None,
             output.start,
             output.start + len(output.tuples),
             output.is_single,
             tuple(output.tuples) if output.is_listed else None,
         )
-        for output in reasoner.outputs
+        for output in evaluator.layout.outputs
     )
-    return reasoner.input_relations, results
+    return relations, results
 
 
 @torch.compiler.assume_constant_result
@@ -80,7 +82,7 @@ def _portable_name(name: str) -> str:
 def call_outside(name: str, inputs: Mapping[str, Any], call: Callable[..., Any], options: Sequence[Any] = ()) -> Any:
     """The result of the module with its further arguments, computed outside of the graph."""
     if is_saved():
-        find_reasoner(name).order(inputs)
+        find_reasoner(name).evaluator.layout.order(inputs)
         raise UnsupportedError(
             "a saved graph holds a reasoner that takes tensors, one or more, draws nothing and returns dense tensors"
         )

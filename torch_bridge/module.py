@@ -21,7 +21,7 @@ from scallax.grounding.limits import Limits
 from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
 from scallax.reasoner.reasoner import Reasoner
-from torch_bridge.autograd import apply
+from torch_bridge.autograd import apply, evaluate_tensors
 from torch_bridge.context_facts import with_bound
 from torch_bridge.derivatives import find_jacobian
 from torch_bridge.digits import digits_of, read_specification
@@ -37,8 +37,9 @@ from torch_bridge.reference_arguments import (
     read_constant_tags,
     refuse_monitors,
 )
-from torch_bridge.sample_autograd import apply_batch, apply_tags, interpret_batch, on_host, to_host
+from torch_bridge.sample_calls import apply_batch, apply_tags, interpret_batch, list_entries, on_host, to_host
 from torch_bridge.sparse import check_sparse, in_rows, stack_rows, take_places, to_sparse
+from torch_bridge.tensor_layouts import MappedTensors
 from torch_bridge.torch_values import as_torch
 from torch_bridge.variables import TorchTensors
 
@@ -159,7 +160,7 @@ class Module(torch.nn.Module):
 
     def _register(self) -> None:
         """Names the reasoner for graphs that operators are in; torch compares the plain strings before each call."""
-        self._registered = register(self.reasoner.for_testing), register(self.reasoner.for_training)
+        self._registered = register(self.reasoner.in_mode(False)), register(self.reasoner.in_mode(True))
         self._names_in_graphs = self._registered[0].name, self._registered[1].name
 
     def _add_parameter(self, name: str, parameter: torch.nn.Parameter) -> None:
@@ -231,21 +232,20 @@ class Module(torch.nn.Module):
         output_mappings: object = None,
     ) -> Any:
         """The outputs, outside of graphs."""
-        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        reasoner = self.reasoner.in_mode(self.training)
         if output_relations is None and output_mappings is None:
             return self._call(self._reseeded(reasoner), inputs, disjunctions, is_sparse=self.sparse_output)
         named = name_outputs(None, None, output_mappings) if output_relations is None else None
         if named is not None and named.output_relation is not None:
             output_relations, output_mappings = named.output_relation, named.output_mapping
         asked = read_asked(reasoner.specification, output_relations, output_mappings)
-        reasoner.check_asked(asked)
-        reasoner = self._reseeded(reasoner.with_outputs(asked.outputs, asked.keyed))
+        reasoner = self._reseeded(reasoner.with_outputs(asked))
         results = self._call(reasoner, inputs, disjunctions, is_sparse=self.sparse_output)
         if asked.names is None:
             return results
         if self.sparse_output:
             return choose(in_rows(results), asked.names, asked.is_flat, stack_rows, take_places)
-        take = partial(_take_or_absent, absent=reasoner.absent)
+        take = partial(_take_or_absent, absent=reasoner.evaluator.provenance.absent)
         return choose(results, asked.names, asked.is_flat, torch.stack, take)
 
     def _call(
@@ -257,37 +257,38 @@ class Module(torch.nn.Module):
         is_sparse: bool,
     ) -> Any:
         check_named(reasoner.specification.outputs)
+        evaluator = reasoner.evaluator
         are_tensors = all(isinstance(value, torch.Tensor) for value in inputs.values())
         if (disjunctions or not are_tensors) and has_facts(inputs, disjunctions):
-            batch = reasoner.batches.read(inputs, disjunctions, framework=TorchTensors())
-            if reasoner.is_interpreted:
+            batch = evaluator.layout.read(inputs, disjunctions, framework=TorchTensors())
+            if evaluator.is_interpreted:
                 return interpret_batch(reasoner, batch)
             return apply_batch(reasoner, batch, self._logits(), is_sparse=is_sparse)
-        tensors = reasoner.order(inputs)
+        tensors = evaluator.layout.order(inputs)
         if not are_tensors:
             relation, value = next(pair for pair in inputs.items() if not isinstance(pair[1], torch.Tensor))
             raise InputError(f"`{relation}` is a {type(value).__name__}; give a tensor")
         logits = self._logits()
-        named = dict(zip(reasoner.parameter_names, logits, strict=True))
-        device = common_device({**inputs, **named} if named else inputs)
-        if reasoner.is_interpreted:
-            return self._interpret(reasoner, tensors, device)
-        packed = apply(reasoner, tensors, logits) if tensors or logits else to_torch(reasoner.evaluate(()), device)
+        named = dict(zip(reasoner.compiled_program.parameter_names, logits, strict=True))
+        layout = MappedTensors(evaluator, common_device({**inputs, **named} if named else inputs))
+        if evaluator.is_interpreted:
+            return self._interpret(layout, inputs)
+        given = (*tensors, *logits)
+        packed = apply(layout, given) if given else evaluate_tensors(layout, False, ())[0]
         if is_sparse:
             return to_sparse(reasoner, packed)
-        values = reasoner.unpack(packed)
-        if not reasoner.returns_proofs:
+        values = evaluator.unpack(packed)
+        if not evaluator.provenance.traits.returns_proofs:
             return values
-        return reasoner.with_proofs(values, list(map(to_jax, tensors)), list(map(to_jax, logits)))
+        return evaluator.with_proofs(values, *layout.to_arrays(given, None))
 
-    def _interpret(self, reasoner: Reasoner, tensors: tuple[torch.Tensor, ...], device: torch.device) -> Any:
+    def _interpret(self, layout: MappedTensors, inputs: Mapping[str, torch.Tensor]) -> Any:
         """The outputs of a provenance of Python objects, which tags scalar tensors: their gradients are torch's."""
-        size = tensors[0].shape[0] if tensors else 1
-        entries = [[entry for tensor in tensors for entry in tensor[sample].reshape(-1)] for sample in range(size)]
-        values = reasoner.interpret_entries(list(map(to_jax, tensors)), entries)
-        if values.dtype == object:
-            return reasoner.unpack_objects(values)
-        return reasoner.unpack(from_numpy(values).to(device))
+        evaluator = layout.evaluator
+        tensors = evaluator.layout.order(inputs)
+        entries = list_entries(dict(zip(evaluator.layout.mappings, tensors, strict=True)))
+        values = evaluator.interpret(layout.to_arrays(tensors, None)[0], entries)
+        return evaluator.unpack(values if values.dtype == object else from_numpy(values).to(layout.device))
 
     def jacobian(
         self, inputs: Mapping[str, Any] | None = None, *, disjunctions: Mapping[str, Sequence] | None = None
@@ -306,7 +307,7 @@ class Module(torch.nn.Module):
         if self._bound is not None:
             tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
             inputs = with_bound(inputs, self._bound, tuples)
-        reasoner = self._reseeded(self.reasoner.for_training if self.training else self.reasoner.for_testing)
+        reasoner = self._reseeded(self.reasoner.in_mode(self.training))
         return find_jacobian(reasoner, inputs, disjunctions, self._logits(), is_sparse=self.sparse_jacobian)
 
     def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
@@ -319,7 +320,7 @@ class Module(torch.nn.Module):
         Returns:
             The grounding, which may be kept and evaluated for other tags.
         """
-        return self.reasoner.batches.ground_facts(facts, disjunctions, TorchTensors())
+        return self.reasoner.evaluator.layout.ground_facts(facts, disjunctions, TorchTensors())
 
     def evaluate_grounded(self, grounding: BatchGrounding, tags: Mapping[str, torch.Tensor] | torch.Tensor) -> Any:
         """The outputs of a grounded batch, differentiable in the tags; see `scallax.Reasoner.evaluate_grounded`.
@@ -331,18 +332,18 @@ class Module(torch.nn.Module):
         Returns:
             The outputs, as a call gives them.
         """
-        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        reasoner = self.reasoner.in_mode(self.training)
         return apply_tags(self._reseeded(reasoner), grounding, tags, self._logits(), is_sparse=self.sparse_output)
 
     def _reseeded(self, reasoner: Reasoner) -> Reasoner:
         """The reasoner; in training mode it draws by a new seed."""
-        if not self.training or not reasoner.draws:
+        if not self.training or not reasoner.evaluator.draws:
             return reasoner
         return reasoner.with_seed(int(torch.randint(1 << 32, ())))
 
     def probabilities(self) -> dict[str, torch.Tensor]:
         """The probabilities that the parameters stand for now, by their names; see `scallax.Reasoner.probabilities`."""
-        logits = dict(zip(self.reasoner.parameter_names, self._logits(), strict=True))
+        logits = dict(zip(self.reasoner.compiled_program.parameter_names, self._logits(), strict=True))
         with precision_and_place(tuple(logits.values())):
             values = self.reasoner.probabilities({name: to_jax(tensor) for name, tensor in logits.items()})
             return {name: to_torch(value, logits[name].device) for name, value in values.items()}
@@ -370,14 +371,14 @@ class Module(torch.nn.Module):
         Returns:
             The tuple's value and its proofs, the likeliest first.
         """
-        reasoner = self.reasoner.for_training if self.training else self.reasoner.for_testing
+        reasoner = self.reasoner.in_mode(self.training)
         logits = {
             name: logits.detach().float().cpu().numpy()
-            for name, logits in zip(reasoner.parameter_names, self._logits(), strict=True)
+            for name, logits in zip(reasoner.compiled_program.parameter_names, self._logits(), strict=True)
         }
         given: Any = read_by_relation(inputs, "`inputs`")
         if has_facts(given, disjunctions):
-            given = on_host(reasoner.batches.read(given, disjunctions, framework=TorchTensors()))
+            given = on_host(reasoner.evaluator.layout.read(given, disjunctions, framework=TorchTensors()))
         else:
             given = {name: to_host(name, tensor) for name, tensor in given.items()}
         return reasoner.with_parameters(logits).explain(relation, values, given, sample=sample, k=k)
@@ -395,7 +396,7 @@ class Module(torch.nn.Module):
     def _logits(self) -> tuple[torch.Tensor, ...]:
         """The parameters in the order of the reasoner's."""
         logits = []
-        for name in self.reasoner.parameter_names:
+        for name in self.reasoner.compiled_program.parameter_names:
             module: torch.nn.Module = self
             *path, last = name.split(".")
             for part in path:
@@ -412,7 +413,7 @@ class Module(torch.nn.Module):
     def extra_repr(self) -> str:
         specification = self.specification
         outputs = ", ".join(name for name, _ in specification.outputs)
-        inputs = ", ".join(self.reasoner.input_relations)
+        inputs = ", ".join(name for name, _ in specification.input_mappings)
         return f"{inputs} -> {outputs}, provenance={specification.provenance}, k={specification.k}"
 
     def get_extra_state(self) -> torch.Tensor:
@@ -523,7 +524,7 @@ class Module(torch.nn.Module):
             state["limits"] = asdict(reasoner.limits)
         if self.specification.foreign:
             # A file holds no code: what was grounded with functions of Python must be in it.
-            stored = self.reasoner.stored_ground()
+            stored = self.reasoner.compiled_program.serialized()
             arrays = {name: from_numpy(np.asarray(array)) for name, array in stored.arrays.items()}
             state["ground"] = {"data": json.dumps(stored.data), "arrays": arrays}
         return state

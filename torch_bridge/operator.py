@@ -4,15 +4,16 @@ import functools
 import secrets
 import weakref
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import torch
 
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.reasoner.reasoner import Reasoner
-from torch_bridge.dlpack import common_device, precision_and_place, to_jax, to_torch
+from torch_bridge.autograd import Residuals, evaluate_tensors, pull_back_tensors
+from torch_bridge.dlpack import common_device, common_dtype
+from torch_bridge.tensor_layouts import MappedTensors
 
 # Operators take plain arguments only. A reasoner has a name, and is here as long as a module holds it.
 _REASONERS: weakref.WeakValueDictionary[str, Reasoner] = weakref.WeakValueDictionary()
@@ -81,22 +82,17 @@ _read = functools.lru_cache(maxsize=16)(Reasoner.from_json)
 def evaluate(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """Values `[batch, outputs]` for the inputs' tensors and the logits, in order."""
     known = find_reasoner(reasoner)
-    device = common_device(dict(zip((*known.input_relations, *known.parameter_names), tensors, strict=True)))
-    with precision_and_place(tuple(tensors)):
-        values = jax.block_until_ready(known.evaluate(*_arrays(known, tensors)))
-        return to_torch(values, device)
+    names = (*known.evaluator.layout.mappings, *known.compiled_program.parameter_names)
+    layout = MappedTensors(known.evaluator, common_device(dict(zip(names, tensors, strict=True))))
+    return evaluate_tensors(layout, False, tensors)[0]
 
 
 @torch.library.custom_op("scallax::pull_back", mutates_args=(), tags=torch.Tag.cudagraph_unsafe)
 def pull_back(reasoner: str, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Gradients of the tensors; evaluates again, as a graph's operators pass nothing but tensors to each other."""
-    known = find_reasoner(reasoner)
-    with precision_and_place(tuple(tensors)):
-        arrays, logits = _arrays(known, tensors)
-        _, residuals = known.forward(arrays, logits)
-        of_arrays, of_logits = known.pull_back(arrays, residuals, to_jax(cotangent), logits)
-        gradients = jax.block_until_ready([*of_arrays, *of_logits])
-        return [to_torch(gradient, cotangent.device) for gradient in gradients]
+    layout = MappedTensors(find_reasoner(reasoner).evaluator, cotangent.device)
+    gradients: Any = pull_back_tensors(layout, Residuals(), cotangent, tensors)
+    return list(gradients)
 
 
 @evaluate.register_fake
@@ -108,19 +104,10 @@ def _(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     for tensor, shape in zip(inputs, shapes, strict=True):
         # Sizes may be symbols, which must not be compared without need.
         if tensor.ndim != 1 + len(shape) or tuple(tensor.shape[1:]) != shape or tensor.shape[0] != batch:
-            known.check_shapes([tuple(map(int, tensor.shape)) for tensor in inputs])
-    num_outputs = max(output.start + len(output.tuples) for output in known.outputs)
-    return tensors[0].new_empty((batch, num_outputs), dtype=_output_dtype(known, inputs or logits, tensors))
-
-
-def _output_dtype(reasoner: Reasoner, named: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor]) -> torch.dtype:
-    """The dtype of the values: see `scallax.evaluation.batch.output_dtype`."""
-    if reasoner.output_dtype is not None:
-        return getattr(torch, str(jnp.dtype(reasoner.output_dtype)))
-    dtypes = {tensor.dtype for tensor in named if tensor.dtype.is_floating_point}
-    if len(dtypes) == 1:
-        return dtypes.pop()
-    return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
+            known.evaluator.layout.check_shapes([tuple(map(int, tensor.shape)) for tensor in inputs])
+    dtype = known.evaluator.provenance.traits.output_dtype
+    dtype = common_dtype(inputs or logits, *tensors) if dtype is None else getattr(torch, str(jnp.dtype(dtype)))
+    return tensors[0].new_empty((batch, known.compiled_program.num_outputs), dtype=dtype)
 
 
 @pull_back.register_fake
@@ -153,10 +140,3 @@ def _refuse_vmap(info, in_dims, *arguments):
 evaluate.register_autograd(_differentiate, setup_context=_save)
 pull_back.register_autograd(_refuse_derivative)
 evaluate.register_vmap(_refuse_vmap)
-
-
-def _arrays(reasoner: Reasoner, tensors: Sequence[torch.Tensor]) -> tuple[list, list]:
-    """Inputs and logits."""
-    arrays = [to_jax(tensor) for tensor in tensors]
-    num_inputs = len(reasoner.input_relations)
-    return arrays[:num_inputs], arrays[num_inputs:]

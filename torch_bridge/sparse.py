@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from scallax.circuits.circuit import ZERO_ROW
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.evaluation.unpacking import PackedOutput
+from scallax.evaluation.derived_program import Output
 from scallax.reasoner.reasoner import Reasoner
 
 
 def check_sparse(reasoner: Reasoner) -> None:
     """UnsupportedError for a reasoner whose outputs have no sparse layout: all that is left out of it is 0."""
     name = reasoner.specification.provenance
-    if reasoner.is_interpreted or reasoner.returns_proofs:
+    if reasoner.evaluator.is_interpreted or reasoner.evaluator.provenance.traits.returns_proofs:
         raise UnsupportedError(
             Diagnostic(f"outputs of `{name}` are not numbers alone", hint="leave out `sparse_output`")
         )
-    if reasoner.absent:
+    if reasoner.evaluator.provenance.absent:
         message = f"what does not hold is not 0 under `{name}`, and what a sparse tensor leaves out is"
         raise UnsupportedError(Diagnostic(message, hint="leave out `sparse_output`"))
 
@@ -28,16 +27,17 @@ def check_sparse(reasoner: Reasoner) -> None:
 def to_sparse(reasoner: Reasoner, values: torch.Tensor) -> Any:
     """The outputs of a call, sparse, from their values `[batch, outputs]`: the columns of what can be derived."""
     num_samples, num_outputs = values.shape
-    columns = np.flatnonzero(np.asarray(reasoner.ground_program.outputs)[:num_outputs] != ZERO_ROW)
+    layout = reasoner.evaluator.layout
+    columns = layout.derivable
     if len(columns) < num_outputs:
         values = values[:, torch.from_numpy(columns).to(values.device)]
     samples = np.arange(num_samples).repeat(len(columns))
     entries = samples, np.tile(columns, num_samples)
-    return unpack_sparse(reasoner.outputs, reasoner.specification.keyed, values.reshape(-1), entries, num_samples)
+    return unpack_sparse(layout.outputs, layout.keyed, values.reshape(-1), entries, num_samples)
 
 
 def unpack_sparse(
-    outputs: Sequence[PackedOutput],
+    outputs: Sequence[Output],
     keyed: bool,
     values: torch.Tensor,
     entries: tuple[np.ndarray, np.ndarray],

@@ -28,7 +28,7 @@ def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, gr
         tensors |= {OPTIMIZER + name: _to_numpy(value) for name, value in _values(optimizer).items()}
     reasoners = _reasoners(model)
     specifications = {path: reasoner.specification for path, reasoner in reasoners.items()}
-    grounds = {path: reasoner.stored_ground() for path, reasoner in reasoners.items()} if ground else {}
+    grounds = {path: reasoner.compiled_program.serialized() for path, reasoner in reasoners.items()} if ground else {}
     return Artifact(specifications, tensors, door="flax", grounds=grounds)
 
 

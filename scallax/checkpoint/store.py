@@ -250,7 +250,7 @@ def make_artifact(model: Any, optimizer: Any, extra: object, ground: bool) -> Ar
             artifact = model
         case Reasoner():
             tensors = {name: np.asarray(value) for name, value in model.parameters.items()}
-            grounds = {"": model.stored_ground()} if ground else {}
+            grounds = {"": model.compiled_program.serialized()} if ground else {}
             artifact = Artifact({"": model.specification}, tensors, grounds=grounds)
         # A Flax module is recognized without importing Flax, which is an extra of the package.
         case _ if any(kind.__module__.startswith("flax.nnx.") for kind in type(model).__mro__):

@@ -23,7 +23,7 @@ from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
-    from scallax.evaluation.computation import Computation
+    from scallax.context.computation import Computation
     from scallax.reasoner.proofs import Explanation
     from scallax.reasoner.reasoner import Reasoner
 

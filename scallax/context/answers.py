@@ -59,7 +59,7 @@ def read_answers(derived: DerivedProgram, options: Options, objects: Sequence[An
     if options.is_discrete:
         return [Answer(relation, tuples, None) for relation, tuples in found]
     # Not before: it imports JAX, which takes a second.
-    from scallax.evaluation.computation import Computation
+    from scallax.context.computation import Computation
     from scallax.provenance.semirings import ObjectProvenance
 
     provenance = semantics_for(derived, options)

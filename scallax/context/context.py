@@ -4,8 +4,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
-
 from scallax.context.abstract_context import AbstractContext
 from scallax.context.building import ContextState
 from scallax.context.options import read_options
@@ -16,7 +14,7 @@ from scallax.language.library import read_foreign
 from scallax.language.tensors import TensorFramework, TensorValue
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
-    from scallax.evaluation.computation import Computation
+    from scallax.context.computation import Computation
     from scallax.provenance.custom import Provenance
 
 
@@ -91,13 +89,12 @@ class Context(AbstractContext):
             An array `[outputs]`, float64 if a tag is, else float32.
         """
         # Loaded by now: there is a computation.
-        from scallax.evaluation.moves import join
+        from scallax.evaluation.moves import computing_dtype, join
 
         computed = computation.computed()
         parts = tags if computed is None else [*tags, computed]
-        is_double = any(self.is_array(part) and part.dtype == np.float64 for part in parts)
         length = len(tags) + len(computation.comparisons)
-        return computation.evaluate(join(parts, length, np.float64 if is_double else np.float32))
+        return computation.evaluate(join(parts, length, computing_dtype(parts)))
 
     def clone(
         self,

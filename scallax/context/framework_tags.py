@@ -11,7 +11,7 @@ from scallax.language.tensors import TensorInputs, TensorValue, is_variable
 from scallax.language.values import Value, ValueType
 
 if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
-    from scallax.evaluation.computation import Computation
+    from scallax.context.computation import Computation
 
 
 class Framework(Protocol):

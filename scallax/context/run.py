@@ -68,7 +68,7 @@ def _collect_arrays(
 ) -> list[Collection]:
     """The relations `outputs` with arrays for tags, through which gradients pass."""
     # A second that a context without probabilities does not spend: it imports JAX.
-    from scallax.evaluation.computation import Computation
+    from scallax.context.computation import Computation
     from scallax.provenance.base import AbstractProvenance
 
     provenance = options.semantics()

@@ -11,11 +11,11 @@ from scallax.circuits.fact_literals import read_priors
 from scallax.context.answers import read_numbers
 from scallax.context.checked_programs import Inputs, TagKinds, check_facts
 from scallax.context.collection import Collection
+from scallax.context.computation import Computation
 from scallax.context.draft import Draft, Samples
 from scallax.context.framework_tags import Framework, collect, readable
 from scallax.context.options import Options
 from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.computation import Computation
 from scallax.evaluation.grounding_cache import BatchFacts, SampleProgram
 from scallax.facts.fact_checks import check_domain
 from scallax.facts.fact_table import FactTable

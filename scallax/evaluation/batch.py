@@ -19,7 +19,7 @@ from scallax.errors import UnsupportedError
 from scallax.evaluation import fold as evaluation
 from scallax.evaluation.cache import BoundFunction, Holder, call
 from scallax.evaluation.interpretation import ABSENT
-from scallax.evaluation.moves import split
+from scallax.evaluation.moves import computing_dtype, split
 from scallax.facts.tensor_facts import Retention
 from scallax.kernels.packing import Packed, unpack
 from scallax.provenance.base import AbstractProvenance
@@ -27,6 +27,8 @@ from scallax.provenance.base import AbstractProvenance
 # What a caller may give for an input `[batch, *mapping.shape]`.
 ArrayLike = jax.Array | np.ndarray
 Shapes = tuple[tuple[int, ...], ...]
+# As arrays, as a constant of the code, or as one array; None if it has no outputs.
+AnyCircuit = Circuit | EmbeddedProgram | Packed | None
 
 # Keeps the draws of entries apart from those of proofs and selections, which have the same seed.
 _RETENTION = 0x52455441
@@ -56,14 +58,17 @@ class Arguments(NamedTuple):
 
 
 def evaluate_batch(
-    holder: Holder | None, signature: Signature, program: Circuit | Packed, arguments: Arguments
+    holder: Holder | None, signature: Signature, program: AnyCircuit, arguments: Arguments
 ) -> Shaped[Array, "*batch outputs"]:
     """The outputs' values, of the inputs' dtype (bool for a discrete provenance); without inputs, a batch of 1."""
     return call(holder, _evaluate, (signature,), program, arguments)
 
 
 def forward_batch(
-    holder: Holder | None, signature: Signature, program: Circuit | EmbeddedProgram | Packed, arguments: Arguments
+    holder: Holder | None,
+    signature: Signature,
+    program: AnyCircuit,
+    arguments: Arguments,
 ) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
     """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
     if isinstance(program, EmbeddedProgram):
@@ -74,7 +79,7 @@ def forward_batch(
 def pull_back_batch(
     holder: Holder | None,
     signature: Signature,
-    program: Circuit | EmbeddedProgram | Packed,
+    program: AnyCircuit,
     arguments: Arguments,
     residuals: PyTree[Array],
     cotangent: ArrayLike,
@@ -108,23 +113,25 @@ def linearizer(holder: Holder, signature: Signature, shapes: Shapes, program: Em
     return BoundFunction(holder, _linearize, (signature, shapes, program))
 
 
-def _evaluate(signature: Signature, program: Circuit | Packed, arguments: Arguments) -> Shaped[Array, "*batch outputs"]:
-    batch = _batch_size(signature, arguments)
-    if batch == 0:
-        return jnp.zeros((0, signature.num_outputs), output_dtype(signature, arguments))
+def _evaluate(signature: Signature, program: AnyCircuit, arguments: Arguments) -> Shaped[Array, "*batch outputs"]:
+    if _is_empty(signature, arguments):
+        shape = (signature.num_outputs,) if signature.is_union else (0, signature.num_outputs)
+        return jnp.zeros(shape, output_dtype(signature, arguments))
     program = unpack(program) if isinstance(program, Packed) else program
+    assert isinstance(program, Circuit)
     inputs, present = _columns(signature, program, arguments)
     values = _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
     return values[0] if signature.is_union else values
 
 
 def _forward(
-    signature: Signature, program: Circuit | EmbeddedProgram | Packed, arguments: Arguments
+    signature: Signature, program: AnyCircuit, arguments: Arguments
 ) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
+    if _is_empty(signature, arguments):
+        return _evaluate(signature, None, arguments), None
     program = unpack(program) if isinstance(program, Packed) else program
+    assert program is not None
     arrays = evaluation.arrays_of(program)
-    if _batch_size(signature, arguments) == 0:
-        return _evaluate(signature, arrays, arguments), None
     inputs, present = _columns(signature, arrays, arguments)
     values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
     values = _rows(signature, arguments, values)
@@ -154,18 +161,19 @@ def _linearize(
 
 def _pull_back(
     signature: Signature,
-    program: Circuit | EmbeddedProgram | Packed,
+    program: AnyCircuit,
     arguments: Arguments,
     residuals: PyTree[Array],
     cotangent: ArrayLike,
 ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
     arrays, logits = arguments
-    if _batch_size(signature, arguments) == 0:
+    if _is_empty(signature, arguments):
         zeros = tuple(jnp.zeros_like(array) if _is_float(array) else None for array in arrays)
         return zeros, tuple(map(jnp.zeros_like, logits))
     if signature.is_union:
         cotangent = cotangent[None]
     program = unpack(program) if isinstance(program, Packed) else program
+    assert program is not None
     index_arrays = evaluation.arrays_of(program)
     inputs, present = _columns(signature, index_arrays, arguments)
     missing = _padded_outputs(index_arrays) - signature.num_outputs
@@ -192,7 +200,7 @@ def output_dtype(signature: Signature, arguments: Arguments) -> DTypeLike:
     if signature.provenance.traits.output_dtype is not None:
         return signature.provenance.traits.output_dtype
     dtypes = {jnp.dtype(array.dtype) for array in arguments.arrays or arguments.logits if _is_float(array)}
-    return dtypes.pop() if len(dtypes) == 1 else _computing_dtype(arguments)
+    return dtypes.pop() if len(dtypes) == 1 else computing_dtype((*arguments.arrays, *arguments.logits))
 
 
 def probabilities(logits: Float[Array, " logits"], groups: Int[ArrayLike, " logits"]) -> Float[Array, " logits"]:
@@ -228,33 +236,33 @@ def retained(
     return kept
 
 
-def read_samples(
-    arrays: Sequence[ArrayLike], retentions: Sequence[Retention | None], seed: int | Array
-) -> list[list[Any]]:
-    """For each sample the entries of all arrays, one after the other: numbers, traced ones if they are traced.
+def list_entries(
+    arrays: Sequence[ArrayLike],
+    retentions: Sequence[Retention | None],
+    seed: int | Array,
+    entries: Sequence[Sequence[Sequence[Any]]] | None = None,
+) -> list[list[list[Any]]]:
+    """For each array and sample the entries: numbers, traced ones if they are traced, or those of `entries`.
 
-    ABSENT for entries that are not retained; `seed` is that of draws. Without arrays, one sample. UnsupportedError for
-    retention of traced ones.
+    ABSENT for entries that are not retained; `seed` is that of draws. UnsupportedError for retention of traced ones.
     """
-    if not arrays:
-        return [[]]
-    num_samples = arrays[0].shape[0]
-    samples: list[list[Any]] = [[] for _ in range(num_samples)]
+    listed = []
     for number, (array, retention) in enumerate(zip(arrays, retentions, strict=True)):
         if isinstance(array, Tracer):
             if retention is not None:
                 raise UnsupportedError("which inputs are retained depends on their values, and they are traced")
-            entries = split(array)
+            values = split(array)
         else:
-            entries = np.asarray(array).reshape(-1).tolist()
+            values = np.asarray(array).reshape(-1).tolist()
+        if entries is not None:
+            values = [entry for sample in entries[number] for entry in sample]
         if retention is not None:
             key = np.asarray(seed, np.uint32) if isinstance(seed, int) else seed
             kept = np.asarray(call(None, _retained, (retention, number), array, key)).reshape(-1).tolist()
-            entries = [entry if is_kept else ABSENT for entry, is_kept in zip(entries, kept, strict=True)]
+            values = [value if is_kept else ABSENT for value, is_kept in zip(values, kept, strict=True)]
         size = math.prod(array.shape[1:])
-        for sample, values in enumerate(samples):
-            values += entries[sample * size : (sample + 1) * size]
-    return samples
+        listed.append([values[sample * size : (sample + 1) * size] for sample in range(array.shape[0])])
+    return listed
 
 
 def _retained(retention: Retention, number: int, array: Float[ArrayLike, "batch ..."], seed: Array) -> Array:
@@ -284,7 +292,7 @@ def _columns(
 ) -> tuple[Float[Array, "inputs batch"], Bool[Array, "inputs batch"]]:
     """All inputs and which of them exist, one row for each entry of each mapping, then one for each trained input."""
     arrays, logits = arguments
-    dtype, batch = _computing_dtype(arguments), _batch_size(signature, arguments)
+    dtype, batch = computing_dtype((*arguments.arrays, *arguments.logits)), _batch_size(signature, arguments)
     trained = jnp.zeros((0, batch), dtype)
     if logits:
         trained = _trained_columns(signature, program, logits, batch, dtype)
@@ -326,11 +334,6 @@ def _rows(
     return values[: signature.num_outputs].T.astype(output_dtype(signature, arguments))
 
 
-def _computing_dtype(arguments: Arguments) -> DTypeLike:
-    is_double = any(array.dtype == jnp.float64 for array in (*arguments.arrays, *arguments.logits))
-    return jnp.float64 if is_double else jnp.float32
-
-
 def _batch_size(signature: Signature, arguments: Arguments) -> int:
     """That of the inputs; without inputs, that of logits for each sample, or 1. A union is one sample."""
     if signature.is_union:
@@ -343,6 +346,11 @@ def _batch_size(signature: Signature, arguments: Arguments) -> int:
         if array.ndim > len(shape)
     ]
     return sizes[0] if sizes else 1
+
+
+def _is_empty(signature: Signature, arguments: Arguments) -> bool:
+    """Whether there are no values: no samples or, of samples side by side, no outputs."""
+    return _batch_size(signature, arguments) == 0 or (signature.is_union and not signature.num_outputs)
 
 
 def _padded_outputs(program: Circuit) -> int:

@@ -75,6 +75,11 @@ class CompiledProgram:
     def num_outputs(self) -> int:
         return sum(len(output.tuples) for output in self.outputs)
 
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The names of the parameters, in the order of an evaluator's logits."""
+        return tuple(parameter.name for parameter in self.parameters)
+
     def program(self, provenance: AbstractSemantics) -> Circuit:
         """The arrays that answer the specification under a provenance; grounds again if only others are stored."""
         if provenance in self._refusals:
@@ -209,6 +214,25 @@ class CompiledProgram:
                 texts.append(f"no rule can derive {shown}: always {provenance.absent:.10g} in the output")
         return texts
 
+    def serialized(self) -> SerializedProgram:
+        """The circuits for every k that the specification names, and all else that answering needs, as data."""
+        programs, arrays = [], {}
+        specification = self.specification
+        for k in dict.fromkeys((specification.k, specification.train_k, specification.test_k)):
+            if k is not None:
+                program, parts = program_data(self.program(self.provenance(replace(specification, k=k))))
+                arrays |= {f"program.{len(programs)}.{name}": array for name, array in parts.items()}
+                programs.append({"k": k, "program": program})
+        listed = {}
+        for output in self.outputs:
+            if output.is_listed:
+                listed[output.relation], parts = columns_data(output.tuples, _types(specification, output.relation))
+                arrays |= {f"output.{output.relation}.{name}": array for name, array in parts.items()}
+        parameters = [{"name": parameter.name, "num_facts": parameter.num_facts} for parameter in self.parameters]
+        arrays |= {f"parameter.{parameter.name}": parameter.initial for parameter in self.parameters}
+        arrays["logit_groups"] = self.logit_groups
+        return SerializedProgram({"programs": programs, "listed": listed, "parameters": parameters}, arrays)
+
 
 def _is_open(program: ir.Program, specification: Specification, output: str) -> bool:
     """Whether an output depends on a relation without facts or rules, whose facts calls may give."""
@@ -223,30 +247,10 @@ def _is_open(program: ir.Program, specification: Specification, output: str) -> 
     return not needed <= filled | listed
 
 
-def store(grounded: CompiledProgram) -> SerializedProgram:
-    """The programs for every k that the specification names, and all else that answering needs, as data."""
-    programs, arrays = [], {}
-    specification = grounded.specification
-    for k in dict.fromkeys((specification.k, specification.train_k, specification.test_k)):
-        if k is not None:
-            program, parts = program_data(grounded.program(grounded.provenance(replace(specification, k=k))))
-            arrays |= {f"program.{len(programs)}.{name}": array for name, array in parts.items()}
-            programs.append({"k": k, "program": program})
-    listed = {}
-    for output in grounded.outputs:
-        if output.is_listed:
-            listed[output.relation], parts = columns_data(output.tuples, _types(specification, output.relation))
-            arrays |= {f"output.{output.relation}.{name}": array for name, array in parts.items()}
-    parameters = [{"name": parameter.name, "num_facts": parameter.num_facts} for parameter in grounded.parameters]
-    arrays |= {f"parameter.{parameter.name}": parameter.initial for parameter in grounded.parameters}
-    arrays["logit_groups"] = grounded.logit_groups
-    return SerializedProgram({"programs": programs, "listed": listed, "parameters": parameters}, arrays)
-
-
 def restore(
     specification: Specification, stored: SerializedProgram, library: Library | None, custom: object = None
 ) -> CompiledProgram:
-    """What `store` was given, of this specification. CheckpointError if the data are damaged."""
+    """The compiled program that was serialized, of this specification. CheckpointError if the data are damaged."""
     check_custom(specification, custom)
     try:
         return _restore(specification, stored, library, custom)

@@ -1,6 +1,6 @@
 """The tags of a batch's facts as one vector."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from scallax.evaluation.cache import call
 from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.closeness import compare
 from scallax.evaluation.grounding_cache import BatchFacts
-from scallax.evaluation.moves import join
+from scallax.evaluation.moves import computing_dtype, join
 from scallax.facts.fact_checks import check_tags, wrong_tag
 from scallax.facts.fact_table import FactTable
 from scallax.facts.sample_facts import is_array
@@ -68,11 +68,21 @@ def collect_tags(facts: Sequence[FactTable], length: int) -> jax.Array | np.ndar
     if all(is_host(tags) for _, tags in parts):
         return _on_host(facts, [tags for _, tags in parts], length)
     found = [tag for part, tags in parts for tag in _list_arrays(part, tags)]
-    is_double = any(isinstance(tag, jax.Array | np.ndarray) and tag.dtype == np.float64 for tag in found)
-    vector = join(found, length, np.float64 if is_double and jax.config.read("jax_enable_x64") else np.float32)
+    vector = join(found, length, _dtype_of(found))
     if is_concrete(vector):
         check_tags(facts, np.asarray(vector))
     return vector
+
+
+def list_tags(facts: Sequence[FactTable]) -> list[Any]:
+    """The tags of all facts of relations that have tags, in order, as they were given; of arrays their scalars."""
+    tags: list[Any] = []
+    for part in facts:
+        if part.certain is None:
+            continue
+        for given in part.tag_parts or ((None,) * part.num_facts,):
+            tags += given.tolist() if isinstance(given, np.ndarray) else list(given)
+    return tags
 
 
 def is_host(tags: Any) -> bool:
@@ -90,10 +100,12 @@ def _tags_of(part: FactTable) -> Sequence[Any]:
     return part.tag_parts or (np.zeros(part.num_facts, np.float32),)
 
 
+def _dtype_of(tags: Iterable[Any]) -> type[np.floating]:
+    return computing_dtype(tags) if jax.config.read("jax_enable_x64") else np.float32
+
+
 def _on_host(facts: Sequence[FactTable], parts: Sequence[Any], length: int) -> np.ndarray:
-    is_double = any(is_array(part) and part.dtype == np.float64 for part in parts) and jax.config.read("jax_enable_x64")
-    dtype = np.float64 if is_double else np.float32
-    vector = np.zeros(length, dtype)
+    vector = np.zeros(length, _dtype_of(parts))
     start = 0
     for part in parts:
         if not is_array(part) and type(None) in set(map(type, part)):

@@ -56,7 +56,7 @@ class InputChecks:
         on_device = not self._has_checked_device
         self.check_values(arrays, on_device)
         if are_logits_given:
-            check_logits(self._parameters, arguments.logits, arrays[0].shape[0] if arrays else None, on_device)
+            self.check_logits(arguments, arrays[0].shape[0] if arrays else None, on_device)
         if on_device and any(is_concrete(array) and not is_on_host(array) for array in arrays + arguments.logits):
             self._has_checked_device = True
 
@@ -70,6 +70,10 @@ class InputChecks:
         """`check_values` of probabilities; `entries` are all their values, at least one."""
         if self._undeclared or not _are_inside(entries) or (self._counts_groups and not self._has_warned_of_sums):
             self.check_values(arrays, on_device=False)
+
+    def check_logits(self, arguments: Arguments, num_samples: int | None = None, on_device: bool = False) -> None:
+        """InputError for logits that are no finite floats of the parameters' shapes, perhaps for each sample."""
+        check_logits(self._parameters, arguments.logits, num_samples, on_device)
 
     def check_kind(self, relation: str, array: object) -> None:
         """InputError for what is no array of a dtype that the provenance reads."""

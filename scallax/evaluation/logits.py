@@ -12,6 +12,7 @@ from scallax.errors import InputError
 from scallax.evaluation.batch import ArrayLike, probabilities
 from scallax.evaluation.cache import call
 from scallax.evaluation.checks import check_logits
+from scallax.evaluation.moves import computing_dtype
 from scallax.facts.arguments import unknown_name
 from scallax.facts.parameters import Parameter
 
@@ -69,7 +70,7 @@ def logit_probabilities(
 
 def _find_probabilities(sizes: tuple[int, ...], logits: tuple[ArrayLike, ...], groups: ArrayLike) -> list[Array]:
     """The first probabilities of each array of logits."""
-    dtype = jnp.float64 if any(array.dtype == jnp.float64 for array in logits) else jnp.float32
+    dtype = computing_dtype(logits)
     values = probabilities(jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits]), groups)
     found, start = [], 0
     for size, array in zip(sizes, logits, strict=True):

@@ -6,7 +6,7 @@ is not compiled. Results go to the device that the values are bound to.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,12 @@ _JAX: Any = jnp
 
 # Shape and dtype.
 _Form = tuple[tuple[int, ...], np.dtype]
+
+
+def computing_dtype(given: Iterable[Any]) -> type[np.floating]:
+    """The dtype that numbers are computed in: float64 if an array of NumPy or JAX among them is, else float32."""
+    is_double = any(isinstance(part, jax.Array | np.ndarray) and part.dtype == np.float64 for part in given)
+    return np.float64 if is_double else np.float32
 
 
 def to_device(values: PyTree[ArrayLike], like: Sequence[Any] = ()) -> PyTree[Array]:

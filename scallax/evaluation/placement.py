@@ -1,49 +1,85 @@
-"""The index arrays of a program on the devices where it is evaluated."""
+"""The index arrays of circuits on the devices where they are evaluated."""
 
 from functools import cached_property
 from typing import final
+from weakref import WeakKeyDictionary
 
 import jax
+from jax.core import Tracer
 from jax.extend.backend import get_default_device
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.constant_program import EmbeddedProgram, embed
 from scallax.evaluation.batch import Arguments
+from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.compiled_program import CompiledProgram
-from scallax.evaluation.fork_guard import check_process
+from scallax.kernels.packing import Packed, pack
 from scallax.provenance.traits import AbstractSemantics
+
+# The place of a circuit that is on no device of JAX yet.
+_ON_HOST = "host"
 
 
 @final
-class PlacedPrograms:
-    """The index arrays under one provenance, kept on each device after the first call there."""
+class PlacedCircuit:
+    """The circuit of a program under one provenance, kept on each device after the first call there."""
 
-    def __init__(self, grounded: CompiledProgram, provenance: AbstractSemantics):
-        self._grounded = grounded
+    def __init__(self, compiled: CompiledProgram, provenance: AbstractSemantics):
+        self._compiled = compiled
         self._provenance = provenance
         self._kept: dict = {}
 
     @cached_property
     def embedded(self) -> EmbeddedProgram | None:
-        """The program as a constant, if it is small."""
-        return embed(self._grounded.program(self._provenance))
+        """The circuit as a constant of compiled code, if it is small."""
+        return embed(self._compiled.program(self._provenance))
 
-    def program(self, arguments: Arguments) -> Circuit:
-        """The index arrays, on the device of the arguments."""
-        check_process()
+    def place(self, arguments: Arguments) -> Circuit:
+        """The circuit on the device of the arguments."""
         device = None
         if jax.device_count() > 1:
             arrays = [a for a in (*arguments.arrays, *arguments.logits) if isinstance(a, jax.Array) and is_concrete(a)]
             devices = {d for array in arrays if array.committed for d in array.devices()}
             device = devices.pop() if len(devices) == 1 else None
-        # Where inputs are bound to no device, nor is the program: it goes where they go.
+        # Where inputs are bound to no device, nor is the circuit: it goes where they go.
         key = (device, get_default_device())
         if key in self._kept:
             return self._kept[key]
         with jax.ensure_compile_time_eval():
-            program = jax.device_put(self._grounded.program(self._provenance), device)
+            circuit = jax.device_put(self._compiled.program(self._provenance), device)
         # Inside an eager `shard_map` even a copy to the device is traced.
-        if all(is_concrete(leaf) for leaf in jax.tree.leaves(program)):
-            self._kept[key] = program
-        return program
+        if all(is_concrete(leaf) for leaf in jax.tree.leaves(circuit)):
+            self._kept[key] = circuit
+        return circuit
+
+
+@final
+class PackedCircuits:
+    """The circuits of batches of facts, each as one array, kept on each device for as long as its grounding lives."""
+
+    def __init__(self):
+        self._kept: WeakKeyDictionary[BatchGrounding, dict] = WeakKeyDictionary()
+
+    def place(self, grounding: BatchGrounding, *, is_backward: bool) -> Packed:
+        """The packed circuit: on JAX's default device from the second call on.
+
+        Most batches never come again, and a compiled function takes an array of the host in less time.
+        """
+        device = get_default_device()
+        kept = self._kept.get(grounding)
+        if kept is None:
+            packed = pack(grounding.program)
+            self._kept[grounding] = {_ON_HOST: packed}
+            return packed
+        if device not in kept:
+            on_host = kept.get(_ON_HOST) or pack(grounding.program)
+            if is_backward:
+                return on_host
+            with jax.ensure_compile_time_eval():
+                packed = jax.device_put(on_host)
+            if isinstance(packed.words, Tracer):
+                return on_host
+            kept.pop(_ON_HOST, None)
+            kept[device] = packed
+        return kept[device]

@@ -1,45 +1,26 @@
 """The results of calls from the packed values of all outputs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array
 
 from scallax.evaluation.cache import Holder, call
+from scallax.evaluation.derived_program import Output
 from scallax.evaluation.moves import take
-from scallax.facts.mappings import Tuples
 from scallax.facts.outputs import AskedOutputs, choose
 from scallax.provenance.semirings import ObjectProvenance
 from scallax.provenance.traits import AbstractSemantics
 
 
-class PackedOutput(Protocol):
-    """One output relation and its place among all output tuples: `scallax.evaluation.compiled_program.Output`."""
-
-    @property
-    def relation(self) -> str: ...
-
-    @property
-    def tuples(self) -> Tuples: ...
-
-    @property
-    def start(self) -> int: ...
-
-    @property
-    def is_single(self) -> bool: ...
-
-    @property
-    def is_listed(self) -> bool: ...
-
-
-def unpack(outputs: Sequence[PackedOutput], keyed: bool, packed: Any) -> Any:
+def unpack(outputs: Sequence[Output], keyed: bool, packed: Any) -> Any:
     """The result of a call from values `[batch, outputs]`: only slices them, so any array type will do."""
     results = {output.relation: _unpack_one(output, packed) for output in outputs}
     return results if keyed else results[outputs[0].relation]
 
 
-def _unpack_one(output: PackedOutput, packed):
+def _unpack_one(output: Output, packed):
     if output.is_single:
         return packed[:, output.start]
     whole = len(output.tuples) == packed.shape[1]
@@ -47,7 +28,7 @@ def _unpack_one(output: PackedOutput, packed):
     return (list(output.tuples), values) if output.is_listed else values
 
 
-def unpack_array(holder: Holder, outputs: Sequence[PackedOutput], keyed: bool, packed: Array) -> Any:
+def unpack_array(holder: Holder, outputs: Sequence[Output], keyed: bool, packed: Array) -> Any:
     """`unpack`, by one compiled function."""
     bounds = tuple(
         output.start if output.is_single else (output.start, output.start + len(output.tuples)) for output in outputs
@@ -65,7 +46,7 @@ def _take_columns(bounds: tuple[tuple[int, int] | int, ...], packed: Array) -> l
 
 
 def unpack_places(
-    outputs: Sequence[PackedOutput],
+    outputs: Sequence[Output],
     keyed: bool,
     values: Array,
     sources: np.ndarray | None,
@@ -99,9 +80,7 @@ def _map_one(function: Callable[[Any], Any], part: Any) -> Any:
     return (part[0], function(part[1])) if isinstance(part, tuple) else function(part)
 
 
-def unpack_objects(
-    outputs: Sequence[PackedOutput], keyed: bool, objects: np.ndarray, provenance: AbstractSemantics
-) -> Any:
+def unpack_objects(outputs: Sequence[Output], keyed: bool, objects: np.ndarray, provenance: AbstractSemantics) -> Any:
     """The result of a call from objects `[batch, outputs]`: lists, which a user's provenance collates."""
     semiring = provenance.semiring if isinstance(provenance, ObjectProvenance) else None
     results = {}

@@ -7,15 +7,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from scallax.errors import Diagnostic, InputError
-from scallax.evaluation.array_evaluation import ArrayEvaluator
 from scallax.evaluation.batch import Arguments, Signature, evaluate_batch, probabilities
-from scallax.evaluation.batch_evaluation import Logits
 from scallax.evaluation.cache import call
 from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.compiled_program import CompiledProgram, ground
+from scallax.evaluation.evaluator import Evaluator, Logits
 from scallax.evaluation.fact_tags import collect_tags
 from scallax.evaluation.grounding_cache import BatchFacts
-from scallax.evaluation.input_checks import InputChecks
 from scallax.evaluation.seeds import as_words
 from scallax.facts.fact_table import FactTable, exclusive_text, independent_facts
 from scallax.facts.mappings import read_entries
@@ -58,9 +56,10 @@ def explain(
         asked = _with_facts(asked, schemas[facts.relation], facts)
     again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)
     provenance = again.provenance(again.specification)
-    checks = InputChecks(dict(again.specification.input_mappings), again.parameters, provenance.traits, set())
-    evaluator = ArrayEvaluator(again.specification, provenance, logits, again, checks, seed)
-    value = np.asarray(evaluator.evaluate(arrays, None))[0, 0]
+    # Sums of exclusive entries were warned of when the batch was read.
+    again.undeclared.clear()
+    evaluator = Evaluator.of_program(again, provenance, logits, seed)
+    value = np.asarray(evaluator.evaluate(arrays))[0, 0]
     program, grounding = again.trace()
     ((_, fitted),) = again.specification.outputs
     assert fitted is not None
@@ -72,7 +71,7 @@ def explain(
         grounding,
         relation,
         fitted.tuples[0],
-        _literal_tags(again, grounding, provenance, domain, evaluator.check(arrays, None), seed),
+        _literal_tags(again, grounding, provenance, domain, evaluator.check(arrays), seed),
         domain=domain,
         value=value.item() if isinstance(value, np.generic) else value,
         uses_exclusion=provenance.traits.uses_exclusion,

@@ -13,12 +13,14 @@ from scallax.circuits.circuit import Circuit
 from scallax.circuits.jacobian_sparsity import find_dependence
 from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_call
 from scallax.evaluation.batch import ArrayLike
-from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.checks import is_concrete
-from scallax.evaluation.fact_tags import batch_tags
-from scallax.evaluation.grounding_cache import BatchFacts, has_facts
+from scallax.evaluation.derived_program import Output
+from scallax.evaluation.evaluator import Evaluator
+from scallax.evaluation.grounding_cache import has_facts
+from scallax.evaluation.logits import order_logits
+from scallax.evaluation.mapped_layout import MappedLayout
 from scallax.evaluation.moves import to_device
-from scallax.evaluation.unpacking import PackedOutput
+from scallax.evaluation.sample_layout import SampleLayout
 from scallax.facts.arguments import read_by_relation
 from scallax.facts.fact_table import FactTable
 from scallax.facts.outputs import check_named
@@ -86,14 +88,13 @@ def jacobian(
         raise InputError(f"the reasoner is a {type(reasoner).__name__}; give a `scallax.Reasoner`")
     inputs = read_by_relation(inputs, "`inputs`")
     check_differentiable(reasoner)
-    logits = None if parameters is None else reasoner.order_parameters(parameters)
+    compiled, evaluator = reasoner.compiled_program, reasoner.evaluator
+    logits = None if parameters is None else order_logits(compiled.parameters, parameters)
     if has_facts(inputs, disjunctions):
-        batch = reasoner.batches.read(inputs, disjunctions)
-        grounding = reasoner.batches.ground(batch)
-        tags = batch_tags(batch, grounding)
-        reasoner.check_tags(batch.facts, tags)
-        return derive_batch(reasoner, grounding, batch, tags, tuple(batch.arrays.values()), logits, _to_bcoo)
-    return derive(reasoner, reasoner.order(inputs), logits, _to_bcoo)
+        batch = evaluator.layout.read(inputs, disjunctions)
+        layout = SampleLayout(evaluator.layout, evaluator.layout.ground(batch), batch)
+        return derive_samples(evaluator.with_layout(layout), layout.arrays(), logits, _to_bcoo)
+    return derive(evaluator, evaluator.layout.order(inputs), logits, _to_bcoo)
 
 
 def _to_bcoo(found: Derivatives) -> Any:
@@ -107,23 +108,24 @@ def _to_bcoo(found: Derivatives) -> Any:
 def check_differentiable(reasoner: Reasoner) -> None:
     """UnsupportedError for a reasoner that has no derivatives."""
     check_named(reasoner.specification.outputs)
-    if reasoner.is_interpreted or reasoner.is_discrete:
+    if reasoner.evaluator.is_interpreted or reasoner.evaluator.provenance.traits.is_discrete:
         name = reasoner.specification.provenance
         hint = "choose a differentiable provenance, such as `difftopkproofs`"
         raise UnsupportedError(Diagnostic(f"outputs of `{name}` have no derivatives", hint=hint))
 
 
 def derive(
-    reasoner: Reasoner,
+    evaluator: Evaluator[MappedLayout],
     arrays: Sequence[ArrayLike],
     logits: Sequence[ArrayLike] | None,
     make: Callable[[Derivatives], Any],
 ) -> PyTree:
     """`jacobian` with what `make` makes, for inputs `[batch, *shape]` in the order of the input relations."""
-    logits = tuple(reasoner.parameters.values()) if logits is None else tuple(logits)
-    reasoner.check(arrays, logits)
+    layout = evaluator.layout
+    logits = evaluator.logits if logits is None else tuple(logits)
+    evaluator.check(arrays, logits)
     _check_concrete((*arrays, *logits))
-    shapes = [parameter.shape for parameter in reasoner.parameters.values()]
+    shapes = [parameter.initial.shape for parameter in layout.compiled.parameters]
     size = arrays[0].shape[0] if arrays else 1
     if arrays:
         # Each sample has its own parameters, so that they have a gradient for each sample.
@@ -132,56 +134,54 @@ def derive(
             for array, shape in zip(logits, shapes, strict=True)
         ]
     num_axes = 1 if arrays else 0
-    values, residuals = reasoner.forward(arrays, logits)
+    values, residuals = evaluator.forward(arrays, logits)
 
     def pull_back(cotangent: np.ndarray) -> np.ndarray:
         rows = np.broadcast_to(cotangent.astype(values.dtype), values.shape)
-        pulled = reasoner.pull_back(arrays, residuals, rows, logits)
+        pulled = evaluator.pull_back(arrays, residuals, rows, logits)
         parts = [_flat(part, array, num_axes) for part, array in _pairs(pulled, arrays, logits)]
         return np.concatenate([np.zeros((size, 0)), *parts], 1, dtype=values.dtype, casting="unsafe")
 
-    mapped = [array.shape[1:] for array in arrays]
-    columns = [_Columns.of(name, shape) for name, shape in zip(reasoner.input_relations, mapped, strict=True)]
-    columns += [_Columns.of(name, shape) for name, shape in zip(reasoner.parameter_names, shapes, strict=True)]
-    rows, places, found = _differentiate(reasoner.ground_program, values.shape[1], pull_back)
+    columns = [_Columns.of(name, shape) for name, shape in zip(layout.mappings, layout.shapes, strict=True)]
+    columns += [_Columns.of(parameter.name, parameter.initial.shape) for parameter in layout.compiled.parameters]
+    rows, places, found = _differentiate(layout.circuit, values.shape[1], pull_back)
     entries = _Entries(
         np.arange(size).repeat(len(rows)), np.tile(rows, size), np.tile(places, size), found.reshape(-1), size
     )
-    return _arrange(reasoner.outputs, reasoner.specification.keyed, entries, columns, make)
+    return _arrange(layout.outputs, layout.keyed, entries, columns, make)
 
 
-def derive_batch(
-    reasoner: Reasoner,
-    grounding: BatchGrounding,
-    batch: BatchFacts,
-    tags: ArrayLike,
+def derive_samples(
+    evaluator: Evaluator[SampleLayout],
     arrays: Sequence[ArrayLike],
     logits: Sequence[ArrayLike] | None,
     make: Callable[[Derivatives], Any],
 ) -> PyTree:
-    """`jacobian` with what `make` makes, for facts per sample with their tags `[padded_tags]` and arrays."""
-    logits = tuple(reasoner.parameters.values()) if logits is None else tuple(logits)
-    _check_concrete((tags, *arrays, *logits))
-    batches = reasoner.batches
-    values, residuals = batches.forward(grounding, tags, tuple(arrays), logits)
+    """`jacobian` with what `make` makes, for the tags `[padded_tags]` of facts per sample, and arrays."""
+    layout = evaluator.layout
+    grounding, batch = layout.grounding, layout.batch
+    assert batch is not None, "facts are given"
+    logits = evaluator.logits if logits is None else tuple(logits)
+    _check_concrete((*arrays, *logits))
+    values, residuals = evaluator.forward(arrays, logits)
 
     def pull_back(cotangent: np.ndarray) -> np.ndarray:
-        given = cotangent.astype(values.dtype)
-        of_tags, *rest = batches.pull_back(grounding, tags, tuple(arrays), residuals, given, logits)
-        parts = [_flat(part, array, 0) for part, array in _pairs(rest, arrays, logits)]
-        return np.concatenate([np.asarray(of_tags)[None], *parts], 1, dtype=values.dtype, casting="unsafe")
+        pulled = evaluator.pull_back(arrays, residuals, cotangent.astype(values.dtype), logits)
+        parts = [_flat(part, array, 0) for part, array in _pairs(pulled, arrays, logits)]
+        return np.concatenate(parts, 1, dtype=values.dtype, casting="unsafe")
 
     columns = [_Columns.of_facts(part) for part in batch.facts if part.certain is not None]
     padding = grounding.padded_tags - grounding.num_tags
     columns.append(_Columns(None, (), np.zeros((padding, 0), np.int64)))
-    for name, array in zip(grounding.mapped, arrays, strict=True):
+    for name, array in zip(grounding.mapped, arrays[1:], strict=True):
         columns.append(_Columns.of(name, array.shape[1:], grounding.num_samples))
-    columns += [_Columns.of(name, array.shape) for name, array in reasoner.parameters.items()]
-    rows, places, found = _differentiate(grounding.program, len(values), pull_back)
+    parameters = layout.program.compiled.parameters
+    columns += [_Columns.of(parameter.name, parameter.initial.shape) for parameter in parameters]
+    rows, places, found = _differentiate(layout.circuit, len(values), pull_back)
     samples, outputs = np.divmod(grounding.places[rows], grounding.num_columns or 1)
     order = np.lexsort((places, outputs, samples))
     entries = _Entries(samples[order], outputs[order], places[order], found[0, order], grounding.num_samples)
-    return _arrange(reasoner.batches.outputs(grounding, batch), reasoner.specification.keyed, entries, columns, make)
+    return _arrange(layout.outputs, layout.keyed, entries, columns, make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class _Entries(NamedTuple):
 
 
 def _arrange(
-    outputs: Sequence[PackedOutput],
+    outputs: Sequence[Output],
     keyed: bool,
     entries: _Entries,
     inputs: Sequence[_Columns],

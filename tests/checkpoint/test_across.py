@@ -144,8 +144,8 @@ def test_a_stored_grounding_answers_without_a_program(output):
     back = np.random.default_rng(0).random((4, 3)).astype(np.float32)
     # Who would ground this would fail.
     specification = dataclasses.replace(reasoner.specification, program="no program")
-    stored = scallax.Reasoner.from_stored(specification, reasoner.stored_ground())
-    for ours, theirs in ((stored, reasoner), (stored.for_testing, reasoner.for_testing)):
+    stored = scallax.Reasoner.from_stored(specification, reasoner.compiled_program.serialized())
+    for ours, theirs in ((stored, reasoner), (stored.in_mode(False), reasoner.in_mode(False))):
         jax.tree.map(np.testing.assert_array_equal, ours(back=back), theirs(back=back))
         gradient, expected = (
             jax.grad(lambda p, r=r: jax.tree.leaves(r.apply(p, back=back))[-1].sum())(r.parameters)
@@ -169,7 +169,7 @@ def test_a_grounding_is_stored_with_a_checkpoint(name, tmp_path):
 
 def test_a_stored_grounding_that_points_outside_is_refused(tmp_path):
     reasoner = scallax.Reasoner(PROGRAM, **OPTIONS)
-    stored = reasoner.stored_ground()
+    stored = reasoner.compiled_program.serialized()
     for name, array in stored.arrays.items():
         if array.dtype != np.int32 or not array.size or name.endswith((".begins", ".offset")):
             continue

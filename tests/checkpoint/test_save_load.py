@@ -327,8 +327,8 @@ def test_another_number_of_proofs_says_what_to_do():
         module.load_state_dict(saved.state_dict())
     more = saved.with_k(5)
     assert more.specification == wanted.specification
-    assert more.reasoner.for_testing.specification.k == more.reasoner.for_training.specification.k == 5
-    assert saved.reasoner.for_testing.specification.k == 2
+    assert more.reasoner.in_mode(False).specification.k == more.reasoner.in_mode(True).specification.k == 5
+    assert saved.reasoner.in_mode(False).specification.k == 2
     wanted.load_state_dict(more.state_dict())
 
 

@@ -43,9 +43,9 @@ def reasoner_of(text: str, **options) -> Reasoner:
 
 def answers(reasoner: Reasoner, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """Values, then proofs and gradients."""
-    values, residuals = reasoner.forward(arrays)
+    values, residuals = reasoner.evaluator.forward(arrays)
     cotangent = np.random.default_rng(1).uniform(0.5, 1.5, values.shape).astype(np.float32)
-    gradients = reasoner.pull_back(arrays, residuals, cotangent)
+    gradients = reasoner.evaluator.pull_back(arrays, residuals, cotangent)
     return [np.asarray(leaf) for leaf in jax.tree.leaves((values, residuals, gradients))]
 
 
@@ -137,8 +137,8 @@ def test_layers_find_what_steps_find(name: str, k: int, options: dict, monkeypat
 
 def test_a_program_of_many_layers_is_folded_by_steps():
     rules = "".join(f"rel p{n}(x) = p{n - 1}(x), b(y), c(x) rel p{n}(x) = a(x), b(x), c(y)\n" for n in range(1, 6))
-    program = reasoner_of(f"rel p0(x) = a(x), b(y)\n{rules}rel q(x) = p5(x)", k=3).ground_program
-    tiles = list_tiles(program.forward, (0, 1))
+    reasoner = reasoner_of(f"rel p0(x) = a(x), b(y)\n{rules}rel q(x) = p5(x)", k=3)
+    tiles = list_tiles(reasoner.evaluator.layout.circuit.forward, (0, 1))
     assert tiles is not None
     assert list_layers(tiles, 2 + 3 * 4, 3) is None
 
@@ -168,8 +168,8 @@ def test_derivatives_are_those_of_the_backward_pass(name: str, k: int, options: 
     if name == "of nodes":
         monkeypatch.setattr(constant_program, "_MAX_BYTES", 0)
     arrays, reasoner = inputs(), reasoner_of(PROGRAMS[name], k=k, **options)
-    values, residuals = reasoner.forward(arrays)
-    linear = reasoner.linearize(arrays)
+    values, residuals = reasoner.evaluator.forward(arrays)
+    linear = reasoner.evaluator.linearize(arrays)
     assert linear is not None
     # Exclusive proofs are added up, without the products of two that are 0.
     np.testing.assert_allclose(linear[:, 0], values, rtol=1e-6)
@@ -177,7 +177,7 @@ def test_derivatives_are_those_of_the_backward_pass(name: str, k: int, options: 
     for output in range(values.shape[1]):
         cotangent = np.zeros(values.shape, np.float32)
         cotangent[:, output] = 1
-        gradients, _ = reasoner.pull_back(arrays, residuals, cotangent)
+        gradients, _ = reasoner.evaluator.pull_back(arrays, residuals, cotangent)
         # The literals of a block are added up in another order.
         np.testing.assert_allclose(
             np.stack(list(map(np.asarray, gradients))), derivatives[..., output].swapaxes(0, 1), rtol=1e-6, atol=1e-7
@@ -241,11 +241,11 @@ def test_what_is_known_of_the_dependence_of_proofs(tiles: list, expected: Depend
 
 
 def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch):
-    monkeypatch.setattr("scallax.evaluation.linearization._MAX_DERIVATIVES", 4 * 7 * 12)
+    monkeypatch.setattr("scallax.evaluation.evaluator._MAX_DERIVATIVES", 4 * 7 * 12)
     reasoner = reasoner_of(PROGRAMS["pairs"])
-    assert reasoner.linearize(inputs()) is not None
-    assert reasoner.linearize([np.concatenate([array, array]) for array in inputs()]) is None
-    assert reasoner.linearize([array[:0] for array in inputs()]) is None
+    assert reasoner.evaluator.linearize(inputs()) is not None
+    assert reasoner.evaluator.linearize([np.concatenate([array, array]) for array in inputs()]) is None
+    assert reasoner.evaluator.linearize([array[:0] for array in inputs()]) is None
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch)
 def test_some_derivatives_are_left_to_the_backward_pass(name: str, options: dict):
     options = {"provenance": "difftopkproofs", **options}
     reasoner = Reasoner(DECLARED + PROGRAMS[name], input_mappings=MAPPINGS, output_relation="q", **options)
-    assert reasoner.linearize(inputs()) is None
+    assert reasoner.evaluator.linearize(inputs()) is None
 
 
 def test_equal_programs_share_a_compilation():
@@ -279,5 +279,5 @@ def test_only_small_programs_are_constants(count: int, is_small: bool):
         output_relation="q",
         output_mapping=[(2,)] if is_small else [(x,) for x in range(2 * count - 1)],
     )
-    grounded = program._grounded.program(program._provenance)
+    grounded = program.evaluator.layout.circuit
     assert (constant_program.embed(grounded) is not None) == is_small

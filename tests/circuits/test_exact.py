@@ -57,7 +57,7 @@ def check(block: int, dtype: type, tolerance: float) -> None:
     weights = np.random.default_rng(block)
     gradients = {name: np.zeros(values.shape) for each in known for name, values in each.inputs.items()}
     sizes = {name: np.zeros(values.shape) for name, values in gradients.items()}
-    for output in reasoner.outputs:
+    for output in reasoner.compiled_program.outputs:
         each = owner[output.relation]
         absent = set(each.tuples[output.relation]) - set(output.tuples)
         assert not any(each.tuples[output.relation][values] for values in absent)
@@ -74,12 +74,12 @@ def check(block: int, dtype: type, tolerance: float) -> None:
                     gradients[name][place] += cotangent[-1] * derivative
                     sizes[name][place] += cotangent[-1] * np.abs(derivative)
                     start[name] += count
-    arrays = reasoner.order({name: p[None] for each in known for name, p in each.inputs.items()})
-    values, residuals = reasoner.forward(arrays)
+    arrays = reasoner.evaluator.layout.order({name: p[None] for each in known for name, p in each.inputs.items()})
+    values, residuals = reasoner.evaluator.forward(arrays)
     assert values.dtype == dtype
     np.testing.assert_allclose(values[0], expected, rtol=tolerance, atol=1e-2 * tolerance)
-    pulled, _ = reasoner.pull_back(arrays, residuals, jnp.asarray(np.array(cotangent)[None].astype(dtype)))
-    for name, actual in zip(reasoner.input_relations, pulled, strict=True):
+    pulled, _ = reasoner.evaluator.pull_back(arrays, residuals, jnp.asarray(np.array(cotangent)[None].astype(dtype)))
+    for name, actual in zip(reasoner.evaluator.layout.mappings, pulled, strict=True):
         # Derivatives of either sign cancel.
         assert (np.abs(np.asarray(actual)[0] - gradients[name]) <= tolerance * (1 + sizes[name])).all(), name
 
@@ -113,10 +113,10 @@ def test_what_a_group_leaves_of_one_keeps_its_digits(count: int):
     p = np.random.default_rng(0).dirichlet(np.ones(count + 1) / 4, 300)[:, :count].astype(np.float32)
     rest = 1 - p.astype(np.float64).sum(1)
     p, rest = p[rest > 1e-6], rest[rest > 1e-6]
-    values, residuals = reasoner.forward([p])
+    values, residuals = reasoner.evaluator.forward([p])
     # More than 8 members are added up first, each to half a digit of 1.
     np.testing.assert_allclose(values[:, 0], rest, rtol=1e-7, atol=0 if count <= 8 else count * 2.0**-24)
-    (gradient,), _ = reasoner.pull_back([p], residuals, np.ones(values.shape, np.float32))
+    (gradient,), _ = reasoner.evaluator.pull_back([p], residuals, np.ones(values.shape, np.float32))
     np.testing.assert_array_equal(gradient, np.full(p.shape, -1.0))
 
 
@@ -220,8 +220,8 @@ def test_a_second_call_compiles_nothing():
     p = np.array([[0.9, 0.2, 0.8, 0.6, 0.5]], np.float32)
 
     def both(reasoner, p):
-        values, residuals = reasoner.forward([p])
-        return values, reasoner.pull_back([p], residuals, np.ones((len(p), 4), np.float32))
+        values, residuals = reasoner.evaluator.forward([p])
+        return values, reasoner.evaluator.pull_back([p], residuals, np.ones((len(p), 4), np.float32))
 
     values, _ = both(reasoner, p)
     np.testing.assert_allclose(values, [[0.2508, 0.9, 0.836, 0.5016]], rtol=1e-6)
@@ -233,7 +233,7 @@ def test_a_second_call_compiles_nothing():
 def test_a_stored_circuit_needs_no_library(monkeypatch):
     reasoner = paths(CYCLE)
     p = np.array([[0.9, 0.2, 0.8, 0.6, 0.5]], np.float32)
-    values, stored = reasoner(edge=p), reasoner.stored_ground()
+    values, stored = reasoner(edge=p), reasoner.compiled_program.serialized()
     monkeypatch.setitem(sys.modules, "oxidd.bcdd", None)
     np.testing.assert_array_equal(Reasoner.from_stored(reasoner.specification, stored)(edge=p), values)
     with pytest.raises(UnsupportedError, match=r"pip install scallax\[exact\]"):
@@ -489,7 +489,7 @@ def copying(mapping: object = range(3), provenance: str = "exact", door: Any = R
 def warnings_of(reasoner: Reasoner, *arrays: np.ndarray) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        reasoner.check(arrays, None)
+        reasoner.evaluator.check(arrays, None)
     assert all(warning.filename == __file__ for warning in caught)
     return [str(warning.message) for warning in caught]
 
@@ -497,11 +497,11 @@ def warnings_of(reasoner: Reasoner, *arrays: np.ndarray) -> list[str]:
 def test_a_softmax_that_counts_as_independent_is_warned_of_once():
     reasoner = copying()
     # Traced arrays have no values.
-    jax.eval_shape(lambda a: reasoner.check((a,), None).arrays[0], SOFTMAX)
+    jax.eval_shape(lambda a: reasoner.evaluator.check((a,), None).arrays[0], SOFTMAX)
     assert warnings_of(reasoner, SOFTMAX[:0]) == []
     (text,) = warnings_of(reasoner, SOFTMAX)
     assert text.startswith(f"{WARNED}\nhint: if one of them holds, as behind a softmax, give `InputMapping(…, disjunct")
-    for same in (reasoner, reasoner.with_k(1), reasoner.for_training):
+    for same in (reasoner, reasoner.with_k(1), reasoner.in_mode(True)):
         assert warnings_of(same, SOFTMAX) == []
     (text,) = warnings_of(copying(b=InputMapping(range(3))), SOFTMAX, SOFTMAX)
     assert text.startswith("`a` and `b` add up to 1 in every sample")

@@ -67,7 +67,7 @@ def test_enough_proofs_give_values_and_gradients_of_the_worlds(name: str, kind: 
         adder = reasoner(name, provenance="difftopkproofs", k=k)
         size = len(PROGRAMS[name][1])
         p = np.random.default_rng(0).uniform(size=size) if kind == "inside" else np.arange(size) % 2.0
-        outputs = list(adder.outputs[0].tuples)
+        outputs = list(adder.compiled_program.outputs[0].tuples)
         values, pull_back = jax.vjp(lambda p: adder(f=p[None])[1][0], jnp.asarray(p))
         gradient = jax.vmap(pull_back)(jnp.eye(len(outputs)))[0]
         expected, expected_gradient = by_worlds(name, outputs, p)
@@ -102,7 +102,7 @@ def test_gradients_are_finite_differences(name: str, provenance: str):
         function = reasoner(name, provenance=provenance, k=3)
         # Small and far from each other: sums do not reach 1, and neither minimum nor proofs change within a step.
         p = 0.05 + 0.06 * np.random.default_rng(1).permutation(len(PROGRAMS[name][1]))
-        weights = np.random.default_rng(2).normal(size=len(function.outputs[0].tuples))
+        weights = np.random.default_rng(2).normal(size=len(function.compiled_program.outputs[0].tuples))
 
         def functional(p) -> float:
             return float((np.asarray(function(f=p[None])[1][0]) * weights).sum())

@@ -14,6 +14,8 @@ import torch
 import scallax
 import torch_bridge
 from scallax.errors import InputError
+from scallax.evaluation.batch_grounding import BatchGrounding
+from scallax.evaluation.sample_layout import SampleLayout
 from scallax.facts.mappings import InputMapping
 from scallax.provenance.table import resolve_provenance
 from scallax.reasoner.reasoner import Reasoner
@@ -218,7 +220,7 @@ def test_gradients_are_those_of_each_sample_and_of_torch(provenance):
     weights = dict(zip(all_tuples, np.linspace(0.5, 1.5, len(all_tuples)), strict=True))
     for sample in tuples:
         mapped = Reasoner(program, provenance=provenance, output_relation="p", input_mappings={"e": sample or [(9, 9)]})
-        own = np.array([weights.get(t, 0.0) for t in mapped.outputs[0].tuples], np.float32)
+        own = np.array([weights.get(t, 0.0) for t in mapped.compiled_program.outputs[0].tuples], np.float32)
         if sample:
             part = tags[start : start + len(sample)]
             expected += jax.grad(lambda p, m=mapped, w=own: (m(e=p)[1] @ w).sum())(part[None])[0].tolist()
@@ -370,6 +372,11 @@ def test_groundings_are_kept_by_content():
     assert reasoner.cache_info() == (0, 0, 0, 0)
 
 
+def evaluate(reasoner: Reasoner, grounding: BatchGrounding, tags: np.ndarray) -> None:
+    evaluator = reasoner.evaluator
+    evaluator.with_layout(SampleLayout(evaluator.layout, grounding)).forward((tags,))
+
+
 def test_shapes_are_shared_by_batches_of_like_size():
     reasoner = formula_reasoner(k=1)
     random = np.random.default_rng(0)
@@ -380,7 +387,7 @@ def test_shapes_are_shared_by_batches_of_like_size():
             grounding = reasoner.ground(inputs, disjunctions=groups)
             tags = np.array([p for facts in inputs["symbol"] for p, _ in facts], np.float32)
             sizes.append(len(tags))
-            reasoner.batches.forward(grounding, np.pad(tags, (0, grounding.padded_tags - len(tags))))
+            evaluate(reasoner, grounding, np.pad(tags, (0, grounding.padded_tags - len(tags))))
     assert 1 < len(compiled) <= 2 * math.log2(max(sizes) / min(sizes))
     renamed = FORMULA.replace("digit", "figure").replace("sum", "total")
     other = Reasoner(renamed, non_probabilistic=["length"], output_relation="value", k=1)
@@ -388,7 +395,7 @@ def test_shapes_are_shared_by_batches_of_like_size():
     with counted_compilations() as compiled:
         inputs, groups = formula(random.integers(1, 10, random.integers(2, 9)), 0)
         grounding = other.ground(inputs, disjunctions=groups)
-        other.batches.forward(grounding, np.zeros(grounding.padded_tags, np.float32))
+        evaluate(other, grounding, np.zeros(grounding.padded_tags, np.float32))
     assert len(compiled) == 0
 
 

@@ -222,9 +222,9 @@ def test_gradients_are_finite_differences_and_finite_at_0_and_1(provenance: str)
         function = reasoner(provenance, SLOPES, ["top", "softmax", "normalize"])
         steps = 1e-6 * np.concatenate([np.eye(6), -np.eye(6)])
         samples = jnp.asarray(np.concatenate([SAMPLES[:1] + steps, np.zeros((1, 6)), np.ones((1, 6))]))
-        values, residuals = function.forward((samples,))
+        values, residuals = function.evaluator.forward((samples,))
         weights = np.random.default_rng(0).normal(size=values.shape[1:])
-        (gradient,), _ = function.pull_back((samples,), residuals, np.broadcast_to(weights, values.shape))
+        (gradient,), _ = function.evaluator.pull_back((samples,), residuals, np.broadcast_to(weights, values.shape))
         assert gradient is not None
         totals = np.asarray(values) @ weights
         # Second derivatives of shares are below 5, so that gradients differ by less than that times the step.
@@ -235,12 +235,14 @@ def test_gradients_are_finite_differences_and_finite_at_0_and_1(provenance: str)
 
 def test_gradients_of_mapped_samples_are_those_of_a_batch():
     function = reasoner("diffaddmultprob", SLOPES, ["normalize"])
-    values, residuals = function.forward((SAMPLES,))
+    values, residuals = function.evaluator.forward((SAMPLES,))
     weights = np.random.default_rng(0).normal(size=values.shape).astype(np.float32)
-    (pulled,), _ = function.pull_back((SAMPLES,), residuals, weights)
+    (pulled,), _ = function.evaluator.pull_back((SAMPLES,), residuals, weights)
     assert pulled is not None
 
-    row_by_row = jax.vmap(jax.grad(lambda row, weights: (function.evaluate((row[None],)) * weights[None]).sum()))
+    row_by_row = jax.vmap(
+        jax.grad(lambda row, weights: (function.evaluator.evaluate((row[None],)) * weights[None]).sum())
+    )
     np.testing.assert_allclose(row_by_row(SAMPLES, weights), pulled, rtol=1e-5, atol=1e-6)
 
 
@@ -306,7 +308,7 @@ def test_a_key_draws_anew():
     program = "rel m(k, x) = g(k), f(x)\nrel out(k, x) = x := categorical<1>(x: m(k, x))\n"
     program += f"rel g = {{{', '.join(map(str, range(64)))}}}"
     function = reasoner("minmaxprob", program, ["out"], [1, 2, 3, 4])
-    assert function.draws
+    assert function.evaluator.draws
     row = np.full((1, 4), 0.5, np.float32)
     drawn = [np.asarray(function(f=row, key=jax.random.key(seed))["out"][1]) for seed in (1, 1, 2)]
     assert np.array_equal(drawn[0], drawn[1])
@@ -337,7 +339,7 @@ def test_trained_probabilities_are_weighed():
         program, provenance="diffaddmultprob", trainable=["a"], output_mappings={"out": None, "share": None}
     )
     np.testing.assert_allclose(function()["out"][1], [[0, 0.6, 0.5]], rtol=1e-5)
-    logits = {name: np.array([3.0, -1.0, 0.0], np.float32) for name in function.parameter_names}
+    logits = {name: np.array([3.0, -1.0, 0.0], np.float32) for name in function.compiled_program.parameter_names}
     p = 1 / (1 + np.exp(-np.array([3.0, -1.0, 0.0])))
     np.testing.assert_allclose(function.apply(logits)["out"][1], [[p[0], 0, p[2]]], rtol=1e-5)
     ((_, gradient),) = jax.grad(lambda logits: function.apply(logits)["share"][1][0, 0])(logits).items()

@@ -32,7 +32,7 @@ def answers(directory: Path, attribute: str, columns: str, text: str, provenance
     ],
 )
 def test_facts_are_those_of_the_file(tmp_path: Path, attribute: str, columns: str, text: str, tuples: list):
-    (output,) = answers(tmp_path, attribute, columns, text).outputs
+    (output,) = answers(tmp_path, attribute, columns, text).compiled_program.outputs
     assert list(output.tuples) == tuples
 
 
@@ -102,7 +102,7 @@ def test_what_was_written_is_read_back(tmp_path: Path):
     written = Reasoner(f"{VALUES}query v", provenance="minmaxprob")
     (tmp_path / "read.scl").write_text(reading)
     read = Reasoner(file=tmp_path / "read.scl", provenance="minmaxprob")
-    assert read.outputs[0].tuples == written.outputs[0].tuples
+    assert read.compiled_program.outputs[0].tuples == written.compiled_program.outputs[0].tuples
     assert read()[1].tolist() == written()[1].tolist() == [[0.25]]
 
 

@@ -129,7 +129,7 @@ def test_values_and_gradients_are_those_of_the_worlds(name: str, provenance: str
             text, input_mappings={"f": facts}, output_mapping=("out", None), provenance=provenance, **options
         )
         p = np.random.default_rng(0).uniform(size=size) if kind == "inside" else np.arange(size) % 2.0
-        outputs = list(reasoner.outputs[0].tuples)
+        outputs = list(reasoner.compiled_program.outputs[0].tuples)
         values, pull_back = jax.vjp(lambda p: reasoner(f=p[None])[1][0], jnp.asarray(p))
         gradient = jax.vmap(pull_back)(jnp.eye(len(outputs)))[0]
         expected, expected_gradient = by_worlds(text, facts, outputs, p)
@@ -146,7 +146,7 @@ def test_twelve_uncertain_tuples_are_counted_as_in_all_worlds():
             text, input_mappings={"f": facts}, output_mapping=("out", None), provenance="diffaddmultprob"
         )
         actual = reasoner(f=jnp.asarray(p)[None])[1][0]
-        expected, _ = by_worlds(text, facts, list(reasoner.outputs[0].tuples), p)
+        expected, _ = by_worlds(text, facts, list(reasoner.compiled_program.outputs[0].tuples), p)
     np.testing.assert_allclose(actual, expected, atol=1e-12)
 
 

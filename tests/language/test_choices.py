@@ -8,7 +8,7 @@ from scallax.reasoner.reasoner import Reasoner
 def values(program: str, provenance: str = "topkproofs", **options) -> dict[str, dict[tuple, float]]:
     reasoner = Reasoner(program, provenance=provenance, k=20, **options)
     results = reasoner()
-    results = results if isinstance(results, dict) else {reasoner.outputs[0].relation: results}
+    results = results if isinstance(results, dict) else {reasoner.compiled_program.outputs[0].relation: results}
     return {name: dict(zip(tuples, found.tolist()[0], strict=True)) for name, (tuples, found) in results.items()}
 
 

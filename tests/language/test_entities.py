@@ -19,7 +19,7 @@ LISTS = "type L = Nil() | Cons(i32, L)\n"
 
 
 def answers(program: str, relation: str, **given) -> list[tuple]:
-    (output,) = Reasoner(LISTS + program, provenance="unit", output_relation=relation, **given).outputs
+    (output,) = Reasoner(LISTS + program, provenance="unit", output_relation=relation, **given).compiled_program.outputs
     return list(output.tuples)
 
 
@@ -178,7 +178,7 @@ def test_aggregates_over_the_parts_of_terms():
 
 def test_a_query_of_wildcards_and_patterns():
     program = "rel q = {(1, 2, Cons(3, Nil()))}\nquery q(_, _, Cons(x, _))"
-    (output,) = Reasoner(LISTS + program, provenance="unit").outputs
+    (output,) = Reasoner(LISTS + program, provenance="unit").compiled_program.outputs
     assert list(output.tuples) == [(1, 2, "Cons(3, Nil())")]
 
 

@@ -272,18 +272,18 @@ def assert_same_answers(rules: str, predicate: ForeignItem, facts: str, a: np.nd
         output_mappings=dict.fromkeys([*relations, *(f"{relation}_2" for relation in relations)]),
         **options,
     )
-    values, residuals = reasoner.forward((a,))
+    values, residuals = reasoner.evaluator.forward((a,))
     half = values.shape[1] // 2
-    assert [output.tuples for output in reasoner.outputs[: len(relations)]] == [
-        output.tuples for output in reasoner.outputs[len(relations) :]
+    assert [output.tuples for output in reasoner.compiled_program.outputs[: len(relations)]] == [
+        output.tuples for output in reasoner.compiled_program.outputs[len(relations) :]
     ]
     assert half >= len(relations)
     # The same numbers are multiplied and added in another order.
     np.testing.assert_allclose(values[:, :half], values[:, half:], rtol=1e-5, atol=1e-6)
     weights = np.arange(1, half + 1, dtype=np.float32)
     zeros = np.zeros(half, np.float32)
-    (one,), _ = reasoner.pull_back((a,), residuals, np.concatenate([weights, zeros])[None])
-    (other,), _ = reasoner.pull_back((a,), residuals, np.concatenate([zeros, weights])[None])
+    (one,), _ = reasoner.evaluator.pull_back((a,), residuals, np.concatenate([weights, zeros])[None])
+    (other,), _ = reasoner.evaluator.pull_back((a,), residuals, np.concatenate([zeros, weights])[None])
     assert np.any(np.asarray(one) != 0)
     np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-5, atol=1e-5)
 

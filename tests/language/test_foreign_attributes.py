@@ -161,6 +161,6 @@ def test_a_program_with_attributes_is_saved_without_code():
     assert reasoner.specification.foreign == ("attribute @python",)
     again = scallax.Reasoner.from_json(reasoner.specification.to_json(), [python])
     assert again == reasoner
-    assert again.outputs[0].tuples == ((2,),)
+    assert again.compiled_program.outputs[0].tuples == ((2,),)
     with pytest.raises(scallax.CheckpointError, match="uses the attribute @python, which is not passed"):
         scallax.Reasoner.from_json(reasoner.specification.to_json())

@@ -167,10 +167,10 @@ def test_soft_comparisons_have_the_probabilities_that_they_are_named_for(type: V
 def test_every_evaluation_of_a_soft_comparison_is_a_variable_of_its_own():
     program = "rel a = {1.0}\nrel r() = a(x), soft_gt<f32>(x, 1.0)\nrel r() = a(x), soft_lt<f32>(x, 1.0)"
     reasoner = Reasoner(program, provenance="topkproofs", output_mappings={"r": None})
-    assert np.asarray(reasoner.forward(())[0]) == pytest.approx(0.75)
+    assert np.asarray(reasoner.evaluator.forward(())[0]) == pytest.approx(0.75)
     negated = "rel a = {0.0}\nrel r() = a(x), not soft_gt<f32>(x, 2.0)"
     reasoner = Reasoner(negated, provenance="topkproofs", output_mappings={"r": None})
-    assert np.asarray(reasoner.forward(())[0]) == pytest.approx(1 - 1 / (1 + math.exp(2)), abs=1e-6)
+    assert np.asarray(reasoner.evaluator.forward(())[0]) == pytest.approx(1 - 1 / (1 + math.exp(2)), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_predicates_in_bodies(body: str, tuples: list[int] | None):
         return
     program = f"rel n = {{1, 2, 3}}\nrel r(x) = {body}"
     reasoner = Reasoner(program, provenance="unit", output_mappings={"r": None})
-    assert [values[0] for values in reasoner.outputs[0].tuples] == tuples
+    assert [values[0] for values in reasoner.compiled_program.outputs[0].tuples] == tuples
 
 
 def test_a_range_beyond_the_limit_is_one_error():
@@ -291,7 +291,7 @@ def test_durations_are_read_by_their_units(text: str, canonical: str | None):
 )
 def test_times_and_symbols_in_programs(expression: str, expected: Value | None):
     reasoner = Reasoner(f"rel r({expression})", provenance="unit", output_mappings={"r": None})
-    assert reasoner.outputs[0].tuples == (() if expected is None else ((expected,),))
+    assert reasoner.compiled_program.outputs[0].tuples == (() if expected is None else ((expected,),))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_times_and_symbols_in_programs(expression: str, expected: Value | None):
 )
 def test_equalities_of_times_are_solved(body: str, expected: str):
     reasoner = Reasoner(f"rel r(x) = {body}", provenance="unit", output_mappings={"r": None})
-    assert reasoner.outputs[0].tuples == ((expected,),)
+    assert reasoner.compiled_program.outputs[0].tuples == ((expected,),)
 
 
 def test_dates_of_python_are_values():
@@ -322,4 +322,4 @@ def test_dates_of_python_are_values():
     facts = {"ev": [(datetime(2020, 1, 31), "1 M", "a"), ("2020-01-31", timedelta(hours=1), "b")]}
     reasoner = Reasoner(program, provenance="unit", facts=facts, output_mappings={"r": None})
     expected = (("2020-01-31 01:00:00 UTC", "b"), ("2020-02-29 00:00:00 UTC", "a"))
-    assert reasoner.outputs[0].tuples == expected
+    assert reasoner.compiled_program.outputs[0].tuples == expected

@@ -95,11 +95,11 @@ def test_tensors_go_in_and_out_of_every_door(tmp_path):
     np.testing.assert_array_equal(values, [[0.125, 0.125]])
     again = [
         scallax.Reasoner.from_json(reasoner.specification.to_json()),
-        scallax.Reasoner.from_stored(reasoner.specification, reasoner.stored_ground()),
+        scallax.Reasoner.from_stored(reasoner.specification, reasoner.compiled_program.serialized()),
         pickle.loads(pickle.dumps(reasoner)),
     ]
     assert again == [reasoner] * 3
-    assert again[1].outputs == reasoner.outputs
+    assert again[1].outputs == reasoner.compiled_program.outputs
     options["input_mappings"] = {"t": [(0, torch.tensor(A)), (1, torch.tensor(B))]}
     module = torch_bridge.Module(program, **options)
     assert module.specification == reasoner.specification

@@ -51,14 +51,14 @@ def test_demand_changes_no_answer(provenance: str, pattern: str):
 def test_only_what_is_asked_for_is_computed():
     program = "rel edge = {(0, 1), (1, 2), (5, 6)}\ntype path(bound x: i32, y: i32)\nrel path(x, y) = edge(x, y)\n"
     program += "rel path(x, z) = edge(x, y), path(y, z)\nrel to(y) = path(1, y)\nrel all(x, y) = edge(x, _), path(x, y)"
-    outputs = Reasoner(program, provenance="unit", output_mappings={"to": None, "path": None}).outputs
+    outputs = Reasoner(program, provenance="unit", output_mappings={"to": None, "path": None}).compiled_program.outputs
     assert [output.tuples for output in outputs] == [((2,),), ((1, 2),)]
 
 
 def test_a_condition_limits_what_is_asked_for_wherever_it_stands():
     program = "type fib(bound x: i32, y: i32)\nrel fib = {(0, 1), (1, 1)}\nquery fib(10, y)\n"
     program += "rel fib(x, a + b) = fib(x - 1, a) and fib(x - 2, b) and x > 1"
-    assert [output.tuples for output in Reasoner(program, provenance="unit").outputs] == [((10, 89),)]
+    assert [output.tuples for output in Reasoner(program, provenance="unit").compiled_program.outputs] == [((10, 89),)]
 
 
 def test_demand_goes_through_terms_and_infinite_relations():
@@ -72,7 +72,7 @@ def test_demand_goes_through_terms_and_infinite_relations():
         query value(S(S(Z())), v)
         query power(10, v)
     """
-    found = {output.relation: output.tuples for output in Reasoner(program, provenance="unit").outputs}
+    found = {output.relation: output.tuples for output in Reasoner(program, provenance="unit").compiled_program.outputs}
     assert found == {"value(S(S(Z())), v)": (("S(S(Z()))", 2),), "power(10, v)": ((10, 1024),)}
 
 
@@ -107,7 +107,7 @@ def asked(program: str) -> list[str]:
 
 
 def found(program: str) -> dict:
-    return {output.relation: output.tuples for output in Reasoner(program, provenance="unit").outputs}
+    return {output.relation: output.tuples for output in Reasoner(program, provenance="unit").compiled_program.outputs}
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_the_sum_of_many_digits_needs_no_combinations():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_gradients_are_finite_at_the_ends(value: float):
     reasoner = _reasoner(RULES["sum"], "difftopkproofs")
-    inputs = {name: jnp.full((2, 4), value) for name in reasoner.input_relations}
+    inputs = {name: jnp.full((2, 4), value) for name in reasoner.evaluator.layout.mappings}
     gradient = jax.grad(lambda inputs: reasoner(**inputs)[1].sum())(inputs)
     assert all(bool(jnp.isfinite(part).all()) for part in gradient.values())
 

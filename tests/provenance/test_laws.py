@@ -226,7 +226,7 @@ def test_a_cycle_is_its_least_fixpoint_in_both_precisions_with_its_gradient(fami
         assert single[0].tolist() == [2**31 - 1] * len(PATHS)
         return
     expected = by_worlds(EDGES, p[0]) if family.algebra is None else by_rounds(family.algebra, EDGES, p[0])
-    if reasoner.is_discrete:
+    if reasoner.evaluator.provenance.traits.is_discrete:
         assert single[0].tolist() == expected
         return
     weights = np.array([0.3, 1.3, 2.3, 3.3])

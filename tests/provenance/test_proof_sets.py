@@ -143,8 +143,8 @@ def test_leaves_that_are_made_where_they_are_read_are_those_that_are_kept(proven
             },
             output_mappings={"t": [()], "u": range(3)},
         )
-        values, residuals = reasoner.forward(arrays)
-        gradients = reasoner.pull_back(arrays, residuals, np.ones(values.shape, np.float32))[0]
+        values, residuals = reasoner.evaluator.forward(arrays)
+        gradients = reasoner.evaluator.pull_back(arrays, residuals, np.ones(values.shape, np.float32))[0]
         return jax.tree.map(np.asarray, [values, *gradients])
 
     kept = values_and_gradients()

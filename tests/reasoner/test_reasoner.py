@@ -82,18 +82,18 @@ def test_gradients_equal_those_of_the_formula(adder, digits):
 
 
 def test_forward_and_pull_back_are_the_gradient(adder, digits):
-    arrays = adder.order(digits)
+    arrays = adder.evaluator.layout.order(digits)
     cotangent = np.random.default_rng(3).random((4, 19)).astype(np.float32)
-    values, pull = jax.vjp(lambda *arrays: adder.evaluate(arrays), *map(jnp.asarray, arrays))
-    packed, residuals = adder.forward(arrays)
+    values, pull = jax.vjp(lambda *arrays: adder.evaluator.evaluate(arrays), *map(jnp.asarray, arrays))
+    packed, residuals = adder.evaluator.forward(arrays)
     np.testing.assert_array_equal(packed, values)
-    gradients, _ = adder.pull_back(arrays, residuals, cotangent)
+    gradients, _ = adder.evaluator.pull_back(arrays, residuals, cotangent)
     for ours, theirs in zip(gradients, pull(jnp.asarray(cotangent)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
 def test_no_index_array_is_a_residual(adder, digits):
-    _, residuals = adder.forward(adder.order(digits))
+    _, residuals = adder.evaluator.forward(adder.evaluator.layout.order(digits))
     assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(residuals))
 
 
@@ -381,11 +381,11 @@ def test_k_is_chosen_without_grounding_again(digits):
     reasoner = sum_2("difftopkproofs", k=3, train_k=1, test_k=10)
     one, three, ten = (sum_2("difftopkproofs", k=k)(**digits) for k in (1, 3, 10))
     np.testing.assert_array_equal(reasoner(**digits), three)
-    np.testing.assert_array_equal(reasoner.for_training(**digits), one)
-    np.testing.assert_array_equal(reasoner.for_testing(**digits), ten)
+    np.testing.assert_array_equal(reasoner.in_mode(True)(**digits), one)
+    np.testing.assert_array_equal(reasoner.in_mode(False)(**digits), ten)
     np.testing.assert_array_equal(reasoner.with_k(10)(**digits), ten)
     assert reasoner.with_k(5).specification.k == 5
-    assert sum_2("difftopkproofs").for_training(**digits).tolist() == three.tolist()
+    assert sum_2("difftopkproofs").in_mode(True)(**digits).tolist() == three.tolist()
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, lambda reasoner: pickle.loads(pickle.dumps(reasoner))])

@@ -16,7 +16,7 @@ import torch
 import scallax
 import torch_bridge
 from scallax import InputError, Reasoner, UnsupportedError
-from scallax.evaluation.batch_evaluation import BatchEvaluator
+from scallax.evaluation.evaluator import Evaluator
 
 CLOSURE = """
 type edge(x: i32, y: i32)
@@ -153,7 +153,7 @@ def test_outputs_without_an_input_in_common_share_a_backward_pass():
         "type a(x: i32) rel b(x) = a(x), a(x + 1)", input_mappings={"a": range(101)}, output_mapping=("b", range(100))
     )
     inputs = np.linspace(0, 1, 202, dtype=np.float32).reshape(2, 101)
-    with recorded_calls(Reasoner, "pull_back") as passes:
+    with recorded_calls(Evaluator, "pull_back") as passes:
         found = scallax.jacobian(reasoner, {"a": inputs})["a"]
     assert (len(passes), found.nse) == (2, 400)
     places = np.arange(100)
@@ -243,7 +243,7 @@ def test_the_jacobian_of_a_large_batch_is_found_by_component():
     program = "type edge(x: i32, y: i32) rel path(x, y) = edge(x, y) or (path(x, z) and edge(z, y))"
     reasoner = Reasoner(program, provenance="diffaddmultprob", output_mappings={"path": None})
     facts = [[(0.5, (n, n + 1)) for n in range(12)]] * 256
-    with recorded_calls(BatchEvaluator, "pull_back") as calls:
+    with recorded_calls(Evaluator, "pull_back") as calls:
         _, found = scallax.jacobian(reasoner, {"edge": facts})["path"]
     # Of an edge in the middle of the chain 42 paths depend.
     assert (found["edge"].nse, len(calls)) == (256 * 364, 42)

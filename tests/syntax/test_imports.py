@@ -16,7 +16,7 @@ def write(directory: Path, **texts: str) -> None:
 
 
 def answers(**arguments) -> list[tuple]:
-    (output,) = Reasoner(provenance="unit", **arguments).outputs
+    (output,) = Reasoner(provenance="unit", **arguments).compiled_program.outputs
     return list(output.tuples)
 
 

@@ -2,23 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from scallax.circuits.circuit import Circuit
-from scallax.circuits.literals import Literal, Part, number_parts, read_proofs
-from scallax.errors import InputError, UnsupportedError
-from scallax.evaluation.batch import Arguments, ArrayLike, Signature, evaluate_batch, forward_batch, pull_back_batch
+from scallax.circuits.literals import Literal, Part
+from scallax.evaluation.batch import ArrayLike
 from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.cache import Holder
 from scallax.evaluation.derived_program import DerivedProgram
-from scallax.evaluation.fork_guard import check_process
-from scallax.evaluation.moves import to_device
+from scallax.evaluation.evaluator import Evaluator
+from scallax.evaluation.interpreters import refuse_traced_proofs
+from scallax.evaluation.tags_layout import TagsLayout
 from scallax.facts.mappings import show_tuple
-from scallax.kernels.packing import Packed, pack
+from scallax.kernels.packing import pack
 from scallax.language import ir
 from scallax.language.tensors import Comparison, TensorInputs
 from scallax.language.values import Value
@@ -52,12 +51,11 @@ class Computation:
     ):
         self.relations, self.places, self.num_inputs = relations, places, num_inputs
         self.comparisons, self.tensors = comparisons, tensors
-        self._circuit, self._names = circuit, names
         # Circuits of batches share compilations by their form.
-        self._program: Circuit | Packed | None = pack(circuit) if is_packed else circuit
-        self._holder = Holder()
-        num_outputs = len(circuit.outputs) if is_packed and circuit is not None else sum(map(len, places))
-        self._signature = Signature(provenance, (None,) * bool(num_inputs), (), num_outputs, is_union=True)
+        size = len(circuit.outputs) if is_packed and circuit is not None else sum(map(len, places))
+        placed = pack(circuit) if is_packed and circuit is not None else circuit
+        layout = TagsLayout(circuit, placed, size, num_inputs, self._name, names)
+        self.evaluator = Evaluator(layout, provenance)
 
     @staticmethod
     def of_run(derived: DerivedProgram, provenance: AbstractSemantics) -> "Computation":
@@ -112,47 +110,19 @@ class Computation:
         InputError for an input that is not finite, UnsupportedError for proofs that are too many to count; under
         tracing nothing is checked.
         """
-        arguments = self._arguments(tags)
-        if self._program is None:
-            return to_device(np.zeros(0, tags.dtype))
-        values = evaluate_batch(self._holder, self._signature, self._program, arguments)
-        self._check(values)
-        return values
+        # Without inputs there is no array whose dtype could be followed.
+        return self.evaluator.evaluate((tags,) if self.num_inputs else ())
 
-    def forward(self, tags: ArrayLike) -> tuple[Array, PyTree[Array]]:
-        """`evaluate`'s values, and what `pull_back` needs to differentiate them."""
-        arguments = self._arguments(tags)
-        if self._program is None:
-            return to_device(np.zeros(0, tags.dtype)), None
-        values, residuals = forward_batch(self._holder, self._signature, self._program, arguments)
-        self._check(values)
-        return values, residuals
-
-    def pull_back(self, tags: ArrayLike, residuals: PyTree[Array], cotangent: ArrayLike) -> Array:
-        """The gradient `[inputs]` for a cotangent `[outputs]`, with what `forward` gave for the same tags."""
-        if self._program is None or not self.num_inputs:
-            return to_device(np.zeros(tags.shape, tags.dtype))
-        arguments = self._arguments(tags)
-        (gradient,), _ = pull_back_batch(self._holder, self._signature, self._program, arguments, residuals, cotangent)
-        assert gradient is not None, "tags are floats"
-        return gradient
-
-    def proofs(self, tags: Sequence[Any], ids: Sequence[int], number: Callable[[Any], float]) -> list[list[list[Part]]]:
+    def proofs(self, tags: Sequence[Any], ids: Sequence[int], number: Callable[[Any], float]) -> list[list[Part]]:
         """The proofs that the provenance keeps of each output, for those tags; `ids` are the numbers of their facts.
 
         `number` makes a number of a tag. UnsupportedError for traced tags, which tell no proof.
         """
-        if self._circuit is None:
-            return []
-        if any(isinstance(tag, Tracer) for tag in tags):
-            raise UnsupportedError("proofs are Python objects, which a transformed function cannot return")
+        refuse_traced_proofs(tags)
         computed = self.computed()
         numbers = [number(tag) for tag in (*tags, *(() if computed is None else computed))]
-        _, residuals = self.forward(np.array(numbers, np.float32))
-        sources = np.asarray(self._circuit.literals.source).tolist()
-        numbers = [ids[source] if 0 <= source < len(ids) else 0 for source in sources]
-        (found,) = read_proofs(self._signature.provenance.proof_sets(residuals.tags), self._circuit)
-        return [number_parts(proofs, numbers, self._names) for proofs in found]
+        evaluator = self.evaluator.with_layout(replace(self.evaluator.layout, ids=ids))
+        return evaluator.proofs((np.array(numbers, np.float32),) if numbers else ())[0].tolist()
 
     def computed(self) -> Any:
         """The inputs that are computed, an array of the tensors' framework; None if there are none."""
@@ -161,24 +131,15 @@ class Computation:
         assert self.tensors is not None, "tensors that are compared are in facts"
         return self.tensors.compare(self.comparisons)
 
-    def _arguments(self, tags: ArrayLike) -> Arguments:
-        check_process()
-        assert tags.shape == (self.num_inputs,)
-        if not isinstance(tags, Tracer) and not np.isfinite(np.asarray(tags)).all():
-            raise InputError("a tag of a fact is not finite; a tag is a finite number")
-        # Without inputs there is no array whose dtype could be followed.
-        return Arguments((tags,) if self.num_inputs else ())
+    def _name(self, place: int) -> str | None:
+        """The tuple whose tag stands at a place; None if no one asks for it."""
+        relation, row = self._by_place.get(place, (None, ()))
+        return None if relation is None else f"`{relation.name}{show_tuple(row)}`"
 
-    def _check(self, values: Array) -> None:
-        """UnsupportedError for the first tuple that the provenance refused; needs values that are not traced."""
-        refusal = self._signature.provenance.traits.refusal
-        if refusal is None or isinstance(values, Tracer):
-            return
-        is_refused = np.isnan(np.asarray(values))
-        if not is_refused.any():
-            return
-        for (relation, tuples), places in zip(self.relations, self.places, strict=True):
-            for row, place in zip(tuples, places, strict=True):
-                if is_refused[place]:
-                    message = f"`{relation.name}{show_tuple(row)}`: {refusal.message}"
-                    raise UnsupportedError(replace(refusal, message=message))
+    @cached_property
+    def _by_place(self) -> dict[int, tuple[ir.Relation, tuple[Value, ...]]]:
+        return {
+            place: (relation, row)
+            for (relation, tuples), places in zip(self.relations, self.places, strict=True)
+            for row, place in zip(tuples, places, strict=True)
+        }

@@ -1,0 +1,322 @@
+"""The evaluator: a layout of inputs and an interpreter of circuits, with the rules that hold for all of them."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Generic, TypeVar, final
+
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from scallax.circuits.circuit import Circuit
+from scallax.errors import UnsupportedError
+from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature, linearize_batch, linearizer
+from scallax.evaluation.cache import Holder
+from scallax.evaluation.checks import is_concrete
+from scallax.evaluation.compiled_program import CompiledProgram
+from scallax.evaluation.fork_guard import check_process
+from scallax.evaluation.input_checks import InputChecks
+from scallax.evaluation.input_layout import (
+    AbstractLayout,
+    AbstractNamedLayout,
+    AbstractProofLayout,
+    Entries,
+)
+from scallax.evaluation.interpretation import ABSENT, as_outputs, refuse_traced
+from scallax.evaluation.interpreters import ArrayInterpreter, ObjectInterpreter, refuse_traced_proofs
+from scallax.evaluation.mapped_layout import MappedLayout
+from scallax.evaluation.moves import computing_dtype, to_device
+from scallax.evaluation.seeds import as_words
+from scallax.evaluation.unpacking import pair_with_proofs, unpack, unpack_objects
+from scallax.facts.outputs import AskedOutputs
+from scallax.facts.parameters import Parameter
+from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.semirings import ObjectProvenance
+from scallax.provenance.traits import AbstractSemantics
+
+LayoutT = TypeVar("LayoutT", bound=AbstractLayout, covariant=True)
+OtherT = TypeVar("OtherT", bound=AbstractLayout)
+Logits = tuple[ArrayLike, ...]
+
+# Derivatives of all outputs by all inputs, of all samples, up to which they are computed with the values.
+_MAX_DERIVATIVES = 1 << 16
+
+_COMPUTING_DTYPES = (np.float32, np.float64)
+
+
+@final
+class Evaluator(Generic[LayoutT]):
+    """Evaluates one circuit under one provenance, for the inputs that its layout takes.
+
+    Arrays are in the order of the layout, `logits` in that of the parameters, None for the evaluator's own; `seed`, of
+    32 bits, is that of draws.
+    """
+
+    def __init__(
+        self,
+        layout: LayoutT,
+        provenance: AbstractSemantics,
+        parameters: Sequence[Parameter] = (),
+        logits: Logits = (),
+        seed: int | Array = 0,
+        holder: Holder | None = None,
+    ):
+        self.layout = layout
+        self.provenance = provenance
+        self.logits = logits
+        self._parameters = parameters
+        self._seed = seed
+        self._holder = holder or Holder()
+
+    @staticmethod
+    def of_program(
+        compiled: CompiledProgram, provenance: AbstractSemantics, logits: Logits, seed: int | Array
+    ) -> "Evaluator[MappedLayout]":
+        """The evaluator of a compiled program, for arrays of its mapped relations."""
+        mappings = dict(compiled.specification.input_mappings)
+        checks = InputChecks(mappings, compiled.parameters, provenance.traits, compiled.undeclared)
+        return Evaluator(MappedLayout(compiled, provenance, checks), provenance, compiled.parameters, logits, seed)
+
+    def with_seed(self, seed: int | Array) -> "Evaluator[LayoutT]":
+        """The same evaluator drawing by another seed; shares everything."""
+        twin = copy.copy(self)
+        twin._seed = seed
+        return twin
+
+    def with_layout(self, layout: OtherT) -> "Evaluator[OtherT]":
+        """The evaluator of another layout of the program's inputs; shares compiled functions."""
+        return Evaluator(layout, self.provenance, self._parameters, self.logits, self._seed, self._holder)
+
+    @property
+    def seed(self) -> int | Array:
+        """The seed of draws."""
+        return self._seed
+
+    @property
+    def draws(self) -> bool:
+        """Whether outputs depend on the seed."""
+        return self.layout.draws
+
+    @property
+    def is_interpreted(self) -> bool:
+        """Whether tags are Python objects, evaluated on the host."""
+        return isinstance(self.provenance, ObjectProvenance)
+
+    def check(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> Arguments:
+        """The arguments, if their kinds and shapes, and the values of those that are not traced, fit."""
+        arguments = self._arguments(arrays, logits)
+        self.layout.check(arguments, are_logits_given=logits is not None)
+        return arguments
+
+    def evaluate(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> Any:
+        """The values of all outputs: `[batch, outputs]`, of the circuit if all samples lie side by side in one.
+
+        A NumPy array of objects if tags are objects. UnsupportedError for an output that the provenance refuses.
+        """
+        arguments = self.check(arrays, logits)
+        if self.is_interpreted:
+            values = self._interpret(arguments, None)
+            return values if values.dtype == object else to_device(values)
+        values = self._arrays.evaluate(self._place(arguments), arguments)
+        self._refuse_nan(arguments, values)
+        return values
+
+    def forward(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> tuple[Any, PyTree[Array]]:
+        """`evaluate`'s values, and what `pull_back` needs to differentiate them; None if there are no gradients."""
+        if self.is_interpreted:
+            return self.evaluate(arrays, logits), None
+        arguments = self.check(arrays, logits)
+        values, residuals = self._arrays.forward(self._place_trained(arguments), arguments)
+        self._refuse_nan(arguments, values)
+        return values, residuals
+
+    def pull_back(
+        self,
+        arrays: Sequence[Any],
+        residuals: PyTree[Array],
+        cotangent: ArrayLike,
+        logits: Sequence[ArrayLike] | None = None,
+    ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+        """Gradients of the arrays and of the logits for a cotangent of the values, of their shapes and dtypes.
+
+        None for a bool array. Must be called with arrays and logits equal to those of `forward`.
+        """
+        arguments = self._arguments(arrays, logits)
+        circuit = self._place_trained(arguments, is_backward=True)
+        return self._arrays.pull_back(circuit, arguments, residuals, cotangent)
+
+    def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
+        """The values and their derivatives `[batch, 1 + entries, outputs]`, in float32 or float64.
+
+        Of a sample the values, then the derivatives by its entries, those of one array after those of the other. None
+        unless circuit and batch are so small that this takes less time than `forward` and `pull_back`; raises nothing
+        then.
+        """
+        linearizer = self._linearizer
+        return None if linearizer is None else linearizer.linearize(arrays)
+
+    def interpret(self, arrays: Sequence[Any], entries: Entries | None = None) -> np.ndarray:
+        """The values `[batch, outputs]` of Python objects, or of the provenance's dtype if it has one.
+
+        `entries`: for each array and sample what is tagged in place of the array's numbers.
+        """
+        return self._interpret(self.check(arrays), entries)
+
+    def _interpret(self, arguments: Arguments, entries: Entries | None) -> np.ndarray:
+        layout, objects = self._named_layout, self._objects
+        with refuse_traced(objects.provenance):
+            inputs = layout.list_inputs(arguments, self._seed, entries)
+            values = layout.arrange(objects.evaluate(layout.circuit, inputs, self._seed), lambda: ABSENT)
+            for place, tag in np.ndenumerate(values):
+                values[place] = objects.recover(tag)
+        return as_outputs(objects.provenance, values, layout.dtyped(arguments))
+
+    def proofs(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> np.ndarray:
+        """The proofs `[batch, outputs]` that the provenance keeps, lists of what the layout makes of one.
+
+        UnsupportedError for traced arrays, and for a provenance that keeps none.
+        """
+        arguments = self.check(arrays, logits)
+        refuse_traced_proofs((*arguments.arrays, *arguments.logits))
+        layout = self.layout
+        assert isinstance(layout, AbstractProofLayout), "it knows its facts"
+        if not layout.num_values:
+            return np.empty((1, 0), object)
+        read = layout.proof_reader()
+        if self.is_interpreted:
+            with refuse_traced(self.provenance):
+                inputs = self._named_layout.list_inputs(arguments, self._seed, None)
+                found = self._objects.proofs(layout.circuit, inputs, self._seed)
+        else:
+            found = self._arrays.proofs(self._place(arguments), arguments, layout.circuit)
+        proofs = layout.arrange(found, list)
+        for place, kept in np.ndenumerate(proofs):
+            proofs[place] = read(kept)
+        return proofs
+
+    def results(
+        self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None, asked: AskedOutputs | None = None
+    ) -> Any:
+        """The result of a call but for proofs; for each sample its own outputs if it `asked` for them."""
+        values = self.evaluate(arrays, logits)
+        return self.unpack(values) if self.is_interpreted else self.layout.unpack(self._holder, values, asked)
+
+    def call(
+        self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None, asked: AskedOutputs | None = None
+    ) -> Any:
+        """The result of a call, with the proofs beside the values if the provenance returns proofs."""
+        results = self.results(arrays, logits, asked)
+        return self.with_proofs(results, arrays, logits) if self.provenance.traits.returns_proofs else results
+
+    def unpack(self, packed: Any) -> Any:
+        """The result of a call from values or objects `[samples, outputs]`: only slices them, so any array will do."""
+        layout = self._named_layout
+        if packed.dtype == object:
+            return unpack_objects(layout.outputs, layout.keyed, packed, self.provenance)
+        return unpack(layout.outputs, layout.keyed, packed)
+
+    def with_proofs(self, results: Any, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> Any:
+        """The results of a call, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
+        return pair_with_proofs(results, self.unpack(self.proofs(arrays, logits)), self._named_layout.keyed)
+
+    @cached_property
+    def _arrays(self) -> ArrayInterpreter:
+        assert isinstance(self.provenance, AbstractProvenance), "its tags are arrays"
+        layout, shapes = self.layout, tuple(parameter.initial.shape for parameter in self._parameters)
+        signature = Signature(self.provenance, layout.retentions, shapes, layout.num_values, layout.is_union)
+        return ArrayInterpreter(signature, self._holder)
+
+    @property
+    def _objects(self) -> ObjectInterpreter:
+        assert isinstance(self.provenance, ObjectProvenance), "its tags are objects"
+        return ObjectInterpreter(self.provenance)
+
+    @property
+    def _named_layout(self) -> AbstractNamedLayout:
+        assert isinstance(self.layout, AbstractNamedLayout), "it knows its facts and tuples"
+        return self.layout
+
+    def _arguments(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None) -> Arguments:
+        return Arguments(tuple(arrays), self.logits if logits is None else tuple(logits))
+
+    def _place(self, arguments: Arguments, *, is_backward: bool = False) -> AnyCircuit:
+        """The circuit where it is evaluated, with the seed if outputs depend on it."""
+        check_process()
+        circuit = self.layout.place(arguments, is_backward=is_backward)
+        if not self.draws:
+            return circuit
+        assert isinstance(circuit, Circuit), "the seed is an array of the circuit"
+        return replace(circuit, seed=as_words(self._seed))
+
+    def _place_trained(self, arguments: Arguments, *, is_backward: bool = False) -> AnyCircuit:
+        """The circuit as it is evaluated with gradients: it pays to compile code for a small one alone."""
+        embedded = None if self.draws else self.layout.embedded
+        if embedded is None:
+            return self._place(arguments, is_backward=is_backward)
+        check_process()
+        return embedded
+
+    def _refuse_nan(self, arguments: Arguments, values: Array) -> None:
+        """UnsupportedError for the first output that the provenance refused; needs values that are not traced."""
+        refusal = self.provenance.traits.refusal
+        if refusal is None or not is_concrete(values):
+            return
+        refused = np.flatnonzero(np.isnan(np.asarray(values)))
+        if not len(refused):
+            return
+        # NaN in, NaN out: inputs on an accelerator have not been looked at in every call.
+        self.layout.check_finite(arguments)
+        output = next(filter(None, map(self.layout.name_output, refused.tolist())), None)
+        if output is not None:
+            raise UnsupportedError(replace(refusal, message=f"{output}: {refusal.message}"))
+
+    @cached_property
+    def _linearizer(self) -> "_Linearizer | None":
+        """Computes derivatives with the values; None if nothing ever does."""
+        provenance, layout = self.provenance, self.layout
+        if not isinstance(layout, MappedLayout) or not isinstance(provenance, AbstractProvenance):
+            return None
+        if not provenance.traits.has_derivatives or self.logits or self.draws:
+            return None
+        circuit = layout.circuit
+        return None if circuit.local is not None or circuit.stages else _Linearizer(self._arrays, layout)
+
+
+@final
+class _Linearizer:
+    """Values and derivatives of one circuit that has no parameters and draws nothing, computed at once."""
+
+    def __init__(self, interpreter: ArrayInterpreter, layout: MappedLayout):
+        self._holder = interpreter.holder
+        self._layout = layout
+        num_entries = sum(map(math.prod, layout.shapes))
+        size = layout.num_values * num_entries
+        self._most_samples = _MAX_DERIVATIVES // size if size else 0
+        is_whole = not any(layout.retentions)
+        # Where all entries exist, they are one array.
+        self._shapes = ((num_entries,),) if is_whole else layout.shapes
+        self._signature = replace(interpreter.signature, retentions=(None,)) if is_whole else interpreter.signature
+
+    def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
+        """Values and derivatives `[batch, 1 + entries, outputs]`; None if the batch is too large, or empty."""
+        if not arrays or not arrays[0].ndim or not 0 < arrays[0].shape[0] <= self._most_samples:
+            return None
+        checks = self._layout.checks
+        checks.check_forms(arrays)
+        check_process()
+        flat = [np.asarray(array).reshape(len(array), -1) for array in arrays]
+        if len(flat) > 1 or flat[0].dtype not in _COMPUTING_DTYPES:
+            flat = [np.concatenate(flat, 1, dtype=computing_dtype(flat))]
+        found = self._compiled(flat[0])
+        # While it is computed.
+        checks.check_entries(arrays, flat[0])
+        return found
+
+    @cached_property
+    def _compiled(self) -> Callable[[np.ndarray], Array]:
+        bound, layout = (self._holder, self._signature, self._shapes), self._layout
+        if layout.embedded is not None:
+            return linearizer(*bound, layout.embedded)
+        return lambda entries: linearize_batch(*bound, layout.place(Arguments((entries,)), is_backward=False), entries)

@@ -1,0 +1,85 @@
+"""The input layout of the tags of a program's own facts, as a context runs it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Array
+
+from scallax.circuits.circuit import Circuit
+from scallax.circuits.literals import Literal
+from scallax.errors import InputError
+from scallax.evaluation.batch import Arguments
+from scallax.evaluation.cache import Holder
+from scallax.evaluation.checks import (
+    is_concrete,
+)
+from scallax.evaluation.input_layout import AbstractProofLayout, Proof, T, arrange_rows, number_proofs
+from scallax.facts.outputs import AskedOutputs
+from scallax.facts.tensor_facts import Retention
+from scallax.kernels.packing import Packed
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TagsLayout(AbstractProofLayout):
+    """The tags `[num_tags]` of facts of a program: those of all its outputs, `[size]`; no circuit without outputs.
+
+    `placed` is the circuit as it is evaluated, `name` names the output at a place. In proofs, literals have the numbers
+    `ids` of their facts, by row among the tags, or else the `names`.
+    """
+
+    on_host: Circuit | None
+    placed: Circuit | Packed | None
+    size: int
+    num_tags: int
+    name: Callable[[int], str | None]
+    names: Sequence[Literal]
+    ids: Sequence[int] = ()
+
+    @property
+    def retentions(self) -> tuple[Retention | None, ...]:
+        return (None,) * bool(self.num_tags)
+
+    @property
+    def is_union(self) -> bool:
+        return True
+
+    @property
+    def num_values(self) -> int:
+        return self.size
+
+    @property
+    def circuit(self) -> Circuit:
+        assert self.on_host is not None, "there are outputs"
+        return self.on_host
+
+    @property
+    def draws(self) -> bool:
+        # A run has no seed but the circuit's own.
+        return False
+
+    def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit | Packed | None:
+        return self.placed
+
+    def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:
+        (tags,) = arguments.arrays or (np.zeros(0),)
+        assert tags.shape == (self.num_tags,)
+        if is_concrete(tags) and not np.isfinite(np.asarray(tags)).all():
+            raise InputError("a tag of a fact is not finite; a tag is a finite number")
+
+    def check_finite(self, arguments: Arguments) -> None:
+        """Nothing: all tags were looked at."""
+
+    def name_output(self, place: int) -> str | None:
+        return self.name(place)
+
+    def unpack(self, holder: Holder, values: Array, asked: AskedOutputs | None) -> Array:
+        return values
+
+    def arrange(self, found: Sequence[Sequence[T]], absent: Callable[[], T]) -> np.ndarray:
+        return arrange_rows(found, self.size)
+
+    def proof_reader(self) -> Callable[[Sequence[Proof]], list]:
+        return number_proofs(self.circuit, self.ids, self.names)
