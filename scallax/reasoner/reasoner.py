@@ -47,52 +47,60 @@ _MOST_VARIANTS = 16
 class Reasoner:
     """A program as a function `reasoner(relation=probabilities, ...)` of arrays `[batch, *mapping.shape]`.
 
-    Of relations without an input mapping, and of any others, a list with the facts of each sample may be given instead:
-    `(tag, tuple)`, None for the tag of a certain one; tuples alone for `non_probabilistic` relations and for `unit`; a
-    value for a tuple of one column; or a `FactList`. Relations that are not given are empty. Then `disjunctions` names
-    by relation, for each sample, the lists of indices of facts that exclude each other; without an output mapping the
-    tuples are those that some sample can derive; and groundings are kept (`cache_info`), the last 512.
+    The program is grounded once, at construction. The function is pure and works under `jax.jit`, `jax.grad` and
+    `jax.vmap`.
 
-    The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples, [batch,
-    len(tuples)])` without an output mapping (every possible tuple, sorted); a dictionary of these with
-    `output_mappings`. Without outputs, the program's queries are the outputs; with `output_mappings={}` and no query,
-    calls name theirs. Without inputs the batch is 1.
+    Inputs. A relation with an input mapping takes an array `[batch, *mapping.shape]` of probabilities. Any relation,
+    with or without a mapping, may also be given as one list of facts per sample: `(tag, tuple)` pairs, with None as the
+    tag of a certain fact; tuples alone for `non_probabilistic` relations and under `unit`; a plain value for a tuple of
+    one column; or a `FactList`. Then `disjunctions` gives, by relation and for each sample, the lists of indices of
+    facts that exclude each other. Relations that are not given are empty. Groundings of such batches are kept
+    (`cache_info`), the last 512. Without inputs the batch is 1.
 
-    The function is pure and works under `jax.jit`, `jax.grad` and `jax.vmap`. Float32 is computed in float32, float64
-    in float64 (where JAX has it enabled), narrower floats in float32 and cast back. Outputs of `unit` and `bool` are
-    bool; these two also take bool arrays: `bool` reads inputs (true unless 0), `unit` ignores their values.
+    Outputs. The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples,
+    [batch, len(tuples)])` without an output mapping, with every possible tuple, sorted (for facts per sample, those
+    that some sample can derive); and a dictionary of these with `output_mappings`. Without named outputs, the program's
+    queries are the outputs; with `output_mappings={}` and no query, calls name theirs.
 
-    In eager calls a NaN or an infinite value raises InputError, and a value outside [0, 1] is computed as it is, with
-    one warning for each reasoner; on an accelerator only the first call is checked.
+    Types. Float32 is computed in float32, float64 in float64 (where JAX has it enabled), and narrower floats in float32
+    and cast back. Outputs of `unit` and `bool` are bool; these two also take bool arrays: `bool` reads inputs (true
+    unless 0), `unit` ignores their values. `natural` and `tropical` give int32 outputs, saturating at 2,147,483,647,
+    and take integers as well. `difftopkproofsdebug` returns each output's proofs beside its values.
 
-    A proof that contains another one of its tuple says nothing more: it is dropped, unless `absorb=False` lets it take
-    one of the `k` places, as the reference does.
+    Checks. In eager calls, a NaN or an infinite value is an InputError, and a value outside [0, 1] is computed as it
+    is, with one warning for each reasoner; on an accelerator only the first call is checked. With more than 10 proofs,
+    an output whose proofs take too many decisions to count is an UnsupportedError in eager calls. Under a
+    transformation nothing can be raised: such an output is NaN, and so may be the outputs after it in the batch.
 
-    With more than 10 proofs, an output whose proofs take too many decisions to count raises UnsupportedError in eager
-    calls. Under a transformation nothing can be raised: it is NaN, and so may be what comes after it in the batch.
+    Randomness. A sampling provenance draws proofs by `seed`, the same in every call, or by the `key` of a call.
 
-    `facts` are lists of facts by relation, or a `scallax.Table` whose rows are the facts: a file or a database.
-
-    `foreign` are the functions, predicates, aggregates and attributes of Python that the program may use: what
-    `scallax.foreign_function` and its like make. They are called while the program is grounded, and never afterwards.
-
-    The program is grounded once, at construction. `retain_topk` keeps the largest inputs of a relation;
-    `early_discard` changes no value here and is kept with the specification. `limits` says when grounding gives up,
-    with a GroundingError; it is no part of the specification.
-
-    `natural` and `tropical` give int32 outputs, saturating at 2,147,483,647, and take integers as well. With a sampling
-    provenance proofs are drawn by `seed`, the same in every call, or by the `key` of a call. `provenance` may also be
-    an object of a subclass of `scallax.Provenance`, and `custom_provenance` such an object or any semiring of Python
-    objects, which is evaluated on the host. `difftopkproofsdebug` returns each output's proofs beside its values.
-
-    `trainable` names relations whose written probabilities, of facts and of rules, are parameters: logits with readable
-    names (`parameters`), which `apply` takes. A call uses the reasoner's own, at first the written ones.
+    Args:
+        program: The text of the program; it may also come from `file` and `rules`.
+        **arguments: The keywords of `scallax.reasoner.program_arguments.ProgramArguments`, which the constructor's
+            docstring describes.
 
     Attributes:
         specification: Everything that defines the reasoner, as plain data.
-        limits: When grounding gives up.
-        compiled_program: The ground program, its outputs and parameters; shared by reasoners that differ in k alone.
+        limits: The limits of grounding.
+        compiled_program: The circuit, its outputs and parameters; shared by reasoners that differ in `k` alone.
         evaluator: Computes values, gradients and proofs of arrays in the order of `specification.input_mappings`.
+
+    Raises:
+        ScallaxError: The program is wrong; the kind of error says in which stage, and all problems are listed.
+        InputError: An argument does not fit the program, or an option is unknown.
+        GroundingError: The program passes a limit.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import scallax
+        >>> wet = scallax.Reasoner("rel wet(d) = rain(d) or sprinkler(d)", provenance="difftopkproofs",
+        ...     input_mappings={"rain": range(2), "sprinkler": range(2)}, output_mapping=("wet", range(2)))
+        >>> rain, sprinkler = jnp.array([[0.5, 0.0]]), jnp.array([[0.5, 0.25]])
+        >>> print(wet(rain=rain, sprinkler=sprinkler))
+        [[0.75 0.25]]
+        >>> print(jax.grad(lambda p: wet(rain=p, sprinkler=sprinkler)[0, 0])(rain))
+        [[0.5 0. ]]
     """
 
     specification: Specification
@@ -138,10 +146,20 @@ class Reasoner:
         limits: Limits | None = None,
         custom_provenance: object = None,
     ) -> "Reasoner":
-        """The reasoner of `reasoner.specification`; raises what the constructor raises, warns of nothing.
+        """Makes the reasoner of a specification; issues no warnings.
 
-        CheckpointError if `foreign` lacks something that the program uses, or has it with another signature, and if the
-        specification names a user's provenance and no object of that class is given.
+        Args:
+            specification: The `specification` of a reasoner.
+            foreign: The foreign items that the program uses.
+            limits: The limits of grounding.
+            custom_provenance: The provenance, if it is one of your own.
+
+        Returns:
+            The reasoner, with the written probabilities as parameters.
+
+        Raises:
+            CheckpointError: `foreign` lacks an item or has it with another signature, or the provenance is missing or
+                of another class.
         """
         library = read_foreign(foreign)
         check_foreign(specification, library)
@@ -157,9 +175,20 @@ class Reasoner:
         limits: Limits | None = None,
         custom_provenance: object = None,
     ) -> "Reasoner":
-        """The reasoner of `specification.to_json()`, with the functions of Python and the provenance that it uses.
+        """Makes the reasoner of a saved specification.
 
-        CheckpointError if the text is damaged or no longer compiles to the same.
+        Args:
+            text: The result of `specification.to_json()`.
+            foreign: The foreign items that the program uses.
+            limits: The limits of grounding.
+            custom_provenance: The provenance, if it is one of your own.
+
+        Returns:
+            The reasoner, with the written probabilities as parameters.
+
+        Raises:
+            CheckpointError: The text is damaged, no longer compiles to the same program, or lacks an item as in
+                `from_specification`.
         """
         specification = from_json(text)
         check_custom(specification, custom_provenance)
@@ -184,9 +213,20 @@ class Reasoner:
         foreign: Sequence[ForeignItem] | None = None,
         custom_provenance: object = None,
     ) -> "Reasoner":
-        """The reasoner whose compiled program was stored, without grounding. CheckpointError if the data are damaged.
+        """Makes the reasoner of a stored circuit, without grounding. No foreign item is called.
 
-        No function of Python is called. Without `foreign`, a program that uses some answers only what is stored.
+        Args:
+            specification: The specification that was stored with it.
+            stored: The stored circuit.
+            foreign: The foreign items that the program uses. Without them, a program that uses some can answer only
+                from what is stored.
+            custom_provenance: The provenance, if it is one of your own.
+
+        Returns:
+            The reasoner, with the written probabilities as parameters.
+
+        Raises:
+            CheckpointError: The data are damaged, or an item is missing as in `from_specification`.
         """
         library = None if foreign is None and specification.foreign else read_foreign(foreign or ())
         if library is not None:
@@ -194,9 +234,9 @@ class Reasoner:
         return _reasoner_of(restore(specification, stored, library, custom_provenance))
 
     def with_foreign(self, foreign: Sequence[ForeignItem]) -> "Reasoner":
-        """The same reasoner with the functions of Python that its program uses; shares the grounding.
+        """The same reasoner with the foreign items of its program; shares the grounding.
 
-        CheckpointError if one is missing, or of another signature.
+        CheckpointError if one is missing, or has another signature.
         """
         library = read_foreign(foreign)
         check_foreign(self.specification, library)
@@ -223,16 +263,16 @@ class Reasoner:
         return _changed(self, logits=replace_logits(self.compiled_program.parameters, parameters))
 
     def probabilities(self, parameters: Mapping[str, ArrayLike] | None = None) -> dict[str, Array]:
-        """The probabilities that logits stand for (by default the reasoner's own), by the names of the parameters.
+        """The probabilities for logits (by default the reasoner's own), by the names of the parameters.
 
-        Those of facts are `[facts]`, without residuals. Differentiable in the logits.
+        Probabilities of facts are `[facts]`, without residuals. They are differentiable in the logits.
         """
         compiled = self.compiled_program
         logits = self.evaluator.logits if parameters is None else order_logits(compiled.parameters, parameters)
         return logit_probabilities(compiled.parameters, compiled.logit_groups, logits)
 
     def with_k(self, k: int) -> "Reasoner":
-        """The same reasoner keeping `k` proofs, in training and in evaluation; shares the grounding.
+        """The same reasoner, but it keeps `k` proofs in training and in evaluation; shares the grounding.
 
         InputError unless `k` is a positive integer.
         """
@@ -249,7 +289,7 @@ class Reasoner:
         return found
 
     def with_seed(self, seed: int | Array) -> "Reasoner":
-        """The same reasoner drawing by another seed, of 32 bits; an array may be traced. Shares everything.
+        """The same reasoner, but it draws by another seed of 32 bits, which may be a traced array. Shares everything.
 
         Its specification is the same.
         """
@@ -306,31 +346,44 @@ class Reasoner:
         key: Key = None,
         **inputs: Any,
     ) -> PyTree:
-        """The outputs for logits named and shaped as `parameters` are; differentiable in them as well.
+        """The outputs of a call for given logits; differentiable in them as well.
 
-        Logits may also be `[batch, *shape]`, others for each sample, where no facts are given.
+        Args:
+            parameters: Logits with the names and shapes of the property `parameters`. Where no facts are given, they
+                may also be `[batch, *shape]`, with others for each sample.
+            disjunctions: As in a call.
+            key: As in a call.
+            **inputs: As in a call.
+
+        Returns:
+            The outputs, as the class describes them.
         """
         return _call(self, inputs, disjunctions, order_logits(self.compiled_program.parameters, parameters), key)
 
     def kept_proofs(self, /, **inputs: ArrayLike) -> Any:
-        """The proofs of the outputs in place of their values: for each sample and tuple a list of proofs.
+        """The proofs of the outputs in the place of their values: for each sample and tuple a list of proofs.
 
-        Of the proofs that the provenance keeps, for provenances that keep some; each is a tuple of `Literal`s. Of a
-        negation that `topbottomkclauses` keeps as clauses they are those that falsify it. Values cannot be traced.
+        These are the proofs that the provenance keeps, if it keeps some; each is a tuple of `Literal`s. For a negation
+        that `topbottomkclauses` keeps as clauses, they are the proofs that falsify it. Inputs cannot be traced.
         """
         evaluator = self.evaluator
         return evaluator.unpack(evaluator.proofs(evaluator.layout.order(inputs)))
 
     def ground(self, facts: Mapping[str, Any], *, disjunctions: Mapping[str, Sequence] | None = None) -> BatchGrounding:
-        """The grounding of a batch of facts, for `evaluate_grounded`. Does not touch JAX: a data loader may call it.
+        """Grounds a batch of facts ahead of the step. It does not touch JAX, so a data loader's worker may call it.
 
-        `facts` are given as to a call, with or without tags: without, all facts of relations that have tags are
-        uncertain. For a mapped relation, the number of samples counts of its array; `np.zeros` will do.
+        Args:
+            facts: The inputs of a call. Tags may be left out: then all facts of relations that have tags are uncertain.
+                For a mapped relation only the number of samples of its array counts, so `np.zeros` will do.
+            disjunctions: As in a call.
+
+        Returns:
+            The grounding, for `evaluate_grounded`.
         """
         return self.evaluator.layout.ground_facts(facts, disjunctions)
 
     def cache_info(self) -> CacheInfo:
-        """What the cache of groundings of facts per sample holds, and its hits and misses; shared by `with_k`'s."""
+        """The hits, misses and contents of the cache of groundings, which reasoners made by `with_k` share."""
         return self.compiled_program.samples.cache.info()
 
     def cache_clear(self) -> None:
@@ -344,12 +397,19 @@ class Reasoner:
         logits: Sequence[ArrayLike] | None = None,
         key: Key = None,
     ) -> PyTree:
-        """The outputs of a grounded batch, differentiable in the tags, by relation or as one array if there is one.
+        """The outputs of a grounded batch, differentiable in the tags.
 
-        Tags are `[facts]`, for all samples in the order in which the facts were given; those of certain facts are
-        ignored; mapped relations have their arrays. For `grounding.arrays`, which may be traced and passed to a jitted
-        function, the result is an array `[num_samples, outputs]`, whose columns are those of `grounding.outputs`, and
-        more without an output mapping; then `tags` is one array, of at most the length of that of the grounding.
+        Args:
+            grounding: The result of `ground`, or its `arrays`, which may be traced and passed to a jitted function.
+            tags: By relation, tags `[facts]` of all samples in the order in which the facts were given, and the arrays
+                of mapped relations; one array if there is one relation. Tags of certain facts are ignored. For
+                `grounding.arrays` it is one array, at most as long as the padded tags of the grounding.
+            logits: The logits of trainable tags in the order of `parameters`. Default: the reasoner's own.
+            key: As in a call.
+
+        Returns:
+            The outputs, as the class describes them. For `grounding.arrays`, an array `[num_samples, outputs]` whose
+            columns are those of `grounding.outputs`, padded if there is no output mapping.
         """
         evaluator = self.evaluator if key is None else self.evaluator.with_seed(read_key(key))
         if isinstance(grounding, BatchArrays):
@@ -369,11 +429,23 @@ class Reasoner:
         sample: int = 0,
         k: int | None = None,
     ) -> Explanation:
-        """The `k` likeliest proofs of a tuple of any relation, for one sample of the inputs, given as to a call.
+        """The likeliest proofs of a tuple of any relation, for one sample of the inputs.
 
-        `values` is the tuple, or the value of a relation of one column; `k` is by default the reasoner's. A search on
-        the host, apart from the evaluation: for people, not for training steps. InputError for a relation that the
-        program does not have, a tuple that does not fit it, and what a call refuses.
+        It searches on the host, apart from the evaluation: for people to read, not for training steps.
+
+        Args:
+            relation: The relation of the tuple.
+            values: The tuple, or its value if it has one column.
+            inputs: The inputs of a call.
+            disjunctions: As in a call.
+            sample: The number of the sample.
+            k: The number of proofs. Default: the reasoner's own.
+
+        Returns:
+            The proofs as an `Explanation`, which prints as text and draws as a picture.
+
+        Raises:
+            InputError: The program has no such relation, the tuple does not fit it, or a call would refuse the inputs.
         """
         if not isinstance(inputs, BatchFacts):
             inputs = read_by_relation(inputs, "`inputs`")
