@@ -38,7 +38,7 @@ class Positional(inspect.Signature):
 
 
 class Residuals:
-    """What JAX keeps for the backward pass; opaque to torch.
+    """The data that JAX keeps for the backward pass; opaque to torch.
 
     `value` is what `Evaluator.pull_back` needs, `arrays` what the layout keeps, `derivatives` `[batch, entries,
     outputs]` are those of `Evaluator.linearize`; None if it was not kept.
@@ -223,7 +223,7 @@ class _PullBack(torch.autograd.Function):
         parts = [None if g is None else _unfold(g, info.batch_size) for g in gradients]
         logits = layout.evaluator.logits
         for place, own in enumerate(logits, start=len(tensors) - len(logits)):
-            # What was given once for all samples has one gradient for all of them.
+            # An input that was given once for all samples has one gradient for all of them.
             part = parts[place]
             if part is not None and tensors[place].ndim - (in_dims[3:][place] is not None) == own.ndim:
                 parts[place] = part.sum(1)

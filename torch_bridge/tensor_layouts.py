@@ -26,7 +26,7 @@ class AbstractTensorLayout(ABC):
 
     # Evaluates the arrays of the tensors.
     evaluator: Evaluator
-    # That of all tensors, and of the results.
+    # The device of all tensors, and of the results.
     device: torch.device
 
     # Whether one call may be differentiated again and again, without `retain_graph`: its tensors are not kept.
@@ -37,7 +37,7 @@ class AbstractTensorLayout(ABC):
         """Arrays and logits of the evaluator; `kept` is what `keep` gave for the same tensors, None at first."""
 
     def keep(self, arrays: Sequence[Any]) -> Any:
-        """What of the arrays is kept from the values to the gradients."""
+        """The part of the arrays that is kept from the values to the gradients."""
         return None
 
     @abstractmethod

@@ -24,7 +24,7 @@ from scallax.facts.tensor_facts import Retention
 from scallax.kernels.packing import Packed, unpack
 from scallax.provenance.base import AbstractProvenance
 
-# What a caller may give for an input `[batch, *mapping.shape]`.
+# The kinds of arrays that a caller may give for an input `[batch, *mapping.shape]`.
 ArrayLike = jax.Array | np.ndarray
 Shapes = tuple[tuple[int, ...], ...]
 # As arrays, as a constant of the code, or as one array; None if it has no outputs.
@@ -36,7 +36,7 @@ _RETENTION = 0x52455441
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a compiled function depends on beside the shapes of its arguments; equal ones share a compilation.
+    """The static arguments of a compiled function; equal ones share a compilation.
 
     `retentions` has one item for each input relation, `logit_shapes` one for each parameter; `num_outputs` is the
     number of output tuples. `is_union`: the program has the facts of all samples side by side, as one sample; the
@@ -51,7 +51,7 @@ class Signature:
 
 
 class Arguments(NamedTuple):
-    """What varies from call to call: inputs `[batch, *mapping.shape]`, and logits `[*shape]` or `[batch, *shape]`."""
+    """The arrays of a call: inputs `[batch, *mapping.shape]`, and logits `[*shape]` or `[batch, *shape]`."""
 
     arrays: tuple[ArrayLike, ...]
     logits: tuple[ArrayLike, ...] = ()
@@ -193,7 +193,7 @@ def _pull_back(
 
 
 def output_dtype(signature: Signature, arguments: Arguments) -> DTypeLike:
-    """That of a discrete provenance, else the inputs' float dtype, without inputs that of the logits.
+    """The dtype of a discrete provenance, else the float dtype of the inputs, or of the logits without inputs.
 
     Float32 or float64, the wider, if they differ.
     """
@@ -220,7 +220,7 @@ def probabilities(logits: Float[Array, " logits"], groups: Int[ArrayLike, " logi
 def retained(
     retention: Retention, values: Float[Array, "batch ..."], key: Array | None = None
 ) -> Bool[Array, "batch ..."]:
-    """Which entries exist; of equal ones the first are kept. `key` is that of the draws."""
+    """A mask of the entries that exist; among equal ones the first are kept. `key` is that of the draws."""
     kept = jnp.ones(values.shape, bool)
     if retention.threshold is not None:
         kept = values >= jnp.asarray(retention.threshold, values.dtype)
@@ -270,7 +270,7 @@ def _retained(retention: Retention, number: int, array: Float[ArrayLike, "batch 
 
 
 def _drawing_key(retention: Retention, seed: ArrayLike | int, number: int) -> Array | None:
-    """What the entries of an input, by its number, are drawn by; None if they are not drawn."""
+    """The random key for drawing the entries of an input, by its number; None if they are not drawn."""
     if not retention.is_drawn:
         return None
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _RETENTION), number)
@@ -335,7 +335,7 @@ def _rows(
 
 
 def _batch_size(signature: Signature, arguments: Arguments) -> int:
-    """That of the inputs; without inputs, that of logits for each sample, or 1. A union is one sample."""
+    """The batch size of the inputs; without inputs, that of logits for each sample, or 1. A union is one sample."""
     if signature.is_union:
         return 1
     if arguments.arrays:

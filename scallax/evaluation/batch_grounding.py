@@ -49,7 +49,7 @@ class BatchOutput(NamedTuple):
 
 
 class BatchArrays(NamedTuple):
-    """What evaluating a batch takes beside its tags: a pytree of arrays, whose shapes batches of like size share.
+    """The arrays of an evaluation beside the tags: a pytree whose shapes are shared by batches of like size.
 
     `program` evaluates the output tuples that some sample can derive, in any order. `sources` int32 `[num_samples,
     num_outputs]` says which of them each result is: the padded number of the program's outputs for one that the sample
@@ -158,7 +158,7 @@ class BatchGrounding:
 
 
 class CacheInfo(NamedTuple):
-    """What a cache of groundings did so far, and what it holds."""
+    """The hits and misses of a cache of groundings so far, and its contents."""
 
     hits: int
     misses: int

@@ -19,7 +19,7 @@ from scallax.provenance.traits import Traits
 
 T = TypeVar("T")
 
-# What is seen most comes first.
+# The most frequent case comes first.
 _ARRAY_TYPES = (np.ndarray, jax.Array)
 
 

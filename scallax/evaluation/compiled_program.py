@@ -41,7 +41,7 @@ Columns = Mapping[str, Sequence[ValueType]]
 
 @dataclass(slots=True)
 class CompiledProgram:
-    """What reasoners that differ only in k and in the values of their parameters share.
+    """The data that is shared by reasoners that differ only in k and in the values of their parameters.
 
     `specification` has its mappings and facts fitted to the column types, which it names. `programs` are those made so
     far, by provenance. `library` is what the program is grounded with; None if its functions of Python are not known.
@@ -114,7 +114,7 @@ class CompiledProgram:
         return self.library
 
     def literals(self, provenance: AbstractSemantics) -> list[Literal]:
-        """What the literals of `program(provenance)` stand for, row by row; grounds again if it was stored."""
+        """The meaning of the literals of `program(provenance)`, row by row; grounds again if it was stored."""
         names = self._derive().literals(provenance)
         program = self.program(provenance)
         if not len(program.literals.ids):
@@ -154,7 +154,7 @@ class CompiledProgram:
 
     @property
     def samples(self) -> SampleProgram:
-        """What grounds batches of facts per sample."""
+        """The grounder for batches of facts per sample."""
         if self._samples is None:
             specification = self.specification
             self._samples = SampleProgram(
@@ -242,7 +242,7 @@ def _is_open(program: ir.Program, specification: Specification, output: str) -> 
     listed = {schema.name for schema in listing.relations if schema.constructor is not None}
     needed = needed_relations(listing, [output])
     if not listed.isdisjoint(needed):
-        # What asks for any known term depends on all facts that have some.
+        # A rule that asks for any known term depends on all facts that have terms.
         needed |= {schema.name for schema in program.relations if ValueType.ENTITY in schema.columns}
     return not needed <= filled | listed
 
@@ -365,7 +365,7 @@ def ground(
     program = _analyse(specification, program_sources(specification) if sources is None else sources, library)
     columns = {relation.name: relation.columns for relation in program.relations}
     if sources is not None:
-        # What a specification alone is grounded from was read when it was made.
+        # Files were read when the specification was made, which alone is grounded.
         specification = _with_files(specification, program)
     specification = replace(specification, foreign=program.foreign)
     specification = _fit(_with_outputs(specification, program), columns, program.variants)

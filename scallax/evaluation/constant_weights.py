@@ -13,9 +13,10 @@ from scallax.provenance.traits import AbstractSemantics
 
 
 def constant_weights(provenance: AbstractSemantics) -> Weigh:
-    """What grounding asks for weights; evaluated in float64, whatever the program is later evaluated in.
+    """The function that grounding asks for weights.
 
-    JAX is imported when it is asked, which few programs do.
+    It evaluates in float64, whatever the program is later evaluated in. JAX is imported when it is asked, which few
+    programs do.
     """
     return functools.partial(_weigh, provenance)
 
@@ -28,7 +29,7 @@ def _weigh(
     operands: np.ndarray,
 ) -> np.ndarray | None:
     if provenance.traits.is_discrete:
-        # What holds weighs 1, and worlds tell what holds.
+        # A tuple that holds weighs 1; the worlds tell which ones hold.
         return np.ones(len(operands))
     if len(find_given(derivations, literals, selection_sets, operands)):
         return None
@@ -45,7 +46,7 @@ def _weigh(
 
     distinct, places = np.unique(operands, return_inverse=True)
     with jax.enable_x64(True):
-        # Of the inputs that the batch gives none is used.
+        # The inputs of the batch are not used.
         inputs = np.zeros((int(literals.source.max(initial=-1)) + 1, 1), np.float64)
         program = compile_derivations(derivations, literals, selection_sets, provenance.traits, distinct)
         weights = np.asarray(call(None, _weigh_outputs, (provenance,), program, inputs), np.float64)

@@ -347,7 +347,7 @@ def _to_columns(leaf: Array) -> Array:
 
 
 def _from_columns(leaf: Array, batch: int) -> Array:
-    """What `_to_columns` was given."""
+    """The inverse of `_to_columns`."""
     return jnp.moveaxis(leaf.reshape(*leaf.shape[1:-1], leaf.shape[-1] // batch, batch), -2, 0)
 
 

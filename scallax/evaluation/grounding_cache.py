@@ -127,7 +127,7 @@ class SampleProgram:
         if found is None:
             grounder = self._grounder(provenance, outputs, sampled, mapped)
             found = grounder.ground(batch.facts, batch.num_samples, batch.tensors)
-            # What depends on the elements of variables is of this call alone.
+            # A grounding that depends on the elements of variables belongs to this call alone.
             if batch.tensors is None or not batch.tensors.was_read:
                 self.cache.add(key, found)
         return found

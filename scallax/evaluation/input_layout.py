@@ -34,7 +34,7 @@ class AbstractLayout(ABC):
     @property
     @abstractmethod
     def retentions(self) -> tuple[Retention | None, ...]:
-        """Which entries of each array exist; None for all of them."""
+        """The rule for the entries of each array that exist; None if all do."""
 
     @property
     @abstractmethod

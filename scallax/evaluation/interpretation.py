@@ -19,7 +19,7 @@ from scallax.provenance.traits import AbstractSemantics
 # The tag of what does not hold, of inputs too.
 ABSENT = object()
 
-# What JAX raises where Python asks for the value of what is traced: as a bool or a number, an array, an index.
+# JAX's errors where Python needs the value of a traced array: as a bool or a number, an array, an index.
 _ASKS_FOR_VALUE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -82,7 +82,7 @@ def interpret(semiring: AbstractSemiring, program: Circuit, values: Sequence[Any
 
 
 def _open_selections(semiring: AbstractSemiring, stage: Stage, values: Sequence[Any], seed: Any) -> list[Any]:
-    """What the selections of a stage are: certain or ABSENT. What holds weighs 1."""
+    """The tags of a stage's selections: certain or ABSENT. A tuple that holds weighs 1."""
     members = interpret(semiring, stage.program, values)
     weights = np.array([[0.0 if tag is ABSENT else 1.0] for tag in members], np.float32)
     _, opened = call(None, open_selections, (), stage.selections, weights, np.asarray(seed, np.uint32))
@@ -120,7 +120,7 @@ def _interpret_rows(semiring: AbstractSemiring, program: Circuit, values: Sequen
 
 
 def _value(literals: LiteralArrays, literal: int, values: Sequence[Any]) -> Any:
-    """What is given for a literal: an input, or the number in the program; None without one."""
+    """The value for a literal: an input, or the number in the program; None without one."""
     source = int(literals.source[literal])
     if source >= 0:
         return values[source]

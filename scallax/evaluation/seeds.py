@@ -1,4 +1,4 @@
-"""What a call gives to draw by."""
+"""The random seed of a call."""
 
 import jax
 import jax.numpy as jnp

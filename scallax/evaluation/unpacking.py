@@ -93,7 +93,7 @@ def unpack_objects(outputs: Sequence[Output], keyed: bool, objects: np.ndarray, 
 
 
 def pair_with_proofs(values: Any, proofs: Any, keyed: bool) -> Any:
-    """What `unpack` gave, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
+    """The result of `unpack`, of any array type, as `(values, proofs)` or `(tuples, values, proofs)`."""
     if keyed:
         return {name: _pair_one(value, proofs[name]) for name, value in values.items()}
     return _pair_one(values, proofs)

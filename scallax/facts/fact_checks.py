@@ -176,7 +176,7 @@ def check_tags(facts: Sequence[FactTable], vector: np.ndarray) -> None:
 
 
 def find_outside(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:
-    """What to say of the first tag of a batch outside [0, 1]."""
+    """The warning about the first tag of a batch outside [0, 1]."""
     outside = np.flatnonzero((tags < -ROUNDING) | (tags > 1 + ROUNDING))
     if not len(outside):
         return None
@@ -185,7 +185,7 @@ def find_outside(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:
 
 
 def find_overfull(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:
-    """What to say of the first exclusive facts of a sample that add up to more than 1; a certain one counts as 1."""
+    """The warning about the first exclusive facts of a sample whose sum is over 1; a certain one counts as 1."""
     start = 0
     for part in facts:
         if part.certain is None:

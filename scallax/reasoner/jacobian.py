@@ -197,13 +197,13 @@ class _Columns:
 
     @staticmethod
     def of(name: str, shape: tuple[int, ...], num_samples: int = 1) -> "_Columns":
-        """Those of an array in each of some samples, or of one for all."""
+        """The columns of an array in each of some samples, or of one array for all samples."""
         index = np.stack([*np.unravel_index(np.arange(math.prod(shape)), shape)], 1) if shape else _NO_AXES
         return _Columns(name, shape, np.tile(index, (num_samples, 1)))
 
     @staticmethod
     def of_facts(facts: FactTable) -> "_Columns":
-        """Those of the facts of one relation, by their number in the sample."""
+        """The columns of the facts of one relation, by their number in the sample."""
         numbers = [np.arange(count) for count in facts.counts]
         index = np.concatenate([np.zeros(0, np.int64), *numbers])[:, None]
         return _Columns(facts.relation, (max(facts.counts, default=0),), index)
