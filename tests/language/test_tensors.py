@@ -99,7 +99,7 @@ def test_tensors_go_in_and_out_of_every_door(tmp_path):
         pickle.loads(pickle.dumps(reasoner)),
     ]
     assert again == [reasoner] * 3
-    assert again[1].outputs == reasoner.compiled_program.outputs
+    assert again[1].compiled_program.outputs == reasoner.compiled_program.outputs
     options["input_mappings"] = {"t": [(0, torch.tensor(A)), (1, torch.tensor(B))]}
     module = torch_bridge.Module(program, **options)
     assert module.specification == reasoner.specification
@@ -274,4 +274,4 @@ def test_where_tensors_with_a_gradient_are_no_values():
     with pytest.raises(scallax.UnsupportedError, match="hold a tensor with a gradient"):
         context.forward_function("out")
     (batch,) = pickle.loads(pickle.dumps(context)).state.draft.batches
-    assert batch.tuples == ((0, TensorValue(np.ones(2, np.float32))),)
+    assert batch.tuples == [(0, TensorValue(np.ones(2, np.float32)))]

@@ -288,7 +288,7 @@ def negated() -> None:
         (lambda: scallax.Context(3), InputError, "which is no provenance"),  # pyright: ignore[reportArgumentType]
         (lambda: unsettled(), UnsupportedError, "still change after 10,000 rounds"),
         (lambda: negated(), UnsupportedError, "its provenance has no negation"),
-        (lambda: context_of(EDGES, {}).explain("edge", (0, 1)), UnsupportedError, "custom provenance prove"),
+        (lambda: context_of(EDGES, {}).explain("edge", (0, 1)), UnsupportedError, "objects that tell no proofs"),
         (lambda: context_of(EDGES, {}).forward_function("path"), UnsupportedError, "tag 'a', and those of a function"),
         (lambda: _grounded(), UnsupportedError, "Python objects, not one array"),
     ],
