@@ -87,7 +87,7 @@ PROGRAMS = (
 
 
 def _seconds(program: Text) -> float:
-    """Of the processor: all of it is one thread, and other processes do not count."""
+    """Processor seconds: all of it is one thread, and other processes do not count."""
     start = time.process_time()
     program.run(program.text)
     return time.process_time() - start

@@ -35,7 +35,7 @@ def _digits(count: int) -> dict:
 
 
 def _grid() -> Task:
-    """Which cells of a grid are reached from its first, over edges to the right and downwards that may be missing."""
+    """Cells of a grid that are reached from its first, over edges to the right and downwards that may be missing."""
     cells = [(row, column) for row in range(SIDE) for column in range(SIDE)]
     edges = [(SIDE * r + c, SIDE * r + c + 1) for r, c in cells if c + 1 < SIDE]
     edges += [(SIDE * r + c, SIDE * (r + 1) + c) for r, c in cells if r + 1 < SIDE]

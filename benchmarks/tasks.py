@@ -98,7 +98,7 @@ rel joined() = reach(a, b) and mark(b) and a != b
 
 
 def first_move_in_a_maze(side: int) -> Task:
-    """Which first move leads to the goal without meeting an enemy."""
+    """The first move that leads to the goal without meeting an enemy."""
     cells = [(x, y) for x in range(side) for y in range(side)]
     program = f"""
 type me(x: i32, y: i32)

@@ -1,6 +1,6 @@
 """Learns to read handwritten digits from nothing but comparisons of two of them, and then sorts lists of digits.
 
-What is learned is what each image shows: so the network can be used with other rules than those it was trained by.
+The network learns what each image shows: so it can be used with other rules than those it was trained by.
 """
 
 import torch

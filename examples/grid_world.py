@@ -31,7 +31,7 @@ CELLS = [[(i, j) for j in range(SIDE)] for i in range(SIDE)]
 MAPPINGS = {"input_mappings": dict.fromkeys(["agent", "goal", "enemy"], CELLS), "output_mapping": ("choice", range(4))}
 # The same rules with what is certain tell which arenas have a safe way at all.
 HAS_WAY = scallax.Reasoner(RULES, provenance="bool", **MAPPINGS)
-# What an empty cell, an agent, a goal and an enemy look like.
+# The looks of an empty cell, an agent, a goal and an enemy.
 PATTERNS = np.random.default_rng(0).integers(2, size=(4, 5, 5))
 
 

@@ -28,7 +28,8 @@ KINDS = {
 }
 WORDS = {(kind, gender): words.split() for kind, pair in KINDS.items() for gender, words in enumerate(pair)}
 RELATIONS = [words[0] for words in WORDS.values()]
-# What one's parent's parent is, and so on. A sibling's parents are one's own, and so are children's siblings.
+# Compositions: a parent's parent is a grandparent, and so on.
+# A sibling's parents are one's own, and so are children's siblings.
 COMPOSE = {("parent", "parent"): "grandparent", ("parent", "sibling"): "pibling"}
 COMPOSE |= {("child", "child"): "grandchild", ("sibling", "child"): "nibling"}
 COMPOSE |= {("sibling", kind): kind for kind in ["parent", "sibling", "grandparent", "pibling"]}

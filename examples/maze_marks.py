@@ -52,7 +52,7 @@ def make_mazes(side, count):
     """Pictures of mazes, in half of which the marks are joined, and whether they are."""
     dashes = torch.rand(8 * count, 2 * side * (side - 1)) < 0.5
     marks = torch.rand(8 * count, side * side).argsort(1) < 2
-    # Of what is certain, the same rules give the truth.
+    # For certain facts, the same rules give the truth.
     joined = make_rules(side, "bool")(dash=dashes, mark=marks)
     chosen = torch.cat([torch.nonzero(joined == answer)[: count // 2, 0] for answer in (False, True)])
     return draw(dashes[chosen], marks[chosen], side), joined[chosen]

@@ -23,7 +23,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-# What JAX keeps of traces and compilations are millions of objects, which seldom become garbage.
+# JAX keeps millions of objects of its traces and compilations, which seldom become garbage.
 gc.set_threshold(100_000, 10, 3)
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")

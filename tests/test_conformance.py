@@ -80,7 +80,7 @@ def assert_close(actual, wanted, **options) -> None:
 # Batches of equal size share compilations.
 LEAST_ROWS = 16
 
-# Of the provenances and `k` of a program, one in so many is answered in every run.
+# One in so many of a program's provenances and `k` is answered in every run.
 STRIDE = 4
 
 

@@ -87,7 +87,7 @@ def needed_sections(value: object) -> set[str]:
 
 
 def needed_sections_of_member(value: object) -> set[str]:
-    """Those of a class's member: the summary of one that takes at most one argument says everything."""
+    """The sections of a class's member: the summary of one that takes at most one argument says everything."""
     if not callable(value) or num_arguments(value) < 2:
         return set()
     return needed_sections(value) - {"Example:"}

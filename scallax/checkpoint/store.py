@@ -44,8 +44,8 @@ def save(
     """Saves a model with its program, its tensors and values of your own.
 
     The model goes into one safetensors file if the name of `path` ends in `.safetensors`, otherwise into a directory
-    that Orbax reads too. Whatever is at `path` stays whole until the new checkpoint is completely on the disk. In a run
-    of several processes, call this in the first one.
+    that Orbax reads too. A checkpoint that is at `path` already stays whole until the new checkpoint is completely on
+    the disk. In a run of several processes, call this in the first one.
 
     Args:
         path: The file or directory to write.

@@ -150,9 +150,9 @@ class Evaluator(Generic[LayoutT]):
     def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
         """The values and their derivatives `[batch, 1 + entries, outputs]`, in float32 or float64.
 
-        Of a sample the values, then the derivatives by its entries, those of one array after those of the other. None
-        unless circuit and batch are so small that this takes less time than `forward` and `pull_back`; raises nothing
-        then.
+        Each sample has its values first, then the derivatives by its entries, those of one array after those of the
+        other. None unless circuit and batch are so small that this takes less time than `forward` and `pull_back`;
+        raises nothing then.
         """
         linearizer = self._linearizer
         return None if linearizer is None else linearizer.linearize(arrays)

@@ -37,7 +37,7 @@ jax.tree_util.register_static(EmbeddedProgram)
 
 
 class Residuals(NamedTuple):
-    """What a gradient needs beside inputs and program: all tags if gradients pass through them, else the outputs'.
+    """The tags that a gradient needs beside inputs and program: all if gradients pass through them, else the outputs'.
 
     `rounds` int32 `[batch]`, if steps are differentiated: how many times the longest loop was repeated.
     """

@@ -26,7 +26,7 @@ from scallax.provenance.traits import Traits
 
 @final
 class InputChecks:
-    """What the inputs of one reasoner must be; it knows what was warned of already.
+    """Checks of one reasoner's inputs, with a memory of the warnings that were given already.
 
     `undeclared` are the relations to be looked at once: whether their entries exclude each other was not said.
     """

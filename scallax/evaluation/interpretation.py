@@ -73,7 +73,7 @@ def interpret(semiring: AbstractSemiring, program: Circuit, values: Sequence[Any
     """The tags of the outputs (padded; ABSENT for what does not hold) for one value for each input.
 
     A value may be ABSENT, or None for one without a number. Derivations are added up in the order of the program.
-    UnsupportedError if the tags on a cycle do not settle in 10,000 rounds. What the semiring raises is passed on.
+    UnsupportedError if the tags on a cycle do not settle in 10,000 rounds. Errors of the semiring are passed on.
     """
     for stage in program.stages:
         values = [*values, *_open_selections(semiring, stage, values, program.seed)]

@@ -56,7 +56,7 @@ def specify(
         given: Every keyword of `ProgramArguments`. `facts` are lists alone: what is read from tables comes later.
         provenance: The name of the provenance, `custom` for a user's own.
         custom: The qualified name of the class of the user's provenance.
-        traits: What is true of the provenance, such as what a fact's tag may be.
+        traits: The provenance's traits, such as the domain of a fact's tag.
 
     Returns:
         The specification, with relations sorted by name; `outputs` is empty where none are named.

@@ -145,7 +145,7 @@ def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarr
 def find_shares(mapping: InputMapping, values: np.ndarray) -> str | None:
     """A hint to declare entries of `[batch, *mapping.shape]` exclusive if they add up to 1 in all samples.
 
-    All entries, or else those along an axis. Of values that are all 0 or 1 nothing is said: they mean the same.
+    All entries, or else those along an axis. Values that are all 0 or 1 give no hint: they mean the same either way.
     """
     wide = values.astype(np.float64)
     if wide.min() < 0 or np.isin(wide, (0, 1)).all():

@@ -85,7 +85,7 @@ class Table:
         delimiter: The character between two columns of a text file, by default the one that its ending tells.
 
     Raises:
-        InputError: The delimiter is not one character. What cannot be read is told when the table is read.
+        InputError: The delimiter is not one character. A file that cannot be read raises when the table is read.
 
     Example:
         >>> import sqlite3

@@ -29,7 +29,7 @@ def plan(
 ) -> Plan:
     """The plan that computes `outputs` and the relations on which they depend.
 
-    Of other relations than the outputs, only tuples are computed on which outputs can depend, as far as constants and
+    Other relations than the outputs have only the tuples on which outputs can depend, as far as constants and
     declarations tell. Without `demand`, only declarations restrict them, and the order is the same. With `uses_tags`,
     rules have tags, choices and soft comparisons; `is_order_sensitive` says that tags depend on the order of nodes. The
     whole program is stratified: raises `StratificationError` even for relations that no output needs.

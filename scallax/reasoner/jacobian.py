@@ -188,7 +188,7 @@ def derive_samples(
 class _Columns:
     """The inputs that a name stands for: `index` int64 `[columns, axes]` of each in an array of `shape`.
 
-    Those of no name are padding.
+    Inputs of no name are padding.
     """
 
     name: str | None

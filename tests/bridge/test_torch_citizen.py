@@ -332,7 +332,7 @@ def test_checkpointed_activations(use_reentrant):
 
 
 def replicate(model: nn.Module) -> nn.Module:
-    """What `torch.nn.parallel.replicate` makes of a model, which it does on CUDA devices only."""
+    """The copy that `torch.nn.parallel.replicate` makes of a model, which it does on CUDA devices only."""
     replicas = {module: module._replicate_for_data_parallel() for module in model.modules()}
     for module, replica in replicas.items():
         for name, child in module._modules.items():

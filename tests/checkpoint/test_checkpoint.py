@@ -503,7 +503,8 @@ def test_two_writers_and_a_reader(kind, tmp_path):
         writer.join()
         assert writer.errors == {}
         assert writer.confirmed == writer.options.first + 19
-    assert len(found) > 2
+    # However seldom the reader was given a turn, it saw whole checkpoints.
+    assert found <= {0, *range(1000, 1020), *range(2000, 2020)}
     assert kind.read(path) in (1019, 2019)
     assert os.listdir(tmp_path) == [kind.name]
 
@@ -541,7 +542,7 @@ for name in ("model", "model.safetensors"):
 
 
 def run_python(code: str, *arguments: object, **environment: str) -> str:
-    """What a new process writes to its error stream."""
+    """The text that a new process writes to its error stream."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,

@@ -54,7 +54,7 @@ def test_signatures_name_and_describe_every_argument(cls: type):
     assert {f"    {name}" for name in parameters if name not in ("self", "program")} <= described
 
 
-# What takes a value, which is none of its kind.
+# Public calls, each of which is given a value of a wrong kind.
 PLAIN: dict[str, Any] = {"program": "rel a = {1}", "provenance": "unit", "output_relation": "a"}
 TAKERS: list[Callable] = [
     *(lambda value, name=name: Reasoner(**PLAIN, **{name: value}) for name in ("facts", "relations", "retain_topk")),

@@ -71,7 +71,7 @@ LIMITS = scallax.Limits(tuples=1000, rounds=100)
 EDGE = [[0.5, 0.25]]
 
 
-# What is a user's own.
+# Functions and classes of a user.
 
 
 @scallax.foreign_function
@@ -337,7 +337,7 @@ def fields_of(*names: str) -> Callable[[Any], tuple]:
 
 
 def grounded_results(options: dict) -> Callable[[Any], list]:
-    """What a reasoner computes of a batch that was grounded before."""
+    """The values of a batch that was grounded before."""
     tags = np.array([0.5, 0.25], np.float32)
     return lambda loaded: np.asarray(reasoner(options).evaluate_grounded(loaded, {"edge": tags})).tolist()
 

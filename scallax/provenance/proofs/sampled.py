@@ -18,10 +18,10 @@ class SampledProofs(AbstractProvenance):
     """At most `k` proofs for each tuple, drawn without replacement in proportion to their probabilities.
 
     Every proof has one random number, a function of the seed and of its literals: the proofs kept are those of the
-    largest p / e, with e exponentially distributed (Efraimidis and Spirakis, 2006). That is the distribution of drawing
-    with replacement until k are distinct. So a result depends on the seed alone, not on orders, batches or rounds, and
-    tuples that share proofs agree on them. A set of at most k proofs is kept whole. The complement of a tuple is that
-    of `topkproofs`.
+    largest p / e, with e exponentially distributed (Efraimidis and Spirakis, 2006). They have the distribution of
+    drawing with replacement until k are distinct. So a result depends on the seed alone, not on orders, batches or
+    rounds, and tuples that share proofs agree on them. A set of at most k proofs is kept whole. The complement of a
+    tuple is that of `topkproofs`.
     """
 
     traits: Traits
