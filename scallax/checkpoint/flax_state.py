@@ -1,21 +1,25 @@
 """The state of Flax NNX models that hold reasoners: to an artifact and back, and layer by layer."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, TypeGuard
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.core import Tracer
-from jaxtyping import Array
 
 from scallax.checkpoint.artifact import OPTIMIZER, Artifact, differences
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.facts.specification import Specification
 from scallax.nn import Reasoner
 from scallax.reasoner.reasoner import Reasoner as _Reasoner
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 
 def artifact_of(model: nnx.Module, optimizer: nnx.Optimizer | None = None, *, ground: bool = False) -> Artifact:

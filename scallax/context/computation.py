@@ -1,12 +1,13 @@
 """The tags of a context's relations as a function of the tags of its facts that are inputs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-from jaxtyping import Array
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.literals import Literal, Part
@@ -23,6 +24,9 @@ from scallax.language.tensors import Comparison, TensorInputs
 from scallax.language.values import Value
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.traits import AbstractSemantics
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 # Relations with some of their tuples, in value order.
 Relations = list[tuple[ir.Relation, Sequence[tuple[Value, ...]]]]
@@ -58,7 +62,7 @@ class Computation:
         self.evaluator = Evaluator(layout, provenance)
 
     @staticmethod
-    def of_run(derived: DerivedProgram, provenance: AbstractSemantics) -> "Computation":
+    def of_run(derived: DerivedProgram, provenance: AbstractSemantics) -> Computation:
         """The tags of all outputs of a program, for those of its facts that have inputs."""
         assert isinstance(provenance, AbstractProvenance)
         schemas = {relation.name: relation for relation in derived.checked.program.relations}
@@ -82,7 +86,7 @@ class Computation:
     @staticmethod
     def of_samples(
         grounding: BatchGrounding, relations: Sequence[ir.Relation], provenance: AbstractProvenance
-    ) -> "Computation":
+    ) -> Computation:
         """The tags of one relation of each sample, of tuples that the sample can derive.
 
         The inputs are those of the facts of all samples, then padding. No sample has tensors that gradients pass

@@ -1,9 +1,11 @@
 """A batch of input arrays through a ground program, by compiled functions."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,6 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.constant_program import EmbeddedProgram
@@ -23,6 +24,9 @@ from scallax.evaluation.moves import computing_dtype, split
 from scallax.facts.tensor_facts import Retention
 from scallax.kernels.packing import Packed, unpack
 from scallax.provenance.base import AbstractProvenance
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 # The kinds of arrays that a caller may give for an input `[batch, *mapping.shape]`.
 ArrayLike = jax.Array | np.ndarray

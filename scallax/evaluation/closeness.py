@@ -1,11 +1,16 @@
 """How close arrays are to each other: the cosine of the angle between them, moved from [-1, 1] to [0, 1]."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float
 
 
 def compare(

@@ -1,14 +1,15 @@
 """The evaluator: a layout of inputs and an interpreter of circuits, with the rules that hold for all of them."""
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 import numpy as np
-from jaxtyping import Array, PyTree
 
 from scallax.circuits.circuit import Circuit
 from scallax.errors import UnsupportedError
@@ -35,6 +36,9 @@ from scallax.facts.parameters import Parameter
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.semirings import ObjectProvenance
 from scallax.provenance.traits import AbstractSemantics
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, PyTree
 
 LayoutT = TypeVar("LayoutT", bound=AbstractLayout, covariant=True)
 OtherT = TypeVar("OtherT", bound=AbstractLayout)
@@ -73,19 +77,19 @@ class Evaluator(Generic[LayoutT]):
     @staticmethod
     def of_program(
         compiled: CompiledProgram, provenance: AbstractSemantics, logits: Logits, seed: int | Array
-    ) -> "Evaluator[MappedLayout]":
+    ) -> Evaluator[MappedLayout]:
         """The evaluator of a compiled program, for arrays of its mapped relations."""
         mappings = dict(compiled.specification.input_mappings)
         checks = InputChecks(mappings, compiled.parameters, provenance.traits, compiled.undeclared)
         return Evaluator(MappedLayout(compiled, provenance, checks), provenance, compiled.parameters, logits, seed)
 
-    def with_seed(self, seed: int | Array) -> "Evaluator[LayoutT]":
+    def with_seed(self, seed: int | Array) -> Evaluator[LayoutT]:
         """The same evaluator drawing by another seed; shares everything."""
         twin = copy.copy(self)
         twin._seed = seed
         return twin
 
-    def with_layout(self, layout: OtherT) -> "Evaluator[OtherT]":
+    def with_layout(self, layout: OtherT) -> Evaluator[OtherT]:
         """The evaluator of another layout of the program's inputs; shares compiled functions."""
         return Evaluator(layout, self.provenance, self._parameters, self.logits, self._seed, self._holder)
 
@@ -273,7 +277,7 @@ class Evaluator(Generic[LayoutT]):
             raise UnsupportedError(replace(refusal, message=f"{output}: {refusal.message}"))
 
     @cached_property
-    def _linearizer(self) -> "_Linearizer | None":
+    def _linearizer(self) -> _Linearizer | None:
         """Computes derivatives with the values; None if nothing ever does."""
         provenance, layout = self.provenance, self.layout
         if not isinstance(layout, MappedLayout) or not isinstance(provenance, AbstractProvenance):

@@ -1,14 +1,15 @@
 """Probabilities of output tuples from those of the facts: a provenance folded over a ground program."""
 
+from __future__ import annotations
+
 import functools
 from dataclasses import fields, replace
-from typing import Any, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
 
 from scallax.circuits.circuit import Circuit, LocalColumns, ProofColumns, parts, static_fields
 from scallax.circuits.constant_program import EmbeddedProgram, list_tiles
@@ -28,6 +29,9 @@ from scallax.kernels.selection_values import open_selections
 from scallax.kernels.tiles import MAX_ROUNDS, Tags, block_places, fold_tiles, take_block
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.traits import Gradient
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int
 
 for _part in parts(Circuit):
     _static = static_fields(_part)

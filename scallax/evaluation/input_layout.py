@@ -4,12 +4,13 @@ Arrays of mapped relations are one input of the circuit for each entry, and one 
 are inputs side by side, of one sample: each sample has its own part of the circuit, and its own outputs.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from jaxtyping import Array
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.constant_program import EmbeddedProgram
@@ -21,6 +22,9 @@ from scallax.facts.mappings import show_tuple
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.tensor_facts import Retention
 from scallax.kernels.packing import Packed
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 T = TypeVar("T")
 # The entries of each array, for each sample.

@@ -4,12 +4,13 @@ Both take a circuit, and inputs in the order of the circuit's, and give the outp
 and outputs are those of a call.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import jax
-from jaxtyping import Array, PyTree
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.literals import read_proofs
@@ -27,6 +28,9 @@ from scallax.evaluation.cache import Holder
 from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.interpretation import ABSENT, interpret
 from scallax.provenance.semirings import ObjectProvenance
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, PyTree
 
 # For each sample and output its proofs: rows of literals, and whether each is true.
 FoundProofs = list[list[list[list[tuple[int, bool]]]]]

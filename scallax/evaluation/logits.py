@@ -1,12 +1,13 @@
 """The logits of trainable tags by the names of their parameters: their order, what may replace them, what they mean."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from scallax.errors import InputError
 from scallax.evaluation.batch import ArrayLike, probabilities
@@ -15,6 +16,9 @@ from scallax.evaluation.checks import check_logits
 from scallax.evaluation.moves import computing_dtype
 from scallax.facts.arguments import unknown_name
 from scallax.facts.parameters import Parameter
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 T = TypeVar("T")
 

@@ -1,12 +1,13 @@
 """The input layout of arrays of mapped relations."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-from jaxtyping import Array
 
 from scallax.circuits.circuit import ZERO_ROW, Circuit
 from scallax.circuits.constant_program import EmbeddedProgram
@@ -32,6 +33,9 @@ from scallax.facts.outputs import AskedOutputs
 from scallax.facts.tensor_facts import Retention
 from scallax.language.tensors import TensorFramework
 from scallax.provenance.traits import AbstractSemantics
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 _JAX = JaxTensors()
 

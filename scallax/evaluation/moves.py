@@ -4,19 +4,23 @@ How many there are changes from batch to batch: so nothing is compiled for it, a
 is not compiled. Results go to the device that the values are bound to.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
-from jaxtyping import Array, Int, PyTree, Shaped
 
 from scallax.evaluation.cache import call
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Int, PyTree, Shaped
 
 ArrayLike = jax.Array | np.ndarray | np.generic
 
@@ -44,10 +48,10 @@ def to_device(values: PyTree[ArrayLike], like: Sequence[Any] = ()) -> PyTree[Arr
 
 def take(
     values: Shaped[ArrayLike, "*form"],
-    sources: Int[ArrayLike, "..."],
+    sources: Int[ArrayLike, ...],
     absent: float,
     places: Int[ArrayLike, "*form"] | None = None,
-) -> Shaped[Array, "..."]:
+) -> Shaped[Array, ...]:
     """The values, as one row, at the places `sources`; `absent` where these are behind the end. None is taken twice.
 
     `places` are the inverse of `sources`, behind their end for a value that is not taken; needed if they are traced.
@@ -104,7 +108,7 @@ def join(parts: Sequence[Any], length: int, dtype: DTypeLike) -> jax.Array | np.
     return to_device(joined, arrays) if is_bound else joined
 
 
-def split(values: Shaped[ArrayLike, "..."]) -> list[Shaped[Array, ""]]:
+def split(values: Shaped[ArrayLike, ...]) -> list[Shaped[Array, ""]]:
     """The values as scalars, in row-major order."""
     if not jnp.issubdtype(values.dtype, jnp.floating):
         return _split(values)

@@ -1,12 +1,13 @@
 """Input layouts of facts per sample: their tags, of all samples side by side, with the facts or without them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from scallax.circuits.circuit import Circuit
 from scallax.errors import Diagnostic, InputError, UnsupportedError
@@ -41,6 +42,9 @@ from scallax.facts.tensor_facts import Retention
 from scallax.kernels.packing import Packed
 from scallax.provenance.semirings import ObjectProvenance
 from scallax.provenance.traits import AbstractSemantics
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 
 @final

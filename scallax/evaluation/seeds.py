@@ -1,12 +1,18 @@
 """The random seed of a call."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from scallax.errors import InputError
 from scallax.evaluation.batch import ArrayLike
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 # A seed below 2^32, or a JAX key; None is the reasoner's own seed.
 Key = int | ArrayLike | None

@@ -1,18 +1,22 @@
 """The tags of all rows: those of leaves, and those of heads as they are computed."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
 
 from scallax.circuits.circuit import Circuit
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.kernels.tiles import Tags
 from scallax.provenance.base import AbstractProvenance, LiteralTable
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Int
 
 # Bytes of the tags of all rows that are kept.
 MAX_TAG_BYTES = 1 << 32

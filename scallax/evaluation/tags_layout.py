@@ -1,11 +1,12 @@
 """The input layout of the tags of a program's own facts, as a context runs it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
-from jaxtyping import Array
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.literals import Literal
@@ -19,6 +20,9 @@ from scallax.evaluation.input_layout import AbstractProofLayout, Proof, T, arran
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.tensor_facts import Retention
 from scallax.kernels.packing import Packed
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 
 @final

@@ -1,10 +1,11 @@
 """The results of calls from the packed values of all outputs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Array
 
 from scallax.evaluation.cache import Holder, call
 from scallax.evaluation.derived_program import Output
@@ -12,6 +13,9 @@ from scallax.evaluation.moves import take
 from scallax.facts.outputs import AskedOutputs, choose
 from scallax.provenance.semirings import ObjectProvenance
 from scallax.provenance.traits import AbstractSemantics
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 
 def unpack(outputs: Sequence[Output], keyed: bool, packed: Any) -> Any:

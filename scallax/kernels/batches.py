@@ -4,11 +4,16 @@ In a `shard_map`, what a loop or a branch returns must vary over the same mesh a
 sharding, arrays that are put together must be sharded alike.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Array, Shaped
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Shaped
 
 
 def batch_constant(

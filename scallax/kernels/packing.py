@@ -1,15 +1,19 @@
 """Many small arrays as one: a compiled function takes some microseconds for each array that it is given."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int32, PyTree
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Int32, PyTree
 
 # Elements of an array from which it is given by itself: to copy it would take longer.
 _LARGE = 1 << 13

@@ -1,19 +1,23 @@
 """Differentiating a fold over tiles step by step, in reverse, from the rows that it made."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from scallax.kernels.batches import varying_constant
 from scallax.kernels.schedule import Schedule
 from scallax.kernels.tiles import Tags, take_block
 
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, PyTree
+
 # The floats among the leaves of tags, or their cotangents.
-Floats = list[Array]
+Floats: TypeAlias = "list[Array]"
 
 
 def float_leaves(tags: Tags) -> Floats:
@@ -154,7 +158,7 @@ def _where(condition: Bool[Array, ""], a: Floats, b: Floats) -> Floats:
     return [jnp.where(condition, x, y) for x, y in zip(a, b, strict=True)]
 
 
-def row_cotangents(rows: Tags, places: Int[Array, " outputs"], parts: PyTree[Float[Array, "..."]]) -> Floats:
+def row_cotangents(rows: Tags, places: Int[Array, " outputs"], parts: PyTree[Float[Array, ...]]) -> Floats:
     """Zero cotangents of all rows, with those of some places added."""
     zeros = [jnp.zeros_like(leaf) for leaf in float_leaves(rows)]
     return [leaf.at[places].add(part) for leaf, part in zip(zeros, parts, strict=True)]

@@ -1,9 +1,13 @@
 """The order of work on tiles: what a compiled loop reads step by step. NumPy or JAX arrays alike."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
 
 # The computation of a tile, by the operands of its derivations. A leaf is a literal or the complement of one; a node is
 # single if it has one derivation, of leaves and single nodes: it has one proof at most.

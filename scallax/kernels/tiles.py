@@ -1,17 +1,22 @@
 """Folding rows into tiles, as one loop over a traced schedule."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Int, PyTree
 
 from scallax.kernels.batches import varying_constant
 from scallax.kernels.schedule import Schedule
 
-Tags = PyTree[Array]
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Int, PyTree
+
+Tags: TypeAlias = "PyTree[Array]"
 
 # A component that has not settled by then is left as it is: the caller's algebra converges or is bounded.
 MAX_ROUNDS = 10_000

@@ -1,13 +1,14 @@
 """The contract of a provenance: an algebra of tags that is folded over derivations."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
 
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.kernels.schedule import Tile
@@ -15,11 +16,14 @@ from scallax.language.tag_domains import Domain
 from scallax.provenance.proofs.dnf import ProofSets
 from scallax.provenance.traits import AbstractSemantics
 
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
+
 # Arrays with the axes `rows, ..., batch`.
-Tags = PyTree[Array]
+Tags: TypeAlias = "PyTree[Array]"
 
 # NumPy arrays where they are known when code is compiled.
-Indices = Array | np.ndarray
+Indices: TypeAlias = "Array | np.ndarray"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,21 @@
 """Provenances that keep the best derivation: the most probable one, or the cheapest."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.noisy_or import moved
 from scallax.provenance.traits import Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int
 
 # A derivation that is nested deeper than this on a cycle does not converge.
 MAX_HEIGHT = 2_000

@@ -3,17 +3,21 @@
 Numbers are int32 and saturate: what is `LARGEST` or more is that number, and sums and products of such numbers again.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.best import MAX_HEIGHT
 from scallax.provenance.traits import Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Int
 
 LARGEST = 2**31 - 1
 # A cost; `LARGEST` is that of what does not hold.
@@ -96,11 +100,11 @@ def _leaves(literals: LiteralTable, zero: int, one: int) -> Int[Array, "leaves b
     return jnp.concatenate([batch_constant(value, (1,), zero), batch_constant(value, (1,), one), value])
 
 
-def _saturating_sum(a: Int[Array, "..."], b: Int[Array, "..."], largest: int) -> Int[Array, "..."]:
+def _saturating_sum(a: Int[Array, ...], b: Int[Array, ...], largest: int) -> Int[Array, ...]:
     # Compared before adding: the sum would wrap.
     return jnp.where(a > largest - b, largest, a + b)
 
 
-def _saturating_product(a: Int[Array, "..."], b: Int[Array, "..."]) -> Int[Array, "..."]:
+def _saturating_product(a: Int[Array, ...], b: Int[Array, ...]) -> Int[Array, ...]:
     overflows = (a > 0) & (b > LARGEST // jnp.maximum(a, 1))
     return jnp.where(overflows, LARGEST, a * b)

@@ -1,14 +1,15 @@
 """Provenances of users: an algebra over arrays, folded, batched and differentiated like the built-in ones."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Shaped
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.kernels.batches import batch_constant
@@ -16,6 +17,9 @@ from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
 from scallax.provenance.noisy_or import moved
 from scallax.provenance.traits import CUSTOM_ALGEBRA, Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Shaped
 
 
 class Provenance(ABC):

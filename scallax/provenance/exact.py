@@ -1,15 +1,20 @@
 """Exact probabilities: sum and product over a circuit in which they are those of probabilities."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.probability import leaf_values
 from scallax.provenance.traits import Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float
 
 
 @dataclass(frozen=True)

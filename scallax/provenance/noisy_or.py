@@ -1,15 +1,20 @@
 """Provenances whose disjunction is that of independent events: `1 - (1 - a)(1 - b)`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.probability import leaf_values
 from scallax.provenance.traits import Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float
 
 
 class Conjunction(Enum):

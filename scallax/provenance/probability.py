@@ -1,16 +1,20 @@
 """Provenances whose tag is a number for each tuple: min-max and sum-product."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.traits import Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int
 
 
 def leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves batch"]:

@@ -1,10 +1,12 @@
 """The proofs of one tuple of a program in one sample, for people."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Array, Float
 
 from scallax.errors import Diagnostic, InputError
 from scallax.evaluation.batch import Arguments, Signature, evaluate_batch, probabilities
@@ -25,6 +27,9 @@ from scallax.language.tag_domains import Domain
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.traits import AbstractSemantics
 from scallax.reasoner.proofs import Explanation, explain_tuple
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
 
 
 def explain(

@@ -1,13 +1,14 @@
 """Jacobians of reasoners: only the derivatives that the ground program has, in coordinate form."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import PyTree
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.jacobian_sparsity import find_dependence
@@ -25,6 +26,9 @@ from scallax.facts.arguments import read_by_relation
 from scallax.facts.fact_table import FactTable
 from scallax.facts.outputs import check_named
 from scallax.reasoner.reasoner import Reasoner
+
+if TYPE_CHECKING:
+    from jaxtyping import PyTree
 
 
 class Derivatives(NamedTuple):
@@ -196,13 +200,13 @@ class _Columns:
     index: np.ndarray
 
     @staticmethod
-    def of(name: str, shape: tuple[int, ...], num_samples: int = 1) -> "_Columns":
+    def of(name: str, shape: tuple[int, ...], num_samples: int = 1) -> _Columns:
         """The columns of an array in each of some samples, or of one array for all samples."""
         index = np.stack([*np.unravel_index(np.arange(math.prod(shape)), shape)], 1) if shape else _NO_AXES
         return _Columns(name, shape, np.tile(index, (num_samples, 1)))
 
     @staticmethod
-    def of_facts(facts: FactTable) -> "_Columns":
+    def of_facts(facts: FactTable) -> _Columns:
         """The columns of the facts of one relation, by their number in the sample."""
         numbers = [np.arange(count) for count in facts.counts]
         index = np.concatenate([np.zeros(0, np.int64), *numbers])[:, None]

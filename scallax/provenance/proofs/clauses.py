@@ -1,16 +1,20 @@
 """Outputs whose proofs are all known when code is compiled: of their proofs only the weights are computed."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
 
 from scallax.kernels.schedule import Tile
 from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, UInt32
 
 # Proofs of an output, and numbers of all of them together (factors times outputs times proofs), up to which all are
 # listed.

@@ -4,21 +4,26 @@ Literals are independent, or (`grouped`) the members of an exclusive group are t
 residual outcome has the probability 1 - Σp.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Shaped, UInt32
 
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.clauses import Dependence
 from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
 from scallax.provenance.traits import MAX_UNROLLED_PROOFS
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Shaped, UInt32
 
 # Numbers held at once: terms of inclusion-exclusion times outputs and batch, and fewer for its gradient, which holds
 # some times as many.
@@ -38,9 +43,9 @@ _PROOFS_AT_ONCE = 3
 _SMALL = 1e-18
 
 # For each proof whether it has some literal `[outputs, batch]`: of many proofs one array.
-Has = Sequence[Bool[Array, "outputs batch"]] | Bool[Array, "proofs outputs batch"]
+Has: TypeAlias = "Sequence[Bool[Array, 'outputs batch']] | Bool[Array, 'proofs outputs batch']"
 
-Count = Callable[[ProofSets, LiteralTable], Float[Array, "outputs batch"]]
+Count: TypeAlias = "Callable[[ProofSets, LiteralTable], Float[Array, 'outputs batch']]"
 
 
 def clause_weights(

@@ -4,19 +4,24 @@ A formula splits into variable-disjoint parts where it can and otherwise branche
 with component analysis and caching: Sang et al., SAT 2004). A variable is a literal, or a whole exclusive group.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import ShapeDtypeStruct, lax
-from jaxtyping import Array
 
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, Sections
 from scallax.provenance.traits import MAX_NODES
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 # A clause: the literals that are true in it, as `literal + 1`, and those that are false, as `-(literal + 1)`.
 Clause = frozenset[int]

@@ -1,13 +1,17 @@
 """Proof sets as arrays: disjunctions of at most k proofs, each a bit set over the literals with its weight."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from scallax.provenance.traits import MAX_UNROLLED_PROOFS
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, UInt32
 
 _ALL_BITS = np.uint32(0xFFFFFFFF)
 
@@ -15,7 +19,7 @@ _ALL_BITS = np.uint32(0xFFFFFFFF)
 _MOST_UNROLLED = 8
 
 # NumPy arrays where they are known when code is compiled.
-Words = Array | np.ndarray
+Words: TypeAlias = "Array | np.ndarray"
 
 
 class ProofSets(NamedTuple):

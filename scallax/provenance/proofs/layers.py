@@ -1,15 +1,19 @@
 """Proof sets of programs that are known when code is compiled, one layer of tuples after the other."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 
 from scallax.kernels.schedule import Tile
 from scallax.provenance.proofs.dnf import ProofSets, Sections, extend, select
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
 
 # Code is written out for each layer.
 _MAX_LAYERS = 4

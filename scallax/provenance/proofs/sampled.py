@@ -1,16 +1,21 @@
 """Sampled proofs: which k are kept is drawn, in proportion to their probabilities."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, UInt32
 
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, select
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
 from scallax.provenance.traits import Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, UInt32
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def _exponential(bits: UInt32[Array, "... words batch"], seed: UInt32[Array, ""]
     return -jnp.log(uniform)
 
 
-def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+def _mix(x: UInt32[Array, ...]) -> UInt32[Array, ...]:
     """A bijection of 32 bits that depends on every bit (Mueller's multiply and xor-shift)."""
     for _ in range(2):
         x = (x ^ (x >> 16)) * jnp.uint32(0x45D9F3B)

@@ -1,12 +1,13 @@
 """Top-bottom-k clauses: formulas are kept as they came, disjunctions of conjunctions or their duals."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
@@ -14,6 +15,9 @@ from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
 from scallax.provenance.proofs.dnf import ProofSets
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
 from scallax.provenance.traits import Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool
 
 
 class Formula(NamedTuple):

@@ -1,14 +1,15 @@
 """Top-k proofs: a tag is the k most probable proofs of a tuple (Huang et al., Scallop, NeurIPS 2021)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
@@ -41,6 +42,9 @@ from scallax.provenance.proofs.dnf import (
 )
 from scallax.provenance.proofs.layers import count_candidates, fold_layers, list_layers
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, UInt32
 
 # Columns that a complement tries at once; divides the 32 bits of a word.
 _COLUMNS_AT_ONCE = 8
