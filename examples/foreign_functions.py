@@ -1,6 +1,6 @@
 """Python in a program: a function, a predicate with probabilities, and an aggregate, called once while it is grounded.
 
-Which city does someone mean who mistypes its name, and how far is it from there to the nearest airport?
+The program finds the city that a mistyped name means, and the distance from there to the nearest airport.
 """
 
 import difflib

@@ -1,8 +1,8 @@
 """Learns to see dashes and marks in pictures of small mazes from nothing but whether two marks are joined.
 
 A picture shows a grid of places, two of them marked. Between neighbours is a dash, which joins them, or a wall across.
-The rules know what it means that two marks are joined, but not what a dash or a mark looks like. What is learned in
-small mazes serves in larger ones, where the same rules are grounded for more places.
+The rules know what it means that two marks are joined, but not what a dash or a mark looks like. A network that has
+learned in small mazes serves in larger ones, where the same rules are grounded for more places.
 """
 
 import torch

@@ -85,7 +85,7 @@ def reduce_matches(reduce: ir.Reduce, database: Database, possible: Database) ->
 def aggregate(
     reduce: ir.Reduce, elements: list[tuple[Value, ...]], slots: list[tuple[Value, ...]]
 ) -> list[tuple[Value, ...]]:
-    """What an aggregate gives for the elements, arguments and values in order; `slots` are the possible arguments."""
+    """An aggregate's results for the elements, arguments and values in order; `slots` holds the possible arguments."""
     end = len(reduce.arguments)
     values: list[Any] = [element[end:] for element in elements]
     match reduce.op:

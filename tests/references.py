@@ -1,4 +1,4 @@
-"""What each built-in function and predicate means, in plain Python over single values; None is no value."""
+"""The meaning of each built-in function and predicate, in plain Python over single values; None is no value."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -88,7 +88,7 @@ def _sample_answers(case: dict, provenance: str) -> Iterator[dict[str, Rows]]:
         answers = {}
         for relation, (tuples, values) in found.items():
             tags = zip(tuples, values[number].tolist(), strict=True)
-            # What a sample does not derive is 0 in the others' tuples.
+            # A tuple of other samples is 0 in a sample that does not derive it.
             rows = {values: None if provenance in TAGLESS else tag for values, tag in tags if tag}
             answers[relation] = rows
         yield answers

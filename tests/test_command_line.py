@@ -226,7 +226,7 @@ def test_answers_with_a_file_are_written_and_not_printed(tmp_path: Path, capsys)
     assert output(capsys, "run", file, "--format", "csv", "-p", "minmaxprob") == "a(1),0.5,1\n"
     assert (tmp_path / "a.csv").read_text() == "0.5,1\n"
     (tmp_path / "a.csv").unlink()
-    # What is asked for by name is printed.
+    # Relations that are asked for by name are printed.
     assert output(capsys, "run", file, "--format", "csv", "-q", "a", "-p", "unit") == "a,1\n"
     assert not (tmp_path / "a.csv").exists()
     session = Session(Options())
@@ -469,7 +469,7 @@ def test_a_home_that_cannot_be_written_only_costs_the_history(tmp_path: Path, ca
     assert "not kept for the next time" in err
 
 
-# What is typed, and what is waited for after it: keys that have a meaning count once the prompt is there.
+# Typed keys and the text that is waited for after them: keys that have a meaning count once the prompt is there.
 TYPED = (
     # An entry of two lines, and a command.
     (b"rel distance(1,\r2)\r:relations\r", ("type distance(i32, i32)", "scallax>")),

@@ -35,7 +35,7 @@ PRINTS = {
         "from 0 to 3 for 4.5 by roads of [1.0, 2.0, 1.5]",
     ],
 }
-# What the accuracy printed last, that of the trained network, is at least.
+# The least accuracy of the trained network, which is printed last.
 LEAST_ACCURACY = {
     "compare_digits.py": 85,
     "cross_framework.py": 95,

@@ -1,4 +1,4 @@
-"""Whatever the text, an error is a `ScallaxError` with something to say, and nothing hangs."""
+"""For any text, an error is a `ScallaxError` with something to say, and nothing hangs."""
 
 import json
 from pathlib import Path

@@ -172,7 +172,7 @@ def check_demand(seed: int) -> bool:
         try:
             whole = answers(bound, [each.name for each in bound.program.relations])
         except GroundingError:
-            continue  # Of ten thousand programs, one has a rule of more rows than grounding may join.
+            continue  # One of ten thousand programs has a rule of more rows than grounding may join.
         expected = {
             found: certain
             for found, certain in whole[relation].items()

@@ -68,7 +68,7 @@ _DISTORTED = (
 )
 
 
-# What the parts of exotic programs refer to.
+# Declarations that the parts of exotic programs refer to.
 _DECLARED = (
     "type E = Nil() | Cons(i32, E) | Node(E, E) | Leaf(i32) | Tip() | Fork(E, E)",
     "type Color = RED | GREEN = 3 | BLUE",
@@ -83,7 +83,7 @@ class ProgramWriter:
         self._random = random
         self._exotic = random.random() < 0.4
         self._careful = not self._exotic and random.random() < 0.8
-        # What a careful rule may use outside its first atoms.
+        # Variables that a careful rule may use outside its first atoms.
         self._bound: Sequence[str] = ()
         count = random.randint(2, len(_RELATIONS))
         names = random.sample(_RELATIONS, count)

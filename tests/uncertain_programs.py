@@ -176,7 +176,7 @@ def known_program(rng: np.random.Generator, number: int, dtype: type) -> KnownPr
 
 
 def _bindings(program: UncertainProgram, parsed: ir.Program, choices: list[Choice]) -> dict[str, list[tuple]]:
-    """What each tagged rule's body can be bound to, whatever holds."""
+    """The values that each tagged rule's body can be bound to, whatever holds."""
     numbers = range(4)
     every = {1: [(x,) for x in numbers], 2: [(x, y) for x in numbers for y in numbers]}
     every[3] = [(*t, z) for t in every[2] for z in numbers]
@@ -184,6 +184,6 @@ def _bindings(program: UncertainProgram, parsed: ir.Program, choices: list[Choic
     for choice in choices:
         for relation, values in choice.facts:
             facts.setdefault(relation, {})[values] = 0
-    # Of no world at all: what is derived is what positive atoms bind.
+    # In no world at all, positive atoms alone derive tuples: they bind the variables.
     reached = datalog_in_worlds(parsed, facts, 0)
     return {coin.relation: sorted(reached[f"bind_{coin.relation}"]) for coin in program.coins}

@@ -1,6 +1,6 @@
 """All possible worlds at once: naive Datalog over sets of worlds, and exact probabilities and derivatives.
 
-A set of worlds is an integer: bit w says that something holds in world w. What a rule derives holds in the worlds of
+A set of worlds is an integer: bit w says that something holds in world w. A head of a rule holds in the worlds of
 its atoms; nothing is shared with grounding but the program.
 """
 
@@ -89,7 +89,7 @@ def datalog_in_worlds(program: ir.Program, facts: Tagged, everywhere: Worlds) ->
             before = {name: dict(tuples) for name, tuples in found.items()}
             for rule in rules:
                 for head, worlds in _derived(rule, found, everywhere):
-                    # What holds in no world may still be what an aggregate is grouped by.
+                    # A tuple that holds in no world may still be one that an aggregate is grouped by.
                     found[rule.relation][head] = found[rule.relation].get(head, 0) | worlds
     return found
 

@@ -241,7 +241,7 @@ def _kill_at(operation: int) -> None:
 
 
 def leftovers(directory: Path) -> list[str]:
-    """What is in a directory that no one is to see."""
+    """The files of a directory that no one is to see."""
     with suppress(FileNotFoundError):
         return sorted(name for name in os.listdir(directory) if name.startswith("."))
     return []

@@ -340,7 +340,7 @@ def test_numbers_outside_0_and_1_warn_once():
 
 
 def run_in_a_new_process(code: str, **environment: str) -> str:
-    """What a script prints; it must end by itself, without an error."""
+    """The printed output of a script, which must end by itself, without an error."""
     preamble = f"""
         import torch, torch_bridge
         def module(provenance="diffaddmultprob"):

@@ -1,4 +1,4 @@
-"""What programs of the reference say of mappings, outputs and batches means the same here."""
+"""Mappings, outputs and batches of the reference's programs mean the same here."""
 
 import pickle
 from typing import Any

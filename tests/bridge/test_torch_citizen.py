@@ -1,4 +1,4 @@
-"""What torch does with modules, done with a reasoner in them: compiled, exported, mapped, replicated, distributed."""
+"""Modules with a reasoner in them work as torch's others do: compiled, exported, mapped, replicated, distributed."""
 
 import gc
 import os

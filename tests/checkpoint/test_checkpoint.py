@@ -98,7 +98,7 @@ def public_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-# What is saved comes back.
+# Saved models come back.
 
 
 def test_an_artifact_of_every_kind_comes_back(path):
@@ -223,7 +223,7 @@ def test_a_reader_written_from_the_documentation_reads_the_tensors():
     assert json.dumps(item, sort_keys=True) == json.dumps(header, sort_keys=True)
 
 
-# What cannot be saved or is no checkpoint is told.
+# Objects that cannot be saved and files that are no checkpoints are refused.
 
 
 def test_what_is_no_model_is_refused(path):
@@ -315,7 +315,7 @@ def test_an_extra_that_is_not_installed_is_named(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-# What was changed is refused.
+# Changed files are refused.
 
 
 def read_or_refuse(path: Path, expected: Artifact) -> bool:

@@ -19,7 +19,7 @@ POINTS = [(x,) for x in range(4)]
 DECLARED = "type a(x: i32)\ntype b(x: i32)\ntype c(x: i32)\n"
 MAPPINGS = {"a": POINTS, "b": POINTS, "c": POINTS}
 
-# Of one head or many; literals that repeat, contradict or exclude each other, and proofs that others contain.
+# Programs of one head or many; literals that repeat, contradict or exclude each other, and proofs that others contain.
 PROGRAMS = {
     "pairs": "rel q(x + y) = a(x), b(y)",
     "absorbed": "rel q(0) = a(0)\nrel q(0) = a(0), b(1)\nrel q(0) = a(2), b(1)\nrel q(0) = b(1), a(2), a(3)",
@@ -101,7 +101,7 @@ def test_values_proofs_and_gradients_are_the_same(name: str, k: int, options: di
 @pytest.mark.parametrize(
     ("name", "k", "options"),
     [
-        # Of a `k` that no other test has: what is compiled for a program is shared.
+        # No other test has this `k`: programs share compiled functions.
         ("negated", 4, {}),
         ("in turn", 2, KEPT),
         ("absorbed", 6, {"absorb": False}),
@@ -234,7 +234,7 @@ def test_what_is_known_of_the_dependence_of_proofs(tiles: list, expected: Depend
     found = list_proofs(rows, np.array([_HEAD, 0]), leaves, sections, 2, absorb=True)
     assert found is not None
     assert dependence(found, sections, 2, all_present=True) is expected
-    # Of those that exist, or of a single one, it may be otherwise.
+    # For the tuples that exist, or for a single one, it may be otherwise.
     rest = Dependence.UNKNOWN if expected is Dependence.MIXED else expected
     assert dependence(found, sections, 2, all_present=False) is rest
     assert dependence(found, sections, 1, all_present=True) is rest

@@ -347,7 +347,7 @@ def test_circuits_of_random_derivations_are_those_of_the_worlds(limits: Compilat
     for seed in range(100):
         rng = np.random.default_rng((limits.levels, seed))
         derivations, literals, outputs, strata = random_derivations(rng)
-        # Of n members of a group, none is more probable than 1 / n.
+        # Each of n members of a group has a probability of 1 / n at most.
         p = rng.uniform(0, 1 / len(literals), len(literals))
         actual = evaluate(compile_circuit(derivations, literals, outputs, limits), p)
         expected = probabilities_in_worlds(derivations, literals, outputs, strata, p)

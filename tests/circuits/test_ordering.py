@@ -55,7 +55,7 @@ def as_lists(graph: Graph, outputs: np.ndarray) -> list:
 
 
 def truth(graph: Graph, outputs: np.ndarray, world: int) -> list[bool]:
-    """Which outputs hold in a world, whose bits are the literals: the least fixpoint."""
+    """For each output, whether it holds in a world, whose bits are the literals: the least fixpoint."""
     nodes = [False] * graph.num_nodes
 
     def holds(operand: int) -> bool:

@@ -267,7 +267,7 @@ def test_runs_of_equal_sizes_share_a_compilation():
 
 
 def run_one_by_one(context: Context, facts: dict[str, list], relation: str) -> list[Collection]:
-    """What `run_batch` is to give."""
+    """The answers that `run_batch` must give."""
     found = []
     for sample in range(len(next(iter(facts.values())))):
         twin = context.clone()

@@ -233,7 +233,7 @@ THEIRS = {"jit(add)", "jit(add_any)"}
     "ask", [ask_context, ask_context_of_arrays, ask_reasoner, ask_module, ask_facts, ask_tensors, ask_objects]
 )
 def test_only_functions_of_the_cache_depend_on_a_program(ask):
-    # What depends on no program, such as a scalar's conversion, is compiled once.
+    # Functions that depend on no program, such as a scalar's conversion, are compiled once.
     ask(3)
     made = compiled_info().made
     with counted_compilations() as compiled:

@@ -1,4 +1,4 @@
-"""What a batch of facts per sample chooses, weighs and refuses is what each sample does alone."""
+"""A batch of facts per sample chooses, weighs and refuses as each sample does alone."""
 
 import random
 from typing import Any
@@ -57,7 +57,7 @@ def test_a_sample_chooses_as_it_does_alone(choice: tuple[str, list[str]]):
         "output_mappings": dict.fromkeys(outputs),
     }
     together = Reasoner(PROGRAM, **options)(f=facts, fixed=fixed)
-    # Of two of the samples the tuples are drawn that are not the first ones.
+    # Two of the samples draw tuples that are not the first ones.
     for sample in (0, 3) if choice is QUICK else range(len(facts)):
         alone = Reasoner(PROGRAM, facts={"f": facts[sample], "fixed": fixed[sample]}, **options)()
         for name in outputs:

@@ -44,7 +44,7 @@ SAMPLES = [
 ]
 
 
-# Those that take facts per sample and answer without drawing; of each family one in every run.
+# Provenances that take facts per sample and answer without drawing; one of each family in every run.
 QUICK = ["unit", "bool", "natural", "minmaxprob", "exact", "difftopkproofs", "diffaddmultprob", "diffnandminprob"]
 SLOW = ["tropical", "realtropical", "topkproofs", "topbottomkclauses", "diffmaxmultprob", "diffminmaxprob"]
 ALL = [*QUICK, *(pytest.param(name, marks=pytest.mark.nightly) for name in SLOW)]
@@ -480,7 +480,7 @@ def test_terms_of_one_sample_are_not_listed_in_another():
         rel eval(e, x + y) = case e is Add(l, r), eval(l, x), eval(r, y)
         rel result(y) = root(e), eval(e, y)
     """
-    # Of the terms of outputs only those are known that the sample has.
+    # A sample knows only those terms of the outputs that it has.
     outputs = {"result": range(20), "eval": [("Const(3)", 3), ("Const(9)", 9)]}
     module = torch_bridge.Module(program, provenance="minmaxprob", output_mappings=outputs)
     tag = torch.tensor(0.5, requires_grad=True)

@@ -204,7 +204,7 @@ def test_shares_exclude_each_other():
     for provenance in ("topkproofs", "exact"):
         results = reasoner(provenance, program, ["two", "one"])(f=SAMPLES[:2])
         np.testing.assert_allclose(results["two"][1], 0, atol=1e-7)
-    # Of one variable: something is chosen.
+    # With one variable, something is chosen.
     np.testing.assert_allclose(results["one"][1], 1, rtol=1e-6)
 
 

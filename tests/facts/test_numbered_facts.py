@@ -44,7 +44,7 @@ def test_tuples_of_a_context_have_their_proofs():
     ]
     ((tag, _), _) = ctx.relation("sum_2")[1]
     tag.backward()
-    # Of 1 - (1 - b c)(1 - a d): d (1 - b c), c (1 - a d), b (1 - a d), a (1 - b c).
+    # The derivatives of 1 - (1 - b c)(1 - a d): d (1 - b c), c (1 - a d), b (1 - a d), a (1 - b c).
     assert tags.grad.tolist() == near(0.019, 0.891, 0.891, 0.019)
     assert "0.8119  3" in str(ctx.relation("sum_2"))
     restored = pickle.loads(pickle.dumps(ctx))

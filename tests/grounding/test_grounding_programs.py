@@ -1,4 +1,4 @@
-"""What grounding makes of single constructs: operands, nodes, literals, limits and errors."""
+"""Grounding of single constructs: operands, nodes, literals, limits and errors."""
 
 import itertools
 import operator

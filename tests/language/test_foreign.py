@@ -627,7 +627,7 @@ def test_every_door_takes_foreign_items():
     a = np.array([[0.5, 0.25, 0.75]], np.float32)
     reasoner = scallax.Reasoner(program, **options)
     found, values = reasoner(a=a)
-    # What the program does not name is no part of it.
+    # Items that the program does not name are no part of it.
     assert reasoner.specification.foreign == ("fold added(i32) -> (i32)",)
     doors: Sequence[Any] = [
         torch_bridge.Module(program, **options)(a=torch.tensor(a)),

@@ -1,4 +1,4 @@
-"""What cannot be declared as a function, predicate or aggregate of Python, or passed as one, is refused."""
+"""Objects that cannot be declared or passed as a function, predicate or aggregate of Python are refused."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

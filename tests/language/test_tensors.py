@@ -162,7 +162,7 @@ def test_gradients_reach_tensors_in_facts(close: Callable):
     assert value.item() == pytest.approx((COSINE + 1) / 2)
     value.backward()
     assert x.grad.tolist() == pytest.approx(HALF_SLOPE)
-    # What has no direction is at a right angle to everything, and cannot learn.
+    # A vector without a direction is at a right angle to everything, and cannot learn.
     zero = torch.zeros(3, requires_grad=True)
     value = close(zero, torch.tensor(Y))
     value.backward()
@@ -215,7 +215,7 @@ def test_derivatives_of_what_is_computed_of_tensors_are_differences():
         return torch.cat([found[name][1].reshape(-1) for name in ("out", "far")])
 
     assert torch.autograd.gradcheck(values, (table, tags))
-    # Which tuples there are does not depend on the elements: one grounding serves all.
+    # The tuples do not depend on the elements: one grounding serves all.
     assert module.reasoner.cache_info().misses == 1
 
 

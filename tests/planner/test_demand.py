@@ -153,7 +153,7 @@ def test_constants_are_pushed_through_rules_joins_aggregates_and_negation():
         "rel p(x, y) = y := top<1>(y: q(x, y))\nrel 0.5::q(x, y) = e(x, y)\nquery p(0, x)",
         # Draws depend on the other groups.
         "rel p(x, y) = y := uniform<1>(y: e(x, y))\nquery p(0, y)",
-        # What is computed from what is asked for need not end.
+        # Values computed from those that are asked for need not end.
         "rel p(x, n) = e(x, n)\nrel p(x, n) = y == x + 1, p(y, n), x > 0\nquery p(2, n)",
         # A NaN is not what was asked for.
         "type g(f64, f64)\nrel p(x, y) = g(x, y)\nquery p(1.0, y)",
@@ -289,7 +289,7 @@ def compile_both(text: str, provenance: AbstractProvenance) -> list[Circuit]:
 
 
 def arrays(program: Circuit) -> dict[str, object]:
-    """What evaluation depends on."""
+    """All of a circuit that evaluation depends on."""
     found = {form.name: np.asarray(value).tolist() for form, value in leaves(program) if form.name != "literal_ids"}
     selections = [[values.tolist() for values in stage.selections] for stage in program.stages]
     return {**found, "stages": [arrays(stage.program) for stage in program.stages], "selections": selections}

@@ -72,7 +72,7 @@ def test_values_and_gradients_are_those_of_every_combination(rule: str, provenan
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_values_are_those_of_the_possible_worlds(rule: str):
-    # Of two facts in each relation there are at most 16 combinations, and no proof is left out.
+    # Two facts in each relation have at most 16 combinations, so no proof is left out.
     reasoner = _reasoner(rule, "topkproofs", size=2, k=16)
     inputs = _inputs(reasoner)
     tuples, values = reasoner(**inputs)
@@ -159,7 +159,7 @@ def test_other_rules_stay_as_they_are(rule: str):
 
 
 def _derive(rule: str, values: dict[str, int]) -> list[tuple[int, ...]]:
-    """What a rule of `RULES` derives from one fact of each relation."""
+    """The tuples that a rule of `RULES` derives from one fact of each relation."""
     x, y, z, w = (values.get(name, 0) for name in "abcd")
     match next(name for name, text in RULES.items() if text == rule):
         case "sum":

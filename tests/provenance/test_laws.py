@@ -110,7 +110,7 @@ NUM_SAMPLES = 1 + 2 * len(EDGES)
 
 
 def test_every_class_of_provenances_is_in_the_laws():
-    # Those of `exact` are in test_exact.py, those of Python objects in test_objects.py.
+    # The laws of `exact` are in test_exact.py, those of Python objects in test_objects.py.
     others = {"Exact", "ObjectProvenance"}
     classes = {type(family.resolved).__name__ for family in FAMILIES} | others
     names = [name for name in provenance_names() if name != "custom"]
@@ -222,7 +222,7 @@ def test_a_cycle_is_its_least_fixpoint_in_both_precisions_with_its_gradient(fami
     p = inputs(family)
     single = reasoner(e=p.astype(np.float32))
     if family.name == "natural":
-        # What goes round a cycle has no number of derivations.
+        # A tuple that goes round a cycle has no number of derivations.
         assert single[0].tolist() == [2**31 - 1] * len(PATHS)
         return
     expected = by_worlds(EDGES, p[0]) if family.algebra is None else by_rounds(family.algebra, EDGES, p[0])

@@ -17,7 +17,7 @@ import torch_bridge as scallopy
 from scallax.errors import InputError, UnsupportedError
 from scallax.reasoner.reasoner import Reasoner
 
-# Of each fact of the tests: its name and its probability.
+# The name and the probability of each fact of the tests.
 CHANCES = {"a": 0.5, "b": 0.25, "c": 0.75, "d": 0.125}
 WORLDS = list(itertools.product([False, True], repeat=len(CHANCES)))
 
@@ -171,7 +171,7 @@ def test_what_holds_weighs_one_where_tuples_are_chosen():
     ctx.add_rule("first(k, x) = x := top<2>(x: p(k, x))")
     ctx.add_rule("one(x) = x := unique(x: p(_, x))")
     ctx.run()
-    # Of equal weights the first tuples are taken.
+    # The first tuples of equal weight are taken.
     assert list(ctx.relation("first")) == [(0.5, (1, 5)), (0.25, (1, 6)), (0.75, (2, 8))]
     assert list(ctx.relation("one")) == [(0.5, (5,))]
 

@@ -72,7 +72,7 @@ def test_exclusive_facts_in_negations_are_one_variable(provenance: str):
 
 @pytest.mark.parametrize("k", [3, 16, 64])
 def test_proofs_without_a_common_fact_are_counted_with_gradients(k: int):
-    # Of the 2k alternatives the k likeliest are kept; facts of probability 0 and 1 among them.
+    # The k likeliest of the 2k alternatives are kept; facts of probability 0 and 1 are among them.
     program = "rel out() = f(x, 0), f(x, 1)"
     entries = [(x, side) for x in range(2 * k) for side in (0, 1)]
     out = Reasoner(program, k=k, input_mappings={"f": entries}, output_mapping=("out", ()))

@@ -1,4 +1,4 @@
-"""What single provenances promise: numbers they take, proofs they keep, draws, users' algebras and objects."""
+"""Promises of single provenances: numbers they take, proofs they keep, draws, users' algebras and objects."""
 
 import itertools
 import math

@@ -193,7 +193,7 @@ def test_the_jacobian_of_facts_per_sample():
     assert by_input["edge"].shape == (3, 10, 3)
     assert by_input["edge"].layout is torch.sparse_coo
     assert by_input["edge"].is_coalesced()
-    # Which fact of its sample each tag is.
+    # The number, in its sample, of each tag's fact.
     facts = [(0, 0), (0, 2), (2, 0)]
     outputs = module(edge=tagged(tags), goal=goal)
     for relation, values in (("path", outputs["path"][1]), ("won", outputs["won"])):
@@ -245,7 +245,7 @@ def test_the_jacobian_of_a_large_batch_is_found_by_component():
     facts = [[(0.5, (n, n + 1)) for n in range(12)]] * 256
     with recorded_calls(Evaluator, "pull_back") as calls:
         _, found = scallax.jacobian(reasoner, {"edge": facts})["path"]
-    # Of an edge in the middle of the chain 42 paths depend.
+    # 42 paths depend on an edge in the middle of the chain.
     assert (found["edge"].nse, len(calls)) == (256 * 364, 42)
 
 

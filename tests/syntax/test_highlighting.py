@@ -108,7 +108,7 @@ def test_names_are_told_apart_by_what_is_beside_them():
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_words_and_numbers_are_no_signs(path: Path):
-    """What a terminal that the lexer does not know would be taken for."""
+    """A terminal that the lexer does not know would be taken for a sign."""
     for kind, value in kinds(path.read_text()):
         if value[0].isalnum():
             assert kind is Operator.Word or not (kind in Operator or kind in Punctuation), value
