@@ -16,12 +16,10 @@ from typing import Any, BinaryIO, Literal
 
 import torch
 
-from scallax import checkpoint
-from scallax.checkpoint.artifact import OPTIMIZER, Artifact
-from scallax.checkpoint.durable import as_path, write_file
+from scallax import Reasoner, checkpoint
+from scallax.checkpoint import OPTIMIZER, Artifact, as_path, write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError, checks_call
-from scallax.language.foreign import ForeignItem
-from scallax.reasoner.reasoner import Reasoner
+from scallax.language import ForeignItem
 from torch_bridge.digits import pack_specification, read_specification
 from torch_bridge.dlpack import from_numpy, to_numpy
 from torch_bridge.module import EXTRA_STATE, NAMED_AS_IN_FLAX, Module

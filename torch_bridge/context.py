@@ -9,15 +9,10 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from scallax.context.abstract_context import AbstractContext
-from scallax.context.building import ContextState
-from scallax.context.computation import Computation
-from scallax.context.options import read_options
+from scallax import CsvFile, InputMapping
+from scallax.context import AbstractContext, Computation, ContextState, read_options
 from scallax.errors import InputError, checks_calls
-from scallax.facts.mappings import InputMapping
-from scallax.facts.tables import CsvFile
-from scallax.language.foreign import ForeignItem
-from scallax.language.tensors import TensorValue
+from scallax.language import ForeignItem, TensorValue
 from torch_bridge.autograd import apply
 from torch_bridge.context_facts import bound_tags, join_tags, stack_tags
 from torch_bridge.dlpack import from_numpy, to_jax, to_torch

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from scallax.context.draft import Draft
-from scallax.facts.mappings import Tuples
-from scallax.facts.sample_facts import FactList
+from scallax import FactList
+from scallax.context import Draft
+from scallax.facts import Tuples
 from torch_bridge.dlpack import common_device
 
 

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from scallax import Reasoner
 from scallax.errors import Diagnostic, InputError, UnsupportedError
-from scallax.evaluation.grounding_cache import has_facts
-from scallax.evaluation.sample_layout import SampleLayout
-from scallax.reasoner.jacobian import Derivatives, check_differentiable, derive, derive_samples
-from scallax.reasoner.reasoner import Reasoner
+from scallax.evaluation import SampleLayout, has_facts
+from scallax.reasoner import Derivatives, check_differentiable, derive, derive_samples
 from torch_bridge.dlpack import common_device, common_dtype, precision_and_place
 from torch_bridge.operator import is_saved
 from torch_bridge.sample_calls import ground_batch, read_tensors

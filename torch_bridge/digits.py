@@ -5,8 +5,9 @@ import hashlib
 import numpy as np
 import torch
 
+from scallax import Specification
 from scallax.errors import CheckpointError, Diagnostic
-from scallax.facts.specification import Specification, from_json
+from scallax.facts import from_json
 
 # Three bits of the text become a sign and a power of two. A float of any width holds it exactly; it stays under every
 # average of equal ones, whatever the weights and their rounding, or they all are multiplied alike. The text is not

@@ -10,9 +10,7 @@ import numpy as np
 import torch
 
 from scallax.errors import Diagnostic, InputError
-from scallax.facts.fact_checks import check_tags, wrong_tag
-from scallax.facts.fact_table import FactTable
-from scallax.facts.sample_facts import is_array
+from scallax.facts import FactTable, check_tags, is_array, wrong_tag
 from torch_bridge.dlpack import to_jax, to_torch
 
 # A batch has thousands of tags, so each is examined without a call of a Python function.

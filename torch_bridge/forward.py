@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from scallax.errors import checks_calls
-from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
+from scallax.reasoner import ProgramArguments, takes_keywords
 from torch_bridge.module import Module
 from torch_bridge.reference_arguments import ModuleArguments, declared_mappings
 

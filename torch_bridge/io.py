@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scallax import CsvFile
 from scallax.errors import checks_calls
-from scallax.facts.tables import CsvFile
 
 
 @checks_calls

@@ -10,17 +10,12 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
-from scallax.circuits.serialized import SerializedProgram
+from scallax import BatchGrounding, Limits, Reasoner, Specification
+from scallax.circuits import SerializedProgram
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_calls, misfit
-from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.grounding_cache import has_facts
-from scallax.facts.arguments import read_by_relation
-from scallax.facts.outputs import check_named, choose, read_asked
-from scallax.facts.specification import Specification, from_json
-from scallax.grounding.limits import Limits
-from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
-from scallax.reasoner.proofs import Explanation
-from scallax.reasoner.reasoner import Reasoner
+from scallax.evaluation import has_facts
+from scallax.facts import check_named, choose, from_json, read_asked, read_by_relation
+from scallax.reasoner import Explanation, ProgramArguments, takes_keywords
 from torch_bridge.autograd import apply, evaluate_tensors
 from torch_bridge.context_facts import with_bound
 from torch_bridge.derivatives import find_jacobian

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import torch
 
+from scallax import Reasoner
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.reasoner.reasoner import Reasoner
 from torch_bridge.autograd import Residuals, evaluate_tensors, pull_back_tensors
 from torch_bridge.dlpack import common_device, common_dtype
 from torch_bridge.tensor_layouts import MappedTensors

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, final
 
-from scallax.analysis.attribute_items import ErrorAction
+from scallax import foreign_attribute, foreign_function, foreign_predicate
+from scallax.analysis import ErrorAction
 from scallax.errors import Diagnostic, InputError
-from scallax.facts.files import text_reader
-from scallax.language.decorators import foreign_attribute, foreign_function, foreign_predicate
-from scallax.language.values import ValueType
+from scallax.facts import text_reader
+from scallax.language import ValueType
 from torch_bridge.context import ScallopContext
 
 GROUP = "scallop.plugin"

@@ -5,9 +5,9 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 
+from scallax import InputMapping
 from scallax.errors import Diagnostic, InputError, UnsupportedError, calling_frame
-from scallax.facts.mappings import InputMapping
-from scallax.reasoner.program_arguments import Default, ProgramArguments
+from scallax.reasoner import Default, ProgramArguments
 
 DISPATCHES = ("parallel", "serial", "single")
 

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from scallax import BatchGrounding, Reasoner
 from scallax.errors import InputError
-from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.grounding_cache import BatchFacts
-from scallax.evaluation.sample_layout import SampleLayout
-from scallax.reasoner.reasoner import Reasoner
+from scallax.evaluation import BatchFacts, SampleLayout
 from torch_bridge.autograd import apply
 from torch_bridge.dlpack import common_device, from_numpy, precision_and_place
 from torch_bridge.facts import TagTensors, find_tags

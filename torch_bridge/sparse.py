@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from scallax import Reasoner
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.evaluation.derived_program import Output
-from scallax.reasoner.reasoner import Reasoner
+from scallax.evaluation import Output
 
 
 def check_sparse(reasoner: Reasoner) -> None:

@@ -9,11 +9,9 @@ import jax
 import numpy as np
 import torch
 
+from scallax import BatchGrounding
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.evaluator import Evaluator
-from scallax.evaluation.mapped_layout import MappedLayout
-from scallax.evaluation.sample_layout import SampleLayout
+from scallax.evaluation import Evaluator, MappedLayout, SampleLayout
 from torch_bridge.dlpack import common_dtype, to_jax, to_torch
 from torch_bridge.facts import TagTensors
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from scallax.language.foreign import ForeignAggregate, ForeignFunction, ForeignItem, ForeignPredicate
+from scallax.language import ForeignAggregate, ForeignFunction, ForeignItem, ForeignPredicate
 
 
 def as_torch(items: Sequence[ForeignItem]) -> list[ForeignItem]:

@@ -39,8 +39,8 @@ import jax
 import numpy as np
 import torch
 
+from scallax import Specification
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_call
-from scallax.facts.specification import Specification
 from torch_bridge.digits import read_specification
 from torch_bridge.dlpack import from_numpy, to_numpy
 from torch_bridge.module import EXTRA_STATE, Module

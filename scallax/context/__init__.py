@@ -4,11 +4,28 @@ It is given texts, facts and rules one after the other, and makes checked progra
 their tags (`Collection`), their tables, plans and files, and a compiled function of the program (`Reasoner`).
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scallax.context.abstract_context import AbstractContext as AbstractContext
+    from scallax.context.building import ContextState as ContextState
+    from scallax.context.computation import Computation as Computation
+    from scallax.context.draft import Draft as Draft
+    from scallax.context.options import read_options as read_options
+
+# The public face of the room: where each name lives, imported at its first use.
+_HOMES = {
+    "AbstractContext": "abstract_context",
+    "Computation": "computation",
+    "Context": "context",  # in pickles of version 0.1
+    "ContextState": "building",
+    "Draft": "draft",
+    "read_options": "options",
+}
+
 
 def __getattr__(name: str):
-    # Pickles of version 0.1 name the class by this path.
-    if name == "Context":
-        from importlib import import_module
-
-        return getattr(import_module("scallax.context.context"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -3,3 +3,40 @@
 Specifications, arguments, mappings, facts in lists, files, tables and databases, read and checked at the border, and
 handed on in columns.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scallax.facts.arguments import read_by_relation as read_by_relation
+    from scallax.facts.fact_checks import check_tags as check_tags
+    from scallax.facts.fact_checks import wrong_tag as wrong_tag
+    from scallax.facts.fact_table import FactTable as FactTable
+    from scallax.facts.files import text_reader as text_reader
+    from scallax.facts.mappings import Tuples as Tuples
+    from scallax.facts.outputs import check_named as check_named
+    from scallax.facts.outputs import choose as choose
+    from scallax.facts.outputs import read_asked as read_asked
+    from scallax.facts.sample_facts import is_array as is_array
+    from scallax.facts.specification import from_json as from_json
+
+# The public face of the room: where each name lives, imported at its first use.
+_HOMES = {
+    "FactTable": "fact_table",
+    "Tuples": "mappings",
+    "check_named": "outputs",
+    "check_tags": "fact_checks",
+    "choose": "outputs",
+    "from_json": "specification",
+    "is_array": "sample_facts",
+    "read_asked": "outputs",
+    "read_by_relation": "arguments",
+    "text_reader": "files",
+    "wrong_tag": "fact_checks",
+}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
