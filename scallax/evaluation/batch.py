@@ -286,8 +286,10 @@ def _drawn(retention: Retention, values: Float[Array, "batch ..."], key: Array) 
     axis = 1 if retention.dim is None else retention.dim + 1
     slices = values.reshape(values.shape[0], -1) if retention.dim is None else jnp.moveaxis(values, axis, -1)
     scores = jnp.where(slices > 0, jnp.log(jnp.where(slices > 0, slices, 1)), -jnp.inf)
-    draws = jax.random.categorical(key, scores, axis=-1, shape=(retention.k, *scores.shape[:-1]))
-    met = jax.nn.one_hot(draws, slices.shape[-1], dtype=jnp.bool_).any(0) & (slices > 0)
+    # A number drawn depends on its place alone: with the samples outermost, a sample's on no other sample.
+    shape = (scores.shape[0], retention.k, *scores.shape[1:-1])
+    draws = jax.random.categorical(key, scores[:, None], axis=-1, shape=shape)
+    met = jax.nn.one_hot(draws, slices.shape[-1], dtype=jnp.bool_).any(1) & (slices > 0)
     return met.reshape(values.shape) if retention.dim is None else jnp.moveaxis(met, -1, axis)
 
 

@@ -354,6 +354,22 @@ def test_draws_by_probability_are_seeded():
     assert torch.equal(module(a=tensor), torch.tensor(found))
 
 
+@pytest.mark.parametrize("dim", [None, 1])
+def test_a_sample_draws_the_same_in_every_batch(dim):
+    mapping = InputMapping({0: range(2), 1: range(8)}, retain_k=3, sample_dim=dim, sample_strategy="categorical")
+    options = {"input_mappings": {"a": mapping}, "output_mapping": ("b", list(mapping.tuples))}
+    reasoner = Reasoner("rel b(x, y) = a(x, y)", provenance="minmaxprob", **options)
+    p = np.random.default_rng(5).uniform(0.1, 1, (13, 2, 8)).astype(np.float32)
+    few, many = (np.asarray(reasoner(a=p[:size], key=7)) > 0 for size in (3, 13))
+    assert np.array_equal(few, many[:3])
+    # The numbers drawn are those of JAX, one after the other: first all of a sample.
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), 0x52455441), 0)
+    scores = np.log(p.reshape(13, 1, 16) if dim is None else p[:, None])
+    noise = np.asarray(jax.random.gumbel(key, (13, 3, *scores.shape[2:])))
+    met = jax.nn.one_hot((scores + noise).argmax(-1), scores.shape[-1]).any(1)
+    assert np.array_equal(many, met.reshape(13, 16))
+
+
 def test_groundings_are_kept_by_content():
     reasoner = formula_reasoner()
     inputs, groups = formula([3, 3])
