@@ -1,5 +1,6 @@
 # make demo: install and run the example. make test: install, then every check and test. Both work in a fresh clone.
 # make quick: a cross-section of the tests in about a minute, for use while working.
+# make grammar: the tables of a changed grammar.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
@@ -17,7 +18,7 @@ LONG := across aggregates bad_input bridge compiled context demand elimination e
 	selections sparse tensors torch_citizen trainable
 LONG_AREAS := disputed/cases exclusive forward prob_aggregation prob_negation probability tasks
 
-.PHONY: demo test quick check nightly bench
+.PHONY: demo test quick check nightly bench grammar
 
 demo: .venv/.examples
 	$(BIN)/python examples/digit_sum_torch.py
@@ -42,6 +43,9 @@ nightly: .venv/.dev
 bench: .venv/.examples
 	$(BIN)/python -m benchmarks.steps
 	$(BIN)/python -m benchmarks.cold
+
+grammar: .venv/.dev
+	$(BIN)/python -m scallax.syntax.make_grammar
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -18,8 +18,9 @@ from scallax.errors import Diagnostic, InputError, ScallaxError, Source
 from scallax.language import ir
 from scallax.planner.plan import plan
 from scallax.syntax import ast
+from scallax.syntax.grammar import grammar
 from scallax.syntax.imports import read_imports
-from scallax.syntax.parser import is_unfinished, keywords, parse
+from scallax.syntax.parser import is_unfinished, parse
 
 if TYPE_CHECKING:  # the extra `cli`, and needed at a terminal alone
     from prompt_toolkit import PromptSession
@@ -284,7 +285,7 @@ def completer(session: Session) -> "WordCompleter":
     from prompt_toolkit.completion import WordCompleter
 
     def words() -> list[str]:
-        return [*_COMMANDS, *(relation.name for relation in session.relations()), *keywords()]
+        return [*_COMMANDS, *(relation.name for relation in session.relations()), *grammar().keywords()]
 
     # The pattern is matched from the cursor to the left: a colon belongs to the first word alone.
     return WordCompleter(words, pattern=re.compile(r"^(\w+(:(?=$))?|:(?=$))"))

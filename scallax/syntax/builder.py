@@ -4,17 +4,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lark import Token, Tree
-
 from scallax.errors import Diagnostic, ParseError, Source, Span
 from scallax.language.times import parse_datetime, parse_duration
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
+from scallax.syntax.tokens import Token, Tree
 
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0", '"': '"', "'": "'", "\\": "\\"}
 _CONJUNCTIVE, _DISJUNCTIVE = False, True
 
-# A lark `Tree` or `Token`, or None for an optional part that is absent: lark does not say which child is which.
+# A `Tree` or a `Token`, or None for an optional part that is absent: the tree does not say which child is which.
 _Node = Any
 
 
@@ -32,11 +31,7 @@ class _Builder:
         self.source = source
 
     def span(self, part: _Node) -> Span:
-        if isinstance(part, Token):
-            start = part.start_pos or 0
-            return Span(self.source, start, start + len(part))
-        meta = part.meta
-        return Span(self.source, 0, 0) if meta.empty else Span(self.source, meta.start_pos, meta.end_pos)
+        return Span(self.source, part.start, part.end)
 
     def error(self, message: str, part: _Node, hint: str | None = None) -> ParseError:
         return ParseError(Diagnostic(message, self.span(part), hint))

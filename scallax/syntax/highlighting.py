@@ -17,7 +17,7 @@ from pygments.token import (
     Whitespace,
 )
 
-from scallax.syntax.parser import lex
+from scallax.syntax.grammar import grammar
 
 # Terminals with many spellings; a terminal with one spelling is a keyword, an operator or punctuation.
 _KINDS = {
@@ -61,7 +61,7 @@ class ScallopLexer(Lexer):
         """The start, kind and text of every token."""
         position = 0
         before = ""
-        tokens = [(token.type, str(token)) for token in lex(text)]
+        tokens = [(token.type, str(token)) for token in grammar().lexer.lex(text, keeps_all=True)]
         for i, (terminal, value) in enumerate(tokens):
             kind = _kind(terminal, value)
             if kind is Name:

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from itertools import chain, pairwise
-
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedToken
 
 from scallax.errors import Diagnostic, ParseError, Source, Span
 from scallax.syntax import ast
 from scallax.syntax.builder import build_item
-from scallax.syntax.lalr import Tables
+from scallax.syntax.grammar import grammar
+from scallax.syntax.lalr import END, Rejection
+from scallax.syntax.tokens import Token, Tree
 
 _ITEM_STARTS = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "IMPORT", "EXTERN", "AT"})
 
@@ -26,14 +24,13 @@ _WORDS = {
     "INTEGER": "a number",
     "FLOAT": "a number",
     "STRING": "a string",
-    "$END": "the end of the item",
+    END: "the end of the item",
     "RANGE": "`..`",
     "LOGICAL": "`&&`",
     "COMPARISON": "a comparison",
     "MULTIPLICATIVE": "`*`",
     "QUANTIFIER": "a quantifier",
 }
-_WORD_LIST = re.compile(r"([a-z]+|\([a-z|]+\))\(\?!.*\)")
 # Never shown as expected: the token is a comparison until a whole parameter list has been seen.
 _RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
 # Lone halves of UTF-16 pairs: Python's texts may hold them, UTF-8 may not.
@@ -56,7 +53,7 @@ def parse(source: Source) -> ast.Program:
         problems.append(Diagnostic("half of a surrogate pair is no character", span, "decode the text as UTF-8"))
     if problems:
         raise ParseError(*problems)
-    for tokens in _split_items(_lark().lex(source.text)):
+    for tokens in _split_items(grammar().lexer.lex(source.text)):
         # Items are independent: an error in one says nothing about the next.
         try:
             tree = _parse_item(source, tokens)
@@ -69,96 +66,13 @@ def parse(source: Source) -> ast.Program:
     return ast.Program(tuple(items))
 
 
-def lex(text: str) -> Iterator[Token]:
-    """All tokens of a text, with blanks and comments; joined, they are the text."""
-    return _lark().lex(text, dont_ignore=True)
-
-
-def keywords() -> list[str]:
-    """The reserved words of the language, without the names of types."""
-    patterns = [terminal.pattern for terminal in _lark().terminals if terminal.name != "PRIMITIVE"]
-    texts = [pattern.value for pattern in patterns if pattern.type == "str"]
-    # The grammar writes words that would otherwise be names as `(one|two)(?!…)`.
-    for pattern in patterns:
-        if pattern.type == "re" and (match := _WORD_LIST.fullmatch(pattern.value)):
-            texts += match.group(1).strip("()").split("|")
-    return sorted(text for text in texts if text.isalpha())
-
-
 def is_unfinished(source: Source) -> bool:
     """Whether more text could complete the last item: it ends too early, or inside a string or a comment."""
-    items = list(_split_items(_lark().lex(source.text)))
+    items = list(_split_items(grammar().lexer.lex(source.text)))
     if not items:
         return False
-    parser = _lark().parse_interactive()
-    try:
-        for token in items[-1]:
-            parser.feed_token(token)
-        parser.feed_eof(items[-1][-1])
-    except UnexpectedToken as error:  # lark's way to report it
-        return error.token.type in ("$END", "UNCLOSED_STRING", "UNCLOSED_COMMENT")
-    return False
-
-
-class _ParameterLists:
-    """Gives the `<` and `>` of parameter lists token types of their own, since they are written like comparisons."""
-
-    always_accept = ("UNCLOSED_COMMENT", "UNCLOSED_STRING", "UNKNOWN")
-
-    def process(self, stream: Iterable[Token]) -> Iterator[Token]:
-        tokens = list(stream)
-        for start in range(1, len(tokens)):
-            if tokens[start].type != "COMPARISON" or tokens[start] != "<":
-                continue
-            if (end := _parameters_end(tokens, start)) is not None:
-                tokens[start] = Token.new_borrow_pos("PARAMETERS_OPEN", tokens[start].value, tokens[start])
-                tokens[end] = Token.new_borrow_pos("PARAMETERS_CLOSE", tokens[end].value, tokens[end])
-        return iter(tokens)
-
-
-def _parameters_end(tokens: Sequence[Token], start: int) -> int | None:
-    """The index of the `>` that closes the parameter list opened at `start`; None if it is a comparison.
-
-    `x < y, y > (z + 1)` is two comparisons. So a list with a comma counts as parameters only if it names a primitive
-    type or follows an assignment.
-    """
-    name = start - 1
-    if tokens[name].type == "BANG":
-        name -= 1
-    if name < 0 or tokens[name].type != "NAME":
-        return None
-    end = start + 1
-    while end < len(tokens) and tokens[end].type in _PARAMETER_TOKENS:
-        end += 1
-    if end + 1 >= len(tokens) or tokens[end] != ">" or tokens[end + 1].type not in ("LPAR", "LSQB"):
-        return None
-    inside = tokens[start + 1 : end]
-    is_list = any(token.type == "COMMA" for token in inside)
-    is_typed = any(token.type == "PRIMITIVE" for token in inside)
-    is_assigned = name > 0 and tokens[name - 1] in ("=", ":=")
-    return end if inside and (is_typed or is_assigned or not is_list) else None
-
-
-_PARAMETER_TOKENS = frozenset(
-    {"NAME", "PRIMITIVE", "COMMA", "EQUAL", "MINUS", "INTEGER", "FLOAT", "TRUTH", "CHAR", "STRING"}
-)
-
-
-@cache
-def _lark() -> Lark:
-    return Lark(
-        files("scallax.syntax").joinpath("grammar.lark").read_text(),
-        start="item",
-        parser="lalr",
-        lexer="basic",
-        maybe_placeholders=True,
-        postlex=_ParameterLists(),
-    )
-
-
-@cache
-def _tables() -> Tables:
-    return Tables(_lark())
+    tree = grammar().parser.parse(items[-1])
+    return isinstance(tree, Rejection) and tree.token.type in (END, "UNCLOSED_STRING", "UNCLOSED_COMMENT")
 
 
 def _split_items(tokens: Iterable[Token]) -> Iterator[list[Token]]:
@@ -180,18 +94,10 @@ def _split_items(tokens: Iterable[Token]) -> Iterator[list[Token]]:
 
 
 def _parse_item(source: Source, tokens: Sequence[Token]) -> Tree:
-    tree = _tables().parse(tokens)
-    if tree is not None:
-        return tree
-    # Lark tells what it expected.
-    parser = _lark().parse_interactive()
-    try:
-        for token in tokens:
-            parser.feed_token(token)
-        return parser.feed_eof(tokens[-1])
-    except UnexpectedToken as error:
-        # A user's mistake, and lark's way to report it.
-        raise ParseError(_explain(source, error.token, parser.accepts(), tokens)) from None
+    tree = grammar().parser.parse(tokens)
+    if isinstance(tree, Rejection):
+        raise ParseError(_explain(source, tree.token, tree.expected, tokens))
+    return tree
 
 
 def _check_depth(source: Source, tree: Tree) -> None:
@@ -201,16 +107,16 @@ def _check_depth(source: Source, tree: Tree) -> None:
         level = [child for parent in level for child in parent.children if isinstance(child, Tree)]
         if not level:
             return
-    place = next((tree.meta for tree in level if not tree.meta.empty), tree.meta)
+    place = level[0]
     hint = "split it: name parts by variables, `y == x + 1`, or by relations of their own"
-    raise ParseError(Diagnostic("this is nested too deep", Span(source, place.start_pos, place.end_pos), hint))
+    raise ParseError(Diagnostic("this is nested too deep", Span(source, place.start, place.end), hint))
 
 
 def _explain(source: Source, token: Token, expected: Collection[str], tokens: Sequence[Token]) -> Diagnostic:
-    if token.type == "$END":
+    if token.type == END:
         return _explain_end(source, expected, tokens)
-    start = token.start_pos or 0
-    span = Span(source, start, start + len(token))
+    start = token.start
+    span = Span(source, start, token.end)
     place = next(i for i, other in enumerate(tokens) if other is token)
     unclosed = _unclosed_bracket(tokens[:place])
     before = tokens[place - 1] if place else None
@@ -222,10 +128,10 @@ def _explain(source: Source, token: Token, expected: Collection[str], tokens: Se
             return Diagnostic("the comment is never closed", span, "end it with `*/`")
         case "UNKNOWN" if not _is_number_part(before, token, after):
             return Diagnostic(f"`{token}` is no part of the language", span, _unknown_hint(token, after))
-        case "SEMICOLON" if "$END" in expected:
+        case "SEMICOLON" if END in expected:
             return Diagnostic("unexpected `;`", span, _NO_END)
     if _is_number_part(before, token, after):
-        is_number = before is not None and before.type in _NUMBERS and before.end_pos == start
+        is_number = before is not None and before.type in _NUMBERS and before.end == start
         found = _NUMBER_LIKE.match(source.text, start - len(before) if is_number and before is not None else start)
         assert found is not None
         span = Span(source, found.start(), found.end())
@@ -233,7 +139,7 @@ def _explain(source: Source, token: Token, expected: Collection[str], tokens: Se
         return Diagnostic(f"`{found[0]}` is no number", span, hint)
     hint = _hint(before, token, expected)
     if hint is None and unclosed is not None and token in (")", "]", "}") and token != _CLOSING[unclosed]:
-        line, column = source.position(unclosed.start_pos or 0)
+        line, column = source.position(unclosed.start)
         hint = f"the `{unclosed}` at {source.name}:{line}:{column} is not closed"
     if hint is None and place == 0:
         hint = "an item starts with `rel`, `type`, `const`, `query`, `import` or an attribute"
@@ -247,11 +153,11 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 def _explain_end(source: Source, expected: Collection[str], tokens: Sequence[Token]) -> Diagnostic:
     """The problem of an item that ends too early, at its innermost open bracket or else at its end."""
-    end = tokens[-1].end_pos or 0
+    end = tokens[-1].end
     unclosed = _unclosed_bracket(tokens)
     if unclosed is None:
         return Diagnostic("the item ends too early", Span(source, max(end - 1, 0), end), _expectation(expected))
-    start = unclosed.start_pos or 0
+    start = unclosed.start
     line, column = source.position(end)
     hint = f"the item ends at {source.name}:{line}:{column}; a `{_CLOSING[unclosed]}` is missing before it"
     return Diagnostic(f"the `{unclosed}` is never closed", Span(source, start, start + 1), hint)
@@ -290,16 +196,16 @@ def _unknown_hint(token: Token, after: Token | None) -> str | None:
 
 def _is_number_part(before: Token | None, token: Token, after: Token | None) -> bool:
     """Whether a token continues what looks like a number: `1.`, `.5`, `1e5`, `1_000`, `0x10`."""
-    follows = before is not None and before.type in _NUMBERS and before.end_pos == token.start_pos
+    follows = before is not None and before.type in _NUMBERS and before.end == token.start
     if token == "." and before is not None and before.type != "RANGE":
-        leads = after is not None and after.type == "INTEGER" and after.start_pos == token.end_pos
+        leads = after is not None and after.type == "INTEGER" and after.start == token.end
         return leads or (follows and after is not None)
     return follows and (token.type == "NAME" or token == "_")
 
 
 def _hint(before: Token | None, token: Token, expected: Collection[str]) -> str | None:
     """A hint for a token of another language, or for a common mistake."""
-    touches = before is not None and before.end_pos == token.start_pos
+    touches = before is not None and before.end == token.start
     match token.type:
         case "COMPARISON" if touches and before == "=" and token in ("<", ">"):
             return f"write `{token}=`"
@@ -307,9 +213,9 @@ def _hint(before: Token | None, token: Token, expected: Collection[str]) -> str 
             return "write `!=`"
         case "COMPARISON":
             return "comparisons do not chain: join two of them by `and`"
-        case "COMMA" if "$END" in expected and before is not None and before.type == "PRIMITIVE":
+        case "COMMA" if END in expected and before is not None and before.type == "PRIMITIVE":
             return "declare each type in an item of its own, with `type` before it"
-        case "COMMA" if "$END" in expected:
+        case "COMMA" if END in expected:
             return "join several heads by `and`; write `rel` before each fact"
         case "IF":
             return "put the `if … then … else …` in parentheses"
@@ -352,5 +258,5 @@ def _expectation(terminals: Iterable[str]) -> str | None:
 
 def _shown(terminal: str) -> str:
     """A terminal as programs write it; its name in words if it has several spellings."""
-    pattern = _lark().get_terminal(terminal).pattern
-    return f"`{pattern.value}`" if pattern.type == "str" else terminal.lower()
+    spelling = grammar().spelling(terminal)
+    return terminal.lower() if spelling is None else f"`{spelling}`"

@@ -20,8 +20,8 @@ from pygments.token import (
     Whitespace,
 )
 
+from scallax.syntax.grammar import grammar
 from scallax.syntax.highlighting import ScallopLexer
-from scallax.syntax.parser import keywords
 
 FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").rglob("*.scl"))
 
@@ -41,7 +41,7 @@ def test_tokens_of_any_text_joined_are_the_text(text: str):
     assert "".join(value for _, _, value in ScallopLexer().get_tokens_unprocessed(text)) == text
 
 
-@pytest.mark.parametrize("word", keywords())
+@pytest.mark.parametrize("word", grammar().keywords())
 def test_keywords_are_keywords(word: str):
     ((kind, value),) = kinds(word)
     assert value == word
@@ -53,7 +53,7 @@ forall true false bound free"""
 
 
 def test_there_are_all_keywords():
-    assert keywords() == sorted(KEYWORDS.split())
+    assert grammar().keywords() == sorted(KEYWORDS.split())
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,21 @@
 """The grammar: golden pairs of a program and its printed tree, and that printing and parsing are inverse."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import scallax
 from scallax.errors import ParseError, Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
+from scallax.syntax.grammar import GRAMMAR_FILE, TABLES_FILE, fresh_tables, grammar, read_file
+from scallax.syntax.make_grammar import format_tables, make_lark, make_tables
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
 
@@ -148,3 +154,64 @@ def test_a_bracket_that_is_never_closed_is_shown_where_it_opens(text: str, colum
         parse(Source(text))
     assert str(caught.value).startswith(f"<program>:1:{column}: ")
     assert message in str(caught.value)
+
+
+def test_the_tables_are_those_of_the_grammar():
+    text = read_file(GRAMMAR_FILE)
+    made = format_tables(make_tables(text))
+    assert made == read_file(TABLES_FILE), "run `make grammar`"
+
+
+def test_trees_are_those_of_lark():
+    lark = make_lark(read_file(GRAMMAR_FILE))
+
+    def plain(tree) -> object:
+        if tree is None or isinstance(tree, str):
+            return tree
+        return str(tree.data), list(map(plain, tree.children))
+
+    for text in (
+        "@a(1, x=[2]) @b rel p(x, y) = q(x, _), not r(y), n := count(z: s(z) where k: t(k)), x in 0..=9",
+        "type c = A | B(i32, x)",
+        "extern type e(bound a: i32, f64,)",
+        "type $f(a: i32) -> u8",
+        "rel 0.5::g = {0.1::(1, -2.5); 2}",
+        "const k: i32 = (1 + 2) * 3 as f32, l = if a && b then \"c\" else 'd'",
+        'query h(x?1:2, new N($f()), s"a")',
+    ):
+        assert plain(grammar().parser.parse(grammar().lexer.lex(text))) == plain(lark.parse(text))
+
+
+@pytest.mark.parametrize("change", [{"format": 0}, {"grammar": 0}])
+def test_stale_tables_are_not_used(change: dict[str, int]):
+    text, tables = read_file(GRAMMAR_FILE), read_file(TABLES_FILE)
+    assert fresh_tables(tables, text) == json.loads(tables)
+    assert fresh_tables(json.dumps({**json.loads(tables), **change}), text) is None
+    assert fresh_tables(tables, text + "\n") is None
+    assert fresh_tables(tables[:-9], text) is None
+    assert fresh_tables("[]", text) is None
+
+
+SCRIPT = """
+import sys
+for archive in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("scallax", "lark")]:
+        del sys.modules[name]
+    sys.path[0] = archive
+    from scallax.errors import Source
+    from scallax.syntax.parser import parse
+    (item,) = parse(Source("rel a(1)")).items
+    print(sys.modules[parse.__module__].__file__.startswith(archive), "lark" in sys.modules)
+"""
+
+
+def test_tables_are_read_from_an_archive_and_made_where_they_are_missing(tmp_path: Path):
+    package = Path(scallax.__file__).parent
+    archives = [str(tmp_path / name) for name in ("whole.zip", "without.zip")]
+    for path in archives:
+        with ZipFile(path, "w") as archive:
+            for file in package.rglob("*.*"):
+                if file.suffix in (".py", ".lark") or (file.name == TABLES_FILE and path == archives[0]):
+                    archive.write(file, file.relative_to(package.parent))
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *archives], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True False\nTrue True\n", "")
