@@ -92,7 +92,7 @@ class CoreProgram:
     """Facts and rules in the order of the text, the queries by name, and the relations that desugaring adds."""
 
     facts: list[CoreFact]
-    clauses: list[CoreRule]
+    rules: list[CoreRule]
     queries: dict[str, Span]
     hidden: set[str] = field(default_factory=set)
 
@@ -102,10 +102,10 @@ def desugar(items: Sequence[ast.Item], names: Names) -> tuple[CoreProgram, list[
     desugarer = _Desugarer(names)
     program = desugarer.program
     for item in items:
-        num_facts, num_clauses, num_problems = map(len, (program.facts, program.clauses, desugarer.problems))
+        num_facts, num_rules, num_problems = map(len, (program.facts, program.rules, desugarer.problems))
         desugarer.add(item.declaration)
         if len(desugarer.problems) > num_problems:
-            del program.facts[num_facts:], program.clauses[num_clauses:]
+            del program.facts[num_facts:], program.rules[num_rules:]
     return program, desugarer.problems
 
 
@@ -164,8 +164,8 @@ class _Desugarer:
             )
             self.check_no_variables(values, cases)
             atom = BodyAtom(ast.Application(relation, (literal,), (), span), False, span)
-            clause = CoreRule(facts.relation, values, (atom, *cases), None, self.num_scopes, span)
-            self.program.clauses.append(clause)
+            core_rule = CoreRule(facts.relation, values, (atom, *cases), None, self.num_scopes, span)
+            self.program.rules.append(core_rule)
 
     def check_no_variables(self, values: Sequence[ast.Expression | None], cases: Sequence[BodyLiteral]) -> None:
         bound = {name.name for case in cases for name in _names(_case_parts(case))}
@@ -202,7 +202,7 @@ class _Desugarer:
             self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
         else:
             self.num_scopes += 1
-            self.program.clauses.append(CoreRule(relation, values, tuple(cases), tag, self.num_scopes, span))
+            self.program.rules.append(CoreRule(relation, values, tuple(cases), tag, self.num_scopes, span))
 
     def constant_tag(self, tag: ast.Expression) -> ast.Literal:
         """The tag of an alternative, computed here from numbers and constants."""
@@ -245,8 +245,8 @@ class _Desugarer:
             bindings = tuple(ast.Name(name, span) for name, span in _bound_names(body).items())
             for alternative, (relation, head, cases) in enumerate(heads):
                 choice = Choice(number, alternative, len(heads), bindings) if rule.is_disjunctive else None
-                clause = CoreRule(relation, head, (*body, *cases), tag, self.num_scopes, rule.span, choice)
-                self.program.clauses.append(clause)
+                core_rule = CoreRule(relation, head, (*body, *cases), tag, self.num_scopes, rule.span, choice)
+                self.program.rules.append(core_rule)
         self.num_choices += len(bodies)
 
     def tagged_body(
@@ -260,7 +260,7 @@ class _Desugarer:
         self.program.hidden.add(relation)
         arguments = tuple(ast.Name(name, span) for name, span in shared.items())
         for body in bodies:
-            self.program.clauses.append(CoreRule(relation, arguments, body, tag, self.num_scopes, span))
+            self.program.rules.append(CoreRule(relation, arguments, body, tag, self.num_scopes, span))
         return [(BodyAtom(ast.Application(relation, arguments, (), span), False, span),)] if bodies else []
 
     def add_query(self, target: ast.Name | ast.Application, span: Span) -> None:
@@ -281,7 +281,7 @@ class _Desugarer:
                 for i, argument in enumerate(target.arguments)
             )
             body = (BodyAtom(replace(target, arguments=arguments), False, target.span), *cases)
-            self.program.clauses.append(CoreRule(name, arguments, body, None, self.num_scopes, span))
+            self.program.rules.append(CoreRule(name, arguments, body, None, self.num_scopes, span))
 
     def alternatives(self, formula: ast.Formula, negated: bool = False) -> list[tuple[BodyLiteral, ...]]:
         """The disjunctive normal form of a formula, or of its negation: negation is pushed down to atoms."""
@@ -368,7 +368,7 @@ class _Desugarer:
         relation = self.fresh_name().replace("#", "not#")
         self.program.hidden.add(relation)
         head = tuple(names.values())
-        self.program.clauses.append(CoreRule(relation, head, body, None, self.num_scopes, span))
+        self.program.rules.append(CoreRule(relation, head, body, None, self.num_scopes, span))
         arguments = tuple(ast.Name(name.name, name.span) for name in head)
         return (BodyAtom(ast.Application(relation, arguments, (), span), True, span),)
 
@@ -452,10 +452,10 @@ class _Constants:
                 return expression
 
 
-def unmentioned_names(clause: CoreRule) -> list[ast.Name]:
+def unmentioned_names(rule: CoreRule) -> list[ast.Name]:
     """The variables of a rule's head that its body does not mention, each at its first place."""
-    mentioned = {name.name for name in _names([part for literal in clause.body for part in _case_parts(literal)])}
-    found = {name.name: name for name in reversed(list(_names(clause.head)))}
+    mentioned = {name.name for name in _names([part for literal in rule.body for part in _case_parts(literal)])}
+    found = {name.name: name for name in reversed(list(_names(rule.head)))}
     return [name for name in reversed(found.values()) if name.name not in mentioned and not name.name.startswith("#")]
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import assert_never
 
 from scallax.analysis.aggregates import CoreAggregate
@@ -10,72 +9,34 @@ from scallax.analysis.aggregators import AGGREGATORS
 from scallax.analysis.desugar import BodyAtom, BodyForeign, CoreFact, CoreProgram, CoreRule
 from scallax.analysis.names import Names
 from scallax.analysis.patterns import BodyCase
+from scallax.analysis.type_sets import (
+    ADDABLE,
+    AGGREGATED,
+    ANY,
+    BOOL,
+    ENTITY,
+    MIXED,
+    MIXED_OPERATIONS,
+    NUMBERS,
+    TAGS,
+    USIZE,
+    TypeSet,
+    admitting,
+    can_cast,
+    cast_hint,
+    choose_type,
+    describe_types,
+    literal_types,
+)
 from scallax.errors import Diagnostic, Span
 from scallax.language.functions import num_placeholders
-from scallax.language.signatures import FLOATS, INTEGERS, Parameter, Signature
+from scallax.language.signatures import Parameter, Signature
 from scallax.language.values import Value, ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import LiteralKind
 
-TypeSet = frozenset[ValueType]
-
-_ANY = TypeSet(ValueType)
-_SIGNED = TypeSet(type for type in ValueType if type.is_signed)
-_NUMBERS = INTEGERS | FLOATS
-_BOOL = TypeSet({ValueType.BOOL})
-_STRING = TypeSet({ValueType.STRING})
-_CHAR = TypeSet({ValueType.CHAR})
-_ENTITY = TypeSet({ValueType.ENTITY})
-_SYMBOL = TypeSet({ValueType.SYMBOL})
-_USIZE = TypeSet({ValueType.USIZE})
-_I32 = TypeSet({ValueType.I32})
-_DATETIME = TypeSet({ValueType.DATETIME})
-_DURATION = TypeSet({ValueType.DURATION})
-_TENSOR = TypeSet({ValueType.TENSOR})
-_F64 = TypeSet({ValueType.F64})
-# In arithmetic with these types, the operands may have different types.
-_MIXED = _DATETIME | _DURATION | _TENSOR
-# The types of the operands and of the result.
-_TENSOR_OPERATIONS = [(_TENSOR, _TENSOR, _TENSOR), (_TENSOR, _F64, _TENSOR)]
-_MIXED_OPERATIONS = {
-    "+": [
-        (_DURATION, _DURATION, _DURATION),
-        (_DATETIME, _DURATION, _DATETIME),
-        (_DURATION, _DATETIME, _DATETIME),
-        *_TENSOR_OPERATIONS,
-    ],
-    "-": [
-        (_DATETIME, _DURATION, _DATETIME),
-        (_DATETIME, _DATETIME, _DURATION),
-        (_DURATION, _DURATION, _DURATION),
-        *_TENSOR_OPERATIONS,
-    ],
-    "*": [(_DURATION, _I32, _DURATION), *_TENSOR_OPERATIONS],
-    "/": [(_DURATION, _I32, _DURATION)],
-}
-_ADDABLE = _NUMBERS | _STRING
-_TAGS = _NUMBERS | _BOOL
-
 # The scope of expressions without variables.
 _NO_SCOPE = -1
-
-# Where several types remain, the first of these is taken.
-_DEFAULTS = (ValueType.I32, ValueType.U32, ValueType.F32, ValueType.STRING, ValueType.BOOL)
-
-# The kinds of values that an aggregator may require.
-_AGGREGATED = {"any": _ANY, "number": _NUMBERS, "float": FLOATS, "String": _STRING}
-
-_SET_NAMES = {
-    INTEGERS: "an integer",
-    _SIGNED: "a negative number",
-    FLOATS: "a float",
-    _NUMBERS: "a number",
-    _ADDABLE: "a number or a String",
-    _TAGS: "a number or a bool",
-    _STRING | _CHAR: "a String or a char",
-    _STRING | _ENTITY: "a String or a term",
-    _STRING | _CHAR | _ENTITY: "a String, a char or a term",
-}
 
 
 @dataclass(slots=True)
@@ -110,7 +71,7 @@ class Types:
 
     def of(self, expression: ast.Expression) -> ValueType:
         """The type of an expression in a rule."""
-        return _choose(_find(self._expressions[id(expression)]).types)
+        return choose_type(_find(self._expressions[id(expression)]).types)
 
     def is_settled(self, expression: ast.Expression) -> bool:
         """Whether an expression has this type no matter which items were left out of the program."""
@@ -136,31 +97,19 @@ def infer_types(
     program `is_partial`, nothing is concluded from types that its left-out items may decide.
     """
     inference = _Inference(names)
-    for relation in names.relations.values():
-        columns = [_TypeVariable(TypeSet({type}), relation.span) for type in relation.columns]
-        inference.columns[relation.name] = _Columns(columns, relation.span)
-    for value in names.constants.values():
-        if isinstance(value, ast.Application):
-            inference.infer(value, _NO_SCOPE)
-    for part in (*program.facts, *program.clauses):
+    inference.add_declarations()
+    for part in (*program.facts, *program.rules):
         inference.add(part)
     for aggregate in aggregates:
         inference.add_aggregate(aggregate)
-    for name, span in program.queries.items():
-        # Only the query may mention a relation; without facts from Python it is empty, so its columns do not matter.
-        if name not in inference.columns:
-            inference.columns_of(name, len(next(iter(given.get(name, ())), ())), span)
+    inference.add_queries(program.queries, given)
     for relation, tuples in given.items():
         if relation in inference.columns:
             for values in tuples:
                 inference.add_given(relation, values)
     inference.settle_all(is_partial)
     inference.check_casts(is_partial)
-    relations = {}
-    for name, columns in inference.columns.items():
-        found = [_find(column).types for column in columns.types]
-        settled = tuple(not is_partial or len(types) == 1 for types in found)
-        relations[name] = InferredRelation(tuple(map(_choose, found)), columns.span, settled)
+    relations = {name: _as_inferred(columns, is_partial) for name, columns in inference.columns.items()}
     return Types(relations, inference.expressions, inference.wrong, is_partial), inference.problems
 
 
@@ -168,6 +117,12 @@ def infer_types(
 class _Columns:
     types: list[_TypeVariable]
     span: Span | None
+
+
+def _as_inferred(columns: _Columns, is_partial: bool) -> InferredRelation:
+    found = [_find(column).types for column in columns.types]
+    settled = tuple(not is_partial or len(types) == 1 for types in found)
+    return InferredRelation(tuple(map(choose_type, found)), columns.span, settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +142,31 @@ class _Inference:
     variables: dict[tuple[int, str], _TypeVariable] = field(default_factory=dict)
     expressions: dict[int, _TypeVariable] = field(default_factory=dict)
     casts: list[tuple[ast.Cast, _TypeVariable]] = field(default_factory=list)
-    unsettled: list["_Arithmetic"] = field(default_factory=list)
+    unsettled: list[_Arithmetic] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
     wrong: set[int] = field(default_factory=set)
     is_wrong: bool = False
+
+    def add_declarations(self) -> None:
+        """Gives declared relations, and the arguments of terms that are constants, their types."""
+        for relation in self.names.relations.values():
+            columns = [_TypeVariable(TypeSet({type}), relation.span) for type in relation.columns]
+            self.columns[relation.name] = _Columns(columns, relation.span)
+        for value in self.names.constants.values():
+            if isinstance(value, ast.Application):
+                self.infer(value, _NO_SCOPE)
+
+    def add_queries(self, queries: Mapping[str, Span], given: Mapping[str, Sequence[tuple[Value, ...]]]) -> None:
+        """Adds relations that only a query mentions; without facts from Python they are empty, of any columns."""
+        for name, span in queries.items():
+            if name not in self.columns:
+                self.columns_of(name, len(next(iter(given.get(name, ())), ())), span)
 
     def add(self, part: CoreFact | CoreRule) -> None:
         """Infers a fact or rule, and notes whether it has a problem, also one that another rule has reported before."""
         self.is_wrong = False
         if isinstance(part, CoreRule):
-            self.add_clause(part)
+            self.add_rule(part)
         else:
             self.add_fact(part)
         if self.is_wrong:
@@ -208,26 +178,26 @@ class _Inference:
             if isinstance(value, ast.Application):
                 self.unify(self.infer(value, _NO_SCOPE), column, value.span)
                 continue
-            types = _literal_types(value)
+            types = literal_types(value)
             if not _find(column).types <= types:
                 self.unify(_TypeVariable(types, value.span), column, value.span)
 
-    def add_clause(self, clause: CoreRule) -> None:
-        for literal in clause.body:
+    def add_rule(self, rule: CoreRule) -> None:
+        for literal in rule.body:
             if isinstance(literal, BodyAtom):
-                self.add_atom(literal.atom.name, literal.atom.arguments, clause.scope, literal.atom.span)
+                self.add_atom(literal.atom.name, literal.atom.arguments, rule.scope, literal.atom.span)
             elif isinstance(literal, BodyCase):
-                self.narrow(self.infer(literal.subject, clause.scope), _ENTITY, literal.subject.span)
-                self.add_arguments(literal.constructor, literal.arguments, clause.scope)
+                self.narrow(self.infer(literal.subject, rule.scope), ENTITY, literal.subject.span)
+                self.add_arguments(literal.constructor, literal.arguments, rule.scope)
             elif isinstance(literal, BodyForeign):
-                self.add_foreign(literal, clause.scope)
+                self.add_foreign(literal, rule.scope)
             else:
-                self.narrow(self.infer(literal, clause.scope), _BOOL, literal.span)
-        self.add_atom(clause.relation, clause.head, clause.scope, clause.span)
-        for name in () if clause.choice is None else clause.choice.bindings:
-            self.infer(name, clause.scope)
-        if clause.tag is not None:
-            self.narrow(self.infer(clause.tag, clause.scope), _TAGS, clause.tag.span)
+                self.narrow(self.infer(literal, rule.scope), BOOL, literal.span)
+        self.add_atom(rule.relation, rule.head, rule.scope, rule.span)
+        for name in () if rule.choice is None else rule.choice.bindings:
+            self.infer(name, rule.scope)
+        if rule.tag is not None:
+            self.narrow(self.infer(rule.tag, rule.scope), TAGS, rule.tag.span)
 
     def add_aggregate(self, aggregate: CoreAggregate) -> None:
         """Applies the types that an aggregate gives to its groups and results and requires of its bindings."""
@@ -256,7 +226,7 @@ class _Inference:
         for binding, value in zip(aggregate.bindings, values, strict=True):
             if binding.type is not None:
                 self.narrow(value, TypeSet({self.names.type(binding.type)}), binding.span)
-            self.narrow(value, _AGGREGATED[aggregator.values], binding.span)
+            self.narrow(value, AGGREGATED[aggregator.values], binding.span)
         results: list[_TypeVariable] = []
         for kind in aggregator.results:
             match kind:
@@ -265,7 +235,7 @@ class _Inference:
                 case "values":
                     results += values
                 case _:
-                    results.append(_TypeVariable(_USIZE if kind == "usize" else _BOOL, span))
+                    results.append(_TypeVariable(USIZE if kind == "usize" else BOOL, span))
         self.add_results(aggregate, groups, results)
 
     def add_results(
@@ -282,10 +252,10 @@ class _Inference:
             return
         for i, (value, column) in enumerate(zip(values, columns, strict=True)):
             target = _find(column)
-            possible = _admitting(target.types, value)
+            possible = admitting(target.types, value)
             if not possible:
                 self.report(
-                    f"column {i + 1} of `{relation}` is {_describe(target.types)}, but a given fact has {value!r}",
+                    f"column {i + 1} of `{relation}` is {describe_types(target.types)}, but a given fact has {value!r}",
                     None,
                     _because(target.reason),
                 )
@@ -310,7 +280,7 @@ class _Inference:
         inferred = []
         for argument in literal.arguments:
             if isinstance(argument, ast.Wildcard):
-                self.expressions[id(argument)] = _TypeVariable(_ANY)
+                self.expressions[id(argument)] = _TypeVariable(ANY)
             inferred.append(self.infer(argument, scope))
         generics = [_TypeVariable(family) for family in signature.generics]
         if literal.type is not None:
@@ -319,7 +289,8 @@ class _Inference:
             elif len(signature.generics) != 1:
                 self.report(f"`{signature.name}` has several type parameters", literal.type.span, "leave them out")
             elif self.names.type(literal.type) not in signature.generics[0]:
-                message = f"`{signature.name}` is of {_describe(signature.generics[0])}, not of `{literal.type.name}`"
+                known = describe_types(signature.generics[0])
+                message = f"`{signature.name}` is of {known}, not of `{literal.type.name}`"
                 self.report(message, literal.type.span, f"it is `{signature.text}`")
                 return
             else:
@@ -329,7 +300,7 @@ class _Inference:
     def columns_of(self, relation: str, arity: int, span: Span) -> list[_TypeVariable]:
         """The columns of a relation; empty, with an error reported, if their number is wrong."""
         if relation not in self.columns:
-            self.columns[relation] = _Columns([_TypeVariable(_ANY) for _ in range(arity)], span)
+            self.columns[relation] = _Columns([_TypeVariable(ANY) for _ in range(arity)], span)
         columns = self.columns[relation]
         if len(columns.types) == arity:
             return columns.types
@@ -347,17 +318,17 @@ class _Inference:
     def infer_parts(self, expression: ast.Expression, scope: int) -> _TypeVariable:
         match expression:
             case ast.Literal(span=span):
-                return _TypeVariable(_literal_types(expression), span)
+                return _TypeVariable(literal_types(expression), span)
             case ast.Name(name=name):
-                return self.variables.setdefault((scope, name), _TypeVariable(_ANY))
+                return self.variables.setdefault((scope, name), _TypeVariable(ANY))
             case ast.Unary(op=op, operand=operand):
                 variable = self.infer(operand, scope)
-                self.narrow(variable, _BOOL if op == "!" else _NUMBERS, operand.span)
+                self.narrow(variable, BOOL if op == "!" else NUMBERS, operand.span)
                 return variable
             case ast.Binary():
                 return self.infer_binary(expression, scope)
             case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
-                self.narrow(self.infer(condition, scope), _BOOL, condition.span)
+                self.narrow(self.infer(condition, scope), BOOL, condition.span)
                 variable = self.infer(then, scope)
                 self.unify(self.infer(otherwise, scope), variable, otherwise.span)
                 return variable
@@ -370,10 +341,10 @@ class _Inference:
                 return _TypeVariable(TypeSet({target}), span)
             case ast.Application(name=name, arguments=arguments, span=span):
                 self.add_arguments(name, arguments, scope)
-                return _TypeVariable(_ENTITY, span)
+                return _TypeVariable(ENTITY, span)
             case ast.New(constructor=name, arguments=arguments, span=span):
                 self.add_arguments(name, arguments, scope)
-                return _TypeVariable(_ENTITY, span)
+                return _TypeVariable(ENTITY, span)
             case ast.Call(function=function, arguments=arguments, span=span):
                 inferred = [self.infer(argument, scope) for argument in arguments]
                 if function == "format":
@@ -435,18 +406,18 @@ class _Inference:
         left, right = self.infer(expression.left, scope), self.infer(expression.right, scope)
         match expression.op:
             case "+" | "-" | "*" | "/" | "%":
-                arithmetic = _Arithmetic(expression, left, right, _TypeVariable(_ANY, None))
+                arithmetic = _Arithmetic(expression, left, right, _TypeVariable(ANY, None))
                 if not self.settle(arithmetic):
                     self.unsettled.append(arithmetic)
                 return arithmetic.result
             case "&&" | "||" | "^":
-                self.narrow(left, _BOOL, expression.left.span)
-                self.narrow(right, _BOOL, expression.right.span)
+                self.narrow(left, BOOL, expression.left.span)
+                self.narrow(right, BOOL, expression.right.span)
             case _:
                 self.unify(right, left, expression.right.span)
-        return _TypeVariable(_BOOL, expression.span)
+        return _TypeVariable(BOOL, expression.span)
 
-    def settle(self, arithmetic: "_Arithmetic", *, is_last: bool = False) -> bool:
+    def settle(self, arithmetic: _Arithmetic, *, is_last: bool = False) -> bool:
         """Infers an arithmetic operation once its kind is known (numbers, times or tensors); False while that is open.
 
         An operation on times or tensors has one on the left and gives one, and one on the right decides. If it
@@ -454,24 +425,30 @@ class _Inference:
         """
         expression, left, right, result = arithmetic.expression, arithmetic.left, arithmetic.right, arithmetic.result
         sets = [_find(variable).types for variable in (left, right, result)]
-        decided = any(types <= _MIXED for types in sets)
-        if expression.op == "%" or not sets[0] & _MIXED or not sets[2] & _MIXED or (is_last and not decided):
-            allowed = _ADDABLE if expression.op == "+" else _NUMBERS
+        decided = any(types <= MIXED for types in sets)
+        if expression.op == "%" or not sets[0] & MIXED or not sets[2] & MIXED or (is_last and not decided):
+            allowed = ADDABLE if expression.op == "+" else NUMBERS
             if self.narrow(left, allowed, expression.left.span):
                 self.unify(right, left, expression.right.span)
                 self.unify(left, result, expression.span)
             return True
         if not decided:
             return False
-        spans = (expression.left.span, expression.right.span, expression.span)
-        possible = _MIXED_OPERATIONS[expression.op]
-        for i, (variable, span) in enumerate(zip((left, right, result), spans, strict=True)):
+        return self.settle_mixed(arithmetic, is_last)
+
+    def settle_mixed(self, arithmetic: _Arithmetic, is_last: bool) -> bool:
+        """Infers an operation on times or tensors; False while several combinations of types are possible."""
+        expression = arithmetic.expression
+        variables = arithmetic.left, arithmetic.right, arithmetic.result
+        spans = expression.left.span, expression.right.span, expression.span
+        possible = MIXED_OPERATIONS[expression.op]
+        for i, (variable, span) in enumerate(zip(variables, spans, strict=True)):
             if not self.narrow(variable, TypeSet().union(*(types[i] for types in possible)), span):
                 return True
             possible = [types for types in possible if types[i] & _find(variable).types]
         if len(possible) > 1 and not is_last:
             return False
-        for variable, types, span in zip((left, right, result), possible[0], spans, strict=True):
+        for variable, types, span in zip(variables, possible[0], spans, strict=True):
             self.narrow(variable, types, span)
         return True
 
@@ -493,11 +470,8 @@ class _Inference:
             return True
         common = target.types & types
         if not common:
-            self.report(
-                f"{_text(span)} is {_describe(target.types)}, but {_describe(types)} is needed here",
-                span,
-                None if target.reason == span else _because(target.reason),
-            )
+            hint = None if target.reason == span else _because(target.reason)
+            self.report_conflict(target.types, types, span, hint)
             return False
         target.types, target.reason = common, span
         return True
@@ -510,12 +484,10 @@ class _Inference:
         common = left.types & right.types
         if not common:
             hint = _because(right.reason)
-            if left.types <= _NUMBERS and right.types <= _NUMBERS and len(left.types) == len(right.types) == 1:
-                wanted = f"convert one of the two with `as`: `({_bare(span)}) as {_choose(right.types)}`"
+            if left.types <= NUMBERS and right.types <= NUMBERS and len(left.types) == len(right.types) == 1:
+                wanted = f"convert one of the two with `as`: `({_bare(span)}) as {choose_type(right.types)}`"
                 hint = wanted if hint is None else f"{hint}; {wanted}"
-            self.report(
-                f"{_text(span)} is {_describe(left.types)}, but {_describe(right.types)} is needed here", span, hint
-            )
+            self.report_conflict(left.types, right.types, span, hint)
             return
         if common != right.types:
             right.reason = left.reason or span
@@ -526,9 +498,14 @@ class _Inference:
     def check_casts(self, is_partial: bool) -> None:
         for cast, variable in self.casts:
             types = _find(variable).types
-            source, target = _choose(types), self.names.type(cast.type)
-            if not _can_cast(source, target) and (len(types) == 1 or not is_partial):
-                self.report(f"cannot cast `{source}` to `{target}`", cast.span, _cast_hint(source, target))
+            source, target = choose_type(types), self.names.type(cast.type)
+            if not can_cast(source, target) and (len(types) == 1 or not is_partial):
+                self.report(f"cannot cast `{source}` to `{target}`", cast.span, cast_hint(source, target))
+
+    def report_conflict(self, found: TypeSet, needed: TypeSet, span: Span, hint: str | None) -> None:
+        self.report(
+            f"{_text(span)} is {describe_types(found)}, but {describe_types(needed)} is needed here", span, hint
+        )
 
     def report(self, message: str, span: Span | None = None, hint: str | None = None) -> None:
         self.is_wrong = True
@@ -546,49 +523,6 @@ def _find(variable: _TypeVariable) -> _TypeVariable:
     return variable
 
 
-@cache
-def _choose(types: TypeSet) -> ValueType:
-    for type in _DEFAULTS:
-        if type in types:
-            return type
-    return next(type for type in ValueType if type in types)
-
-
-def _literal_types(literal: ast.Literal) -> TypeSet:
-    if literal.type is not None:
-        return TypeSet({literal.type})
-    match literal.kind:
-        case LiteralKind.INTEGER:
-            return _NUMBERS if int(literal.value) >= 0 else _SIGNED
-        case LiteralKind.FLOAT:
-            return FLOATS
-        case LiteralKind.BOOL:
-            return _BOOL
-        case LiteralKind.CHAR:
-            return _CHAR
-        case LiteralKind.STRING:
-            return _STRING
-        case LiteralKind.SYMBOL:
-            return _SYMBOL
-        case LiteralKind.DATETIME:
-            return _DATETIME
-        case LiteralKind.DURATION:
-            return _DURATION
-
-
-def _admitting(types: TypeSet, value: Value) -> TypeSet:
-    """The types that a value may have by its kind; the bounds of integer types are checked elsewhere."""
-    match value:
-        case bool():
-            return types & _BOOL
-        case int():
-            return types & (_NUMBERS if value >= 0 else _SIGNED)
-        case float():
-            return types & FLOATS
-        case _:
-            return TypeSet(type for type in types if type.admits(value))
-
-
 def _is_large(expression: ast.Expression) -> bool:
     """Whether an expression is an integer beyond the bounds of the default type."""
     match expression:
@@ -596,38 +530,6 @@ def _is_large(expression: ast.Expression) -> bool:
             return not ValueType.I32.admits(value)
         case _:
             return False
-
-
-def _cast_hint(source: ValueType, target: ValueType) -> str:
-    match source, target:
-        case ValueType.BOOL, _ if target.is_number:
-            return "choose a number: `if b then 1 else 0`"
-        case _, ValueType.BOOL:
-            return 'compare it, as in `x != 0` or `s == "true"`'
-        case ValueType.STRING, ValueType.CHAR:
-            return "take one of its characters: `$string_char_at(s, 0)`"
-        case _:
-            targets = [type for type in ValueType if type is not source and _can_cast(source, type)]
-            return f"values of `{source}` convert to {_listed(targets)}"
-
-
-def _listed(types: Sequence[ValueType]) -> str:
-    """Types in words; all numeric types together are one word."""
-    words = ["numbers"] if any(type.is_integer for type in types) else []
-    words += [f"`{type}`" for type in types if not type.is_integer and not (type.is_float and words)]
-    return " and ".join(words)
-
-
-def _can_cast(source: ValueType, target: ValueType) -> bool:
-    if target is ValueType.STRING or source is target:
-        return True
-    return target.is_number and (source.is_number or source in (ValueType.CHAR, ValueType.STRING))
-
-
-def _describe(types: TypeSet) -> str:
-    if len(types) == 1:
-        return f"`{next(iter(types))}`"
-    return _SET_NAMES.get(types) or " or ".join(f"`{type}`" for type in ValueType if type in types)
 
 
 def _bare(span: Span) -> str:

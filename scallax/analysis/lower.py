@@ -117,7 +117,7 @@ def _resolve(items: Sequence[ast.Item], library: Library, given: Collection[str]
 
 def _sound_aggregates(aggregates: Sequence[CoreAggregate], core: CoreProgram) -> list[CoreAggregate]:
     """The aggregates over relations that are still in the program."""
-    relations = {clause.relation for clause in core.clauses}
+    relations = {rule.relation for rule in core.rules}
     return [
         aggregate
         for aggregate in aggregates
@@ -135,25 +135,25 @@ def _without_conflicts(
     """
     if not conflicts:
         return core, [], []
-    clauses: list[CoreRule] = []
+    rules: list[CoreRule] = []
     outlines: list[ir.Rule] = []
     problems: list[Problem] = []
-    for clause in core.clauses:
-        if not types.is_wrong(clause) and not any(has_problem(span, conflicts) for span in _places(clause)):
-            clauses.append(clause)
+    for rule in core.rules:
+        if not types.is_wrong(rule) and not any(has_problem(span, conflicts) for span in _places(rule)):
+            rules.append(rule)
             continue
-        atoms = [literal for literal in clause.body if isinstance(literal, BodyAtom)]
+        atoms = [literal for literal in rule.body if isinstance(literal, BodyAtom)]
         body = [(ir.NegatedAtom if each.is_negated else ir.Atom)(each.atom.name, (), each.span) for each in atoms]
-        outlines.append(ir.Rule(clause.relation, (), tuple(body), span=clause.span))
-        for name in () if clause.relation in given else unmentioned_names(clause):
-            problems.append((UnboundVariableError, unbound_in_head(name.name, clause.relation, name.span)))
+        outlines.append(ir.Rule(rule.relation, (), tuple(body), span=rule.span))
+        for name in () if rule.relation in given else unmentioned_names(rule):
+            problems.append((UnboundVariableError, unbound_in_head(name.name, rule.relation, name.span)))
     facts = [fact for fact in core.facts if not types.is_wrong(fact)]
-    return replace(core, facts=facts, clauses=clauses), outlines, problems
+    return replace(core, facts=facts, rules=rules), outlines, problems
 
 
-def _places(clause: CoreRule) -> list[Span]:
+def _places(rule: CoreRule) -> list[Span]:
     """The places of a rule and of the literals in its body, of which some may come from another rule."""
-    return [clause.span, *(literal.span for literal in clause.body)]
+    return [rule.span, *(literal.span for literal in rule.body)]
 
 
 def _check_library(library: Library) -> None:
@@ -214,13 +214,13 @@ def _parse_all(sources: Sequence[Source]) -> list[ast.Item]:
 def _find_undefined(core: CoreProgram, names: Names, given: Iterable[str]) -> dict[str, Diagnostic]:
     """A warning, by name, for each relation that nothing declares or fills, at its first atom or its query."""
     # Relations of atom queries are named by the atom as printed.
-    written = [part.relation for part in (*core.facts, *core.clauses) if "(" not in part.relation]
+    written = [part.relation for part in (*core.facts, *core.rules) if "(" not in part.relation]
     defined = dict.fromkeys([*names.relations, *written, *given])
     read: dict[str, Span] = {}
     asked = {name: span for name, span in core.queries.items() if "(" not in name}
-    for clause in core.clauses:
-        found = asked if clause.relation in core.queries else read
-        for literal in clause.body:
+    for rule in core.rules:
+        found = asked if rule.relation in core.queries else read
+        for literal in rule.body:
             if isinstance(literal, BodyAtom):
                 found.setdefault(literal.atom.name, literal.atom.span)
     warnings: dict[str, Diagnostic] = {}
@@ -251,7 +251,7 @@ def _lower(
     """The program in core form, values that do not fit their types, and unbound variables of relations not `unsure`."""
     problems: list[Diagnostic] = []
     facts = tuple(_lower_fact(fact, types, problems) for fact in core.facts)
-    rules = tuple(_RuleLowering(types, names.variants, names.library, problems).rule(clause) for clause in core.clauses)
+    rules = tuple(_RuleLowering(types, names.variants, names.library, problems).rule(rule) for rule in core.rules)
     rules += tuple(_lower_aggregate(aggregate, types) for aggregate in aggregates)
     constants = [value for value in names.constants.values() if isinstance(value, ast.Application)]
     terms = tuple(dict.fromkeys(_term_text(constant, types, problems) for constant in constants))
@@ -366,8 +366,8 @@ class _RuleLowering:
     num_fresh: int = 0
     body: list[ir.BodyLiteral] = field(default_factory=list)
 
-    def rule(self, clause: CoreRule) -> ir.Rule:
-        for literal in clause.body:
+    def rule(self, rule: CoreRule) -> ir.Rule:
+        for literal in rule.body:
             match literal:
                 case BodyAtom(atom=atom, is_negated=is_negated, span=span):
                     self.atom(atom, ir.NegatedAtom if is_negated else ir.Atom, span)
@@ -377,13 +377,13 @@ class _RuleLowering:
                     self.foreign(literal)
                 case _:
                     self.body.append(ir.Constraint(self.expression(literal), literal.span))
-        head = tuple(map(self.expression, clause.head))
-        tag = None if clause.tag is None else self.expression(clause.tag)
+        head = tuple(map(self.expression, rule.head))
+        tag = None if rule.tag is None else self.expression(rule.tag)
         choice = None
-        if clause.choice is not None:
-            bindings = tuple(map(self.expression, clause.choice.bindings))
-            choice = ir.Choice(clause.choice.number, clause.choice.alternative, clause.choice.count, bindings)
-        return ir.Rule(clause.relation, head, tuple(self.body), tag, span=clause.span, choice=choice)
+        if rule.choice is not None:
+            bindings = tuple(map(self.expression, rule.choice.bindings))
+            choice = ir.Choice(rule.choice.number, rule.choice.alternative, rule.choice.count, bindings)
+        return ir.Rule(rule.relation, head, tuple(self.body), tag, span=rule.span, choice=choice)
 
     def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:
         columns = self.types.relations[atom.name].columns
