@@ -42,7 +42,7 @@ nightly: .venv/.dev
 
 bench: .venv/.examples
 	$(BIN)/python -m benchmarks.steps
-	$(BIN)/python -m benchmarks.cold
+	$(BIN)/python -m benchmarks.first
 
 grammar: .venv/.dev
 	$(BIN)/python -m scallax.syntax.make_grammar
