@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 
 from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.evaluation.batch import ArrayLike
-from scallax.evaluation.moves import to_device
+from scallax.evaluation.jax_moves import to_device
 from scallax.facts.specification import Specification
 from scallax.reasoner.program_arguments import Default, ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation

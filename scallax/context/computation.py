@@ -18,7 +18,6 @@ from scallax.evaluation.evaluator import Evaluator
 from scallax.evaluation.interpreters import refuse_traced_proofs
 from scallax.evaluation.tags_layout import TagsLayout
 from scallax.facts.mappings import show_tuple
-from scallax.kernels.packing import pack
 from scallax.language import ir
 from scallax.language.tensors import Comparison, TensorInputs
 from scallax.language.values import Value
@@ -57,8 +56,7 @@ class Computation:
         self.comparisons, self.tensors = comparisons, tensors
         # Circuits of batches share compilations by their form.
         size = len(circuit.outputs) if is_packed and circuit is not None else sum(map(len, places))
-        placed = pack(circuit) if is_packed and circuit is not None else circuit
-        layout = TagsLayout(circuit, placed, size, num_inputs, self._name, names)
+        layout = TagsLayout(circuit, size, num_inputs, self._name, names, is_packed=is_packed)
         self.evaluator = Evaluator(layout, provenance)
 
     @staticmethod

@@ -126,7 +126,7 @@ class Context(AbstractContext):
         """The scalars of an array `[tuples]`."""
         from scallax.evaluation.moves import split  # as above
 
-        return split(values)
+        return list(split(values))
 
     def adapted(self, item: ForeignItem) -> ForeignItem:
         """The foreign item itself."""

@@ -1,4 +1,9 @@
-"""The compiled functions of this process: one bounded cache, in which living objects hold what they use."""
+"""The compiled functions of this process: one bounded cache, in which living objects hold what they use.
+
+JAX is imported by the first of them.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import functools
@@ -8,13 +13,15 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from scallax.errors import Diagnostic, InputError, checks_call
+
+if TYPE_CHECKING:
+    import jax
+    from jax.extend.core import Jaxpr
 
 # Bounds for functions that nothing holds. Code is mapped in pieces, some 20 for each MiB that is counted here, and a
 # process of Linux may map 65,530.
@@ -145,6 +152,8 @@ class BoundFunction:
 
 
 def _key(function: Callable[..., Any], static: tuple[Hashable, ...], arguments: tuple) -> tuple:
+    import jax
+
     leaves, structure = jax.tree.flatten(arguments)
     return function, static, structure, tuple([(leaf.shape, leaf.dtype) for leaf in leaves])
 
@@ -160,6 +169,8 @@ class _Function:
     __slots__ = ("holders", "key", "run", "size", "used")
 
     def __init__(self, key: tuple):
+        import jax
+
         function, static, *_ = key
 
         def run(*arguments):
@@ -295,6 +306,8 @@ def _size(functions: Iterable[_Function]) -> int:
 
 def _count_operations(jaxpr: Jaxpr) -> int:
     """The operations of a trace, those of loops, branches and functions in it counted once."""
+    from jax.extend.core import ClosedJaxpr, Jaxpr
+
     count = len(jaxpr.eqns)
     for equation in jaxpr.eqns:
         for parameter in equation.params.values():

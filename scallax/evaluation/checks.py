@@ -1,15 +1,15 @@
 """Checks of the arrays that calls are given."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
 import numpy as np
-from jax.core import Tracer
 
 from scallax.errors import Diagnostic, InputError
 from scallax.evaluation.batch import ArrayLike
+from scallax.evaluation.jax_values import is_array, is_concrete, is_float, is_integer, is_on_host
 from scallax.facts.arguments import unknown_name
 from scallax.facts.mappings import InputMapping, show_tuple
 from scallax.facts.parameters import Parameter
@@ -19,15 +19,12 @@ from scallax.provenance.traits import Traits
 
 T = TypeVar("T")
 
-# The most frequent case comes first.
-_ARRAY_TYPES = (np.ndarray, jax.Array)
 
-
-def check_kind(relation: str, array: object, of_sample: tuple[int, ...], traits: Traits) -> None:
+def check_kind(relation: str, array: Any, of_sample: tuple[int, ...], traits: Traits) -> None:
     """InputError for an input that is no array of a dtype that its reasoner reads."""
-    if not isinstance(array, _ARRAY_TYPES):
+    if not is_array(array):
         raise InputError(f"`{relation}` is a {type(array).__name__}; give an array of shape {show_shape(of_sample)}")
-    if traits.domain is Domain.NATURAL and jnp.issubdtype(array.dtype, jnp.integer):
+    if traits.domain is Domain.NATURAL and is_integer(array.dtype):
         return
     if array.dtype == np.bool_:
         if traits.keeps_number_tags:
@@ -38,7 +35,7 @@ def check_kind(relation: str, array: object, of_sample: tuple[int, ...], traits:
                     hint="convert it to float32 first",
                 )
             )
-    elif array.dtype.kind != "f" and not jnp.issubdtype(array.dtype, jnp.floating):
+    elif not is_float(array.dtype):
         raise InputError(
             Diagnostic(
                 f"`{relation}` is of dtype {array.dtype}; probabilities are floats",
@@ -58,26 +55,16 @@ def check_logits(
     problems = []
     for parameter, array in zip(parameters, logits, strict=True):
         name, shape = parameter.name, parameter.initial.shape
-        if not isinstance(array, jax.Array | np.ndarray | np.generic):
+        if not (is_array(array) or isinstance(array, np.generic)):
             problems.append(f"the parameter `{name}` is a {type(array).__name__}; give an array of shape {shape}")
         elif array.shape != shape and array.shape != (batch, *shape):
             problems.append(f"the parameter `{name}` has shape {array.shape}; its logits have shape {shape}")
-        elif not jnp.issubdtype(array.dtype, jnp.floating):
+        elif not is_float(array.dtype):
             problems.append(f"the parameter `{name}` is of dtype {array.dtype}; logits are floats")
         elif is_concrete(array) and (on_device or is_on_host(array)) and not np.isfinite(array).all():
             problems.append(f"the parameter `{name}` has a logit that is not finite")
     if problems:
         raise InputError(*problems)
-
-
-def is_concrete(array: object) -> bool:
-    """Whether the values can be looked at: they are not traced."""
-    return not isinstance(array, Tracer)
-
-
-def is_on_host(array: ArrayLike) -> bool:
-    """Whether the values, which are not traced, can be looked at without waiting for an accelerator."""
-    return not isinstance(array, jax.Array) or all(device.platform == "cpu" for device in array.devices())
 
 
 def check_shapes(expected: Mapping[str, tuple[int, ...]], shapes: Sequence[tuple[int, ...]]) -> None:

@@ -7,15 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.errors import UnsupportedError
-from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature, linearize_batch, linearizer
+from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
-from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.compiled_program import CompiledProgram
 from scallax.evaluation.fork_guard import check_process
 from scallax.evaluation.input_checks import InputChecks
@@ -26,9 +25,10 @@ from scallax.evaluation.input_layout import (
     Entries,
 )
 from scallax.evaluation.interpretation import ABSENT, as_outputs, refuse_traced
-from scallax.evaluation.interpreters import ArrayInterpreter, ObjectInterpreter, refuse_traced_proofs
+from scallax.evaluation.interpreters import ObjectInterpreter, refuse_traced_proofs
+from scallax.evaluation.jax_values import is_concrete
 from scallax.evaluation.mapped_layout import MappedLayout
-from scallax.evaluation.moves import computing_dtype, to_device
+from scallax.evaluation.moves import computing_dtype
 from scallax.evaluation.seeds import as_words
 from scallax.evaluation.unpacking import pair_with_proofs, unpack, unpack_objects
 from scallax.facts.outputs import AskedOutputs
@@ -40,9 +40,11 @@ from scallax.provenance.traits import AbstractSemantics
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
 
+    from scallax.evaluation.jax_interpreter import ArrayInterpreter
+
 LayoutT = TypeVar("LayoutT", bound=AbstractLayout, covariant=True)
 OtherT = TypeVar("OtherT", bound=AbstractLayout)
-Logits = tuple[ArrayLike, ...]
+Logits: TypeAlias = "tuple[ArrayLike, ...]"
 
 # Derivatives of all outputs by all inputs, of all samples, up to which they are computed with the values.
 _MAX_DERIVATIVES = 1 << 16
@@ -122,7 +124,11 @@ class Evaluator(Generic[LayoutT]):
         arguments = self.check(arrays, logits)
         if self.is_interpreted:
             values = self._interpret(arguments, None)
-            return values if values.dtype == object else to_device(values)
+            if values.dtype == object:
+                return values
+            from scallax.evaluation.jax_moves import to_device  # calls give arrays of JAX
+
+            return to_device(values)
         values = self._arrays.evaluate(self._place(arguments), arguments)
         self._refuse_nan(arguments, values)
         return values
@@ -227,6 +233,8 @@ class Evaluator(Generic[LayoutT]):
 
     @cached_property
     def _arrays(self) -> ArrayInterpreter:
+        from scallax.evaluation.jax_interpreter import ArrayInterpreter  # it imports JAX
+
         assert isinstance(self.provenance, AbstractProvenance), "its tags are arrays"
         layout, shapes = self.layout, tuple(parameter.initial.shape for parameter in self._parameters)
         signature = Signature(self.provenance, layout.retentions, shapes, layout.num_values, layout.is_union)
@@ -320,6 +328,8 @@ class _Linearizer:
 
     @cached_property
     def _compiled(self) -> Callable[[np.ndarray], Array]:
+        from scallax.evaluation.jax_batch import linearize_batch, linearizer  # as the interpreter
+
         bound, layout = (self._holder, self._signature, self._shapes), self._layout
         if layout.embedded is not None:
             return linearizer(*bound, layout.embedded)

@@ -1,31 +1,32 @@
 """The tags of a batch's facts as one vector."""
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-from jax.core import Tracer
 
 from scallax.errors import InputError
-from scallax.evaluation.batch import ArrayLike
 from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.cache import call
-from scallax.evaluation.checks import is_concrete
-from scallax.evaluation.closeness import compare
 from scallax.evaluation.grounding_cache import BatchFacts
-from scallax.evaluation.moves import computing_dtype, join
+from scallax.evaluation.jax_values import is_concrete, is_jax_array, is_traced, uses_float64
+from scallax.evaluation.moves import computing_dtype, join, widest_dtype
 from scallax.facts.fact_checks import check_tags, wrong_tag
 from scallax.facts.fact_table import FactTable
 from scallax.facts.sample_facts import is_array
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+    from scallax.evaluation.batch import ArrayLike
 
 
 class JaxTensors:
     """Traced arrays of JAX as variables in facts; others are constants."""
 
     def is_variable(self, value: Any) -> bool:
-        return isinstance(value, Tracer)
+        return is_traced(value)
 
     def key(self, value: Any) -> Hashable:
         return id(value)
@@ -33,32 +34,27 @@ class JaxTensors:
     def host(self, value: Any) -> np.ndarray:
         return np.asarray(value)
 
-    def combine(self, op: str, left: Any, right: Any) -> jax.Array:
-        if isinstance(right, int | float):
-            return call(None, _combine, (op, right), left)
-        return call(None, _combine, (op,), right, left)
+    def combine(self, op: str, left: Any, right: Any) -> Array:
+        from scallax.evaluation import tensor_values  # there is a traced array
 
-    def compare(self, pairs: Sequence[tuple[Any, Any]], negated: np.ndarray) -> jax.Array:
-        return call(None, compare, (), list(pairs), negated)
+        return tensor_values.combine(op, left, right)
 
+    def compare(self, pairs: Sequence[tuple[Any, Any]], negated: np.ndarray) -> Array:
+        from scallax.evaluation import tensor_values  # as above
 
-_OPERATIONS = {"+": jnp.add, "-": jnp.subtract, "*": jnp.multiply, "dot": jnp.dot}
-
-
-def _combine(op: str, right: ArrayLike | float, left: ArrayLike) -> jax.Array:
-    return _OPERATIONS[op](left, right)
+        return tensor_values.compare(pairs, negated)
 
 
-def batch_tags(batch: BatchFacts, grounding: BatchGrounding) -> jax.Array | np.ndarray:
+def batch_tags(batch: BatchFacts, grounding: BatchGrounding) -> ArrayLike:
     """The vector of all tags of a batch, `[padded_tags]`: those of `collect_tags`, and behind them what is computed."""
     if not grounding.comparisons:
         return collect_tags(batch.facts, grounding.padded_tags)
     assert batch.tensors is not None, "tensors that are compared are in facts"
     parts = [collect_tags(batch.facts, grounding.num_tags), batch.tensors.compare(grounding.comparisons)]
-    return join(parts, grounding.padded_tags, jnp.result_type(*(part.dtype for part in parts)))
+    return join(parts, grounding.padded_tags, widest_dtype(parts))
 
 
-def collect_tags(facts: Sequence[FactTable], length: int) -> jax.Array | np.ndarray:
+def collect_tags(facts: Sequence[FactTable], length: int) -> ArrayLike:
     """The tags of all facts in order, `[length]`, 0 for certain facts and behind the last.
 
     Float32, or float64 if an array among them is. Tags may be Python or NumPy numbers, and JAX arrays, which may be
@@ -101,7 +97,7 @@ def _tags_of(part: FactTable) -> Sequence[Any]:
 
 
 def _dtype_of(tags: Iterable[Any]) -> type[np.floating]:
-    return computing_dtype(tags) if jax.config.read("jax_enable_x64") else np.float32
+    return computing_dtype(tags) if uses_float64() else np.float32
 
 
 def _on_host(facts: Sequence[FactTable], parts: Sequence[Any], length: int) -> np.ndarray:
@@ -123,6 +119,6 @@ def _list_arrays(part: FactTable, tags: Any) -> list[Any]:
     for place, tag in enumerate(tags):
         if tag is not None and np.shape(tag) != ():
             raise InputError(wrong_tag(part, place, f"has a tag of shape {np.shape(tag)}; a tag is a scalar"))
-        if not isinstance(tag, (*_HOST_KINDS, jax.Array)):
+        if not (isinstance(tag, _HOST_KINDS) or is_jax_array(tag)):
             raise InputError(wrong_tag(part, place, f"has the tag {tag!r}; a tag is a number"))
     return [0.0 if tag is None else tag for tag in tags]

@@ -1,8 +1,7 @@
 """JAX cannot run in a child that was forked from a process in which it had started: such a child hangs."""
 
 import os
-
-import jax
+import sys
 
 from scallax.errors import Diagnostic, UnsupportedError
 
@@ -19,13 +18,16 @@ class _ForkGuard:
 
 
 def _jax_has_started() -> bool:
+    config = getattr(sys.modules.get("jax"), "config", None)
+    if config is None:
+        return False
     # This option can be set until JAX starts, and only until then.
-    devices = jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue] (set at run time)
+    devices = config.jax_num_cpu_devices
     try:
-        jax.config.update("jax_num_cpu_devices", 2 if devices == 1 else 1)
+        config.update("jax_num_cpu_devices", 2 if devices == 1 else 1)
     except RuntimeError:  # JAX has started
         return True
-    jax.config.update("jax_num_cpu_devices", devices)
+    config.update("jax_num_cpu_devices", devices)
     return False
 
 

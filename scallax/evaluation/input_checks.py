@@ -1,5 +1,7 @@
 """The checks of a reasoner's calls, which warn once."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import final
 

@@ -15,16 +15,17 @@ import numpy as np
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.constant_program import EmbeddedProgram
 from scallax.circuits.literals import Literal, Part, number_parts
-from scallax.evaluation.batch import Arguments
-from scallax.evaluation.cache import Holder
+from scallax.evaluation.batch import Arguments, ArrayLike
 from scallax.evaluation.compiled_program import Output
 from scallax.facts.mappings import show_tuple
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.tensor_facts import Retention
-from scallax.kernels.packing import Packed
 
 if TYPE_CHECKING:
     from jaxtyping import Array
+
+    from scallax.evaluation.cache import Holder
+    from scallax.kernels.packing import Packed
 
 T = TypeVar("T")
 # The entries of each array, for each sample.
@@ -82,7 +83,7 @@ class AbstractLayout(ABC):
         """The output at a place among the values in row-major order, as errors name it; None if no one asks for it."""
 
     @abstractmethod
-    def unpack(self, holder: Holder, values: Array, asked: AskedOutputs | None) -> Any:
+    def unpack(self, holder: Holder, values: ArrayLike, asked: AskedOutputs | None) -> Any:
         """The result of a call from the values; for each sample its own outputs if it `asked` for them."""
 
 

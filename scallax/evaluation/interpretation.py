@@ -1,17 +1,15 @@
 """Evaluation on the host, one Python object for each tag: what arrays cannot hold."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import jax
 import numpy as np
 
 from scallax.circuits.circuit import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, Circuit, Forward, LiteralArrays
 from scallax.errors import Diagnostic, UnsupportedError
-from scallax.evaluation.cache import call
 from scallax.kernels.schedule import COMPLEMENT
-from scallax.kernels.selection_values import open_selections
 from scallax.kernels.selections import Stage
 from scallax.provenance.semirings import AbstractSemiring, Fact, ObjectProvenance, Proofs, RealTropicalProofs
 from scallax.provenance.traits import AbstractSemantics
@@ -20,11 +18,7 @@ from scallax.provenance.traits import AbstractSemantics
 ABSENT = object()
 
 # JAX's errors where Python needs the value of a traced array: as a bool or a number, an array, an index.
-_ASKS_FOR_VALUE = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
+_ASKS_FOR_VALUE = ("ConcretizationTypeError", "TracerArrayConversionError", "TracerIntegerConversionError")
 
 # A cycle whose tags go on changing.
 _MAX_ROUNDS = 10_000
@@ -50,13 +44,21 @@ def refuse_traced(provenance: AbstractSemantics) -> Iterator[None]:
     """UnsupportedError where the semiring asks for the value of a traced number."""
     try:
         yield
-    except _ASKS_FOR_VALUE as error:
+    except TypeError as error:
+        if not _asks_for_value(error):
+            raise
         hint = "call it outside of `jit`, `grad` and `vmap`, or take a provenance of arrays"
         if isinstance(provenance, ObjectProvenance) and isinstance(provenance.semiring, RealTropicalProofs):
             hint = f"{hint}: `realtropical`"
         raise UnsupportedError(
             Diagnostic(f"`{provenance.name}` is evaluated on the host, where a traced input has no value", hint=hint)
         ) from error
+
+
+def _asks_for_value(error: TypeError) -> bool:
+    # Where JAX was not imported nothing is traced.
+    errors = sys.modules.get("jax.errors")
+    return errors is not None and isinstance(error, tuple(getattr(errors, name) for name in _ASKS_FOR_VALUE))
 
 
 def as_outputs(provenance: ObjectProvenance, values: np.ndarray, given: Sequence[Any]) -> np.ndarray:
@@ -85,6 +87,10 @@ def _open_selections(semiring: AbstractSemiring, stage: Stage, values: Sequence[
     """The tags of a stage's selections: certain or ABSENT. A tuple that holds weighs 1."""
     members = interpret(semiring, stage.program, values)
     weights = np.array([[0.0 if tag is ABSENT else 1.0] for tag in members], np.float32)
+    # Only programs with selections wait for JAX.
+    from scallax.evaluation.cache import call
+    from scallax.kernels.selection_values import open_selections
+
     _, opened = call(None, open_selections, (), stage.selections, weights, np.asarray(seed, np.uint32))
     return [None if is_open else ABSENT for is_open in np.asarray(opened)[:, 0]]
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from scallax.errors import InputError
-from scallax.evaluation.batch import ArrayLike, probabilities
-from scallax.evaluation.cache import call
 from scallax.evaluation.checks import check_logits
-from scallax.evaluation.moves import computing_dtype
+from scallax.evaluation.jax_values import is_array
 from scallax.facts.arguments import unknown_name
 from scallax.facts.parameters import Parameter
 
 if TYPE_CHECKING:
     from jaxtyping import Array
+
+    from scallax.evaluation.batch import ArrayLike
 
 T = TypeVar("T")
 
@@ -50,7 +48,7 @@ def replace_logits(parameters: Sequence[Parameter], given: Mapping[str, ArrayLik
     wrong = [
         f"the parameter `{name}` has shape {array.shape}; its logits have shape {shapes[name]}"
         for name, array in given.items()
-        if name in shapes and isinstance(array, jax.Array | np.ndarray) and array.shape != shapes[name]
+        if name in shapes and is_array(array) and array.shape != shapes[name]
     ]
     try:
         logits = order_logits(parameters, given)
@@ -68,17 +66,7 @@ def logit_probabilities(
     if not logits:
         return {}
     sizes = tuple(parameter.num_facts for parameter in parameters)
-    found = call(None, _find_probabilities, (sizes,), tuple(logits), groups)
+    from scallax.evaluation import jax_batch  # there are logits, which may be traced
+
+    found = jax_batch.find_probabilities(sizes, tuple(logits), groups)
     return {parameter.name: part for parameter, part in zip(parameters, found, strict=True)}
-
-
-def _find_probabilities(sizes: tuple[int, ...], logits: tuple[ArrayLike, ...], groups: ArrayLike) -> list[Array]:
-    """The first probabilities of each array of logits."""
-    dtype = computing_dtype(logits)
-    values = probabilities(jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits]), groups)
-    found, start = [], 0
-    for size, array in zip(sizes, logits, strict=True):
-        part = values[start : start + size] if array.ndim else values[start]
-        found.append(part.astype(array.dtype))
-        start += array.size
-    return found

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from scallax.circuits.circuit import ZERO_ROW, Circuit
-from scallax.circuits.constant_program import EmbeddedProgram
+from scallax.circuits.constant_program import EmbeddedProgram, embed
 from scallax.evaluation.batch import Arguments, ArrayLike, list_entries
 from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.cache import Holder
 from scallax.evaluation.checks import (
     check_given,
     check_shapes,
@@ -25,7 +24,6 @@ from scallax.evaluation.fact_tags import JaxTensors
 from scallax.evaluation.grounding_cache import BatchFacts, check_per_sample
 from scallax.evaluation.input_checks import InputChecks
 from scallax.evaluation.input_layout import AbstractNamedLayout, Entries, Proof, T, arrange_rows, is_drawn, name_output
-from scallax.evaluation.placement import PackedCircuits, PlacedCircuit
 from scallax.evaluation.unpacking import unpack_array, unpack_places
 from scallax.facts.arguments import read_by_relation
 from scallax.facts.mappings import InputMapping
@@ -36,6 +34,9 @@ from scallax.provenance.traits import AbstractSemantics
 
 if TYPE_CHECKING:
     from jaxtyping import Array
+
+    from scallax.evaluation.cache import Holder
+    from scallax.evaluation.placement import PackedCircuits, PlacedCircuit
 
 _JAX = JaxTensors()
 
@@ -54,12 +55,24 @@ class MappedLayout(AbstractNamedLayout):
         self.mappings: dict[str, InputMapping] = dict(compiled.specification.input_mappings)
         self.shapes = tuple(mapping.shape for mapping in self.mappings.values())
         self._retentions = tuple(mapping.retention for mapping in self.mappings.values())
-        self._placed = PlacedCircuit(compiled, provenance)
-        self.packed = PackedCircuits()
 
     @property
     def retentions(self) -> tuple[Retention | None, ...]:
         return self._retentions
+
+    @cached_property
+    def placed(self) -> PlacedCircuit:
+        """The circuit on devices."""
+        from scallax.evaluation.placement import PlacedCircuit  # JAX evaluates it
+
+        return PlacedCircuit(self.compiled, self.provenance)
+
+    @cached_property
+    def packed(self) -> PackedCircuits:
+        """The circuits of batches of facts on devices."""
+        from scallax.evaluation.placement import PackedCircuits  # as above
+
+        return PackedCircuits()
 
     @property
     def is_union(self) -> bool:
@@ -81,9 +94,9 @@ class MappedLayout(AbstractNamedLayout):
     def circuit(self) -> Circuit:
         return self.compiled.program(self.provenance)
 
-    @property
+    @cached_property
     def embedded(self) -> EmbeddedProgram | None:
-        return self._placed.embedded
+        return embed(self.circuit)
 
     @cached_property
     def draws(self) -> bool:
@@ -150,13 +163,13 @@ class MappedLayout(AbstractNamedLayout):
         facts = read_by_relation(facts, "the facts")
         return self.ground(self.read(facts, disjunctions, tags_come_later=True, framework=framework))
 
-    def unpack(self, holder: Holder, values: Array, asked: AskedOutputs | None) -> Any:
+    def unpack(self, holder: Holder, values: ArrayLike, asked: AskedOutputs | None) -> Any:
         if asked is not None and asked.names is not None:
             return unpack_places(self.outputs, True, values, None, self.provenance.absent, asked)
         return unpack_array(holder, self.outputs, self.keyed, values)
 
     def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit:
-        return self._placed.place(arguments)
+        return self.placed.place(arguments)
 
     def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:
         self.checks.check(arguments, are_logits_given=are_logits_given)

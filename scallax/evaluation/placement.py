@@ -1,7 +1,6 @@
-"""The index arrays of circuits on the devices where they are evaluated."""
+"""The index arrays of circuits on the devices where JAX evaluates them."""
 
-from functools import cached_property
-from typing import final
+from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import jax
@@ -9,11 +8,10 @@ from jax.core import Tracer
 from jax.extend.backend import get_default_device
 
 from scallax.circuits.circuit import Circuit
-from scallax.circuits.constant_program import EmbeddedProgram, embed
 from scallax.evaluation.batch import Arguments
 from scallax.evaluation.batch_grounding import BatchGrounding
-from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.compiled_program import CompiledProgram
+from scallax.evaluation.jax_values import is_committed, is_concrete
 from scallax.kernels.packing import Packed, pack
 from scallax.provenance.traits import AbstractSemantics
 
@@ -30,17 +28,12 @@ class PlacedCircuit:
         self._provenance = provenance
         self._kept: dict = {}
 
-    @cached_property
-    def embedded(self) -> EmbeddedProgram | None:
-        """The circuit as a constant of compiled code, if it is small."""
-        return embed(self._compiled.program(self._provenance))
-
     def place(self, arguments: Arguments) -> Circuit:
         """The circuit on the device of the arguments."""
         device = None
         if jax.device_count() > 1:
-            arrays = [a for a in (*arguments.arrays, *arguments.logits) if isinstance(a, jax.Array) and is_concrete(a)]
-            devices = {d for array in arrays if array.committed for d in array.devices()}
+            arrays: list[Any] = [array for array in (*arguments.arrays, *arguments.logits) if is_committed(array)]
+            devices = {d for array in arrays for d in array.devices()}
             device = devices.pop() if len(devices) == 1 else None
         # Where inputs are bound to no device, nor is the circuit: it goes where they go.
         key = (device, get_default_device())

@@ -6,19 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
-import jax.numpy as jnp
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.batch import Arguments, ArrayLike, list_entries
 from scallax.evaluation.batch_grounding import BatchArrays, BatchGrounding
-from scallax.evaluation.cache import Holder
-from scallax.evaluation.checks import (
-    check_mapped,
-    is_concrete,
-    is_on_host,
-)
+from scallax.evaluation.checks import check_mapped
 from scallax.evaluation.compiled_program import Output
 from scallax.evaluation.fact_tags import batch_tags, list_tags
 from scallax.evaluation.grounding_cache import BatchFacts
@@ -32,19 +26,22 @@ from scallax.evaluation.input_layout import (
     name_output,
     number_proofs,
 )
+from scallax.evaluation.jax_values import is_concrete, is_on_host
 from scallax.evaluation.mapped_layout import MappedLayout
-from scallax.evaluation.moves import join, take
+from scallax.evaluation.moves import join, take, widest_dtype
 from scallax.evaluation.unpacking import unpack_places
 from scallax.facts.arguments import unknown_name
 from scallax.facts.fact_checks import check_tags
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.tensor_facts import Retention
-from scallax.kernels.packing import Packed
 from scallax.provenance.semirings import ObjectProvenance
 from scallax.provenance.traits import AbstractSemantics
 
 if TYPE_CHECKING:
     from jaxtyping import Array
+
+    from scallax.evaluation.cache import Holder
+    from scallax.kernels.packing import Packed
 
 
 @final
@@ -96,7 +93,7 @@ class SampleLayout(AbstractNamedLayout):
     def keyed(self) -> bool:
         return self.program.keyed
 
-    def unpack(self, holder: Holder, values: Array, asked: AskedOutputs | None) -> Any:
+    def unpack(self, holder: Holder, values: ArrayLike, asked: AskedOutputs | None) -> Any:
         return unpack_places(self.outputs, self.keyed, values, self.sources, self.program.provenance.absent, asked)
 
     def arrays(self) -> tuple[Any, ...]:
@@ -139,7 +136,7 @@ class SampleLayout(AbstractNamedLayout):
         """The arguments of a call with tags alone: the vector of all tags, padded, and the arrays."""
         named, grounding = self.name_tags(tags), self.grounding
         parts = [named[name] for name, _ in grounding.tag_relations]
-        vector = join(parts, grounding.padded_tags, jnp.result_type(*parts) if parts else np.float32)
+        vector = join(parts, grounding.padded_tags, widest_dtype(parts) if parts else np.float32)
         return vector, *(named[name] for name in grounding.mapped)
 
     def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit | Packed:
@@ -258,7 +255,7 @@ class ArraysLayout(AbstractLayout):
         sample, column = divmod(int(self.arrays.places[place]), self.arrays.sources.shape[1])
         return f"output {column} in sample {sample}"
 
-    def unpack(self, holder: Holder, values: Array, asked: AskedOutputs | None) -> Array:
+    def unpack(self, holder: Holder, values: ArrayLike, asked: AskedOutputs | None) -> ArrayLike:
         return take(values, self.arrays.sources, self.program.provenance.absent, self.arrays.places)
 
 

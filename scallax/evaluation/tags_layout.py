@@ -11,18 +11,15 @@ import numpy as np
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.literals import Literal
 from scallax.errors import InputError
-from scallax.evaluation.batch import Arguments
-from scallax.evaluation.cache import Holder
-from scallax.evaluation.checks import (
-    is_concrete,
-)
+from scallax.evaluation.batch import Arguments, ArrayLike
 from scallax.evaluation.input_layout import AbstractProofLayout, Proof, T, arrange_rows, number_proofs
+from scallax.evaluation.jax_values import is_concrete
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.tensor_facts import Retention
-from scallax.kernels.packing import Packed
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
+    from scallax.evaluation.cache import Holder
+    from scallax.kernels.packing import Packed
 
 
 @final
@@ -30,17 +27,17 @@ if TYPE_CHECKING:
 class TagsLayout(AbstractProofLayout):
     """The tags `[num_tags]` of facts of a program: those of all its outputs, `[size]`; no circuit without outputs.
 
-    `placed` is the circuit as it is evaluated, `name` names the output at a place. In proofs, literals have the numbers
-    `ids` of their facts, by row among the tags, or else the `names`.
+    JAX evaluates it as one array if `is_packed`. `name` names the output at a place. In proofs, literals have the
+    numbers `ids` of their facts, by row among the tags, or else the `names`.
     """
 
     on_host: Circuit | None
-    placed: Circuit | Packed | None
     size: int
     num_tags: int
     name: Callable[[int], str | None]
     names: Sequence[Literal]
     ids: Sequence[int] = ()
+    is_packed: bool = False
 
     @property
     def retentions(self) -> tuple[Retention | None, ...]:
@@ -65,7 +62,11 @@ class TagsLayout(AbstractProofLayout):
         return False
 
     def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit | Packed | None:
-        return self.placed
+        if self.on_host is None or not self.is_packed:
+            return self.on_host
+        from scallax.kernels.packing import pack  # it imports JAX
+
+        return pack(self.on_host)
 
     def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:
         (tags,) = arguments.arrays or (np.zeros(0),)
@@ -79,7 +80,7 @@ class TagsLayout(AbstractProofLayout):
     def name_output(self, place: int) -> str | None:
         return self.name(place)
 
-    def unpack(self, holder: Holder, values: Array, asked: AskedOutputs | None) -> Array:
+    def unpack(self, holder: Holder, values: ArrayLike, asked: AskedOutputs | None) -> ArrayLike:
         return values
 
     def arrange(self, found: Sequence[Sequence[T]], absent: Callable[[], T]) -> np.ndarray:

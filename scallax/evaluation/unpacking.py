@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scallax.evaluation.cache import Holder, call
 from scallax.evaluation.derived_program import Output
 from scallax.evaluation.moves import take
 from scallax.facts.outputs import AskedOutputs, choose
@@ -16,6 +15,9 @@ from scallax.provenance.traits import AbstractSemantics
 
 if TYPE_CHECKING:
     from jaxtyping import Array
+
+    from scallax.evaluation.batch import ArrayLike
+    from scallax.evaluation.cache import Holder
 
 
 def unpack(outputs: Sequence[Output], keyed: bool, packed: Any) -> Any:
@@ -32,8 +34,12 @@ def _unpack_one(output: Output, packed):
     return (list(output.tuples), values) if output.is_listed else values
 
 
-def unpack_array(holder: Holder, outputs: Sequence[Output], keyed: bool, packed: Array) -> Any:
-    """`unpack`, by one compiled function."""
+def unpack_array(holder: Holder, outputs: Sequence[Output], keyed: bool, packed: ArrayLike) -> Any:
+    """`unpack`, of arrays of JAX by one compiled function."""
+    if isinstance(packed, np.ndarray):
+        return unpack(outputs, keyed, packed)
+    from scallax.evaluation.cache import call  # there is an array of JAX
+
     bounds = tuple(
         output.start if output.is_single else (output.start, output.start + len(output.tuples)) for output in outputs
     )
@@ -52,7 +58,7 @@ def _take_columns(bounds: tuple[tuple[int, int] | int, ...], packed: Array) -> l
 def unpack_places(
     outputs: Sequence[Output],
     keyed: bool,
-    values: Array,
+    values: ArrayLike,
     sources: np.ndarray | None,
     absent: float,
     asked: AskedOutputs | None = None,
@@ -64,7 +70,7 @@ def unpack_places(
     if sources is None:
         sources = np.arange(values.size, dtype=np.int32).reshape(values.shape)
 
-    def take_array(places: np.ndarray) -> Array:
+    def take_array(places: np.ndarray) -> ArrayLike:
         return take(values, places, absent)
 
     def take_row(row: np.ndarray, places: Sequence[int]) -> np.ndarray:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError
-from scallax.evaluation.batch import Arguments, Signature, evaluate_batch, probabilities
+from scallax.evaluation.batch import Arguments, Signature
 from scallax.evaluation.cache import call
-from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.compiled_program import CompiledProgram, ground
 from scallax.evaluation.evaluator import Evaluator, Logits
 from scallax.evaluation.fact_tags import collect_tags
 from scallax.evaluation.grounding_cache import BatchFacts
+from scallax.evaluation.jax_batch import evaluate_batch, probabilities
+from scallax.evaluation.jax_values import is_concrete
 from scallax.evaluation.seeds import as_words
 from scallax.facts.fact_table import FactTable, exclusive_text, independent_facts
 from scallax.facts.mappings import read_entries

@@ -14,13 +14,13 @@ from scallax.circuits.circuit import Circuit
 from scallax.circuits.jacobian_sparsity import find_dependence
 from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_call
 from scallax.evaluation.batch import ArrayLike
-from scallax.evaluation.checks import is_concrete
 from scallax.evaluation.derived_program import Output
 from scallax.evaluation.evaluator import Evaluator
 from scallax.evaluation.grounding_cache import has_facts
+from scallax.evaluation.jax_moves import to_device
+from scallax.evaluation.jax_values import is_concrete
 from scallax.evaluation.logits import order_logits
 from scallax.evaluation.mapped_layout import MappedLayout
-from scallax.evaluation.moves import to_device
 from scallax.evaluation.sample_layout import SampleLayout
 from scallax.facts.arguments import read_by_relation
 from scallax.facts.fact_table import FactTable

@@ -105,7 +105,7 @@ def takes_keywords(*positional: str, inherited: Sequence[type] = ()) -> Callable
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature, definition = _complete(inspect.signature(function), positional)
+        signature, definition = _complete(inspect.signature(function, eval_str=True), positional)
         instance, *others = signature.parameters.values()
         places = [instance.name, *(part.name for part in others if part.kind is part.POSITIONAL_OR_KEYWORD)]
         # Every argument has a default, but for the object.

@@ -1,11 +1,12 @@
 """A compiled program as a pure, batched, differentiable function of input probabilities."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack, final
+from typing import TYPE_CHECKING, Any, Unpack, final
 
 import numpy as np
-from jaxtyping import Array, PyTree
 
 from scallax.circuits.serialized import SerializedProgram
 from scallax.errors import CheckpointError, ScallaxError, checks_calls, warn
@@ -37,6 +38,9 @@ from scallax.provenance.table import name_provenance, resolve_provenance
 from scallax.reasoner.explain_tuple import explain
 from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, PyTree
 
 # Reasoners with other outputs that are kept.
 _MOST_VARIANTS = 16
@@ -107,8 +111,8 @@ class Reasoner:
     limits: Limits
     compiled_program: CompiledProgram
     evaluator: Evaluator[MappedLayout]
-    _variants: "dict[tuple[Outputs, bool], Reasoner]"
-    _modes: "dict[bool, Reasoner]"
+    _variants: dict[tuple[Outputs, bool], Reasoner]
+    _modes: dict[bool, Reasoner]
 
     @takes_keywords()
     def __init__(self, program: str | None = None, **arguments: Unpack[ProgramArguments]):
@@ -145,7 +149,7 @@ class Reasoner:
         *,
         limits: Limits | None = None,
         custom_provenance: object = None,
-    ) -> "Reasoner":
+    ) -> Reasoner:
         """Makes the reasoner of a specification; issues no warnings.
 
         Args:
@@ -174,7 +178,7 @@ class Reasoner:
         *,
         limits: Limits | None = None,
         custom_provenance: object = None,
-    ) -> "Reasoner":
+    ) -> Reasoner:
         """Makes the reasoner of a saved specification.
 
         Args:
@@ -212,7 +216,7 @@ class Reasoner:
         stored: SerializedProgram,
         foreign: Sequence[ForeignItem] | None = None,
         custom_provenance: object = None,
-    ) -> "Reasoner":
+    ) -> Reasoner:
         """Makes the reasoner of a stored circuit, without grounding. No foreign item is called.
 
         Args:
@@ -233,7 +237,7 @@ class Reasoner:
             check_foreign(specification, library)
         return _reasoner_of(restore(specification, stored, library, custom_provenance))
 
-    def with_foreign(self, foreign: Sequence[ForeignItem]) -> "Reasoner":
+    def with_foreign(self, foreign: Sequence[ForeignItem]) -> Reasoner:
         """The same reasoner with the foreign items of its program; shares the grounding.
 
         CheckpointError if one is missing, or has another signature.
@@ -255,7 +259,7 @@ class Reasoner:
         """
         return dict(zip(self.compiled_program.parameter_names, self.evaluator.logits, strict=True))
 
-    def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> "Reasoner":
+    def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Reasoner:
         """The same reasoner with other logits for its own; shares the grounding.
 
         InputError, with every problem, for names, shapes and dtypes other than those of `parameters`.
@@ -271,7 +275,7 @@ class Reasoner:
         logits = self.evaluator.logits if parameters is None else order_logits(compiled.parameters, parameters)
         return logit_probabilities(compiled.parameters, compiled.logit_groups, logits)
 
-    def with_k(self, k: int) -> "Reasoner":
+    def with_k(self, k: int) -> Reasoner:
         """The same reasoner, but it keeps `k` proofs in training and in evaluation; shares the grounding.
 
         InputError unless `k` is a positive integer.
@@ -279,7 +283,7 @@ class Reasoner:
         check_count("k", k, 1)
         return _changed(self, replace(self.specification, k=k, train_k=None, test_k=None))
 
-    def in_mode(self, is_training: bool) -> "Reasoner":
+    def in_mode(self, is_training: bool) -> Reasoner:
         """This reasoner with `train_k` or `test_k` proofs, if that was given."""
         found = self._modes.get(is_training)
         if found is None:
@@ -288,7 +292,7 @@ class Reasoner:
             found = self._modes[is_training] = _changed(self, replace(specification, k=k))
         return found
 
-    def with_seed(self, seed: int | Array) -> "Reasoner":
+    def with_seed(self, seed: int | Array) -> Reasoner:
         """The same reasoner, but it draws by another seed of 32 bits, which may be a traced array. Shares everything.
 
         Its specification is the same.
@@ -297,7 +301,7 @@ class Reasoner:
         reasoner.__dict__.update(self.__dict__, evaluator=self.evaluator.with_seed(seed), _modes={})
         return reasoner
 
-    def with_outputs(self, asked: AskedOutputs) -> "Reasoner":
+    def with_outputs(self, asked: AskedOutputs) -> Reasoner:
         """The same reasoner with the outputs that a call asks for; the last ones asked for are kept.
 
         UnsupportedError for outputs that differ per sample if the provenance's outputs are more than numbers.
@@ -469,7 +473,7 @@ class Reasoner:
     def __hash__(self) -> int:
         return hash(self.specification.digest)
 
-    def __deepcopy__(self, memo: dict) -> "Reasoner":
+    def __deepcopy__(self, memo: dict) -> Reasoner:
         return self
 
     def __reduce__(self):

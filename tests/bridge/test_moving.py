@@ -10,7 +10,7 @@ import torch
 
 import torch_bridge as scallopy
 from scallax.errors import InputError, UnsupportedError
-from scallax.evaluation.batch import retained
+from scallax.evaluation.jax_batch import retained
 from scallax.facts.specification import from_json
 from scallax.reasoner.reasoner import Reasoner
 

@@ -10,7 +10,8 @@ from scallax.analysis.lower import analyse
 from scallax.circuits.circuit import Circuit, leaves
 from scallax.circuits.compile import compile_outputs, compile_plan, ground_program
 from scallax.errors import Source, TypeInferenceError, UnboundVariableError
-from scallax.evaluation.batch import Arguments, Signature, evaluate_batch
+from scallax.evaluation.batch import Arguments, Signature
+from scallax.evaluation.jax_batch import evaluate_batch
 from scallax.grounding.derivations import ONE
 from scallax.language import ir
 from scallax.planner.plan import plan

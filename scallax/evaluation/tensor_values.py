@@ -1,16 +1,36 @@
-"""How close arrays are to each other: the cosine of the angle between them, moved from [-1, 1] to [0, 1]."""
+"""Tensors in facts: what is computed of them, and how close they are to each other, by JAX.
+
+Two are as close as the cosine of the angle between them says, moved from [-1, 1] to [0, 1].
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scallax.evaluation.cache import call
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
+
+    from scallax.evaluation.batch import ArrayLike
+
+_OPERATIONS = {"+": jnp.add, "-": jnp.subtract, "*": jnp.multiply, "dot": jnp.dot}
+
+
+def combine(op: str, left: Any, right: Any) -> Array:
+    """The value of `+`, `-`, `*` or `dot`, of two arrays or of one and a number."""
+    if isinstance(right, int | float):
+        return call(None, _combine, (op, right), left)
+    return call(None, _combine, (op,), right, left)
+
+
+def _combine(op: str, right: ArrayLike | float, left: ArrayLike) -> Array:
+    return _OPERATIONS[op](left, right)
 
 
 def compare(
@@ -20,6 +40,12 @@ def compare(
 
     1/2 where one of them is 0, and then without a derivative: the cosine has none there.
     """
+    return call(None, _compare, (), list(pairs), negated)
+
+
+def _compare(
+    pairs: Sequence[tuple[Array, Array]], negated: Bool[Array | np.ndarray, " pairs"]
+) -> Float[Array, " pairs"]:
     dtype = jnp.result_type(jnp.float32, *{array.dtype for pair in pairs for array in pair})
     places: dict[tuple[int, ...], list[int]] = {}
     for place, (left, _) in enumerate(pairs):

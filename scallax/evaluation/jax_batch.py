@@ -1,0 +1,302 @@
+"""A batch of input arrays through a ground program, by compiled functions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+
+from scallax.circuits.circuit import Circuit
+from scallax.circuits.constant_program import EmbeddedProgram
+from scallax.evaluation import fold as evaluation
+from scallax.evaluation.batch import (
+    AnyCircuit,
+    Arguments,
+    ArrayLike,
+    Shapes,
+    Signature,
+    batch_size,
+    is_empty,
+    output_dtype,
+)
+from scallax.evaluation.cache import BoundFunction, Holder, call
+from scallax.evaluation.jax_values import is_float
+from scallax.evaluation.moves import computing_dtype
+from scallax.facts.tensor_facts import Retention
+from scallax.kernels.packing import Packed, unpack
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+
+# Keeps the draws of entries apart from those of proofs and selections, which have the same seed.
+_RETENTION = 0x52455441
+
+
+def evaluate_batch(
+    holder: Holder | None, signature: Signature, program: AnyCircuit, arguments: Arguments
+) -> Shaped[Array, "*batch outputs"]:
+    """The outputs' values, of the inputs' dtype (bool for a discrete provenance); without inputs, a batch of 1."""
+    return call(holder, _evaluate, (signature,), program, arguments)
+
+
+def forward_batch(
+    holder: Holder | None,
+    signature: Signature,
+    program: AnyCircuit,
+    arguments: Arguments,
+) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
+    """The outputs' values, and what `pull_back_batch` needs beside the arguments."""
+    if isinstance(program, EmbeddedProgram):
+        return call(holder, _forward, (signature, program), arguments)
+    return call(holder, _forward, (signature,), program, arguments)
+
+
+def pull_back_batch(
+    holder: Holder | None,
+    signature: Signature,
+    program: AnyCircuit,
+    arguments: Arguments,
+    residuals: PyTree[Array],
+    cotangent: ArrayLike,
+) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+    """Gradients of the arrays (None for bool arrays) and of the logits, of their shapes and dtypes.
+
+    `cotangent` is that of the outputs, `[batch, outputs]`.
+    """
+    if isinstance(program, EmbeddedProgram):
+        return call(holder, _pull_back, (signature, program), arguments, residuals, cotangent)
+    return call(holder, _pull_back, (signature,), program, arguments, residuals, cotangent)
+
+
+def linearize_batch(
+    holder: Holder,
+    signature: Signature,
+    shapes: Shapes,
+    program: Circuit,
+    entries: Float[ArrayLike, "batch entries"],
+) -> Float[Array, "batch derivatives outputs"]:
+    """The outputs' values, and behind them in each sample their derivatives by its entries.
+
+    `entries` are the arrays of `shapes` (of a sample), one after the other. For batches of one sample or more, without
+    logits.
+    """
+    return call(holder, _linearize, (signature, shapes), program, entries)
+
+
+def linearizer(holder: Holder, signature: Signature, shapes: Shapes, program: EmbeddedProgram) -> BoundFunction:
+    """`linearize_batch` for one small program, as a function of the entries."""
+    return BoundFunction(holder, _linearize, (signature, shapes, program))
+
+
+def _evaluate(signature: Signature, program: AnyCircuit, arguments: Arguments) -> Shaped[Array, "*batch outputs"]:
+    if is_empty(signature, arguments):
+        shape = (signature.num_outputs,) if signature.is_union else (0, signature.num_outputs)
+        return jnp.zeros(shape, output_dtype(signature, arguments))
+    program = unpack(program) if isinstance(program, Packed) else program
+    assert isinstance(program, Circuit)
+    inputs, present = _columns(signature, program, arguments)
+    values = _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
+    return values[0] if signature.is_union else values
+
+
+def _forward(
+    signature: Signature, program: AnyCircuit, arguments: Arguments
+) -> tuple[Shaped[Array, "*batch outputs"], PyTree[Array]]:
+    if is_empty(signature, arguments):
+        return _evaluate(signature, None, arguments), None
+    program = unpack(program) if isinstance(program, Packed) else program
+    assert program is not None
+    arrays = evaluation.arrays_of(program)
+    inputs, present = _columns(signature, arrays, arguments)
+    values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
+    values = _rows(signature, arguments, values)
+    return values[0] if signature.is_union else values, residuals
+
+
+def _linearize(
+    signature: Signature,
+    shapes: Shapes,
+    program: Circuit | EmbeddedProgram,
+    entries: Float[ArrayLike, "batch entries"],
+) -> Float[Array, "batch derivatives outputs"]:
+    sizes = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = jnp.split(jnp.asarray(entries), sizes, axis=1)
+    arrays = tuple(part.reshape(len(part), *shape) for part, shape in zip(parts, shapes, strict=True))
+    inputs, present = _columns(signature, evaluation.arrays_of(program), Arguments(arrays))
+    values, derivatives = evaluation.linearize(
+        signature.provenance,
+        program,
+        inputs,
+        present,
+        num_outputs=signature.num_outputs,
+        all_present=all(retention is None for retention in signature.retentions),
+    )
+    return jnp.moveaxis(jnp.concatenate([values[None], derivatives]), -1, 0)
+
+
+def _pull_back(
+    signature: Signature,
+    program: AnyCircuit,
+    arguments: Arguments,
+    residuals: PyTree[Array],
+    cotangent: ArrayLike,
+) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+    arrays, logits = arguments
+    if is_empty(signature, arguments):
+        zeros = tuple(jnp.zeros_like(array) if is_float(array.dtype) else None for array in arrays)
+        return zeros, tuple(map(jnp.zeros_like, logits))
+    if signature.is_union:
+        cotangent = cotangent[None]
+    program = unpack(program) if isinstance(program, Packed) else program
+    assert program is not None
+    index_arrays = evaluation.arrays_of(program)
+    inputs, present = _columns(signature, index_arrays, arguments)
+    missing = _padded_outputs(index_arrays) - signature.num_outputs
+    columns = jnp.pad(cotangent.astype(inputs.dtype).T, ((0, missing), (0, 0)))
+    gradient = evaluation.backward(signature.provenance, program, inputs, present, residuals, columns)
+    gradients, start = [], 0
+    for array in arrays:
+        size = math.prod(array.shape if signature.is_union else array.shape[1:])
+        part = gradient[start : start + size].T.reshape(array.shape)
+        gradients.append(part.astype(array.dtype) if is_float(array.dtype) else None)
+        start += size
+    if not logits:
+        return tuple(gradients), ()
+    batch, dtype = inputs.shape[1], inputs.dtype
+    _, pull = jax.vjp(lambda logits: _trained_columns(signature, index_arrays, logits, batch, dtype), logits)
+    return tuple(gradients), pull(gradient[start:])[0]
+
+
+def probabilities(logits: Float[Array, " logits"], groups: Int[ArrayLike, " logits"]) -> Float[Array, " logits"]:
+    """The sigmoid of independent logits (group -1), the softmax over the logits of each group.
+
+    Differentiable, with finite gradients for finite logits.
+    """
+    # Independent logits have a segment of their own, whose softmax is not looked at.
+    segment = jnp.where(groups < 0, logits.shape[0], groups)
+    num_segments = logits.shape[0] + 1
+    peak = jax.ops.segment_max(lax.stop_gradient(logits), segment, num_segments)
+    shares = jnp.exp(logits - peak[segment])
+    total = jax.ops.segment_sum(shares, segment, num_segments)
+    return jnp.where(groups < 0, jax.nn.sigmoid(logits), shares / total[segment])
+
+
+def find_probabilities(sizes: tuple[int, ...], logits: tuple[ArrayLike, ...], groups: ArrayLike) -> list[Array]:
+    """The first `sizes` probabilities of each array of logits; `groups` are those of all logits."""
+    return call(None, _find_probabilities, (sizes,), logits, groups)
+
+
+def _find_probabilities(sizes: tuple[int, ...], logits: tuple[ArrayLike, ...], groups: ArrayLike) -> list[Array]:
+    dtype = computing_dtype(logits)
+    values = probabilities(jnp.concatenate([jnp.asarray(array, dtype).reshape(-1) for array in logits]), groups)
+    found, start = [], 0
+    for size, array in zip(sizes, logits, strict=True):
+        part = values[start : start + size] if array.ndim else values[start]
+        found.append(part.astype(array.dtype))
+        start += array.size
+    return found
+
+
+def retained(
+    retention: Retention, values: Float[Array, "batch ..."], key: Array | None = None
+) -> Bool[Array, "batch ..."]:
+    """A mask of the entries that exist; among equal ones the first are kept. `key` is that of the draws."""
+    kept = jnp.ones(values.shape, bool)
+    if retention.threshold is not None:
+        kept = values >= jnp.asarray(retention.threshold, values.dtype)
+    if retention.is_drawn:
+        assert key is not None
+        kept &= _drawn(retention, values, key)
+    elif retention.k is not None:
+        axis = 1 if retention.dim is None else retention.dim + 1
+        slices = values.reshape(values.shape[0], -1) if retention.dim is None else values
+        order = jnp.argsort(slices, axis=axis, descending=True, stable=True)
+        rank = jnp.argsort(order, axis=axis)
+        kept &= (rank < retention.k).reshape(values.shape)
+    return kept
+
+
+def draw_entries(retention: Retention, array: Float[ArrayLike, "batch ..."], seed: int | Array, number: int) -> Array:
+    """The mask `retained` of the array of a number, by the seed of all arrays."""
+    words = np.asarray(seed, np.uint32) if isinstance(seed, int) else seed
+    return call(None, _retained, (retention, number), array, words)
+
+
+def _retained(retention: Retention, number: int, array: Float[ArrayLike, "batch ..."], seed: Array) -> Array:
+    return retained(retention, jnp.asarray(array), _drawing_key(retention, seed, number))
+
+
+def _drawing_key(retention: Retention, seed: ArrayLike | int, number: int) -> Array | None:
+    """The random key for drawing the entries of an input, by its number; None if they are not drawn."""
+    if not retention.is_drawn:
+        return None
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _RETENTION), number)
+
+
+def _drawn(retention: Retention, values: Float[Array, "batch ..."], key: Array) -> Bool[Array, "batch ..."]:
+    """The entries met in k draws from each sample's, or from each slice's; none of probability 0."""
+    assert retention.k is not None
+    axis = 1 if retention.dim is None else retention.dim + 1
+    slices = values.reshape(values.shape[0], -1) if retention.dim is None else jnp.moveaxis(values, axis, -1)
+    scores = jnp.where(slices > 0, jnp.log(jnp.where(slices > 0, slices, 1)), -jnp.inf)
+    # A number drawn depends on its place alone: with the samples outermost, a sample's on no other sample.
+    shape = (scores.shape[0], retention.k, *scores.shape[1:-1])
+    draws = jax.random.categorical(key, scores[:, None], axis=-1, shape=shape)
+    met = jax.nn.one_hot(draws, slices.shape[-1], dtype=jnp.bool_).any(1) & (slices > 0)
+    return met.reshape(values.shape) if retention.dim is None else jnp.moveaxis(met, -1, axis)
+
+
+def _columns(
+    signature: Signature, program: Circuit, arguments: Arguments
+) -> tuple[Float[Array, "inputs batch"], Bool[Array, "inputs batch"]]:
+    """All inputs and which of them exist, one row for each entry of each mapping, then one for each trained input."""
+    arrays, logits = arguments
+    dtype, batch = computing_dtype((*arguments.arrays, *arguments.logits)), batch_size(signature, arguments)
+    trained = jnp.zeros((0, batch), dtype)
+    if logits:
+        trained = _trained_columns(signature, program, logits, batch, dtype)
+    values, masks = [], []
+    for number, (array, retention) in enumerate(zip(arrays, signature.retentions, strict=True)):
+        value = jnp.asarray(array, dtype)
+        mask = jnp.ones(value.shape, bool)
+        if retention is not None:
+            mask = retained(retention, value, _drawing_key(retention, program.seed, number))
+        # In a union, samples follow each other in one column.
+        values.append(value.reshape(batch, -1).T)
+        masks.append(mask.reshape(batch, -1).T)
+    return jnp.concatenate([*values, trained]), jnp.concatenate([*masks, jnp.ones(trained.shape, bool)])
+
+
+def _trained_columns(
+    signature: Signature, program: Circuit, logits: tuple[ArrayLike, ...], batch: int, dtype: DTypeLike
+) -> Float[Array, "trained batch"]:
+    """The probabilities of the trained inputs; logits may be given once for all samples, or for each."""
+    flat = []
+    for array, shape in zip(logits, signature.logit_shapes, strict=True):
+        array = jnp.asarray(array, dtype)
+        flat.append(array.reshape(*array.shape[: array.ndim - len(shape)], -1))
+    assert program.trained is not None
+    slots, groups = jnp.asarray(program.trained.slots), jnp.asarray(program.trained.logit_groups)
+
+    def pick(logits):
+        return probabilities(logits, groups).at[slots].get(mode="promise_in_bounds")
+
+    if all(array.ndim == 1 for array in flat):
+        return jnp.broadcast_to(pick(jnp.concatenate(flat))[:, None], (len(slots), batch))
+    each = [jnp.broadcast_to(array, (batch, array.shape[-1])) for array in flat]
+    return jax.vmap(pick)(jnp.concatenate(each, 1)).T
+
+
+def _rows(
+    signature: Signature, arguments: Arguments, values: Shaped[Array, "padded batch"]
+) -> Shaped[Array, "batch outputs"]:
+    return values[: signature.num_outputs].T.astype(output_dtype(signature, arguments))
+
+
+def _padded_outputs(program: Circuit) -> int:
+    return program.outputs.shape[0]
