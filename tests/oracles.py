@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scallax.language import ir
+from scallax.language.bindings import solve_equality
 from scallax.language.values import Value, ValueType
 from tests.references import PREDICATES, call
 
@@ -188,7 +189,7 @@ def _extensions(literal: ir.BodyLiteral, binding: Binding, database: Database) -
             else:
                 yield from matches
         case ir.Constraint(condition=condition, saturates=saturates):
-            solution = ir.solve_equality(literal, binding)
+            solution = solve_equality(literal, binding)
             if solution is not None:
                 variable, expression = solution
                 binding = {**binding, variable.name: evaluate(expression, binding, not saturates)}
@@ -219,7 +220,7 @@ def _binds_by_solving(literal: ir.BodyLiteral) -> bool:
 
 def _is_ready(literal: ir.BodyLiteral, binding: Binding) -> bool:
     if isinstance(literal, ir.Constraint):
-        return _names(literal.condition) <= set(binding) or ir.solve_equality(literal, binding) is not None
+        return _names(literal.condition) <= set(binding) or solve_equality(literal, binding) is not None
     assert not isinstance(literal, ir.Reduce), "it is alone in its rule"
     if isinstance(literal, ir.ForeignAtom) and not literal.is_negated:
         return all(not isinstance(term, ir.Variable) or term.name in binding for term in literal.inputs)

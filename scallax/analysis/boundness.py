@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeGuard, assert_never
+from typing import TypeGuard
 
 from scallax.errors import Diagnostic, Span
 from scallax.language import ir
+from scallax.language.bindings import bound_names, demand_premise, is_bound, may_overflow, term_names
 
 
 def bind_variables(
@@ -14,15 +15,15 @@ def bind_variables(
     """The rules, with wildcards for variables that occur only under negation, and a problem for every unbound variable.
 
     A relation in `demands` is given the values of its pattern's bound columns, so that these columns of its rules'
-    heads are bound. A relation in `unsure` may be given others. Equalities are solved as `ir.solve_equality` does
+    heads are bound. A relation in `unsure` may be given others. Equalities are solved as `solve_equality` does
     (Ullman 1988, section 3.2). An equality that alone binds a variable is its definition, and saturates.
     """
     problems: list[Diagnostic] = []
     bound_rules = []
     for rule in rules:
         is_asked = rule.relation in demands
-        premise = ir.demand_premise(rule, demands[rule.relation], demands) if is_asked else ()
-        bound = ir.bound_names((*premise, *rule.body))
+        premise = demand_premise(rule, demands[rule.relation], demands) if is_asked else ()
+        bound = bound_names((*premise, *rule.body))
         for problem in _unbound(rule, bound):
             if problem not in problems and rule.relation not in unsure:
                 problems.append(problem)
@@ -53,12 +54,12 @@ def _with_definitions(rule: ir.Rule, premise: Sequence[ir.BodyLiteral], demands:
             continue
         others = (*rule.body[:place], *rule.body[place + 1 :])
         for side, value in _sides(literal.condition):
-            if not isinstance(side, ir.Variable) or not ir.may_overflow(value):
+            if not isinstance(side, ir.Variable) or not may_overflow(value):
                 continue
             if side.name == solved.get(place):
                 body[place] = replace(literal, saturates=True)
-            elif side.name in asked and side.name not in ir.bound_names(others):
-                body[place] = replace(literal, saturates=ir.is_bound(value, ir.bound_names(others, demands)))
+            elif side.name in asked and side.name not in bound_names(others):
+                body[place] = replace(literal, saturates=is_bound(value, bound_names(others, demands)))
     return replace(rule, body=tuple(body))
 
 
@@ -74,7 +75,7 @@ def _matched_names(body: Sequence[ir.BodyLiteral]) -> set[str]:
                 terms = (subject, *terms)
             case ir.Reduce(groups=groups, results=results):
                 terms = (*groups, *results)
-        names.update(term.name for term in terms if isinstance(term, ir.Variable))
+        names |= term_names(terms)
     return names
 
 
@@ -129,7 +130,7 @@ def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:
     for literal in rule.body:
         if isinstance(literal, ir.ForeignAtom) and not literal.is_negated:
             # Outputs of a predicate that lacks an input: the input is reported.
-            seen |= {term.name for term in literal.outputs if isinstance(term, ir.Variable)}
+            seen |= term_names(literal.outputs)
     for variable in _variables(rule.head):
         if variable.name not in seen:
             seen.add(variable.name)
@@ -173,22 +174,7 @@ def _shown(variable: ir.Variable, otherwise: Span | None) -> Span | None:
 
 
 def _variables(expressions: Sequence[ir.Expression]) -> Iterator[ir.Variable]:
-    for expression in expressions:
-        match expression:
-            case ir.Variable():
-                yield expression
-            case ir.Constant():
-                pass
-            case ir.Unary(operand=operand) | ir.Cast(operand=operand):
-                yield from _variables((operand,))
-            case ir.Binary(left=left, right=right):
-                yield from _variables((left, right))
-            case ir.Conditional(condition=condition, then=then, otherwise=otherwise):
-                yield from _variables((condition, then, otherwise))
-            case ir.New(arguments=arguments) | ir.Call(arguments=arguments):
-                yield from _variables(arguments)
-            case _:
-                assert_never(expression)
+    return (part for expression in expressions for part in ir.parts(expression) if isinstance(part, ir.Variable))
 
 
 def _close(literal: ir.BodyLiteral, bound: set[str]) -> ir.BodyLiteral:

@@ -39,6 +39,7 @@ from scallax.errors import (
     raise_together,
 )
 from scallax.language import ir
+from scallax.language.bindings import may_overflow
 from scallax.language.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.language.library import BUILT_IN, Library
 from scallax.language.values import Value, ValueType, canonical_time
@@ -466,4 +467,4 @@ class _RuleLowering:
 def _computed(terms: Sequence[ir.Term], equalities: Sequence[ir.Constraint]) -> tuple[ir.Expression, ...]:
     """The expressions behind some terms, as far as they may leave their integer types."""
     sides = [part.condition for part in equalities if isinstance(part.condition, ir.Binary)]
-    return tuple(side.right for side in sides if side.left in terms and ir.may_overflow(side.right))
+    return tuple(side.right for side in sides if side.left in terms and may_overflow(side.right))

@@ -10,6 +10,7 @@ from scallax.facts.fact_table import FactTable
 from scallax.grounding.expressions import Evaluation
 from scallax.grounding.symbols import Symbols
 from scallax.language import ir
+from scallax.language.bindings import is_bound
 from scallax.language.values import Value
 
 # Written probabilities are moved this far from 0 and 1, where logits are infinite.
@@ -141,7 +142,7 @@ class _Finder:
     def rule_tag(self, relation: str, tag: ir.Expression) -> float:
         """The number that a tag without variables stands for."""
         rule = f"this rule of the trainable relation `{relation}`"
-        if not ir.is_bound(tag, ()):
+        if not is_bound(tag, ()):
             hint = "a trainable tag is one number: write a constant"
             self.problems.append(Diagnostic(f"the tag of {rule} depends on variables", tag.span, hint))
             return 0.5

@@ -1,8 +1,7 @@
 """Programs in core form: typed relations, rules as conjunctions of literals, facts and queries."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from scallax.errors import Diagnostic, Span
 from scallax.language.library import BUILT_IN, Library
@@ -379,122 +378,6 @@ def demanded_relation(demand: str) -> str:
 def is_demand(relation: str) -> bool:
     """Whether a relation is a demand relation."""
     return relation.startswith("d#")
-
-
-# By default no relation has bound columns.
-NO_PATTERNS: Mapping[str, str] = MappingProxyType({})
-
-
-def demand_premise(rule: Rule, pattern: str, patterns: Mapping[str, str] = NO_PATTERNS) -> tuple[BodyLiteral, ...]:
-    """The literals that restrict a rule to the demanded values of the bound columns in its head.
-
-    They bind the variables that these values determine. A head's expression saturates: the demanded value may then be
-    the value of several bindings, if the body gives these; atoms of relations in `patterns` must be given their bound
-    columns for that.
-    """
-    bound = bound_names(rule.body, patterns)
-    terms: list[Term] = []
-    equalities: list[Constraint] = []
-    for column, (expression, letter) in enumerate(zip(rule.head, pattern, strict=True)):
-        if letter == "b":
-            term = expression
-            if not isinstance(term, Variable | Constant):
-                term = Variable(f"d#{column}", expression.type, rule.span)
-                equality = Binary("==", term, expression, ValueType.BOOL, rule.span)
-                equalities.append(Constraint(equality, rule.span, saturates=is_bound(expression, bound)))
-            terms.append(term)
-    return Atom(demand_name(rule.relation), tuple(terms), rule.span), *equalities
-
-
-def bound_names(body: Sequence[BodyLiteral], patterns: Mapping[str, str] = NO_PATTERNS) -> set[str]:
-    """The variables that a body binds. An atom of a relation in `patterns` needs its bound columns first."""
-    bound: set[str] = set()
-    size = -1
-    while len(bound) > size:
-        size = len(bound)
-        for literal in body:
-            bound.update(_binds(literal, bound, patterns))
-    return bound
-
-
-def _binds(literal: BodyLiteral, bound: Collection[str], patterns: Mapping[str, str]) -> list[str]:
-    """The variables that a literal binds once some variables are bound."""
-    terms: Sequence[Term] = ()
-    match literal:
-        case Atom(relation=relation, terms=terms):
-            asked = (term for term, letter in zip(terms, patterns.get(relation, ""), strict=False) if letter == "b")
-            terms = terms if all(_is_given(term, bound) for term in asked) else ()
-        case Case(subject=subject, terms=terms):
-            terms = (subject, *terms)
-        case Reduce(groups=groups, results=results):
-            terms = (*groups, *results)
-        case ForeignAtom(inputs=inputs, outputs=outputs, is_negated=False):
-            terms = outputs if all(_is_given(term, bound) for term in inputs) else ()
-        case Constraint():
-            solution = solve_equality(literal, bound)
-            terms = () if solution is None else solution[:1]
-    return [term.name for term in terms if isinstance(term, Variable)]
-
-
-def _is_given(term: Term, bound: Collection[str]) -> bool:
-    return isinstance(term, Variable | Constant) and is_bound(term, bound)
-
-
-def solve_equality(constraint: Constraint, bound: Collection[str]) -> tuple[Variable, Expression] | None:
-    """The one unbound variable of an `==`, and the expression over bound variables that gives its value.
-
-    Solves through `+` and `-` of numbers and times, unless the constraint saturates. None if the constraint is no such
-    equality. Months differ in length, so a time that is found this way may still fail the equality.
-    """
-    condition = constraint.condition
-    if not isinstance(condition, Binary) or condition.op != "==":
-        return None
-    for unknown, known in ((condition.left, condition.right), (condition.right, condition.left)):
-        if is_bound(known, bound) and (isinstance(unknown, Variable) or not constraint.saturates):
-            solution = _solve(unknown, known, bound)
-            if solution is not None:
-                return solution
-    return None
-
-
-def _solve(unknown: Expression, known: Expression, bound: Collection[str]) -> tuple[Variable, Expression] | None:
-    match unknown:
-        case Variable(name=name) if name not in bound:
-            return unknown, known
-        case Binary(op="+" | "-" as op, left=left, right=right, type=type) if type.is_number or type.is_time:
-            if is_bound(right, bound):
-                inverse, first, second = ("-", known, right) if op == "+" else ("+", known, right)
-                return _solve(left, Binary(inverse, first, second, left.type), bound)
-            if is_bound(left, bound):
-                first, second = (known, left) if op == "+" else (left, known)
-                return _solve(right, Binary("-", first, second, right.type), bound)
-    return None
-
-
-def is_bound(expression: Expression, bound: Collection[str]) -> bool:
-    """Whether all variables of an expression are among `bound`."""
-    match expression:
-        case Variable(name=name):
-            return name in bound
-        case Constant():
-            return True
-        case Unary(operand=operand) | Cast(operand=operand):
-            return is_bound(operand, bound)
-        case Binary(left=left, right=right):
-            return is_bound(left, bound) and is_bound(right, bound)
-        case Conditional(condition=condition, then=then, otherwise=otherwise):
-            return all(is_bound(part, bound) for part in (condition, then, otherwise))
-        case New(arguments=arguments) | Call(arguments=arguments):
-            return all(is_bound(part, bound) for part in arguments)
-
-
-def may_overflow(expression: Expression) -> bool:
-    """Whether an integer may leave its type while the expression is computed."""
-    return any(
-        part.type.is_integer
-        and ((isinstance(part, Binary) and part.op in "+-*/") or (isinstance(part, Unary) and part.op == "-"))
-        for part in parts(expression)
-    )
 
 
 def parts(expression: Expression) -> Iterator[Expression]:

@@ -12,8 +12,9 @@ from typing import assert_never
 
 from scallax.errors import Diagnostic, UnboundVariableError
 from scallax.language import ir
+from scallax.language.bindings import demand_premise, is_bound, solve_equality, term_names, variable_names
 from scallax.language.predicates import PREDICATES, makes_literals
-from scallax.planner.joins import can_fail, variable_names
+from scallax.planner.joins import can_fail
 from scallax.planner.sideways import Patterns, find_uses, meet_patterns
 from scallax.planner.strata import find_negative_cycles, is_recursive, needed_relations
 
@@ -57,20 +58,11 @@ def automatic_demand(
     demand would change which. Equalities must be propagated before.
     """
     needed = needed_relations(program, outputs)
-    rules = [rule for rule in program.rules if rule.relation in needed]
-    if any(relation.constructor is not None for relation in program.relations):
+    rules = tuple(rule for rule in program.rules if rule.relation in needed)
+    considered = replace(program, rules=rules)
+    if _could_change(considered, uses_tags=uses_tags, is_order_sensitive=is_order_sensitive, has_samples=has_samples):
         return program
-    if any(_is_numbered(literal, uses_tags) for rule in rules for literal in rule.body):
-        return program
-    has_literals = uses_tags and any(rule.tag is not None or rule.choice is not None for rule in rules)
-    if has_literals and has_samples:
-        return program
-    weighs = uses_tags and any(
-        isinstance(literal, ir.Reduce) and literal.op in _WEIGHING for rule in rules for literal in rule.body
-    )
-    if weighs and (has_literals or (is_order_sensitive and is_recursive(replace(program, rules=tuple(rules))))):
-        return program
-    patterns = {name: pattern for name, pattern in _widest(program, rules).items() if name not in outputs}
+    patterns = {name: pattern for name, pattern in _widest(considered).items() if name not in outputs}
     avoid: set[str] = set()
     while True:
         met = {name: found for name, found in meet_patterns(rules, patterns, avoid).items() if "b" in found}
@@ -90,6 +82,21 @@ def automatic_demand(
         avoid |= cyclic
 
 
+def _could_change(program: ir.Program, *, uses_tags: bool, is_order_sensitive: bool, has_samples: bool) -> bool:
+    """Whether an answer could change if tuples that nobody asks for are gone; see `automatic_demand`."""
+    literals = [literal for rule in program.rules for literal in rule.body]
+    lists_terms = any(relation.constructor is not None for relation in program.relations)
+    if lists_terms or any(_is_numbered(literal, uses_tags) for literal in literals):
+        return True
+    if not uses_tags:
+        return False
+    has_literals = any(rule.tag is not None or rule.choice is not None for rule in program.rules)
+    if has_literals and has_samples:
+        return True
+    weighs = any(isinstance(literal, ir.Reduce) and literal.op in _WEIGHING for literal in literals)
+    return weighs and (has_literals or (is_order_sensitive and is_recursive(program)))
+
+
 def _is_numbered(literal: ir.BodyLiteral, uses_tags: bool) -> bool:
     match literal:
         case ir.Reduce(op=op):
@@ -101,14 +108,14 @@ def _is_numbered(literal: ir.BodyLiteral, uses_tags: bool) -> bool:
             return False
 
 
-def _widest(program: ir.Program, rules: Sequence[ir.Rule]) -> dict[str, str]:
-    """For each relation of `rules`, the columns that may be demanded.
+def _widest(program: ir.Program) -> dict[str, str]:
+    """For each relation that has rules, the columns that may be demanded.
 
     Results of aggregates are never demanded, nor floats, because a NaN does not equal the demanded value. There is no
     demand for demand relations.
     """
-    results: dict[str, set[int]] = {rule.relation: set() for rule in rules if not ir.is_demand(rule.relation)}
-    for rule in rules:
+    results: dict[str, set[int]] = {rule.relation: set() for rule in program.rules if not ir.is_demand(rule.relation)}
+    for rule in program.rules:
         for literal in rule.body:
             if isinstance(literal, ir.Reduce):
                 places = (i for i, expression in enumerate(rule.head) if expression not in literal.groups)
@@ -138,7 +145,7 @@ def _ask(program: ir.Program, needed: Collection[str], patterns: Patterns, avoid
                     demands[demand] = None
         is_reduced = any(isinstance(literal, ir.Reduce) for literal in rule.body)
         if rule.relation in patterns and not is_reduced:
-            rule = replace(rule, body=(*ir.demand_premise(rule, patterns[rule.relation]), *rule.body))
+            rule = replace(rule, body=(*demand_premise(rule, patterns[rule.relation]), *rule.body))
         rules.append(rule)
     asking = _demand_relations(program, patterns)
     return replace(program, relations=(*program.relations, *asking), rules=(*rules, *demands))
@@ -173,7 +180,7 @@ def ask_for_bindings(program: ir.Program, avoid: Collection[str] = ()) -> ir.Pro
     for rule in program.rules:
         pattern = patterns.get(rule.relation)
         if pattern is not None:
-            rule = replace(rule, body=(*ir.demand_premise(rule, pattern, patterns), *rule.body))
+            rule = replace(rule, body=(*demand_premise(rule, pattern, patterns), *rule.body))
         rules.append(rule)
         demands += _Asker(rule, patterns, avoid, problems).demands()
     if problems:
@@ -229,7 +236,7 @@ class _Asker:
         self, relation: str, terms: Sequence[ir.Term], before: Sequence[ir.BodyLiteral], bound: set[str]
     ) -> tuple[ir.BodyLiteral, ...]:
         if ir.demand_name(relation) in self.avoid:
-            return _shortest(before, {term.name for term in terms if isinstance(term, ir.Variable)}, self.avoid)
+            return _shortest(before, term_names(terms), self.avoid)
         if not any(map(_may_fail, before)):
             return tuple(before)
         negated = (part for part in self.rule.body if isinstance(part, ir.NegatedAtom))
@@ -270,29 +277,29 @@ def _is_ready(literal: ir.BodyLiteral, patterns: Patterns, bound: Collection[str
         case ir.Reduce():
             return True
         case ir.Constraint(condition=condition):
-            return ir.is_bound(condition, bound) or ir.solve_equality(literal, bound) is not None
+            return is_bound(condition, bound) or solve_equality(literal, bound) is not None
         case _:
             assert_never(literal)
 
 
 def _filters(literal: ir.BodyLiteral, bound: Collection[str]) -> bool:
-    return (
-        isinstance(literal, ir.Constraint) and ir.is_bound(literal.condition, bound) and not can_fail(literal.condition)
-    )
+    return isinstance(literal, ir.Constraint) and is_bound(literal.condition, bound) and not can_fail(literal.condition)
 
 
 def _may_fail(literal: ir.BodyLiteral) -> bool:
     return isinstance(literal, ir.Constraint) and can_fail(literal.condition)
 
 
-def _shortest(before: Sequence[ir.BodyLiteral], names: set[str], avoid: Collection[str]) -> tuple[ir.BodyLiteral, ...]:
+def _shortest(
+    before: Sequence[ir.BodyLiteral], names: Collection[str], avoid: Collection[str]
+) -> tuple[ir.BodyLiteral, ...]:
     """A minimal set of literals that bind some variables; readers of `avoid` are dropped first, then the last ones."""
     kept = list(before)
     last_first = before[::-1]
     for literal in sorted(last_first, key=lambda part: not (isinstance(part, ir.Atom) and part.relation in avoid)):
         rest = [part for part in kept if part is not literal]
         waiting, bound = _join(rest)
-        if not waiting and names <= bound:
+        if not waiting and bound.issuperset(names):
             kept = rest
     return tuple(kept)
 
@@ -324,17 +331,17 @@ def _is_bound(term: ir.Term, bound: Collection[str]) -> bool:
 def _bind(literal: ir.BodyLiteral, bound: set[str]) -> None:
     match literal:
         case ir.Atom(terms=terms):
-            bound.update(term.name for term in terms if isinstance(term, ir.Variable))
+            bound |= term_names(terms)
         case ir.Case(subject=subject, terms=terms):
-            bound.update(term.name for term in (subject, *terms) if isinstance(term, ir.Variable))
+            bound |= term_names((subject, *terms))
         case ir.Constraint():
-            solution = ir.solve_equality(literal, bound)
+            solution = solve_equality(literal, bound)
             if solution is not None:
                 bound.add(solution[0].name)
         case ir.ForeignAtom(outputs=outputs, is_negated=False):
-            bound.update(term.name for term in outputs if isinstance(term, ir.Variable))
+            bound |= term_names(outputs)
         case ir.Reduce(groups=groups, results=results):
-            bound.update(variable.name for variable in (*groups, *results))
+            bound |= term_names((*groups, *results))
         case ir.NegatedAtom() | ir.ForeignAtom():
             pass
         case _:

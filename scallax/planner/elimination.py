@@ -5,12 +5,13 @@ there are 10^n combinations, but only 45 n^2 pairs of a sum and a digit. Abo Kha
 Frequently (PODS 2016), section 4: variables are eliminated one after the other, innermost sums first.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scallax.language import ir
+from scallax.language.bindings import atom_names, term_names, variable_names
 from scallax.language.values import ValueType
-from scallax.planner.joins import can_fail, variable_names
+from scallax.planner.joins import can_fail
 
 _ARITHMETIC = frozenset("+-*/%")
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
@@ -80,12 +81,11 @@ def _find_part(rule: ir.Rule, derived: Collection[str]) -> _Part | None:
     """The largest part of the body that can be eliminated."""
     if rule.tag is not None or rule.choice is not None or rule.is_certain:
         return None
-    atoms = [literal for literal in rule.body if isinstance(literal, ir.Atom)]
-    names = {atom.relation for atom in atoms}
-    others = [literal for literal in rule.body if not isinstance(literal, ir.Atom)]
-    if len(names) < max(3, len(atoms)) or not names.isdisjoint(derived):
+    if not all(isinstance(literal, ir.Atom | ir.Constraint) for literal in rule.body):
         return None
-    if not all(isinstance(literal, ir.Constraint) for literal in others):
+    relations = [literal.relation for literal in rule.body if isinstance(literal, ir.Atom)]
+    are_distinct = len(set(relations)) == len(relations)
+    if len(relations) < 3 or not are_distinct or not set(relations).isdisjoint(derived):
         return None
     parts = [_part_of(rule, expression, saturates) for expression, saturates in _uses(rule).items()]
     return max((part for part in parts if part is not None), key=lambda part: len(part.body), default=None)
@@ -110,15 +110,8 @@ def _uses(rule: ir.Rule) -> dict[ir.Binary, bool]:
 
 def _part_of(rule: ir.Rule, expression: ir.Binary, saturates: bool) -> _Part | None:
     """The part that an expression needs; None if it is all atoms or one, or another expression needs it too."""
-    names = set(variable_names(expression))
     atoms = [literal for literal in rule.body if isinstance(literal, ir.Atom)]
-    inside: list[ir.Atom] = []
-    while True:
-        found = [atom for atom in atoms if atom not in inside and not names.isdisjoint(_names(atom))]
-        if not found:
-            break
-        inside += found
-        names.update(*map(_names, found))
+    inside, names = _connected(atoms, variable_names(expression))
     if not 2 <= len(inside) < len(atoms):
         return None
     marker = ir.Variable("#", expression.type)
@@ -138,8 +131,14 @@ def _part_of(rule: ir.Rule, expression: ir.Binary, saturates: bool) -> _Part | N
     return _Part(expression, body, saturates)
 
 
-def _names(atom: ir.Atom) -> frozenset[str]:
-    return frozenset(term.name for term in atom.terms if isinstance(term, ir.Variable))
+def _connected(atoms: Sequence[ir.Atom], names: Collection[str]) -> tuple[list[ir.Atom], set[str]]:
+    """The atoms that mention some variables, directly or through each other, and all variables of these atoms."""
+    inside: list[ir.Atom] = []
+    reached = set(names)
+    while found := [atom for atom in atoms if atom not in inside and not reached.isdisjoint(term_names(atom.terms))]:
+        inside += found
+        reached |= atom_names(found)
+    return inside, reached
 
 
 def _sums(expression: ir.Expression) -> Iterator[ir.Binary]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from scallax.language import ir
+from scallax.language.bindings import atom_names, solve_equality, term_names
 from scallax.language.library import Library
 from scallax.language.values import ValueType
 
@@ -67,13 +68,7 @@ def _unbound_cases(rule: ir.Rule) -> Sequence[int]:
         return ()
     constraints = [literal for literal in rule.body if isinstance(literal, ir.Constraint)]
     foreign = [literal for literal in rule.body if isinstance(literal, ir.ForeignAtom) and not literal.is_negated]
-    bound = {
-        term.name
-        for literal in rule.body
-        if isinstance(literal, ir.Atom)
-        for term in literal.terms
-        if isinstance(term, ir.Variable)
-    }
+    bound = set(atom_names(rule.body))
     unbound: list[int] = []
     while True:
         grown = _close(bound, constraints, foreign, waiting)
@@ -94,17 +89,17 @@ def _close(
     """Adds the bindings of one round of equalities, predicates and cases to `bound`; whether there were any."""
     before = len(bound), len(waiting)
     for constraint in constraints:
-        solution = ir.solve_equality(constraint, bound)
+        solution = solve_equality(constraint, bound)
         if solution is not None:
             bound.add(solution[0].name)
     for literal in foreign:
-        if all(term.name in bound for term in literal.inputs if isinstance(term, ir.Variable)):
-            bound |= {term.name for term in literal.outputs if isinstance(term, ir.Variable)}
+        if term_names(literal.inputs) <= bound:
+            bound |= term_names(literal.outputs)
     for position, case in list(waiting.items()):
         if isinstance(case.subject, ir.Constant) or case.subject.name in bound:
             bound |= _case_names(waiting.pop(position))
     return before != (len(bound), len(waiting))
 
 
-def _case_names(case: ir.Case) -> set[str]:
-    return {part.name for part in (case.subject, *case.terms) if isinstance(part, ir.Variable)}
+def _case_names(case: ir.Case) -> frozenset[str]:
+    return term_names((case.subject, *case.terms))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from scallax.language import ir
+from scallax.language.bindings import atom_names, solve_equality, term_names, variable_names
 from scallax.language.functions import FUNCTIONS
 from scallax.language.predicates import expected_matches, makes_literals
 from scallax.planner.algebra import (
@@ -53,12 +54,7 @@ class _JoinPlanner:
         self.atoms = {i: literal for i, literal in enumerate(body) if isinstance(literal, ir.Atom)}
         self.others = {i: literal for i, literal in enumerate(body) if not isinstance(literal, ir.Atom)}
         generators = [literal.outputs for literal in body if isinstance(literal, ir.ForeignAtom)]
-        self.generated = {
-            term.name
-            for terms in (*(atom.terms for atom in self.atoms.values()), *generators)
-            for term in terms
-            if isinstance(term, ir.Variable)
-        }
+        self.generated = set(atom_names(body)).union(*map(term_names, generators))
         self.bound: set[str] = set()
         self.steps: list[Step] = []
         # A new term belongs to the sample of its row, so the sample must be bound before.
@@ -102,7 +98,7 @@ class _JoinPlanner:
         return position in self.waiting and SAMPLE not in self.bound
 
     def _has_inputs(self, literal: ir.ForeignAtom) -> bool:
-        return all(not isinstance(term, ir.Variable) or term.name in self.bound for term in literal.inputs)
+        return term_names(literal.inputs) <= self.bound
 
     def _generate(self, position: int, literal: ir.ForeignAtom) -> Generate:
         bound, fresh, same = self._match(literal.outputs)
@@ -166,39 +162,40 @@ class _JoinPlanner:
     def _ready_step(self, risky: bool) -> Step | None:
         # The arguments of a term are bound by the term first: equalities then filter them.
         for position, literal in sorted(self.others.items(), key=lambda item: not isinstance(item[1], ir.Case)):
-            if self._waits(position):
+            condition = literal.condition if isinstance(literal, ir.Constraint) else None
+            if self._waits(position) or (condition is not None and can_fail(condition) and not risky):
                 continue
-            match literal:
-                case ir.NegatedAtom(relation=relation, terms=terms, computed=computed):
-                    if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):
-                        del self.others[position]
-                        key = tuple((i, term) for i, term in enumerate(terms) if not isinstance(term, ir.Wildcard))
-                        return AntiJoin(position, relation, key, computed, ())
-                case ir.Case(subject=subject, constructor=constructor, terms=terms):
-                    if isinstance(subject, ir.Constant) or subject.name in self.bound:
-                        del self.others[position]
-                        return Destructure(subject, constructor, *self._match(terms), ())
-                case ir.ForeignAtom(terms=terms):
-                    if all(not isinstance(term, ir.Variable) or term.name in self.bound for term in terms):
-                        del self.others[position]
-                        return self._generate(position, literal)
-                case ir.Constraint(condition=condition):
-                    if can_fail(condition) and not risky:
-                        continue
-                    if variable_names(condition) <= self.bound:
-                        del self.others[position]
-                        return Select(condition, literal.saturates, ())
-                    step = self._binding_step(position, literal)
-                    if step is not None:
-                        return step
-                case ir.Reduce():
-                    del self.others[position]
-                    self.bound.update(variable.name for variable in (*literal.groups, *literal.results))
-                    return Reduce(literal, ())
+            if _needed_names(literal) <= self.bound:
+                del self.others[position]
+                return self._step(position, literal)
+            if isinstance(literal, ir.Constraint):
+                step = self._binding_step(position, literal)
+                if step is not None:
+                    return step
         return None
 
+    def _step(self, position: int, literal: ir.BodyLiteral) -> Step:
+        """The step of a literal that is no atom and whose variables are bound."""
+        match literal:
+            case ir.NegatedAtom(relation=relation, terms=terms, computed=computed):
+                key = tuple((i, term) for i, term in enumerate(terms) if not isinstance(term, ir.Wildcard))
+                return AntiJoin(position, relation, key, computed, ())
+            case ir.Case(subject=subject, constructor=constructor, terms=terms):
+                return Destructure(subject, constructor, *self._match(terms), ())
+            case ir.ForeignAtom():
+                return self._generate(position, literal)
+            case ir.Constraint(condition=condition):
+                return Select(condition, literal.saturates, ())
+            case ir.Reduce(groups=groups, results=results):
+                self.bound |= term_names((*groups, *results))
+                return Reduce(literal, ())
+            case ir.Atom():
+                raise AssertionError("atoms are joined")
+            case _:
+                assert_never(literal)
+
     def _binding_step(self, position: int, constraint: ir.Constraint) -> Step | None:
-        solution = ir.solve_equality(constraint, self.bound)
+        solution = solve_equality(constraint, self.bound)
         if solution is None:
             return None
         variable, expression = solution
@@ -218,11 +215,6 @@ class _JoinPlanner:
         return Extend(variable, expression, constraint.saturates, ())
 
 
-def variable_names(expression: ir.Expression) -> frozenset[str]:
-    """The names of the variables in an expression."""
-    return frozenset(part.name for part in ir.parts(expression) if isinstance(part, ir.Variable))
-
-
 def can_fail(expression: ir.Expression) -> bool:
     """Whether an expression may raise an error: by a division of integers by zero, or in a Python function."""
     return any(
@@ -230,6 +222,21 @@ def can_fail(expression: ir.Expression) -> bool:
         or (isinstance(part, ir.Call) and part.function not in FUNCTIONS)
         for part in ir.parts(expression)
     )
+
+
+def _needed_names(literal: ir.BodyLiteral) -> frozenset[str]:
+    """The variables that must be bound before a literal can be a step that binds no value of theirs."""
+    match literal:
+        case ir.Atom(terms=terms) | ir.NegatedAtom(terms=terms) | ir.ForeignAtom(terms=terms):
+            return term_names(terms)
+        case ir.Case(subject=subject):
+            return term_names([subject])
+        case ir.Constraint(condition=condition):
+            return variable_names(condition)
+        case ir.Reduce():
+            return frozenset()
+        case _:
+            assert_never(literal)
 
 
 def _is_bound(term: ir.Term, bound: set[str]) -> bool:
@@ -266,7 +273,7 @@ def _drops_columns(rule: ir.Rule, join: Join) -> bool:
     """Whether the atom has a column that the joined table lacks."""
     atom = rule.body[join.literal]
     assert isinstance(atom, ir.Atom)
-    names = {term.name for term in atom.terms if isinstance(term, ir.Variable)}
+    names = term_names(atom.terms)
     return not names.issubset(join.keep) or any(isinstance(term, ir.Wildcard) for term in atom.terms)
 
 
@@ -282,21 +289,20 @@ def _binds(step: Step) -> tuple[str, ...]:
             return ()
 
 
+def _key_names(key: _Key) -> frozenset[str]:
+    return term_names(term for _, term in key)
+
+
 def _reads(step: Step) -> frozenset[str]:
     match step:
         case Join(key=key):
-            return frozenset(term.name for _, term in key if isinstance(term, ir.Variable))
+            return _key_names(key)
         case AntiJoin(key=key, computed=computed):
-            names = frozenset(term.name for _, term in key if isinstance(term, ir.Variable))
-            return names.union(*map(variable_names, computed))
+            return _key_names(key).union(*map(variable_names, computed))
         case Destructure(subject=subject, key=key):
-            return frozenset(
-                part.name for part in (subject, *(term for _, term in key)) if isinstance(part, ir.Variable)
-            )
+            return term_names([subject]) | _key_names(key)
         case Generate(inputs=inputs, bound=bound, computed=computed):
-            terms = (*inputs, *(term for _, term in bound))
-            names = frozenset(term.name for term in terms if isinstance(term, ir.Variable))
-            return names.union(*map(variable_names, computed))
+            return (term_names(inputs) | _key_names(bound)).union(*map(variable_names, computed))
         case Select(condition=condition):
             return variable_names(condition)
         case Extend(expression=expression):

@@ -6,12 +6,12 @@ from itertools import combinations
 from operator import itemgetter
 
 from scallax.language import ir
+from scallax.language.bindings import term_names, variable_names
 from scallax.planner.algebra import DeltaRule, Growth, Plan, Stratum
 from scallax.planner.deltas import expand_deltas
 from scallax.planner.demand import automatic_demand, declared_demand
 from scallax.planner.elimination import eliminate_variables
 from scallax.planner.enumeration import enumerate_terms
-from scallax.planner.joins import variable_names
 from scallax.planner.rewrite import propagate_equalities, tell_bindings_apart
 from scallax.planner.samples import lift
 from scallax.planner.strata import needed_relations, read_relations, stratify
@@ -63,16 +63,12 @@ def plan(
             rules[rule.relation].append((index, rule))
     wanted = [each for each in components if needed.issuperset(each)]
     # Relations that all samples share come first, in strata of their own.
+    shared = _merge_alike([each for each in wanted if lifted.isdisjoint(each)], rules)
+    sampled_ones = _merge_alike([each for each in wanted if not lifted.isdisjoint(each)], rules)
     return Plan(
         relations=tuple(relation for relation in program.relations if relation.name in needed),
-        strata=tuple(
-            _plan_stratum(component, rules, labels)
-            for component in (
-                *_merge_alike([each for each in wanted if lifted.isdisjoint(each)], rules),
-                *_merge_alike([each for each in wanted if not lifted.isdisjoint(each)], rules),
-            )
-        ),
-        derived=frozenset(rule.relation for rule in program.rules if rule.relation in needed),
+        strata=tuple(_plan_stratum(component, rules, labels) for component in (*shared, *sampled_ones)),
+        derived=frozenset(name for name, found in rules.items() if found),
         variants=program.variants,
         terms=program.terms,
         lifted=lifted & needed,
@@ -164,19 +160,21 @@ def _growth(rules: Sequence[ir.Rule]) -> Growth:
 
 def _growth_of(rule: ir.Rule) -> Growth:
     terms = [term for literal in rule.body if isinstance(literal, ir.Atom | ir.Case) for term in literal.terms]
-    given = {term.name for term in terms if isinstance(term, ir.Variable)}
+    given = term_names(terms)
     made = [part for part in rule.head if not isinstance(part, ir.Constant)]
     made = [part for part in made if not isinstance(part, ir.Variable) or part.name not in given]
     if not made:
         return Growth.FINITE
+    compared = _compared_names(rule)
+    return Growth.COMPARED if all(variable_names(part) & compared for part in made) else Growth.OPEN
+
+
+def _compared_names(rule: ir.Rule) -> set[str]:
+    """The variables that a body compares by size, directly or through others."""
     conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
-    compared = {
-        name
-        for condition in conditions
-        if isinstance(condition, ir.Binary) and condition.op in ("<", "<=", ">", ">=")
-        for name in variable_names(condition)
-    }
+    comparisons = [part for part in conditions if isinstance(part, ir.Binary) and part.op in ("<", "<=", ">", ">=")]
+    compared: set[str] = set().union(*map(variable_names, comparisons))
     # A computed value may be compared through a variable: `y == x + 1 and y < 10`.
     for _ in conditions:
         compared.update(*(names for names in map(variable_names, conditions) if names & compared))
-    return Growth.COMPARED if all(variable_names(part) & compared for part in made) else Growth.OPEN
+    return compared

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from scallax.language import ir
-from scallax.planner.joins import can_fail, variable_names
+from scallax.language.bindings import atom_names, demand_premise, is_bound, term_names, variable_names
+from scallax.planner.joins import can_fail
 
 Patterns = Mapping[str, str]
 
@@ -68,7 +69,7 @@ def find_uses(rule: ir.Rule, patterns: Patterns, avoid: Collection[str]) -> list
     not be. Conditions that may fail, negated atoms, and atoms of relations in `avoid` give nothing and filter nothing.
     """
     pattern = patterns.get(rule.relation, "")
-    premise = ir.demand_premise(rule, pattern) if "b" in pattern else ()
+    premise = demand_premise(rule, pattern) if "b" in pattern else ()
     if len(rule.body) == 1 and isinstance(rule.body[0], ir.Reduce):
         return [use for use in _reduced(rule.body[0], premise) if use.relation in patterns]
     bound: set[str] = set()
@@ -80,9 +81,9 @@ def find_uses(rule: ir.Rule, patterns: Patterns, avoid: Collection[str]) -> list
         if isinstance(literal, ir.Atom):
             if literal.relation in patterns:
                 uses.append(Use(literal.relation, _given(literal.terms, bound), tuple(before)))
-            bound |= {term.name for term in literal.terms if isinstance(term, ir.Variable)}
+            bound |= term_names(literal.terms)
         elif isinstance(literal, ir.Case):
-            bound |= {term.name for term in literal.terms if isinstance(term, ir.Variable)}
+            bound |= term_names(literal.terms)
         before.append(literal)
     for literal in waiting:
         if isinstance(literal, ir.Atom | ir.NegatedAtom) and literal.relation in patterns:
@@ -92,13 +93,7 @@ def find_uses(rule: ir.Rule, patterns: Patterns, avoid: Collection[str]) -> list
 
 def _reduced(reduce: ir.Reduce, premise: Sequence[ir.BodyLiteral]) -> Iterator[Use]:
     """Passes the demanded groups of an aggregate on to the aggregated relation and to the domain."""
-    bound = {
-        term.name
-        for literal in premise
-        if isinstance(literal, ir.Atom)
-        for term in literal.terms
-        if isinstance(term, ir.Variable)
-    }
+    bound = atom_names(premise)
     open_columns = (None,) * (len(reduce.arguments) + len(reduce.values))
     yield Use(reduce.body, (*_given(reduce.keys, bound), *open_columns), tuple(premise))
     if reduce.domain is not None:
@@ -111,7 +106,7 @@ def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str], avoid: Collection[
     for literal in waiting:
         match literal:
             case ir.Constraint(condition=condition):
-                if not can_fail(condition) and ir.is_bound(condition, bound):
+                if not can_fail(condition) and is_bound(condition, bound):
                     return literal
             case ir.Case(subject=subject):
                 if isinstance(subject, ir.Constant) or subject.name in bound:
@@ -129,7 +124,7 @@ def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str], avoid: Collection[
     return best
 
 
-def _given(terms: Sequence[ir.Term], bound: set[str]) -> tuple[ir.Variable | ir.Constant | None, ...]:
+def _given(terms: Sequence[ir.Term], bound: Collection[str]) -> tuple[ir.Variable | ir.Constant | None, ...]:
     return tuple(
         term if isinstance(term, ir.Constant) or (isinstance(term, ir.Variable) and term.name in bound) else None
         for term in terms
@@ -151,9 +146,9 @@ def _connected(before: Sequence[ir.BodyLiteral], head: Iterable[ir.Expression]) 
 def _names(literal: ir.BodyLiteral) -> frozenset[str]:
     match literal:
         case ir.Atom(terms=terms):
-            return frozenset(term.name for term in terms if isinstance(term, ir.Variable))
+            return term_names(terms)
         case ir.Case(subject=subject, terms=terms):
-            return frozenset(part.name for part in (subject, *terms) if isinstance(part, ir.Variable))
+            return term_names((subject, *terms))
         case ir.Constraint(condition=condition):
             return variable_names(condition)
         case ir.NegatedAtom() | ir.ForeignAtom() | ir.Reduce():
