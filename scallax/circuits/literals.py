@@ -47,13 +47,13 @@ Proof = tuple[Literal, ...]
 Part = tuple[bool, int] | Literal
 
 
-def read_proofs(proofs: tuple[Any, Any], program: Circuit) -> list[list[list[list[tuple[int, bool]]]]]:
+def read_proofs(proofs: tuple[Any, ...], program: Circuit) -> list[list[list[list[tuple[int, bool]]]]]:
     """For each sample and output its proofs, as literal rows with whether they are true.
 
-    `proofs` are weights `[outputs, proofs, batch]`, -inf for no proof, and bit sets `[outputs, proofs, words, batch]`.
+    `proofs` are ranks `[outputs, proofs, batch]`, the least int32 for no proof, and bit sets with an axis `words` more.
     """
-    weights, bit_sets = map(np.asarray, proofs)
-    used = np.moveaxis(weights != -np.inf, -1, 0)
+    ranks, bit_sets = map(np.asarray, proofs[:2])
+    used = np.moveaxis(ranks != np.iinfo(np.int32).min, -1, 0)
     # Words `[batch, outputs, proofs, words]` as bits, the columns of positive literals before those of negated ones.
     words = np.ascontiguousarray(np.moveaxis(bit_sets, -1, 0)).astype("<u4")
     bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")

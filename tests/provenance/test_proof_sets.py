@@ -1,6 +1,7 @@
 """Proof sets: absorption, negation without repeats, counting with few and with many proofs, their memory."""
 
 import itertools
+import math
 from collections.abc import Callable
 
 import jax
@@ -10,9 +11,10 @@ import pytest
 
 from benchmarks.workloads import first_sum, reference_rows
 from scallax import InputMapping, Reasoner
+from scallax.circuits import constant_program
 from scallax.errors import UnsupportedError
 from scallax.evaluation import tag_rows
-from scallax.provenance.proofs import decision_diagrams
+from scallax.provenance.proofs import decision_diagrams, ranks
 from tests.compilations import forget_compiled
 from tests.nightly import with_rest_at_night
 
@@ -34,6 +36,59 @@ def by_worlds(p: np.ndarray, holds: Callable[[set[int]], bool]) -> float:
 def test_a_proof_that_contains_another_takes_a_place_only_where_asked_for(k: int, absorb: bool, expected: float):
     path = Reasoner(CYCLE, k=k, absorb=absorb, input_mappings={"edge": EDGES}, output_mapping=("path", (0, 2)))
     assert path(edge=np.array([[0.9, 0.2, 0.8, 0.6]], np.float32))[0] == pytest.approx(expected, rel=1e-6)
+
+
+# One conjunction, joined in each order.
+JOINS = (
+    "rel ab(x) = a(x), b(x)\nrel q() = ab(x), c(x)",
+    "rel bc(x) = b(x), c(x)\nrel q() = a(x), bc(x)",
+    "rel ac(x) = a(x), c(x)\nrel q() = ac(x), b(x)",
+)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_the_proofs_kept_of_equal_weight_do_not_depend_on_the_order_of_joins(is_known: bool, monkeypatch):
+    if not is_known:
+        # Steps join the proofs, instead of code that has them all.
+        monkeypatch.setattr(constant_program, "_MAX_BYTES", 0)
+    weights = np.array(list(itertools.permutations([0.1, 0.3, 0.7])), np.float32)
+    # In float32 the products of the same three numbers differ by their order.
+    assert len({float(a * b * c) for a, b, c in weights}) > 1
+    for text in JOINS:
+        mappings = {name: range(len(weights)) for name in "abc"}
+        q = Reasoner(text, provenance="difftopkproofsdebug", k=2, input_mappings=mappings, output_mapping=("q", [()]))
+        a, b, c = weights.T[:, None]
+        _, proofs = q(a=a, b=b, c=c)
+        # The literals of the first facts come first.
+        kept = [[str(literal) for literal in proof] for proof in proofs[0][0]]
+        assert kept == [["a(0)", "b(0)", "c(0)"], ["a(1)", "b(1)", "c(1)"]]
+
+
+def host_rank(weight: np.float32) -> int:
+    """The rank of a literal's weight, in Python's integers alone."""
+    bits = int(abs(weight).view(np.int32))
+    if bits < 1 << 23:
+        return -(1 << 29)
+    place, rest = bits >> 15 & 255, bits & 32767
+    low, high = (round(2**17 * math.log2(1 + (place + offset) / 256)) for offset in (0, 1))
+    logarithm = ((bits >> 23) - 127 << 17) + low + ((high - low) * rest + 16384 >> 15)
+    return 2 * logarithm + int(weight < 0)
+
+
+def test_ranks_are_the_same_integers_on_the_host_and_in_the_order_of_products():
+    generator = np.random.default_rng(0)
+    weights = np.concatenate([generator.random(200), [0.0, 1.0, 1e-30, 2e-38, 0.5, 2.5]]).astype(np.float32)
+    weights = np.sort(np.concatenate([-weights, weights]))
+    found = ranks.rank_weights(jnp.asarray(weights))
+    assert found.tolist() == [host_rank(weight) for weight in weights]
+    assert (np.diff(ranks.keys_of(found)) >= 0).all()
+    assert (ranks.keys_of(ranks.keys_of(found)) == found).all()
+    # Products of a negative number with others are in the order of their sizes too.
+    pairs = np.asarray(ranks.keys_of(ranks.add_ranks(found[:, None], found[None])))
+    products = weights[:, None].astype(np.float64) * weights[None]
+    order = np.argsort(products, axis=None)
+    far = np.diff(products.reshape(-1)[order]) > 1e-4 * np.abs(products.reshape(-1)[order][1:])
+    assert (np.diff(pairs.reshape(-1)[order].astype(np.int64))[far] >= 0).all()
 
 
 def test_proofs_of_a_negation_are_distinct_and_minimal():

@@ -12,6 +12,7 @@ import numpy as np
 
 from scallax.kernels.schedule import Tile
 from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
+from scallax.provenance.proofs.ranks import NO_PROOF, add_ranks, is_proof, keys_of
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt32
@@ -110,13 +111,21 @@ def list_proofs(
     shape = (max(1, longest), most, len(listed))
     if np.prod(shape) > _MAX_FACTORS:
         return None
+    column = _last_columns(leaves[:, : sections.identity])
     operands, bits = np.ones(shape, np.int32), np.zeros((*shape[1:], sections.total), np.uint32)
     for place, each in enumerate(listed):
         operands[0, len(each.factors) :, place] = 0
         bits[: len(each.factors), place] = each.bits
         for number, factors in enumerate(each.factors):
-            operands[: len(factors), number, place] = factors
+            # In the order of columns, as all products of weights.
+            operands[: len(factors), number, place] = sorted(factors, key=column.__getitem__)
     return Disjunctions(operands, bits)
+
+
+def _last_columns(bits: UInt32[np.ndarray, "rows words"]) -> list[int]:
+    """The column of each row that has one."""
+    each = np.unpackbits(np.ascontiguousarray(bits).astype("<u4").view(np.uint8), axis=-1, bitorder="little")
+    return each.argmax(-1).tolist() if each.size else [0] * len(bits)
 
 
 def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, absorb: bool) -> _Known | None:
@@ -154,7 +163,7 @@ def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, abs
         source += [number] * len(factors)
     bits = np.concatenate(parts)
     own = bits[:, : sections.identity]
-    order = np.lexsort(own.T[::-1])
+    order = np.lexsort(own.T)
     bits, own, numbers = bits[order], own[order], np.array(source)[order] if source else np.zeros(0, int)
     # `covers[i, j]`: proof i makes proof j superfluous.
     equal = (own[:, None] == own[None]).all(-1)
@@ -189,30 +198,32 @@ def dependence(found: Disjunctions, sections: Sections, k: int, *, all_present: 
 
 
 def best_proofs(
-    weights: Float[Array, "rows batch"], found: Disjunctions, k: int
+    weights: Float[Array, "rows batch"], ranks: Int[Array, "rows batch"], found: Disjunctions, k: int
 ) -> tuple[ProofSets, Int[Array, "width k batch"]]:
-    """The `k` most probable proofs of each head, or all if none has more; by weight descending, then bit set.
+    """The `k` best proofs of each head, or all if none has more, by rank descending, then bit set.
 
-    And their numbers. A weight of -inf is absent.
+    And their numbers. `weights` and `ranks` are those of the leaves; a rank of `NO_PROOF` is absent.
     """
-    product, *factors = weights.at[found.operands].get(mode="promise_in_bounds")
-    for factor in factors:
-        is_there = (product != -jnp.inf) & (factor != -jnp.inf)
-        product = jnp.where(is_there, product * factor, -jnp.inf)
+    rank, *others = ranks.at[found.operands].get(mode="promise_in_bounds")
+    for other in others:
+        rank = jnp.where(is_proof(rank) & is_proof(other), add_ranks(rank, other), NO_PROOF)
+    product = functools.reduce(jnp.multiply, list(weights.at[found.operands].get(mode="promise_in_bounds")))
     count, width, words = found.bits.shape
     number = np.arange(count, dtype=np.int32)[:, None, None]
 
-    def take_best(product, _):
-        weight = product.max(0, keepdims=True)
-        place = jnp.where((product == weight) | jnp.isnan(product), number, count - 1).min(0, keepdims=True)
-        return jnp.where(number == place, -jnp.inf, product), (weight[0], place[0])
+    def take_best(keys, _):
+        best = keys.max(0, keepdims=True)
+        place = jnp.where(keys == best, number, count - 1).min(0, keepdims=True)
+        chosen = number == place
+        weight = jnp.where(chosen & (best != NO_PROOF), product, jnp.zeros_like(product)).sum(0)
+        return jnp.where(chosen, NO_PROOF, keys), (best[0], weight, place[0])
 
-    _, best = scan_proofs(take_best, product, length=min(k, count))
-    kept, numbers = (jnp.moveaxis(leaf, 0, 1) for leaf in best)
+    _, best = scan_proofs(take_best, keys_of(rank), length=min(k, count))
+    keys, kept, numbers = (jnp.moveaxis(leaf, 0, 1) for leaf in best)
     chosen = numbers * width + np.arange(width, dtype=np.int32)[:, None, None]
     bits = jnp.asarray(found.bits.reshape(-1, words)).at[chosen].get(mode="promise_in_bounds")
-    bits = jnp.where((kept == -jnp.inf)[..., None], jnp.uint32(0), bits)
-    return ProofSets(kept, jnp.moveaxis(bits, -1, -2)), numbers
+    bits = jnp.where((keys == NO_PROOF)[..., None], jnp.uint32(0), bits)
+    return ProofSets(keys_of(keys), jnp.moveaxis(bits, -1, -2), kept), numbers
 
 
 def pull_independent(
@@ -224,7 +235,7 @@ def pull_independent(
 ) -> Float[Array, "width literals batch"]:
     """The derivatives by the literals of a sum of weights of independent proofs, each times its coefficient.
 
-    `weights` are those of the leaves: zero, one, the literals, and the complements of the literals `negated`; -inf
+    `weights` are those of the leaves: zero, one, the literals, and the complements of the literals `negated`; 0
     where there is none. At most one proof of a head has a literal, in one polarity.
 
     The derivative of `Σ c Π w` by a factor is `c` times the product of the factors before it and of those after it:
@@ -237,7 +248,7 @@ def pull_independent(
         value, place = coefficients[None, :, slot], choice.places[None, :, slot]
         slots.append(jnp.where(place == number, value, jnp.zeros_like(value)))
     coefficient = functools.reduce(jnp.add, slots)
-    factors = list(jnp.where(weights == -jnp.inf, 0, weights).at[found.operands].get(mode="promise_in_bounds"))
+    factors = list(weights.at[found.operands].get(mode="promise_in_bounds"))
     after = [jnp.ones_like(coefficient)]
     for factor in factors[:0:-1]:
         after.insert(0, factor * after[0])

@@ -20,10 +20,11 @@ from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.clauses import Dependence
 from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
+from scallax.provenance.proofs.ranks import add_ranks, is_proof, rank_weights
 from scallax.provenance.traits import MAX_UNROLLED_PROOFS
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Shaped, UInt32
+    from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 # Numbers held at once: terms of inclusion-exclusion times outputs and batch, and fewer for its gradient, which holds
 # some times as many.
@@ -59,6 +60,22 @@ def clause_weights(
         return _grouped_weights(bits, literals, sections)
     factors = _factors(sections, literals.probabilities, literals.columns)
     return _possible(sections, bits, _multiply(sections, factors, bits[..., : sections.identity, :]))
+
+
+def clause_ranks(
+    bits: UInt32[Array, "... words batch"], literals: LiteralTable, sections: Sections, grouped: bool
+) -> Int[Array, "... batch"]:
+    """The ranks of clauses that do not contradict themselves, from their literals. Cost is linear in the columns."""
+    if grouped and sections.has_groups:
+        return rank_weights(_grouped_weights(bits, literals, sections))
+    ranks = rank_weights(_factors(sections, literals.probabilities, literals.columns))
+
+    def add(total, block):
+        for bit, rank in _block(ranks, bits, block):
+            total = add_ranks(total, jnp.where(bit, rank, jnp.zeros_like(rank)))
+        return total
+
+    return _for_blocks(sections, add, batch_constant(ranks, bits.shape[:-2], 0))
 
 
 def _possible(sections: Sections, bits, weights):
@@ -155,24 +172,29 @@ def count_proofs(
     if grouped and sections.has_groups:
         # The members of a group depend on each other even if no literal is shared.
         return otherwise(proofs, literals)
-    used = proofs.weights != -jnp.inf
+    used = is_proof(proofs.ranks)
     bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
     is_independent = ~sections.share_variables(bits).any()
-
-    weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
     own = bits[..., : sections.identity, :]
+
+    def weigh(factors):
+        return _weigh_proofs(proofs, sections, factors, own)
+
+    def independent(p):
+        return _some(weigh(_factors(sections, p, literals.columns)))
 
     def general(p):
         return otherwise(proofs, replace(literals, probabilities=p))
 
     @jax.custom_vjp
     def count(p):
-        return lax.cond(is_independent, lambda p: _some(weights), general, p)
+        return lax.cond(is_independent, independent, general, p)
 
     def pull_independent(p, cotangent):
-        (pulled,) = jax.vjp(_some, weights)[1](cotangent)
         factors = _factors(sections, p, literals.columns)
-        return _pull_proofs(sections, literals, factors, weights, own, pulled)
+        found = weigh(factors)
+        (pulled,) = jax.vjp(_some, found)[1](cotangent)
+        return _pull_proofs(sections, literals, factors, found, own, pulled)
 
     def pull_general(p, cotangent):
         return jax.vjp(general, p)[1](cotangent)[0]
@@ -185,33 +207,40 @@ def count_proofs(
 
 
 def count_with_derivatives(
-    proofs: ProofSets, literals: LiteralTable, sections: Sections, dependence: Dependence
+    proofs: ProofSets,
+    literals: LiteralTable,
+    sections: Sections,
+    dependence: Dependence,
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
     """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
 
     The same as `count_proofs` and `inclusion_exclusion` for independent literals and at most `MAX_UNROLLED_PROOFS`
     proofs, but the weights are computed once.
     """
-    used = proofs.weights != -jnp.inf
+    used = is_proof(proofs.ranks)
     bits = jnp.where(used[..., None, :], proofs.bits, jnp.uint32(0))
     own = bits[..., : sections.identity, :]
     factors = _factors(sections, literals.probabilities, literals.columns)
-    weights = jnp.where(used, proofs.weights, jnp.zeros_like(proofs.weights))
 
-    def pull(coefficients):
+    def weigh():
+        return _weigh_proofs(proofs, sections, factors, own)
+
+    def pull(weights, coefficients):
         return _pull_proofs(sections, literals, factors, weights, own, coefficients, each_output=True)
 
     def independent():
-        values, by_weight = count_independent(weights)
-        return values, pull(by_weight)
+        found = weigh()
+        values, by_weight = count_independent(found)
+        return values, pull(found, by_weight)
 
     def exclusive():
-        return weights.sum(1), pull(jnp.ones_like(weights))
+        found = weigh()
+        return found.sum(1), pull(found, jnp.ones_like(found))
 
     def mixed():
-        exists, unions = _unions(proofs.weights, proofs.bits)
+        exists, unions = _unions(used, proofs.bits)
         found = _weigh_unions(sections, factors, unions)
-        signs = _signs(proofs.weights.shape[1], found.dtype)
+        signs = _signs(used.shape[1], found.dtype)
         values = (signs * jnp.where(exists, found, jnp.zeros_like(found))).sum(0)
         signed = jnp.where(exists, signs, jnp.zeros_like(signs))
         return values, _pull_unions(sections, literals, factors, bits, unions, found, signed, each_output=True)
@@ -221,6 +250,14 @@ def count_with_derivatives(
     if dependence is Dependence.MIXED:
         return mixed()
     return lax.cond(~sections.share_variables(bits).any(), independent, mixed)
+
+
+def _weigh_proofs(proofs: ProofSets, sections: Sections, factors, own) -> Float[Array, "outputs proofs batch"]:
+    """The weights of proofs with the literals `own`, 0 in unused places."""
+    if proofs.weights is not None:
+        return proofs.weights
+    found = _multiply(sections, factors, own)
+    return jnp.where(is_proof(proofs.ranks), found, jnp.zeros_like(found))
 
 
 def count_independent(
@@ -254,20 +291,20 @@ def inclusion_exclusion(
     (2^k terms; relative error about 3e-6 in float32 at 10). Differentiable in the literals' probabilities.
     """
     num_outputs, k, _, batch = proofs.bits.shape
-    is_grouped = grouped and sections.has_groups
+    is_grouped, used = grouped and sections.has_groups, is_proof(proofs.ranks)
 
-    def count(p, weights, bits):
+    def count(p, used, bits):
         table = replace(literals, probabilities=p)
-        exists, unions = _unions(weights, bits)
+        exists, unions = _unions(used, bits)
         found = clause_weights(unions, table, sections, grouped)
         # A term that does not exist has a finite weight, so that `where` has a finite gradient.
         return (_signs(k, found.dtype) * jnp.where(exists, found, jnp.zeros_like(found))).sum(0)
 
-    def pull(p, weights, bits, cotangent):
+    def pull(p, used, bits, cotangent):
         if is_grouped:
-            return jax.vjp(lambda p: count(p, weights, bits), p)[1](cotangent)[0]
+            return jax.vjp(lambda p: count(p, used, bits), p)[1](cotangent)[0]
         factors = _factors(sections, p, literals.columns)
-        exists, unions = _unions(weights, bits)
+        exists, unions = _unions(used, bits)
         signs = _signs(k, p.dtype) * cotangent[None]
         signed = jnp.where(exists, signs, jnp.zeros_like(signs))
         found = _weigh_unions(sections, factors, unions)
@@ -276,30 +313,29 @@ def inclusion_exclusion(
     @jax.custom_vjp
     def total(p):
         if num_outputs * batch * sections.total << k <= _MAX_NUMBERS:
-            return count(p, proofs.weights, proofs.bits)
-        return lax.map(lambda output: count(p, output[0][None], output[1][None])[0], (proofs.weights, proofs.bits))
+            return count(p, used, proofs.bits)
+        return lax.map(lambda output: count(p, output[0][None], output[1][None])[0], (used, proofs.bits))
 
     def total_backward(p, cotangent):
         if num_outputs * batch << k <= _MAX_GRADIENT_NUMBERS:
-            return (pull(p, proofs.weights, proofs.bits, cotangent),)
+            return (pull(p, used, proofs.bits, cotangent),)
 
         def add(gradient, output):
-            weights, bits, cotangent = output
-            return gradient + pull(p, weights[None], bits[None], cotangent[None]), None
+            used, bits, cotangent = output
+            return gradient + pull(p, used[None], bits[None], cotangent[None]), None
 
-        return (lax.scan(add, jnp.zeros_like(p), (proofs.weights, proofs.bits, cotangent))[0],)
+        return (lax.scan(add, jnp.zeros_like(p), (used, proofs.bits, cotangent))[0],)
 
     total.defvjp(lambda p: (total(p), p), total_backward)
     return total(literals.probabilities)
 
 
-def _unions(weights, bits):
+def _unions(valid, bits):
     """For every set of proofs but the empty one, bit i of its number for proof i: whether all exist, and their union.
 
     `[2^k - 1, outputs, batch]` and `[2^k - 1, outputs, words, batch]`.
     """
-    valid = weights != -jnp.inf
-    k = weights.shape[-2]
+    k = valid.shape[-2]
     if k > MAX_UNROLLED_PROOFS:
         # A chain of concatenations would take seconds to compile.
         chosen = _sets(k)[1:, None, :, None]

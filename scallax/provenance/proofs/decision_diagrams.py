@@ -18,6 +18,7 @@ from jax import ShapeDtypeStruct, lax
 
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, Sections
+from scallax.provenance.proofs.ranks import is_proof
 from scallax.provenance.traits import MAX_NODES
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, 
     other NaN. Nothing is raised: XLA would report that in its own words.
     """
     groups = jnp.cumsum(literals.group_end, dtype=jnp.int32) - literals.group_end.astype(jnp.int32)
-    used = proofs.weights != -jnp.inf
+    used = is_proof(proofs.ranks)
     bits = proofs.bits[..., : sections.identity, :]
     signs = jnp.asarray(np.where(np.arange(32 * sections.identity) < 32 * sections.positive, 1, -1), jnp.int32)
     # The literal of each column, as clauses name it.

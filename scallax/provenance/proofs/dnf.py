@@ -1,4 +1,4 @@
-"""Proof sets as arrays: disjunctions of at most k proofs, each a bit set over the literals with its weight."""
+"""Proof sets as arrays: disjunctions of at most k proofs, each a bit set over the literals with its rank."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from scallax.provenance.proofs.ranks import NO_PROOF, add_ranks, is_proof, keys_of
 from scallax.provenance.traits import MAX_UNROLLED_PROOFS
 
 if TYPE_CHECKING:
@@ -23,14 +24,17 @@ Words: TypeAlias = "Array | np.ndarray"
 
 
 class ProofSets(NamedTuple):
-    """At most `proofs` proofs a tag, by weight descending, then bit set; weight -inf marks an unused place.
+    """At most `proofs` proofs a tag, by rank descending, then bit set; `NO_PROOF` marks an unused place.
 
     A bit stands for a column: a literal in one polarity. Words come in three sections: columns of positive literals,
     columns of negated ones, and the positive columns that groups exclude because of the positive literals.
+
+    `weights` are the products of the literals' weights, 0 in unused places, where they are known beside the ranks.
     """
 
-    weights: Float[Array, "... proofs batch"]
+    ranks: Int[Array, "... proofs batch"]
     bits: UInt32[Array, "... proofs words batch"]
+    weights: Float[Array, "... proofs batch"] | None = None
 
 
 class Sections(NamedTuple):
@@ -101,57 +105,57 @@ def column_bits(columns: Int[Array | np.ndarray, " literals"], words: int) -> UI
 
 
 def extend(proofs: ProofSets, literal: ProofSets, sections: Sections) -> ProofSets:
-    """Each proof `[..., proofs, batch]` with one literal more, `[..., batch]`: contradictions have weight -inf.
+    """Each proof `[..., proofs, batch]` with one literal more, `[..., batch]`: contradictions are no proofs.
 
-    Weights are exact for independent literals: a literal that a proof has already changes nothing.
+    Ranks are right for independent literals: a literal that a proof has already changes nothing.
     """
-    weights, bits = literal.weights[..., None, :], literal.bits[..., None, :, :]
+    ranks, bits = literal.ranks[..., None, :], literal.bits[..., None, :, :]
     union = proofs.bits | bits
-    valid = (proofs.weights != -jnp.inf) & (weights != -jnp.inf)
+    valid = is_proof(proofs.ranks) & is_proof(ranks)
     if sections.both or sections.has_groups:
         valid &= ~sections.contradict(proofs.bits, bits)
     has = (proofs.bits[..., : sections.identity, :] & bits[..., : sections.identity, :] != 0).any(-2)
-    # The product of an unused place is thrown away, but must not warn or poison.
-    product = jnp.where(valid, proofs.weights, 1) * jnp.where(valid & ~has, weights, 1)
-    return ProofSets(jnp.where(valid, product, -jnp.inf), union)
+    joined = jnp.where(has, proofs.ranks, add_ranks(proofs.ranks, ranks))
+    return ProofSets(jnp.where(valid, joined, NO_PROOF), union)
 
 
 def conjoin(left: ProofSets, right: ProofSets, sections: Sections) -> tuple[ProofSets, Bool[Array, "... batch"]]:
     """Every union of a left and a right proof, as `[..., left * right, batch]`, and which of them share a literal.
 
-    Weights are products: exact for independent literals that the proofs do not share. Contradictions have weight -inf.
+    Ranks are right for independent literals that the proofs do not share. Contradictions are no proofs.
     """
-    wl, wr = left.weights[..., :, None, :], right.weights[..., None, :, :]
+    rl, rr = left.ranks[..., :, None, :], right.ranks[..., None, :, :]
     bl, br = left.bits[..., :, None, :, :], right.bits[..., None, :, :, :]
     union = bl | br
-    valid = (wl != -jnp.inf) & (wr != -jnp.inf)
+    valid = is_proof(rl) & is_proof(rr)
     if sections.both or sections.has_groups:
         valid &= ~sections.contradict(union, union)
     shares = valid & (bl[..., : sections.identity, :] & br[..., : sections.identity, :]).any(-2)
-    # The product of an unused place is thrown away, but must not warn or poison.
-    product = jnp.where(valid, jnp.where(valid, wl, 1) * jnp.where(valid, wr, 1), -jnp.inf)
+    ranks = jnp.where(valid, add_ranks(rl, rr), NO_PROOF)
     flat = (*union.shape[:-4], -1)
     batch = union.shape[-1]
-    candidates = ProofSets(product.reshape(*flat, batch), union.reshape(*flat, sections.total, batch))
+    candidates = ProofSets(ranks.reshape(*flat, batch), union.reshape(*flat, sections.total, batch))
     return candidates, shares.reshape(*flat, batch)
 
 
 def select(pool: ProofSets, k: int, sections: Sections, absorb: bool) -> ProofSets:
-    """The best `k` distinct proofs of a pool, by weight descending, then bit set.
+    """The best `k` distinct proofs of a pool, by rank descending, then bit set.
 
-    With `absorb` no proof is kept that contains another of the pool: a part comes first, since its weight is at least
-    as large and its bit set smaller; where weights are no probabilities, what contains a proof taken later goes then.
+    Two proofs of one rank are ordered by the last column in which they differ: the one without it comes first. So a
+    proof comes before all that contain it. With `absorb` no proof is kept that contains another of the pool: a part
+    comes first, since its rank is at least as large; where weights are no probabilities, what contains a proof taken
+    later goes then.
     """
     take = _take_by_words if sections.identity <= _MOST_UNROLLED else _take_whole
 
-    def take_best(weights, _):
-        best = weights.max(-2, keepdims=True)
-        taken, goes = take((weights == best) | jnp.isnan(weights), pool.bits, sections, absorb)
-        bits = jnp.where(best == -jnp.inf, jnp.uint32(0), taken)
-        return jnp.where(goes, -jnp.inf, weights), (best.squeeze(-2), bits)
+    def take_best(keys, _):
+        best = keys.max(-2, keepdims=True)
+        taken, goes = take(keys == best, pool.bits, sections, absorb)
+        bits = jnp.where(best == NO_PROOF, jnp.uint32(0), taken)
+        return jnp.where(goes, NO_PROOF, keys), (best.squeeze(-2), bits)
 
-    _, (weights, bits) = lax.scan(take_best, pool.weights, None, length=k)
-    return ProofSets(jnp.moveaxis(weights, 0, -2), jnp.moveaxis(bits, 0, -3))
+    _, (keys, bits) = lax.scan(take_best, keys_of(pool.ranks), None, length=k)
+    return ProofSets(keys_of(jnp.moveaxis(keys, 0, -2)), jnp.moveaxis(bits, 0, -3))
 
 
 def _take_by_words(
@@ -165,10 +169,10 @@ def _take_by_words(
     Written out, word by word.
     """
     words = []
-    for word in range(sections.identity):
+    for word in reversed(range(sections.identity)):
         value = jnp.where(chosen, bits[..., word, :], _ALL_BITS).min(-2, keepdims=True)
         chosen &= bits[..., word, :] == value
-        words.append(value)
+        words.insert(0, value)
     for word in range(sections.identity, sections.total):
         words.append(jnp.where(chosen, bits[..., word, :], jnp.uint32(0)).max(-2, keepdims=True))
     goes = jnp.ones_like(chosen)
@@ -186,7 +190,7 @@ def _take_whole(
     """The results of `_take_by_words`, in code whose size does not depend on the number of words."""
 
     def narrow(word, chosen):
-        column = lax.dynamic_index_in_dim(bits, word, bits.ndim - 2, keepdims=False)
+        column = lax.dynamic_index_in_dim(bits, sections.identity - 1 - word, bits.ndim - 2, keepdims=False)
         return chosen & (column == jnp.where(chosen, column, _ALL_BITS).min(-2, keepdims=True))
 
     chosen = lax.fori_loop(0, sections.identity, narrow, chosen)
@@ -204,4 +208,4 @@ def scan_proofs(step, start, proofs: Array | None = None, length: int = 0):
 
 def concatenate(*sets: ProofSets) -> ProofSets:
     """One pool of the proofs of all sets."""
-    return ProofSets(jnp.concatenate([s.weights for s in sets], -2), jnp.concatenate([s.bits for s in sets], -3))
+    return ProofSets(jnp.concatenate([s.ranks for s in sets], -2), jnp.concatenate([s.bits for s in sets], -3))

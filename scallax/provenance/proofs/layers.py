@@ -11,6 +11,7 @@ import numpy as np
 
 from scallax.kernels.schedule import Tile
 from scallax.provenance.proofs.dnf import ProofSets, Sections, extend, select
+from scallax.provenance.proofs.ranks import NO_PROOF
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -77,7 +78,7 @@ def fold_layers(
     absorb: bool,
 ) -> ProofSets:
     """The tags of the outputs, as the steps of tiles make them of `leaves` (of one proof each)."""
-    num_leaves = len(leaves.weights)
+    num_leaves = len(leaves.ranks)
     rows = ProofSets(*(_pad_proofs(leaf, k) for leaf in leaves))
     # Where the proofs of each row are; those of heads without derivations are those of the row zero.
     end = 1 + max([num_leaves, outputs.max(initial=0), *(layer.heads.max() for layer in layers)])
@@ -85,7 +86,7 @@ def fold_layers(
     place[:num_leaves] = np.arange(num_leaves)
     for layer in layers:
         folded = _fold_layer(layer, place, rows, k, sections, absorb)
-        place[layer.heads] = len(rows.weights) + np.arange(len(layer.heads))
+        place[layer.heads] = len(rows.ranks) + np.arange(len(layer.heads))
         rows = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), rows, folded)
     return jax.tree.map(lambda leaf: leaf.at[place[outputs]].get(mode="promise_in_bounds"), rows)
 
@@ -110,7 +111,7 @@ def _fold_layer(
 
 
 def _pad_proofs(leaf, k: int):
-    """`[rows, proofs, ...]` with at least `k` places for proofs: those of weight -inf, or without bits."""
+    """`[rows, proofs, ...]` with at least `k` places for proofs: those of no rank, or without bits."""
     missing = max(k - leaf.shape[1], 0)
     padding = [(0, missing) if axis == 1 else (0, 0) for axis in range(leaf.ndim)]
-    return jnp.pad(leaf, padding, constant_values=-jnp.inf if jnp.issubdtype(leaf.dtype, jnp.floating) else 0)
+    return jnp.pad(leaf, padding, constant_values=NO_PROOF if leaf.dtype == jnp.int32 else 0)

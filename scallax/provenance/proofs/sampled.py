@@ -11,6 +11,7 @@ from jax import lax
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, select
+from scallax.provenance.proofs.ranks import NO_PROOF, ZERO, add_ranks, is_proof, keys_of, rank_weights
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
 from scallax.provenance.traits import Traits
 
@@ -52,15 +53,13 @@ class SampledProofs(AbstractProvenance):
         # All distinct proofs, none of them dropped.
         pool = replace(self.ranked, k=k + candidates).step(kind, total, left, right, cyclic, literals)
         sections = sections_of(literals)
-        chance = _exponential(pool.bits[..., : sections.identity, :], literals.seed).astype(pool.weights.dtype)
+        chance = _exponential(pool.bits[..., : sections.identity, :], literals.seed)
         # Weights that are no probabilities have no chance beside those that are.
-        priority = jnp.where(pool.weights > 0, pool.weights / chance, pool.weights)
-        drawn = select(
-            ProofSets(jnp.where(pool.weights == -jnp.inf, -jnp.inf, priority), pool.bits), k, sections, absorb=False
-        )
+        priority = jnp.where(keys_of(pool.ranks) > ZERO, add_ranks(pool.ranks, -rank_weights(chance)), pool.ranks)
+        drawn = select(ProofSets(priority, pool.bits), k, sections, absorb=False)
         kept = (pool.bits[..., :, None, :, :] == drawn.bits[..., None, :, :, :]).all(-2)
-        kept = (kept & (drawn.weights != -jnp.inf)[..., None, :, :]).any(-2)
-        return select(ProofSets(jnp.where(kept, pool.weights, -jnp.inf), pool.bits), k, sections, absorb=False)
+        kept = (kept & is_proof(drawn.ranks)[..., None, :, :]).any(-2)
+        return select(ProofSets(jnp.where(kept, pool.ranks, NO_PROOF), pool.bits), k, sections, absorb=False)
 
     def differs(self, old, new):
         return self.ranked.differs(old, new)

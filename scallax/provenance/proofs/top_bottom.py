@@ -12,7 +12,9 @@ from jax import lax
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
+from scallax.provenance.proofs.counting import clause_ranks
 from scallax.provenance.proofs.dnf import ProofSets
+from scallax.provenance.proofs.ranks import NO_PROOF, is_proof
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
 from scallax.provenance.traits import Traits
 
@@ -107,16 +109,16 @@ class TopBottomKClauses(AbstractProvenance):
 
     def _join(self, a: Formula, b: Formula, by_either, literals: LiteralTable) -> Formula:
         """The proofs of either formula, or else those of both together, of the kind of `a`."""
-        total = _where(by_either, a.proofs, _constant(a.proofs, -jnp.inf))
+        total = _where(by_either, a.proofs, _constant(a.proofs, NO_PROOF))
         left = _where(by_either, b.proofs, a.proofs)
-        right = _where(by_either, _constant(b.proofs, 1.0), b.proofs)
+        right = _where(by_either, _constant(b.proofs, 0), b.proofs)
         proofs = self.ranked.step(NODES, total, [left], [right], jnp.bool_(False), literals)
         return Formula(proofs, a.is_negation)
 
 
 def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     """Constants, and formulas of one literal, as disjunctions of proofs: their negation loses nothing."""
-    bits, used = formula.proofs.bits, formula.proofs.weights != -jnp.inf
+    bits, used = formula.proofs.bits, is_proof(formula.proofs.ranks)
     # Positive literals, then the same ones negated; the words after them tell what groups exclude.
     words = sections_of(literals).positive
     positive, negated = bits[..., :words, :], bits[..., words : 2 * words, :]
@@ -136,31 +138,35 @@ def _normal(formula: Formula, literals: LiteralTable) -> Formula:
         )
         excluded = [jnp.where(has.any(-2)[..., None, :], jnp.moveaxis(others, -1, -2), jnp.uint32(0))]
     flipped = jnp.concatenate([negated, positive, *excluded], -2)
-    weights = jnp.where(used, 1 - formula.proofs.weights, -jnp.inf)
-    single = ProofSets(weights, jnp.where(used[..., None, :], flipped, jnp.uint32(0)))
-    constants = _where(is_false, _constant(single, 1.0), _constant(single, -jnp.inf))
+    ranks = lax.cond(
+        is_single.any(),
+        lambda: clause_ranks(flipped, literals, sections_of(literals), grouped=False),
+        lambda: formula.proofs.ranks,
+    )
+    single = ProofSets(jnp.where(used, ranks, NO_PROOF), jnp.where(used[..., None, :], flipped, jnp.uint32(0)))
+    constants = _where(is_false, _constant(single, 0), _constant(single, NO_PROOF))
     proofs = _where(is_single & ~is_true, single, constants)
     return _where(simple, _positive(proofs), formula)
 
 
 def _positive(proofs: ProofSets) -> Formula:
-    return Formula(proofs, batch_constant(proofs.weights, proofs.weights.shape[:-2], False, jnp.bool_))
+    return Formula(proofs, batch_constant(proofs.ranks, proofs.ranks.shape[:-2], False, jnp.bool_))
 
 
-def _constant(like: ProofSets, weight: float) -> ProofSets:
-    """The empty proof alone (`weight` 1), or none (-inf)."""
-    weights = jnp.full_like(like.weights, -jnp.inf).at[..., 0, :].set(weight)
-    return ProofSets(weights, jnp.zeros_like(like.bits))
+def _constant(like: ProofSets, rank: int) -> ProofSets:
+    """The empty proof alone (`rank` 0), or none (`NO_PROOF`)."""
+    ranks = jnp.full_like(like.ranks, NO_PROOF).at[..., 0, :].set(rank)
+    return ProofSets(ranks, jnp.zeros_like(like.bits))
 
 
 def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
     """Whether formulas in normal form are false."""
-    return ~formula.is_negation & (formula.proofs.weights == -jnp.inf).all(-2)
+    return ~formula.is_negation & ~is_proof(formula.proofs.ranks).any(-2)
 
 
 def _is_true(formula: Formula) -> Bool[Array, "... batch"]:
     """Whether formulas in normal form are true: they have the empty proof."""
-    used = formula.proofs.weights != -jnp.inf
+    used = is_proof(formula.proofs.ranks)
     return ~formula.is_negation & (used & ~formula.proofs.bits.any(-2)).any(-2)
 
 

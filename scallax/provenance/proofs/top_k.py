@@ -24,7 +24,7 @@ from scallax.provenance.proofs.clauses import (
     pull_independent,
 )
 from scallax.provenance.proofs.counting import (
-    clause_weights,
+    clause_ranks,
     count_independent,
     count_proofs,
     count_with_derivatives,
@@ -41,6 +41,7 @@ from scallax.provenance.proofs.dnf import (
     select,
 )
 from scallax.provenance.proofs.layers import count_candidates, fold_layers, list_layers
+from scallax.provenance.proofs.ranks import NO_PROOF, is_proof, rank_weights
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ _COLUMNS_AT_ONCE = 8
 class Leaves(NamedTuple):
     """Sets of at most one proof of one literal: its column (-1: none) and what its group excludes, if it is there."""
 
-    weights: Float[Array, "leaves batch"]
+    ranks: Int[Array, "leaves batch"]
     there: Bool[Array, "leaves batch"]
     columns: Int[Array, " leaves"]
     exclusions: UInt32[Array, "leaves words"]
@@ -80,26 +81,22 @@ class TopKProofs(AbstractProvenance):
         """A column for each leaf instead of a bit set."""
         negated = jnp.asarray(literals.column_of[1]).at[literals.negated].get(mode="promise_in_bounds")
         columns = jnp.concatenate([jnp.full(2, -1, jnp.int32), literals.column_of[0], negated])
-        p, present = literals.probabilities, literals.present
-        complement = jnp.where(present, 1 - p, jnp.ones_like(p)).at[literals.negated].get(mode="promise_in_bounds")
-        weights = [
-            batch_constant(p, (1,), -jnp.inf),
-            batch_constant(p, (1,), 1),
-            jnp.where(present, p, -jnp.inf),
-            complement,
-        ]
-        none = jnp.zeros_like(present[:1], shape=(2, p.shape[1]))
+        present = literals.present
+        ranks = rank_weights(_leaf_weights(literals))
+        none = jnp.zeros_like(present[:1], shape=(2, present.shape[1]))
         there = jnp.concatenate([none, present, present.at[literals.negated].get(mode="promise_in_bounds")])
+        # One is the empty proof, and the complement of an absent literal is one.
+        is_used = there.at[1].set(True).at[2 + len(present) :].set(True)
         exclusions = jnp.pad(literals.exclusions, ((2, len(literals.negated)), (0, 0)))
-        return Leaves(jnp.concatenate(weights), there, columns, exclusions)
+        return Leaves(jnp.where(is_used, ranks, NO_PROOF), there, columns, exclusions)
 
     def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> ProofSets:
         rows = jax.tree.map(lambda leaf: leaf.at[places].get(mode="promise_in_bounds"), leaves)
         return _read_leaves(rows, sections_of(literals))
 
     def widen(self, leaves: ProofSets) -> ProofSets:
-        weights = jnp.pad(leaves.weights, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=-jnp.inf)
-        return ProofSets(weights, jnp.pad(leaves.bits, ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
+        ranks = jnp.pad(leaves.ranks, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=NO_PROOF)
+        return ProofSets(ranks, jnp.pad(leaves.bits, ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
 
     def step(self, kind, total, left, right, cyclic, literals):
         sections = sections_of(literals)
@@ -110,43 +107,42 @@ class TopKProofs(AbstractProvenance):
         else:
             candidates = _stack(left)
             for leaf in (_stack(right[::2]), _stack(right[1::2])):
-                candidates = extend(candidates, ProofSets(leaf.weights[..., 0, :], leaf.bits[..., 0, :, :]), sections)
-            if self._needs_grouped_weights(sections):
-                candidates = self._weigh(candidates, literals, sections)
-        pool = ProofSets(_merge_rows(candidates.weights), _merge_rows(candidates.bits))
+                candidates = extend(candidates, ProofSets(leaf.ranks[..., 0, :], leaf.bits[..., 0, :, :]), sections)
+            if self._needs_grouped_ranks(sections):
+                candidates = self._rank(candidates, literals, sections)
+        pool = ProofSets(_merge_rows(candidates.ranks), _merge_rows(candidates.bits))
         return select(concatenate(total, pool), self.k, sections, self.absorbs)
 
     def flat_outputs(self, leaves, tiles, outputs, literals, *, all_present):
         sections = sections_of(literals)
-        if self._needs_grouped_weights(sections):
+        if self._needs_grouped_ranks(sections):
             return None
         # The complement of a literal says nothing where it is absent.
         negated = np.asarray(literals.negated) if all_present else None
         bits = leaf_bits(np.asarray(literals.column_of), negated, np.asarray(literals.exclusions), sections)
         found = list_proofs(tiles, outputs, bits, sections, self.k, self.absorbs)
-        layers = list_layers(tiles, len(leaves.weights), self.k)
+        layers = list_layers(tiles, len(leaves.ranks), self.k)
         # A proof of a layer takes more time than one of a list: its literals are not known.
         if layers is not None and (found is None or 3 * count_candidates(layers) < 2 * found.operands[0].size):
             return fold_layers(layers, outputs, leaves, self.k, sections, self.absorbs), None
         if found is None:
             return None
-        proofs, places = best_proofs(leaves.weights[:, 0], found, self.k)
+        proofs, places = best_proofs(_leaf_weights(literals), leaves.ranks[:, 0], found, self.k)
         return proofs, Choice(found, places, dependence(found, sections, self.k, all_present=all_present))
 
     def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         candidates, shares = conjoin(left, right, sections)
-        if self._needs_grouped_weights(sections):
-            return self._weigh(candidates, literals, sections)
-        weights = lax.cond(
+        if self._needs_grouped_ranks(sections):
+            return self._rank(candidates, literals, sections)
+        ranks = lax.cond(
             shares.any(),
-            lambda: jnp.where(shares, self._weigh(candidates, literals, sections).weights, candidates.weights),
-            lambda: candidates.weights,
+            lambda: jnp.where(shares, self._rank(candidates, literals, sections).ranks, candidates.ranks),
+            lambda: candidates.ranks,
         )
-        return ProofSets(weights, candidates.bits)
+        return ProofSets(ranks, candidates.bits)
 
     def differs(self, old, new):
-        # NaN weights may repeat for ever; the proofs do not.
-        return (old.bits != new.bits).any() | ((old.weights == -jnp.inf) != (new.weights == -jnp.inf)).any()
+        return (old.bits != new.bits).any() | (is_proof(old.ranks) != is_proof(new.ranks)).any()
 
     def proof_sets(self, tags) -> ProofSets:
         return tags
@@ -164,34 +160,33 @@ class TopKProofs(AbstractProvenance):
         if known is None or known.dependence is not Dependence.INDEPENDENT:
             relation = Dependence.UNKNOWN if known is None else known.dependence
             return count_with_derivatives(tags, literals, sections_of(literals), relation)
-        is_kept = tags.weights != -jnp.inf
-        values, by_weight = count_independent(jnp.where(is_kept, tags.weights, 0))
-        by_weight = jnp.where(is_kept, by_weight, 0)
-        weights, negated = self.leaf_tags(literals).weights[:, 0], np.asarray(literals.negated)
+        values, by_weight = count_independent(tags.weights)
+        by_weight = jnp.where(is_proof(tags.ranks), by_weight, 0)
+        weights, negated = _leaf_weights(literals), np.asarray(literals.negated)
         return values, pull_independent(known, weights, by_weight, len(literals.probabilities), negated)
 
-    def _needs_grouped_weights(self, sections: Sections) -> bool:
-        """Whether a weight is no product of its literals' weights even if no literal repeats."""
+    def _needs_grouped_ranks(self, sections: Sections) -> bool:
+        """Whether a proof's weight is no product of its literals' weights even if no literal repeats."""
         return self.traits.has_multivalued_variables and sections.has_groups and sections.negated > 0
 
-    def _weigh(self, candidates: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
-        """The candidates with weights counted from their literals."""
-        weights = clause_weights(candidates.bits, literals, sections, self.traits.has_multivalued_variables)
-        return ProofSets(jnp.where(candidates.weights == -jnp.inf, -jnp.inf, weights), candidates.bits)
+    def _rank(self, candidates: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
+        """The candidates with ranks counted from their literals."""
+        ranks = clause_ranks(candidates.bits, literals, sections, self.traits.has_multivalued_variables)
+        return ProofSets(jnp.where(is_proof(candidates.ranks), ranks, NO_PROOF), candidates.bits)
 
     def _complement(self, tags: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         """The negation of a DNF by a beam of `k` over its clauses: each clause is falsified by one of its literals."""
         beam = jax.tree.map(jnp.zeros_like, tags)
-        beam = ProofSets(jnp.full_like(tags.weights, -jnp.inf).at[..., 0, :].set(1), beam.bits)
+        beam = ProofSets(jnp.full_like(tags.ranks, NO_PROOF).at[..., 0, :].set(0), beam.bits)
 
         def falsify(beam, clause):
-            weight, bits = clause
+            rank, bits = clause
             extended = self._falsify(beam, bits, literals, sections)
-            unused = (weight == -jnp.inf)[..., None, :]
-            weights = jnp.where(unused, beam.weights, extended.weights)
-            return ProofSets(weights, jnp.where(unused[..., None, :], beam.bits, extended.bits)), None
+            unused = ~is_proof(rank)[..., None, :]
+            ranks = jnp.where(unused, beam.ranks, extended.ranks)
+            return ProofSets(ranks, jnp.where(unused[..., None, :], beam.bits, extended.bits)), None
 
-        clauses = (jnp.moveaxis(tags.weights, -2, 0), jnp.moveaxis(tags.bits, -3, 0))
+        clauses = (jnp.moveaxis(tags.ranks, -2, 0), jnp.moveaxis(tags.bits, -3, 0))
         return lax.scan(falsify, beam, clauses)[0]
 
     def _falsify(self, beam: ProofSets, clause, literals: LiteralTable, sections: Sections) -> ProofSets:
@@ -199,7 +194,7 @@ class TopKProofs(AbstractProvenance):
         is_positive = np.arange(32 * sections.identity) < 32 * sections.positive
         p = literals.probabilities.at[literals.columns].get(mode="clip")
         # not a, if the clause has a; a, if it has not a.
-        weights = jnp.where(is_positive[:, None], 1 - p, p)
+        ranks = rank_weights(jnp.where(is_positive[:, None], 1 - p, p))
         opposite = jnp.where(
             is_positive[:, None], *(_columns_of(literals, i, sections)[literals.columns] for i in (1, 0))
         )
@@ -217,23 +212,30 @@ class TopKProofs(AbstractProvenance):
             first = (number * _COLUMNS_AT_ONCE % 32).astype(jnp.uint32)
             shifts = first + jnp.arange(_COLUMNS_AT_ONCE, dtype=jnp.uint32)
             has = (clause_word >> shifts.reshape(*(1,) * (clause.ndim - 2), -1, 1)) & jnp.uint32(1) != 0
-            weight, bits = (
-                lax.dynamic_slice_in_dim(a, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for a in (weights, opposite)
+            rank, bits = (
+                lax.dynamic_slice_in_dim(a, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for a in (ranks, opposite)
             )
             single = ProofSets(
-                jnp.where(has, jnp.broadcast_to(weight, has.shape), -jnp.inf),
+                jnp.where(has, jnp.broadcast_to(rank, has.shape), NO_PROOF),
                 jnp.broadcast_to(bits, (*has.shape[:-1], bits.shape[1], has.shape[-1])),
             )
             candidates, shares = conjoin(beam, single, sections)
-            if self._needs_grouped_weights(sections):
-                candidates = self._weigh(candidates, literals, sections)
+            if self._needs_grouped_ranks(sections):
+                candidates = self._rank(candidates, literals, sections)
             else:
-                same = jnp.repeat(beam.weights, _COLUMNS_AT_ONCE, axis=-2)
-                candidates = ProofSets(jnp.where(shares, same, candidates.weights), candidates.bits)
+                same = jnp.repeat(beam.ranks, _COLUMNS_AT_ONCE, axis=-2)
+                candidates = ProofSets(jnp.where(shares, same, candidates.ranks), candidates.bits)
             return select(concatenate(found, candidates), self.k, sections, self.absorbs), None
 
-        none = ProofSets(jnp.full_like(beam.weights, -jnp.inf), jnp.zeros_like(beam.bits))
+        none = ProofSets(jnp.full_like(beam.ranks, NO_PROOF), jnp.zeros_like(beam.bits))
         return lax.scan(block, none, jnp.asarray(sections.blocks(_COLUMNS_AT_ONCE), jnp.int32))[0]
+
+
+def _leaf_weights(literals: LiteralTable) -> Float[Array, "leaves batch"]:
+    """The weights of zero, one, the literals, and the complements of those in `negated`; 0 for what is absent."""
+    p = jnp.where(literals.present, literals.probabilities, 0)
+    complements = 1 - p.at[literals.negated].get(mode="promise_in_bounds")
+    return jnp.concatenate([batch_constant(p, (1,), 0), batch_constant(p, (1,), 1), p, complements])
 
 
 def sections_of(literals: LiteralTable) -> Sections:
@@ -246,10 +248,10 @@ def _read_leaves(leaves: Leaves, sections: Sections) -> ProofSets:
     bits = column_bits(leaves.columns, sections.identity)
     if sections.has_groups:
         bits = jnp.concatenate([bits, leaves.exclusions], 1)
-    # A tag of weight -inf keeps no bits, so that equal tags are equal arrays.
+    # An unused place keeps no bits, so that equal tags are equal arrays.
     # All arrays vary with the batch, also where no input is masked.
-    here = jnp.where(leaves.there[:, None, :], bits[:, :, None], batch_constant(leaves.weights, (1, 1), 0, jnp.uint32))
-    return ProofSets(leaves.weights[:, None], here[:, None])
+    here = jnp.where(leaves.there[:, None, :], bits[:, :, None], batch_constant(leaves.ranks, (1, 1), 0, jnp.uint32))
+    return ProofSets(leaves.ranks[:, None], here[:, None])
 
 
 def _columns_of(literals: LiteralTable, polarity: int, sections: Sections):
