@@ -177,32 +177,36 @@ def count_proofs(
     is_independent = ~sections.share_variables(bits).any()
     own = bits[..., : sections.identity, :]
 
-    def weigh(factors):
-        return _weigh_proofs(proofs, sections, factors, own)
-
     def independent(p):
-        return _some(weigh(_factors(sections, p, literals.columns)))
+        weights = _weigh_proofs(proofs, sections, _factors(sections, p, literals.columns), own)
+        return _some(weights), weights
 
     def general(p):
         return otherwise(proofs, replace(literals, probabilities=p))
 
+    def general_beside(p):
+        return general(p), batch_constant(p, used.shape[:-1], 0)
+
     @jax.custom_vjp
     def count(p):
-        return lax.cond(is_independent, independent, general, p)
+        return count_forward(p)[0]
 
-    def pull_independent(p, cotangent):
-        factors = _factors(sections, p, literals.columns)
-        found = weigh(factors)
-        (pulled,) = jax.vjp(_some, found)[1](cotangent)
-        return _pull_proofs(sections, literals, factors, found, own, pulled)
+    def count_forward(p):
+        # The weights are kept: fused into the derivatives, they would be multiplied again for each use.
+        value, weights = lax.cond(is_independent, independent, general_beside, p)
+        return value, (p, weights)
 
-    def pull_general(p, cotangent):
+    def pull_independent(p, weights, cotangent):
+        (pulled,) = jax.vjp(_some, weights)[1](cotangent)
+        return _pull_proofs(sections, literals, _factors(sections, p, literals.columns), weights, own, pulled)
+
+    def pull_general(p, _, cotangent):
         return jax.vjp(general, p)[1](cotangent)[0]
 
-    def count_backward(p, cotangent):
-        return (lax.cond(is_independent, pull_independent, pull_general, p, cotangent),)
+    def count_backward(kept, cotangent):
+        return (lax.cond(is_independent, pull_independent, pull_general, *kept, cotangent),)
 
-    count.defvjp(lambda p: (count(p), p), count_backward)
+    count.defvjp(count_forward, count_backward)
     return count(literals.probabilities)
 
 
@@ -222,22 +226,17 @@ def count_with_derivatives(
     own = bits[..., : sections.identity, :]
     factors = _factors(sections, literals.probabilities, literals.columns)
 
-    def weigh():
-        return _weigh_proofs(proofs, sections, factors, own)
-
     def pull(weights, coefficients):
         return _pull_proofs(sections, literals, factors, weights, own, coefficients, each_output=True)
 
-    def independent():
-        found = weigh()
-        values, by_weight = count_independent(found)
-        return values, pull(found, by_weight)
+    def weigh():
+        return _weigh_proofs(proofs, sections, factors, own)
 
-    def exclusive():
-        found = weigh()
-        return found.sum(1), pull(found, jnp.ones_like(found))
+    def independent(weights):
+        values, by_weight = count_independent(weights)
+        return values, pull(weights, by_weight)
 
-    def mixed():
+    def mixed(_):
         exists, unions = _unions(used, proofs.bits)
         found = _weigh_unions(sections, factors, unions)
         signs = _signs(used.shape[1], found.dtype)
@@ -246,10 +245,14 @@ def count_with_derivatives(
         return values, _pull_unions(sections, literals, factors, bits, unions, found, signed, each_output=True)
 
     if dependence is Dependence.EXCLUSIVE:
-        return exclusive()
+        weights = weigh()
+        return weights.sum(1), pull(weights, jnp.ones_like(weights))
     if dependence is Dependence.MIXED:
-        return mixed()
-    return lax.cond(~sections.share_variables(bits).any(), independent, mixed)
+        return mixed(None)
+    is_independent = ~sections.share_variables(bits).any()
+    # In a branch of their own they are kept: fused into the derivatives, they would be multiplied again for each use.
+    weights = lax.cond(is_independent, weigh, lambda: batch_constant(factors, used.shape[:-1], 0))
+    return lax.cond(is_independent, independent, mixed, weights)
 
 
 def _weigh_proofs(proofs: ProofSets, sections: Sections, factors, own) -> Float[Array, "outputs proofs batch"]:

@@ -79,7 +79,7 @@ def fold_layers(
 ) -> ProofSets:
     """The tags of the outputs, as the steps of tiles make them of `leaves` (of one proof each)."""
     num_leaves = len(leaves.ranks)
-    rows = ProofSets(*(_pad_proofs(leaf, k) for leaf in leaves))
+    rows = jax.tree.map(lambda leaf: _pad_proofs(leaf, k), leaves)
     # Where the proofs of each row are; those of heads without derivations are those of the row zero.
     end = 1 + max([num_leaves, outputs.max(initial=0), *(layer.heads.max() for layer in layers)])
     place = np.zeros(end, np.int64)
@@ -106,8 +106,8 @@ def _fold_layer(
         if (each != _ONE).any():
             literal = jax.tree.map(lambda leaf, each=each: leaf[:, 0].at[each.T].get(mode="promise_in_bounds"), rows)
             pool = extend(pool, literal, sections)
-    merged = (leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]) for leaf in pool)
-    return select(ProofSets(*(_pad_proofs(leaf, k) for leaf in merged)), k, sections, absorb)
+    merged = jax.tree.map(lambda leaf: _pad_proofs(leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]), k), pool)
+    return select(merged, k, sections, absorb)
 
 
 def _pad_proofs(leaf, k: int):
