@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from scallax.kernels.schedule import Tile
 from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
@@ -51,7 +52,7 @@ class Dependence(Enum):
 
 
 class Choice(NamedTuple):
-    """The proofs of each head that are kept, by number; any number where there are fewer than `k`."""
+    """The proofs of each head that are kept, by number; the number after the last where there are fewer than `k`."""
 
     found: Disjunctions
     places: Int[Array, "width k batch"]
@@ -204,26 +205,28 @@ def best_proofs(
 
     And their numbers. `weights` and `ranks` are those of the leaves; a rank of `NO_PROOF` is absent.
     """
+    # The empty proof is always there. XLA does not fuse what comes before a branch with what comes after it: else the
+    # rank of a leaf would be computed for each of its uses (`sum-2` at batch 16: 15 % of a step).
+    ranks = lax.cond(is_proof(ranks).any(), lambda: ranks, lambda: jnp.full_like(ranks, NO_PROOF))
     rank, *others = ranks.at[found.operands].get(mode="promise_in_bounds")
     for other in others:
         rank = jnp.where(is_proof(rank) & is_proof(other), add_ranks(rank, other), NO_PROOF)
-    product = functools.reduce(jnp.multiply, list(weights.at[found.operands].get(mode="promise_in_bounds")))
     count, width, words = found.bits.shape
     number = np.arange(count, dtype=np.int32)[:, None, None]
 
     def take_best(keys, _):
         best = keys.max(0, keepdims=True)
-        place = jnp.where(keys == best, number, count - 1).min(0, keepdims=True)
-        chosen = number == place
-        weight = jnp.where(chosen & (best != NO_PROOF), product, jnp.zeros_like(product)).sum(0)
-        return jnp.where(chosen, NO_PROOF, keys), (best[0], weight, place[0])
+        place = jnp.where((keys == best) & (keys != NO_PROOF), number, count).min(0, keepdims=True)
+        return jnp.where(number == place, NO_PROOF, keys), (best[0], place[0])
 
     _, best = scan_proofs(take_best, keys_of(rank), length=min(k, count))
-    keys, kept, numbers = (jnp.moveaxis(leaf, 0, 1) for leaf in best)
-    chosen = numbers * width + np.arange(width, dtype=np.int32)[:, None, None]
-    bits = jnp.asarray(found.bits.reshape(-1, words)).at[chosen].get(mode="promise_in_bounds")
-    bits = jnp.where((keys == NO_PROOF)[..., None], jnp.uint32(0), bits)
-    return ProofSets(keys_of(keys), jnp.moveaxis(bits, -1, -2), kept), numbers
+    keys, numbers = (jnp.moveaxis(leaf, 0, 1) for leaf in best)
+    heads, there = np.arange(width, dtype=np.int32)[:, None, None], numbers < count
+    product = functools.reduce(jnp.multiply, list(weights.at[found.operands].get(mode="promise_in_bounds")))
+    chosen = product.at[numbers, heads, np.arange(product.shape[2], dtype=np.int32)].get(mode="clip")
+    bits = jnp.asarray(found.bits.reshape(-1, words)).at[numbers * width + heads].get(mode="clip")
+    bits = jnp.moveaxis(jnp.where(there[..., None], bits, jnp.uint32(0)), -1, -2)
+    return ProofSets(keys_of(keys), bits, jnp.where(there, chosen, jnp.zeros_like(chosen))), numbers
 
 
 def pull_independent(

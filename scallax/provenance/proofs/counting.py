@@ -67,7 +67,10 @@ def clause_ranks(
 ) -> Int[Array, "... batch"]:
     """The ranks of clauses that do not contradict themselves, from their literals. Cost is linear in the columns."""
     if grouped and sections.has_groups:
-        return rank_weights(_grouped_weights(bits, literals, sections))
+        start = batch_constant(literals.probabilities, bits.shape[:-2], 0, jnp.int32)
+        return _join_groups(
+            bits, literals, sections, start, lambda total, factor: add_ranks(total, rank_weights(factor))
+        )
     ranks = rank_weights(_factors(sections, literals.probabilities, literals.columns))
 
     def add(total, block):
@@ -124,17 +127,23 @@ def _block(values, bits, block):
 
 
 def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
-    """Members of a group are consecutive: what a clause says of a group is carried until its last member.
+    ones = batch_constant(literals.probabilities, bits.shape[:-2], 1)
+    return _join_groups(bits, literals, sections, ones, jnp.multiply)
 
-    A group contributes p of the one member that is chosen, 0 if two are, and else 1 - Σp of the excluded ones.
+
+def _join_groups(bits, literals: LiteralTable, sections: Sections, start, join):
+    """`start` joined with the factor of each group by `join`, in the order of groups.
+
+    Members of a group are consecutive: what a clause says of a group is carried until its last member. A group
+    contributes p of the one member that is chosen, 0 if two are, and else 1 - Σp of the excluded ones.
     """
     p = literals.probabilities
-    ones = batch_constant(p, bits.shape[:-2], 1)
+    zeros = batch_constant(p, bits.shape[:-2], 0)
 
     def step(carry, inputs):
-        product, chosen, excluded, count = carry
+        total, chosen, excluded, count = carry
         (positive_column, negated_column), value, end = inputs
-        value = jnp.broadcast_to(value, product.shape)
+        value = jnp.broadcast_to(value, total.shape)
         positive = _has(bits, positive_column)
         chosen = chosen + jnp.where(positive, value, jnp.zeros_like(value))
         count = count + positive.astype(jnp.int32)
@@ -144,15 +153,15 @@ def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
             count = count + 2 * (positive & negated).astype(jnp.int32)
         factor = jnp.where(count == 0, 1 - excluded, jnp.where(count == 1, chosen, jnp.zeros_like(chosen)))
         return (
-            jnp.where(end, product * factor, product),
+            jnp.where(end, join(total, factor), total),
             jnp.where(end, jnp.zeros_like(chosen), chosen),
             jnp.where(end, jnp.zeros_like(excluded), excluded),
             jnp.where(end, jnp.zeros_like(count), count),
         ), None
 
-    start = (ones, jnp.zeros_like(ones), jnp.zeros_like(ones), jnp.zeros_like(ones, jnp.int32))
-    (weights, *_), _ = lax.scan(step, start, (literals.column_of.T, p, literals.group_end))
-    return weights
+    carry = (start, zeros, zeros, jnp.zeros_like(zeros, jnp.int32))
+    (total, *_), _ = lax.scan(step, carry, (literals.column_of.T, p, literals.group_end))
+    return total
 
 
 def _has(bits: UInt32[Array, "... words batch"], column) -> Bool[Array, "... batch"]:

@@ -1,15 +1,29 @@
 """The rank of a proof: an integer that does not depend on the order in which its literals were joined.
 
-A rank is the sum of the fixed-point logarithms of its literals' weights, `2 round(2^17 log2 |w|)`, plus 1 for each
-negative one, whose number is thereby even or odd. Integers are added without rounding, so that every order of joins,
-every representation of proofs and every array library finds the same rank; a product of floats would differ in its last
-digits. The logarithm is computed from the bits of float32 by integers alone, for the same reason.
+The rank of a proof with the literals' weights `w` is
+
+    Σ 2 L(w) + [w < 0],  with  L(w) = 2^17 (e - 127) + T[i] + ⌊(r (T[i + 1] - T[i]) + 2^14) / 2^15⌋,
+
+where `e` is the exponent of the float32 nearest to `w`, `i` are the first 8 bits of its mantissa and `r` the other 15,
+and `T[i] = round(2^17 log2(1 + i / 256))` is a table: `L(w)` is `2^17 log2 |w|` to within 2 or 3 units. A sum is odd if
+an odd number of weights is negative. It is kept between the rank of zero (`ZERO`) and that of what is not finite.
+
+All of that are shifts of bits, look-ups and sums of integers, which nothing rounds: every order of joins, every
+representation of proofs and every array library finds the same rank for weights from 0 to 1 (for others as long as no
+sum on the way is at a limit). Products of floats would differ in their last digits by the order of factors and where a
+multiplication and an addition are one instruction, and logarithms of floats from library to library.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int
 
 # The rank of an unused place.
 NO_PROOF = np.iinfo(np.int32).min
@@ -30,8 +44,12 @@ _DISTANCE = 10
 _TABLE = (_LOGARITHMS[:-1] * (1 << _DISTANCE) + np.diff(_LOGARITHMS)).astype(np.int32)
 
 
-def rank_weights(weights: Float[Array, "..."]) -> Int[Array, "..."]:
-    """The ranks of weights of literals, in the order of their sizes in float32."""
+def rank_weights(weights: Float[Array, ...]) -> Int[Array, ...]:
+    """The ranks of weights of literals, in the order of their sizes in float32: the equation is that of this module.
+
+    int32; `ZERO` for weights below 2^-126 in size, which some array libraries take for zero, and 2^28 for what is not
+    finite.
+    """
     bits = lax.bitcast_convert_type(weights.astype(jnp.float32), jnp.int32)
     size = bits & np.iinfo(np.int32).max
     place, rest = (size >> _STEP) & ((1 << _LOOKED_UP) - 1), size & ((1 << _STEP) - 1)
@@ -39,22 +57,21 @@ def rank_weights(weights: Float[Array, "..."]) -> Int[Array, "..."]:
     # The product is below 2^25.
     rise = ((entry & ((1 << _DISTANCE) - 1)) * rest + (1 << (_STEP - 1))) >> _STEP
     rank = 2 * ((((size >> 23) - 127) << _DIGITS) + (entry >> _DISTANCE) + rise) - (bits >> 31)
-    # Numbers below the normal ones are zero in some array libraries.
     rank = jnp.where(size < (1 << 23), ZERO, rank)
     return jnp.where(size < (255 << 23), rank, _NOT_FINITE)
 
 
-def add_ranks(a: Int[Array, "..."], b: Int[Array, "..."]) -> Int[Array, "..."]:
+def add_ranks(a: Int[Array, ...], b: Int[Array, ...]) -> Int[Array, ...]:
     """The rank of two proofs together that share no literal."""
     return lax.clamp(jnp.int32(ZERO), a + b, jnp.int32(_NOT_FINITE))
 
 
-def keys_of(ranks: Int[Array, "..."]) -> Int[Array, "..."]:
+def keys_of(ranks: Int[Array, ...]) -> Int[Array, ...]:
     """Numbers in the order of the products that ranks stand for, negative ones too; twice that is the rank again."""
     # Odd are the ranks of negative products and their keys, and nothing else: `NO_PROOF` and the limits are even.
     return lax.select(ranks & 1 != 0, -(1 << 30) - ranks, ranks)
 
 
-def is_proof(ranks: Int[Array, "..."]) -> Bool[Array, "..."]:
+def is_proof(ranks: Int[Array, ...]) -> Bool[Array, ...]:
     """Whether places hold a proof."""
     return ranks != NO_PROOF

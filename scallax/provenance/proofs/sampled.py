@@ -16,7 +16,10 @@ from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, UInt32
+    from jaxtyping import Array, Int, UInt32
+
+# Every doubling is 2^18 in rank.
+_RANK_OF_2_TO_24 = 24 << 18
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,9 @@ class SampledProofs(AbstractProvenance):
         # All distinct proofs, none of them dropped.
         pool = replace(self.ranked, k=k + candidates).step(kind, total, left, right, cyclic, literals)
         sections = sections_of(literals)
-        chance = _exponential(pool.bits[..., : sections.identity, :], literals.seed)
+        chance = _exponential_ranks(pool.bits[..., : sections.identity, :], literals.seed)
         # Weights that are no probabilities have no chance beside those that are.
-        priority = jnp.where(keys_of(pool.ranks) > ZERO, add_ranks(pool.ranks, -rank_weights(chance)), pool.ranks)
+        priority = jnp.where(keys_of(pool.ranks) > ZERO, add_ranks(pool.ranks, -chance), pool.ranks)
         drawn = select(ProofSets(priority, pool.bits), k, sections, absorb=False)
         kept = (pool.bits[..., :, None, :, :] == drawn.bits[..., None, :, :, :]).all(-2)
         kept = (kept & is_proof(drawn.ranks)[..., None, :, :]).any(-2)
@@ -71,17 +74,21 @@ class SampledProofs(AbstractProvenance):
         return self.ranked.recover(tags, literals)
 
 
-def _exponential(bits: UInt32[Array, "... words batch"], seed: UInt32[Array, ""]) -> Array:
-    """A float32 `[..., batch]` exponentially distributed number for each bit set: equal ones have the same."""
+def _exponential_ranks(bits: UInt32[Array, "... words batch"], seed: UInt32[Array, ""]) -> Int[Array, "... batch"]:
+    """For each bit set the rank of an exponentially distributed number, up to a constant: equal ones have the same.
+
+    `-log u` of a uniform `u`; its logarithm is that of ranks, so that every array library draws the same.
+    """
 
     def absorb(word, state):
         value = lax.dynamic_index_in_dim(bits, word, bits.ndim - 2, keepdims=False)
         return _mix(state ^ value) + jnp.uint32(0x9E3779B9)
 
     state = lax.fori_loop(0, bits.shape[-2], absorb, jnp.zeros_like(bits[..., 0, :]) + seed)
-    # 24 bits, in the middle of their intervals: never 0 or 1.
-    uniform = ((_mix(state) >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
-    return -jnp.log(uniform)
+    # 23 bits, in the middle of their intervals: never 0 or 1. As are their logarithms: never 0.
+    odd = (_mix(state) >> 9).astype(jnp.int32) * 2 + 1
+    logarithm = _RANK_OF_2_TO_24 - rank_weights(odd.astype(jnp.float32)) + 1
+    return rank_weights(logarithm.astype(jnp.float32))
 
 
 def _mix(x: UInt32[Array, ...]) -> UInt32[Array, ...]:

@@ -161,7 +161,6 @@ class TopKProofs(AbstractProvenance):
             relation = Dependence.UNKNOWN if known is None else known.dependence
             return count_with_derivatives(tags, literals, sections_of(literals), relation)
         values, by_weight = count_independent(tags.weights)
-        by_weight = jnp.where(is_proof(tags.ranks), by_weight, 0)
         weights, negated = _leaf_weights(literals), np.asarray(literals.negated)
         return values, pull_independent(known, weights, by_weight, len(literals.probabilities), negated)
 
