@@ -64,7 +64,7 @@ class Residuals:
         """Waits for values and derivatives that are still computed."""
         if self._linear is None or self._values is None:
             return
-        found = np.asarray(self._linear)
+        found = np.asarray(self._linear)[: len(self._values)]
         self._values[...] = found[:, 0]
         self.derivatives = found[:, 1:]
         self._linear = self._values = None
@@ -103,13 +103,13 @@ def evaluate_tensors(
         else:
             values, residuals = evaluator.evaluate(arrays, logits), None
         # A computation still in flight would read inputs that the caller may change; it ends for all its results.
-        values.block_until_ready()
+        jax.block_until_ready(values)
         return layout.to_results(values, tensors), Residuals(residuals, layout.keep(arrays) if keep else None)
 
 
 def _start_linear(linear: jax.Array, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, Residuals]:
     """The values of `Evaluator.linearize`, which may still be computed, and the derivatives as residuals."""
-    host = np.empty((linear.shape[0], linear.shape[2]), linear.dtype)
+    host = np.empty((tensors[0].shape[0], linear.shape[2]), linear.dtype)
     values, residuals = torch.from_numpy(host), Residuals(linear=linear, values=host)
     dtype = common_dtype(tensors)
     if dtype is values.dtype:

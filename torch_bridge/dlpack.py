@@ -42,13 +42,18 @@ def to_jax(tensor: torch.Tensor) -> np.ndarray | jax.Array:
     return tensor.numpy()
 
 
-def to_torch(array: jax.Array, device: torch.device) -> torch.Tensor:
-    """The array as a tensor on `device`; waits for its values. Large arrays on the same device share their memory."""
+def to_torch(array: np.ndarray | jax.Array, device: torch.device) -> torch.Tensor:
+    """The array as a tensor on `device`; waits for its values.
+
+    Large arrays of JAX on the same device share their memory; arrays of NumPy are copied.
+    """
     size = array.size
     if size == 0:
         return torch.empty(array.shape, dtype=_torch_dtype(array), device=device)
     if size <= _MAX_COPIED and device.type == "cpu" and array.dtype != jnp.bfloat16:
         return torch.from_numpy(np.array(array))
+    if isinstance(array, np.ndarray):
+        return from_numpy(array).to(device)
     if device.type == "cpu" and all(place.platform == "cpu" for place in array.devices()):
         # The device is given, so that torch need not look it up.
         return torch.utils.dlpack.from_dlpack(array.__dlpack__())
@@ -126,5 +131,5 @@ def _warn_of_copies(device_type: str) -> None:
     warn(f"this JAX has no {device_type} device: tensors are copied to the CPU and back; install JAX for that device")
 
 
-def _torch_dtype(array: jax.Array) -> torch.dtype:
+def _torch_dtype(array: np.ndarray | jax.Array) -> torch.dtype:
     return getattr(torch, str(array.dtype))

@@ -56,7 +56,9 @@ class TagTensors:
             tags[torch.from_numpy(places).to(device)] = taken.to(dtype)
         return to_jax(tags)
 
-    def scatter(self, gradient: jax.Array, tensors: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    def scatter(
+        self, gradient: np.ndarray | jax.Array, tensors: Sequence[torch.Tensor], device: torch.device
+    ) -> list[torch.Tensor]:
         """The gradients of the tensors, from the gradient of the tags."""
         found = np.asarray(gradient) if device.type == "cpu" else to_torch(gradient, device)
         gradients = []

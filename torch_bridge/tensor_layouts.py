@@ -15,8 +15,9 @@ from scallax.evaluation import Evaluator, MappedLayout, SampleLayout
 from torch_bridge.dlpack import common_dtype, to_jax, to_torch
 from torch_bridge.facts import TagTensors
 
+Array = np.ndarray | jax.Array
 # The gradients of an evaluator: those of the arrays, and those of the logits.
-Pulled = tuple[tuple[jax.Array | None, ...], tuple[jax.Array, ...]]
+Pulled = tuple[tuple[Array | None, ...], tuple[Array, ...]]
 
 
 class AbstractTensorLayout(ABC):
@@ -39,7 +40,7 @@ class AbstractTensorLayout(ABC):
         return None
 
     @abstractmethod
-    def to_results(self, values: jax.Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         """The results for the evaluator's values."""
 
     @abstractmethod
@@ -71,7 +72,7 @@ class MappedTensors(AbstractTensorLayout):
         num_inputs = len(self.evaluator.layout.mappings)
         return arrays[:num_inputs], arrays[num_inputs:]
 
-    def to_results(self, values: jax.Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         return to_torch(values, self.device)
 
     def to_cotangent(self, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> np.ndarray | jax.Array:
@@ -128,7 +129,7 @@ class SampleTensors(AbstractTensorLayout):
     def keep(self, arrays: Sequence[Any]) -> Any:
         return arrays[0]
 
-    def to_results(self, values: jax.Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         grounding, provenance = self.grounding, self.evaluator.provenance
         sources = grounding.derived[0] if self.is_sparse else self.evaluator.layout.sources
         results = _take(to_torch(values, self.device), sources, provenance.absent)

@@ -42,10 +42,15 @@ class Sizes:
         return padded(count) if count else 0
 
 
-def padded(count: int) -> int:
-    """The size class of a count: 8, 12, 16, 24, 32, ... (two an octave)."""
-    size = max(8, 1 << (max(count, 1) - 1).bit_length())
-    return size * 3 // 4 if size > 8 and count <= size * 3 // 4 else size
+def padded(count: int, least: int = 8) -> int:
+    """The size class of a count: 8, 12, 16, 24, 32, ... (two an octave). `least`, a power of 2, is the smallest."""
+    size = max(least, 1 << (max(count, 1) - 1).bit_length())
+    return size * 3 // 4 if size > least and count <= size * 3 // 4 else size
+
+
+def class_of_batch(size: int) -> int:
+    """The rows that a batch of a size is computed with: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, … (two an octave)."""
+    return padded(size, least=1) if size else 0
 
 
 def padded_with(values: np.ndarray, length: int, fill: int | bool) -> np.ndarray:

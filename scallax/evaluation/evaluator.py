@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
+from scallax.circuits.size_classes import class_of_batch
 from scallax.errors import UnsupportedError
 from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
@@ -28,9 +29,9 @@ from scallax.evaluation.interpretation import ABSENT, as_outputs, refuse_traced
 from scallax.evaluation.interpreters import ObjectInterpreter, refuse_traced_proofs
 from scallax.evaluation.jax_values import is_concrete
 from scallax.evaluation.mapped_layout import MappedLayout
-from scallax.evaluation.moves import computing_dtype
+from scallax.evaluation.moves import computing_dtype, pad_rows
 from scallax.evaluation.seeds import as_words
-from scallax.evaluation.unpacking import pair_with_proofs, unpack, unpack_objects
+from scallax.evaluation.unpacking import map_results, pair_with_proofs, unpack, unpack_objects
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.parameters import Parameter
 from scallax.provenance.base import AbstractProvenance
@@ -119,7 +120,8 @@ class Evaluator(Generic[LayoutT]):
     def evaluate(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> Any:
         """The values of all outputs: `[batch, outputs]`, of the circuit if all samples lie side by side in one.
 
-        A NumPy array of objects if tags are objects. UnsupportedError for an output that the provenance refuses.
+        A NumPy array of objects if tags are objects; one of numbers if the batch was padded. UnsupportedError for an
+        output that the provenance refuses.
         """
         arguments = self.check(arrays, logits)
         if self.is_interpreted:
@@ -148,21 +150,22 @@ class Evaluator(Generic[LayoutT]):
         residuals: PyTree[Array],
         cotangent: ArrayLike,
         logits: Sequence[ArrayLike] | None = None,
-    ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+    ) -> tuple[tuple[ArrayLike | None, ...], tuple[ArrayLike, ...]]:
         """Gradients of the arrays and of the logits for a cotangent of the values, of their shapes and dtypes.
 
-        None for a bool array. Must be called with arrays and logits equal to those of `forward`.
+        None for a bool array; NumPy arrays if the batch was padded. Must be called with arrays and logits equal to
+        those of `forward`.
         """
         arguments = self._arguments(arrays, logits)
         circuit = self._place_trained(arguments, is_backward=True)
         return self._arrays.pull_back(circuit, arguments, residuals, cotangent)
 
     def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
-        """The values and their derivatives `[batch, 1 + entries, outputs]`, in float32 or float64.
+        """The values and their derivatives `[rows, 1 + entries, outputs]`, in float32 or float64.
 
         Each sample has its values first, then the derivatives by its entries, those of one array after those of the
-        other. None unless circuit and batch are so small that this takes less time than `forward` and `pull_back`;
-        raises nothing then.
+        other. Rows behind those of the batch mean nothing. None unless circuit and batch are so small that this takes
+        less time than `forward` and `pull_back`; raises nothing then.
         """
         linearizer = self._linearizer
         return None if linearizer is None else linearizer.linearize(arrays)
@@ -211,7 +214,16 @@ class Evaluator(Generic[LayoutT]):
     ) -> Any:
         """The result of a call but for proofs; for each sample its own outputs if it `asked` for them."""
         values = self.evaluate(arrays, logits)
-        return self.unpack(values) if self.is_interpreted else self.layout.unpack(self._holder, values, asked)
+        if self.is_interpreted:
+            return self.unpack(values)
+        if isinstance(values, np.ndarray):
+            from scallax.evaluation.jax_moves import to_device  # JAX computed them
+
+            like = (*arrays, *(self.logits if logits is None else logits))
+            if asked is None or asked.names is None:
+                return map_results(lambda rows: to_device(rows, like), self.unpack(values), self._named_layout.keyed)
+            values = to_device(values, like)
+        return self.layout.unpack(self._holder, values, asked)
 
     def call(
         self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None, asked: AskedOutputs | None = None
@@ -270,7 +282,7 @@ class Evaluator(Generic[LayoutT]):
         check_process()
         return embedded
 
-    def _refuse_nan(self, arguments: Arguments, values: Array) -> None:
+    def _refuse_nan(self, arguments: Arguments, values: ArrayLike) -> None:
         """UnsupportedError for the first output that the provenance refused; needs values that are not traced."""
         refusal = self.provenance.traits.refusal
         if refusal is None or not is_concrete(values):
@@ -312,8 +324,11 @@ class _Linearizer:
         self._signature = replace(interpreter.signature, retentions=(None,)) if is_whole else interpreter.signature
 
     def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
-        """Values and derivatives `[batch, 1 + entries, outputs]`; None if the batch is too large, or empty."""
-        if not arrays or not arrays[0].ndim or not 0 < arrays[0].shape[0] <= self._most_samples:
+        """Values and derivatives `[rows, 1 + entries, outputs]`; None if the batch is too large, or empty."""
+        if not arrays or not arrays[0].ndim:
+            return None
+        num_rows = class_of_batch(arrays[0].shape[0])
+        if not 0 < num_rows <= self._most_samples:
             return None
         checks = self._layout.checks
         checks.check_forms(arrays)
@@ -321,7 +336,7 @@ class _Linearizer:
         flat = [np.asarray(array).reshape(len(array), -1) for array in arrays]
         if len(flat) > 1 or flat[0].dtype not in _COMPUTING_DTYPES:
             flat = [np.concatenate(flat, 1, dtype=computing_dtype(flat))]
-        found = self._compiled(flat[0])
+        found = self._compiled(pad_rows(flat[0], num_rows))
         # While it is computed.
         checks.check_entries(arrays, flat[0])
         return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import jax
+import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.literals import read_proofs
@@ -13,6 +14,7 @@ from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
 from scallax.evaluation.interpreters import FoundProofs, refuse_traced_proofs
 from scallax.evaluation.jax_batch import evaluate_batch, forward_batch, pull_back_batch
+from scallax.evaluation.jax_batch_sizes import SizedBatch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
@@ -21,18 +23,21 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, slots=True)
 class ArrayInterpreter:
-    """Computes with arrays, by functions that are compiled once and held by `holder`."""
+    """Computes with arrays, by functions that are compiled once for a size class and held by `holder`."""
 
     signature: Signature
     holder: Holder
 
-    def evaluate(self, circuit: AnyCircuit, arguments: Arguments) -> Array:
+    def evaluate(self, circuit: AnyCircuit, arguments: Arguments) -> ArrayLike:
         """The values of the outputs, `[batch, outputs]`, or `[outputs]` of samples side by side."""
-        return evaluate_batch(self.holder, self.signature, circuit, arguments)
+        batch = SizedBatch.of(self.signature, arguments)
+        return batch.cut(evaluate_batch(self.holder, self.signature, circuit, batch.arguments))
 
-    def forward(self, circuit: AnyCircuit, arguments: Arguments) -> tuple[Array, PyTree[Array]]:
-        """The values of the outputs, and what `pull_back` needs beside the arguments."""
-        return forward_batch(self.holder, self.signature, circuit, arguments)
+    def forward(self, circuit: AnyCircuit, arguments: Arguments) -> tuple[ArrayLike, PyTree[Array]]:
+        """The values of the outputs, and what `pull_back` needs beside the arguments, of all rows of the size class."""
+        batch = SizedBatch.of(self.signature, arguments)
+        values, residuals = forward_batch(self.holder, self.signature, circuit, batch.arguments)
+        return batch.cut(values), residuals
 
     def pull_back(
         self,
@@ -40,12 +45,19 @@ class ArrayInterpreter:
         arguments: Arguments,
         residuals: PyTree[Array],
         cotangent: ArrayLike,
-    ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+    ) -> tuple[tuple[ArrayLike | None, ...], tuple[ArrayLike, ...]]:
         """Gradients of the arrays (None for bool arrays) and of the logits for a cotangent of the values."""
-        return pull_back_batch(self.holder, self.signature, circuit, arguments, residuals, cotangent)
+        batch = SizedBatch.of(self.signature, arguments)
+        cotangent = batch.pad_cotangent(cotangent)
+        pulled = pull_back_batch(self.holder, self.signature, circuit, batch.arguments, residuals, cotangent)
+        return batch.cut_gradients(self.signature, *pulled)
 
     def proofs(self, circuit: AnyCircuit, arguments: Arguments, on_host: Circuit) -> FoundProofs:
         """The proofs that the provenance keeps; `on_host` is the circuit as NumPy arrays. Nothing may be traced."""
-        _, residuals = self.forward(circuit, arguments)
+        values, residuals = self.forward(circuit, arguments)
         refuse_traced_proofs(jax.tree.leaves(residuals))
-        return [] if residuals is None else read_proofs(self.signature.provenance.proof_sets(residuals.tags), on_host)
+        if residuals is None:
+            return []
+        num_samples = 1 if self.signature.is_union else len(values)
+        weights, bit_sets = map(np.asarray, self.signature.provenance.proof_sets(residuals.tags))
+        return read_proofs((weights[..., :num_samples], bit_sets[..., :num_samples]), on_host)

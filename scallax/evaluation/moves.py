@@ -92,3 +92,13 @@ def concatenate(xp: Any, shape: tuple[int, ...], dtype: np.dtype, *arrays: Array
     parts = [xp.asarray(array, dtype).reshape(-1) for array in arrays]
     missing = math.prod(shape) - sum(map(len, parts))
     return xp.concatenate([*parts, xp.zeros(missing, dtype)]).reshape(shape)
+
+
+def pad_rows(rows: np.ndarray, num_rows: int) -> np.ndarray:
+    """The rows, at least one, and the last of them again up to a number of rows."""
+    if len(rows) == num_rows:
+        return rows
+    padded_rows = np.empty((num_rows, *rows.shape[1:]), rows.dtype)
+    padded_rows[: len(rows)] = rows
+    padded_rows[len(rows) :] = rows[-1]
+    return padded_rows

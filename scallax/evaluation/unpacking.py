@@ -79,10 +79,14 @@ def unpack_places(
     if asked is not None and asked.names is not None:
         results = unpack(outputs, True, sources)
         return choose(results, asked.names, asked.is_flat, lambda rows: take_array(np.stack(rows)), take_row)
-    results = unpack(outputs, keyed, sources)
+    return map_results(take_array, unpack(outputs, keyed, sources), keyed)
+
+
+def map_results(function: Callable[[Any], Any], results: Any, keyed: bool) -> Any:
+    """The result of `unpack` with the function's results in the places of its arrays."""
     if keyed:
-        return {name: _map_one(take_array, part) for name, part in results.items()}
-    return _map_one(take_array, results)
+        return {name: _map_one(function, part) for name, part in results.items()}
+    return _map_one(function, results)
 
 
 def _map_one(function: Callable[[Any], Any], part: Any) -> Any:

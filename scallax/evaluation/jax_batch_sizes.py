@@ -1,0 +1,116 @@
+"""Size classes of batches: rows behind those of the caller, so that batches of like size share compiled code.
+
+A row is added by repeating the last one: it settles when that one does, and every other row is computed as without it.
+Nothing looks at the added rows, and they are cut off the results. All of this is done by NumPy where the arrays are on
+the host, so that nothing is compiled for a size that is no class.
+
+A batch is padded in calls that compute at once, with arrays on one device: inside a function of the caller's that JAX
+transforms, and on a mesh, batches have the sizes that they are given with.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import get_opaque_trace_state
+from jax.sharding import get_abstract_mesh
+
+from scallax.circuits.size_classes import class_of_batch
+from scallax.evaluation.batch import Arguments, ArrayLike, Signature, batch_size
+from scallax.evaluation.cache import call
+from scallax.evaluation.jax_moves import to_device
+from scallax.evaluation.jax_values import is_committed, is_concrete, is_on_host
+from scallax.evaluation.moves import pad_rows
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Shaped
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SizedBatch:
+    """The arguments of a call, whose first `size` rows are the caller's; `num_rows` is the class of that size."""
+
+    arguments: Arguments
+    size: int
+    num_rows: int
+
+    @staticmethod
+    def of(signature: Signature, arguments: Arguments) -> SizedBatch:
+        """The arguments as they are, or padded if they may be and their number of rows is no class."""
+        size = batch_size(signature, arguments)
+        num_rows = size if signature.is_union else class_of_batch(size)
+        if num_rows == size or not _computes_at_once((*arguments.arrays, *arguments.logits)):
+            return SizedBatch(arguments, size, size)
+        arrays = tuple(_pad(array, num_rows) for array in arguments.arrays)
+        logits = tuple(
+            array if array.ndim == len(shape) else _pad(array, num_rows)
+            for array, shape in zip(arguments.logits, signature.logit_shapes, strict=True)
+        )
+        return SizedBatch(Arguments(arrays, logits), size, num_rows)
+
+    def pad_cotangent(self, cotangent: ArrayLike) -> ArrayLike:
+        """The cotangent with zeros for the rows that are cut off."""
+        missing = self.num_rows - self.size
+        if not missing:
+            return cotangent
+        widths = ((0, missing), (0, 0))
+        if is_concrete(cotangent) and is_on_host(cotangent):
+            return np.pad(np.asarray(cotangent), widths)
+        return jnp.pad(cotangent, widths)
+
+    def cut(self, values: Shaped[Array, "rows ..."]) -> Shaped[ArrayLike, "size ..."]:
+        """The values of the caller's rows: an array of NumPy if rows are cut off on the host."""
+        if self.num_rows == self.size:
+            return values
+        return np.asarray(values)[: self.size] if is_on_host(values) else call(None, _first_rows, (self.size,), values)
+
+    def cut_gradients(
+        self, signature: Signature, arrays: Sequence[Array | None], logits: Sequence[Array]
+    ) -> tuple[tuple[ArrayLike | None, ...], tuple[ArrayLike, ...]]:
+        """The gradients of the caller's rows, and of logits."""
+        of_arrays = tuple(None if gradient is None else self.cut(gradient) for gradient in arrays)
+        of_logits = tuple(
+            gradient if gradient.ndim == len(shape) else self.cut(gradient)
+            for gradient, shape in zip(logits, signature.logit_shapes, strict=True)
+        )
+        return of_arrays, of_logits
+
+
+def _pad(array: ArrayLike, num_rows: int) -> ArrayLike:
+    if not is_on_host(array):
+        return call(None, _repeat_last, (num_rows,), array)
+    rows = pad_rows(np.asarray(array), num_rows)
+    return to_device(rows, [array]) if is_committed(array) else rows
+
+
+def _repeat_last(num_rows: int, array: Array) -> Array:
+    return jnp.pad(array, ((0, num_rows - array.shape[0]), *((0, 0),) * (array.ndim - 1)), mode="edge")
+
+
+def _first_rows(size: int, values: Array) -> Array:
+    return values[:size]
+
+
+def _computes_at_once(arrays: Sequence[Any]) -> bool:
+    """Whether functions of the arrays are computed at once, on one device, not traced into another function."""
+    if not all(map(_is_on_one_device, arrays)):
+        return False
+    return get_opaque_trace_state() == _outermost_trace() and get_abstract_mesh().empty
+
+
+def _is_on_one_device(array: Any) -> bool:
+    return isinstance(array, np.ndarray) or (is_concrete(array) and len(array.devices()) == 1)
+
+
+@functools.cache
+def _outermost_trace() -> Any:
+    """The state of JAX outside of all transformations, which a thread of its own begins with."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(get_opaque_trace_state).result()
