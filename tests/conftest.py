@@ -37,7 +37,13 @@ hypothesis.settings.load_profile("untimed")
 
 # Shapes and dtypes of annotated functions are checked at every call (at every trace, for compiled ones).
 install_import_hook(
-    ["scallax.evaluation.fold", "scallax.evaluation.jax_batch", "scallax.kernels", "scallax.provenance"],
+    [
+        "scallax.evaluation.fold",
+        "scallax.evaluation.differentiation",
+        "scallax.evaluation.jax_batch",
+        "scallax.kernels",
+        "scallax.provenance",
+    ],
     "beartype.beartype",
 )
 

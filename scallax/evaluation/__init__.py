@@ -7,6 +7,8 @@ functions of one bounded cache, and hands on arrays.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from scallax.kernels.array_namespace import Namespace, register
+
 if TYPE_CHECKING:
     from scallax.evaluation.derived_program import Output as Output
     from scallax.evaluation.evaluator import Evaluator as Evaluator
@@ -30,3 +32,13 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def _make_namespace() -> Namespace:
+    # JAX takes half a second to import, which answers of NumPy do not wait for.
+    from scallax.evaluation.jax_namespace import JAX
+
+    return JAX
+
+
+register(_make_namespace)

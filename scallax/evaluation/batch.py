@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from scallax.circuits.circuit import Circuit
     from scallax.circuits.constant_program import EmbeddedProgram
-    from scallax.kernels.packing import Packed
+    from scallax.evaluation.packing import Packed
     from scallax.provenance.base import AbstractProvenance
 
 # The kinds of arrays that a caller may give for an input `[batch, *mapping.shape]`.

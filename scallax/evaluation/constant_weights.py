@@ -54,6 +54,6 @@ def _weigh(
 
 
 def _weigh_outputs(provenance, program, inputs):
-    from scallax.evaluation.fold import evaluate  # as above
+    from scallax.evaluation.differentiation import evaluate  # as above
 
     return provenance.weigh(evaluate(provenance, program, inputs))

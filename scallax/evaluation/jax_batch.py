@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.constant_program import EmbeddedProgram
-from scallax.evaluation import fold as evaluation
+from scallax.evaluation import differentiation as evaluation
 from scallax.evaluation.batch import (
     AnyCircuit,
     Arguments,
@@ -27,8 +27,8 @@ from scallax.evaluation.batch import (
 from scallax.evaluation.cache import BoundFunction, Holder, call
 from scallax.evaluation.jax_values import is_float
 from scallax.evaluation.moves import computing_dtype
+from scallax.evaluation.packing import Packed, unpack
 from scallax.facts.tensor_facts import Retention
-from scallax.kernels.packing import Packed, unpack
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped

@@ -12,7 +12,7 @@ from scallax.evaluation.batch import Arguments
 from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.compiled_program import CompiledProgram
 from scallax.evaluation.jax_values import is_committed, is_concrete
-from scallax.kernels.packing import Packed, pack
+from scallax.evaluation.packing import Packed, pack
 from scallax.provenance.traits import AbstractSemantics
 
 # The place of a circuit that is on no device of JAX yet.

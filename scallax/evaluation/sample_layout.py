@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array
 
     from scallax.evaluation.cache import Holder
-    from scallax.kernels.packing import Packed
+    from scallax.evaluation.packing import Packed
 
 
 @final

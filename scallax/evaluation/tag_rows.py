@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.errors import Diagnostic, UnsupportedError
+from scallax.kernels.array_namespace import Namespace
 from scallax.kernels.tiles import Tags
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Int
+    from jaxtyping import Int
+
+    from scallax.kernels.array_namespace import Array
 
 # Bytes of the tags of all rows that are kept.
 MAX_TAG_BYTES = 1 << 32
@@ -30,7 +32,7 @@ class Rows(NamedTuple):
 
     `table` are the tags that are kept, in which heads begin at `base`: `initial` before any is computed. `read` gives
     the tags of the rows at some places, `read_first` what of them stands in the first place of their second axis,
-    `read_leaf` the tags of leaves as `leaf_tags` gives them. `zero` is one row.
+    `read_leaf` the tags of leaves as `leaf_tags` gives them, `repeated` so many rows of the tag of zero.
     """
 
     table: Tags
@@ -38,11 +40,7 @@ class Rows(NamedTuple):
     read: Callable[[Tags, Int[Array | np.ndarray, " rows"]], Tags]
     read_first: Callable[[Tags, Int[Array | np.ndarray, " rows"]], Tags]
     read_leaf: Callable[[Int[Array | np.ndarray, " rows"]], Tags]
-    zero: Tags
-
-    def repeated(self, count: int) -> Tags:
-        """`count` rows of the tag of zero."""
-        return _repeated(self.zero, count)
+    repeated: Callable[[int], Tags]
 
 
 def make_rows(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable) -> Rows:
@@ -50,8 +48,7 @@ def make_rows(provenance: AbstractProvenance, program: Circuit, literals: Litera
 
     Leaves are kept as tags, or, where those are large, made anew wherever they are read.
     """
-    shapes = jax.eval_shape(lambda: provenance.widen(provenance.leaf_tags(literals)))
-    row = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    row = row_bytes(provenance, literals)
     compact = provenance.compact_leaves(literals) if program.num_leaves * row > _MAX_LEAF_BYTES else None
     _check_size(provenance, program, row, literals.probabilities.shape[1], keeps_leaves=compact is None)
     if compact is None:
@@ -59,54 +56,73 @@ def make_rows(provenance: AbstractProvenance, program: Circuit, literals: Litera
     return _without_leaves(provenance, program, literals, compact)
 
 
+def row_bytes(provenance: AbstractProvenance, literals: LiteralTable) -> int:
+    """The bytes of the tag of one row of the table."""
+    xp = literals.xp
+
+    def first_row():
+        # Where leaves are compact, all of them may be more than memory holds.
+        compact = provenance.compact_leaves(literals)
+        if compact is None:
+            leaves = provenance.leaf_tags(literals)
+        else:
+            leaves = provenance.read_leaves(compact, xp.zeros(1, xp.int32), literals)
+        return provenance.widen(xp.map(lambda leaf: leaf[:1], leaves))
+
+    return sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in xp.leaves(xp.shapes(first_row)))
+
+
 def _with_leaves(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable) -> Rows:
-    leaves = provenance.leaf_tags(literals)
+    xp, leaves = literals.xp, provenance.leaf_tags(literals)
     wide = provenance.widen(leaves)
-    zero = jax.tree.map(lambda leaf: leaf[:1], wide)
-    heads = _repeated(zero, program.forward.num_heads)
+    zero = xp.map(lambda leaf: leaf[:1], wide)
+    heads = _repeated(xp, zero, program.forward.num_heads)
     return Rows(
-        jax.tree.map(lambda leaf, none: jnp.concatenate([leaf, none]), wide, heads),
+        xp.map(lambda leaf, none: xp.concatenate([leaf, none]), wide, heads),
         0,
-        _at_places,
-        lambda table, places: jax.tree.map(
-            lambda leaf: leaf.at[places, 0].get(mode="promise_in_bounds")[:, None], table
-        ),
-        lambda places: _at_places(leaves, places),
-        zero,
+        lambda table, places: _at_places(xp, table, places),
+        lambda table, places: _at_first(xp, table, places),
+        lambda places: _at_places(xp, leaves, places),
+        functools.partial(_repeated, xp, zero),
     )
 
 
 def _without_leaves(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable, compact: Any) -> Rows:
-    base = program.num_leaves
+    xp, base = literals.xp, program.num_leaves
 
     def read_leaf(places):
-        return provenance.read_leaves(compact, jnp.minimum(places, base - 1), literals)
+        return provenance.read_leaves(compact, xp.minimum(places, base - 1), literals)
 
     def choose(places, leaves, heads):
         def pick(leaf, head):
-            return jnp.where((places < base).reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, head)
+            return xp.where((places < base).reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, head)
 
-        return jax.tree.map(pick, leaves, heads)
+        return xp.map(pick, leaves, heads)
 
     def read(table, places):
-        heads = _at_places(table, jnp.maximum(places - base, 0))
+        heads = _at_places(xp, table, xp.maximum(places - base, 0))
         return choose(places, provenance.widen(read_leaf(places)), heads)
 
     def read_first(table, places):
-        at = jnp.maximum(places - base, 0)
-        heads = jax.tree.map(lambda leaf: leaf.at[at, 0].get(mode="promise_in_bounds")[:, None], table)
+        heads = _at_first(xp, table, xp.maximum(places - base, 0))
         return choose(places, read_leaf(places), heads)
 
-    zero = provenance.widen(read_leaf(jnp.zeros(1, jnp.int32)))
-    return Rows(_repeated(zero, program.forward.num_heads), base, read, read_first, read_leaf, zero)
+    repeated = functools.partial(_repeated, xp, provenance.widen(read_leaf(xp.zeros(1, xp.int32))))
+    # A table of NumPy is written to.
+    table = xp.map(lambda leaf: leaf.copy() if xp.is_eager else leaf, repeated(program.forward.num_heads))
+    return Rows(table, base, read, read_first, read_leaf, repeated)
 
 
-def _at_places(tags: Tags, places: Int[Array | np.ndarray, " rows"]) -> Tags:
-    return jax.tree.map(lambda leaf: leaf.at[places].get(mode="promise_in_bounds"), tags)
+def _at_places(xp: Namespace, tags: Tags, places: Int[Array | np.ndarray, " rows"]) -> Tags:
+    return xp.map(lambda leaf: xp.take(leaf, places), tags)
 
 
-def _repeated(zero: Tags, count: int) -> Tags:
-    return jax.tree.map(lambda none: jnp.broadcast_to(none, (count, *none.shape[1:])), zero)
+def _at_first(xp: Namespace, tags: Tags, places: Int[Array | np.ndarray, " rows"]) -> Tags:
+    return xp.map(lambda leaf: xp.take_first(leaf, places)[:, None], tags)
+
+
+def _repeated(xp: Namespace, zero: Tags, count: int) -> Tags:
+    return xp.map(lambda none: xp.broadcast_to(none, (count, *none.shape[1:])), zero)
 
 
 def _check_size(provenance: AbstractProvenance, program: Circuit, row: int, batch: int, *, keeps_leaves: bool) -> None:

@@ -19,7 +19,7 @@ from scallax.facts.tensor_facts import Retention
 
 if TYPE_CHECKING:
     from scallax.evaluation.cache import Holder
-    from scallax.kernels.packing import Packed
+    from scallax.evaluation.packing import Packed
 
 
 @final
@@ -64,7 +64,7 @@ class TagsLayout(AbstractProofLayout):
     def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit | Packed | None:
         if self.on_host is None or not self.is_packed:
             return self.on_host
-        from scallax.kernels.packing import pack  # it imports JAX
+        from scallax.evaluation.packing import pack  # it imports JAX
 
         return pack(self.on_host)
 

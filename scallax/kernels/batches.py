@@ -9,21 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
-from jax.typing import ArrayLike, DTypeLike
+from scallax.kernels.array_namespace import array_namespace
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Shaped
+    from jaxtyping import Shaped
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from scallax.kernels.array_namespace import Array
 
 
 def batch_constant(
     like: Shaped[Array, "... batch"], shape: Sequence[int], value: ArrayLike, dtype: DTypeLike | None = None
 ) -> Shaped[Array, "... batch"]:
     """`value` in an array `[*shape, batch]`, of the dtype of `like` if none is given; `like` has at least one row."""
-    row = jnp.full_like(like[(0,) * (like.ndim - 1)], value, dtype=dtype)
-    return jnp.broadcast_to(row, (*shape, like.shape[-1]))
+    xp = array_namespace(like)
+    row = xp.full_like(like[(0,) * (like.ndim - 1)], value, dtype=dtype)
+    return xp.broadcast_to(row, (*shape, like.shape[-1]))
 
 
 def varying_constant(like: Array, value: bool | int) -> Shaped[Array, ""]:
     """A bool or int32 scalar that varies over the mesh axes over which `like` does."""
-    return jnp.full_like(like, value, dtype=jnp.bool_ if isinstance(value, bool) else jnp.int32, shape=())
+    xp = array_namespace(like)
+    return xp.full_like(like, value, dtype=xp.bool_ if isinstance(value, bool) else xp.int32, shape=())

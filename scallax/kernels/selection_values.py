@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
+from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.selections import CATEGORICAL, LIGHTEST, RANGE, SOFTMAX, UNIFORM, Selections
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int, UInt32
+    from jaxtyping import Bool, Float, Int, UInt32
+
+    from scallax.kernels.array_namespace import Array
 
 # Members of a group that are compared with each other; a larger one is sorted. Measured on 2 CPU cores at batch 64:
 # 1,000 groups of 10 are compared in 20 ms and sorted in 700, 4 groups of 256 in 5 and 35.
@@ -28,91 +29,97 @@ def open_selections(
     gradients (0 for who is not there); what is chosen has no gradient. Draws depend on the seed and on the member's
     name alone: they are the same for all samples.
     """
-    kind = jnp.asarray(selections.kinds)[:, None]
+    xp = array_namespace(weights)
+    kind = xp.asarray(selections.kinds)[:, None]
     there = weights != 0
-    number = _numbers(selections, lax.stop_gradient(weights), there, seed)
-    shares = jnp.where(kind == SOFTMAX, _softmax(selections, weights, there), _normalized(selections, weights))
-    first, end = jnp.asarray(selections.first)[:, None], jnp.asarray(selections.end)[:, None]
+    number = _numbers(selections, xp.stop_gradient(weights), there, seed)
+    shares = xp.where(kind == SOFTMAX, _softmax(selections, weights, there), _normalized(selections, weights))
+    first, end = xp.asarray(selections.first)[:, None], xp.asarray(selections.end)[:, None]
     number, member_there = _take(selections.members, number), _take(selections.members, there)
     chosen = (number >= first) & (number < end)
     is_range = kind == RANGE
-    return jnp.where(is_range, jnp.ones_like(shares), shares), member_there & (chosen | ~is_range)
+    return xp.where(is_range, xp.ones_like(shares), shares), member_there & (chosen | ~is_range)
 
 
 def _numbers(
     selections: Selections, weights: Float[Array, "members batch"], there: Bool[Array, "members batch"], seed
 ) -> Int[Array, "members batch"]:
     """The number of each member in its group's order; those that are not there come last."""
-    order = jnp.asarray(selections.orders)[:, None]
-    key = jax.random.key(seed)
-    uniform = jax.vmap(lambda name: jax.random.uniform(jax.random.fold_in(key, name), (1,), weights.dtype))(
-        jnp.asarray(selections.names)
-    )
+    xp = array_namespace(weights)
+    order = xp.asarray(selections.orders)[:, None]
+    uniform = xp.uniform_by_name(seed, selections.names, weights.dtype)
     # Whose exponential clock, of a rate as large as the weight, rings first is drawn by weight; the next one is drawn
     # from those that are left (Efraimidis and Spirakis, 2006).
-    clock = -jnp.log1p(-uniform)
-    rate = jnp.where(weights > 0, weights, 1)
-    clock = jnp.where(weights > 0, clock / rate, jnp.inf)
-    score = jnp.where(order == LIGHTEST, weights, -weights)
-    score = jnp.where(order == UNIFORM, uniform, jnp.where(order == CATEGORICAL, clock, score))
+    clock = -xp.log1p(-uniform)
+    rate = xp.where(weights > 0, weights, 1)
+    clock = xp.where(weights > 0, clock / rate, np.inf)
+    score = xp.where(order == LIGHTEST, weights, -weights)
+    score = xp.where(order == UNIFORM, uniform, xp.where(order == CATEGORICAL, clock, score))
 
     # A NaN comes first, so that it shows.
-    score = jnp.where(jnp.isnan(weights), -jnp.inf, score)
-    largest = (jnp.arange(weights.shape[0], dtype=jnp.int32) - jnp.asarray(selections.starts)).max() + 1
-    return lax.cond(largest <= _LARGEST_COMPARED, _number_by_comparison, _number_by_sorting, selections, score, there)
+    score = xp.where(xp.isnan(weights), -np.inf, score)
+    largest = (xp.arange(weights.shape[0], dtype=xp.int32) - xp.asarray(selections.starts)).max() + 1
+    return xp.cond(largest <= _LARGEST_COMPARED, _number_by_comparison, _number_by_sorting, selections, score, there)
 
 
 def _number_by_comparison(selections: Selections, score, there):
     """For each member how many of its group come before it: one of the group at a time for all of them."""
-    groups, starts = jnp.asarray(selections.groups), jnp.asarray(selections.starts)
-    place = jnp.arange(len(groups), dtype=jnp.int32)
+    xp = array_namespace(score)
+    groups, starts = xp.asarray(selections.groups), xp.asarray(selections.starts)
+    place = xp.arange(len(groups), dtype=xp.int32)
 
     def add(step, number):
-        other = jnp.minimum(starts + step, len(groups) - 1)
-        is_member = ((_take(other, groups) == groups) & (starts + step == other))[:, None]
-        theirs = _take(other, score)
+        other = xp.minimum(starts + step, len(groups) - 1)
+        is_member = ((xp.take(groups, other) == groups) & (starts + step == other))[:, None]
+        theirs = xp.take(score, other)
         before = (theirs < score) | ((theirs == score) & (other < place)[:, None])
-        return number + (is_member & _take(other, there) & before).astype(jnp.int32)
+        return number + (is_member & xp.take(there, other) & before).astype(xp.int32)
 
-    none = batch_constant(score, score.shape[:-1], 0, jnp.int32)
-    return lax.fori_loop(jnp.int32(0), (place - starts).max() + 1, add, none)
+    none = batch_constant(score, score.shape[:-1], 0, xp.int32)
+    return xp.loop((place - starts).max() + 1, add, none)
 
 
 def _number_by_sorting(selections: Selections, score, there):
-    def column(values):
-        return batch_constant(score, score.shape[:-1], 0, jnp.int32) + jnp.asarray(values, jnp.int32)[:, None]
+    xp = array_namespace(score)
 
-    place = column(jnp.arange(score.shape[0]))
-    keys = (column(selections.groups), (~there).astype(jnp.int32), score, place)
-    *_, sorted_place = lax.sort(keys, dimension=0, num_keys=4)
-    _, number = lax.sort((sorted_place, place), dimension=0, num_keys=1)
+    def column(values):
+        return batch_constant(score, score.shape[:-1], 0, xp.int32) + xp.asarray(values, xp.int32)[:, None]
+
+    place = column(xp.arange(score.shape[0]))
+    keys = (column(selections.groups), (~there).astype(xp.int32), score, place)
+    *_, sorted_place = xp.sort_rows(keys, 4)
+    _, number = xp.sort_rows((sorted_place, place), 1)
     return number - column(selections.starts)
 
 
 def _normalized(selections: Selections, weights: Float[Array, "members batch"]) -> Float[Array, "selections batch"]:
     """The weight over the sum of the group's; 0 where that is 0."""
+    xp = array_namespace(weights)
     total = _sums(selections, weights)
     # `where` differentiates both branches, so the unused one must be finite as well.
-    safe = jnp.where(total == 0, jnp.ones_like(total), total)
-    return _take(selections.members, jnp.where(total == 0, jnp.zeros_like(total), weights / safe))
+    safe = xp.where(total == 0, xp.ones_like(total), total)
+    return _take(selections.members, xp.where(total == 0, xp.zeros_like(total), weights / safe))
 
 
 def _softmax(
     selections: Selections, weights: Float[Array, "members batch"], there: Bool[Array, "members batch"]
 ) -> Float[Array, "selections batch"]:
-    peak = lax.stop_gradient(jnp.where(there, weights, -jnp.inf))
-    peak = _take(selections.groups, jax.ops.segment_max(peak, jnp.asarray(selections.groups), len(selections.groups)))
-    exponents = jnp.where(there, weights - jnp.where(peak == -jnp.inf, jnp.zeros_like(peak), peak), 0)
-    shares = jnp.where(there, jnp.exp(exponents), 0)
+    xp = array_namespace(weights)
+    peak = xp.stop_gradient(xp.where(there, weights, -np.inf))
+    peak = _take(selections.groups, xp.segment_max(peak, xp.asarray(selections.groups), len(selections.groups)))
+    exponents = xp.where(there, weights - xp.where(peak == -np.inf, xp.zeros_like(peak), peak), 0)
+    shares = xp.where(there, xp.exp(exponents), 0)
     total = _sums(selections, shares)
-    return _take(selections.members, shares / jnp.where(total == 0, jnp.ones_like(total), total))
+    return _take(selections.members, shares / xp.where(total == 0, xp.ones_like(total), total))
 
 
 def _sums(selections: Selections, values: Float[Array, "members batch"]) -> Float[Array, "members batch"]:
     """For each member the sum over its group."""
-    groups = jnp.asarray(selections.groups)
-    return _take(groups, jax.ops.segment_sum(values, groups, len(selections.groups), indices_are_sorted=True))
+    xp = array_namespace(values)
+    groups = xp.asarray(selections.groups)
+    return _take(groups, xp.segment_sum(values, groups, len(selections.groups), is_sorted=True))
 
 
 def _take(places, values):
-    return values.at[jnp.asarray(places)].get(mode="promise_in_bounds")
+    xp = array_namespace(values)
+    return xp.take(values, xp.asarray(places))

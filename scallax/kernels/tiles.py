@@ -1,20 +1,20 @@
-"""Folding rows into tiles, as one loop over a traced schedule."""
+"""Folding rows into tiles, as one loop over a schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from scallax.kernels.array_namespace import Namespace
 from scallax.kernels.batches import varying_constant
 from scallax.kernels.schedule import Schedule
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Int, PyTree
+    from jaxtyping import Bool, Int, PyTree
+
+    from scallax.kernels.array_namespace import Array
 
 Tags: TypeAlias = "PyTree[Array]"
 
@@ -23,6 +23,7 @@ MAX_ROUNDS = 10_000
 
 
 def fold_tiles(
+    xp: Namespace,
     rows: Tags,
     width: int,
     schedule: Schedule,
@@ -36,9 +37,12 @@ def fold_tiles(
     A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or
     as `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`;
     until then, all see them as they were. A loop is repeated until no row of its tiles differs from the round before.
+    Rows of NumPy are written to where they are.
     """
-    schedule = jax.tree.map(jnp.asarray, schedule)
-    reference = jax.tree.leaves(rows)[0]
+    if xp.is_eager:
+        return _fold_at_once(xp, rows, width, schedule, initial, branches, finish, differs)
+    schedule = xp.map(xp.asarray, schedule)
+    reference = xp.leaves(rows)[0]
     false, start = varying_constant(reference, False), varying_constant(reference, 0)
 
     def step(state):
@@ -47,10 +51,10 @@ def fold_tiles(
         ends, cyclic = schedule.ends[index], schedule.cyclic[index]
 
         def read(rows):
-            return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, target, width), rows)
+            return xp.map(lambda leaf: xp.slice_rows(leaf, target, width), rows)
 
-        total = _where(schedule.begins[index], read(rows) if initial is None else initial, total)
-        total = lax.switch(schedule.branch[index], branches, rows, total, schedule.offset[index], cyclic)
+        total = _where(xp, schedule.begins[index], read(rows) if initial is None else initial, total)
+        total = xp.switch(schedule.branch[index], branches, rows, total, schedule.offset[index], cyclic)
 
         def settle(rows, total):
             settled = finish(total, index)
@@ -58,8 +62,8 @@ def fold_tiles(
 
         # Rows are read only in branches whose result is written. XLA does not know that the reading comes before the
         # writing, and would otherwise copy the rows to write in place.
-        written, differ = lax.switch(
-            jnp.where(ends, jnp.where(cyclic, 2, 1), 0),
+        written, differ = xp.switch(
+            xp.where(ends, xp.where(cyclic, 2, 1), 0),
             [
                 lambda rows, _: (read(rows), false),
                 lambda _, total: (finish(total, index), false),
@@ -68,36 +72,59 @@ def fold_tiles(
             rows,
             total,
         )
-        rows = jax.tree.map(lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, target, 0), rows, written)
+        rows = xp.map(lambda leaf, new: xp.write_slice(leaf, new, target, 0), rows, written)
         changed = changed | differ
         loop = schedule.loop[index]
         again = (loop >= 0) & changed & (rounds < MAX_ROUNDS)
-        rounds = jnp.where(again, rounds + 1, jnp.where(loop >= 0, 0, rounds))
-        most = jnp.maximum(most, rounds)
-        return jnp.where(again, loop, index + 1), rounds, most, changed & cyclic & (loop < 0), total, rows
+        rounds = xp.where(again, rounds + 1, xp.where(loop >= 0, 0, rounds))
+        most = xp.maximum(most, rounds)
+        return xp.where(again, loop, index + 1), rounds, most, changed & cyclic & (loop < 0), total, rows
 
-    total = jax.tree.map(lambda leaf: leaf[:width], rows)
+    total = xp.map(lambda leaf: leaf[:width], rows)
     state = (start, start, start, false, total, rows)
-    _, _, most, _, _, rows = lax.while_loop(lambda state: state[0] < schedule.count, step, state)
+    _, _, most, _, _, rows = xp.while_loop(lambda state: state[0] < schedule.count, step, state)
+    return rows, most
+
+
+def _fold_at_once(xp: Namespace, rows: Tags, width, schedule, initial, branches, finish, differs) -> tuple[Tags, int]:
+    """`fold_tiles` as a loop of Python, which computes nothing that is thrown away."""
+    steps = Schedule(*(np.asarray(part).tolist() for part in schedule))
+    index = rounds = most = 0
+    changed, total = False, None
+    while index < steps.count:
+        tile = slice(steps.target[index], steps.target[index] + width)
+        cyclic = steps.cyclic[index]
+        if steps.begins[index]:
+            total = xp.map(lambda leaf, tile=tile: leaf[tile], rows) if initial is None else initial
+        total = branches[steps.branch[index]](rows, total, steps.offset[index], np.bool_(cyclic))
+        if steps.ends[index]:
+            settled = finish(total, index)
+            if cyclic and not changed:
+                changed = bool(differs(xp.map(lambda leaf, tile=tile: leaf[tile], rows), settled))
+            for leaf, new in zip(xp.leaves(rows), xp.leaves(settled), strict=True):
+                leaf[tile] = new
+        loop = steps.loop[index]
+        if loop >= 0 and changed and rounds < MAX_ROUNDS:
+            index, rounds = loop, rounds + 1
+            most = max(most, rounds)
+        else:
+            index, rounds = index + 1, 0 if loop >= 0 else rounds
+        changed = changed and cyclic and loop < 0
     return rows, most
 
 
 def take_block(
-    rows: Tags, operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""], width: int, count: int
+    xp: Namespace,
+    rows: Tags,
+    operands: Int[Array | np.ndarray, " operands"],
+    offset: Int[Array, ""],
+    width: int,
+    count: int,
 ) -> list[Tags]:
     """`count` times `[width, ..., batch]`: the rows that the block's operands name."""
-    return [
-        jax.tree.map(lambda leaf, place=place: leaf.at[place].get(mode="promise_in_bounds"), rows)
-        for place in block_places(operands, offset, width, count)
-    ]
+    places = [xp.slice_rows(operands, offset + row * width, width) for row in range(count)]
+    return [xp.map(lambda leaf, place=place: xp.take(leaf, place), rows) for place in places]
 
 
-def block_places(
-    operands: Int[Array | np.ndarray, " operands"], offset: Int[Array, ""], width: int, count: int
-) -> list[Int[Array | np.ndarray, " width"]]:
-    """The rows that a block's operands name, `count` times `[width]`."""
-    return [lax.dynamic_slice_in_dim(operands, offset + row * width, width) for row in range(count)]
-
-
-def _where(condition: Bool[Array, ""], a: Tags, b: Tags) -> Tags:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+def _where(xp: Namespace, condition: Bool[Array, ""], a: Tags, b: Tags) -> Tags:
+    return xp.map(lambda x, y: xp.where(condition, x, y), a, b)

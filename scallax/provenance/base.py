@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 
 from scallax.errors import Diagnostic, UnsupportedError
+from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.kernels.schedule import Tile
 from scallax.language.tag_domains import Domain
-from scallax.provenance.proofs.dnf import ProofSets
 from scallax.provenance.traits import AbstractSemantics
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
+    from jaxtyping import Bool, Float, Int, PyTree, Shaped, UInt32
+
+    from scallax.kernels.array_namespace import Array
+    from scallax.provenance.proofs.dnf import ProofSets
 
 # Arrays with the axes `rows, ..., batch`.
 Tags: TypeAlias = "PyTree[Array]"
@@ -58,14 +60,19 @@ class LiteralTable:
     certain: Bool[Array, " literals"] | Bool[Array, "literals batch"]
     seed: UInt32[Array, ""]
 
+    @property
+    def xp(self) -> Namespace:
+        """The operations by which tags of these literals are computed."""
+        return array_namespace(self.probabilities)
+
 
 class AbstractProvenance(AbstractSemantics):
     """Tags as arrays, how derivations combine them, and how a probability is recovered from them.
 
     A tuple's tag is the sum, over its derivations, of the product of its atoms' tags, in the algebra's own sum and
     product (Green, Karvounarakis, Tannen, "Provenance semirings", PODS 2007). A final class is a frozen dataclass, so
-    that equal provenances share a compilation. Operations see arrays only. `kind` is one of the operand kinds of
-    `scallax.kernels.schedule`.
+    that equal provenances share a compilation. Operations see arrays only, of NumPy or of JAX, and return arrays of the
+    same library. `kind` is one of the operand kinds of `scallax.kernels.schedule`.
     """
 
     @abstractmethod
@@ -160,6 +167,6 @@ class AbstractProvenance(AbstractSemantics):
             case Domain.PROBABILITY:
                 return outputs
             case Domain.COST:
-                return jnp.exp(-outputs)
+                return array_namespace(outputs).exp(-outputs)
             case _:
-                return outputs != jnp.asarray(self.absent, outputs.dtype)
+                return outputs != array_namespace(outputs).asarray(self.absent, outputs.dtype)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
-
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool
+    from jaxtyping import Bool
+
+    from scallax.kernels.array_namespace import Array
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Boolean(AbstractProvenance):
 
     def leaf_tags(self, literals: LiteralTable) -> Bool[Array, "leaves batch"]:
         holds = (literals.probabilities != 0) & literals.present
-        return jnp.concatenate([batch_constant(holds, (1,), False), batch_constant(holds, (1,), True), holds])
+        return literals.xp.concatenate([batch_constant(holds, (1,), False), batch_constant(holds, (1,), True), holds])
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:

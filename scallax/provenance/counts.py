@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax.numpy as jnp
-
+from scallax.kernels.array_namespace import Namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
@@ -17,7 +16,9 @@ from scallax.provenance.best import MAX_HEIGHT
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Int
+    from jaxtyping import Bool, Int
+
+    from scallax.kernels.array_namespace import Array
 
 LARGEST = 2**31 - 1
 # A cost; `LARGEST` is that of what does not hold.
@@ -43,18 +44,19 @@ class Natural(AbstractProvenance):
 
     def leaf_tags(self, literals: LiteralTable) -> Counted:
         count = _leaves(literals, 0, 1)
-        return Counted(count, jnp.zeros_like(count))
+        return Counted(count, literals.xp.zeros_like(count))
 
     def step(self, kind, total, left, right, cyclic, literals):
+        xp = literals.xp
         if kind == COMPLEMENT:
-            none = (left[0].count == 0).astype(jnp.int32)
-            return Counted(none, jnp.zeros_like(none))
+            none = (left[0].count == 0).astype(xp.int32)
+            return Counted(none, xp.zeros_like(none))
         for a, b in zip(left, right, strict=True):
-            count = _saturating_product(a.count, b.count)
-            height = jnp.minimum(1 + jnp.maximum(a.height, b.height), MAX_HEIGHT + 1)
-            height = jnp.where(cyclic & (count > 0), height, jnp.zeros_like(height))
-            count = jnp.where(height > MAX_HEIGHT, LARGEST, count)
-            total = Counted(_saturating_sum(total.count, count, LARGEST), jnp.maximum(total.height, height))
+            count = _saturating_product(xp, a.count, b.count)
+            height = xp.minimum(1 + xp.maximum(a.height, b.height), MAX_HEIGHT + 1)
+            height = xp.where(cyclic & (count > 0), height, xp.zeros_like(height))
+            count = xp.where(height > MAX_HEIGHT, LARGEST, count)
+            total = Counted(_saturating_sum(xp, total.count, count, LARGEST), xp.maximum(total.height, height))
         return total
 
     def differs(self, old, new) -> Bool[Array, ""]:
@@ -78,11 +80,12 @@ class Tropical(AbstractProvenance):
         return _leaves(literals, LARGEST, 0)
 
     def step(self, kind, total, left, right, cyclic, literals):
+        xp = literals.xp
         if kind == COMPLEMENT:
-            return jnp.where(left[0] == LARGEST, jnp.zeros_like(left[0]), LARGEST)
+            return xp.where(left[0] == LARGEST, xp.zeros_like(left[0]), LARGEST)
         for a, b in zip(left, right, strict=True):
             absent = (a == LARGEST) | (b == LARGEST)
-            total = jnp.minimum(total, jnp.where(absent, LARGEST, _saturating_sum(a, b, _LARGEST_COST)))
+            total = xp.minimum(total, xp.where(absent, LARGEST, _saturating_sum(xp, a, b, _LARGEST_COST)))
         return total
 
     def differs(self, old, new) -> Bool[Array, ""]:
@@ -94,17 +97,18 @@ class Tropical(AbstractProvenance):
 
 def _leaves(literals: LiteralTable, zero: int, one: int) -> Int[Array, "leaves batch"]:
     """`zero`, `one` and the numbers of the literals, those that are not whole rounded down."""
-    given = jnp.clip(literals.probabilities, 0, 1 << 24).astype(jnp.int32)
-    value = jnp.where(literals.certain[:, None], one, given)
-    value = jnp.where(literals.present, value, zero)
-    return jnp.concatenate([batch_constant(value, (1,), zero), batch_constant(value, (1,), one), value])
+    xp = literals.xp
+    given = xp.to_int32(xp.clip(literals.probabilities, 0, 1 << 24))
+    value = xp.where(literals.certain[:, None], one, given)
+    value = xp.where(literals.present, value, zero)
+    return xp.concatenate([batch_constant(value, (1,), zero), batch_constant(value, (1,), one), value])
 
 
-def _saturating_sum(a: Int[Array, ...], b: Int[Array, ...], largest: int) -> Int[Array, ...]:
+def _saturating_sum(xp: Namespace, a: Int[Array, ...], b: Int[Array, ...], largest: int) -> Int[Array, ...]:
     # Compared before adding: the sum would wrap.
-    return jnp.where(a > largest - b, largest, a + b)
+    return xp.where(a > largest - b, largest, a + b)
 
 
-def _saturating_product(a: Int[Array, ...], b: Int[Array, ...]) -> Int[Array, ...]:
-    overflows = (a > 0) & (b > LARGEST // jnp.maximum(a, 1))
-    return jnp.where(overflows, LARGEST, a * b)
+def _saturating_product(xp: Namespace, a: Int[Array, ...], b: Int[Array, ...]) -> Int[Array, ...]:
+    overflows = (a > 0) & (b > LARGEST // xp.maximum(a, 1))
+    return xp.where(overflows, LARGEST, a * b)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.kernels.array_namespace import compiling_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
@@ -19,7 +18,9 @@ from scallax.provenance.noisy_or import moved
 from scallax.provenance.traits import CUSTOM_ALGEBRA, Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Shaped
+    from jaxtyping import Bool, Shaped
+
+    from scallax.kernels.array_namespace import Array
 
 
 class Provenance(ABC):
@@ -117,8 +118,9 @@ class Provenance(ABC):
         Returns:
             An array of bool, of any shape; the fixpoint is reached when it is all False.
         """
-        parts = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
-        return jnp.stack([moved(a, b) if jnp.issubdtype(a.dtype, jnp.floating) else (a != b).any() for a, b in parts])
+        xp = compiling_namespace()
+        parts = zip(xp.leaves(old), xp.leaves(new), strict=True)
+        return xp.stack([moved(a, b) if xp.is_float(a) else (a != b).any() for a, b in parts])
 
 
 def qualified_name(provenance: object) -> str:
@@ -136,25 +138,26 @@ class CustomProvenance(AbstractProvenance):
 
     @cached_property
     def absent(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
-        with jax.ensure_compile_time_eval():
-            tags = jax.tree.map(jnp.asarray, self.algebra.tag(jnp.ones((1, 1), jnp.float32)))
-            zero = jax.tree.map(lambda number, leaf: jnp.full_like(leaf, number), self._constant("zero", tags), tags)
+        xp = compiling_namespace()
+        with xp.at_once():
+            tags = xp.map(xp.asarray, self.algebra.tag(xp.ones((1, 1), xp.float32)))
+            zero = xp.map(lambda number, leaf: xp.full_like(leaf, number), self._constant("zero", tags), tags)
             return float(np.asarray(self.algebra.recover(zero)).item())
 
     def leaf_tags(self, literals: LiteralTable) -> Tags:
-        p = literals.probabilities
-        tags = jax.tree.map(jnp.asarray, self.algebra.tag(p))
-        for leaf in jax.tree.leaves(tags):
+        xp, p = literals.xp, literals.probabilities
+        tags = xp.map(xp.asarray, self.algebra.tag(p))
+        for leaf in xp.leaves(tags):
             if leaf.shape != p.shape:
                 raise self._wrong("tag", f"gives an array of shape {leaf.shape} for numbers of shape {p.shape}")
         zero, one = self._constant("zero", tags), self._constant("one", tags)
-        certain = jnp.broadcast_to(literals.certain[:, None], p.shape)
+        certain = xp.broadcast_to(literals.certain[:, None], p.shape)
 
         def rows(tag, zero, one):
-            tag = jnp.where(literals.present, jnp.where(certain, one, tag), zero)
-            return jnp.concatenate([batch_constant(tag, (1,), zero), batch_constant(tag, (1,), one), tag])
+            tag = xp.where(literals.present, xp.where(certain, one, tag), zero)
+            return xp.concatenate([batch_constant(tag, (1,), zero), batch_constant(tag, (1,), one), tag])
 
-        return jax.tree.map(rows, tags, zero, one)
+        return xp.map(rows, tags, zero, one)
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
@@ -165,28 +168,31 @@ class CustomProvenance(AbstractProvenance):
         return total
 
     def differs(self, old, new) -> Bool[Array, ""]:
-        return jnp.asarray(self.algebra.differs(old, new)).any()
+        return compiling_namespace().asarray(self.algebra.differs(old, new)).any()
 
     def recover(self, tags, literals) -> Shaped[Array, "outputs batch"]:
         values = self.algebra.recover(tags)
-        if not isinstance(values, jax.Array) or values.shape != jax.tree.leaves(tags)[0].shape:
+        xp = literals.xp
+        if not xp.is_array(values) or values.shape != xp.leaves(tags)[0].shape:
             raise self._wrong("recover", f"gives {_form(values)}, not one array of the tags' shape")
         return values
 
     def _constant(self, name: str, tags: Tags) -> Tags:
+        xp = compiling_namespace()
         constant = self.algebra.zero() if name == "zero" else self.algebra.one()
-        if jax.tree.structure(constant) != jax.tree.structure(tags):
+        if xp.structure(constant) != xp.structure(tags):
             raise self._wrong(name, f"gives {_form(constant)}, where `tag` gives {_form(tags)}")
-        if any(not _is_number(leaf) for leaf in jax.tree.leaves(constant)):
+        if any(not _is_number(leaf) for leaf in xp.leaves(constant)):
             raise self._wrong(name, f"gives {constant!r}, where a number is needed for each array of a tag")
-        return jax.tree.map(lambda number, leaf: jnp.asarray(number, leaf.dtype), constant, tags)
+        return xp.map(lambda number, leaf: xp.asarray(number, leaf.dtype), constant, tags)
 
     def _like(self, name: str, result: Tags, like: Tags) -> Tags:
-        if jax.tree.structure(result) != jax.tree.structure(like) or any(
-            a.shape != b.shape for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(like), strict=True)
+        xp = compiling_namespace()
+        if xp.structure(result) != xp.structure(like) or any(
+            a.shape != b.shape for a, b in zip(xp.leaves(result), xp.leaves(like), strict=True)
         ):
             raise self._wrong(name, f"gives {_form(result)}, where tags are {_form(like)}")
-        return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), result, like)
+        return xp.map(lambda a, b: xp.asarray(a, b.dtype), result, like)
 
     def _wrong(self, name: str, what: str) -> InputError:
         message = f"`{type(self.algebra).__qualname__}.{name}` {what}"
@@ -195,8 +201,10 @@ class CustomProvenance(AbstractProvenance):
 
 
 def _is_number(leaf: Any) -> bool:
-    return isinstance(leaf, bool | int | float | np.generic | np.ndarray | jax.Array) and np.shape(leaf) == ()
+    is_number = isinstance(leaf, bool | int | float | np.generic | np.ndarray) or compiling_namespace().is_array(leaf)
+    return is_number and np.shape(leaf) == ()
 
 
 def _form(tags: Any) -> str:
-    return str(jax.tree.map(lambda leaf: f"[{', '.join(map(str, jnp.shape(leaf)))}]", tags)).replace("'", "")
+    forms = compiling_namespace().map(lambda leaf: f"[{', '.join(map(str, np.shape(leaf)))}]", tags)
+    return str(forms).replace("'", "")

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
-
+from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.probability import leaf_values
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float
+    from jaxtyping import Bool, Float
+
+    from scallax.kernels.array_namespace import Array
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,27 @@ class Exact(AbstractProvenance):
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
-            return _rest(left)
+            return _rest(literals.xp, left)
         return total + sum(a * b for a, b in zip(left, right, strict=True))
 
     def head_cotangent(self, total, heads, complement, cyclic):
-        return jnp.where(complement, -total, total)
+        return array_namespace(total).where(complement, -total, total)
 
     def differs(self, old, new) -> Bool[Array, ""]:
         # A circuit has no cycle.
-        return jnp.zeros((), bool)
+        return array_namespace(new).zeros((), bool)
 
     def recover(self, tags, literals):
         return tags
 
 
-def _rest(parts: Sequence[Float[Array, "width batch"]]) -> Float[Array, "width batch"]:
+def _rest(xp: Namespace, parts: Sequence[Float[Array, "width batch"]]) -> Float[Array, "width batch"]:
     """The rest `1 - Σ parts`, also where that is little: rounded as if it were computed exactly.
 
     The rounding error of a subtraction is found by FastTwoSum (Dekker, Numerische Mathematik 18, 1971): no part is
     larger than the rest before it, if they are probabilities that exclude each other.
     """
-    rest, lost = jnp.ones_like(parts[0]), jnp.zeros_like(parts[0])
+    rest, lost = xp.ones_like(parts[0]), xp.zeros_like(parts[0])
     for part in parts:
         less = rest - part
         lost = lost + ((rest - less) - part)

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
-
+from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.probability import leaf_values
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float
+    from jaxtyping import Bool, Float
+
+    from scallax.kernels.array_namespace import Array
 
 
 class Conjunction(Enum):
@@ -51,7 +52,7 @@ class NoisyOr(AbstractProvenance):
 
     def _conjoin(self, a, b):
         # `where`, as a minimum of JAX would share the gradient of equal values.
-        return a * b if self.conjunction is Conjunction.PRODUCT else jnp.where(b < a, b, a)
+        return a * b if self.conjunction is Conjunction.PRODUCT else array_namespace(a).where(b < a, b, a)
 
     def differs(self, old, new) -> Bool[Array, ""]:
         return moved(old, new)
@@ -66,7 +67,8 @@ def moved(old: Float[Array, "... batch"], new: Float[Array, "... batch"]) -> Boo
     A NaN differs once, so that it passes on around the cycle.
     """
     # Infinite on both sides is no change, and their difference no number.
+    xp = array_namespace(new)
     same = old == new
-    size = jnp.maximum(1, jnp.where(jnp.isfinite(new), jnp.abs(new), 1))
-    far = jnp.abs(jnp.where(same, 0, new - old)) > 8 * jnp.finfo(new.dtype).eps * size
-    return ((~same & far) | (jnp.isnan(new) & ~jnp.isnan(old))).any()
+    size = xp.maximum(1, xp.where(xp.isfinite(new), xp.abs(new), 1))
+    far = xp.abs(xp.where(same, 0, new - old)) > 8 * xp.finfo(new.dtype).eps * size
+    return ((~same & far) | (xp.isnan(new) & ~xp.isnan(old))).any()

@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
+from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int
+    from jaxtyping import Bool, Float, Int
+
+    from scallax.kernels.array_namespace import Array
 
 
 def leaf_values(literals: LiteralTable, zero: float) -> Float[Array, "leaves batch"]:
     """`zero`, 1 and the literals' probabilities, `zero` where absent."""
-    p = jnp.where(literals.present, literals.probabilities, zero)
-    return jnp.concatenate([batch_constant(p, (1,), zero), batch_constant(p, (1,), 1), p])
+    p = literals.xp.where(literals.present, literals.probabilities, zero)
+    return literals.xp.concatenate([batch_constant(p, (1,), zero), batch_constant(p, (1,), 1), p])
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,18 @@ class AddMult(AbstractProvenance):
         if kind == COMPLEMENT:
             return 1 - left[0]
         total = total + sum(a * b for a, b in zip(left, right, strict=True))
-        return jnp.clip(total, 0, self.ceiling)
+        return literals.xp.clip(total, 0, self.ceiling)
 
     def head_cotangent(self, total, heads, complement, cyclic):
+        xp = array_namespace(total)
         saturated = (cyclic | self.masks_clamp) & (heads >= self.ceiling)
-        return jnp.where(complement, -total, jnp.where(saturated, jnp.zeros_like(total), total))
+        return xp.where(complement, -total, xp.where(saturated, xp.zeros_like(total), total))
 
     def differs(self, old, new) -> Bool[Array, ""]:
         # 8 epsilon is 1e-6 in float32. A NaN differs once, so that it passes on around the cycle.
-        moved = jnp.abs(new - old) > 8 * jnp.finfo(new.dtype).eps
-        return (moved | (jnp.isnan(new) & ~jnp.isnan(old))).any()
+        xp = array_namespace(new)
+        moved = xp.abs(new - old) > 8 * xp.finfo(new.dtype).eps
+        return (moved | (xp.isnan(new) & ~xp.isnan(old))).any()
 
     def recover(self, tags, literals):
         return tags
@@ -80,21 +84,22 @@ class MinMax(AbstractProvenance):
     traits: Traits
 
     def leaf_tags(self, literals: LiteralTable) -> DecidingLiteral:
-        num_literals = literals.probabilities.shape[0]
-        origin = jnp.pad(1 + jnp.arange(num_literals, dtype=jnp.int32), (2, 0))
-        none = batch_constant(literals.probabilities, origin.shape, 0, jnp.int32)
-        return DecidingLiteral(leaf_values(literals, -jnp.inf), none + origin[:, None])
+        xp, num_literals = literals.xp, literals.probabilities.shape[0]
+        origin = xp.pad(1 + xp.arange(num_literals, dtype=xp.int32), (2, 0))
+        none = batch_constant(literals.probabilities, origin.shape, 0, xp.int32)
+        return DecidingLiteral(leaf_values(literals, -np.inf), none + origin[:, None])
 
     def step(self, kind, total, left, right, cyclic, literals):
+        xp = literals.xp
         if kind == COMPLEMENT:
             value, origin = left[0]
-            return DecidingLiteral(1 - jnp.where(value == -jnp.inf, 0, value), -origin)
+            return DecidingLiteral(1 - xp.where(value == -np.inf, 0, value), -origin)
         for a, b in zip(left, right, strict=True):
             # A NaN wins, here and below, so that it is seen at the output.
-            smaller = _choose((b.value < a.value) | jnp.isnan(b.value), b, a)
+            smaller = _choose(xp, (b.value < a.value) | xp.isnan(b.value), b, a)
             # An equal value wins, but on a cycle, where it must not change hands for ever.
-            wins = jnp.where(cyclic, smaller.value > total.value, smaller.value >= total.value)
-            total = _choose(wins | jnp.isnan(smaller.value), smaller, total)
+            wins = xp.where(cyclic, smaller.value > total.value, smaller.value >= total.value)
+            total = _choose(xp, wins | xp.isnan(smaller.value), smaller, total)
         return total
 
     def differs(self, old, new) -> Bool[Array, ""]:
@@ -102,13 +107,13 @@ class MinMax(AbstractProvenance):
         return ((old.value < new.value) | (old.value > new.value) | (old.origin != new.origin)).any()
 
     def recover(self, tags, literals):
-        value, origin = tags
-        literal = jnp.maximum(jnp.abs(origin) - 1, 0)
-        p = jnp.take_along_axis(literals.probabilities, literal, 0, mode="promise_in_bounds")
-        constant = lax.stop_gradient(jnp.where(value == -jnp.inf, 0, value))
-        decided = jnp.where(origin > 0, p, jnp.where(origin < 0, 1 - p, constant))
-        return jnp.where(value == -jnp.inf, constant, decided)
+        xp, (value, origin) = literals.xp, tags
+        literal = xp.maximum(xp.abs(origin) - 1, 0)
+        p = xp.take_along_axis(literals.probabilities, literal, 0)
+        constant = xp.stop_gradient(xp.where(value == -np.inf, 0, value))
+        decided = xp.where(origin > 0, p, xp.where(origin < 0, 1 - p, constant))
+        return xp.where(value == -np.inf, constant, decided)
 
 
-def _choose(condition, a: DecidingLiteral, b: DecidingLiteral) -> DecidingLiteral:
-    return DecidingLiteral(*(jnp.where(condition, x, y) for x, y in zip(a, b, strict=True)))
+def _choose(xp: Namespace, condition, a: DecidingLiteral, b: DecidingLiteral) -> DecidingLiteral:
+    return DecidingLiteral(*(xp.where(condition, x, y) for x, y in zip(a, b, strict=True)))

@@ -4,8 +4,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.provenance.traits import AbstractSemantics, Traits
 
@@ -132,7 +130,7 @@ class RealTropicalProofs(AbstractSemiring):
     def tag(self, fact: Fact) -> tuple[float, Proof]:
         cost = fact.value
         # Torch warns of a tensor with gradients that becomes a float; JAX refuses what is traced.
-        if hasattr(cost, "item") and not isinstance(cost, jax.Array):
+        if hasattr(cost, "item"):
             cost = cost.item()
         return (0.0 if cost is None else float(cost), frozenset([(fact.literal, fact.group)]))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scallax.circuits.layout import lay_out
-from scallax.evaluation import fold as evaluation
-from scallax.evaluation.fold import backward, forward
+from scallax.evaluation import differentiation as evaluation
+from scallax.evaluation.differentiation import backward, forward
 from scallax.grounding.derivations import ONE, Derivations, Literals, literal_operand
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.table import resolve_provenance

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from scallax.evaluation.jax_namespace import JAX
 from scallax.kernels.batches import varying_constant
 from scallax.kernels.schedule import Schedule
 from scallax.kernels.tiles import Tags, take_block
@@ -110,8 +111,8 @@ def _step_shares(index, rows, source, width, schedule, operands, folds) -> tuple
 
     def branch(fold: Fold):
         def pull(offset, cyclic, cotangent):
-            left = take_block(rows, operands.left, offset, width, fold.count)
-            right = take_block(rows, operands.right, offset, width, fold.count)
+            left = take_block(JAX, rows, operands.left, offset, width, fold.count)
+            right = take_block(JAX, rows, operands.right, offset, width, fold.count)
 
             def apply(floats):
                 given = [

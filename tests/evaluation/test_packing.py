@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from scallax.kernels import packing
-from scallax.kernels.packing import pack, unpack
+from scallax.evaluation import packing
+from scallax.evaluation.packing import pack, unpack
 
 
 def tree() -> dict:
