@@ -43,6 +43,7 @@ class ScallopContext(AbstractContext):
         fork_from: A context to copy; the other arguments then have no effect.
         no_stdlib: Changes nothing; the reference has it.
         monitors: Must be empty; there are no monitors.
+        executor: Who computes tags where no gradient is needed; see `scallax.Context`.
 
     Raises:
         InputError: An argument does not fit, or there is no such provenance.
@@ -77,6 +78,8 @@ class ScallopContext(AbstractContext):
         fork_from: "ScallopContext | None" = None,
         no_stdlib: bool = False,
         monitors: Sequence[str] | None = (),
+        *,
+        executor: str | None = None,
     ):
         refuse_monitors(monitors)
         if fork_from is not None:
@@ -84,7 +87,7 @@ class ScallopContext(AbstractContext):
                 raise InputError(f"`fork_from` is a {type(fork_from).__name__}; it must be a context")
             self.state = fork_from.clone().state
             return
-        options = read_options(provenance, custom_provenance, k, bool(wmc_with_disjunctions))
+        options = read_options(provenance, custom_provenance, k, bool(wmc_with_disjunctions), executor=executor)
         self.state = ContextState(options, train_k, test_k)
 
     def is_array(self, tag: object) -> bool:

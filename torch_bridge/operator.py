@@ -83,7 +83,9 @@ def evaluate(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """Values `[batch, outputs]` for the inputs' tensors and the logits, in order."""
     known = find_reasoner(reasoner)
     names = (*known.evaluator.layout.mappings, *known.compiled_program.parameter_names)
-    layout = MappedTensors(known.evaluator, common_device(dict(zip(names, tensors, strict=True))))
+    # Values and gradients of a graph are of one executor.
+    evaluator = known.evaluator.with_executor("jax")
+    layout = MappedTensors(evaluator, common_device(dict(zip(names, tensors, strict=True))))
     return evaluate_tensors(layout, False, tensors)[0]
 
 

@@ -22,7 +22,7 @@ from scallax.planner.plan import plan
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
 
-if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
+if TYPE_CHECKING:  # a context without probabilities does not wait for it
     from scallax.context.computation import Computation
     from scallax.reasoner.proofs import Explanation
     from scallax.reasoner.reasoner import Reasoner
@@ -323,7 +323,7 @@ class AbstractContext(AbstractBuilder):
         has_options: bool = True,
     ) -> "Reasoner":
         """The reasoner of a draft; with `has_options` it has the options of functions that are made of the context."""
-        # A second that a context without functions does not spend: it imports JAX.
+        # Contexts without functions do not wait for it.
         from scallax.context.to_reasoner import CallOptions, draft_reasoner
 
         state = self.state

@@ -13,7 +13,7 @@ from scallax.evaluation.derived_program import CheckedProgram, DerivedProgram
 from scallax.language import ir
 from scallax.language.values import Value, ValueType
 
-if TYPE_CHECKING:  # discrete programs do without JAX
+if TYPE_CHECKING:  # discrete programs do without it
     from scallax.provenance.semirings import ObjectProvenance
     from scallax.provenance.traits import AbstractSemantics
 
@@ -37,7 +37,7 @@ def answer(program: ir.Program, outputs: Sequence[str], options: Options) -> lis
     """The answers for `outputs`, in their order; every possible tuple is listed.
 
     Raises `InputError` for a relation or a provenance that does not exist, `StratificationError`, `GroundingError`, and
-    `UnsupportedError` for proofs that are too many to count. `unit` and `bool` do not import JAX.
+    `UnsupportedError` for proofs that are too many to count.
     """
     return read_answers(derive(check_program(program, options), outputs), options)
 
@@ -58,14 +58,14 @@ def read_answers(derived: DerivedProgram, options: Options, objects: Sequence[An
     found = [(relations[output.relation], list(output.tuples)) for output in derived.outputs]
     if options.is_discrete:
         return [Answer(relation, tuples, None) for relation, tuples in found]
-    # Not before: it imports JAX, which takes a second.
+    # Programs without probabilities do not wait for it.
     from scallax.context.computation import Computation
     from scallax.provenance.semirings import ObjectProvenance
 
     provenance = semantics_for(derived, options)
     if isinstance(provenance, ObjectProvenance):
         return _read_objects(found, _interpret(derived, provenance, objects), provenance)
-    tags = np.asarray(Computation.of_run(derived, provenance).evaluate(np.zeros(0, np.float32)))
+    tags = np.asarray(Computation.of_run(derived, provenance, options.executor).evaluate(np.zeros(0, np.float32)))
     return [Answer(*answer, read_numbers(part)) for answer, part in zip(found, _split(derived, tags), strict=True)]
 
 

@@ -20,7 +20,7 @@ from scallax.facts.tables import CsvFile, Table, read_table
 from scallax.language.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.language.tensors import TensorFramework, TensorInputs
 
-if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
+if TYPE_CHECKING:  # a context without probabilities does not wait for it
     from scallax.context.sample_runs import KeptProgram
 
 _COLUMN = re.compile(r"(?:([A-Za-z_]\w*)\s*:\s*)?([A-Za-z_&]\w*)\Z")

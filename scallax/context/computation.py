@@ -25,7 +25,7 @@ from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.traits import AbstractSemantics
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
+    pass
 
 # Relations with some of their tuples, in value order.
 Relations = list[tuple[ir.Relation, Sequence[tuple[Value, ...]]]]
@@ -37,6 +37,7 @@ class Computation:
 
     `relations` have their tuples in value order, `places` say by relation where the tags of its tuples stand among the
     circuit's outputs. The last of the `num_inputs` inputs are computed, of `comparisons` of `tensors` in facts.
+    `executor` is that of `runs_at_once`.
     """
 
     def __init__(
@@ -51,16 +52,17 @@ class Computation:
         is_packed: bool = False,
         comparisons: tuple[Comparison, ...] = (),
         tensors: TensorInputs | None = None,
+        executor: str | None = None,
     ):
         self.relations, self.places, self.num_inputs = relations, places, num_inputs
         self.comparisons, self.tensors = comparisons, tensors
         # Circuits of batches share compilations by their form.
         size = len(circuit.outputs) if is_packed and circuit is not None else sum(map(len, places))
         layout = TagsLayout(circuit, size, num_inputs, self._name, names, is_packed=is_packed)
-        self.evaluator = Evaluator(layout, provenance)
+        self.evaluator = Evaluator(layout, provenance, executor=executor)
 
     @staticmethod
-    def of_run(derived: DerivedProgram, provenance: AbstractSemantics) -> Computation:
+    def of_run(derived: DerivedProgram, provenance: AbstractSemantics, executor: str | None = None) -> Computation:
         """The tags of all outputs of a program, for those of its facts that have inputs."""
         assert isinstance(provenance, AbstractProvenance)
         schemas = {relation.name: relation for relation in derived.checked.program.relations}
@@ -79,11 +81,15 @@ class Computation:
             names,
             comparisons=comparisons,
             tensors=derived.checked.tensors,
+            executor=executor,
         )
 
     @staticmethod
     def of_samples(
-        grounding: BatchGrounding, relations: Sequence[ir.Relation], provenance: AbstractProvenance
+        grounding: BatchGrounding,
+        relations: Sequence[ir.Relation],
+        provenance: AbstractProvenance,
+        executor: str | None = None,
     ) -> Computation:
         """The tags of one relation of each sample, of tuples that the sample can derive.
 
@@ -103,11 +109,20 @@ class Computation:
             found.append((relation, [output.tuples[place] for place in column[is_wanted].tolist()]))
             places.append(order[rows][is_wanted].tolist())
         return Computation(
-            grounding.program, provenance, found, places, grounding.padded_tags, grounding.names, is_packed=True
+            grounding.program,
+            provenance,
+            found,
+            places,
+            grounding.padded_tags,
+            grounding.names,
+            is_packed=True,
+            executor=executor,
         )
 
-    def evaluate(self, tags: ArrayLike) -> Array:
+    def evaluate(self, tags: ArrayLike) -> ArrayLike:
         """The tags `[outputs]` for those of the inputs, float `[inputs]`; differentiable by JAX.
+
+        An array of NumPy, if NumPy computes it and the inputs are one.
 
         InputError for an input that is not finite, UnsupportedError for proofs that are too many to count; under
         tracing nothing is checked.

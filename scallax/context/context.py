@@ -4,16 +4,19 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
+
 from scallax.context.abstract_context import AbstractContext
 from scallax.context.building import ContextState
 from scallax.context.options import read_options
 from scallax.errors import checks_calls
+from scallax.evaluation.jax_values import is_jax_array
 from scallax.grounding.limits import Limits
 from scallax.language.foreign import ForeignItem
 from scallax.language.library import read_foreign
 from scallax.language.tensors import TensorFramework, TensorValue
 
-if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
+if TYPE_CHECKING:  # a context without probabilities does not wait for it
     from scallax.context.computation import Computation
     from scallax.provenance.custom import Provenance
 
@@ -24,10 +27,11 @@ class Context(AbstractContext):
     """A program with facts: add to it, `run()` it, read its relations; then add more and run it again.
 
     A provenance without tags (`unit`, `proofs`) takes tuples for facts and gives tuples; the others take and give pairs
-    `(tag, tuple)`, where None for a tag means certain. Tags may be JAX scalars, traced ones too: then, and under
-    `diff…` provenances, the tags of tuples are JAX scalars, and `jax.grad` goes through. Under a semiring of Python
-    objects the tags are the objects that it reads and recovers, and tuples that it discards are not listed. `reasoner`
-    makes a compiled function of the context. A step that raises leaves the context as it was.
+    `(tag, tuple)`, where None for a tag means certain. Tags may be JAX scalars, traced ones too: then the tags of
+    tuples are JAX scalars, and `jax.grad` goes through. Under `diff…` provenances they are scalars of NumPy otherwise.
+    Under a semiring of Python objects the tags are the objects that it reads and recovers, and tuples that it discards
+    are not listed. `reasoner` makes a compiled function of the context. A step that raises leaves the context as it
+    was.
 
     Args:
         provenance: How tags are computed: the name of a provenance, or an object of a subclass of `scallax.Provenance`.
@@ -40,6 +44,9 @@ class Context(AbstractContext):
         early_discard: An option of functions made of the context; it changes no value.
         limits: The limits of grounding, beyond which a run raises `GroundingError`.
         foreign: Functions, predicates, aggregates and attributes of Python that the program may use.
+        executor: Who computes tags: `numpy`, at once, or `jax`, which compiles the program first. None chooses NumPy
+            for what is small, and JAX beyond, as `docs/performance.md` says. Gradients and a provenance of your own
+            are always JAX's. Functions made of the context are JAX's unless it is `numpy`.
 
     Example:
         >>> import scallax
@@ -65,8 +72,9 @@ class Context(AbstractContext):
         early_discard: bool | None = None,
         limits: Limits | None = None,
         foreign: Sequence[ForeignItem] = (),
+        executor: str | None = None,
     ):
-        options = read_options(provenance, custom_provenance, k, wmc_with_disjunctions, limits)
+        options = read_options(provenance, custom_provenance, k, wmc_with_disjunctions, limits, executor)
         self.state = ContextState(options, train_k, test_k, early_discard)
         self.set_iter_limit(iter_limit)
         self.state.foreign = read_foreign(foreign).items
@@ -74,9 +82,7 @@ class Context(AbstractContext):
 
     def is_array(self, tag: object) -> bool:
         """Whether a tag is a JAX array."""
-        # Where JAX is not loaded there is none of its arrays.
-        jax = sys.modules.get("jax")
-        return jax is not None and isinstance(tag, jax.Array)
+        return is_jax_array(tag)
 
     def evaluate(self, computation: "Computation", tags: Sequence[Any]) -> Any:
         """The tags of all tuples of a run, as one array.
@@ -86,7 +92,7 @@ class Context(AbstractContext):
             tags: The tags of facts that are its inputs: scalar arrays and floats.
 
         Returns:
-            An array `[outputs]`, float64 if a tag is, else float32.
+            An array `[outputs]`, float64 if a tag is, else float32; of JAX if a tag is, else of NumPy.
         """
         # Loaded by now: there is a computation.
         from scallax.evaluation.moves import computing_dtype, join
@@ -94,7 +100,12 @@ class Context(AbstractContext):
         computed = computation.computed()
         parts = tags if computed is None else [*tags, computed]
         length = len(tags) + len(computation.comparisons)
-        return computation.evaluate(join(parts, length, computing_dtype(parts)))
+        found = computation.evaluate(join(parts, length, computing_dtype(parts)))
+        if computed is None and not any(map(self.is_array, tags)):
+            return np.asarray(found)
+        from scallax.evaluation.jax_moves import to_device  # there are arrays of JAX
+
+        return found if self.is_array(found) else to_device(found, parts)
 
     def clone(
         self,

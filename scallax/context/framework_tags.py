@@ -10,7 +10,7 @@ from scallax.language import ir
 from scallax.language.tensors import TensorInputs, TensorValue, is_variable
 from scallax.language.values import Value, ValueType
 
-if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
+if TYPE_CHECKING:  # a context without probabilities does not wait for it
     from scallax.context.computation import Computation
 
 

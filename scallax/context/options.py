@@ -1,16 +1,19 @@
 """Options of a context: the provenance, its parameters, and the limits of grounding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scallax.errors import InputError
+from scallax.facts.arguments import check_executor
+from scallax.facts.specification import EXECUTORS, set_fields
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, check_limits
 from scallax.provenance.traits import Traits, traits_of
 
-if TYPE_CHECKING:  # discrete programs do without JAX
+if TYPE_CHECKING:
     from scallax.provenance.traits import AbstractSemantics
 
-# Provenances whose tags are no numbers: their programs are answered without JAX.
+# Provenances whose tags are no numbers: their programs are answered by grounding alone.
 DISCRETE = ("unit", "bool")
 
 # Provenances whose facts and tuples have no tags.
@@ -24,7 +27,8 @@ _NO_PROBABILITIES = (*TAGLESS, "bool", "natural", "tropical", "realtropical", "r
 class Options:
     """The options of a context; the names are those of `Reasoner`'s arguments.
 
-    `custom` is the user's object if the provenance is `custom`.
+    `custom` is the user's object if the provenance is `custom`. `executor` is `jax` or `numpy`, None for a choice by
+    the size of what is computed.
     """
 
     provenance: str = "unit"
@@ -33,9 +37,13 @@ class Options:
     iter_limit: int | None = None
     limits: Limits = DEFAULT_LIMITS
     custom: object = None
+    executor: str | None = None
+
+    def __setstate__(self, values: Sequence[object]) -> None:
+        set_fields(self, values)
 
     def semantics(self) -> "AbstractSemantics":
-        """The provenance with these options; imports JAX. InputError if there is none of the name."""
+        """The provenance with these options. InputError if there is none of the name."""
         from scallax.provenance.table import resolve_provenance
 
         return resolve_provenance(
@@ -43,14 +51,14 @@ class Options:
         )
 
     def traits(self) -> Traits:
-        """The traits of the provenance with these options; imports JAX for a user's object alone. Raises InputError."""
+        """The traits of the provenance with these options. InputError if there is none of the name."""
         if self.custom is not None:
             return self.semantics().traits
         return traits_of(self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions)
 
     @property
     def is_discrete(self) -> bool:
-        """Whether tags say only whether a tuple holds, so that nothing is evaluated and JAX is not needed."""
+        """Whether tags say only whether a tuple holds, so that nothing is evaluated."""
         return self.provenance in DISCRETE
 
     @property
@@ -80,9 +88,14 @@ class Options:
 
 
 def read_options(
-    provenance: object, custom_provenance: object, k: int, wmc_with_disjunctions: object, limits: Limits | None = None
+    provenance: object,
+    custom_provenance: object,
+    k: int,
+    wmc_with_disjunctions: object,
+    limits: Limits | None = None,
+    executor: str | None = None,
 ) -> Options:
-    """The options of a context. InputError if there is no provenance with them. Imports JAX for a user's object alone.
+    """The options of a context. InputError if there is no provenance with them, or no such executor.
 
     `provenance` is a name, or an object of a subclass of `scallax.Provenance`; `custom_provenance` is such an object or
     any semiring of Python objects, and then the name does not count.
@@ -98,7 +111,9 @@ def read_options(
         wmc_with_disjunctions,  # pyright: ignore[reportArgumentType]  # checked right below
         limits=check_limits(limits),
         custom=custom_provenance,
+        executor=executor,
     )
+    check_executor(executor, (None, *EXECUTORS))
     return check_options(options)
 
 

@@ -14,12 +14,13 @@ from scallax.context.framework_tags import Framework, collect, number_of, readab
 from scallax.context.options import Options
 from scallax.errors import Diagnostic, GroundingError, UnsupportedError
 from scallax.evaluation.derived_program import CheckedProgram
+from scallax.evaluation.jax_values import is_traced
 from scallax.facts.fact_checks import find_overfull_facts, find_overfull_set, find_tag_outside
 from scallax.facts.fact_table import FactTable
 from scallax.planner.strata import needed_relations
 from scallax.provenance.traits import Traits
 
-if TYPE_CHECKING:  # a context without probabilities does not wait for JAX
+if TYPE_CHECKING:  # a context without probabilities does not wait for it
     from scallax.context.sample_runs import KeptProgram
 
 
@@ -67,7 +68,7 @@ def _collect_arrays(
     checked: CheckedProgram, outputs: Sequence[str], options: Options, inputs: Inputs, framework: Framework
 ) -> list[Collection]:
     """The relations `outputs` with arrays for tags, through which gradients pass."""
-    # A second that a context without probabilities does not spend: it imports JAX.
+    # Contexts without probabilities do not wait for it.
     from scallax.context.computation import Computation
     from scallax.provenance.base import AbstractProvenance
 
@@ -78,7 +79,7 @@ def _collect_arrays(
             Diagnostic(f"`{provenance.name}` has no derivatives: it takes no arrays for tags", hint=hint)
         )
     derived = derive(checked, outputs)
-    computation = Computation.of_run(derived, semantics_for(derived, options))
+    computation = Computation.of_run(derived, semantics_for(derived, options), options.executor)
     return collect(computation, inputs, framework, with_proofs=options.returns_proofs)
 
 
@@ -145,8 +146,6 @@ def _numbers(batch: FactTable, framework: Framework) -> Sequence[float | bool | 
 
 def _probabilities(batch: FactTable, framework: Framework, traits: Traits) -> np.ndarray:
     """The probabilities of facts, float64 `[facts]`: 1 for a certain fact, NaN for a traced tag."""
-    from jax.core import Tracer
-
-    numbers = [np.nan if isinstance(tag, Tracer) else number_of(framework, tag) for tag in batch.tags]
+    numbers = [np.nan if is_traced(tag) else number_of(framework, tag) for tag in batch.tags]
     priors = [None if number is None else traits.prior(number) for number in numbers]
     return np.array([1.0 if prior is None else prior for prior in priors], np.float64)

@@ -123,7 +123,9 @@ def compute_together(
     if kept is None or not kept.fits(base, options):
         kept = KeptProgram.of(base, options, TagKinds.of(options, framework.is_array))
     grounding, inputs = kept.ground(samples, provenance)
-    computation = Computation.of_samples(grounding, [base.schemas[name] for name in samples.outputs], provenance)
+    computation = Computation.of_samples(
+        grounding, [base.schemas[name] for name in samples.outputs], provenance, options.executor
+    )
     if grounding.num_tags or options.has_array_tags:
         return collect(computation, inputs, framework, with_proofs=options.returns_proofs), kept
     check_domain(provenance.traits.domain, base.program, _constants(grounding))

@@ -77,6 +77,7 @@ def draft_reasoner(
         early_discard=call_options.early_discard,
         imports=tuple((source.name, source.text) for source in draft.imports),
         custom=None if options.custom is None else qualified_name(options.custom),
+        executor=options.executor or "jax",
     )
     reasoner = Reasoner.from_specification(
         specification, draft.foreign, limits=options.limits, custom_provenance=options.custom

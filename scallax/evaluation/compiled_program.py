@@ -161,7 +161,8 @@ class CompiledProgram:
                 replace(self._derive().checked, given=_given_facts(specification)),
                 dict(specification.input_mappings),
                 frozenset(specification.non_probabilistic),
-                specification.digest,
+                # A batch that was ground for one executor is evaluated by the other as well.
+                replace(specification, executor="jax").digest,
             )
         return self._samples
 

@@ -17,6 +17,7 @@ from scallax.errors import UnsupportedError
 from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
 from scallax.evaluation.compiled_program import CompiledProgram
+from scallax.evaluation.executors import runs_at_once
 from scallax.evaluation.fork_guard import check_process
 from scallax.evaluation.input_checks import InputChecks
 from scallax.evaluation.input_layout import (
@@ -27,9 +28,10 @@ from scallax.evaluation.input_layout import (
 )
 from scallax.evaluation.interpretation import ABSENT, as_outputs, refuse_traced
 from scallax.evaluation.interpreters import ObjectInterpreter, refuse_traced_proofs
-from scallax.evaluation.jax_values import is_concrete
+from scallax.evaluation.jax_values import is_concrete, is_jax_array
 from scallax.evaluation.mapped_layout import MappedLayout
 from scallax.evaluation.moves import computing_dtype, pad_rows
+from scallax.evaluation.numpy_interpreter import NumpyInterpreter
 from scallax.evaluation.seeds import as_words
 from scallax.evaluation.unpacking import map_results, pair_with_proofs, unpack, unpack_objects
 from scallax.facts.outputs import AskedOutputs
@@ -58,7 +60,8 @@ class Evaluator(Generic[LayoutT]):
     """Evaluates one circuit under one provenance, for the inputs that its layout takes.
 
     Arrays are in the order of the layout, `logits` in that of the parameters, None for the evaluator's own; `seed`, of
-    32 bits, is that of draws.
+    32 bits, is that of draws. `executor` is who computes values and proofs, as `runs_at_once` takes it; gradients are
+    JAX's. NumPy's answers are arrays of NumPy, unless an argument is one of JAX.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Evaluator(Generic[LayoutT]):
         logits: Logits = (),
         seed: int | Array = 0,
         holder: Holder | None = None,
+        executor: str | None = "jax",
     ):
         self.layout = layout
         self.provenance = provenance
@@ -76,15 +80,21 @@ class Evaluator(Generic[LayoutT]):
         self._parameters = parameters
         self._seed = seed
         self._holder = holder or Holder()
+        self._executor = executor
 
     @staticmethod
     def of_program(
-        compiled: CompiledProgram, provenance: AbstractSemantics, logits: Logits, seed: int | Array
+        compiled: CompiledProgram,
+        provenance: AbstractSemantics,
+        logits: Logits,
+        seed: int | Array,
+        executor: str | None = "jax",
     ) -> Evaluator[MappedLayout]:
         """The evaluator of a compiled program, for arrays of its mapped relations."""
         mappings = dict(compiled.specification.input_mappings)
         checks = InputChecks(mappings, compiled.parameters, provenance.traits, compiled.undeclared)
-        return Evaluator(MappedLayout(compiled, provenance, checks), provenance, compiled.parameters, logits, seed)
+        layout = MappedLayout(compiled, provenance, checks)
+        return Evaluator(layout, provenance, compiled.parameters, logits, seed, executor=executor)
 
     def with_seed(self, seed: int | Array) -> Evaluator[LayoutT]:
         """The same evaluator drawing by another seed; shares everything."""
@@ -92,9 +102,16 @@ class Evaluator(Generic[LayoutT]):
         twin._seed = seed
         return twin
 
+    def with_executor(self, executor: str | None) -> Evaluator[LayoutT]:
+        """The same evaluator whose values another executor computes; shares everything."""
+        twin = copy.copy(self)
+        twin._executor = executor
+        return twin
+
     def with_layout(self, layout: OtherT) -> Evaluator[OtherT]:
         """The evaluator of another layout of the program's inputs; shares compiled functions."""
-        return Evaluator(layout, self.provenance, self._parameters, self.logits, self._seed, self._holder)
+        shared = self._parameters, self.logits, self._seed, self._holder, self._executor
+        return Evaluator(layout, self.provenance, *shared)
 
     @property
     def seed(self) -> int | Array:
@@ -120,18 +137,16 @@ class Evaluator(Generic[LayoutT]):
     def evaluate(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> Any:
         """The values of all outputs: `[batch, outputs]`, of the circuit if all samples lie side by side in one.
 
-        A NumPy array of objects if tags are objects; one of numbers if the batch was padded. UnsupportedError for an
-        output that the provenance refuses.
+        A NumPy array of objects if tags are objects; one of numbers if NumPy computed them, or the batch was padded.
+        UnsupportedError for an output that the provenance refuses.
         """
         arguments = self.check(arrays, logits)
         if self.is_interpreted:
-            values = self._interpret(arguments, None)
-            if values.dtype == object:
-                return values
-            from scallax.evaluation.jax_moves import to_device  # calls give arrays of JAX
-
-            return to_device(values)
-        values = self._arrays.evaluate(self._place(arguments), arguments)
+            return self._interpret(arguments, None)
+        if self._runs_at_once(arguments):
+            values = self._numpy.evaluate(self._host_circuit, arguments)
+        else:
+            values = self._arrays.evaluate(self._place(arguments), arguments)
         self._refuse_nan(arguments, values)
         return values
 
@@ -202,6 +217,8 @@ class Evaluator(Generic[LayoutT]):
             with refuse_traced(self.provenance):
                 inputs = self._named_layout.list_inputs(arguments, self._seed, None)
                 found = self._objects.proofs(layout.circuit, inputs, self._seed)
+        elif self._runs_at_once(arguments):
+            found = self._numpy.proofs(self._host_circuit, arguments)
         else:
             found = self._arrays.proofs(self._place(arguments), arguments, layout.circuit)
         proofs = layout.arrange(found, list)
@@ -212,17 +229,24 @@ class Evaluator(Generic[LayoutT]):
     def results(
         self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None, asked: AskedOutputs | None = None
     ) -> Any:
-        """The result of a call but for proofs; for each sample its own outputs if it `asked` for them."""
+        """The result of a call but for proofs; for each sample its own outputs if it `asked` for them.
+
+        Arrays are JAX's, but where NumPy is asked to compute and no argument is one of JAX.
+        """
         values = self.evaluate(arrays, logits)
+        given = (*arrays, *(self.logits if logits is None else logits))
+        if values.dtype == object:
+            return self.unpack(values)
+        if self._executor != "jax" and not any(map(is_jax_array, given)):
+            values = np.asarray(values)
+        elif isinstance(values, np.ndarray):
+            from scallax.evaluation.jax_moves import to_device  # there are arrays of JAX
+
+            if not self.layout.is_union and (asked is None or asked.names is None):
+                return map_results(lambda rows: to_device(rows, given), self.unpack(values), self._named_layout.keyed)
+            values = to_device(values, given)
         if self.is_interpreted:
             return self.unpack(values)
-        if isinstance(values, np.ndarray):
-            from scallax.evaluation.jax_moves import to_device  # JAX computed them
-
-            like = (*arrays, *(self.logits if logits is None else logits))
-            if asked is None or asked.names is None:
-                return map_results(lambda rows: to_device(rows, like), self.unpack(values), self._named_layout.keyed)
-            values = to_device(values, like)
         return self.layout.unpack(self._holder, values, asked)
 
     def call(
@@ -244,13 +268,34 @@ class Evaluator(Generic[LayoutT]):
         return pair_with_proofs(results, self.unpack(self.proofs(arrays, logits)), self._named_layout.keyed)
 
     @cached_property
+    def _signature(self) -> Signature:
+        assert isinstance(self.provenance, AbstractProvenance), "its tags are arrays"
+        layout, shapes = self.layout, tuple(parameter.initial.shape for parameter in self._parameters)
+        return Signature(self.provenance, layout.retentions, shapes, layout.num_values, layout.is_union)
+
+    @cached_property
     def _arrays(self) -> ArrayInterpreter:
         from scallax.evaluation.jax_interpreter import ArrayInterpreter  # it imports JAX
 
-        assert isinstance(self.provenance, AbstractProvenance), "its tags are arrays"
-        layout, shapes = self.layout, tuple(parameter.initial.shape for parameter in self._parameters)
-        signature = Signature(self.provenance, layout.retentions, shapes, layout.num_values, layout.is_union)
-        return ArrayInterpreter(signature, self._holder)
+        return ArrayInterpreter(self._signature, self._holder)
+
+    @property
+    def _numpy(self) -> NumpyInterpreter:
+        return NumpyInterpreter(self._signature)
+
+    def _runs_at_once(self, arguments: Arguments) -> bool:
+        if self._executor == "jax" or not self.layout.num_values:
+            return self._executor != "jax"
+        given = (*arguments.arrays, *arguments.logits, self._seed)
+        return runs_at_once(self._executor, self.provenance, self.layout.circuit, given)
+
+    @property
+    def _host_circuit(self) -> Circuit | None:
+        """The circuit as NumPy arrays, with the seed if outputs depend on it; None without outputs."""
+        if not self.layout.num_values:
+            return None
+        circuit = self.layout.circuit
+        return replace(circuit, seed=np.asarray(as_words(self._seed))) if self.draws else circuit
 
     @property
     def _objects(self) -> ObjectInterpreter:
@@ -306,6 +351,15 @@ class Evaluator(Generic[LayoutT]):
             return None
         circuit = layout.circuit
         return None if circuit.local is not None or circuit.stages else _Linearizer(self._arrays, layout)
+
+
+def evaluate_arrays(executor: str | None, signature: Signature, circuit: Circuit, arguments: Arguments) -> np.ndarray:
+    """The values `[batch, outputs]` of a circuit by itself, as NumPy arrays, for arguments that are not traced."""
+    if runs_at_once(executor, signature.provenance, circuit, (*arguments.arrays, *arguments.logits)):
+        return NumpyInterpreter(signature).evaluate(circuit, arguments)
+    from scallax.evaluation.jax_batch import evaluate_batch  # it imports JAX
+
+    return np.asarray(evaluate_batch(None, signature, circuit, arguments))
 
 
 @final

@@ -17,7 +17,6 @@ from scallax.circuits.constant_program import EmbeddedProgram
 from scallax.circuits.literals import Literal, Part, number_parts
 from scallax.evaluation.batch import Arguments, ArrayLike
 from scallax.evaluation.compiled_program import Output
-from scallax.evaluation.packing import Packed
 from scallax.facts.mappings import show_tuple
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.tensor_facts import Retention

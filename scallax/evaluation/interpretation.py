@@ -10,6 +10,7 @@ import numpy as np
 from scallax.circuits.circuit import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, Circuit, Forward, LiteralArrays
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.kernels.schedule import COMPLEMENT
+from scallax.kernels.selection_values import open_selections
 from scallax.kernels.selections import Stage
 from scallax.provenance.semirings import AbstractSemiring, Fact, ObjectProvenance, Proofs, RealTropicalProofs
 from scallax.provenance.traits import AbstractSemantics
@@ -87,11 +88,9 @@ def _open_selections(semiring: AbstractSemiring, stage: Stage, values: Sequence[
     """The tags of a stage's selections: certain or ABSENT. A tuple that holds weighs 1."""
     members = interpret(semiring, stage.program, values)
     weights = np.array([[0.0 if tag is ABSENT else 1.0] for tag in members], np.float32)
-    # Only programs with selections wait for JAX.
-    from scallax.evaluation.cache import call
-    from scallax.kernels.selection_values import open_selections
-
-    _, opened = call(None, open_selections, (), stage.selections, weights, np.asarray(seed, np.uint32))
+    # Random numbers wrap.
+    with np.errstate(all="ignore"):
+        _, opened = open_selections(stage.selections, weights, np.asarray(seed, np.uint32))
     return [None if is_open else ABSENT for is_open in np.asarray(opened)[:, 0]]
 
 

@@ -28,13 +28,11 @@ from scallax.evaluation.cache import BoundFunction, Holder, call
 from scallax.evaluation.jax_values import is_float
 from scallax.evaluation.moves import computing_dtype
 from scallax.evaluation.packing import Packed, unpack
+from scallax.evaluation.retention import RETENTION
 from scallax.facts.tensor_facts import Retention
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
-
-# Keeps the draws of entries apart from those of proofs and selections, which have the same seed.
-_RETENTION = 0x52455441
 
 
 def evaluate_batch(
@@ -221,21 +219,11 @@ def retained(
     return kept
 
 
-def draw_entries(retention: Retention, array: Float[ArrayLike, "batch ..."], seed: int | Array, number: int) -> Array:
-    """The mask `retained` of the array of a number, by the seed of all arrays."""
-    words = np.asarray(seed, np.uint32) if isinstance(seed, int) else seed
-    return call(None, _retained, (retention, number), array, words)
-
-
-def _retained(retention: Retention, number: int, array: Float[ArrayLike, "batch ..."], seed: Array) -> Array:
-    return retained(retention, jnp.asarray(array), _drawing_key(retention, seed, number))
-
-
 def _drawing_key(retention: Retention, seed: ArrayLike | int, number: int) -> Array | None:
     """The random key for drawing the entries of an input, by its number; None if they are not drawn."""
     if not retention.is_drawn:
         return None
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _RETENTION), number)
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), RETENTION), number)
 
 
 def _drawn(retention: Retention, values: Float[Array, "batch ..."], key: Array) -> Bool[Array, "batch ..."]:

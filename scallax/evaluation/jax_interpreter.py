@@ -59,5 +59,5 @@ class ArrayInterpreter:
         if residuals is None:
             return []
         num_samples = 1 if self.signature.is_union else len(values)
-        weights, bit_sets = map(np.asarray, self.signature.provenance.proof_sets(residuals.tags))
-        return read_proofs((weights[..., :num_samples], bit_sets[..., :num_samples]), on_host)
+        ranks, bit_sets = map(np.asarray, self.signature.provenance.proof_sets(residuals.tags)[:2])
+        return read_proofs((ranks[..., :num_samples], bit_sets[..., :num_samples]), on_host)

@@ -11,6 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from jax.typing import DTypeLike
 
+# What becomes of wide dtypes where JAX may not use them.
+_NARROW = {np.dtype(wide): np.dtype(wide[:-2] + "32") for wide in ("float64", "int64", "uint64")}
+
 _TRUE = ("y", "yes", "t", "true", "on", "1")
 
 
@@ -64,6 +67,12 @@ def _is_kind(dtype: Any, kinds: str) -> bool:
     import jax.numpy as jnp
 
     return jnp.issubdtype(dtype, jnp.floating if kinds == "f" else jnp.integer)
+
+
+def canonical_dtype(dtype: DTypeLike) -> np.dtype:
+    """The dtype that JAX has for values of a dtype of NumPy: a narrower one, unless the caller enabled float64."""
+    dtype = np.dtype(dtype)
+    return dtype if uses_float64() else _NARROW.get(dtype, dtype)
 
 
 def uses_float64() -> bool:

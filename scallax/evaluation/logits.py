@@ -12,9 +12,10 @@ from scallax.evaluation.checks import check_logits
 from scallax.evaluation.jax_values import is_array
 from scallax.facts.arguments import unknown_name
 from scallax.facts.parameters import Parameter
+from scallax.kernels.array_namespace import NUMPY
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
+    from jaxtyping import Array, Float, Int
 
     from scallax.evaluation.batch import ArrayLike
 
@@ -56,6 +57,21 @@ def replace_logits(parameters: Sequence[Parameter], given: Mapping[str, ArrayLik
         raise InputError(*error.diagnostics, *wrong) from None
     check_logits(parameters, logits)
     return logits
+
+
+def host_probabilities(
+    logits: Float[np.ndarray, "logits batch"], groups: Int[np.ndarray, " logits"]
+) -> Float[np.ndarray, "logits batch"]:
+    """The sigmoid of independent logits (group -1), the softmax over the logits of each group, by NumPy."""
+    # Beyond the range of floats the limits are right.
+    with np.errstate(over="ignore"):
+        found = 1 / (1 + np.exp(-logits))
+    is_member = groups >= 0
+    members, segments = logits[is_member], groups[is_member]
+    count = int(segments.max(initial=-1)) + 1
+    shares = np.exp(members - NUMPY.segment_max(members, segments, count)[segments])
+    found[is_member] = shares / NUMPY.segment_sum(shares, segments, count)[segments]
+    return found
 
 
 def logit_probabilities(

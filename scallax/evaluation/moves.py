@@ -12,17 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scallax.evaluation.jax_values import is_array, is_jax_array, uses_float64
+from scallax.evaluation.jax_values import canonical_dtype, is_array, is_jax_array
 
 if TYPE_CHECKING:
     from jax.typing import DTypeLike
     from jaxtyping import Int, Shaped
 
     from scallax.evaluation.batch import ArrayLike
-
-
-# What becomes of wide dtypes where JAX is not let to use them.
-_NARROW = {np.dtype(wide): np.dtype(wide[:-2] + "32") for wide in ("float64", "int64", "uint64")}
 
 
 def computing_dtype(given: Iterable[Any]) -> type[np.floating]:
@@ -37,8 +33,7 @@ def widest_dtype(arrays: Sequence[ArrayLike]) -> DTypeLike:
         import jax.numpy as jnp
 
         return jnp.result_type(*arrays)
-    dtype = np.result_type(*(array.dtype for array in arrays))
-    return dtype if uses_float64() else _NARROW.get(dtype, dtype)
+    return canonical_dtype(np.result_type(*(array.dtype for array in arrays)))
 
 
 def take(

@@ -16,7 +16,7 @@ from scallax.facts.mappings import (
     read_tuple,
     show_tuple,
 )
-from scallax.facts.specification import Specification, Tag
+from scallax.facts.specification import EXECUTORS, Specification, Tag
 from scallax.language.tag_domains import Domain
 from scallax.language.values import Value, ValueType
 from scallax.provenance.traits import Traits
@@ -84,6 +84,7 @@ def specify(
     check_count("seed", given["seed"], 0)
     if given["seed"] >= 1 << 32:
         raise InputError(f"`seed` is {given['seed']}; it must be below 2^32")
+    check_executor(given["executor"])
     for name, least in (("train_k", 1), ("test_k", 1), ("iter_limit", 0)):
         if given[name] is not None:
             check_count(name, given[name], least)
@@ -106,8 +107,16 @@ def specify(
         keyed=keyed,
         custom=custom,
         # Numbers and choices that are kept as they are.
-        **{name: given[name] for name in ("k", "train_k", "test_k", "iter_limit", "early_discard", "seed")},
+        **{name: given[name] for name in ("k", "train_k", "test_k", "iter_limit", "early_discard", "seed", "executor")},
     )
+
+
+def check_executor(executor: object, allowed: Sequence[str | None] = EXECUTORS) -> None:
+    """InputError for what is none of the allowed ones."""
+    if (executor is not None and not isinstance(executor, str)) or executor not in allowed:
+        known = " or ".join(map(repr, allowed))
+        hint = "JAX compiles a program before its first answer, and NumPy answers at once"
+        raise InputError(Diagnostic(f"`executor` is {executor!r}; it must be {known}", hint=hint))
 
 
 def program_sources(specification: Specification, file_name: str = "<file>") -> list[Source]:

@@ -3,10 +3,10 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.facts.mappings import Entries, InputMapping, show_tuple
@@ -16,12 +16,15 @@ from scallax.language.values import Value, ValueType
 FORMAT = 1
 
 # Fields that texts may lack, with what they mean then.
-_OPTIONAL = {"imports": (), "foreign": (), "absorb": True, "custom": None, "seed": 0}
+_OPTIONAL = {"imports": (), "foreign": (), "absorb": True, "custom": None, "seed": 0, "executor": "jax"}
 
 # How many proofs are kept: what is learnt fits any number.
 _PROOFS = ("k", "train_k", "test_k")
 
 Tag = float | bool | None
+# Who evaluates a program: JAX, by compiled code, or NumPy, at once.
+EXECUTORS = ("jax", "numpy")
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -57,6 +60,7 @@ class Specification:
         absorb: Whether a proof that contains another one is dropped.
         custom: The qualified name of the class of the user's provenance.
         seed: The seed of a provenance that samples.
+        executor: Who evaluates it, `jax` or `numpy`.
 
     Example:
         >>> from scallax import Reasoner
@@ -91,6 +95,10 @@ class Specification:
     absorb: bool = True
     custom: str | None = None
     seed: int = 0
+    executor: str = "jax"
+
+    def __setstate__(self, values: Sequence[object]) -> None:
+        set_fields(self, values)
 
     def to_json(self) -> str:
         """Canonical JSON text: equal specifications give equal texts. It holds its own SHA-256 and the program's."""
@@ -102,7 +110,10 @@ class Specification:
         return _sha256(_canonical(self._data()))
 
     def differences(self, other: "Specification") -> list[str]:
-        """The differences from `other`, one line each, with the value here and the value there; empty if equal."""
+        """The differences from `other`, one line each, with the value here and the value there; empty if equal.
+
+        Who evaluates a program is no part of what it is.
+        """
         found = []
         for field in dataclasses.fields(self):
             ours, theirs = getattr(self, field.name), getattr(other, field.name)
@@ -111,6 +122,8 @@ class Specification:
             match field.name:
                 case "keyed" if len(self.outputs) == 1:
                     # How one output is returned is no part of what it is.
+                    continue
+                case "executor":
                     continue
                 case "program" | "file":
                     found.append(f"{field.name}: {_first_difference(ours, theirs)}")
@@ -124,7 +137,8 @@ class Specification:
     def advice(self, other: "Specification") -> str | None:
         """How `other` comes to what was saved as this one, if they differ in the number of proofs alone; else None."""
         changed = {name: getattr(self, name) for name in _PROOFS if getattr(self, name) != getattr(other, name)}
-        if not changed or dataclasses.replace(other, **changed, keyed=self.keyed) != self:
+        same = dataclasses.replace(other, **changed, keyed=self.keyed, executor=self.executor)
+        if not changed or same != self:
             return None
         saved = ", ".join(f"{name}={value}" for name, value in changed.items())
         wanted = other.test_k or other.k
@@ -145,6 +159,12 @@ class Specification:
             if data[name] == default:
                 del data[name]
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
+
+
+def set_fields(restored: Any, values: Sequence[object]) -> None:
+    """Sets the fields of a frozen dataclass by its pickle, in which those that its version did not have are missing."""
+    for number, field in enumerate(dataclasses.fields(restored)):
+        object.__setattr__(restored, field.name, values[number] if number < len(values) else field.default)
 
 
 def from_json(text: str) -> Specification:
@@ -210,6 +230,7 @@ def _read(data: dict) -> Specification:
         foreign=read("foreign", texts),
         custom=read("custom", _optional(text)),
         seed=read("seed", integer),
+        executor=read("executor", _executor),
     )
 
 
@@ -269,6 +290,12 @@ def _tag(value: object, where: str) -> Tag:
     if not isinstance(value, int | float):
         _wrong(where, "facts with numbers for tags", value)
     return float(value)
+
+
+def _executor(value: object, where: str) -> str:
+    if value not in EXECUTORS:
+        _wrong(where, "`jax` or `numpy`", value)
+    return str(value)
 
 
 def _column_type(value: object, where: str) -> str:

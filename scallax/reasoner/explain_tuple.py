@@ -10,13 +10,12 @@ import numpy as np
 
 from scallax.errors import Diagnostic, InputError
 from scallax.evaluation.batch import Arguments, Signature
-from scallax.evaluation.cache import call
 from scallax.evaluation.compiled_program import CompiledProgram, ground
-from scallax.evaluation.evaluator import Evaluator, Logits
+from scallax.evaluation.evaluator import Evaluator, Logits, evaluate_arrays
 from scallax.evaluation.fact_tags import collect_tags
 from scallax.evaluation.grounding_cache import BatchFacts
-from scallax.evaluation.jax_batch import evaluate_batch, probabilities
 from scallax.evaluation.jax_values import is_concrete
+from scallax.evaluation.logits import host_probabilities
 from scallax.evaluation.seeds import as_words
 from scallax.facts.fact_table import FactTable, exclusive_text, independent_facts
 from scallax.facts.mappings import read_entries
@@ -64,7 +63,8 @@ def explain(
     provenance = again.provenance(again.specification)
     # Sums of exclusive entries were warned of when the batch was read.
     again.undeclared.clear()
-    evaluator = Evaluator.of_program(again, provenance, logits, seed)
+    # One tuple of one sample is mostly small.
+    evaluator = Evaluator.of_program(again, provenance, logits, seed, executor=None)
     value = np.asarray(evaluator.evaluate(arrays))[0, 0]
     program, grounding = again.trace()
     ((_, fitted),) = again.specification.outputs
@@ -131,7 +131,7 @@ def _literal_tags(
     found[literals.source >= 0] = flat[literals.source[literals.source >= 0]]
     if arguments.logits:
         logits = np.concatenate([np.asarray(array, np.float32).reshape(-1) for array in arguments.logits])
-        trained = np.asarray(call(None, probabilities, (), logits, grounded.logit_groups))
+        trained = host_probabilities(logits[:, None], grounded.logit_groups)[:, 0]
         found[literals.parameter >= 0] = trained[literals.parameter[literals.parameter >= 0]]
     found[found == CERTAIN_PRIOR] = np.nan
     if grounding.selection_sets:
@@ -140,13 +140,9 @@ def _literal_tags(
         retentions = tuple(mapping.retention for _, mapping in grounded.specification.input_mappings)
         shapes = tuple(parameter.initial.shape for parameter in grounded.parameters)
         signature = Signature(provenance, retentions, shapes, len(selections))
-        values = evaluate_batch(None, signature, replace(program, seed=as_words(seed)), arguments)
-        weights = np.asarray(call(None, _weigh, (provenance,), values), np.float64)[0]
+        values = evaluate_arrays(None, signature, replace(program, seed=np.asarray(as_words(seed))), arguments)
+        weights = np.asarray(provenance.weigh(values), np.float64)[0]
         # A tuple that holds in every world costs nothing more, and is one way.
         chosen = np.where(weights > 0, 0, np.inf) if domain is Domain.COST else (weights > 0).astype(float)
         found[selections] = weights if domain is Domain.PROBABILITY else chosen
     return found
-
-
-def _weigh(provenance: AbstractProvenance, values: Array) -> Array:
-    return provenance.weigh(values)

@@ -57,6 +57,9 @@ class ProgramArguments(TypedDict, total=False):
             under the provenances that keep proofs.
         absorb: Whether a proof that contains another proof of its tuple is dropped. `False` keeps it among the `k`, as
             the reference does; None: True.
+        executor: Who evaluates the program: `jax`, which compiles it before its first answer, or `numpy`, which
+            computes at once, without JAX unless arrays of JAX are given. Gradients, traced arrays and a provenance of
+            your own are JAX's under both.
         foreign: Functions, predicates, aggregates and attributes of Python that the program uses, as
             `scallax.foreign_function` and its like make them. They are called while the program is grounded.
         limits: When grounding gives up with a GroundingError. Limits are no part of the specification.
@@ -83,6 +86,7 @@ class ProgramArguments(TypedDict, total=False):
     early_discard: bool | None
     wmc_with_disjunctions: bool | None
     absorb: bool | None
+    executor: Annotated[str, Default("jax")]
     foreign: Annotated[Sequence[ForeignItem], Default(())]
     limits: Limits | None
 

@@ -499,7 +499,7 @@ def _fields(
     specification = specification or compiled.specification
     logits = logits or tuple(parameter.initial for parameter in compiled.parameters)
     seed = specification.seed if seed is None else seed
-    evaluator = Evaluator.of_program(compiled, compiled.provenance(specification), logits, seed)
+    evaluator = Evaluator.of_program(compiled, compiled.provenance(specification), logits, seed, specification.executor)
     fields = {"specification": specification, "compiled_program": compiled, "limits": compiled.limits}
     return {**fields, "evaluator": evaluator, "_variants": {}, "_modes": {}}
 

@@ -1,0 +1,90 @@
+"""The interpreter of a circuit that computes with arrays of NumPy at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from scallax.circuits.circuit import Circuit
+from scallax.circuits.literals import read_proofs
+from scallax.evaluation.batch import Arguments, Signature, batch_size, is_empty, output_dtype
+from scallax.evaluation.interpreters import FoundProofs
+from scallax.evaluation.jax_values import canonical_dtype
+from scallax.evaluation.logits import host_probabilities
+from scallax.evaluation.moves import computing_dtype
+from scallax.evaluation.numpy_executor import evaluate
+from scallax.evaluation.retention import retained_entries
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Shaped
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NumpyInterpreter:
+    """Computes with arrays of NumPy, at once; arguments of JAX are read. Nothing may be traced."""
+
+    signature: Signature
+
+    def evaluate(self, circuit: Circuit | None, arguments: Arguments) -> Shaped[np.ndarray, "*batch outputs"]:
+        """The values of the outputs, `[batch, outputs]`, or `[outputs]` of samples side by side.
+
+        `circuit` is None if it has no outputs.
+        """
+        signature = self.signature
+        dtype = canonical_dtype(output_dtype(signature, arguments))
+        if circuit is None or is_empty(signature, arguments):
+            shape = () if signature.is_union else (batch_size(signature, arguments),)
+            return np.zeros((*shape, signature.num_outputs), dtype)
+        values, _ = self._fold(circuit, arguments)
+        values = values[: signature.num_outputs].T.astype(dtype)
+        return values[0] if signature.is_union else values
+
+    def proofs(self, circuit: Circuit | None, arguments: Arguments) -> FoundProofs:
+        """The proofs that the provenance keeps."""
+        if circuit is None or is_empty(self.signature, arguments):
+            return []
+        _, tags = self._fold(circuit, arguments)
+        return read_proofs(self.signature.provenance.proof_sets(tags), circuit)
+
+    def _fold(self, circuit: Circuit, arguments: Arguments) -> tuple[Shaped[np.ndarray, "outputs batch"], Any]:
+        """The values of the outputs, and their tags."""
+        seed = np.asarray(circuit.seed)
+        inputs, present = self._columns(circuit, arguments, int(seed))
+        return evaluate(self.signature.provenance, replace(circuit, seed=seed), inputs, present)
+
+    def _columns(
+        self, circuit: Circuit, arguments: Arguments, seed: int
+    ) -> tuple[Float[np.ndarray, "inputs batch"], Bool[np.ndarray, "inputs batch"]]:
+        """All inputs and which of them exist, one row for each entry of each mapping, then one for each trained one."""
+        dtype = canonical_dtype(computing_dtype((*arguments.arrays, *arguments.logits)))
+        batch = batch_size(self.signature, arguments)
+        values, masks = [], []
+        for number, (array, retention) in enumerate(zip(arguments.arrays, self.signature.retentions, strict=True)):
+            value = np.asarray(array).astype(dtype)
+            mask = np.ones(value.shape, bool)
+            if retention is not None:
+                mask = retained_entries(retention, value, seed, number)
+            # In a union, samples follow each other in one column.
+            values.append(value.reshape(batch, -1).T)
+            masks.append(mask.reshape(batch, -1).T)
+        if arguments.logits:
+            values.append(self._trained_columns(circuit, arguments, batch, dtype))
+            masks.append(np.ones(values[-1].shape, bool))
+        if not values:
+            return np.zeros((0, batch), dtype), np.zeros((0, batch), bool)
+        return np.concatenate(values), np.concatenate(masks)
+
+    def _trained_columns(
+        self, circuit: Circuit, arguments: Arguments, batch: int, dtype: np.dtype
+    ) -> Float[np.ndarray, "trained batch"]:
+        """The probabilities of the trained inputs; logits may be given once for all samples, or for each."""
+        assert circuit.trained is not None
+        rows = []
+        for array, shape in zip(arguments.logits, self.signature.logit_shapes, strict=True):
+            each = np.asarray(array).astype(dtype)
+            each = each.reshape(*each.shape[: each.ndim - len(shape)], -1)
+            rows.append(np.broadcast_to(each, (batch, each.shape[-1])).T)
+        return host_probabilities(np.concatenate(rows), circuit.trained.logit_groups)[circuit.trained.slots]
