@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scallax.evaluation.cache import CompiledInfo as CompiledInfo
     from scallax.evaluation.cache import compiled_info as compiled_info
     from scallax.evaluation.cache import limit_compiled as limit_compiled
+    from scallax.evaluation.cache_folder import cache_compiled as cache_compiled
     from scallax.facts.mappings import InputMapping as InputMapping
     from scallax.facts.sample_facts import FactList as FactList
     from scallax.facts.specification import Specification as Specification
@@ -120,6 +121,7 @@ __all__ = [
     "UnsignedInteger",
     "UnsupportedError",
     "__version__",
+    "cache_compiled",
     "char",
     "compiled_info",
     "explain_plan",
@@ -163,6 +165,7 @@ _HOMES = {
     "Reasoner": "scallax.reasoner.reasoner",
     "Specification": "scallax.facts.specification",
     "Table": "scallax.facts.tables",
+    "cache_compiled": "scallax.evaluation.cache_folder",
     "compiled_info": "scallax.evaluation.cache",
     "explain_plan": "scallax.context.explain_plan",
     "foreign_aggregate": "scallax.language.decorators",

@@ -18,7 +18,7 @@ _MAX_BYTES = 1 << 14
 class EmbeddedProgram:
     """A ground program that compiled code may depend on; equal ones have equal arrays, and share a compilation."""
 
-    __slots__ = ("_digest", "program")
+    __slots__ = ("digest", "program")
 
     def __init__(self, program: Circuit):
         self.program = program
@@ -27,13 +27,13 @@ class EmbeddedProgram:
             array = np.asarray(form.empty(0) if value is None else value)
             content.update(f"{form.name}{value is None}{array.dtype}{array.shape}".encode())
             content.update(array.tobytes())
-        self._digest = content.digest()
+        self.digest = content.digest()
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, EmbeddedProgram) and self._digest == other._digest)
+        return self is other or (isinstance(other, EmbeddedProgram) and self.digest == other.digest)
 
     def __hash__(self) -> int:
-        return hash(self._digest)
+        return hash(self.digest)
 
 
 def embed(program: Circuit) -> EmbeddedProgram | None:

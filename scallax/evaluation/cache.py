@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError, checks_call
+from scallax.evaluation.cache_folder import open_folder
 
 if TYPE_CHECKING:
     import jax
-    from jax.extend.core import Jaxpr
+
+    from scallax.evaluation.stored_functions import StoredFunction
 
 # Bounds for functions that nothing holds. Code is mapped in pieces, some 20 for each MiB that is counted here, and a
 # process of Linux may map 65,530.
@@ -166,7 +168,7 @@ class _Function:
     own, its derivatives too, goes with it.
     """
 
-    __slots__ = ("holders", "key", "run", "size", "used")
+    __slots__ = ("_lock", "_stored", "holders", "key", "run", "size", "used")
 
     def __init__(self, key: tuple):
         import jax
@@ -183,13 +185,38 @@ class _Function:
         self.used = next(_ticks)
         # None once the function was dropped.
         self.run: Callable[..., Any] | None = functools.partial(self._run_first, jax.jit(run))
+        self._stored: StoredFunction | None = None
+        self._lock = threading.Lock()
 
     def _run_first(self, jitted: Any, *arguments: Any) -> Any:
+        from scallax.evaluation.stored_functions import count_operations, is_traced
+
         # JAX keeps the trace, and compiles once what several threads call first.
-        self.size = _BYTES_OF_OPERATION * _count_operations(jitted.trace(*arguments).jaxpr.jaxpr)
-        results = jitted(*arguments)
-        _CACHE.keep(self, jitted)
+        is_kept = True
+        if open_folder() is not None and is_traced(arguments):
+            # A later call with arrays looks into the folder.
+            stored, is_kept = None, False
+        else:
+            stored = self._find_stored(arguments)
+        if stored is None:
+            operations, run = count_operations(jitted.trace(*arguments).jaxpr.jaxpr), jitted
+        else:
+            operations, run = stored.operations, functools.partial(stored.run, jitted)
+        self.size = _BYTES_OF_OPERATION * operations
+        results = run(*arguments)
+        if is_kept:
+            _CACHE.keep(self, run)
         return results
+
+    def _find_stored(self, arguments: tuple) -> StoredFunction | None:
+        """The function by way of the cache folder, if there is one."""
+        with self._lock:
+            if self._stored is None:
+                from scallax.evaluation.stored_functions import find_stored
+
+                function, static, *_ = self.key
+                self._stored = find_stored(function, static, arguments)
+            return self._stored
 
 
 @final
@@ -302,18 +329,3 @@ def _find_excess(functions: Iterable[_Function], most: int, most_bytes: int) -> 
 
 def _size(functions: Iterable[_Function]) -> int:
     return sum(function.size for function in functions)
-
-
-def _count_operations(jaxpr: Jaxpr) -> int:
-    """The operations of a trace, those of loops, branches and functions in it counted once."""
-    from jax.extend.core import ClosedJaxpr, Jaxpr
-
-    count = len(jaxpr.eqns)
-    for equation in jaxpr.eqns:
-        for parameter in equation.params.values():
-            for part in parameter if isinstance(parameter, tuple | list) else (parameter,):
-                if isinstance(part, ClosedJaxpr):
-                    count += _count_operations(part.jaxpr)
-                elif isinstance(part, Jaxpr):
-                    count += _count_operations(part)
-    return count
