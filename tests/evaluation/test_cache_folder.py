@@ -14,8 +14,8 @@ import pytest
 
 import scallax
 from scallax.errors import InputError
-from scallax.evaluation.jax_batch import probabilities
 from scallax.evaluation.cache import call
+from scallax.evaluation.jax_batch import probabilities
 from tests.compilations import forget_compiled
 
 LOGITS = np.array([0.5, -1.0, 2.0], np.float32)
