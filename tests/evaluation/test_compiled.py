@@ -224,7 +224,7 @@ def ask_objects(size: int) -> None:
 
 
 OURS = {f"jit({name})" for name in ("_evaluate", "_forward", "_pull_back", "_linearize", "_take_columns", "_gather")}
-OURS |= {"jit(_find_probabilities)", "jit(probabilities)", "jit(open_gates)", "jit(compare)", "jit(_combine)"}
+OURS |= {"jit(_find_probabilities)", "jit(probabilities)", "jit(open_gates)", "jit(_compare)", "jit(_combine)"}
 # The caller's own: JAX adds up what reaches an input on several ways.
 THEIRS = {"jit(add)", "jit(add_any)"}
 
