@@ -44,10 +44,13 @@ class JaxNamespace(Namespace):
         return jax.ensure_compile_time_eval()
 
     def take(self, array, places):
-        return jnp.asarray(array).at[places].get(mode="promise_in_bounds")
+        return jnp.asarray(array).at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
-    def take_first(self, array, places):
-        return array.at[places, 0].get(mode="promise_in_bounds")
+    def read(self, array, index):
+        return jnp.asarray(array).at[index].get(mode="promise_in_bounds")
+
+    def read_clipped(self, array, index):
+        return jnp.asarray(array).at[index].get(mode="clip")
 
     def take_clipped(self, array, places):
         return jnp.asarray(array).at[places].get(mode="clip")
@@ -64,8 +67,8 @@ class JaxNamespace(Namespace):
     def add_at(self, array, places, values):
         return jnp.asarray(array).at[places].add(values, mode="drop")
 
-    def slice_rows(self, array, start, size):
-        return lax.dynamic_slice_in_dim(array, start, size)
+    def slice_rows(self, array, start, size, axis=0):
+        return lax.dynamic_slice_in_dim(array, start, size, axis)
 
     def index_axis(self, array, index, axis):
         return lax.dynamic_index_in_dim(array, index, axis, keepdims=False)
@@ -82,11 +85,17 @@ class JaxNamespace(Namespace):
     def sort_rows(self, columns, num_keys):
         return lax.sort(tuple(columns), dimension=0, num_keys=num_keys)
 
+    def clamp(self, numbers, low, high):
+        return lax.clamp(jnp.int32(low), numbers, jnp.int32(high))
+
     def population_count(self, words):
         return lax.population_count(words)
 
     def reduce_or(self, words, axis):
         return lax.reduce(words, np.zeros((), words.dtype), lax.bitwise_or, (axis % words.ndim,))
+
+    def bitcast(self, array, dtype):
+        return lax.bitcast_convert_type(array, dtype)
 
     def to_int32(self, numbers):
         return numbers.astype(jnp.int32)

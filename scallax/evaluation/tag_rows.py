@@ -118,7 +118,7 @@ def _at_places(xp: Namespace, tags: Tags, places: Int[Array | np.ndarray, " rows
 
 
 def _at_first(xp: Namespace, tags: Tags, places: Int[Array | np.ndarray, " rows"]) -> Tags:
-    return xp.map(lambda leaf: xp.take_first(leaf, places)[:, None], tags)
+    return xp.map(lambda leaf: xp.read(leaf, (places, 0))[:, None], tags)
 
 
 def _repeated(xp: Namespace, zero: Tags, count: int) -> Tags:

@@ -60,6 +60,7 @@ class Namespace(ABC):
     maximum: Callable[..., Any]
     minimum: Callable[..., Any]
     moveaxis: Callable[..., Any]
+    multiply: Callable[..., Any]
     ones: Callable[..., Any]
     ones_like: Callable[..., Any]
     pad: Callable[..., Any]
@@ -112,8 +113,12 @@ class Namespace(ABC):
         """The rows at some places, all of them in range."""
 
     @abstractmethod
-    def take_first(self, array: Array, places: Array) -> Any:
-        """`array[places, 0]`, for places that are all in range."""
+    def read(self, array: Array, index: Any) -> Any:
+        """`array[index]`, which is in range, from the end for negative places."""
+
+    @abstractmethod
+    def read_clipped(self, array: Array, index: tuple[Array, ...]) -> Any:
+        """`array[index]` for places from 0; the last one along an axis for those from its end on."""
 
     @abstractmethod
     def take_clipped(self, array: Array, places: Array) -> Any:
@@ -136,8 +141,8 @@ class Namespace(ABC):
         """A copy of the array with `values` added to the rows at some places; those from the end on are passed over."""
 
     @abstractmethod
-    def slice_rows(self, array: Array, start: Array, size: int) -> Any:
-        """`array[start : start + size]`, which are all in range; not to be written to."""
+    def slice_rows(self, array: Array, start: Array, size: int, axis: int = 0) -> Any:
+        """`array[start : start + size]` along an axis, all in range; not to be written to."""
 
     @abstractmethod
     def index_axis(self, array: Array, index: Array, axis: int) -> Any:
@@ -159,7 +164,11 @@ class Namespace(ABC):
     def sort_rows(self, columns: Sequence[Array], num_keys: int) -> Sequence[Any]:
         """Array of one shape, sorted along the first axis by the first `num_keys` of them."""
 
-    # Bits.
+    # Integers and bits.
+
+    @abstractmethod
+    def clamp(self, numbers: Array, low: int, high: int) -> Any:
+        """int32 numbers, those beyond a bound replaced by it."""
 
     @abstractmethod
     def population_count(self, words: Array) -> Any:
@@ -168,6 +177,10 @@ class Namespace(ABC):
     @abstractmethod
     def reduce_or(self, words: Array, axis: int) -> Any:
         """The bitwise or along an axis, which goes."""
+
+    @abstractmethod
+    def bitcast(self, array: Array, dtype: Any) -> Any:
+        """The array's bits as those of another dtype of the same size."""
 
     @abstractmethod
     def to_int32(self, numbers: Array) -> Any:
@@ -242,10 +255,12 @@ class NumPyNamespace(Namespace):
     def __init__(self):
         super().__init__(np)
 
-    def map(self, function, tree, *others):
+    def map(self, function, tree, *others) -> Any:
         if isinstance(tree, tuple | list):
             parts = [self.map(function, *parts) for parts in zip(tree, *others, strict=True)]
             return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+        if tree is None:
+            return None
         if isinstance(tree, dict):
             return {key: self.map(function, part, *(other[key] for other in others)) for key, part in tree.items()}
         return function(tree, *others)
@@ -255,7 +270,7 @@ class NumPyNamespace(Namespace):
             return [leaf for part in tree for leaf in self.leaves(part)]
         if isinstance(tree, dict):
             return [leaf for key in sorted(tree) for leaf in self.leaves(tree[key])]
-        return [tree]
+        return [] if tree is None else [tree]
 
     def structure(self, tree):
         return type(tree), self.map(lambda _: None, tree)
@@ -275,8 +290,11 @@ class NumPyNamespace(Namespace):
     def take(self, array, places):
         return np.asarray(array).take(places, axis=0)
 
-    def take_first(self, array, places):
-        return array[places, 0]
+    def read(self, array, index):
+        return array[index]
+
+    def read_clipped(self, array, index):
+        return array[tuple(np.minimum(places, size - 1) for places, size in zip(index, array.shape, strict=False))]
 
     def take_clipped(self, array, places):
         return array[np.minimum(places, len(array) - 1)]
@@ -300,8 +318,8 @@ class NumPyNamespace(Namespace):
         np.add.at(array, places[inside], values[inside])
         return array
 
-    def slice_rows(self, array, start, size):
-        return array[start : start + size]
+    def slice_rows(self, array, start, size, axis=0):
+        return array[(slice(None),) * axis + (slice(start, start + size),)]
 
     def index_axis(self, array, index, axis):
         return array[(slice(None),) * axis + (index,)]
@@ -323,11 +341,17 @@ class NumPyNamespace(Namespace):
         order = np.lexsort(columns[:num_keys][::-1], axis=0)
         return [np.take_along_axis(column, order, 0) for column in columns]
 
+    def clamp(self, numbers, low, high):
+        return np.minimum(np.maximum(numbers, low), high)
+
     def population_count(self, words):
         return np.bitwise_count(words).astype(words.dtype)
 
     def reduce_or(self, words, axis):
         return np.bitwise_or.reduce(words, axis)
+
+    def bitcast(self, array, dtype):
+        return array.view(dtype)
 
     def to_int32(self, numbers):
         return np.where(np.isnan(numbers), 0, numbers).astype(np.int32)

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.schedule import Tile
 from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
 from scallax.provenance.proofs.ranks import NO_PROOF, add_ranks, is_proof, keys_of
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int, UInt32
+    from jaxtyping import Float, Int, UInt32
+
+    from scallax.kernels.array_namespace import Array
 
 # Proofs of an output, and numbers of all of them together (factors times outputs times proofs), up to which all are
 # listed.
@@ -205,28 +206,29 @@ def best_proofs(
 
     And their numbers. `weights` and `ranks` are those of the leaves; a rank of `NO_PROOF` is absent.
     """
+    xp = array_namespace(ranks)
     # The empty proof is always there. XLA does not fuse what comes before a branch with what comes after it: else the
     # rank of a leaf would be computed for each of its uses (`sum-2` at batch 16: 15 % of a step).
-    ranks = lax.cond(is_proof(ranks).any(), lambda: ranks, lambda: jnp.full_like(ranks, NO_PROOF))
-    rank, *others = ranks.at[found.operands].get(mode="promise_in_bounds")
+    ranks = xp.cond(is_proof(ranks).any(), lambda: ranks, lambda: xp.full_like(ranks, NO_PROOF))
+    rank, *others = xp.take(ranks, found.operands)
     for other in others:
-        rank = jnp.where(is_proof(rank) & is_proof(other), add_ranks(rank, other), NO_PROOF)
+        rank = xp.where(is_proof(rank) & is_proof(other), add_ranks(rank, other), NO_PROOF)
     count, width, words = found.bits.shape
     number = np.arange(count, dtype=np.int32)[:, None, None]
 
     def take_best(keys, _):
         best = keys.max(0, keepdims=True)
-        place = jnp.where((keys == best) & (keys != NO_PROOF), number, count).min(0, keepdims=True)
-        return jnp.where(number == place, NO_PROOF, keys), (best[0], place[0])
+        place = xp.where((keys == best) & (keys != NO_PROOF), number, count).min(0, keepdims=True)
+        return xp.where(number == place, NO_PROOF, keys), (best[0], place[0])
 
-    _, best = scan_proofs(take_best, keys_of(rank), length=min(k, count))
-    keys, numbers = (jnp.moveaxis(leaf, 0, 1) for leaf in best)
+    _, best = scan_proofs(xp, take_best, keys_of(rank), length=min(k, count))
+    keys, numbers = (xp.moveaxis(leaf, 0, 1) for leaf in best)
     heads, there = np.arange(width, dtype=np.int32)[:, None, None], numbers < count
-    product = functools.reduce(jnp.multiply, list(weights.at[found.operands].get(mode="promise_in_bounds")))
-    chosen = product.at[numbers, heads, np.arange(product.shape[2], dtype=np.int32)].get(mode="clip")
-    bits = jnp.asarray(found.bits.reshape(-1, words)).at[numbers * width + heads].get(mode="clip")
-    bits = jnp.moveaxis(jnp.where(there[..., None], bits, jnp.uint32(0)), -1, -2)
-    return ProofSets(keys_of(keys), bits, jnp.where(there, chosen, jnp.zeros_like(chosen))), numbers
+    product = functools.reduce(xp.multiply, list(xp.take(weights, found.operands)))
+    chosen = xp.read_clipped(product, (numbers, heads, np.arange(product.shape[2], dtype=np.int32)))
+    bits = xp.take_clipped(found.bits.reshape(-1, words), numbers * width + heads)
+    bits = xp.moveaxis(xp.where(there[..., None], bits, xp.uint32(0)), -1, -2)
+    return ProofSets(keys_of(keys), bits, xp.where(there, chosen, xp.zeros_like(chosen))), numbers
 
 
 def pull_independent(
@@ -244,15 +246,16 @@ def pull_independent(
     The derivative of `Σ c Π w` by a factor is `c` times the product of the factors before it and of those after it:
     no division, so that it is right where a weight is 0.
     """
+    xp = array_namespace(weights)
     found = choice.found
     number = np.arange(len(found.bits), dtype=np.int32)[:, None, None]
     slots = []
     for slot in range(coefficients.shape[1]):
         value, place = coefficients[None, :, slot], choice.places[None, :, slot]
-        slots.append(jnp.where(place == number, value, jnp.zeros_like(value)))
-    coefficient = functools.reduce(jnp.add, slots)
-    factors = list(weights.at[found.operands].get(mode="promise_in_bounds"))
-    after = [jnp.ones_like(coefficient)]
+        slots.append(xp.where(place == number, value, xp.zeros_like(value)))
+    coefficient = functools.reduce(xp.add, slots)
+    factors = list(xp.take(weights, found.operands))
+    after = [xp.ones_like(coefficient)]
     for factor in factors[:0:-1]:
         after.insert(0, factor * after[0])
     terms = []
@@ -260,9 +263,9 @@ def pull_independent(
         terms.append(coefficient * rest)
         coefficient = coefficient * factor
     places, signs = _uses(found, num_literals, negated)
-    rows = jnp.stack(terms).reshape(-1, weights.shape[1])
-    rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
-    return jnp.asarray(signs[..., None], rows.dtype) * rows.at[places].get(mode="promise_in_bounds")
+    rows = xp.stack(terms).reshape(-1, weights.shape[1])
+    rows = xp.concatenate([rows, xp.zeros_like(rows[:1])])
+    return xp.asarray(signs[..., None], rows.dtype) * xp.take(rows, places)
 
 
 def _uses(

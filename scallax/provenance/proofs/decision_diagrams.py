@@ -7,14 +7,11 @@ with component analysis and caching: Sang et al., SAT 2004). A variable is a lit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import ShapeDtypeStruct, lax
 
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, Sections
@@ -22,7 +19,7 @@ from scallax.provenance.proofs.ranks import is_proof
 from scallax.provenance.traits import MAX_NODES
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
+    from scallax.kernels.array_namespace import Array
 
 # A clause: the literals that are true in it, as `literal + 1`, and those that are false, as `-(literal + 1)`.
 Clause = frozenset[int]
@@ -36,7 +33,7 @@ _FALSE_FORMULA: Formula = frozenset()
 _TRUE_FORMULA: Formula = frozenset({frozenset()})
 
 
-def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool) -> jax.Array:
+def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool) -> Array:
     """The probability `[outputs, batch]` that some proof of each output is true; differentiable in the probabilities.
 
     Exact for any number of proofs, computed in float64 on the host. A set of proofs whose diagram would pass
@@ -44,45 +41,23 @@ def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, 
     one whose set had not been counted before; the gradients of their samples are NaN. Finite probabilities give no
     other NaN. Nothing is raised: XLA would report that in its own words.
     """
-    groups = jnp.cumsum(literals.group_end, dtype=jnp.int32) - literals.group_end.astype(jnp.int32)
+    xp = literals.xp
+    groups = xp.cumsum(literals.group_end, dtype=xp.int32) - literals.group_end.astype(xp.int32)
     used = is_proof(proofs.ranks)
     bits = proofs.bits[..., : sections.identity, :]
-    signs = jnp.asarray(np.where(np.arange(32 * sections.identity) < 32 * sections.positive, 1, -1), jnp.int32)
+    signs = xp.asarray(np.where(np.arange(32 * sections.identity) < 32 * sections.positive, 1, -1), xp.int32)
     # The literal of each column, as clauses name it.
     names = signs * (literals.columns + 1)
     if not grouped:
-        groups = jnp.arange(groups.shape[0], dtype=jnp.int32)
+        groups = xp.arange(groups.shape[0], dtype=xp.int32)
 
-    @jax.custom_vjp
     def count(p):
-        shape = ShapeDtypeStruct((used.shape[0], p.shape[1]), p.dtype)
-        return _call(_values, shape, [p], used, bits, names, groups)
+        return xp.call_on_host(_values, (used.shape[0], p.shape[1]), [p], used, bits, names, groups)
 
     def count_backward(p, cotangent):
-        return (_call(_gradient, ShapeDtypeStruct(p.shape, p.dtype), [p, cotangent], used, bits, names, groups),)
+        return (xp.call_on_host(_gradient, p.shape, [p, cotangent], used, bits, names, groups),)
 
-    count.defvjp(lambda p: (count(p), p), count_backward)
-    return count(literals.probabilities)
-
-
-def _call(
-    function: Callable[..., np.ndarray], shape: ShapeDtypeStruct, floats: Sequence[Array], *arrays: Array
-) -> Array:
-    """`function(floats, *arrays)` on the host.
-
-    Floats are handed over as words: in a branch, the thread of the callback may not know that float64 is enabled, and
-    would round them.
-    """
-    words = [lax.bitcast_convert_type(array, jnp.uint32) for array in floats]
-    size = (2,) * (shape.dtype.itemsize == 8)
-
-    def run(words, *arrays):
-        given = [np.ascontiguousarray(word).view(shape.dtype) for word in words]
-        found = function([array[..., 0] if size else array for array in given], *arrays)
-        return np.ascontiguousarray(found).view(np.uint32).reshape(*found.shape, *size)
-
-    result = jax.pure_callback(run, ShapeDtypeStruct((*shape.shape, *size), jnp.uint32), words, *arrays)
-    return lax.bitcast_convert_type(result, shape.dtype)
+    return xp.custom_vjp(count, lambda p: (count(p), p), count_backward)(literals.probabilities)
 
 
 @dataclass(slots=True)

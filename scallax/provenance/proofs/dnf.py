@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.provenance.proofs.ranks import NO_PROOF, add_ranks, is_proof, keys_of
 from scallax.provenance.traits import MAX_UNROLLED_PROOFS
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int, UInt32
+    from jaxtyping import Bool, Float, Int, UInt32
+
+    from scallax.kernels.array_namespace import Array
 
 _ALL_BITS = np.uint32(0xFFFFFFFF)
 
@@ -85,23 +86,26 @@ class Sections(NamedTuple):
 
     def share_variables(self, bits: UInt32[Array, "... proofs words batch"]) -> Bool[Array, "... batch"]:
         """Whether some variable stands in two of the proofs, in whichever polarity."""
+        xp = array_namespace(bits)
         positive, negated = bits[..., : self.positive, :], bits[..., self.positive : self.identity, :]
         both = positive[..., : self.both, :] | negated[..., : self.both, :]
-        variables = jnp.concatenate([both, positive[..., self.both :, :], negated[..., self.both :, :]], -2)
+        variables = xp.concatenate([both, positive[..., self.both :, :], negated[..., self.both :, :]], -2)
 
         def add(state, proof):
             seen, found = state
             return (seen | proof, found | (seen & proof != 0).any(-2)), None
 
-        start = jnp.zeros_like(variables[..., 0, :, :]), jnp.zeros_like(variables[..., 0, 0, :], jnp.bool_)
-        return scan_proofs(add, start, jnp.moveaxis(variables, -3, 0))[0][1]
+        start = xp.zeros_like(variables[..., 0, :, :]), xp.zeros_like(variables[..., 0, 0, :], xp.bool_)
+        return scan_proofs(xp, add, start, xp.moveaxis(variables, -3, 0))[0][1]
 
 
-def column_bits(columns: Int[Array | np.ndarray, " literals"], words: int) -> UInt32[Array, "literals words"]:
+def column_bits(
+    xp: Namespace, columns: Int[Array | np.ndarray, " literals"], words: int
+) -> UInt32[Array, "literals words"]:
     """The bit set of each column; that of -1 is empty."""
-    bit = jnp.uint32(1) << (columns % 32).astype(jnp.uint32)
-    word = jnp.arange(words, dtype=jnp.int32)[None, :]
-    return jnp.where((columns[:, None] >= 0) & (columns[:, None] // 32 == word), bit[:, None], jnp.uint32(0))
+    bit = xp.uint32(1) << (columns % 32).astype(xp.uint32)
+    word = xp.arange(words, dtype=xp.int32)[None, :]
+    return xp.where((columns[:, None] >= 0) & (columns[:, None] // 32 == word), bit[:, None], xp.uint32(0))
 
 
 def extend(proofs: ProofSets, literal: ProofSets, sections: Sections) -> ProofSets:
@@ -109,14 +113,15 @@ def extend(proofs: ProofSets, literal: ProofSets, sections: Sections) -> ProofSe
 
     Ranks are right for independent literals: a literal that a proof has already changes nothing.
     """
+    xp = array_namespace(proofs.ranks)
     ranks, bits = literal.ranks[..., None, :], literal.bits[..., None, :, :]
     union = proofs.bits | bits
     valid = is_proof(proofs.ranks) & is_proof(ranks)
     if sections.both or sections.has_groups:
-        valid &= ~sections.contradict(proofs.bits, bits)
+        valid = valid & ~sections.contradict(proofs.bits, bits)
     has = (proofs.bits[..., : sections.identity, :] & bits[..., : sections.identity, :] != 0).any(-2)
-    joined = jnp.where(has, proofs.ranks, add_ranks(proofs.ranks, ranks))
-    return ProofSets(jnp.where(valid, joined, NO_PROOF), union)
+    joined = xp.where(has, proofs.ranks, add_ranks(proofs.ranks, ranks))
+    return ProofSets(xp.where(valid, joined, NO_PROOF), union)
 
 
 def conjoin(left: ProofSets, right: ProofSets, sections: Sections) -> tuple[ProofSets, Bool[Array, "... batch"]]:
@@ -124,14 +129,15 @@ def conjoin(left: ProofSets, right: ProofSets, sections: Sections) -> tuple[Proo
 
     Ranks are right for independent literals that the proofs do not share. Contradictions are no proofs.
     """
+    xp = array_namespace(left.ranks)
     rl, rr = left.ranks[..., :, None, :], right.ranks[..., None, :, :]
     bl, br = left.bits[..., :, None, :, :], right.bits[..., None, :, :, :]
-    union = bl | br
+    union: Array = bl | br
     valid = is_proof(rl) & is_proof(rr)
     if sections.both or sections.has_groups:
-        valid &= ~sections.contradict(union, union)
+        valid = valid & ~sections.contradict(union, union)
     shares = valid & (bl[..., : sections.identity, :] & br[..., : sections.identity, :]).any(-2)
-    ranks = jnp.where(valid, add_ranks(rl, rr), NO_PROOF)
+    ranks = xp.where(valid, add_ranks(rl, rr), NO_PROOF)
     flat = (*union.shape[:-4], -1)
     batch = union.shape[-1]
     candidates = ProofSets(ranks.reshape(*flat, batch), union.reshape(*flat, sections.total, batch))
@@ -146,16 +152,17 @@ def select(pool: ProofSets, k: int, sections: Sections, absorb: bool) -> ProofSe
     comes first, since its rank is at least as large; where weights are no probabilities, what contains a proof taken
     later goes then.
     """
+    xp = array_namespace(pool.ranks)
     take = _take_by_words if sections.identity <= _MOST_UNROLLED else _take_whole
 
     def take_best(keys, _):
         best = keys.max(-2, keepdims=True)
         taken, goes = take(keys == best, pool.bits, sections, absorb)
-        bits = jnp.where(best == NO_PROOF, jnp.uint32(0), taken)
-        return jnp.where(goes, NO_PROOF, keys), (best.squeeze(-2), bits)
+        bits = xp.where(best == NO_PROOF, xp.uint32(0), taken)
+        return xp.where(goes, NO_PROOF, keys), (best.squeeze(-2), bits)
 
-    _, (keys, bits) = lax.scan(take_best, keys_of(pool.ranks), None, length=k)
-    return ProofSets(keys_of(jnp.moveaxis(keys, 0, -2)), jnp.moveaxis(bits, 0, -3))
+    _, (keys, bits) = xp.scan(take_best, keys_of(pool.ranks), None, k)
+    return ProofSets(keys_of(xp.moveaxis(keys, 0, -2)), xp.moveaxis(bits, 0, -3))
 
 
 def _take_by_words(
@@ -168,17 +175,18 @@ def _take_by_words(
 
     Written out, word by word.
     """
+    xp = array_namespace(bits)
     words = []
     for word in reversed(range(sections.identity)):
-        value = jnp.where(chosen, bits[..., word, :], _ALL_BITS).min(-2, keepdims=True)
+        value = xp.where(chosen, bits[..., word, :], _ALL_BITS).min(-2, keepdims=True)
         chosen &= bits[..., word, :] == value
         words.insert(0, value)
     for word in range(sections.identity, sections.total):
-        words.append(jnp.where(chosen, bits[..., word, :], jnp.uint32(0)).max(-2, keepdims=True))
-    goes = jnp.ones_like(chosen)
+        words.append(xp.where(chosen, bits[..., word, :], xp.uint32(0)).max(-2, keepdims=True))
+    goes = xp.ones_like(chosen)
     for word in range(sections.identity):
         goes &= (words[word] & ~bits[..., word, :] == 0) if absorb else bits[..., word, :] == words[word]
-    return jnp.concatenate(words, -2), goes
+    return xp.concatenate(words, -2), goes
 
 
 def _take_whole(
@@ -188,24 +196,26 @@ def _take_whole(
     absorb: bool,
 ) -> tuple[UInt32[Array, "... words batch"], Bool[Array, "... proofs batch"]]:
     """The results of `_take_by_words`, in code whose size does not depend on the number of words."""
+    xp = array_namespace(bits)
 
     def narrow(word, chosen):
-        column = lax.dynamic_index_in_dim(bits, sections.identity - 1 - word, bits.ndim - 2, keepdims=False)
-        return chosen & (column == jnp.where(chosen, column, _ALL_BITS).min(-2, keepdims=True))
+        column = xp.index_axis(bits, sections.identity - 1 - word, bits.ndim - 2)
+        return chosen & (column == xp.where(chosen, column, _ALL_BITS).min(-2, keepdims=True))
 
-    chosen = lax.fori_loop(0, sections.identity, narrow, chosen)
-    taken = jnp.where(chosen[..., None, :], bits, jnp.uint32(0)).max(-3, keepdims=True)
+    chosen = xp.loop(sections.identity, narrow, chosen)
+    taken = xp.where(chosen[..., None, :], bits, xp.uint32(0)).max(-3, keepdims=True)
     told, identity = taken[..., : sections.identity, :], bits[..., : sections.identity, :]
     goes = (told & ~identity == 0 if absorb else told == identity).all(-2)
     return taken[..., 0, :, :], goes
 
 
-def scan_proofs(step, start, proofs: Array | None = None, length: int = 0):
-    """`lax.scan` over proofs, or of `length` steps; few are written out."""
+def scan_proofs(xp: Namespace, step, start, proofs: Array | None = None, length: int = 0):
+    """`xp.scan` over proofs, or of `length` steps; few are written out."""
     length = length if proofs is None else len(proofs)
-    return lax.scan(step, start, proofs, length, unroll=length if length <= MAX_UNROLLED_PROOFS else 1)
+    return xp.scan(step, start, proofs, length, unroll=length if length <= MAX_UNROLLED_PROOFS else 1)
 
 
 def concatenate(*sets: ProofSets) -> ProofSets:
     """One pool of the proofs of all sets."""
-    return ProofSets(jnp.concatenate([s.ranks for s in sets], -2), jnp.concatenate([s.bits for s in sets], -3))
+    xp = array_namespace(sets[0].ranks)
+    return ProofSets(xp.concatenate([s.ranks for s in sets], -2), xp.concatenate([s.bits for s in sets], -3))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.schedule import Tile
 from scallax.provenance.proofs.dnf import ProofSets, Sections, extend, select
 from scallax.provenance.proofs.ranks import NO_PROOF
@@ -78,8 +77,9 @@ def fold_layers(
     absorb: bool,
 ) -> ProofSets:
     """The tags of the outputs, as the steps of tiles make them of `leaves` (of one proof each)."""
+    xp = array_namespace(leaves.ranks)
     num_leaves = len(leaves.ranks)
-    rows = jax.tree.map(lambda leaf: _pad_proofs(leaf, k), leaves)
+    rows = xp.map(lambda leaf: _pad_proofs(leaf, k), leaves)
     # Where the proofs of each row are; those of heads without derivations are those of the row zero.
     end = 1 + max([num_leaves, outputs.max(initial=0), *(layer.heads.max() for layer in layers)])
     place = np.zeros(end, np.int64)
@@ -87,31 +87,33 @@ def fold_layers(
     for layer in layers:
         folded = _fold_layer(layer, place, rows, k, sections, absorb)
         place[layer.heads] = len(rows.ranks) + np.arange(len(layer.heads))
-        rows = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), rows, folded)
-    return jax.tree.map(lambda leaf: leaf.at[place[outputs]].get(mode="promise_in_bounds"), rows)
+        rows = xp.map(lambda old, new: xp.concatenate([old, new]), rows, folded)
+    return xp.map(lambda leaf: xp.take(leaf, place[outputs]), rows)
 
 
 def _fold_layer(
     layer: Layer, place: Int[np.ndarray, " rows"], rows: ProofSets, k: int, sections: Sections, absorb: bool
 ) -> ProofSets:
     """The proofs of the heads of a layer; the proofs of each row of the program stand in `rows` at its `place`."""
+    xp = array_namespace(rows.ranks)
     first, *joined = place[layer.operands]
 
     def take(leaf):
         # `[heads, derivations, proofs, ..., batch]`.
-        return leaf[:, : layer.num_proofs].at[first.T].get(mode="promise_in_bounds")
+        return xp.take(leaf[:, : layer.num_proofs], first.T)
 
-    pool = jax.tree.map(take, rows)
+    pool = xp.map(take, rows)
     for each in joined:
         if (each != _ONE).any():
-            literal = jax.tree.map(lambda leaf, each=each: leaf[:, 0].at[each.T].get(mode="promise_in_bounds"), rows)
+            literal = xp.map(lambda leaf, each=each: xp.take(leaf[:, 0], each.T), rows)
             pool = extend(pool, literal, sections)
-    merged = jax.tree.map(lambda leaf: _pad_proofs(leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]), k), pool)
+    merged = xp.map(lambda leaf: _pad_proofs(leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]), k), pool)
     return select(merged, k, sections, absorb)
 
 
 def _pad_proofs(leaf, k: int):
     """`[rows, proofs, ...]` with at least `k` places for proofs: those of no rank, or without bits."""
+    xp = array_namespace(leaf)
     missing = max(k - leaf.shape[1], 0)
     padding = [(0, missing) if axis == 1 else (0, 0) for axis in range(leaf.ndim)]
-    return jnp.pad(leaf, padding, constant_values=NO_PROOF if leaf.dtype == jnp.int32 else 0)
+    return xp.pad(leaf, padding, constant_values=NO_PROOF if leaf.dtype == xp.int32 else 0)

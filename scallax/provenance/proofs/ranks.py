@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
+
+from scallax.kernels.array_namespace import array_namespace
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int
+    from jaxtyping import Bool, Float, Int
+
+    from scallax.kernels.array_namespace import Array
 
 # The rank of an unused place.
 NO_PROOF = np.iinfo(np.int32).min
@@ -50,26 +52,27 @@ def rank_weights(weights: Float[Array, ...]) -> Int[Array, ...]:
     int32; `ZERO` for weights below 2^-126 in size, which some array libraries take for zero, and 2^28 for what is not
     finite.
     """
-    bits = lax.bitcast_convert_type(weights.astype(jnp.float32), jnp.int32)
+    xp = array_namespace(weights)
+    bits = xp.bitcast(weights.astype(xp.float32), xp.int32)
     size = bits & np.iinfo(np.int32).max
     place, rest = (size >> _STEP) & ((1 << _LOOKED_UP) - 1), size & ((1 << _STEP) - 1)
-    entry = jnp.asarray(_TABLE).at[place].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    entry = xp.take(_TABLE, place)
     # The product is below 2^25.
     rise = ((entry & ((1 << _DISTANCE) - 1)) * rest + (1 << (_STEP - 1))) >> _STEP
     rank = 2 * ((((size >> 23) - 127) << _DIGITS) + (entry >> _DISTANCE) + rise) - (bits >> 31)
-    rank = jnp.where(size < (1 << 23), ZERO, rank)
-    return jnp.where(size < (255 << 23), rank, _NOT_FINITE)
+    rank = xp.where(size < (1 << 23), ZERO, rank)
+    return xp.where(size < (255 << 23), rank, _NOT_FINITE)
 
 
 def add_ranks(a: Int[Array, ...], b: Int[Array, ...]) -> Int[Array, ...]:
     """The rank of two proofs together that share no literal."""
-    return lax.clamp(jnp.int32(ZERO), a + b, jnp.int32(_NOT_FINITE))
+    return array_namespace(a, b).clamp(a + b, ZERO, _NOT_FINITE)
 
 
 def keys_of(ranks: Int[Array, ...]) -> Int[Array, ...]:
     """Numbers in the order of the products that ranks stand for, negative ones too; twice that is the rank again."""
     # Odd are the ranks of negative products and their keys, and nothing else: `NO_PROOF` and the limits are even.
-    return lax.select(ranks & 1 != 0, -(1 << 30) - ranks, ranks)
+    return array_namespace(ranks).where(ranks & 1 != 0, -(1 << 30) - ranks, ranks)
 
 
 def is_proof(ranks: Int[Array, ...]) -> Bool[Array, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
+from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, select
@@ -16,7 +16,9 @@ from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Int, UInt32
+    from jaxtyping import Int, UInt32
+
+    from scallax.kernels.array_namespace import Array
 
 # Every doubling is 2^18 in rank.
 _RANK_OF_2_TO_24 = 24 << 18
@@ -58,11 +60,11 @@ class SampledProofs(AbstractProvenance):
         sections = sections_of(literals)
         chance = _exponential_ranks(pool.bits[..., : sections.identity, :], literals.seed)
         # Weights that are no probabilities have no chance beside those that are.
-        priority = jnp.where(keys_of(pool.ranks) > ZERO, add_ranks(pool.ranks, -chance), pool.ranks)
+        priority = literals.xp.where(keys_of(pool.ranks) > ZERO, add_ranks(pool.ranks, -chance), pool.ranks)
         drawn = select(ProofSets(priority, pool.bits), k, sections, absorb=False)
         kept = (pool.bits[..., :, None, :, :] == drawn.bits[..., None, :, :, :]).all(-2)
         kept = (kept & is_proof(drawn.ranks)[..., None, :, :]).any(-2)
-        return select(ProofSets(jnp.where(kept, pool.ranks, NO_PROOF), pool.bits), k, sections, absorb=False)
+        return select(ProofSets(literals.xp.where(kept, pool.ranks, NO_PROOF), pool.bits), k, sections, absorb=False)
 
     def differs(self, old, new):
         return self.ranked.differs(old, new)
@@ -79,20 +81,21 @@ def _exponential_ranks(bits: UInt32[Array, "... words batch"], seed: UInt32[Arra
 
     `-log u` of a uniform `u`; its logarithm is that of ranks, so that every array library draws the same.
     """
+    xp = array_namespace(bits)
 
     def absorb(word, state):
-        value = lax.dynamic_index_in_dim(bits, word, bits.ndim - 2, keepdims=False)
-        return _mix(state ^ value) + jnp.uint32(0x9E3779B9)
+        value = xp.index_axis(bits, word, bits.ndim - 2)
+        return _mix(state ^ value) + xp.uint32(0x9E3779B9)
 
-    state = lax.fori_loop(0, bits.shape[-2], absorb, jnp.zeros_like(bits[..., 0, :]) + seed)
+    state = xp.loop(bits.shape[-2], absorb, xp.zeros_like(bits[..., 0, :]) + seed)
     # 23 bits, in the middle of their intervals: never 0 or 1. As are their logarithms: never 0.
-    odd = (_mix(state) >> 9).astype(jnp.int32) * 2 + 1
-    logarithm = _RANK_OF_2_TO_24 - rank_weights(odd.astype(jnp.float32)) + 1
-    return rank_weights(logarithm.astype(jnp.float32))
+    odd = (_mix(state) >> 9).astype(xp.int32) * 2 + 1
+    logarithm = _RANK_OF_2_TO_24 - rank_weights(odd.astype(xp.float32)) + 1
+    return rank_weights(logarithm.astype(xp.float32))
 
 
 def _mix(x: UInt32[Array, ...]) -> UInt32[Array, ...]:
     """A bijection of 32 bits that depends on every bit (Mueller's multiply and xor-shift)."""
     for _ in range(2):
-        x = (x ^ (x >> 16)) * jnp.uint32(0x45D9F3B)
+        x = (x ^ (x >> 16)) * np.uint32(0x45D9F3B)
     return x ^ (x >> 16)

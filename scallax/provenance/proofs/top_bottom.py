@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
+from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
@@ -19,7 +18,9 @@ from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool
+    from jaxtyping import Bool
+
+    from scallax.kernels.array_namespace import Array
 
 
 class Formula(NamedTuple):
@@ -76,7 +77,7 @@ class TopBottomKClauses(AbstractProvenance):
 
     def recover(self, tags, literals):
         p = self.ranked.recover(tags.proofs, literals)
-        return jnp.where(tags.is_negation, 1 - p, p)
+        return literals.xp.where(tags.is_negation, 1 - p, p)
 
     def _conjoin(self, a: Formula, b: Formula, literals: LiteralTable) -> Formula:
         # One and zero are no formulas of a kind: they would make the other change its own.
@@ -102,61 +103,61 @@ class TopBottomKClauses(AbstractProvenance):
         def convert():
             proofs = _where(wrong_a, a.proofs, b.proofs)
             negated = self.ranked.step(COMPLEMENT, proofs, [proofs], [], where.any(), literals)
-            converted = Formula(negated, jnp.where(wrong_a | wrong_b, kind, a.is_negation))
+            converted = Formula(negated, literals.xp.where(wrong_a | wrong_b, kind, a.is_negation))
             return _where(wrong_a, converted, a), _where(wrong_b, converted, b)
 
-        return lax.cond((wrong_a | wrong_b).any(), convert, lambda: (a, b))
+        return literals.xp.cond((wrong_a | wrong_b).any(), convert, lambda: (a, b))
 
     def _join(self, a: Formula, b: Formula, by_either, literals: LiteralTable) -> Formula:
         """The proofs of either formula, or else those of both together, of the kind of `a`."""
         total = _where(by_either, a.proofs, _constant(a.proofs, NO_PROOF))
         left = _where(by_either, b.proofs, a.proofs)
         right = _where(by_either, _constant(b.proofs, 0), b.proofs)
-        proofs = self.ranked.step(NODES, total, [left], [right], jnp.bool_(False), literals)
+        proofs = self.ranked.step(NODES, total, [left], [right], np.bool_(False), literals)
         return Formula(proofs, a.is_negation)
 
 
 def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     """Constants, and formulas of one literal, as disjunctions of proofs: their negation loses nothing."""
+    xp = literals.xp
     bits, used = formula.proofs.bits, is_proof(formula.proofs.ranks)
     # Positive literals, then the same ones negated; the words after them tell what groups exclude.
     words = sections_of(literals).positive
     positive, negated = bits[..., :words, :], bits[..., words : 2 * words, :]
-    sizes = lax.population_count(bits[..., : 2 * words, :]).astype(jnp.int32).sum(-2)
-    num_proofs = used.sum(-2, dtype=jnp.int32)
+    sizes = xp.population_count(bits[..., : 2 * words, :]).astype(xp.int32).sum(-2)
+    num_proofs = used.sum(-2, dtype=xp.int32)
     is_false, is_true = num_proofs == 0, (used & (sizes == 0)).any(-2)
-    is_single = (num_proofs == 1) & (sizes.sum(-2, dtype=jnp.int32) == 1)
+    is_single = (num_proofs == 1) & (sizes.sum(-2, dtype=xp.int32) == 1)
     simple = formula.is_negation & (is_false | is_true | is_single)
-    members = jnp.arange(32 * words, dtype=jnp.uint32)
-    excluded = [jnp.zeros_like(bits[..., 2 * words :, :])]
+    members = xp.arange(32 * words, dtype=xp.uint32)
+    excluded = [xp.zeros_like(bits[..., 2 * words :, :])]
     if literals.exclusions.shape[1]:
         # The literals that the one literal, negated now, excludes once it is positive.
         shifts = (members % 32).reshape(*(1,) * (negated.ndim - 2), -1, 1)
-        has = (negated[..., members // 32, :] >> shifts) & jnp.uint32(1) != 0
-        others = (
-            jnp.asarray(literals.exclusions).at[jnp.asarray(literals.columns)[jnp.argmax(has, -2)]].get(mode="clip")
-        )
-        excluded = [jnp.where(has.any(-2)[..., None, :], jnp.moveaxis(others, -1, -2), jnp.uint32(0))]
-    flipped = jnp.concatenate([negated, positive, *excluded], -2)
-    ranks = lax.cond(
+        has = (negated[..., members // 32, :] >> shifts) & xp.uint32(1) != 0
+        others = xp.take_clipped(literals.exclusions, xp.asarray(literals.columns)[xp.argmax(has, -2)])
+        excluded = [xp.where(has.any(-2)[..., None, :], xp.moveaxis(others, -1, -2), xp.uint32(0))]
+    flipped = xp.concatenate([negated, positive, *excluded], -2)
+    ranks = xp.cond(
         is_single.any(),
         lambda: clause_ranks(flipped, literals, sections_of(literals), grouped=False),
         lambda: formula.proofs.ranks,
     )
-    single = ProofSets(jnp.where(used, ranks, NO_PROOF), jnp.where(used[..., None, :], flipped, jnp.uint32(0)))
+    single = ProofSets(xp.where(used, ranks, NO_PROOF), xp.where(used[..., None, :], flipped, xp.uint32(0)))
     constants = _where(is_false, _constant(single, 0), _constant(single, NO_PROOF))
     proofs = _where(is_single & ~is_true, single, constants)
     return _where(simple, _positive(proofs), formula)
 
 
 def _positive(proofs: ProofSets) -> Formula:
-    return Formula(proofs, batch_constant(proofs.ranks, proofs.ranks.shape[:-2], False, jnp.bool_))
+    return Formula(proofs, batch_constant(proofs.ranks, proofs.ranks.shape[:-2], False, np.bool_))
 
 
 def _constant(like: ProofSets, rank: int) -> ProofSets:
     """The empty proof alone (`rank` 0), or none (`NO_PROOF`)."""
-    ranks = jnp.full_like(like.ranks, NO_PROOF).at[..., 0, :].set(rank)
-    return ProofSets(ranks, jnp.zeros_like(like.bits))
+    xp = array_namespace(like.ranks)
+    ranks = xp.set_at(xp.full_like(like.ranks, NO_PROOF), (..., 0, slice(None)), rank)
+    return ProofSets(ranks, xp.zeros_like(like.bits))
 
 
 def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
@@ -172,9 +173,10 @@ def _is_true(formula: Formula) -> Bool[Array, "... batch"]:
 
 def _where(condition: Bool[Array, "... batch"], a: Tags, b: Tags) -> Tags:
     """`a` where the condition holds, over the axes that the tags have beside rows and batch."""
+    xp = array_namespace(condition)
 
     def choose(x, y):
         inner = (1,) * (x.ndim - condition.ndim)
-        return jnp.where(condition.reshape(*condition.shape[:-1], *inner, condition.shape[-1]), x, y)
+        return xp.where(condition.reshape(*condition.shape[:-1], *inner, condition.shape[-1]), x, y)
 
-    return jax.tree.map(choose, a, b)
+    return xp.map(choose, a, b)

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
@@ -45,7 +43,9 @@ from scallax.provenance.proofs.ranks import NO_PROOF, is_proof, rank_weights
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int, UInt32
+    from jaxtyping import Bool, Float, Int, UInt32
+
+    from scallax.kernels.array_namespace import Array
 
 # Columns that a complement tries at once; divides the 32 bits of a word.
 _COLUMNS_AT_ONCE = 8
@@ -79,24 +79,26 @@ class TopKProofs(AbstractProvenance):
 
     def compact_leaves(self, literals: LiteralTable) -> Leaves:
         """A column for each leaf instead of a bit set."""
-        negated = jnp.asarray(literals.column_of[1]).at[literals.negated].get(mode="promise_in_bounds")
-        columns = jnp.concatenate([jnp.full(2, -1, jnp.int32), literals.column_of[0], negated])
+        xp = literals.xp
+        negated = xp.take(literals.column_of[1], literals.negated)
+        columns = xp.concatenate([xp.full(2, -1, xp.int32), literals.column_of[0], negated])
         present = literals.present
         ranks = rank_weights(_leaf_weights(literals))
-        none = jnp.zeros_like(present[:1], shape=(2, present.shape[1]))
-        there = jnp.concatenate([none, present, present.at[literals.negated].get(mode="promise_in_bounds")])
+        none = xp.zeros_like(present[:1], shape=(2, present.shape[1]))
+        there = xp.concatenate([none, present, xp.take(present, literals.negated)])
         # One is the empty proof, and the complement of an absent literal is one.
-        is_used = there.at[1].set(True).at[2 + len(present) :].set(True)
-        exclusions = jnp.pad(literals.exclusions, ((2, len(literals.negated)), (0, 0)))
-        return Leaves(jnp.where(is_used, ranks, NO_PROOF), there, columns, exclusions)
+        is_used = xp.set_at(xp.set_at(there, 1, True), slice(2 + len(present), None), True)
+        exclusions = xp.pad(literals.exclusions, ((2, len(literals.negated)), (0, 0)))
+        return Leaves(xp.where(is_used, ranks, NO_PROOF), there, columns, exclusions)
 
     def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> ProofSets:
-        rows = jax.tree.map(lambda leaf: leaf.at[places].get(mode="promise_in_bounds"), leaves)
+        rows = literals.xp.map(lambda leaf: literals.xp.take(leaf, places), leaves)
         return _read_leaves(rows, sections_of(literals))
 
     def widen(self, leaves: ProofSets) -> ProofSets:
-        ranks = jnp.pad(leaves.ranks, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=NO_PROOF)
-        return ProofSets(ranks, jnp.pad(leaves.bits, ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
+        xp = array_namespace(leaves.ranks)
+        ranks = xp.pad(leaves.ranks, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=NO_PROOF)
+        return ProofSets(ranks, xp.pad(leaves.bits, ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
 
     def step(self, kind, total, left, right, cyclic, literals):
         sections = sections_of(literals)
@@ -131,12 +133,13 @@ class TopKProofs(AbstractProvenance):
         return proofs, Choice(found, places, dependence(found, sections, self.k, all_present=all_present))
 
     def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
+        xp = literals.xp
         candidates, shares = conjoin(left, right, sections)
         if self._needs_grouped_ranks(sections):
             return self._rank(candidates, literals, sections)
-        ranks = lax.cond(
+        ranks = xp.cond(
             shares.any(),
-            lambda: jnp.where(shares, self._rank(candidates, literals, sections).ranks, candidates.ranks),
+            lambda: xp.where(shares, self._rank(candidates, literals, sections).ranks, candidates.ranks),
             lambda: candidates.ranks,
         )
         return ProofSets(ranks, candidates.bits)
@@ -171,70 +174,71 @@ class TopKProofs(AbstractProvenance):
     def _rank(self, candidates: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         """The candidates with ranks counted from their literals."""
         ranks = clause_ranks(candidates.bits, literals, sections, self.traits.has_multivalued_variables)
-        return ProofSets(jnp.where(is_proof(candidates.ranks), ranks, NO_PROOF), candidates.bits)
+        return ProofSets(literals.xp.where(is_proof(candidates.ranks), ranks, NO_PROOF), candidates.bits)
 
     def _complement(self, tags: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         """The negation of a DNF by a beam of `k` over its clauses: each clause is falsified by one of its literals."""
-        beam = jax.tree.map(jnp.zeros_like, tags)
-        beam = ProofSets(jnp.full_like(tags.ranks, NO_PROOF).at[..., 0, :].set(0), beam.bits)
+        xp = literals.xp
+        beam = xp.map(xp.zeros_like, tags)
+        beam = ProofSets(xp.set_at(xp.full_like(tags.ranks, NO_PROOF), (..., 0, slice(None)), 0), beam.bits)
 
         def falsify(beam, clause):
             rank, bits = clause
             extended = self._falsify(beam, bits, literals, sections)
             unused = ~is_proof(rank)[..., None, :]
-            ranks = jnp.where(unused, beam.ranks, extended.ranks)
-            return ProofSets(ranks, jnp.where(unused[..., None, :], beam.bits, extended.bits)), None
+            ranks = xp.where(unused, beam.ranks, extended.ranks)
+            return ProofSets(ranks, xp.where(unused[..., None, :], beam.bits, extended.bits)), None
 
-        clauses = (jnp.moveaxis(tags.ranks, -2, 0), jnp.moveaxis(tags.bits, -3, 0))
-        return lax.scan(falsify, beam, clauses)[0]
+        clauses = (xp.moveaxis(tags.ranks, -2, 0), xp.moveaxis(tags.bits, -3, 0))
+        return xp.scan(falsify, beam, clauses)[0]
 
     def _falsify(self, beam: ProofSets, clause, literals: LiteralTable, sections: Sections) -> ProofSets:
         """The best `k` proofs of the beam, each with the complement of a literal of `clause` `[..., words, batch]`."""
+        xp = literals.xp
         is_positive = np.arange(32 * sections.identity) < 32 * sections.positive
-        p = literals.probabilities.at[literals.columns].get(mode="clip")
+        p = xp.take_clipped(literals.probabilities, literals.columns)
         # not a, if the clause has a; a, if it has not a.
-        ranks = rank_weights(jnp.where(is_positive[:, None], 1 - p, p))
-        opposite = jnp.where(
+        ranks = rank_weights(xp.where(is_positive[:, None], 1 - p, p))
+        opposite = xp.where(
             is_positive[:, None], *(_columns_of(literals, i, sections)[literals.columns] for i in (1, 0))
         )
         # The words of all columns of the batch, or of each.
         opposite = opposite[..., None]
         if sections.has_groups:
-            excluded = jnp.asarray(literals.exclusions).at[literals.columns].get(mode="clip")
+            excluded = xp.take_clipped(literals.exclusions, literals.columns)
             excluded = excluded if excluded.ndim == 3 else excluded[..., None]
-            excluded = jnp.where(is_positive[:, None, None], jnp.uint32(0), excluded)
-            opposite = jnp.broadcast_to(opposite, (*opposite.shape[:2], excluded.shape[2]))
-            opposite = jnp.concatenate([opposite, excluded], 1)
+            excluded = xp.where(is_positive[:, None, None], xp.uint32(0), excluded)
+            opposite = xp.broadcast_to(opposite, (*opposite.shape[:2], excluded.shape[2]))
+            opposite = xp.concatenate([opposite, excluded], 1)
 
         def block(found, number):
-            clause_word = lax.dynamic_index_in_dim(clause, number * _COLUMNS_AT_ONCE // 32, clause.ndim - 2)
-            first = (number * _COLUMNS_AT_ONCE % 32).astype(jnp.uint32)
-            shifts = first + jnp.arange(_COLUMNS_AT_ONCE, dtype=jnp.uint32)
-            has = (clause_word >> shifts.reshape(*(1,) * (clause.ndim - 2), -1, 1)) & jnp.uint32(1) != 0
-            rank, bits = (
-                lax.dynamic_slice_in_dim(a, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for a in (ranks, opposite)
-            )
+            clause_word = xp.slice_rows(clause, number * _COLUMNS_AT_ONCE // 32, 1, clause.ndim - 2)
+            first = (number * _COLUMNS_AT_ONCE % 32).astype(xp.uint32)
+            shifts = first + xp.arange(_COLUMNS_AT_ONCE, dtype=xp.uint32)
+            has = (clause_word >> shifts.reshape(*(1,) * (clause.ndim - 2), -1, 1)) & xp.uint32(1) != 0
+            rank, bits = (xp.slice_rows(a, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for a in (ranks, opposite))
             single = ProofSets(
-                jnp.where(has, jnp.broadcast_to(rank, has.shape), NO_PROOF),
-                jnp.broadcast_to(bits, (*has.shape[:-1], bits.shape[1], has.shape[-1])),
+                xp.where(has, xp.broadcast_to(rank, has.shape), NO_PROOF),
+                xp.broadcast_to(bits, (*has.shape[:-1], bits.shape[1], has.shape[-1])),
             )
             candidates, shares = conjoin(beam, single, sections)
             if self._needs_grouped_ranks(sections):
                 candidates = self._rank(candidates, literals, sections)
             else:
-                same = jnp.repeat(beam.ranks, _COLUMNS_AT_ONCE, axis=-2)
-                candidates = ProofSets(jnp.where(shares, same, candidates.ranks), candidates.bits)
+                same = xp.repeat(beam.ranks, _COLUMNS_AT_ONCE, axis=-2)
+                candidates = ProofSets(xp.where(shares, same, candidates.ranks), candidates.bits)
             return select(concatenate(found, candidates), self.k, sections, self.absorbs), None
 
-        none = ProofSets(jnp.full_like(beam.ranks, NO_PROOF), jnp.zeros_like(beam.bits))
-        return lax.scan(block, none, jnp.asarray(sections.blocks(_COLUMNS_AT_ONCE), jnp.int32))[0]
+        none = ProofSets(xp.full_like(beam.ranks, NO_PROOF), xp.zeros_like(beam.bits))
+        return xp.scan(block, none, xp.asarray(sections.blocks(_COLUMNS_AT_ONCE), xp.int32))[0]
 
 
 def _leaf_weights(literals: LiteralTable) -> Float[Array, "leaves batch"]:
     """The weights of zero, one, the literals, and the complements of those in `negated`; 0 for what is absent."""
-    p = jnp.where(literals.present, literals.probabilities, 0)
-    complements = 1 - p.at[literals.negated].get(mode="promise_in_bounds")
-    return jnp.concatenate([batch_constant(p, (1,), 0), batch_constant(p, (1,), 1), p, complements])
+    xp = literals.xp
+    p = xp.where(literals.present, literals.probabilities, 0)
+    complements = 1 - xp.take(p, literals.negated)
+    return xp.concatenate([batch_constant(p, (1,), 0), batch_constant(p, (1,), 1), p, complements])
 
 
 def sections_of(literals: LiteralTable) -> Sections:
@@ -244,24 +248,26 @@ def sections_of(literals: LiteralTable) -> Sections:
 
 
 def _read_leaves(leaves: Leaves, sections: Sections) -> ProofSets:
-    bits = column_bits(leaves.columns, sections.identity)
+    xp = array_namespace(leaves.ranks)
+    bits = column_bits(xp, leaves.columns, sections.identity)
     if sections.has_groups:
-        bits = jnp.concatenate([bits, leaves.exclusions], 1)
+        bits = xp.concatenate([bits, leaves.exclusions], 1)
     # An unused place keeps no bits, so that equal tags are equal arrays.
     # All arrays vary with the batch, also where no input is masked.
-    here = jnp.where(leaves.there[:, None, :], bits[:, :, None], batch_constant(leaves.ranks, (1, 1), 0, jnp.uint32))
+    here = xp.where(leaves.there[:, None, :], bits[:, :, None], batch_constant(leaves.ranks, (1, 1), 0, xp.uint32))
     return ProofSets(leaves.ranks[:, None], here[:, None])
 
 
 def _columns_of(literals: LiteralTable, polarity: int, sections: Sections):
     """For each literal the bit of its column of a polarity (0 positive, 1 negated), `[literals, identity words]`."""
     column = literals.column_of[polarity]
-    return column_bits(column, sections.identity)
+    return column_bits(literals.xp, column, sections.identity)
 
 
 def _stack(rows: Sequence[ProofSets]) -> ProofSets:
     """Tags `[width, rows, ...]` of rows of tags."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *rows)
+    xp = array_namespace(rows[0].ranks)
+    return xp.map(lambda *leaves: xp.stack(leaves, 1), *rows)
 
 
 def _merge_rows(leaf):
