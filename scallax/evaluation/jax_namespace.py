@@ -85,6 +85,9 @@ class JaxNamespace(Namespace):
     def sort_rows(self, columns, num_keys):
         return lax.sort(tuple(columns), dimension=0, num_keys=num_keys)
 
+    def select(self, condition, a, b):
+        return lax.select(condition, a, b)
+
     def clamp(self, numbers, low, high):
         return lax.clamp(jnp.int32(low), numbers, jnp.int32(high))
 

@@ -167,6 +167,10 @@ class Namespace(ABC):
     # Integers and bits.
 
     @abstractmethod
+    def select(self, condition: Array, a: Array, b: Array) -> Any:
+        """`where` for arrays of one shape and dtype; compiled code has no function of its own for it."""
+
+    @abstractmethod
     def clamp(self, numbers: Array, low: int, high: int) -> Any:
         """int32 numbers, those beyond a bound replaced by it."""
 
@@ -340,6 +344,9 @@ class NumPyNamespace(Namespace):
     def sort_rows(self, columns, num_keys):
         order = np.lexsort(columns[:num_keys][::-1], axis=0)
         return [np.take_along_axis(column, order, 0) for column in columns]
+
+    def select(self, condition, a, b):
+        return np.where(condition, a, b)
 
     def clamp(self, numbers, low, high):
         return np.minimum(np.maximum(numbers, low), high)

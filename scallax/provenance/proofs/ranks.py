@@ -72,7 +72,7 @@ def add_ranks(a: Int[Array, ...], b: Int[Array, ...]) -> Int[Array, ...]:
 def keys_of(ranks: Int[Array, ...]) -> Int[Array, ...]:
     """Numbers in the order of the products that ranks stand for, negative ones too; twice that is the rank again."""
     # Odd are the ranks of negative products and their keys, and nothing else: `NO_PROOF` and the limits are even.
-    return array_namespace(ranks).where(ranks & 1 != 0, -(1 << 30) - ranks, ranks)
+    return array_namespace(ranks).select(ranks & 1 != 0, -(1 << 30) - ranks, ranks)
 
 
 def is_proof(ranks: Int[Array, ...]) -> Bool[Array, ...]:
