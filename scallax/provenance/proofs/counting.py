@@ -34,9 +34,6 @@ _MAX_GRADIENT_NUMBERS = 1 << 20
 # Columns whose factors one step multiplies; divides the 32 bits of a word.
 _COLUMNS_AT_ONCE = 8
 
-# Blocks of columns up to which loops over them are written out.
-_MAX_UNROLLED = 4
-
 # Proofs whose patterns one step of a loop over sets of proofs settles.
 _PROOFS_AT_ONCE = 3
 
@@ -75,8 +72,8 @@ def clause_ranks(
     ranks = rank_weights(_factors(sections, literals.probabilities, literals.columns))
 
     def add(total, block):
-        for bit, rank in _block(ranks, bits, block):
-            total = add_ranks(total, xp.where(bit, rank, xp.zeros_like(rank)))
+        for bit, rank in zip(_has_columns(bits, block), _block(ranks, block, total.shape), strict=True):
+            total = add_ranks(total, xp.where(bit, rank, 0))
         return total
 
     return _for_blocks(xp, sections, add, batch_constant(ranks, bits.shape[:-2], 0))
@@ -103,32 +100,42 @@ def _multiply(sections: Sections, factors, bits):
     xp = array_namespace(factors)
 
     def multiply(product, block):
-        for bit, factor in _block(factors, bits, block):
-            product = product * xp.where(bit, factor, xp.ones_like(factor))
+        for bit, factor in zip(_has_columns(bits, block), _block(factors, block, product.shape), strict=True):
+            product = product * xp.where(bit, factor, 1)
         return product
 
     return _for_blocks(xp, sections, multiply, batch_constant(factors, bits.shape[:-2], 1))
 
 
-def _for_blocks(xp: Namespace, sections: Sections, step, state, most_unrolled: int = _MAX_UNROLLED):
-    """The state after a step for each block of columns in use."""
+def _for_blocks(xp: Namespace, sections: Sections, step, state):
+    """The state after a step for each block of columns in use.
+
+    A step is long: written out for each block, it would take seconds to compile.
+    """
     blocks = sections.blocks(_COLUMNS_AT_ONCE)
-    if len(blocks) <= most_unrolled:
-        for block in blocks:
-            state = step(state, xp.int32(block))
-        return state
+    if len(blocks) <= 1:
+        return functools.reduce(step, map(xp.int32, blocks), state)
     numbers = xp.asarray(blocks, xp.int32)
     return xp.loop(len(blocks), lambda index, state: step(state, numbers[index]), state)
 
 
-def _block(values, bits, block):
-    """For each column of a block: whether a clause has it `[..., batch]`, and its value there."""
+def _has_columns(bits, block) -> list[Bool[Array, "... batch"]]:
+    """For each column of a block whether a clause has it."""
     xp = array_namespace(bits)
     word = xp.index_axis(bits, block * _COLUMNS_AT_ONCE // 32, bits.ndim - 2)
     word = word >> (block * _COLUMNS_AT_ONCE % 32).astype(xp.uint32)
-    values = xp.slice_rows(values, block * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE)
-    for column in range(_COLUMNS_AT_ONCE):
-        yield (word >> xp.uint32(column)) & xp.uint32(1) != 0, xp.broadcast_to(values[column], word.shape)
+    return [(word & np.uint32(1 << column)) != 0 for column in range(_COLUMNS_AT_ONCE)]
+
+
+def _block(values: Shaped[Array, "columns batch"], block, shape: tuple[int, ...]) -> list[Shaped[Array, "... batch"]]:
+    """The value of each column of a block, repeated for a shape."""
+    xp = array_namespace(values)
+    found = xp.slice_rows(values, block * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE)
+    return [xp.broadcast_to(value, shape) for value in _split(found)]
+
+
+def _split(values: Shaped[Array, "rows ..."]) -> list[Array]:
+    return [values[row] for row in range(len(values))]
 
 
 def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
@@ -210,15 +217,19 @@ def count_proofs(
         value, weights = xp.cond(is_independent, independent, general_beside, p)
         return value, (p, weights)
 
+    def count_backward(kept, cotangent):
+        p, weights = kept
+        if used.shape[1] <= MAX_UNROLLED_PROOFS:
+            weighed, table = proofs._replace(weights=weights), replace(literals, probabilities=p)
+            return (_pull_sets(weighed, table, sections, is_independent, cotangent),)
+        return (xp.cond(is_independent, pull_independent, pull_general, p, weights, cotangent),)
+
     def pull_independent(p, weights, cotangent):
         (pulled,) = xp.vjp(_some, weights)[1](cotangent)
         return _pull_proofs(sections, literals, _factors(sections, p, literals.columns), weights, own, pulled)
 
     def pull_general(p, _, cotangent):
         return xp.vjp(general, p)[1](cotangent)[0]
-
-    def count_backward(kept, cotangent):
-        return (xp.cond(is_independent, pull_independent, pull_general, *kept, cotangent),)
 
     return xp.custom_vjp(lambda p: count_forward(p)[0], count_forward, count_backward)(literals.probabilities)
 
@@ -240,33 +251,19 @@ def count_with_derivatives(
     own = bits[..., : sections.identity, :]
     factors = _factors(sections, literals.probabilities, literals.columns)
 
-    def pull(weights, coefficients):
-        return _pull_proofs(sections, literals, factors, weights, own, coefficients, each_output=True)
-
     def weigh():
         return _weigh_proofs(proofs, sections, factors, own)
 
-    def independent(weights):
-        values, by_weight = count_independent(weights)
-        return values, pull(weights, by_weight)
-
-    def mixed(_):
-        exists, unions = _unions(used, proofs.bits)
-        found = _weigh_unions(sections, factors, unions)
-        signs = _signs(xp, used.shape[1], found.dtype)
-        values = (signs * xp.where(exists, found, xp.zeros_like(found))).sum(0)
-        signed = xp.where(exists, signs, xp.zeros_like(signs))
-        return values, _pull_unions(sections, literals, factors, bits, unions, found, signed, each_output=True)
-
     if dependence is Dependence.EXCLUSIVE:
         weights = weigh()
-        return weights.sum(1), pull(weights, xp.ones_like(weights))
+        ones = xp.ones_like(weights)
+        return weights.sum(1), _pull_proofs(sections, literals, factors, weights, own, ones, each_output=True)
     if dependence is Dependence.MIXED:
-        return mixed(None)
+        return _count_sets(proofs, literals, sections, None, each_output=True)
     is_independent = ~sections.share_variables(bits).any()
     # In a branch of their own they are kept: fused into the derivatives, they would be multiplied again for each use.
     weights = xp.cond(is_independent, weigh, lambda: batch_constant(factors, used.shape[:-1], 0))
-    return xp.cond(is_independent, independent, mixed, weights)
+    return _count_sets(proofs._replace(weights=weights), literals, sections, is_independent, each_output=True)
 
 
 def _weigh_proofs(proofs: ProofSets, sections: Sections, factors, own) -> Float[Array, "outputs proofs batch"]:
@@ -321,32 +318,51 @@ def inclusion_exclusion(
         # A term that does not exist has a finite weight, so that `where` has a finite gradient.
         return (_signs(xp, k, found.dtype) * xp.where(exists, found, xp.zeros_like(found))).sum(0)
 
-    def pull(p, used, bits, cotangent):
-        if is_grouped:
-            return xp.vjp(lambda p: count(p, used, bits), p)[1](cotangent)[0]
-        factors = _factors(sections, p, literals.columns)
-        exists, unions = _unions(used, bits)
-        signs = _signs(xp, k, p.dtype) * cotangent[None]
-        signed = xp.where(exists, signs, xp.zeros_like(signs))
-        found = _weigh_unions(sections, factors, unions)
-        return _pull_unions(sections, literals, factors, bits, unions, found, signed)
-
     def total(p):
         if num_outputs * batch * sections.total << k <= _MAX_NUMBERS:
             return count(p, used, proofs.bits)
         return xp.map_rows(lambda output: count(p, output[0][None], output[1][None])[0], (used, proofs.bits))
 
     def total_backward(p, cotangent):
-        if num_outputs * batch << k <= _MAX_GRADIENT_NUMBERS:
-            return (pull(p, used, proofs.bits, cotangent),)
+        if not is_grouped:
+            return (_pull_sets(proofs, replace(literals, probabilities=p), sections, None, cotangent),)
 
-        def add(gradient, output):
-            used, bits, cotangent = output
-            return gradient + pull(p, used[None], bits[None], cotangent[None]), None
+        def pull(proofs, cotangent):
+            return xp.vjp(lambda p: count(p, is_proof(proofs.ranks), proofs.bits), p)[1](cotangent)[0]
 
-        return (xp.scan(add, xp.zeros_like(p), (used, proofs.bits, cotangent))[0],)
+        return (_add_outputs(pull, p, proofs, cotangent),)
 
     return xp.custom_vjp(total, lambda p: (total(p), p), total_backward)(literals.probabilities)
+
+
+def _pull_sets(
+    proofs: ProofSets,
+    literals: LiteralTable,
+    sections: Sections,
+    is_independent: Bool[Array, ""] | None,
+    cotangent: Float[Array, "outputs batch"],
+) -> Float[Array, "literals batch"]:
+    """The gradient of the literals' probabilities for a cotangent of the counts of `_count_sets`."""
+
+    def pull(proofs, cotangent):
+        return _count_sets(proofs, literals, sections, is_independent, cotangent)[1]
+
+    return _add_outputs(pull, literals.probabilities, proofs, cotangent)
+
+
+def _add_outputs(
+    pull: Callable[[ProofSets, Array], Array], like: Array, proofs: ProofSets, cotangent: Float[Array, "outputs batch"]
+) -> Array:
+    """The sum over outputs of `pull(proofs, cotangent)`, an array like `like`: one by one if they are many."""
+    xp = array_namespace(like)
+    num_outputs, k, batch = proofs.ranks.shape
+    if num_outputs * batch << k <= _MAX_GRADIENT_NUMBERS:
+        return pull(proofs, cotangent)
+
+    def add(gradient, output):
+        return gradient + pull(*xp.map(lambda leaf: leaf[None], output)), None
+
+    return xp.scan(add, xp.zeros_like(like), (proofs, cotangent))[0]
 
 
 def _unions(valid, bits):
@@ -391,35 +407,77 @@ def _pull_proofs(sections: Sections, literals: LiteralTable, factors, weights, o
     xp = literals.xp
     by_proof, found, coefficients = (xp.moveaxis(leaf, 1, 0) for leaf in (own, weights, cotangent))
 
-    def weights_of(factors):
-        return _multiply(sections, factors, by_proof)
-
-    def sum_up(terms):
-        return functools.partial(_add_up, terms)
+    def alone(is_small):
+        return (
+            _weigh_one_small(lambda factors: _multiply(sections, factors, by_proof), factors, is_small) * coefficients
+        )
 
     return _pull_columns(
-        sections, literals, factors, by_proof, coefficients, found, weights_of, sum_up, each_output=each_output
+        sections, literals, factors, by_proof, found * coefficients, alone, _add_up, each_output=each_output
     )
 
 
-def _pull_unions(sections: Sections, literals: LiteralTable, factors, bits, unions, found, signed, each_output=False):
-    """The gradient of the sum of the weights `found` of all unions, each times its coefficient `signed`.
+def _count_sets(
+    proofs: ProofSets,
+    literals: LiteralTable,
+    sections: Sections,
+    is_independent: Bool[Array, ""] | None,
+    cotangent: Float[Array, "outputs batch"] | None = None,
+    each_output: bool = False,
+) -> tuple[Float[Array, "outputs batch"], Float[Array, "literals batch"] | Float[Array, "outputs literals batch"]]:
+    """The probability that some proof is true, by the unions of sets of proofs, and its gradient for a cotangent.
 
-    By a literal's factor it is the sum, over the sets with a proof that has the literal, of what their unions weigh
-    without it. These sets depend only on the proofs that have it, so that there are 2^k sums.
+    Where `is_independent`, an array, is true, all is found without unions: the proofs, at most `MAX_UNROLLED_PROOFS`,
+    must have weights then.
+
+    The derivative by a literal's factor is the sum, over the sets with a proof that has the literal, of what their
+    unions weigh without it. These sets depend only on the proofs that have it, so that there are 2^k sums.
     """
     xp = literals.xp
+    used = is_proof(proofs.ranks)
+    factors = _factors(sections, literals.probabilities, literals.columns)
+    exists, unions = _unions(used, proofs.bits)
+    signs = _signs(xp, used.shape[1], factors.dtype)
+    scale = xp.ones((1, 1, 1), factors.dtype) if cotangent is None else cotangent[None]
 
-    def weights_of(factors):
+    def weigh(factors):
         return _weigh_unions(sections, factors, unions)
 
-    def sum_up(terms):
-        return functools.partial(_look_up, _sums_of_hit_sets(terms))
+    def by_unions():
+        signed = signs * xp.where(exists, weigh(factors), 0)
+        return signed.sum(0), _sums_of_hit_sets(signed * scale)
 
-    by_proof = xp.moveaxis(bits, 1, 0)
-    return _pull_columns(
-        sections, literals, factors, by_proof, signed, found, weights_of, sum_up, each_output=each_output
-    )
+    def by_proofs():
+        assert proofs.weights is not None
+        values, by_weight = count_independent(proofs.weights)
+        return values, _sums_of_members(xp.moveaxis(proofs.weights * by_weight, 1, 0) * scale)
+
+    values, table = by_unions() if is_independent is None else xp.cond(is_independent, by_proofs, by_unions)
+
+    def alone(is_small):
+        found = _weigh_one_small(weigh, factors, is_small)
+        return _sums_of_hit_sets(signs * xp.where(exists, found, 0) * scale)
+
+    by_proof = xp.moveaxis(xp.where(used[..., None, :], proofs.bits, xp.uint32(0)), 1, 0)
+    gradient = _pull_columns(sections, literals, factors, by_proof, table, alone, _look_up, each_output=each_output)
+    return values, gradient
+
+
+def _weigh_one_small(weigh: Callable[[Array], Array], factors, is_small) -> Float[Array, "clauses outputs batch"]:
+    """The weights of the clauses with one small factor, without it; 0 for the others."""
+    xp = array_namespace(factors)
+    count, others = xp.map_rows(weigh, xp.stack([1 + is_small, xp.where(is_small > 0, 1, factors)]))
+    # One small factor counts 2, others 1.
+    return xp.where(count == 2, others, 0)
+
+
+def _sums_of_members(terms: Float[Array, "proofs outputs batch"]) -> Float[Array, "patterns outputs batch"]:
+    """For every set of proofs the sum of their terms."""
+    xp = array_namespace(terms)
+    sums = xp.zeros_like(terms[:1])
+    for term in _split(terms):
+        sums = xp.concatenate([sums, sums + term[None]])
+    return sums
 
 
 def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
@@ -474,7 +532,7 @@ def _look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[A
         values = np.int32(1) << np.arange(len(has), dtype=np.int32)[:, None, None]
         number = xp.where(xp.asarray(has), values, xp.zeros_like(values)).sum(0, keepdims=True, dtype=xp.int32)
         return xp.take_along_axis(table, number, 0)[0]
-    entries = list(table)
+    entries = _split(table)
     for bit in has:
         entries = [xp.where(bit, odd, even) for even, odd in zip(entries[::2], entries[1::2], strict=True)]
     return entries[0]
@@ -485,16 +543,16 @@ def _pull_columns(
     literals: LiteralTable,
     factors: Float[Array, "columns batch"],
     bits: UInt32[Array, "proofs outputs words batch"],
-    coefficients: Shaped[Array, "clauses outputs batch"],
-    weights: Float[Array, "clauses outputs batch"],
-    weights_of: Callable[[Array], Array],
-    sum_up: Callable[[Array], Callable],
-    each_output: bool = False,
+    terms: Shaped[Array, "terms outputs batch"],
+    alone: Callable[[Array], Array],
+    sum_up: Callable[[Array, Has], Array],
+    each_output: bool,
 ) -> Float[Array, "literals batch"] | Float[Array, "outputs literals batch"]:
     """The gradient of a sum of weights of clauses, each times its coefficient; of all outputs, or of each.
 
-    `weights_of` gives the weights `[clauses, outputs, batch]` for factors of the columns, and `sum_up(terms)` a
-    function that adds up the terms of clauses with a literal, given which proofs `[proofs, outputs, batch]` have it.
+    `sum_up(terms, has)` adds up the terms of clauses with a literal, given which proofs `[proofs, outputs, batch]` have
+    it. `terms` are those of weights times coefficients, and `alone(is_small)` those of the clauses with one small
+    factor, without it.
 
     A weight divided by a factor is the product of the others, unless it is small. For a clause with one small factor,
     the derivative by it is the product of the others. With two or more, those by the small ones are at most `_SMALL`
@@ -503,42 +561,37 @@ def _pull_columns(
     xp = literals.xp
     k, num_outputs, _, batch = bits.shape
     is_small = (xp.abs(factors) < _SMALL).astype(factors.dtype)
-    inverse = xp.where(is_small > 0, xp.zeros_like(factors), 1 / xp.where(is_small > 0, 1, factors))
-    divided = sum_up(weights * coefficients)
+    inverse = xp.where(is_small > 0, 0, 1 / xp.where(is_small > 0, 1, factors))
 
-    def pull(*terms):
+    def pull(scales, terms, gradient):
         def pull_block(gradient, block):
             if 1 < k <= MAX_UNROLLED_PROOFS and num_outputs > 1:
                 # As one array, they would be written down for all columns before they are used (sum2: 1.2 ms, not 0.8).
-                has = list(zip(*([bit for bit, _ in _block(inverse, proof, block)] for proof in bits), strict=True))
+                has = list(zip(*(_has_columns(proof, block) for proof in bits), strict=True))
             else:
-                has = [bit for bit, _ in _block(inverse, bits, block)]
-            scales = [[scale for _, scale in _block(values, bits[0], block)] for values, _ in terms]
-            columns = [
-                functools.reduce(xp.add, [total(bit) * scale for scale, (_, total) in zip(factor, terms, strict=True)])
-                for bit, *factor in zip(has, *scales, strict=True)
-            ]
+                has = _has_columns(bits, block)
+            scale = _block(scales, block, (num_outputs, batch))
+            columns = [sum_up(terms, bit) * each for bit, each in zip(has, scale, strict=True)]
             rows = xp.stack(columns, -2)
-            if each_output:
-                return xp.write_slice(gradient, rows, block * _COLUMNS_AT_ONCE, 1)
-            # A product with ones is how the sum over outputs is fast on CPUs.
-            rows = rows.reshape(num_outputs, _COLUMNS_AT_ONCE * batch)
-            total = rows if num_outputs == 1 else xp.ones((1, num_outputs), rows.dtype) @ rows
-            total = total.reshape(_COLUMNS_AT_ONCE, batch)
-            return xp.write_slice(gradient, total, block * _COLUMNS_AT_ONCE, 0)
+            axis = 1 if each_output else 0
+            if not each_output:
+                # A product with ones is how the sum over outputs is fast on CPUs.
+                rows = rows.reshape(num_outputs, _COLUMNS_AT_ONCE * batch)
+                rows = rows if num_outputs == 1 else xp.ones((1, num_outputs), rows.dtype) @ rows
+                rows = rows.reshape(_COLUMNS_AT_ONCE, batch)
+            start = block * _COLUMNS_AT_ONCE
+            rows += xp.slice_rows(gradient, start, _COLUMNS_AT_ONCE, axis)
+            return xp.write_slice(gradient, rows, start, axis)
 
-        # A step is long: written out for each block, it would take seconds to compile.
-        start = batch_constant(factors, (num_outputs, len(factors)), 0) if each_output else xp.zeros_like(factors)
-        return _for_blocks(xp, sections, pull_block, start, most_unrolled=1)
+        return _for_blocks(xp, sections, pull_block, gradient)
 
-    def with_small():
-        count = weights_of(1 + is_small)
-        others = weights_of(xp.where(is_small > 0, xp.ones_like(factors), factors))
-        # One small factor counts 2, others 1.
-        alone = sum_up(xp.where(count == 2, others * coefficients, xp.zeros_like(others)))
-        return pull((inverse, divided), (is_small, alone))
+    def add(number, gradient):
+        # All factors, then the small ones if there are any: one code for both.
+        scales, found = xp.cond(number == 0, lambda: (inverse, terms), lambda: (is_small, alone(is_small)))
+        return pull(scales, found, gradient)
 
-    gradient = xp.cond(is_small.any(), with_small, lambda: pull((inverse, divided)))
+    start = batch_constant(factors, (num_outputs, len(factors)), 0) if each_output else xp.zeros_like(factors)
+    gradient = xp.loop(1 + is_small.any().astype(xp.int32), add, start)
     gradient = xp.concatenate([gradient, xp.zeros_like(gradient[..., :1, :])], -2)
     # -1 is the row of zeros at the end.
     positive, negated = (xp.read(gradient, (..., places, slice(None))) for places in literals.column_of)
