@@ -444,7 +444,8 @@ def _count_sets(
         return _weigh_unions(sections, factors, unions)
 
     def by_unions():
-        signed = signs * xp.where(exists, weigh(factors), 0)
+        found = weigh(factors)
+        signed = signs * xp.where(exists, found, xp.zeros_like(found))
         return signed.sum(0), _sums_of_hit_sets(signed * scale)
 
     def by_proofs():
@@ -456,7 +457,7 @@ def _count_sets(
 
     def alone(is_small):
         found = _weigh_one_small(weigh, factors, is_small)
-        return _sums_of_hit_sets(signs * xp.where(exists, found, 0) * scale)
+        return _sums_of_hit_sets(signs * xp.where(exists, found, xp.zeros_like(found)) * scale)
 
     by_proof = xp.moveaxis(xp.where(used[..., None, :], proofs.bits, xp.uint32(0)), 1, 0)
     gradient = _pull_columns(sections, literals, factors, by_proof, table, alone, _look_up, each_output=each_output)
@@ -468,7 +469,7 @@ def _weigh_one_small(weigh: Callable[[Array], Array], factors, is_small) -> Floa
     xp = array_namespace(factors)
     count, others = xp.map_rows(weigh, xp.stack([1 + is_small, xp.where(is_small > 0, 1, factors)]))
     # One small factor counts 2, others 1.
-    return xp.where(count == 2, others, 0)
+    return xp.where(count == 2, others, xp.zeros_like(others))
 
 
 def _sums_of_members(terms: Float[Array, "proofs outputs batch"]) -> Float[Array, "patterns outputs batch"]:
