@@ -86,9 +86,6 @@ def _search(
 
     A node that depends on no own literal does not connect those that use it.
     """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     heads, tails = edges
     open_nodes = np.zeros(num_nodes, np.bool_)
     open_nodes[leaves[0]] = True
@@ -105,12 +102,25 @@ def _search(
     leader[group] = grouped
     heads = np.concatenate([heads[connects], leaves[0], num_nodes + leader[group]])
     tails = np.concatenate([tails[connects], num_nodes + leaves[1], num_nodes + grouped])
-    size = num_nodes + len(literals)
-    matrix = csr_array((np.ones(len(tails), np.int8), (tails, heads)), shape=(size, size))
-    _, found = connected_components(matrix, directed=False)
+    found = _connected(num_nodes + len(literals), tails, heads)
     with_literals, number = np.unique(found[num_nodes + own], return_inverse=True)
-    number_of = np.zeros(int(found.max(initial=-1)) + 1, np.int64)
+    number_of = np.zeros(len(found), np.int64)
     number_of[with_literals] = np.arange(len(with_literals))
     of_literal = np.full(len(literals), -1)
     of_literal[own] = number
     return Components(number_of[found[:num_nodes]], of_literal, max(len(with_literals), 1))
+
+
+def _connected(size: int, tails: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    """The first node of each node's connected component; edges have no direction."""
+    label = np.arange(size)
+    while True:
+        tail, head = label[tails], label[heads]
+        apart = tail != head
+        if not apart.any():
+            return label
+        tails, heads, tail, head = tails[apart], heads[apart], tail[apart], head[apart]
+        # The later of two trees is hung below the earlier one. Then each node is hung below its tree's root.
+        np.minimum.at(label, np.maximum(tail, head), np.minimum(tail, head))
+        while (label[label] != label).any():
+            label = label[label]

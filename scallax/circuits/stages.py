@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from scallax.circuits.circuit import Circuit, Trained
-from scallax.circuits.knowledge.compiler import compile_circuit
 from scallax.circuits.layout import lay_out
 from scallax.circuits.size_classes import Sizes
 from scallax.errors import Diagnostic, UnsupportedError
@@ -88,6 +87,9 @@ def _lay_out(
     component_of: np.ndarray | None = None,
 ) -> Circuit:
     if traits.is_compiled:
+        # A tenth of all that a process imports, and few provenances need it.
+        from scallax.circuits.knowledge.compiler import compile_circuit
+
         derivations, operands = compile_circuit(derivations, literals, operands)
         # The circuit has the exclusions in it.
         literals = replace(literals, group=np.full(len(literals), -1))

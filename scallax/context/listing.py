@@ -3,8 +3,11 @@
 import csv
 import json
 import math
+import os
 import sys
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -15,37 +18,100 @@ from scallax.language.values import Value, ValueType
 
 
 def print_table(answers: Sequence[Answer]) -> None:
-    """Prints a table for each relation, framed where the package `rich` is installed; columns are named or numbered."""
+    """Prints a framed table for each relation; columns are named or numbered, and fold on narrow terminals."""
+    is_terminal = sys.stdout.isatty()
+    # A pipe's reader wants whole lines.
+    width = os.get_terminal_size(sys.stdout.fileno()).columns or None if is_terminal else None
+    is_bold = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     for answer in answers:
         tags = [] if answer.tags is None else ["tag"]
         header = [*tags, *(name or str(i) for i, name in enumerate(answer.relation.names))]
         count = len(answer.tuples)
         title = f"{answer.relation.name}: {count:,} tuple{'' if count == 1 else 's'}"
-        _print_titled(title, header, _rows(answer) if header else [])
+        print(f"\x1b[1m{title}\x1b[0m" if is_bold else title)
+        if count and header:
+            lines = frame(header, _rows(answer), width, is_bold, sys.stdout.encoding or "utf-8")
+            sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
-def _print_titled(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a title and, if there are rows, a table of them below it."""
+# By the end of a line, the bar within it, and the joints: the line above the header, the header, the line below it, a
+# row, the last line.
+_FRAME = ("┏━┳┓", "┃ ┃┃", "┡━╇┩", "│ ││", "└─┴┘")
+_PLAIN_FRAME = ("+-++", "| ||", "+-++", "| ||", "+-++")
+
+
+def frame(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, is_bold: bool, encoding: str
+) -> Iterator[str]:
+    """The lines of a table; none takes more than `width` cells of a terminal, however often its texts must fold."""
+    texts = [[_printable(text) for text in row] for row in (header, *rows)]
+    widths = [max(max(map(_cells, text.split("\n"))) for text in column) for column in zip(*texts, strict=True)]
+    if width is not None:
+        widths = [min(needed, max(width, 2)) for needed in widths]
+        # A column of two cells holds any character.
+        while sum(widths) + 3 * len(widths) + 1 > width and max(widths) > 2:
+            widths[widths.index(max(widths))] -= 1
+    top, head, below, body, bottom = _FRAME if _can_encode("".join(_FRAME), encoding) else _PLAIN_FRAME
+    yield _rule(top, widths)
+    for line in _fold(texts[0], widths):
+        yield _line(head, [f"\x1b[1m{text}\x1b[0m" for text in line] if is_bold else line)
+    yield _rule(below, widths)
+    for row in texts[1:]:
+        for line in _fold(row, widths):
+            yield _line(body, line)
+    yield _rule(bottom, widths)
+
+
+def _rule(signs: str, widths: Sequence[int]) -> str:
+    left, bar, joint, right = signs
+    return left + joint.join(bar * (width + 2) for width in widths) + right
+
+
+def _line(signs: str, texts: Sequence[str]) -> str:
+    left, blank, joint, right = signs
+    return left + joint.join(f"{blank}{text}{blank}" for text in texts) + right
+
+
+def _fold(row: Sequence[str], widths: Sequence[int]) -> Iterator[list[str]]:
+    """The lines of a row: its texts, cut and filled up to the widths."""
+    parts = [_parts(text, width) for text, width in zip(row, widths, strict=True)]
+    for texts in zip_longest(*parts, fillvalue=""):
+        yield [text + " " * (width - _cells(text)) for text, width in zip(texts, widths, strict=True)]
+
+
+def _parts(text: str, width: int) -> list[str]:
+    parts = []
+    for line in text.split("\n"):
+        start, used = 0, 0
+        for i, character in enumerate(line if _cells(line) > width else ""):
+            used += _cells(character)
+            if used > width:
+                parts.append(line[start:i])
+                start, used = i, _cells(character)
+        parts.append(line[start:])
+    return parts
+
+
+def _printable(text: str) -> str:
+    """A text without the characters that would move a terminal's cursor."""
+    if text.isprintable():
+        return text
+    return "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else repr(c)[1:-1] for c in text)
+
+
+def _cells(text: str) -> int:
+    """The number of a terminal's cells that a text takes: two for each wide character, none for what combines."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def _can_encode(text: str, encoding: str) -> bool:
     try:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:  # the extra `cli` is not installed: columns of text, two spaces apart
-        print(title)
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        for row in [header, *rows] if rows else []:
-            print("  ".join(map(str.ljust, row, widths)).rstrip())
-        return
-    # A pipe's reader wants whole lines.
-    console = Console(width=None if sys.stdout.isatty() else 1 << 16, highlight=False)
-    console.print(Text(title, style="bold"), soft_wrap=True)
-    if rows:
-        table = Table()
-        for name in header:
-            table.add_column(Text(name), overflow="fold")
-        for row in rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_json(answers: Sequence[Answer]) -> None:

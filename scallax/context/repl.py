@@ -19,7 +19,7 @@ from scallax.language import ir
 from scallax.planner.plan import plan
 from scallax.syntax import ast
 from scallax.syntax.grammar import grammar
-from scallax.syntax.imports import read_imports
+from scallax.syntax.imports import read_imports, read_source
 from scallax.syntax.parser import is_unfinished, parse
 
 if TYPE_CHECKING:  # the extra `cli`, and needed at a terminal alone
@@ -192,21 +192,6 @@ def _write_new(path: str, text: str) -> None:
         raise InputError(Diagnostic(f"`{path}` exists", hint="save under another name")) from None
     except OSError as error:  # no such folder, no permission, a full disk
         raise InputError(f"`{path}` cannot be written: {error.strerror}") from None
-
-
-def read_source(file: str) -> Source:
-    """A program in a file, or for `-` on the standard input. InputError for a file that is no UTF-8 text."""
-    try:
-        if file == "-":
-            return Source(sys.stdin.buffer.read().decode(), "<stdin>")
-        with open(file, encoding="utf-8") as stream:
-            return Source(stream.read(), file)
-    except OSError as error:  # no such file, no permission
-        raise InputError(f"`{file}` cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:  # not a text
-        raise InputError(
-            f"`{file}` is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
-        ) from None
 
 
 def _piped() -> Iterator[str]:

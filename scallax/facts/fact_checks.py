@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
-import ml_dtypes
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError
@@ -13,6 +13,9 @@ from scallax.facts.mappings import InputMapping, show_tuple
 from scallax.grounding.derivations import Literals
 from scallax.language import ir
 from scallax.language.tag_domains import Domain
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 # A softmax may be over 1 by rounding.
 ROUNDING = 1e-6
@@ -112,12 +115,22 @@ def find_overfull_group(probabilities: np.ndarray, groups: np.ndarray) -> tuple[
 
 def _rounding(probabilities: np.ndarray) -> float:
     """How far over 1 they may add up: what a short float holds may have been computed in it, and then widened."""
-    for dtype in (np.float16, ml_dtypes.bfloat16):
+    # Knows short floats that NumPy does not, and is needed here only.
+    from ml_dtypes import bfloat16
+
+    for dtype in (np.float16, bfloat16):
         with np.errstate(over="ignore"):
             is_short = np.array_equal(probabilities.astype(dtype).astype(probabilities.dtype), probabilities)
         if is_short:
-            return 8 * float(ml_dtypes.finfo(dtype).eps)
+            return 8 * _epsilon(dtype)
     return ROUNDING
+
+
+def _epsilon(dtype: "DTypeLike") -> float:
+    """The distance from 1 to the next number of a type of floats, short ones among them."""
+    from ml_dtypes import finfo
+
+    return float(finfo(dtype).eps)
 
 
 def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarray) -> str | None:
@@ -128,7 +141,7 @@ def find_overfull_entries(relation: str, mapping: InputMapping, values: np.ndarr
     axes = tuple(range(1, values.ndim)) if mapping.disjunctive_dim is None else mapping.disjunctive_dim + 1
     totals = values.astype(np.float64).sum(axes)
     # Entries of few digits add up to what they can.
-    rounding = max(ROUNDING, 8 * float(ml_dtypes.finfo(values.dtype).eps))
+    rounding = max(ROUNDING, 8 * _epsilon(values.dtype))
     wrong = np.argwhere(totals > 1 + rounding)
     if not len(wrong):
         return None
@@ -150,7 +163,7 @@ def find_shares(mapping: InputMapping, values: np.ndarray) -> str | None:
     wide = values.astype(np.float64)
     if wide.min() < 0 or np.isin(wide, (0, 1)).all():
         return None
-    rounding = max(_SHARES_ROUNDING, 8 * float(ml_dtypes.finfo(values.dtype).eps), _rounding(values))
+    rounding = max(_SHARES_ROUNDING, 8 * _epsilon(values.dtype), _rounding(values))
     axes = {"disjunctive=True": tuple(range(1, wide.ndim))}
     if wide.ndim > 2:
         axes |= {f"disjunctive_dim={axis - 1}": (axis,) for axis in range(wide.ndim - 1, 0, -1) if wide.shape[axis] > 1}

@@ -1,7 +1,6 @@
 """Everything that defines a reasoner, as plain data with a canonical JSON text."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -350,7 +349,10 @@ def _tensor_data(value: object) -> dict:
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    # Loads OpenSSL, which no program needs before it is saved.
+    from hashlib import sha256
+
+    return sha256(text.encode()).hexdigest()
 
 
 def _program_sha256(specification: Specification) -> str:

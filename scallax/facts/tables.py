@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -316,6 +315,8 @@ def _read_parquet(path: Path) -> _Rows:
 
 
 def _read_sqlite(path: Path, table: Table, relation: str) -> _Rows:
+    import sqlite3
+
     if not path.is_file():
         raise InputError(f"there is no database file `{path}`")
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:

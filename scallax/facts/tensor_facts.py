@@ -61,7 +61,7 @@ def sample_facts(
     tuples: Sequence[tuple[Value, ...]],
     retention: Retention | None,
     groups: Sequence[int | None] | None,
-    random: np.random.Generator,
+    random: "np.random.Generator",
 ) -> list[tuple[Any, tuple[Value, ...]]]:
     """Pairs of an entry and its tuple, of those that are retained, in row-major order.
 
@@ -81,7 +81,7 @@ def sample_facts(
     return facts
 
 
-def retained_entries(retention: Retention, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def retained_entries(retention: Retention, values: np.ndarray, random: "np.random.Generator") -> np.ndarray:
     """A mask, of the sample's shape, of the entries that exist; among equal ones the first are kept."""
     kept = np.ones(values.shape, np.bool_)
     if retention.threshold is not None:

@@ -4,15 +4,18 @@ A date is an instant in UTC, in microseconds since 1970, within the years 1 to 9
 and an exact number of nanoseconds. Each has one canonical text, which is the value in Python.
 """
 
-import calendar
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
-_MONTHS = {name.lower(): i for i, name in enumerate(calendar.month_abbr) if name}
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
 _ZONE_HOURS = {"z": 0, "utc": 0, "gmt": 0, "est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6}
 _ZONE_HOURS |= {"pst": -8, "pdt": -7}
 
@@ -30,9 +33,9 @@ _TIME = (
     r"( *(?P<half>am|pm))?"
 )
 _ZONE = rf"( *(?P<zone>{'|'.join(_ZONE_HOURS)}|[+-]\d\d(:?\d\d)?))?"
-_PATTERNS = [re.compile(rf"{date}((t|,? +at +|,? *){_TIME})?{_ZONE}", re.IGNORECASE) for date in _DATES]
-_TIME_ALONE = re.compile(_TIME + _ZONE, re.IGNORECASE)
-_TIMESTAMP = re.compile(r"\d{10}|\d{13}|\d{16}|\d{19}")
+_MOMENTS = [rf"{date}((t|,? +at +|,? *){_TIME})?{_ZONE}" for date in _DATES]
+_TIME_ALONE = _TIME + _ZONE
+_TIMESTAMP = r"\d{10}|\d{13}|\d{16}|\d{19}"
 
 _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _NANOSECONDS |= {"d": 24 * _NANOSECONDS["h"], "w": 7 * 24 * _NANOSECONDS["h"]}
@@ -52,8 +55,8 @@ _UNITS = {
     }.items()
     for alias in aliases.split()
 }
-_PART = re.compile(r"\s*([+-]?)\s*(\d+)\s*([A-Za-z]+)\s*")
-_CANONICAL = re.compile(r"(?:R(-?\d+)MO )?(-?)P(?:0D|T(\d+)(?:\.(\d{1,9}))?S)")
+_PART = r"\s*([+-]?)\s*(\d+)\s*([A-Za-z]+)\s*"
+_CANONICAL = r"(?:R(-?\d+)MO )?(-?)P(?:0D|T(\d+)(?:\.(\d{1,9}))?S)"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,16 +82,22 @@ def parse_datetime(text: str) -> int | None:
     A date alone is its midnight, a time alone that time of today. In `4/8/2014` the month comes first.
     """
     text = text.strip()
-    if _TIMESTAMP.fullmatch(text):
+    if _compiled(_TIMESTAMP).fullmatch(text):
         microseconds = int(text) * 10**6 // 10 ** (3 * ((len(text) - 10) // 3))
         return microseconds if is_instant(microseconds) else None
-    for pattern in _PATTERNS:
-        found = pattern.fullmatch(text)
+    for pattern in _MOMENTS:
+        found = _compiled(pattern).fullmatch(text)
         if found is not None:
             return _instant(found, found["y"], _month(found), found["d"])
-    found = _TIME_ALONE.fullmatch(text)
+    found = _compiled(_TIME_ALONE).fullmatch(text)
     today = datetime.now(UTC)
     return None if found is None else _instant(found, str(today.year), today.month, str(today.day))
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern:
+    """A pattern without regard to case, compiled when it is needed: few programs have dates, and all would wait."""
+    return re.compile(pattern, re.IGNORECASE)
 
 
 def _month(found: re.Match) -> int:
@@ -97,8 +106,7 @@ def _month(found: re.Match) -> int:
     if groups.get("name") is None:
         return int(groups["m"])
     name = groups["name"].lower()
-    number = _MONTHS.get(name[:3], 0)
-    return number if calendar.month_name[number].lower().startswith(name) or name == "sept" else 0
+    return next((i for i, month in enumerate(_MONTHS, 1) if month.startswith(name)), 0)
 
 
 def _instant(found: re.Match, year: str, month: int, day: str) -> int | None:
@@ -140,14 +148,15 @@ def show_datetime(instant: int) -> str:
 
 def parse_duration(text: str) -> Duration | None:
     """The duration of a text such as `1 y 2 M 3 w 4 d 5 h 6 m 7 s`, or of a canonical text; None if it is none."""
-    found = _CANONICAL.fullmatch(text.strip())
+    found = re.fullmatch(_CANONICAL, text.strip())
     if found is not None:
         months, sign, seconds, fraction = found.groups()
         exact = int(seconds or 0) * 10**9 + int((fraction or "").ljust(9, "0"))
         return Duration(int(months or 0), -exact if sign else exact)
+    part = re.compile(_PART)
     months, exact, position = 0, 0, 0
     while position < len(text):
-        found = _PART.match(text, position)
+        found = part.match(text, position)
         unit = None if found is None else _UNITS.get(found[3], _UNITS.get(found[3].lower()))
         if found is None or unit is None or len(found[2]) > 19:
             return None
@@ -179,11 +188,18 @@ def shift(instant: int, duration: Duration) -> int | None:
     year, month = divmod(moment.year * 12 + moment.month - 1 + duration.months, 12)
     if not 1 <= year <= 9999:
         return None
-    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    day = min(moment.day, _days(year, month + 1))
     shifted = moment.replace(year=year, month=month + 1, day=day) - _EPOCH
     result = shifted // timedelta(microseconds=1) + duration.nanoseconds // 1000
     # If it is beyond a timedelta's range, the result is out of range too.
     return result if abs(result) < 10**18 and is_instant(result) else None
+
+
+def _days(year: int, month: int) -> int:
+    """The number of days of a month."""
+    if month == 2:
+        return 28 + (year % 4 == 0 and (year % 100 != 0 or year % 400 == 0))
+    return 30 if month in (4, 6, 9, 11) else 31
 
 
 def scale(duration: Duration, factor: int) -> Duration:

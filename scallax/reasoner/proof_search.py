@@ -1,6 +1,5 @@
 """The best proofs of a tuple, searched for on the host over its derivations."""
 
-import graphlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.conjunction import NO_RULE
 from scallax.grounding.derivations import ONE, ZERO, Derivations, literal_operand, operand_literal
+from scallax.grounding.reachability import strong_components
 
 # Proofs of one tuple that a search keeps on the way, if not more are asked for.
 _MIN_WIDTH = 16
@@ -103,10 +103,6 @@ class _Run:
 
         With each comes what every node needs.
         """
-        # SciPy takes half a second to import, and is needed here only.
-        from scipy.sparse import csr_array
-        from scipy.sparse.csgraph import connected_components
-
         needs = self._reach([root])
         rows = (np.isin(self._search.derivations.head, list(needs))).nonzero()[0]
         derivations = self._search.derivations
@@ -117,17 +113,12 @@ class _Run:
         edges = np.array(
             [(number[node], number[other]) for node, others in needs.items() for other in others], np.int64
         ).reshape(-1, 2)
-        matrix = csr_array((np.ones(len(edges), np.int8), edges.T), shape=(len(needs), len(needs)))
-        count, labels = connected_components(matrix, directed=True, connection="strong")
-        members: list[list[int]] = [[] for _ in range(count)]
+        component, depth, _ = strong_components(len(needs), edges[:, 1], edges[:, 0])
+        members: list[list[int]] = [[] for _ in depth]
         for node, i in number.items():
-            members[labels[i]].append(node)
-        before: dict[int, set[int]] = {label: set() for label in range(count)}
-        for user, used in labels[edges].tolist():
-            if user != used:
-                before[user].add(used)
-        for label in graphlib.TopologicalSorter(before).static_order():
-            yield members[label], needs
+            members[component[i]].append(node)
+        for place in depth.argsort(kind="stable").tolist():
+            yield members[place], needs
 
     def _reach(self, roots: Iterable[int]) -> dict[int, list[int]]:
         """The nodes that some nodes need, themselves among them, each with those that it needs directly."""

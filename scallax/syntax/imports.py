@@ -1,6 +1,7 @@
-"""Imports: reads the files that `import` items name, each file once."""
+"""Reads the files of a program: the one that is named, and those that `import` items name, each once."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,21 @@ def read_imports(sources: Sequence[Source], known: Sequence[Source] = ()) -> lis
     if reader.problems:
         raise InputError(*reader.problems)
     return reader.found
+
+
+def read_source(file: str) -> Source:
+    """A program in a file, or for `-` on the standard input. InputError for a file that is no UTF-8 text."""
+    try:
+        if file == "-":
+            return Source(sys.stdin.buffer.read().decode(), "<stdin>")
+        with open(file, encoding="utf-8") as stream:
+            return Source(stream.read(), file)
+    except OSError as error:  # no such file, no permission
+        raise InputError(f"`{file}` cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:  # not a text
+        raise InputError(
+            f"`{file}` is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
+        ) from None
 
 
 class _Reader:

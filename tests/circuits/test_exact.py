@@ -442,7 +442,7 @@ def test_what_was_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
         tried.append(outputs)
         return compile_circuit(derivations, literals, outputs, CompilationLimits(seconds=0))
 
-    monkeypatch.setattr("scallax.circuits.stages.compile_circuit", refuse)
+    monkeypatch.setattr("scallax.circuits.knowledge.compiler.compile_circuit", refuse)
     rules = "rel path(x, y) = edge(x, y)\nrel path(x, z) = path(x, y), edge(y, z)"
     edges = [(x, y) for x in range(4) for y in range(4) if x != y]
     reasoner = Reasoner(rules, provenance="exact", input_mappings={"edge": edges}, output_mapping=("path", (0, 3)))
