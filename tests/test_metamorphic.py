@@ -13,7 +13,7 @@ from scallax.language import ir
 from scallax.planner.plan import plan
 from scallax.planner.rewrite import substitute
 from tests.nightly import with_rest_at_night
-from tests.programs import Case, random_case
+from tests.random_programs import Case, random_case
 
 Tuples = dict[str, dict[tuple, bool]]
 Change = Callable[[np.random.Generator, Case], Case]

@@ -19,7 +19,7 @@ from scallax.errors import Problem, Span, TypeInferenceError, UnboundVariableErr
 from scallax.language import ir
 from scallax.language.values import Scalar
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 
 # The prefix of hidden relations and variables, which no program can write.
 HIDDEN = "#"
@@ -312,7 +312,7 @@ class _Expansion:
         aggregator, parameters = self.checks.check(aggregate)
         if aggregator is None or parameters is None:
             return ast.And((), span)
-        value = ast.Literal(not negated, LiteralKind.BOOL, span)
+        value = ast.Constant(not negated, ConstantKind.BOOL, span)
         if aggregate.grouping is not None:
             relation, groups = self.grouped(aggregate, place, ())
             return self.atom(relation, groups, value, span=span)
@@ -462,7 +462,7 @@ class _Expansion:
     def possible(self, aggregate: ast.Aggregate, rule: str, keys: tuple[str, ...]) -> ast.Application:
         """An atom that holds, with certainty, for the keys of every possible tuple."""
         exists = replace(aggregate, op="exists", is_discrete=True)
-        true = ast.Literal(True, LiteralKind.BOOL, aggregate.span)
+        true = ast.Constant(True, ConstantKind.BOOL, aggregate.span)
         return self.atom(self.aggregate(exists, rule, keys, None, keys, ()), keys, true, span=aggregate.span)
 
     def body_rule(self, aggregate: ast.Aggregate, body: ast.Formula, keys: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from scallax.analysis.names import Names
 from scallax.errors import Diagnostic, NameResolutionError, Problem, ScallaxError, Span, TypeInferenceError, near_name
 from scallax.language.values import Scalar
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class UseChecks:
         for parameter in aggregate.parameters:
             value, name, span = parameter.value, parameter.keyword, parameter.span
             if name is None and isinstance(value, ast.Name) and value.name not in self.names.constants:
-                name, value = value.name, ast.Literal(True, LiteralKind.BOOL, span)
+                name, value = value.name, ast.Constant(True, ConstantKind.BOOL, span)
             elif name is None:
                 name = free.pop(0) if free else None
                 if name is None:
@@ -154,7 +154,7 @@ class UseChecks:
             if isinstance(value, ast.Name):
                 value = self.names.constants.get(value.name, value)
             kind = kinds[name]
-            if not isinstance(value, ast.Literal) or type(value.value) is not kind:
+            if not isinstance(value, ast.Constant) or type(value.value) is not kind:
                 wanted = {int: "an integer", float: "a float", str: "a string", bool: "`true` or `false`"}[kind]
                 self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is {wanted}", span)
                 continue

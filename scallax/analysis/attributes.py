@@ -8,7 +8,7 @@ from scallax.errors import Diagnostic, Span
 from scallax.language import ir
 from scallax.language.values import Value
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 from scallax.syntax.query_names import name_query
 
 _RELATIONS = (ast.RelationTypes, ast.FactSet, ast.Fact, ast.Rule, ast.ReduceRule)
@@ -259,25 +259,27 @@ def _arguments(attribute: ast.Attribute, form: _Form) -> dict[str, "Value | tupl
     return {argument.keyword or next(names): _value(argument.value) for argument in attribute.arguments}
 
 
-def _value(value: "ast.Literal | tuple") -> "Value | tuple":
-    return value.value if isinstance(value, ast.Literal) else tuple(_value(part) for part in value)
+def _value(value: "ast.Constant | tuple") -> "Value | tuple":
+    return value.value if isinstance(value, ast.Constant) else tuple(_value(part) for part in value)
 
 
-def _is_of(value: "ast.Literal | tuple", kind: str) -> bool:
+def _is_of(value: "ast.Constant | tuple", kind: str) -> bool:
     if isinstance(value, tuple):
         return kind == _TEXTS and all(_is_of(part, _TEXT) for part in value)
     match kind:
         case "a bool":
-            return value.kind is LiteralKind.BOOL
+            return value.kind is ConstantKind.BOOL
         case "an integer":
-            return value.kind is LiteralKind.INTEGER
+            return value.kind is ConstantKind.INTEGER
         case "one character, no quote and no line break":
             text = str(value.value)
             return (
-                value.kind in (LiteralKind.CHAR, LiteralKind.STRING) and len(text) == 1 and text not in ir.NO_DELIMITERS
+                value.kind in (ConstantKind.CHAR, ConstantKind.STRING)
+                and len(text) == 1
+                and text not in ir.NO_DELIMITERS
             )
         case _:
-            return value.kind is LiteralKind.STRING
+            return value.kind is ConstantKind.STRING
 
 
 def _relations(declaration: ast.Declaration) -> Iterator[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from scallax.errors import Span
 from scallax.language.values import ValueType
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
@@ -35,11 +35,11 @@ class Folding:
     `value_of` gives the value of a name and `type_of` its type; `report` takes a problem, its place, and a hint.
     """
 
-    value_of: Callable[[str], ast.Literal | None]
+    value_of: Callable[[str], ast.Constant | None]
     type_of: Callable[[ast.TypeName], ValueType]
     report: Callable[[str, Span, str | None], None]
 
-    def fold(self, expression: ast.Expression) -> ast.Literal | None:
+    def fold(self, expression: ast.Expression) -> ast.Constant | None:
         """The value of an expression of numbers and bools; None if it has no value, or contains anything else.
 
         A number takes its type from the numbers it is computed from. If they have one, integers saturate and floats are
@@ -47,7 +47,7 @@ class Folding:
         integer. Numbers of two different types are reported.
         """
         match expression:
-            case ast.Literal(value=value):
+            case ast.Constant(value=value):
                 return expression if isinstance(value, int | float) else None
             case ast.Name(name=name):
                 return self.value_of(name)
@@ -70,7 +70,9 @@ class Folding:
             case _:
                 return None
 
-    def _binary(self, op: str, left: ast.Literal | None, right: ast.Literal | None, span: Span) -> ast.Literal | None:
+    def _binary(
+        self, op: str, left: ast.Constant | None, right: ast.Constant | None, span: Span
+    ) -> ast.Constant | None:
         if left is None or right is None or _is_bool(left) != _is_bool(right):
             return None
         if isinstance(left.value, bool) and isinstance(right.value, bool):
@@ -92,7 +94,7 @@ class Folding:
             return _literal(quotient if op == "/" else first - quotient * second, type, span)
         return _literal(first / second if op == "/" else math.fmod(first, second), type, span)
 
-    def _alike(self, left: ast.Literal, right: ast.Literal, span: Span) -> tuple[ast.Literal, ast.Literal] | None:
+    def _alike(self, left: ast.Constant, right: ast.Constant, span: Span) -> tuple[ast.Constant, ast.Constant] | None:
         """Two numbers with one type, or with none. Two types, or a number that does not fit, are reported."""
         type = left.type or right.type
         if type is None:
@@ -109,57 +111,57 @@ class Folding:
         return typed(left, type), typed(right, type)
 
 
-def typed(literal: ast.Literal, type: ValueType) -> ast.Literal:
+def typed(literal: ast.Constant, type: ValueType) -> ast.Constant:
     """A literal as a value of a type, which it fits."""
-    if type.is_float and literal.kind is LiteralKind.INTEGER:
-        literal = replace(literal, value=float(literal.value), kind=LiteralKind.FLOAT)
+    if type.is_float and literal.kind is ConstantKind.INTEGER:
+        literal = replace(literal, value=float(literal.value), kind=ConstantKind.FLOAT)
     return replace(literal, type=type)
 
 
-def literal_fits(literal: ast.Literal, type: ValueType) -> bool:
+def literal_fits(literal: ast.Constant, type: ValueType) -> bool:
     """Whether a literal can stand in a column of a type: numbers must fit by kind and range, others by kind."""
     match literal.kind:
-        case LiteralKind.INTEGER if type.is_float:
+        case ConstantKind.INTEGER if type.is_float:
             return literal.value >= 0  # pyright: ignore[reportOperatorIssue]  # an integer literal holds an int
-        case LiteralKind.INTEGER | LiteralKind.BOOL:
+        case ConstantKind.INTEGER | ConstantKind.BOOL:
             return type.admits(literal.value)
-        case LiteralKind.FLOAT:
+        case ConstantKind.FLOAT:
             return type.is_float
-        case LiteralKind.CHAR:
+        case ConstantKind.CHAR:
             return type is ValueType.CHAR
-        case LiteralKind.STRING:
+        case ConstantKind.STRING:
             return type is ValueType.STRING
-        case LiteralKind.SYMBOL:
+        case ConstantKind.SYMBOL:
             return type is ValueType.SYMBOL
-        case LiteralKind.DATETIME:
+        case ConstantKind.DATETIME:
             return type is ValueType.DATETIME
-        case LiteralKind.DURATION:
+        case ConstantKind.DURATION:
             return type is ValueType.DURATION
 
 
-def _is_bool(literal: ast.Literal) -> bool:
-    return literal.kind is LiteralKind.BOOL
+def _is_bool(literal: ast.Constant) -> bool:
+    return literal.kind is ConstantKind.BOOL
 
 
-def _number(literal: ast.Literal) -> int | float:
+def _number(literal: ast.Constant) -> int | float:
     assert isinstance(literal.value, int | float)
     return literal.value
 
 
-def _literal(value: float | bool, type: ValueType | None, span: Span) -> ast.Literal:
+def _literal(value: float | bool, type: ValueType | None, span: Span) -> ast.Constant:
     """A computed value as a literal of its type."""
     if isinstance(value, bool):
-        return ast.Literal(value, LiteralKind.BOOL, span)
+        return ast.Constant(value, ConstantKind.BOOL, span)
     if type is not None and type.is_integer:
         low, high = type.bounds
         value = min(max(int(value), low), high)
     elif type is ValueType.F32:
         with np.errstate(over="ignore"):
             value = float(np.float32(value))
-    return ast.Literal(value, LiteralKind.FLOAT if isinstance(value, float) else LiteralKind.INTEGER, span, type)
+    return ast.Constant(value, ConstantKind.FLOAT if isinstance(value, float) else ConstantKind.INTEGER, span, type)
 
 
-def _unary(op: str, operand: ast.Literal | None, span: Span) -> ast.Literal | None:
+def _unary(op: str, operand: ast.Constant | None, span: Span) -> ast.Constant | None:
     if operand is None or _is_bool(operand) != (op == "!"):
         return None
     if op == "!":
@@ -167,7 +169,7 @@ def _unary(op: str, operand: ast.Literal | None, span: Span) -> ast.Literal | No
     return _literal(-_number(operand) if op == "-" else _number(operand), operand.type, span)
 
 
-def _cast(operand: ast.Literal | None, type: ValueType, span: Span) -> ast.Literal | None:
+def _cast(operand: ast.Constant | None, type: ValueType, span: Span) -> ast.Constant | None:
     """A number as a value of another type: integers wrap; floats are truncated, and saturate."""
     if operand is None or _is_bool(operand) or not type.is_number:
         return None

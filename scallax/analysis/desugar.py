@@ -19,14 +19,14 @@ from scallax.errors import (
 )
 from scallax.language.predicates import INCLUSIVE_RANGE
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 from scallax.syntax.query_names import name_query
 
 # A body with more alternatives is refused, because each becomes a rule.
 _MOST_ALTERNATIVES = 4096
 
 # A value of a fact: a literal, or a term of such values.
-FactValue = ast.Literal | ast.Application
+FactValue = ast.Constant | ast.Application
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class _Desugarer:
         self.program.hidden.add(relation)
         for number, element in enumerate(facts.elements):
             span = element.span
-            literal = ast.Literal(number, LiteralKind.INTEGER, span)
+            literal = ast.Constant(number, ConstantKind.INTEGER, span)
             self.add_fact(relation, (literal,), element.tag, group, span)
             self.num_scopes += 1
             cases: list[BodyLiteral] = []
@@ -198,15 +198,15 @@ class _Desugarer:
             tag = self.constant_tag(tag)
         literals = tuple(value for value in values if isinstance(value, FactValue))
         self.check_no_variables((*values, tag), cases)
-        if len(literals) == len(values) and not cases and (tag is None or isinstance(tag, ast.Literal)):
+        if len(literals) == len(values) and not cases and (tag is None or isinstance(tag, ast.Constant)):
             self.program.facts.append(CoreFact(relation, literals, self.tag(tag), group, span))
         else:
             self.num_scopes += 1
             self.program.rules.append(CoreRule(relation, values, tuple(cases), tag, self.num_scopes, span))
 
-    def constant_tag(self, tag: ast.Expression) -> ast.Literal:
+    def constant_tag(self, tag: ast.Expression) -> ast.Constant:
         """The tag of an alternative, computed here from numbers and constants."""
-        if isinstance(tag, ast.Literal):
+        if isinstance(tag, ast.Constant):
             return tag
         num_problems = len(self.problems)
 
@@ -220,12 +220,12 @@ class _Desugarer:
         if not isinstance(tag, ast.Wildcard) and len(self.problems) == num_problems:
             hint = "compute it from numbers and constants by `+ - * /`, comparisons and `if`"
             self.report(UnsupportedError, "the tag of an alternative is no constant number", tag.span, hint)
-        return ast.Literal(1.0, LiteralKind.FLOAT, tag.span)
+        return ast.Constant(1.0, ConstantKind.FLOAT, tag.span)
 
-    def tag(self, literal: ast.Literal | None) -> float | bool | None:
+    def tag(self, literal: ast.Constant | None) -> float | bool | None:
         if literal is None or isinstance(literal.value, bool):
             return None if literal is None else bool(literal.value)
-        if literal.kind not in (LiteralKind.INTEGER, LiteralKind.FLOAT):
+        if literal.kind not in (ConstantKind.INTEGER, ConstantKind.FLOAT):
             self.report(TypeInferenceError, "a tag is a number or a bool", literal.span)
             return None
         return float(literal.value)
@@ -325,7 +325,7 @@ class _Desugarer:
             # Type arguments that belong to the predicate's name have no further meaning.
             types = [parameter.value for parameter in atom.parameters if predicate == atom.name]
             type = (
-                ast.TypeName(types[0].name, types[0].span) if types and not isinstance(types[0], ast.Literal) else None
+                ast.TypeName(types[0].name, types[0].span) if types and not isinstance(types[0], ast.Constant) else None
             )
             body = BodyForeign(predicate, type, arguments, False, span)
         if not negated:

@@ -79,8 +79,8 @@ def _act(action: AbstractAction, library: Library) -> tuple[Library, bool]:
             raise InputError(f"{action!r} is no action of `scallax.analysis.attribute_items`")
 
 
-def _value(value: "ast.Literal | tuple") -> object:
-    return value.value if isinstance(value, ast.Literal) else [_value(part) for part in value]
+def _value(value: "ast.Constant | tuple") -> object:
+    return value.value if isinstance(value, ast.Constant) else [_value(part) for part in value]
 
 
 def _declared_types(items: Sequence[ast.Item]) -> Mapping[str, ValueType]:

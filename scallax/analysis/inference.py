@@ -33,7 +33,7 @@ from scallax.language.functions import num_placeholders
 from scallax.language.signatures import Parameter, Signature
 from scallax.language.values import Value, ValueType
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 
 # The scope of expressions without variables.
 _NO_SCOPE = -1
@@ -317,7 +317,7 @@ class _Inference:
 
     def infer_parts(self, expression: ast.Expression, scope: int) -> _TypeVariable:
         match expression:
-            case ast.Literal(span=span):
+            case ast.Constant(span=span):
                 return _TypeVariable(literal_types(expression), span)
             case ast.Name(name=name):
                 return self.variables.setdefault((scope, name), _TypeVariable(ANY))
@@ -395,7 +395,7 @@ class _Inference:
     def check_format(self, call: ast.Call) -> None:
         """Reports a template that takes another number of values than it is given."""
         template = call.arguments[0] if call.arguments else None
-        if isinstance(template, ast.Literal) and isinstance(template.value, str):
+        if isinstance(template, ast.Constant) and isinstance(template.value, str):
             places, given = num_placeholders(template.value), len(call.arguments) - 1
             if places != given:
                 values = f"{given} value{'' if given == 1 else 's'}"
@@ -526,7 +526,7 @@ def _find(variable: _TypeVariable) -> _TypeVariable:
 def _is_large(expression: ast.Expression) -> bool:
     """Whether an expression is an integer beyond the bounds of the default type."""
     match expression:
-        case ast.Literal(value=value, kind=LiteralKind.INTEGER, type=None):
+        case ast.Constant(value=value, kind=ConstantKind.INTEGER, type=None):
             return not ValueType.I32.admits(value)
         case _:
             return False

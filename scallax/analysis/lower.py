@@ -44,7 +44,7 @@ from scallax.language.foreign import ForeignAggregate, ForeignAttribute, Foreign
 from scallax.language.library import BUILT_IN, Library
 from scallax.language.values import Value, ValueType, canonical_time
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 from scallax.syntax.parser import parse
 
 # A literal that does not fit its type gets the first of these that holds it.
@@ -349,7 +349,7 @@ def _value(value: FactValue, type: ValueType, is_settled: bool, types: Types, pr
         wider = next((f"`{t}`" for t in _WIDER_TYPES if literal_fits(value, t)), "`f64`, which rounds")
         hint = f"values of `{type}` go from {low} to {high}: declare another type, such as {wider}"
         problems.append(Diagnostic(f"{value.value} does not fit `{type}`", value.span, hint))
-    if type.is_float and value.kind is LiteralKind.INTEGER:
+    if type.is_float and value.kind is ConstantKind.INTEGER:
         return float(value.value)
     if type.is_time:
         return canonical_time(str(value.value), type) or value.value
@@ -437,7 +437,7 @@ class _RuleLowering:
         type = self.types.of(expression)
         span = expression.span
         match expression:
-            case ast.Literal():
+            case ast.Constant():
                 return self.constant(expression, type)
             case ast.Name(name=name):
                 return ir.Variable(name, type, span)

@@ -12,7 +12,7 @@ from scallax.language.library import BUILT_IN, Library
 from scallax.language.predicates import PREDICATES
 from scallax.language.values import ValueType
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 
 _PRIMITIVES = {type.value: type for type in ValueType} | {"&str": ValueType.STRING}
 # Names of types in other languages, for hints.
@@ -43,7 +43,7 @@ class DeclaredVariant:
 
 
 # The value of a constant: a literal or a term.
-ConstantValue = ast.Literal | ast.Application
+ConstantValue = ast.Constant | ast.Application
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class _Resolver:
                 for variant in variants:
                     if self.is_first("constructor", variant.name, variant.span):
                         self.variant_types[variant.name] = variant
-            case ast.Constants(declarations=declarations):
+            case ast.ConstantDeclarations(declarations=declarations):
                 for declaration in declarations:
                     if self.is_first("constant", declaration.name, declaration.span):
                         self.constant_values[declaration.name] = declaration
@@ -306,7 +306,7 @@ class _Resolver:
                     continue
                 following = number
             if self.is_first("constant", member.name, member.span):
-                literal = ast.Literal(following, LiteralKind.INTEGER, member.span, ValueType.USIZE)
+                literal = ast.Constant(following, ConstantKind.INTEGER, member.span, ValueType.USIZE)
                 self.constants[member.name] = literal
             following += 1
 
@@ -375,16 +375,16 @@ class _Resolver:
         if declaration.type is None:
             return value
         type = self.type(declaration.type)
-        if isinstance(value, ast.Literal) and value.type is not None:
+        if isinstance(value, ast.Constant) and value.type is not None:
             if value.type is not type:
                 message = f"constant `{declaration.name}` is declared `{type}`, but its value is of type `{value.type}`"
                 hint = f"convert the value: `(…) as {type}`, or leave the type out"
                 self.report(message, declaration.span, hint)
             return value
-        if isinstance(value, ast.Literal) and literal_fits(value, type):
+        if isinstance(value, ast.Constant) and literal_fits(value, type):
             return typed(value, type)
-        if type is not ValueType.ENTITY or isinstance(value, ast.Literal):
-            kind = value.kind.value if isinstance(value, ast.Literal) else "entity"
+        if type is not ValueType.ENTITY or isinstance(value, ast.Constant):
+            kind = value.kind.value if isinstance(value, ast.Constant) else "entity"
             low, high = type.bounds if type.is_integer else (0, 0)
             hint = f"values of `{type}` go from {low} to {high}" if type.is_integer else None
             message = f"{kind} constant `{declaration.name}` does not fit `{type}`"
@@ -416,13 +416,13 @@ class _Resolver:
                 self.report(f"unknown constant `{value.name}`", value.span, hint)
                 return None
             return self.constant(self.constant_values[value.name], (*above, declaration.name))
-        if isinstance(value, ast.Literal):
+        if isinstance(value, ast.Constant):
             return value
 
-        def value_of(name: str) -> ast.Literal | None:
+        def value_of(name: str) -> ast.Constant | None:
             found = self.constant_value(ast.Name(name, value.span), declaration, above)
-            is_number = isinstance(found, ast.Literal) and isinstance(found.value, int | float)
-            return found if isinstance(found, ast.Literal) and is_number else None
+            is_number = isinstance(found, ast.Constant) and isinstance(found.value, int | float)
+            return found if isinstance(found, ast.Constant) and is_number else None
 
         num_problems = len(self.problems)
         found = Folding(value_of, self.type, self.report).fold(value)

@@ -53,7 +53,7 @@ def is_ground(expression: ast.Expression, names: Names) -> bool:
         case ast.Name(name=name):
             return name in names.constants
         case _:
-            return isinstance(expression, ast.Literal)
+            return isinstance(expression, ast.Constant)
 
 
 def constructors(expression: ast.Expression) -> Iterator[ast.Application | ast.New]:

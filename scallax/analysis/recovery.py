@@ -56,7 +56,7 @@ def _declared_names(item: ast.Item) -> Iterator[str]:
         case ast.EnumType(name=name, members=parts) | ast.DataType(name=name, variants=parts):
             yield name
             yield from (part.name for part in parts)
-        case ast.Constants(declarations=declarations):
+        case ast.ConstantDeclarations(declarations=declarations):
             yield from (declaration.name for declaration in declarations)
 
 

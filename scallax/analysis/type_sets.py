@@ -6,7 +6,7 @@ from functools import cache
 from scallax.language.signatures import FLOATS, INTEGERS
 from scallax.language.values import Value, ValueType
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 
 TypeSet = frozenset[ValueType]
 
@@ -55,13 +55,13 @@ AGGREGATED = {"any": ANY, "number": NUMBERS, "float": FLOATS, "String": STRING}
 
 # The types of literals, but for integers: a negative one has a signed type.
 _LITERALS = {
-    LiteralKind.FLOAT: FLOATS,
-    LiteralKind.BOOL: BOOL,
-    LiteralKind.CHAR: CHAR,
-    LiteralKind.STRING: STRING,
-    LiteralKind.SYMBOL: SYMBOL,
-    LiteralKind.DATETIME: DATETIME,
-    LiteralKind.DURATION: DURATION,
+    ConstantKind.FLOAT: FLOATS,
+    ConstantKind.BOOL: BOOL,
+    ConstantKind.CHAR: CHAR,
+    ConstantKind.STRING: STRING,
+    ConstantKind.SYMBOL: SYMBOL,
+    ConstantKind.DATETIME: DATETIME,
+    ConstantKind.DURATION: DURATION,
 }
 
 _SET_NAMES = {
@@ -86,11 +86,11 @@ def choose_type(types: TypeSet) -> ValueType:
     return next(type for type in ValueType if type in types)
 
 
-def literal_types(literal: ast.Literal) -> TypeSet:
+def literal_types(literal: ast.Constant) -> TypeSet:
     """The types that a literal of a program may have."""
     if literal.type is not None:
         return TypeSet({literal.type})
-    if literal.kind is LiteralKind.INTEGER:
+    if literal.kind is ConstantKind.INTEGER:
         return NUMBERS if int(literal.value) >= 0 else SIGNED
     return _LITERALS[literal.kind]
 

@@ -10,8 +10,8 @@ from scallax.errors import Span
 from scallax.language.values import Scalar, ValueType
 
 
-class LiteralKind(enum.Enum):
-    """The notation of a literal; the member's value is the word for it in errors."""
+class ConstantKind(enum.Enum):
+    """The notation of a constant; the member's value is the word for it in errors."""
 
     INTEGER = "integer"
     FLOAT = "float"
@@ -27,14 +27,14 @@ class LiteralKind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Literal:
+class Constant:
     """A constant as written; for a symbol, a date or a duration the text without its quotes.
 
-    If the literal stands for a declared constant, `type` is that constant's type. Otherwise its use decides the type.
+    If it stands for a declared constant, `type` is that constant's type. Otherwise its use decides the type.
     """
 
     value: Scalar
-    kind: LiteralKind
+    kind: ConstantKind
     span: Span = field(compare=False, repr=False)
     type: ValueType | None = None
 
@@ -114,7 +114,7 @@ class New:
 class Parameter:
     """A parameter in `<…>`: a literal, a name or a type, possibly with a keyword."""
 
-    value: "Literal | Name | TypeName"
+    value: "Constant | Name | TypeName"
     keyword: str | None
     span: Span = field(compare=False, repr=False)
 
@@ -129,7 +129,7 @@ class Application:
     span: Span = field(compare=False, repr=False)
 
 
-Expression = Literal | Name | Wildcard | Unary | Binary | Conditional | Cast | Call | New | Application
+Expression = Constant | Name | Wildcard | Unary | Binary | Conditional | Cast | Call | New | Application
 
 # Formulas -------------------------------------------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ Formula = And | Or | Not | Implies | Reduce | Quantified | RangeOver | Case | Ex
 class AttributeArgument:
     """A literal or a list of literals, possibly with a keyword."""
 
-    value: "Literal | tuple"
+    value: "Constant | tuple"
     keyword: str | None
 
 
@@ -268,7 +268,7 @@ class TypeAlias:
 @dataclass(frozen=True, slots=True)
 class EnumMember:
     name: str
-    number: Literal | None
+    number: Constant | None
     span: Span = field(compare=False, repr=False)
 
 
@@ -336,7 +336,7 @@ class ConstantDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
-class Constants:
+class ConstantDeclarations:
     declarations: tuple[ConstantDeclaration, ...]
     span: Span = field(compare=False, repr=False)
 
@@ -402,7 +402,7 @@ Declaration = (
     | DataType
     | RelationTypes
     | FunctionType
-    | Constants
+    | ConstantDeclarations
     | FactSet
     | Fact
     | Rule

@@ -7,7 +7,7 @@ from typing import Any
 from scallax.errors import Diagnostic, ParseError, Source, Span
 from scallax.language.times import parse_datetime, parse_duration
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 from scallax.syntax.tokens import Token, Tree
 
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0", '"': '"', "'": "'", "\\": "\\"}
@@ -47,7 +47,7 @@ class _Builder:
         keyword, value = tree.children
         return ast.AttributeArgument(self.attribute_value(value), None if keyword is None else str(keyword))
 
-    def attribute_value(self, tree: _Node) -> ast.Literal | tuple:
+    def attribute_value(self, tree: _Node) -> ast.Constant | tuple:
         if tree.data == "literal":
             return self.literal(tree)
         return tuple(self.attribute_value(part) for part in tree.children if isinstance(part, Tree))
@@ -70,7 +70,7 @@ class _Builder:
                 name, *columns, result = parts
                 return ast.FunctionType(str(name), tuple(map(self.column, columns)), self.type(result), span)
             case "const_item":
-                return ast.Constants(tuple(map(self.constant, parts)), span)
+                return ast.ConstantDeclarations(tuple(map(self.constant, parts)), span)
             case "query_item":
                 return ast.Query(self.query_target(parts[0]), span)
             case _:
@@ -371,13 +371,13 @@ class _Builder:
     def unary(self, tree: _Node) -> ast.Expression:
         op, operand = tree.children
         inner = self.expression(operand)
-        if op == "-" and operand.data == "literal_value" and isinstance(inner, ast.Literal):
+        if op == "-" and operand.data == "literal_value" and isinstance(inner, ast.Constant):
             negative = _negative(inner, self.span(tree))
             if negative is not None:
                 return negative
         return ast.Unary(str(op), inner, self.span(tree))
 
-    def literal(self, tree: _Node) -> ast.Literal:
+    def literal(self, tree: _Node) -> ast.Constant:
         span = self.span(tree)
         minus = None
         if tree.data == "literal":
@@ -385,29 +385,29 @@ class _Builder:
         (token,) = tree.children
         match token.type:
             case "INTEGER":
-                literal = ast.Literal(int(token), LiteralKind.INTEGER, span)
+                literal = ast.Constant(int(token), ConstantKind.INTEGER, span)
             case "FLOAT":
-                literal = ast.Literal(float(token), LiteralKind.FLOAT, span)
+                literal = ast.Constant(float(token), ConstantKind.FLOAT, span)
             case "TRUTH":
-                literal = ast.Literal(token == "true", LiteralKind.BOOL, span)
+                literal = ast.Constant(token == "true", ConstantKind.BOOL, span)
             case "CHAR":
-                literal = ast.Literal(_unescape(token[1:-1]), LiteralKind.CHAR, span)
+                literal = ast.Constant(_unescape(token[1:-1]), ConstantKind.CHAR, span)
             case "STRING":
-                literal = ast.Literal(_unquote(token), LiteralKind.STRING, span)
+                literal = ast.Constant(_unquote(token), ConstantKind.STRING, span)
             case "SYMBOL":
-                literal = ast.Literal(_unquote(token[1:]), LiteralKind.SYMBOL, span)
+                literal = ast.Constant(_unquote(token[1:]), ConstantKind.SYMBOL, span)
             case "DATETIME":
-                literal = ast.Literal(_unquote(token[1:]), LiteralKind.DATETIME, span)
+                literal = ast.Constant(_unquote(token[1:]), ConstantKind.DATETIME, span)
                 if parse_datetime(str(literal.value)) is None:
                     raise self.error(
                         f"`{token}` is no date", token, 'write it as t"2020-01-31" or t"2020-01-31 23:59:00"'
                     )
             case _:
-                literal = ast.Literal(_unquote(token[1:]), LiteralKind.DURATION, span)
+                literal = ast.Constant(_unquote(token[1:]), ConstantKind.DURATION, span)
                 if parse_duration(str(literal.value)) is None:
                     hint = 'write numbers with units, as in d"1y 2M 3w 4d 5h 6m 7s"; `M` is months, `m` minutes'
                     raise self.error(f"`{token}` is no duration", token, hint)
-        if literal.kind is LiteralKind.CHAR and len(str(literal.value)) != 1:
+        if literal.kind is ConstantKind.CHAR and len(str(literal.value)) != 1:
             raise self.error(f"`{token}` is not one character", token, "write a string in double quotes")
         if minus is None:
             return literal
@@ -417,11 +417,11 @@ class _Builder:
         return negative
 
 
-def _negative(literal: ast.Literal, span: Span) -> ast.Literal | None:
+def _negative(literal: ast.Constant, span: Span) -> ast.Constant | None:
     """The literal with a minus sign before it; None if it is not a number."""
     if isinstance(literal.value, bool) or not isinstance(literal.value, int | float):
         return None
-    return ast.Literal(-literal.value, literal.kind, span)
+    return ast.Constant(-literal.value, literal.kind, span)
 
 
 def _is_expression(group: _Node) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"}
 
@@ -18,14 +18,14 @@ def print_program(program: ast.Program) -> str:
 def print_expression(expression: ast.Expression) -> str:
     """The text of an expression; subexpressions with an operator are in parentheses."""
     match expression:
-        case ast.Literal():
+        case ast.Constant():
             return _literal(expression)
         case ast.Name(name=name):
             return name
         case ast.Wildcard():
             return "_"
         case ast.Unary(op=op, operand=operand):
-            is_number = isinstance(operand, ast.Literal) and not _literal(operand).startswith("-")
+            is_number = isinstance(operand, ast.Constant) and not _literal(operand).startswith("-")
             # Without its parentheses the number would be a literal with a sign.
             return f"({op}({print_expression(operand)}))" if is_number else f"({op}{print_expression(operand)})"
         case ast.Binary(op=op, left=left, right=right):
@@ -49,23 +49,23 @@ def _expressions(expressions: Iterable[ast.Expression]) -> str:
     return ", ".join(map(print_expression, expressions))
 
 
-def _literal(literal: ast.Literal) -> str:
+def _literal(literal: ast.Constant) -> str:
     match literal.kind:
-        case LiteralKind.BOOL:
+        case ConstantKind.BOOL:
             return "true" if literal.value else "false"
-        case LiteralKind.INTEGER:
+        case ConstantKind.INTEGER:
             return str(literal.value)
-        case LiteralKind.FLOAT:
+        case ConstantKind.FLOAT:
             return _float(float(literal.value))
-        case LiteralKind.CHAR:
+        case ConstantKind.CHAR:
             return "'" + ("\\'" if literal.value == "'" else _escape(str(literal.value), quote=False)) + "'"
-        case LiteralKind.STRING:
+        case ConstantKind.STRING:
             return _quoted(str(literal.value))
-        case LiteralKind.SYMBOL:
+        case ConstantKind.SYMBOL:
             return "s" + _quoted(str(literal.value))
-        case LiteralKind.DATETIME:
+        case ConstantKind.DATETIME:
             return "t" + _quoted(str(literal.value))
-        case LiteralKind.DURATION:
+        case ConstantKind.DURATION:
             return "d" + _quoted(str(literal.value))
         case _:
             assert_never(literal.kind)
@@ -156,8 +156,8 @@ def _attribute(attribute: ast.Attribute) -> str:
     return f"@{attribute.name}({', '.join(arguments)})"
 
 
-def _attribute_value(value: ast.Literal | tuple) -> str:
-    return _literal(value) if isinstance(value, ast.Literal) else f"[{', '.join(map(_attribute_value, value))}]"
+def _attribute_value(value: ast.Constant | tuple) -> str:
+    return _literal(value) if isinstance(value, ast.Constant) else f"[{', '.join(map(_attribute_value, value))}]"
 
 
 def _declaration(declaration: ast.Declaration) -> str:
@@ -176,7 +176,7 @@ def _declaration(declaration: ast.Declaration) -> str:
             return f"{'extern ' if is_extern else ''}type {', '.join(types)}"
         case ast.FunctionType(name=name, parameters=parameters, result=result):
             return f"type ${name}({_columns(parameters)}) -> {result.name}"
-        case ast.Constants(declarations=declarations):
+        case ast.ConstantDeclarations(declarations=declarations):
             return f"const {', '.join(map(_constant, declarations))}"
         case ast.Query(target=target):
             return f"query {print_expression(target)}"

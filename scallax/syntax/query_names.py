@@ -6,15 +6,15 @@ from typing import assert_never
 from scallax.language.functions import display
 from scallax.language.values import ValueType
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 from scallax.syntax.printer import print_expression
 
 _QUOTES = {
-    LiteralKind.CHAR: ("'", "'"),
-    LiteralKind.STRING: ('"', '"'),
-    LiteralKind.SYMBOL: ('s"', '"'),
-    LiteralKind.DATETIME: ('t"', '"'),
-    LiteralKind.DURATION: ('d"', '"'),
+    ConstantKind.CHAR: ("'", "'"),
+    ConstantKind.STRING: ('"', '"'),
+    ConstantKind.SYMBOL: ('s"', '"'),
+    ConstantKind.DATETIME: ('t"', '"'),
+    ConstantKind.DURATION: ('d"', '"'),
 }
 
 
@@ -24,12 +24,12 @@ def name_query(expression: ast.Expression) -> str:
     The name need not be a program text that parses.
     """
     match expression:
-        case ast.Literal(value=float() as value):
+        case ast.Constant(value=float() as value):
             return display(value, ValueType.F64)
-        case ast.Literal(value=value, kind=kind) if kind in _QUOTES:
+        case ast.Constant(value=value, kind=kind) if kind in _QUOTES:
             opening, closing = _QUOTES[kind]
             return f"{opening}{value}{closing}"
-        case ast.Literal() | ast.Name() | ast.Wildcard():
+        case ast.Constant() | ast.Name() | ast.Wildcard():
             return print_expression(expression)
         case ast.Unary(op=op, operand=operand):
             return f"({op}{name_query(operand)})"

@@ -15,7 +15,7 @@ from scallax.grounding.fixpoint import Grounding, ground
 from scallax.grounding.grounding_options import GroundingOptions
 from scallax.planner.plan import plan
 from tests.oracles import naive_datalog, rule_matches
-from tests.programs import Case, random_case
+from tests.random_programs import Case, random_case
 
 
 def ground_case(case: Case, **options) -> Grounding:
@@ -132,7 +132,7 @@ def test_operands_are_well_formed(seed: int):
 
 def test_grounding_does_not_depend_on_the_hash_seed():
     script = (
-        "import hashlib; from tests.programs import random_case\n"
+        "import hashlib; from tests.random_programs import random_case\n"
         "from tests.grounding.test_grounding import ground_case\n"
         "digest = hashlib.sha256()\n"
         "for seed in range(10):\n"

@@ -12,7 +12,7 @@ from scallax.planner.algebra import Join
 from scallax.planner.joins import plan_joins
 from scallax.planner.plan import plan
 from scallax.planner.strata import stratify
-from tests.programs import random_case
+from tests.random_programs import random_case
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

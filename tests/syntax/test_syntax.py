@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import scallax
 from scallax.errors import ParseError, Source, Span
 from scallax.syntax import ast
-from scallax.syntax.ast import LiteralKind
+from scallax.syntax.ast import ConstantKind
 from scallax.syntax.grammar import GRAMMAR_FILE, TABLES_FILE, fresh_tables, grammar, read_file
 from scallax.syntax.make_grammar import format_tables, make_lark, make_tables
 from scallax.syntax.parser import parse
@@ -48,12 +48,12 @@ def test_printed_programs_parse_to_the_same_tree(path: Path):
 
 names = st.sampled_from(["x", "y", "android", "iffy", "Total", "c__"])
 literals = st.one_of(
-    st.builds(ast.Literal, st.integers(-(2**70), 2**70), st.just(LiteralKind.INTEGER), st.just(SPAN)),
-    st.builds(ast.Literal, st.floats(allow_nan=False), st.just(LiteralKind.FLOAT), st.just(SPAN)),
-    st.builds(ast.Literal, st.booleans(), st.just(LiteralKind.BOOL), st.just(SPAN)),
-    st.builds(ast.Literal, st.text(), st.just(LiteralKind.STRING), st.just(SPAN)),
-    st.builds(ast.Literal, st.characters(), st.just(LiteralKind.CHAR), st.just(SPAN)),
-    st.builds(ast.Literal, st.text(), st.just(LiteralKind.SYMBOL), st.just(SPAN)),
+    st.builds(ast.Constant, st.integers(-(2**70), 2**70), st.just(ConstantKind.INTEGER), st.just(SPAN)),
+    st.builds(ast.Constant, st.floats(allow_nan=False), st.just(ConstantKind.FLOAT), st.just(SPAN)),
+    st.builds(ast.Constant, st.booleans(), st.just(ConstantKind.BOOL), st.just(SPAN)),
+    st.builds(ast.Constant, st.text(), st.just(ConstantKind.STRING), st.just(SPAN)),
+    st.builds(ast.Constant, st.characters(), st.just(ConstantKind.CHAR), st.just(SPAN)),
+    st.builds(ast.Constant, st.text(), st.just(ConstantKind.SYMBOL), st.just(SPAN)),
 )
 
 

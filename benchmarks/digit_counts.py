@@ -1,9 +1,9 @@
 """Milliseconds of a training step through `torch_bridge.Module` that counts over 64 uncertain digits of 10 classes.
 
-`python -m benchmarks.counting` prints a line for each task and provenance: the steps of its loop forward and backward,
-the least and the median time of forward with backward at batch 64, and the seconds of processor time of construction,
-grounding and compilation of the ground program. In `threes` the output is how many images show a 3, in `classes` how
-many show each class. `exclusive` digits are one of ten, others are ten independent facts of an image.
+`python -m benchmarks.digit_counts` prints a line for each task and provenance: the steps of its loop forward and
+backward, the least and the median time of forward with backward at batch 64, and the seconds of processor time of
+construction, grounding and compilation of the ground program. In `threes` the output is how many images show a 3, in
+`classes` how many show each class. `exclusive` digits are one of ten, others are ten independent facts of an image.
 """
 
 import argparse
