@@ -371,6 +371,6 @@ def test_lone_surrogates_are_no_text(type: str):
     with pytest.raises(InputError) as caught:
         Reasoner(program, provenance="unit", facts={"a": [("\ud800",)]}, output_mapping=("b", None))
     str(caught.value).encode()
-    with pytest.raises(ScallaxError, match="half of a surrogate pair is no character") as caught:
+    with pytest.raises(ScallaxError, match="the text has half of a surrogate pair, which is no character") as caught:
         Reasoner(f'{program}\nrel c("\udfff")', provenance="unit", output_mapping=("b", None))
     str(caught.value).encode()

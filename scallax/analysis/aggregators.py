@@ -156,10 +156,11 @@ class UseChecks:
             kind = kinds[name]
             if not isinstance(value, ast.Constant) or type(value.value) is not kind:
                 wanted = {int: "an integer", float: "a float", str: "a string", bool: "`true` or `false`"}[kind]
-                self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is {wanted}", span)
+                self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` must be {wanted}", span)
                 continue
             if aggregate.op in AGGREGATORS and isinstance(value.value, int) and value.value < 0:
-                self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` is negative", span)
+                message = f"the parameter `{name}` of `{aggregate.op}` is negative"
+                self.report(TypeInferenceError, message, span, "give a number of at least 0")
                 continue
             found[name] = value.value
         for name in aggregator.needs:
@@ -177,4 +178,4 @@ class UseChecks:
 
 
 def _known_parameters(kinds: Collection[str]) -> str:
-    return f"it has {', '.join(f'`{name}`' for name in kinds)}" if kinds else "it has none"
+    return f"it has {', '.join(f'`{name}`' for name in kinds)}" if kinds else "it has no parameters"

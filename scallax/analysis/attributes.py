@@ -116,7 +116,7 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
         return
     if not isinstance(declaration, form.targets):
         message = f"`@{attribute.name}` belongs before {_PLACES.get(form.targets, 'a relation')}"
-        found.problems.append(Diagnostic(message, attribute.span))
+        found.problems.append(Diagnostic(message, attribute.span, "move it there, or remove it"))
         return
     problems = list(_check_arguments(attribute, form))
     found.problems += problems
@@ -170,7 +170,7 @@ def _add_demand(relation: str, demand: Demand, found: Attributes) -> None:
 def _add_goal(relation: str, arity: int, span: Span, found: Attributes) -> None:
     if arity:
         message = f"the goal `{relation}` has {arity} column{'' if arity == 1 else 's'}"
-        hint = f"a goal holds or not: give it none, as in `@goal rel reached() = {relation}(…)`"
+        hint = f"declare a goal without columns: `@goal rel reached() = {relation}(…)`"
         found.problems.append(Diagnostic(message, span, hint))
     found.goals.setdefault(relation, span)
     first = next(iter(found.goals))
@@ -227,7 +227,7 @@ def _check_arguments(attribute: ast.Attribute, form: _Form) -> Iterator[Diagnost
     positional = [argument for argument in attribute.arguments if argument.keyword is None]
     if len(positional) > len(names):
         most = f"takes at most {len(names)} arguments" if names else "takes no arguments"
-        yield Diagnostic(f"`@{attribute.name}` {most}", span)
+        yield Diagnostic(f"`@{attribute.name}` {most}", span, _known_arguments(names))
         return
     given = dict(zip(names, positional, strict=False))
     for argument in attribute.arguments:
@@ -235,10 +235,10 @@ def _check_arguments(attribute: ast.Attribute, form: _Form) -> Iterator[Diagnost
             continue
         if argument.keyword not in form.parameters:
             near = get_close_matches(argument.keyword, names, 1)
-            hint = f"did you mean `{near[0]}`?" if near else None
+            hint = f"did you mean `{near[0]}`?" if near else _known_arguments(names)
             yield Diagnostic(f"`@{attribute.name}` has no argument `{argument.keyword}`", span, hint)
         elif argument.keyword in given:
-            yield Diagnostic(f"`@{attribute.name}` is given `{argument.keyword}` twice", span)
+            yield Diagnostic(f"`@{attribute.name}` is given `{argument.keyword}` twice", span, "remove one of the two")
         else:
             given[argument.keyword] = argument
     for name in form.needed:
@@ -252,6 +252,10 @@ def _check_arguments(attribute: ast.Attribute, form: _Form) -> Iterator[Diagnost
             near = get_close_matches(str(_value(argument.value)), form.values, 1)
             hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(f'`{v}`' for v in form.values)}"
             yield Diagnostic(f"`@{attribute.name}` knows no `{_value(argument.value)}`", span, hint)
+
+
+def _known_arguments(names: Sequence[str]) -> str:
+    return f"its arguments are: {', '.join(f'`{name}`' for name in names)}" if names else "leave them out"
 
 
 def _arguments(attribute: ast.Attribute, form: _Form) -> dict[str, "Value | tuple"]:

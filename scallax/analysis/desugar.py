@@ -226,7 +226,9 @@ class _Desugarer:
         if literal is None or isinstance(literal.value, bool):
             return None if literal is None else bool(literal.value)
         if literal.kind not in (ConstantKind.INTEGER, ConstantKind.FLOAT):
-            self.report(TypeInferenceError, "a tag is a number or a bool", literal.span)
+            self.report(
+                TypeInferenceError, "the tag is neither a number nor a bool", literal.span, "write it as in `0.5::p(1)`"
+            )
             return None
         return float(literal.value)
 

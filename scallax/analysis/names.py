@@ -237,19 +237,21 @@ class _Resolver:
         parameters = signature.parameters_of(len(function.parameters))
         hint = f"it is `${signature.text}`"
         if parameters is None:
-            self.report(f"`${function.name}` has another number of arguments", function.span, hint)
+            self.report(
+                f"`${function.name}` is declared with another number of arguments than it takes", function.span, hint
+            )
             return
         of_generic: dict[int, ValueType] = {}
         for name, type, parameter in zip(names, types, (*parameters, signature.result), strict=True):
             family = signature.generics[parameter] if isinstance(parameter, int) else parameter
             is_same = not isinstance(parameter, int) or of_generic.setdefault(parameter, type) is type
             if type not in family or not is_same:
-                self.report(f"`${function.name}` is of other types", name.span, hint)
+                self.report(f"`${function.name}` is declared with other types than its own", name.span, hint)
 
     def report_function(self, call: ast.Call) -> None:
         """Reports a call of an unknown function."""
         if any(call.function == function.name for function in self.function_types):
-            message = f"nothing makes the function `${call.function}`: only its type is declared"
+            message = f"the function `${call.function}` has a declared type, and no definition"
             hint = "pass the function, or a foreign attribute that makes it, as `foreign=[…]`"
             self.report(message, call.span, hint)
         else:
@@ -266,7 +268,9 @@ class _Resolver:
         signature = self.library.predicates[relation.name].signature
         if len(signature.parameters) != len(relation.columns):
             self.report(
-                f"`{relation.name}` has another number of arguments", relation.span, f"it is `{signature.text}`"
+                f"`{relation.name}` is declared with another number of arguments than it takes",
+                relation.span,
+                f"it is `{signature.text}`",
             )
             return
 
@@ -286,7 +290,7 @@ class _Resolver:
             message = f"`{atom.name}` is not of these types" if named else f"`{atom.name}` needs its types"
             self.report(message, atom.span, f"there is {', '.join(known)}")
         elif atom.parameters and (len(named) != 1 or not types):
-            self.report(f"the parameter of `{atom.name}` is one type", atom.parameters[0].span, "as in `range<i32>`")
+            self.report(f"`{atom.name}` takes one type as its parameter", atom.parameters[0].span, "as in `range<i32>`")
 
     def number_members(self, members: Sequence[ast.EnumMember]) -> None:
         """Numbers the members of an enum from 0, or on from the last number that was given."""
@@ -295,7 +299,8 @@ class _Resolver:
             if member.number is not None:
                 number = member.number.value
                 if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-                    self.report("the number of an enum member is an integer of at least 0", member.number.span)
+                    message = f"the number of the enum member `{member.name}` is no integer of at least 0"
+                    self.report(message, member.number.span, f"write `{member.name} = {following}`, or leave it out")
                     continue
                 if number < following:
                     self.report(
@@ -352,7 +357,9 @@ class _Resolver:
             if isinstance(target, ValueType):
                 return target
             if target.name in seen:
-                self.report(f"type `{name}` is declared by itself", target.span)
+                self.report(
+                    f"type `{name}` is declared by itself", target.span, "declare it by a built-in type, such as `i32`"
+                )
                 return ValueType.I32
             if target.name not in self.type_names:
                 return self.type(target)
@@ -430,7 +437,7 @@ class _Resolver:
             return None
         if found is None or (isinstance(found.value, float) and not math.isfinite(found.value)):
             hint = "write its value, or compute it from numbers and constants by `+ - * /`, comparisons and `if`"
-            self.report("a constant is a value, or a constructor of constants", value.span, hint)
+            self.report("the value is no constant", value.span, hint)
             return None
         return found
 

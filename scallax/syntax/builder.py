@@ -128,7 +128,7 @@ class _Builder:
         target = self.expression(tree)
         if isinstance(target, ast.Name | ast.Application):
             return target
-        raise self.error("a query names a relation", tree, "write `query p` or `query p(1, x)`")
+        raise self.error("the query names no relation", tree, "write `query p` or `query p(1, x)`")
 
     def relation_item(self, tree: _Node) -> ast.Declaration:
         tag, head, right = tree.children
@@ -136,17 +136,15 @@ class _Builder:
         tag = None if tag is None else self.expression(tag)
         if right is None:
             if head.data != "heads" or len(head.children) != 1:
-                raise self.error("several heads without a body", head, "write one `rel` for each fact")
+                raise self.error("the rule has several heads and no body", head, "write one `rel` for each fact")
             return ast.Fact(self.atom(head.children[0], "a fact"), tag, span)
         is_name = head.data == "heads" and len(head.children) == 1 and head.children[0].data == "name"
         (right,) = right.children
         if right.data != "formulas":
             if not is_name:
-                raise self.error("a set of facts belongs to a relation's name", head, "write `rel name = {…}`")
+                raise self.error("the set of facts is given to no relation's name", head, "write `rel name = {…}`")
             if tag is not None:
-                raise self.error(
-                    "a set of facts has no tag of its own", tree.children[0], "tag its elements: `{0.5::1}`"
-                )
+                raise self.error("the set of facts has a tag", tree.children[0], "tag its elements: `{0.5::1}`")
             (name,) = head.children[0].children
             elements = tuple(map(self.element, _parts(right)))
             return ast.FactSet(str(name), elements, right.data == "exclusive_braces", span)
@@ -173,13 +171,13 @@ class _Builder:
         (braces,) = tree.children if tree.data == "head" else (tree,)
         parts = _parts(braces)
         if not parts:
-            raise self.error("a rule without a head", tree, "write `rel p(x) = …`")
+            raise self.error("the rule has no head", tree, "write `rel p(x) = …`")
         heads = []
         for part in parts:
             tag, head = part.children
             if tag is not None:
                 hint = "the tag of a rule stands before its heads: `rel 0.5::{…} = …`"
-                raise self.error("an alternative of a head has no tag of its own", tag, hint)
+                raise self.error("an alternative of the head has a tag", tag, hint)
             heads.append(self.atom(head, "a head"))
         return tuple(heads), _DISJUNCTIVE if braces.data == "exclusive_braces" else _CONJUNCTIVE
 
@@ -191,7 +189,7 @@ class _Builder:
         hint = "write `p(1, 2)`"
         if tree.data == "binary":
             hint = "write `=` or `:-` between the head of a rule and its body"
-        raise self.error(f"{what} is a relation with arguments", tree, hint)
+        raise self.error(f"{what} must be a relation with arguments", tree, hint)
 
     def element(self, tree: _Node) -> ast.Element:
         tag, values = tree.children
@@ -213,7 +211,11 @@ class _Builder:
         for part in parts:
             if part.data in ("disjunction", "implication"):
                 word = "or" if part.data == "disjunction" else "implies"
-                raise self.error(f"`,` and `{word}` on one level", part, f"put the part with `{word}` in parentheses")
+                raise self.error(
+                    f"`,` and `{word}` stand side by side without parentheses",
+                    part,
+                    f"put the part with `{word}` in parentheses",
+                )
         return ast.And(tuple(map(self.formula, parts)), self.span(tree))
 
     def formula(self, tree: _Node) -> ast.Formula:
@@ -235,7 +237,7 @@ class _Builder:
             case "application" if parts[0] in ("exists", "forall"):
                 aggregate = self.aggregate(tree)
                 if aggregate is None:
-                    raise self.error(f"`{parts[0]}` of nothing", tree, f"write `{parts[0]}(x: …)`")
+                    raise self.error(f"`{parts[0]}` has nothing to bind", tree, f"write `{parts[0]}(x: …)`")
                 return ast.Quantified(aggregate, span)
             case "range":
                 name, start, dots, stop = parts
@@ -268,7 +270,7 @@ class _Builder:
 
     def variable_name(self, tree: _Node, what: str) -> str:
         if tree.data != "name":
-            raise self.error(f"{what} is a name", tree, "name it, and say in an equality what it shall be")
+            raise self.error(f"{what} must be a name", tree, "name it, and say in an equality what it shall be")
         return str(tree.children[0])
 
     def aggregate(self, tree: _Node) -> ast.Aggregate | None:
@@ -313,7 +315,7 @@ class _Builder:
                     name, type = part.children
                     found.append(ast.Binding(str(name), self.type(type), self.span(part)))
                 case _:
-                    raise self.error("a binding is a name", part, "write `x`, or `(x: i32)`")
+                    raise self.error("a binding must be a name", part, "write `x`, or `(x: i32)`")
         return tuple(found)
 
     def parameters(self, tree: _Node) -> tuple[ast.Parameter, ...]:
@@ -413,7 +415,7 @@ class _Builder:
             return literal
         negative = _negative(literal, span)
         if negative is None:
-            raise self.error("only a number has a sign", tree)
+            raise self.error("a sign stands before a value that is no number", tree, "remove the sign")
         return negative
 
 

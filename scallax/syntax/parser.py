@@ -50,7 +50,9 @@ def parse(source: Source) -> ast.Program:
     problems: list[Diagnostic] = []
     for found in _SURROGATES.finditer(source.text):
         span = Span(source, found.start(), found.end())
-        problems.append(Diagnostic("half of a surrogate pair is no character", span, "decode the text as UTF-8"))
+        problems.append(
+            Diagnostic("the text has half of a surrogate pair, which is no character", span, "decode the text as UTF-8")
+        )
     if problems:
         raise ParseError(*problems)
     for tokens in _split_items(grammar().lexer.lex(source.text)):

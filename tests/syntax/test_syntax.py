@@ -125,12 +125,12 @@ def test_halves_of_surrogate_pairs_are_reported_as_written():
     with pytest.raises(ParseError) as caught:
         parse(Source('rel a("x\ud800")\nrel b(1) // \udfff\udc00'))
     assert str(caught.value) == (
-        "<program>:1:9: half of a surrogate pair is no character\n"
+        "<program>:1:9: the text has half of a surrogate pair, which is no character\n"
         '  rel a("x?")\n'
         "          ^\n"
         "hint: decode the text as UTF-8\n"
         "\n"
-        "<program>:2:13: half of a surrogate pair is no character\n"
+        "<program>:2:13: the text has half of a surrogate pair, which is no character\n"
         "  rel b(1) // ??\n"
         "              ^^\n"
         "hint: decode the text as UTF-8"
