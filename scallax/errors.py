@@ -264,11 +264,11 @@ def misfit(function: Callable, arguments: Sequence[object], keywords: Mapping[st
     found = []
     if len(arguments) > len(positional):
         most = f"{len(positional) or 'no'} argument{'s' * (len(positional) != 1)}"
-        others = [f"`{other}=`" for other in named if other not in by_position]
-        shown = ", ".join(others[:_MOST_SHOWN]) + (", …" if len(others) > _MOST_SHOWN else "")
-        hint = "give each input by its name: `relation=…`" if takes_inputs else f"give others by name: {shown}"
         message = f"`{name}` takes {most} by position, not {len(arguments)}"
-        found.append(Diagnostic(message, hint=hint if takes_inputs or others else None))
+        hint = "give each input by its name: `relation=…`"
+        if not takes_inputs:
+            hint = _by_name([other for other in named if other not in by_position])
+        found.append(Diagnostic(message, hint=hint))
     found += [_unknown_keyword(name, word, named) for word in keywords if word not in named and not takes_inputs]
     found += [Diagnostic(f"`{name}` is given `{word}` twice") for word in by_position if word in keywords]
     given = {*by_position, *keywords}
@@ -278,6 +278,12 @@ def misfit(function: Callable, arguments: Sequence[object], keywords: Mapping[st
         if p.name in (*positional, *named) and p.default is p.empty and p.name not in given
     ]
     return ArgumentError(*found)
+
+
+def _by_name(others: Sequence[str]) -> str | None:
+    """Says which arguments may be given by name; None for none."""
+    shown = ", ".join(f"`{other}=`" for other in others[:_MOST_SHOWN])
+    return f"give others by name: {shown}{', …' if len(others) > _MOST_SHOWN else ''}" if others else None
 
 
 def _unknown_keyword(name: str, keyword: str, known: Sequence[str]) -> Diagnostic:

@@ -9,7 +9,7 @@ import torch
 from scallax import Reasoner
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation import SampleLayout, has_facts
-from scallax.reasoner import Derivatives, check_differentiable, derive, derive_samples
+from scallax.reasoner import Derivatives, check_differentiable, derive
 from torch_bridge.dlpack import common_device, common_dtype, precision_and_place
 from torch_bridge.operator import is_saved
 from torch_bridge.sample_calls import ground_batch, read_tensors
@@ -43,7 +43,7 @@ def find_jacobian(
         of_batch = evaluator.with_layout(SampleLayout(program, grounding, batch))
         with precision_and_place(tensors):
             given = SampleTensors(of_batch, tags, device, is_sparse).to_arrays(tensors, None)
-            return derive_samples(of_batch, *given, _maker(tensors, device, is_sparse))
+            return derive(of_batch, *given, _maker(tensors, device, is_sparse))
     tensors = (*program.order(inputs), *logits)
     for relation, tensor in inputs.items():
         if not isinstance(tensor, torch.Tensor):

@@ -1,7 +1,7 @@
 """Tags of a batch's facts that are given as scalar tensors: finds the tensors of which they are elements."""
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -77,52 +77,67 @@ class TagTensors:
 
 def find_tags(facts: Sequence[FactTable]) -> TagTensors:
     """Finds the tensors of which the tags of all facts are elements, without reading a value on a device."""
-    tensors: list[torch.Tensor] = []
-    elements: list[np.ndarray] = []
-    places: list[np.ndarray] = []
-    scalars: list[torch.Tensor] = []
-    scalar_places: list[int] = []
+    found = _Found()
     constants = np.zeros(sum(part.num_facts for part in facts if part.certain is not None))
     start = 0
     for part in facts:
-        if part.certain is None:
-            continue
-        for tags in part.tag_parts:
-            kinds = set() if is_array(tags) else set(map(type, tags))
+        for tags in part.tag_parts if part.certain is not None else ():
+            end = start + len(tags)
             if isinstance(tags, torch.Tensor):
-                tensors.append(tags)
-                elements.append(np.arange(len(tags)))
-                places.append(np.arange(start, start + len(tags)))
-            elif not any(issubclass(kind, torch.Tensor) for kind in kinds):
-                constants[start : start + len(tags)] = _numbers(part, tags)
+                found.add(tags, np.arange(len(tags)), np.arange(start, end))
             else:
-                if kinds == {torch.Tensor}:
-                    chosen, where = tags, np.arange(start, start + len(tags))
+                kinds = set() if is_array(tags) else set(map(type, tags))
+                are_tensors = {issubclass(kind, torch.Tensor) for kind in kinds}
+                if are_tensors == {True}:
+                    found.add_scalars(part, tags, np.arange(start, end), tags)
+                elif True in are_tensors:
+                    constants[start:end] = found.add_mixed(part, tags, start)
                 else:
-                    flags = [isinstance(tag, torch.Tensor) for tag in tags]
-                    chosen = [tag for tag, flag in zip(tags, flags, strict=True) if flag]
-                    where = start + np.flatnonzero(flags)
-                dtypes = set(map(_DTYPE, chosen))
-                if len(chosen) < len(tags) or set(map(_NDIM, tags)) != {0} or not dtypes <= _FLOATS:
-                    _check_scalars(part, tags)
-                if len(chosen) < len(tags):
-                    numbers = [0.0 if tag is None or isinstance(tag, torch.Tensor) else tag for tag in tags]
-                    constants[start : start + len(tags)] = numbers
-                for base, rows, offsets in _by_base(chosen, dtypes):
-                    if base is None:
-                        scalars += [chosen[row] for row in rows]
-                        scalar_places += where[rows].tolist()
-                    else:
-                        tensors.append(base)
-                        elements.append(offsets)
-                        places.append(where[rows])
-            start += len(tags)
+                    constants[start:end] = _numbers(part, tags)
+            start = end
     check_tags(facts, constants)
-    if scalars:
-        tensors.append(_stack(scalars))
-        elements.append(np.arange(len(scalars)))
-        places.append(np.array(scalar_places))
-    return TagTensors(tuple(tensors), tuple(elements), tuple(places), constants)
+    found.stack_scalars()
+    return TagTensors(tuple(found.tensors), tuple(found.elements), tuple(found.places), constants)
+
+
+@dataclass(slots=True)
+class _Found:
+    """Tensors, the elements of each that are tags, and the places of these tags; scalars that stand for themselves."""
+
+    tensors: list[torch.Tensor] = field(default_factory=list)
+    elements: list[np.ndarray] = field(default_factory=list)
+    places: list[np.ndarray] = field(default_factory=list)
+    scalars: list[torch.Tensor] = field(default_factory=list)
+    scalar_places: list[int] = field(default_factory=list)
+
+    def add(self, tensor: torch.Tensor, elements: np.ndarray, places: np.ndarray) -> None:
+        self.tensors.append(tensor)
+        self.elements.append(elements)
+        self.places.append(places)
+
+    def add_mixed(self, part: FactTable, tags: Sequence, start: int) -> list[float]:
+        """Adds the scalar tensors among the tags of some facts; the numbers among them, 0 for a tensor."""
+        flags = [isinstance(tag, torch.Tensor) for tag in tags]
+        chosen = [tag for tag, flag in zip(tags, flags, strict=True) if flag]
+        self.add_scalars(part, chosen, start + np.flatnonzero(flags), tags)
+        return [0.0 if tag is None or flag else tag for tag, flag in zip(tags, flags, strict=True)]
+
+    def add_scalars(self, part: FactTable, chosen: Sequence[torch.Tensor], where: np.ndarray, tags: Sequence) -> None:
+        """Adds scalar tensors by the places `where`; `tags` are all that were given with them."""
+        dtypes = set(map(_DTYPE, chosen))
+        if len(chosen) < len(tags) or set(map(_NDIM, chosen)) != {0} or not dtypes <= _FLOATS:
+            _check_scalars(part, tags)
+        for base, rows, offsets in _by_base(chosen, dtypes):
+            if base is None:
+                self.scalars += [chosen[row] for row in rows]
+                self.scalar_places += where[rows].tolist()
+            else:
+                self.add(base, offsets, where[rows])
+
+    def stack_scalars(self) -> None:
+        """Makes one tensor of the scalars."""
+        if self.scalars:
+            self.add(_stack(self.scalars), np.arange(len(self.scalars)), np.array(self.scalar_places))
 
 
 def _numbers(part: FactTable, tags: Any) -> Any:

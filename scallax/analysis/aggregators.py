@@ -151,23 +151,28 @@ class UseChecks:
                 message = f"`{aggregate.op}` has no parameter `{name}`"
                 self.report(NameResolutionError, message, span, near_name(name, kinds) or _known_parameters(kinds))
                 continue
-            if isinstance(value, ast.Name):
-                value = self.names.constants.get(value.name, value)
-            kind = kinds[name]
-            if not isinstance(value, ast.Constant) or type(value.value) is not kind:
-                wanted = {int: "an integer", float: "a float", str: "a string", bool: "`true` or `false`"}[kind]
-                self.report(TypeInferenceError, f"the parameter `{name}` of `{aggregate.op}` must be {wanted}", span)
-                continue
-            if aggregate.op in AGGREGATORS and isinstance(value.value, int) and value.value < 0:
-                message = f"the parameter `{name}` of `{aggregate.op}` is negative"
-                self.report(TypeInferenceError, message, span, "give a number of at least 0")
-                continue
-            found[name] = value.value
+            read = self.parameter(aggregate.op, name, value, kinds[name], span)
+            if read is not None:
+                found[name] = read
         for name in aggregator.needs:
             if name not in found:
                 message = f"`{aggregate.op}` needs the parameter `{name}`"
                 self.report(TypeInferenceError, message, aggregate.span, f"write `{aggregate.op}<3>(…)`")
         return tuple(found.items())
+
+    def parameter(self, op: str, name: str, value: object, kind: type, span: Span) -> Scalar | None:
+        """The value of a parameter of an aggregate, which must be of a kind; None after a report."""
+        if isinstance(value, ast.Name):
+            value = self.names.constants.get(value.name, value)
+        if not isinstance(value, ast.Constant) or type(value.value) is not kind:
+            wanted = {int: "an integer", float: "a float", str: "a string", bool: "`true` or `false`"}[kind]
+            self.report(TypeInferenceError, f"the parameter `{name}` of `{op}` must be {wanted}", span)
+            return None
+        if op in AGGREGATORS and isinstance(value.value, int) and value.value < 0:
+            message = f"the parameter `{name}` of `{op}` is negative"
+            self.report(TypeInferenceError, message, span, "give a number of at least 0")
+            return None
+        return value.value
 
     def num_results(self, aggregate: ast.Aggregate) -> int:
         aggregator = self.aggregator(aggregate.op)

@@ -244,14 +244,20 @@ def _check_arguments(attribute: ast.Attribute, form: _Form) -> Iterator[Diagnost
     for name in form.needed:
         if name not in given:
             yield Diagnostic(f"`@{attribute.name}` lacks its argument: {name}, {form.parameters[name]}", span)
+    yield from _check_values(attribute, form, given)
+
+
+def _check_values(
+    attribute: ast.Attribute, form: _Form, given: Mapping[str, ast.AttributeArgument]
+) -> Iterator[Diagnostic]:
     for name, argument in given.items():
         kind = form.parameters.get(name)
         if kind is not None and not _is_of(argument.value, kind):
-            yield Diagnostic(f"`{name}` of `@{attribute.name}` must be {kind}", span)
+            yield Diagnostic(f"`{name}` of `@{attribute.name}` must be {kind}", attribute.span)
         elif name == "name" and form.values and _value(argument.value) not in form.values:
             near = get_close_matches(str(_value(argument.value)), form.values, 1)
             hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(f'`{v}`' for v in form.values)}"
-            yield Diagnostic(f"`@{attribute.name}` knows no `{_value(argument.value)}`", span, hint)
+            yield Diagnostic(f"`@{attribute.name}` knows no `{_value(argument.value)}`", attribute.span, hint)
 
 
 def _known_arguments(names: Sequence[str]) -> str:

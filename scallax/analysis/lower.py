@@ -1,6 +1,6 @@
 """From sources to core form: the passes of the analysis in order."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -256,29 +256,17 @@ def _lower(
     rules += tuple(_lower_aggregate(aggregate, types) for aggregate in aggregates)
     constants = [value for value in names.constants.values() if isinstance(value, ast.Application)]
     terms = tuple(dict.fromkeys(_term_text(constant, types, problems) for constant in constants))
-    relations = []
-    for name, relation in types.relations.items():
-        declared = names.relations.get(name)
-        column_names = (None,) * len(relation.columns) if declared is None else declared.names
-        hidden = name in names.hidden or name in core.hidden or name.startswith(HIDDEN)
-        demand = names.demands.get(name)
-        if demand is not None and len(demand.pattern) != len(relation.columns):
-            count = len(demand.pattern)
-            message = f"the pattern `{demand.pattern}` of `{name}` has {count} letter{'' if count == 1 else 's'}"
-            count = len(relation.columns)
-            hint = f"`{name}` has {count} column{'' if count == 1 else 's'}: write a letter for each"
-            problems.append(Diagnostic(message, demand.span, hint))
-            unsure, demand = {*unsure, name}, None
-        pattern = "" if demand is None else demand.pattern
-        relations.append(ir.Relation(name, relation.columns, column_names, hidden, pattern, span=relation.span))
+    patterns, unfit = _demand_patterns(types, names)
+    problems += unfit.values()
+    relations = tuple(_lower_relations(core, types, names, patterns))
     demands = {relation.name: relation.demand for relation in relations if relation.demand}
     queries = tuple(ir.Query(name, span) for name, span in core.queries.items())
     variants = tuple(ir.Variant(variant.name, variant.columns) for variant in names.variants.values())
-    bound, unbound = bind_variables(rules, demands, unsure)
+    bound, unbound = bind_variables(rules, demands, {*unsure, *unfit})
     found: list[Problem] = [(TypeInferenceError, problem) for problem in problems]
     found += [(UnboundVariableError, problem) for problem in unbound]
     program = ir.Program(
-        tuple(relations),
+        relations,
         bound,
         facts,
         queries,
@@ -291,6 +279,35 @@ def _lower(
         library=names.library,
     )
     return program, found
+
+
+def _demand_patterns(types: Types, names: Names) -> tuple[dict[str, str], dict[str, Diagnostic]]:
+    """The patterns of bound columns by relation, and by relation those that do not fit it."""
+    patterns: dict[str, str] = {}
+    unfit: dict[str, Diagnostic] = {}
+    for name, relation in types.relations.items():
+        demand = names.demands.get(name)
+        if demand is None:
+            continue
+        patterns[name] = demand.pattern
+        if len(demand.pattern) != len(relation.columns):
+            count = len(demand.pattern)
+            message = f"the pattern `{demand.pattern}` of `{name}` has {count} letter{'' if count == 1 else 's'}"
+            count = len(relation.columns)
+            hint = f"`{name}` has {count} column{'' if count == 1 else 's'}: write a letter for each"
+            unfit[name] = Diagnostic(message, demand.span, hint)
+    return {name: pattern for name, pattern in patterns.items() if name not in unfit}, unfit
+
+
+def _lower_relations(
+    core: CoreProgram, types: Types, names: Names, patterns: Mapping[str, str]
+) -> Iterator[ir.Relation]:
+    for name, relation in types.relations.items():
+        declared = names.relations.get(name)
+        column_names = (None,) * len(relation.columns) if declared is None else declared.names
+        hidden = name in names.hidden or name in core.hidden or name.startswith(HIDDEN)
+        pattern = patterns.get(name, "")
+        yield ir.Relation(name, relation.columns, column_names, hidden, pattern, span=relation.span)
 
 
 def _lower_aggregate(aggregate: CoreAggregate, types: Types) -> ir.Rule:

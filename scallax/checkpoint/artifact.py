@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, final
+from typing import Any, NoReturn, final
 
 import ml_dtypes
 import numpy as np
@@ -340,6 +340,12 @@ def _parse(text: str) -> dict:
     problems += [f"the header has the unknown field `{name}`" for name in data if name not in _FIELDS]
     if problems:
         raise CheckpointError(*problems)
+    _check_types(data)
+    return data
+
+
+def _check_types(data: Mapping[str, Any]) -> None:
+    """CheckpointError for a field of the header of another type than it must have."""
     if not isinstance(data["door"], str) or not isinstance(data["digest"], str):
         _wrong("door` and `digest", "strings")
     if not isinstance(data["specifications"], dict):
@@ -350,7 +356,6 @@ def _parse(text: str) -> dict:
     names = [entry["name"] for entry in data["tensors"]]
     if len(set(names)) < len(names) or not all(map(_is_tensor_name, names)):
         _wrong("tensors", "a list of different names")
-    return data
 
 
 def _wrong(name: str, expected: str) -> NoReturn:

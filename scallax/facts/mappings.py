@@ -100,8 +100,6 @@ class InputMapping:
         sample_strategy: str = "top",
         supports_disjunctions: bool = False,
     ):
-        if disjunctive is not None and not isinstance(disjunctive, bool):
-            raise InputError(f"input mapping: `disjunctive` is {disjunctive!r}; it must be True or False")
         kind, is_singleton = _form(mapping)
         if isinstance(mapping, InputMapping):
             kind, is_singleton = mapping.kind, mapping.is_singleton
@@ -116,16 +114,11 @@ class InputMapping:
         entries = mapping if isinstance(mapping, Entries) else _NONE
         if mapping is not None and not isinstance(mapping, Entries):
             entries = read_entries(mapping, "input mapping")
+        if disjunctive is not None and not isinstance(disjunctive, bool):
+            raise InputError(f"input mapping: `disjunctive` is {disjunctive!r}; it must be True or False")
         _check_dimension("disjunctive_dim", disjunctive_dim, entries.shape)
         _check_dimension("sample_dim", sample_dim, entries.shape)
-        if retain_threshold is not None and not is_finite_number(retain_threshold):
-            raise InputError(f"input mapping: `retain_threshold` is {retain_threshold!r}; it must be a finite number")
-        if retain_k is not None and (isinstance(retain_k, bool) or not isinstance(retain_k, int) or retain_k < 1):
-            raise InputError(f"input mapping: `retain_k` is {retain_k!r}; it must be a positive integer")
-        if sample_strategy not in ("top", "categorical"):
-            raise InputError(f"input mapping: unknown sample strategy {sample_strategy!r}; use `top` or `categorical`")
-        if sample_strategy == "categorical" and retain_k is None:
-            raise InputError("input mapping: the sample strategy `categorical` needs `retain_k`, the number of draws")
+        _check_retention(retain_threshold, retain_k, sample_strategy)
         object.__setattr__(self, "entries", entries)
         object.__setattr__(self, "disjunctive", bool(disjunctive) or disjunctive_dim is not None)
         object.__setattr__(self, "is_declared", disjunctive is not None or disjunctive_dim is not None)
@@ -504,6 +497,17 @@ def is_finite_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return -LARGEST_FLOAT <= value <= LARGEST_FLOAT
+
+
+def _check_retention(threshold: object, k: object, strategy: object) -> None:
+    if threshold is not None and not is_finite_number(threshold):
+        raise InputError(f"input mapping: `retain_threshold` is {threshold!r}; it must be a finite number")
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+        raise InputError(f"input mapping: `retain_k` is {k!r}; it must be a positive integer")
+    if strategy not in ("top", "categorical"):
+        raise InputError(f"input mapping: unknown sample strategy {strategy!r}; use `top` or `categorical`")
+    if strategy == "categorical" and k is None:
+        raise InputError("input mapping: the sample strategy `categorical` needs `retain_k`, the number of draws")
 
 
 def _check_dimension(name: str, dimension: int | None, shape: tuple[int, ...]) -> None:

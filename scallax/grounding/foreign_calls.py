@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import islice
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -369,32 +370,38 @@ def _read_element(
     if len(outputs) != len(types):
         caller.fail(f"`{caller.shown(values)}` yielded {_short(element)}, not {_values(len(types))}")
         return None
+    read = _read_tag(predicate, caller, values, tag)
+    if read is None:
+        return None
+    found = [caller.read(value, type, values, "yielded") for value, type in zip(outputs, types, strict=True)]
+    known = tuple(value for value in found if value is not None)
+    return _Tagged(known, *read) if len(known) == len(found) else None
+
+
+def _read_tag(
+    predicate: ForeignPredicate, caller: _Caller, values: tuple[Value, ...], tag: Any
+) -> tuple[float | None, int | None] | None:
+    """The probability of a tuple, None if it is certain, and its group; None if it is false, or is to be dropped."""
     group = None
     if predicate.tags == "exclusive" and isinstance(tag, tuple):
         if len(tag) != 2 or not isinstance(tag[1], int | np.integer):
             caller.fail(f"`{caller.shown(values)}` yielded the tag {_short(tag)}, no probability and group")
             return None
         tag, group = tag[0], int(tag[1])
-    if isinstance(tag, bool | np.bool_):
-        if not tag:
-            return None
-        tag = None
-    if tag is not None:
-        if isinstance(tag, np.ndarray) and tag.shape == ():
-            tag = tag.item()
-        if not isinstance(tag, Real) or not 0 <= float(tag) <= 1:
-            is_array = isinstance(tag, SupportsArray)
-            kind = f"a {type(tag).__name__}" if is_array else _short(tag)
-            hint = "a tag is a number in [0, 1]"
-            if is_array:
-                # Facts are found once; what is learnt enters as an input.
-                hint += ": no gradient passes through it; give probabilities that are learnt through an input mapping"
-            caller.fail(f"`{caller.shown(values)}` yielded the tag {kind}", hint)
-            return None
-        tag = float(tag)
-    found = [caller.read(value, type, values, "yielded") for value, type in zip(outputs, types, strict=True)]
-    known = tuple(value for value in found if value is not None)
-    return _Tagged(known, tag, group) if len(known) == len(found) else None
+    if tag is None or isinstance(tag, bool | np.bool_):
+        return None if tag is not None and not tag else (None, group)
+    if isinstance(tag, np.ndarray) and tag.shape == ():
+        tag = tag.item()
+    if isinstance(tag, Real) and 0 <= float(tag) <= 1:
+        return float(tag), group
+    is_array = isinstance(tag, SupportsArray)
+    kind = f"a {type(tag).__name__}" if is_array else _short(tag)
+    hint = "a tag is a number in [0, 1]"
+    if is_array:
+        # Facts are found once; what is learnt enters as an input.
+        hint += ": no gradient passes through it; give probabilities that are learnt through an input mapping"
+    caller.fail(f"`{caller.shown(values)}` yielded the tag {kind}", hint)
+    return None
 
 
 def _operands(tuples: Sequence[_Tagged], builder: DerivationBuilder | None) -> np.ndarray:

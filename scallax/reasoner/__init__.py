@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from scallax.reasoner.jacobian import Derivatives as Derivatives
     from scallax.reasoner.jacobian import check_differentiable as check_differentiable
     from scallax.reasoner.jacobian import derive as derive
-    from scallax.reasoner.jacobian import derive_samples as derive_samples
     from scallax.reasoner.program_arguments import Default as Default
     from scallax.reasoner.program_arguments import ProgramArguments as ProgramArguments
     from scallax.reasoner.program_arguments import takes_keywords as takes_keywords
@@ -26,7 +25,6 @@ _HOMES = {
     "_restore": "reasoner",  # in pickles of version 0.1
     "check_differentiable": "jacobian",
     "derive": "jacobian",
-    "derive_samples": "jacobian",
     "takes_keywords": "program_arguments",
 }
 

@@ -97,7 +97,7 @@ def jacobian(
     if has_facts(inputs, disjunctions):
         batch = evaluator.layout.read(inputs, disjunctions)
         layout = SampleLayout(evaluator.layout, evaluator.layout.ground(batch), batch)
-        return derive_samples(evaluator.with_layout(layout), layout.arrays(), logits, _to_bcoo)
+        return derive(evaluator.with_layout(layout), layout.arrays(), logits, _to_bcoo)
     return derive(evaluator, evaluator.layout.order(inputs), logits, _to_bcoo)
 
 
@@ -119,25 +119,33 @@ def check_differentiable(reasoner: Reasoner) -> None:
 
 
 def derive(
-    evaluator: Evaluator[MappedLayout],
+    evaluator: Evaluator[MappedLayout] | Evaluator[SampleLayout],
     arrays: Sequence[ArrayLike],
     logits: Sequence[ArrayLike] | None,
     make: Callable[[Derivatives], Any],
 ) -> PyTree:
-    """`jacobian` with what `make` makes, for inputs `[batch, *shape]` in the order of the input relations."""
+    """`jacobian` with what `make` makes of the derivatives of one output by one input.
+
+    `arrays` are those of the layout: inputs `[batch, *shape]` in the order of the input relations, or the tags
+    `[padded_tags]` of facts per sample, and inputs.
+    """
     layout = evaluator.layout
     logits = evaluator.logits if logits is None else tuple(logits)
-    evaluator.check(arrays, logits)
+    is_mapped = isinstance(layout, MappedLayout)
+    if is_mapped:
+        evaluator.check(arrays, logits)
     _check_concrete((*arrays, *logits))
-    shapes = [parameter.initial.shape for parameter in layout.compiled.parameters]
-    size = arrays[0].shape[0] if arrays else 1
-    if arrays:
+    # Facts per sample are one ground program of all samples, whose arrays have no batch axis.
+    num_axes = 1 if is_mapped and arrays else 0
+    size = arrays[0].shape[0] if num_axes else 1
+    parameters = layout.compiled.parameters if is_mapped else layout.program.compiled.parameters
+    of_parameters = [_Columns.of(parameter.name, parameter.initial.shape) for parameter in parameters]
+    if num_axes:
         # Each sample has its own parameters, so that they have a gradient for each sample.
         logits = [
-            np.broadcast_to(np.asarray(array), (size, *shape)) if np.ndim(array) == len(shape) else array
-            for array, shape in zip(logits, shapes, strict=True)
+            np.broadcast_to(np.asarray(array), (size, *part.shape)) if np.ndim(array) == len(part.shape) else array
+            for array, part in zip(logits, of_parameters, strict=True)
         ]
-    num_axes = 1 if arrays else 0
     values, residuals = evaluator.forward(arrays, logits)
 
     def pull_back(cotangent: np.ndarray) -> np.ndarray:
@@ -146,46 +154,38 @@ def derive(
         parts = [_flat(part, array, num_axes) for part, array in _pairs(pulled, arrays, logits)]
         return np.concatenate([np.zeros((size, 0)), *parts], 1, dtype=values.dtype, casting="unsafe")
 
-    columns = [_Columns.of(name, shape) for name, shape in zip(layout.mappings, layout.shapes, strict=True)]
-    columns += [_Columns.of(parameter.name, parameter.initial.shape) for parameter in layout.compiled.parameters]
-    rows, places, found = _differentiate(layout.circuit, values.shape[1], pull_back)
-    entries = _Entries(
-        np.arange(size).repeat(len(rows)), np.tile(rows, size), np.tile(places, size), found.reshape(-1), size
-    )
-    return _arrange(layout.outputs, layout.keyed, entries, columns, make)
+    rows, places, found = _differentiate(layout.circuit, values.shape[-1], pull_back)
+    if is_mapped:
+        columns = [_Columns.of(name, shape) for name, shape in zip(layout.mappings, layout.shapes, strict=True)]
+        samples = np.arange(size).repeat(len(rows))
+        entries = _Entries(samples, np.tile(rows, size), np.tile(places, size), found.reshape(-1), size)
+    else:
+        columns = _sample_columns(layout, arrays)
+        entries = _sample_entries(layout, rows, places, found[0])
+    return _arrange(layout.outputs, layout.keyed, entries, [*columns, *of_parameters], make)
 
 
-def derive_samples(
-    evaluator: Evaluator[SampleLayout],
-    arrays: Sequence[ArrayLike],
-    logits: Sequence[ArrayLike] | None,
-    make: Callable[[Derivatives], Any],
-) -> PyTree:
-    """`jacobian` with what `make` makes, for the tags `[padded_tags]` of facts per sample, and arrays."""
-    layout = evaluator.layout
+def _sample_columns(layout: SampleLayout, arrays: Sequence[ArrayLike]) -> list[_Columns]:
+    """The inputs of a batch of facts per sample: tags by relation, their padding, and arrays of mapped relations."""
     grounding, batch = layout.grounding, layout.batch
     assert batch is not None, "facts are given"
-    logits = evaluator.logits if logits is None else tuple(logits)
-    _check_concrete((*arrays, *logits))
-    values, residuals = evaluator.forward(arrays, logits)
+    padding = np.zeros((grounding.padded_tags - grounding.num_tags, 0), np.int64)
+    return [
+        *(_Columns.of_facts(part) for part in batch.facts if part.certain is not None),
+        _Columns(None, (), padding),
+        *(
+            _Columns.of(name, array.shape[1:], grounding.num_samples)
+            for name, array in zip(grounding.mapped, arrays[1:], strict=True)
+        ),
+    ]
 
-    def pull_back(cotangent: np.ndarray) -> np.ndarray:
-        pulled = evaluator.pull_back(arrays, residuals, cotangent.astype(values.dtype), logits)
-        parts = [_flat(part, array, 0) for part, array in _pairs(pulled, arrays, logits)]
-        return np.concatenate(parts, 1, dtype=values.dtype, casting="unsafe")
 
-    columns = [_Columns.of_facts(part) for part in batch.facts if part.certain is not None]
-    padding = grounding.padded_tags - grounding.num_tags
-    columns.append(_Columns(None, (), np.zeros((padding, 0), np.int64)))
-    for name, array in zip(grounding.mapped, arrays[1:], strict=True):
-        columns.append(_Columns.of(name, array.shape[1:], grounding.num_samples))
-    parameters = layout.program.compiled.parameters
-    columns += [_Columns.of(parameter.name, parameter.initial.shape) for parameter in parameters]
-    rows, places, found = _differentiate(layout.circuit, len(values), pull_back)
+def _sample_entries(layout: SampleLayout, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> _Entries:
+    """The derivatives of a batch of facts per sample by sample and output, from those by output of the batch."""
+    grounding = layout.grounding
     samples, outputs = np.divmod(grounding.places[rows], grounding.num_columns or 1)
     order = np.lexsort((places, outputs, samples))
-    entries = _Entries(samples[order], outputs[order], places[order], found[0, order], grounding.num_samples)
-    return _arrange(layout.outputs, layout.keyed, entries, columns, make)
+    return _Entries(samples[order], outputs[order], places[order], values[order], grounding.num_samples)
 
 
 @dataclass(frozen=True, slots=True)
