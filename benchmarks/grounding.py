@@ -97,7 +97,7 @@ def measure(number: int, uncertain: bool) -> None:
     unused = Literals(np.full(literals, 0.5), *(np.full(literals, -1) for _ in range(3)))
     before = _peak()
     start = time.perf_counter()
-    grounding = ground(compiled, {"edge": FactSet(edges, operands)}, unused)
+    grounding = ground(compiled, {"edge": FactSet(list(zip(*edges, strict=True)), operands)}, unused)
     seconds = time.perf_counter() - start
     tuples = grounding.relations["path"].size
     assert tuples == graph.tuples, f"{graph.name}: {tuples} tuples, not {graph.tuples}"
