@@ -42,7 +42,7 @@ class TagTensors:
         double = any(tensor.dtype is torch.float64 for tensor in tensors)
         device = tensors[0].device if tensors else torch.device("cpu")
         if device.type == "cpu":
-            # NumPy gathers several times as fast as torch.
+            # NumPy gathers up to twice as fast as torch: 5.7 against 10.6 us for 5,000 values.
             host = np.zeros(length, np.float64 if double else np.float32)
             host[: len(self.constants)] = self.constants
             for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
