@@ -17,6 +17,7 @@ from scallax.facts.fact_checks import find_overfull_set, find_tag_outside
 from scallax.grounding.limits import Limits
 from scallax.language import ir
 from scallax.planner.plan import plan
+from scallax.progress import shown_work
 from scallax.syntax.imports import read_imports, read_source
 
 # Exit codes: an error of the program, wrong usage, the end of a pipe's reader, Ctrl-C.
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_provenance(run)
     run.add_argument("--format", choices=tuple(_PRINTERS), default="table", help="default: table")
     _add_limits(run)
+    _add_verbose(run)
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="find the errors of programs", description="Finds errors; runs nothing.")
     check.add_argument("files", metavar="FILE", nargs="+", help="a program; `-` is the standard input")
@@ -84,12 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("file", metavar="FILE", help="a program; `-` is the standard input")
     _add_outputs(plan)
     _add_limits(plan)
+    _add_verbose(plan)
     plan.set_defaults(command=_plan)
     repl = commands.add_parser("repl", help="enter a program item by item", description="`:help` lists the commands.")
     _add_provenance(repl)
     _add_limits(repl)
     repl.set_defaults(command=_repl)
     return parser
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbose", action="store_true", help="say on stderr what takes long, and why")
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -151,10 +158,10 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.provenance is None and has_number_tags(program):
         _print_diagnostic(TAGS_LEFT_ASIDE, "warning: ")
     _warn(program, has_numbers, has_numbers and options.wmc_with_disjunctions)
-    if parsed.query:
-        answers = answer(program, parsed.query, options)
-    else:
-        answers = write_answer_files(program, answer(program, default_outputs(program), options))
+    with shown_work(sys.stderr, is_verbose=parsed.verbose):
+        answers = answer(program, parsed.query or default_outputs(program), options)
+    if not parsed.query:
+        answers = write_answer_files(program, answers)
     _PRINTERS[parsed.format](answers)
     return 0
 
@@ -189,7 +196,9 @@ def _warn(program: ir.Program, has_numbers: bool, has_exclusive_sets: bool) -> N
 
 def _plan(parsed: argparse.Namespace) -> int:
     program = analyse_program(_with_imports(read_source(parsed.file)))
-    print(explain(program, parsed.query or default_outputs(program), _options(parsed)))
+    with shown_work(sys.stderr, is_verbose=parsed.verbose):
+        text = explain(program, parsed.query or default_outputs(program), _options(parsed))
+    print(text)
     return 0
 
 

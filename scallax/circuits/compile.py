@@ -7,6 +7,7 @@
 4. `compile_outputs`: derivations to a circuit, or to several in stages (`stages`, `layout`).
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -33,7 +34,10 @@ from scallax.language.values import Value, ValueType
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
 from scallax.planner.strata import stratify
+from scallax.progress import LongWork
 from scallax.provenance.traits import Traits
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def analyse_program(
@@ -197,7 +201,8 @@ def compile_outputs(
     `num_inputs` is the length of the flattened inputs if some after the last one in use are to count; `sizes` and
     `component_of` are those of `lay_out`, for programs without selections.
     """
-    return compile_derivations(
+    work = LongWork(_LOGGER, f"laying out {len(grounding.derivations):,} derivations")
+    circuit = compile_derivations(
         grounding.derivations,
         grounding.literals,
         grounding.selection_sets,
@@ -209,3 +214,5 @@ def compile_outputs(
         sizes=sizes,
         component_of=component_of,
     )
+    work.end(lambda: f"laid out {len(grounding.derivations):,} derivations")
+    return circuit

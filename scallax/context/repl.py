@@ -17,6 +17,7 @@ from scallax.context.options import Options
 from scallax.errors import Diagnostic, InputError, ScallaxError, Source
 from scallax.language import ir
 from scallax.planner.plan import plan
+from scallax.progress import shown_work
 from scallax.syntax import ast
 from scallax.syntax.grammar import grammar
 from scallax.syntax.imports import read_imports, read_source
@@ -107,7 +108,9 @@ class Session:
             self._tells_of_tags = False
             print(f"warning: {TAGS_LEFT_ASIDE}", file=sys.stderr)
         if queries:
-            print_table(write_answer_files(program, answer(program, queries, self._options)))
+            with shown_work(sys.stderr):
+                answers = answer(program, queries, self._options)
+            print_table(write_answer_files(program, answers))
         # Queries are answered once: they are blanked, so that the rest of the entry keeps its place.
         kept = source.text
         for item in items:
@@ -137,7 +140,9 @@ class Session:
                 print("".join(f"{relation}\n" for relation in self.relations()), end="")
             case ":plan":
                 program = self._analyse(self._sources)
-                print(explain(program, argument.split() or default_outputs(program), self._options))
+                with shown_work(sys.stderr):
+                    text = explain(program, argument.split() or default_outputs(program), self._options)
+                print(text)
             case ":explain":
                 print(self._explain(argument))
             case ":load":
@@ -180,7 +185,8 @@ class Session:
         if len(facts) != 1:
             raise InputError(Diagnostic(f"`{text}` is not one tuple of constants", hint=hint))
         reasoner = draft_reasoner(draft, self._options, CallOptions(), lambda tag: False, relation.name, None, None)
-        return reasoner.explain(relation.name, facts[0])
+        with shown_work(sys.stderr):
+            return reasoner.explain(relation.name, facts[0])
 
 
 def _write_new(path: str, text: str) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -37,6 +39,16 @@ _HELD = 2
 _BYTES_OF_OPERATION = 16 << 10
 
 _ticks = itertools.count(1)
+
+_LOGGER = logging.getLogger(__name__)
+
+# How the log calls a function, by its static and its other arguments.
+_DESCRIPTIONS: dict[Callable[..., Any], Callable[[tuple, tuple], str]] = {}
+
+
+def describe_by(function: Callable[..., Any], describe: Callable[[tuple, tuple], str]) -> None:
+    """Has the log call a function what `describe(static, arguments)` says; others it calls by their names."""
+    _DESCRIPTIONS[function] = describe
 
 
 class CompiledInfo(NamedTuple):
@@ -191,22 +203,39 @@ class _Function:
     def _run_first(self, jitted: Any, *arguments: Any) -> Any:
         from scallax.evaluation.stored_functions import count_operations, is_traced
 
+        if is_traced(arguments):
+            return self._run_traced(jitted, arguments)
+        started, what = time.monotonic(), ""
+        if _LOGGER.isEnabledFor(logging.INFO):
+            what = self._describe(arguments)
+            _LOGGER.info("compiling %s", what)
         # JAX keeps the trace, and compiles once what several threads call first.
-        is_kept = True
-        if open_folder() is not None and is_traced(arguments):
-            # A later call with arrays looks into the folder.
-            stored, is_kept = None, False
-        else:
-            stored = self._find_stored(arguments)
+        stored = self._find_stored(arguments)
         if stored is None:
             operations, run = count_operations(jitted.trace(*arguments).jaxpr.jaxpr), jitted
         else:
             operations, run = stored.operations, functools.partial(stored.run, jitted)
         self.size = _BYTES_OF_OPERATION * operations
         results = run(*arguments)
-        if is_kept:
-            _CACHE.keep(self, run)
+        if what:
+            _LOGGER.info("compiled %s in %.1f s: %s operations", what, time.monotonic() - started, f"{operations:,}")
+        _CACHE.keep(self, run)
         return results
+
+    def _run_traced(self, jitted: Any, arguments: tuple) -> Any:
+        """A first call by a transformation of the caller's; a later one with arrays looks into the cache folder."""
+        from scallax.evaluation.stored_functions import count_operations
+
+        self.size = _BYTES_OF_OPERATION * count_operations(jitted.trace(*arguments).jaxpr.jaxpr)
+        results = jitted(*arguments)
+        if open_folder() is None:
+            _CACHE.keep(self, jitted)
+        return results
+
+    def _describe(self, arguments: tuple) -> str:
+        function, static, *_ = self.key
+        describe = _DESCRIPTIONS.get(function)
+        return f"`{function.__name__.strip('_')}`" if describe is None else describe(static, arguments)
 
     def _find_stored(self, arguments: tuple) -> StoredFunction | None:
         """The function by way of the cache folder, if there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
@@ -24,7 +25,7 @@ from scallax.evaluation.batch import (
     is_empty,
     output_dtype,
 )
-from scallax.evaluation.cache import BoundFunction, Holder, call
+from scallax.evaluation.cache import BoundFunction, Holder, call, describe_by
 from scallax.evaluation.jax_values import is_float
 from scallax.evaluation.moves import computing_dtype
 from scallax.evaluation.packing import Packed, unpack
@@ -168,6 +169,33 @@ def _pull_back(
     batch, dtype = inputs.shape[1], inputs.dtype
     _, pull = jax.vjp(lambda logits: _trained_columns(signature, index_arrays, logits, batch, dtype), logits)
     return tuple(gradients), pull(gradient[start:])[0]
+
+
+def _describe(work: str, static: tuple, arguments: tuple) -> str:
+    """Some work as the log names it, with what its compiled code is made for; `arguments` are those of `call`."""
+    signature, *others = static
+    program = next(
+        part for part in (*others, *arguments) if isinstance(part, (EmbeddedProgram, Circuit, Packed)) or part is None
+    )
+    if isinstance(program, EmbeddedProgram):
+        program = program.program
+    elif isinstance(program, Packed):
+        arrays = [jax.ShapeDtypeStruct(shape, np.dtype(char)) for shape, char in program.form.arrays]
+        program = jax.tree.unflatten(program.form.structure, arrays)
+    derivations = 0 if program is None else math.prod(program.forward.left.shape)
+    given = next((part for part in arguments if isinstance(part, Arguments)), None)
+    batch = len(arguments[-1]) if given is None else batch_size(signature, given)
+    samples = "the samples of a batch side by side" if signature.is_union else f"batch {batch:,}"
+    return f"{work} under `{signature.provenance.name}` of {derivations:,} derivations for {samples}"
+
+
+for _function, _work in (
+    (_evaluate, "the forward pass"),
+    (_forward, "the forward pass, with what gradients need,"),
+    (_linearize, "the forward pass with derivatives"),
+    (_pull_back, "the backward pass"),
+):
+    describe_by(_function, partial(_describe, _work))
 
 
 def probabilities(logits: Float[Array, " logits"], groups: Int[ArrayLike, " logits"]) -> Float[Array, " logits"]:

@@ -154,6 +154,7 @@ def ground(
         names = [name for name in stratum.relations if name in facts]
         columns = {name: _encode_facts(relations[name].schema.columns, facts[name], symbols) for name in names}
         num_rounds = max(num_rounds, grounder.ground_stratum(grounder.plan_stratum(stratum), columns))
+    grounder.end()
     for relation in relations.values():
         relation.drop_indexes()
     derivations, rules = builder.derivations()
@@ -263,6 +264,7 @@ class SampleGrounder:
                 self._planned.append(grounder.plan_stratum(stratum))
             rounds = grounder.ground_stratum(self._planned[place], facts)
             num_rounds = max(num_rounds, rounds)
+        grounder.end()
         self._sizes = {name: relation.size for name, relation in own.items()}
         self._num_conjunctions = builder.num_conjunctions
         derivations, rules = builder.derivations()

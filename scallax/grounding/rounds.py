@@ -25,6 +25,7 @@ from scallax.language.foreign import ForeignPredicate
 from scallax.planner.algebra import DeltaRule, Generate, Growth, Join, Pipeline, Plan, Stratum
 from scallax.planner.common_prefixes import Beginning, find_beginnings
 from scallax.planner.joins import plan_joins
+from scallax.progress import LongWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ class StratumGrounder:
         if plan.aggregates:
             unfailing.find_literals(builder)
         self._started = time.monotonic()
+        self._work = LongWork(_LOGGER, "grounding")
+        self._num_strata, self._stratum = len(plan.strata), 0
         self._num_tuples = 0
         # Nodes of this stratum found to be certain after they were made, in batches.
         self._late_certain: list[np.ndarray] = []
@@ -196,6 +199,7 @@ class StratumGrounder:
         A recursion that makes values may be one that only exclusive facts bound. Once it goes on for long, it begins
         again, and it is followed which choices its derivations need.
         """
+        self._stratum += 1
         relations = [self.database.relations[name] for name in stratum.relations]
         builder = self.database.builder
         first_node, first_part, num_tuples = builder.num_nodes, builder.num_parts, self._num_tuples
@@ -540,7 +544,18 @@ class StratumGrounder:
             operands[inner[certain[operands[inner] - first_node]]] = ONE
             relation.certain = not np.any(operands != ONE)
 
+    def end(self) -> None:
+        """Tells the log that the last stratum has been grounded, if that took long."""
+        self._work.end(lambda: f"grounded {self._sizes()}")
+
+    def _sizes(self) -> str:
+        return f"{self._num_tuples:,} tuples and {self.database.builder.num_derivations:,} derivations"
+
+    def _tell_how_far(self) -> str:
+        return f"grounding: stratum {self._stratum} of {self._num_strata}, {self._sizes()} so far"
+
     def _check_limits(self) -> None:
+        self._work.tell(self._tell_how_far)
         limits = self._options.limits
         if self._num_tuples > limits.tuples:
             raise self._exceeded("tuples", f"{limits.tuples:,} tuples")

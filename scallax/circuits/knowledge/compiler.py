@@ -1,5 +1,6 @@
 """Compilation of a ground program: a circuit for each of its parts, and that of the whole."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -24,6 +25,9 @@ from scallax.circuits.knowledge.variable_orders import candidate_orders
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
 from scallax.grounding.reachability import needed_derivations
+from scallax.progress import LongWork
+
+_LOGGER = logging.getLogger(__name__)
 
 _DEFAULT_LIMITS = CompilationLimits()
 # Decisions of the first attempt, and how many times more each next one has.
@@ -72,6 +76,7 @@ def compile_circuit(
             with suppress(LimitError, UnsupportedError):
                 other = _Compilation(flat, few, Deadline(limits.seconds / _FOR_FLAT_TIME), progress).run()
                 circuit = min(circuit, other, key=lambda circuit: circuit.cost)
+        progress.end()
         return _arrays(circuit)
     except LimitError as refusal:
         raise UnsupportedError(
@@ -84,14 +89,22 @@ def compile_circuit(
 
 
 class _Progress:
-    """How many nodes of a program are done: `num_done`."""
+    """How many nodes of a program are done: `num_done`; the log is told."""
 
     def __init__(self, num_nodes: int):
         self.num_nodes = num_nodes
         self.num_done = 0
+        self._work = LongWork(_LOGGER, f"knowledge compilation of {num_nodes:,} nodes")
 
     def update(self, num_missing: int) -> None:
-        self.num_done = max(0, self.num_nodes - num_missing)
+        self.num_done = max(self.num_done, self.num_nodes - num_missing)
+        self._work.tell(self._tell_how_far, self.num_done, self.num_nodes)
+
+    def end(self) -> None:
+        self._work.end(lambda: f"knowledge compilation of {self.num_nodes:,} nodes")
+
+    def _tell_how_far(self) -> str:
+        return f"knowledge compilation: {self.num_done:,} of {self.num_nodes:,} nodes"
 
 
 class _Compilation:
@@ -160,9 +173,13 @@ class _Compilation:
         strata, depths = find_strata(formula)
         orders = candidate_orders(formula, depths, any(stratum.is_cyclic for stratum in strata))
         most = min(_FEWEST_DECISIONS, self._most_decisions)
+
+        def tell(num_done: int) -> None:
+            self._progress.update(missing - num_done)
+
         while True:
-            builder = Builder(formula, strata, self._workshop(most), self._deadline)
-            circuit = self._try_orders(builder, orders, asked, missing)
+            builder = Builder(formula, strata, self._workshop(most), self._deadline, tell)
+            circuit = self._try_orders(builder, orders, asked)
             if circuit is not None:
                 return circuit
             if most == self._most_decisions:
@@ -170,11 +187,10 @@ class _Compilation:
             most = min(_GROWTH * most, self._most_decisions)
 
     def _try_orders(
-        self, builder: Builder, orders: Sequence[list[Variable]], asked: Sequence[tuple[int, bool]], missing: int
+        self, builder: Builder, orders: Sequence[list[Variable]], asked: Sequence[tuple[int, bool]]
     ) -> ArithmeticCircuit | None:
         """The cheapest circuit of the smallest diagrams over some of the orders; None without room for any."""
         found: list[Diagrams] = []
-        furthest = 0
         for variables in orders:
             fewest = min((diagrams.num_decisions for diagrams in found), default=builder.room)
             if found and fewest <= _FEW_DECISIONS:
@@ -183,9 +199,6 @@ class _Compilation:
                 found.append(builder.build(variables, _WORTHWHILE * fewest))
             except NoRoomError:
                 continue
-            finally:
-                furthest = max(furthest, builder.num_done)
-                self._progress.update(missing - furthest)
         fewest = min((diagrams.num_decisions for diagrams in found), default=0)
         circuits = (
             builder.read(diagrams, asked) for diagrams in found if diagrams.num_decisions <= _HARDLY_MORE * fewest

@@ -108,10 +108,17 @@ class Diagrams:
 
 
 class Builder:
-    """Builds the diagrams of a formula, from the lowest nodes up; `num_done` nodes have theirs."""
+    """Builds the diagrams of a formula, from the lowest nodes up, and tells how many nodes have theirs."""
 
-    def __init__(self, formula: Formula, strata: Sequence[Stratum], workshop: Workshop, deadline: Deadline):
-        self.num_done = 0
+    def __init__(
+        self,
+        formula: Formula,
+        strata: Sequence[Stratum],
+        workshop: Workshop,
+        deadline: Deadline,
+        tell: Callable[[int], None],
+    ):
+        self._tell = tell
         self._formula = formula
         self._strata = strata
         self._workshop = workshop
@@ -129,7 +136,7 @@ class Builder:
 
     def build(self, variables: list[Variable], most_decisions: int) -> Diagrams:
         """The diagrams over variables in an order. `NoRoomError`, and `LimitError` for the time."""
-        self.num_done = 0
+        num_done = 0
         self._nodes, self._leaves = {}, []
         others = self._workshop.num_decisions()
         self._workshop.limit(most_decisions)
@@ -146,7 +153,8 @@ class Builder:
             else:
                 for node in stratum.nodes:
                     self._nodes[node] = self._any([self._conjunction(row) for row in self._rows[node]])
-            self.num_done += len(stratum.nodes)
+            num_done += len(stratum.nodes)
+            self._tell(num_done)
             for operand in (operand for row in rows for operand in row[1:3] if operand >= 0):
                 uses[operand] -= 1
                 if not uses[operand]:

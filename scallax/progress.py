@@ -1,0 +1,130 @@
+"""Long work tells the log what it is and how far it has come; the command line shows that on a terminal.
+
+Nothing is said of work that is short, and the log is asked whether it listens before a word is made.
+"""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO, final
+
+# From so many seconds on work is long; it tells how far it has come as often.
+SECONDS = 2.0
+
+# Seconds between two drawings of a status line, and the characters of its bar.
+_TICK = 0.1
+_BAR = 20
+
+# The loggers of all of the package.
+_LOGGER = logging.getLogger("scallax")
+
+
+@final
+class LongWork:
+    """Work that may take long, from the making of this object to `end`."""
+
+    __slots__ = ("_due", "_logger", "_started")
+
+    def __init__(self, logger: logging.Logger, what: str):
+        self._logger = logger
+        self._started = time.monotonic()
+        self._due = self._started + SECONDS
+        logger.debug(what)
+
+    def tell(self, how_far: Callable[[], str], done: int = 0, total: int = 0) -> None:
+        """Logs at INFO how far the work is, if that is due; `done` of `total` may be shown as a bar."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + SECONDS
+        if self._logger.isEnabledFor(logging.INFO):
+            self._logger.info(how_far(), extra={"done": done, "total": total})
+
+    def end(self, how: Callable[[], str]) -> None:
+        """Logs at INFO what has been done, and in how many seconds, if it took long."""
+        seconds = time.monotonic() - self._started
+        if seconds >= SECONDS and self._logger.isEnabledFor(logging.INFO):
+            self._logger.info("%s in %.1f s", how(), seconds)
+
+
+@contextmanager
+def shown_work(stream: TextIO, *, is_verbose: bool = False) -> Iterator[None]:
+    """Inside, the last line of a terminal tells what is waited for, once that takes long; nothing if it is none.
+
+    `is_verbose`: all that is logged at INFO goes to the stream instead, a line each.
+    """
+    if not (is_verbose or stream.isatty()):
+        yield
+        return
+    line = None if is_verbose else _StatusLine(stream)
+    handler: logging.Handler = line or logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = _LOGGER.level
+    _LOGGER.setLevel(logging.INFO if line is None else logging.DEBUG)
+    _LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)
+        _LOGGER.setLevel(level)
+        if line is not None:
+            line.stop()
+
+
+@final
+class _StatusLine(logging.Handler):
+    """The last message and the time, drawn by a thread of its own: who waits for XLA cannot draw."""
+
+    def __init__(self, stream: TextIO):
+        super().__init__()
+        self._stream = stream
+        self._started = time.monotonic()
+        self._text = ""
+        self._is_drawn = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._draw_again, name="scallax-status", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING:
+            self._text = _bar(record) + record.getMessage()
+            return
+        self._erase()
+        print(f"warning: {record.getMessage()}", file=self._stream)
+
+    def stop(self) -> None:
+        """Leaves no trace of the line."""
+        self._stopped.set()
+        self._thread.join()
+        with self.lock or threading.RLock():
+            self._erase()
+
+    def _draw_again(self) -> None:
+        while not self._stopped.wait(_TICK):
+            seconds = time.monotonic() - self._started
+            if seconds < SECONDS or not self._text:
+                continue
+            clock = f" [{int(seconds) // 60:02}:{int(seconds) % 60:02}]"
+            width = max(shutil.get_terminal_size().columns - len(clock) - 1, 0)
+            with self.lock or threading.RLock():
+                self._stream.write(f"\r\x1b[K{self._text[:width]}{clock}")
+                self._stream.flush()
+                self._is_drawn = True
+
+    def _erase(self) -> None:
+        if self._is_drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._is_drawn = False
+
+
+def _bar(record: logging.LogRecord) -> str:
+    """`done` of `total` as in `40%|████████            | `; empty without a total."""
+    done, total = getattr(record, "done", 0), getattr(record, "total", 0)
+    if not total:
+        return ""
+    full = _BAR * done // total
+    return f"{100 * done // total:3}%|{'█' * full}{' ' * (_BAR - full)}| "
