@@ -41,7 +41,10 @@ def is_concrete(value: object) -> bool:
 
 def is_on_host(array: Any) -> bool:
     """Whether the values, which are not traced, can be looked at without waiting for an accelerator."""
-    return not is_jax_array(array) or all(device.platform == "cpu" for device in array.devices())
+    # Steps ask of arrays of NumPy most often.
+    if isinstance(array, np.ndarray) or not is_jax_array(array):
+        return True
+    return all(device.platform == "cpu" for device in array.devices())
 
 
 def is_committed(array: Any) -> bool:

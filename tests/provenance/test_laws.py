@@ -1,4 +1,8 @@
-"""Laws of every provenance: semiring axioms, fixpoints, gradients, batches, precision, one result in every process."""
+"""Laws of every provenance: semiring axioms, fixpoints, gradients, batches, precision, one result in every process.
+
+NumPy computes those without gradients at once, in every run; JAX computes all of them by night, and by day those of one
+family of each kind.
+"""
 
 import itertools
 import math
@@ -7,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +24,7 @@ from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.table import resolve_provenance
 from scallax.provenance.traits import Gradient, provenance_names
 from tests.compilations import counted_compilations
+from tests.nightly import with_rest_at_night
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,18 @@ IDS = [f.name if isinstance(f.name, str) else "custom" for f in FAMILIES]
 DIFFERENTIABLE = [family for family in FAMILIES if not family.resolved.traits.is_discrete]
 STEPWISE = [family for family in FAMILIES if family.resolved.traits.gradient is Gradient.STEP]
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=IDS)
+# NumPy computes no algebra of a user.
+AT_ONCE = [(family, "numpy") for family in FAMILIES if not isinstance(family.name, LogSum)]
+COMPILED = [(family, "jax") for family in FAMILIES]
+# Numbers, proofs and a user's own stand for the others.
+BY_DAY = AT_ONCE + [
+    case for case in COMPILED if case[0].resolved.name in ("diffaddmultprob", "difftopkproofs", "custom")
+]
+every_family_by_both = pytest.mark.parametrize(
+    ("family", "executor"),
+    with_rest_at_night(AT_ONCE + COMPILED, BY_DAY),
+    ids=[f"{IDS[FAMILIES.index(family)]}-{executor}" for family, executor in AT_ONCE + COMPILED],
+)
 
 EDGES = [(0, 1), (1, 2), (2, 0), (0, 2)]
 PATH = "rel path(x, y) = e(x, y)\nrel path(x, z) = path(x, y), e(y, z)"
@@ -130,8 +148,9 @@ def inputs(family: Family, scale: float = 0.35) -> np.ndarray:
     return np.concatenate([p[None], p + step, p - step])
 
 
-def path_reasoner(family: Family, program: str = PATH, edges=EDGES) -> Reasoner:
-    return Reasoner(program, input_mappings={"e": edges}, output_mapping=("path", PATHS), **family.options)
+def path_reasoner(family: Family, program: str = PATH, edges=EDGES, executor: str = "jax") -> Reasoner:
+    options = {**family.options, "executor": executor}
+    return Reasoner(program, input_mappings={"e": edges}, output_mapping=("path", PATHS), **options)
 
 
 def by_rounds(algebra, edges, tags) -> list[float]:
@@ -159,34 +178,38 @@ def by_worlds(edges, tags) -> list[float]:
     return total.tolist()
 
 
-def literal_table(p: jax.Array) -> LiteralTable:
+def literal_table(xp: Any, p: np.ndarray) -> LiteralTable:
+    """The literals of some probabilities, as arrays of `xp`."""
     size = p.shape[0]
+    columns = np.pad(np.arange(size, dtype=np.int32), (0, 32 - size), constant_values=-1)
     return LiteralTable(
-        probabilities=p,
-        present=jnp.ones(p.shape, bool),
-        exclusions=jnp.zeros((size, 0), jnp.uint32),
-        group_end=jnp.ones(size, bool),
+        probabilities=xp.asarray(p),
+        present=xp.ones(p.shape, bool),
+        exclusions=xp.zeros((size, 0), xp.uint32),
+        group_end=xp.ones(size, bool),
         # A column of each polarity for every literal.
-        columns=jnp.tile(jnp.pad(jnp.arange(size, dtype=jnp.int32), (0, 32 - size), constant_values=-1), 2),
-        column_of=jnp.arange(size, dtype=jnp.int32)[None] + jnp.array([[0], [32]], jnp.int32),
-        negated=jnp.zeros(0, jnp.int32),
+        columns=xp.asarray(np.tile(columns, 2)),
+        column_of=xp.asarray(np.arange(size, dtype=np.int32)[None] + np.array([[0], [32]], np.int32)),
+        negated=xp.zeros(0, xp.int32),
         words=(1, 1, 1, size, size),
-        certain=jnp.zeros(size, bool),
-        seed=jnp.uint32(0),
+        certain=xp.zeros(size, bool),
+        seed=xp.asarray(0, xp.uint32),
     )
 
 
-@every_family
-def test_tags_are_a_semiring(family: Family):
+@every_family_by_both
+def test_tags_are_a_semiring(family: Family, executor: str):
     provenance = family.resolved
+    xp, compiled = (np, lambda function: function) if executor == "numpy" else (jnp, jax.jit)
     numbers = np.array([[0.2, 0.4], [0.1, 0.3], [0.3, 0.15]]) * family.scale
-    literals = literal_table(jnp.asarray(np.ceil(numbers) if family.scale > 1 else numbers, jnp.float32))
+    literals = literal_table(xp, (np.ceil(numbers) if family.scale > 1 else numbers).astype(np.float32))
     leaves = provenance.widen(provenance.leaf_tags(literals))
     zero, one, a, b, c = (jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], leaves) for i in range(5))
+    is_cyclic = xp.asarray(False)
 
-    @jax.jit
+    @compiled
     def join(total, left, right):
-        tags = provenance.step(NODES, total, [left], [right], jnp.bool_(False), literals)
+        tags = provenance.step(NODES, total, [left], [right], is_cyclic, literals)
         return tags, provenance.recover(tags, literals)
 
     def add(x, y):
@@ -208,7 +231,7 @@ def test_tags_are_a_semiring(family: Family):
     same(mult(a, zero), zero)
     if family.distributes:
         same(mult(a, add(b, c)), add(mult(a, b), mult(a, c)))
-    negate = jax.jit(lambda tag: provenance.step(COMPLEMENT, zero, [tag], [], jnp.bool_(False), literals))
+    negate = compiled(lambda tag: provenance.step(COMPLEMENT, zero, [tag], [], is_cyclic, literals))
     same(negate(zero), one)
     if family.negates_twice:
         same(negate(negate(a)), a)
@@ -235,6 +258,10 @@ def test_a_cycle_is_its_least_fixpoint_in_both_precisions_with_its_gradient(fami
         (gradient,) = pull_back(jnp.broadcast_to(weights, values.shape))
     # A cycle ends when a round changes less than 1e-6 in float32.
     np.testing.assert_allclose(single, values, rtol=1e-5, atol=5e-6)
+    at_once = path_reasoner(family, executor="numpy")
+    np.testing.assert_allclose(at_once(e=p.astype(np.float32)), single, rtol=1e-6, atol=1e-6)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(at_once(e=p), values, rtol=1e-12)
     np.testing.assert_allclose(values[0], expected, rtol=1e-9)
     totals = np.asarray(values) @ weights
     n = len(EDGES)
@@ -243,8 +270,8 @@ def test_a_cycle_is_its_least_fixpoint_in_both_precisions_with_its_gradient(fami
 
 
 @pytest.mark.filterwarnings("ignore:no rule can derive")
-@every_family
-def test_more_rounds_only_add_until_the_fixpoint_is_reached(family: Family):
+@every_family_by_both
+def test_more_rounds_only_add_until_the_fixpoint_is_reached(family: Family, executor: str):
     """Costs fall, all else grows; more rounds than a path has edges find nothing."""
     edges = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
     if family.name == "natural":
@@ -256,9 +283,8 @@ def test_more_rounds_only_add_until_the_fixpoint_is_reached(family: Family):
     pairs = list(itertools.product(range(4), repeat=2))
 
     def values(rounds: int | None) -> np.ndarray:
-        reasoner = Reasoner(
-            PATH, input_mappings={"e": edges}, output_mapping=("path", pairs), iter_limit=rounds, **family.options
-        )
+        options = {**family.options, "iter_limit": rounds, "executor": executor}
+        reasoner = Reasoner(PATH, input_mappings={"e": edges}, output_mapping=("path", pairs), **options)
         return np.asarray(reasoner(e=tags)[0], np.float64)
 
     steps = [values(rounds) for rounds in (0, 1, 4)]
@@ -271,26 +297,27 @@ def test_more_rounds_only_add_until_the_fixpoint_is_reached(family: Family):
 
 
 @pytest.mark.filterwarnings("ignore:no rule can derive")
-@every_family
-def test_derivations_of_an_acyclic_program_are_counted_as_they_are(family: Family):
-    reasoner = path_reasoner(family, edges=DAG)
+@every_family_by_both
+def test_derivations_of_an_acyclic_program_are_counted_as_they_are(family: Family, executor: str):
+    reasoner = path_reasoner(family, edges=DAG, executor=executor)
     tags = inputs(family)[0]
     actual = reasoner(e=np.tile(tags.astype(np.float32), (NUM_SAMPLES, 1)))[0]
     expected = by_worlds(DAG, tags) if family.algebra is None else by_rounds(family.algebra, DAG, tags)
     np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=1e-6)
 
 
-@every_family
-def test_order_and_batch_and_transformations_change_nothing(family: Family):
-    reasoner = path_reasoner(family)
+@every_family_by_both
+def test_order_and_batch_and_transformations_change_nothing(family: Family, executor: str):
+    reasoner = path_reasoner(family, executor=executor)
     p = inputs(family).astype(np.float32)
     expected = reasoner(e=p)
-    mapped = jax.jit(jax.vmap(lambda q: reasoner(e=q)))(p[:8].reshape(2, 4, -1))
-    np.testing.assert_allclose(mapped.reshape(8, -1), expected[:8], rtol=1e-6, atol=1e-7)
+    if executor == "jax":
+        mapped = jax.jit(jax.vmap(lambda q: reasoner(e=q)))(p[:8].reshape(2, 4, -1))
+        np.testing.assert_allclose(mapped.reshape(8, -1), expected[:8], rtol=1e-6, atol=1e-7)
     looped = np.concatenate([reasoner(e=sample[None]) for sample in p[:3]])
     np.testing.assert_allclose(looped, expected[:3], rtol=1e-6, atol=1e-7)
     if not family.resolved.traits.draws:
-        again = path_reasoner(family, PATH_REVERSED, EDGES[::-1])(e=p[:, ::-1])
+        again = path_reasoner(family, PATH_REVERSED, EDGES[::-1], executor)(e=p[:, ::-1])
         np.testing.assert_allclose(again, expected, rtol=1e-6, atol=1e-7)
 
 
@@ -307,11 +334,13 @@ def test_values_and_gradients_are_finite_at_0_and_1(family: Family, p: float):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("executor", ["numpy", pytest.param("jax", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", [name for name in provenance_names() if name != "custom"])
-def test_every_name_conjoins_and_disjoins(name: str):
+def test_every_name_conjoins_and_disjoins(name: str, executor: str):
     program = "rel both() = a(0), a(1)\nrel some() = a(0) or a(1)"
     outputs = {"both": (), "some": ()}
-    reasoner = Reasoner(program, provenance=name, input_mappings={"a": [0, 1]}, output_mappings=outputs)
+    options = {"provenance": name, "executor": executor}
+    reasoner = Reasoner(program, **options, input_mappings={"a": [0, 1]}, output_mappings=outputs)
     integer = name in ("natural", "tropical")
     p = np.array([[3, 2]], np.int32) if integer else np.array([[0.5, 0.25]], np.float32)
     results = reasoner(a=p)
