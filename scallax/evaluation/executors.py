@@ -27,9 +27,6 @@ def runs_at_once(
     algebras of users, which are written in JAX, are always JAX's.
     """
     on_host = isinstance(circuit.outputs, np.ndarray)
-    if type(provenance).__module__.startswith("scallax.provenance.proofs"):
-        # Sets of proofs are computed by JAX alone.
-        return False
     if executor == "jax" or not on_host or isinstance(provenance, CustomProvenance) or any(map(is_traced, arrays)):
         return False
     if executor is None and not fits(circuit, provenance):
