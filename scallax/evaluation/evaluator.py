@@ -172,7 +172,7 @@ class Evaluator(Generic[LayoutT]):
         those of `forward`.
         """
         arguments = self._arguments(arrays, logits)
-        circuit = self._place_trained(arguments, is_backward=True)
+        circuit = self._place_trained(arguments)
         return self._arrays.pull_back(circuit, arguments, residuals, cotangent)
 
     def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
@@ -310,20 +310,20 @@ class Evaluator(Generic[LayoutT]):
     def _arguments(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None) -> Arguments:
         return Arguments(tuple(arrays), self.logits if logits is None else tuple(logits))
 
-    def _place(self, arguments: Arguments, *, is_backward: bool = False) -> AnyCircuit:
+    def _place(self, arguments: Arguments) -> AnyCircuit:
         """The circuit where it is evaluated, with the seed if outputs depend on it."""
         check_process()
-        circuit = self.layout.place(arguments, is_backward=is_backward)
+        circuit = self.layout.place(arguments)
         if not self.draws:
             return circuit
         assert isinstance(circuit, Circuit), "the seed is an array of the circuit"
         return replace(circuit, seed=as_words(self._seed))
 
-    def _place_trained(self, arguments: Arguments, *, is_backward: bool = False) -> AnyCircuit:
+    def _place_trained(self, arguments: Arguments) -> AnyCircuit:
         """The circuit as it is evaluated with gradients: it pays to compile code for a small one alone."""
         embedded = None if self.draws else self.layout.embedded
         if embedded is None:
-            return self._place(arguments, is_backward=is_backward)
+            return self._place(arguments)
         check_process()
         return embedded
 
@@ -402,4 +402,4 @@ class _Linearizer:
         bound, layout = (self._holder, self._signature, self._shapes), self._layout
         if layout.embedded is not None:
             return linearizer(*bound, layout.embedded)
-        return lambda entries: linearize_batch(*bound, layout.place(Arguments((entries,)), is_backward=False), entries)
+        return lambda entries: linearize_batch(*bound, layout.place(Arguments((entries,))), entries)

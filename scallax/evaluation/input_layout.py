@@ -67,8 +67,8 @@ class AbstractLayout(ABC):
         """Whether outputs depend on a seed."""
 
     @abstractmethod
-    def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit | Packed | None:
-        """The circuit where it is evaluated, None if it has no outputs; `is_backward`: for gradients."""
+    def place(self, arguments: Arguments) -> Circuit | Packed | None:
+        """The circuit where it is evaluated, None if it has no outputs."""
 
     @abstractmethod
     def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:

@@ -1,4 +1,4 @@
-"""What values of JAX are, told without importing it: where JAX was never imported, there are none."""
+"""Tells values of JAX without importing it: where JAX was never imported, there are none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from jax.typing import DTypeLike
 
-# What becomes of wide dtypes where JAX may not use them.
+# The dtypes that take the place of wide ones where JAX may not use these.
 _NARROW = {np.dtype(wide): np.dtype(wide[:-2] + "32") for wide in ("float64", "int64", "uint64")}
 
 _TRUE = ("y", "yes", "t", "true", "on", "1")

@@ -168,7 +168,7 @@ class MappedLayout(AbstractNamedLayout):
             return unpack_places(self.outputs, True, values, None, self.provenance.absent, asked)
         return unpack_array(holder, self.outputs, self.keyed, values)
 
-    def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit:
+    def place(self, arguments: Arguments) -> Circuit:
         return self.placed.place(arguments)
 
     def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:

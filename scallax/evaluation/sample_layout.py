@@ -139,9 +139,9 @@ class SampleLayout(AbstractNamedLayout):
         vector = join(parts, grounding.padded_tags, widest_dtype(parts) if parts else np.float32)
         return vector, *(named[name] for name in grounding.mapped)
 
-    def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit | Packed:
+    def place(self, arguments: Arguments) -> Circuit | Packed:
         # The seed of a draw is an array of the circuit.
-        return self.circuit if self.draws else self.program.packed.place(self.grounding, is_backward=is_backward)
+        return self.circuit if self.draws else self.program.packed.place(self.grounding)
 
     def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:
         if self.grounding.owner != self.program.compiled.samples.digest:
@@ -239,7 +239,7 @@ class ArraysLayout(AbstractLayout):
             raise InputError(f"the tags have shape {tags.shape}; the grounding has a vector of at most {length}")
         return tags if tags.shape[0] == length else join([tags], length, tags.dtype)
 
-    def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit:
+    def place(self, arguments: Arguments) -> Circuit:
         return self.arrays.program
 
     def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:

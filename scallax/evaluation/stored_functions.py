@@ -1,7 +1,7 @@
 """Functions that a former process has traced: their code for XLA in the cache folder, called as one operation.
 
-Of the time until the first step of a process that finds its compiled code, tracing and lowering would take the most. So
-the lowered code of a function is kept, under a digest of all that it was made of; what XLA makes of it is kept by JAX's
+Tracing and lowering would take most of the time until the first step of a process that finds its compiled code. So the
+lowered code of a function is kept, under a digest of all that it was made of; what XLA makes of it is kept by JAX's
 persistent compilation cache. `scallax.cache_compiled` turns on both.
 """
 
@@ -180,7 +180,7 @@ mlir.register_lowering(_stored_p, _lower_stored)
 
 @dataclasses.dataclass(slots=True)
 class _JaxCache:
-    """What JAX's cache was given here, and the least time of compiling that it had been given before."""
+    """The folder that JAX's cache was given here, and the least time of compiling that it had been given before."""
 
     folder: str | None = None
     seconds: float = 1.0

@@ -61,7 +61,7 @@ class TagsLayout(AbstractProofLayout):
         # A run has no seed but the circuit's own.
         return False
 
-    def place(self, arguments: Arguments, *, is_backward: bool) -> Circuit | Packed | None:
+    def place(self, arguments: Arguments) -> Circuit | Packed | None:
         if self.on_host is None or not self.is_packed:
             return self.on_host
         from scallax.evaluation.packing import pack  # it imports JAX

@@ -417,7 +417,7 @@ class NumPyNamespace(Namespace):
 
 NUMPY = NumPyNamespace()
 
-# What makes the namespace of arrays that are not NumPy's.
+# The function that makes the namespace of arrays that are not NumPy's.
 _makers: list[Callable[[], Namespace]] = []
 
 
