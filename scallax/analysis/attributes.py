@@ -226,7 +226,7 @@ def _check_arguments(attribute: ast.Attribute, form: _Form) -> Iterator[Diagnost
     names = list(form.parameters)
     positional = [argument for argument in attribute.arguments if argument.keyword is None]
     if len(positional) > len(names):
-        most = f"takes at most {len(names)} arguments" if names else "takes no arguments"
+        most = f"takes at most {len(names)} argument{'s' * (len(names) > 1)}" if names else "takes no arguments"
         yield Diagnostic(f"`@{attribute.name}` {most}", span, _known_arguments(names))
         return
     given = dict(zip(names, positional, strict=False))
