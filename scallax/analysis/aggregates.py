@@ -17,6 +17,7 @@ from scallax.analysis.scopes import (
 )
 from scallax.errors import Problem, Span, TypeInferenceError, UnboundVariableError
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.language.values import Scalar
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
@@ -25,7 +26,7 @@ from scallax.syntax.ast import ConstantKind
 HIDDEN = "#"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CoreAggregate:
     """An aggregate over the tuples of a hidden relation.
 
@@ -46,7 +47,7 @@ class CoreAggregate:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Place:
     """The surroundings of a formula.
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 
 from scallax.analysis.names import Names
 from scallax.errors import Diagnostic, NameResolutionError, Problem, ScallaxError, Span, TypeInferenceError, near_name
+from scallax.language.records import record
 from scallax.language.values import Scalar
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Aggregator:
     """The inputs and results of an aggregator.
 

@@ -1,11 +1,11 @@
 """The item of a program as a foreign attribute sees it, and the actions that an attribute may return."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import final
 
 from scallax.errors import Diagnostic, InputError
 from scallax.language.foreign import ForeignFunction, ForeignPredicate
+from scallax.language.records import record
 from scallax.language.types import TypeNode
 from scallax.language.values import ValueType
 from scallax.syntax import ast
@@ -35,7 +35,7 @@ class Adornment(str):
         return self == "free"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ArgBinding:
     """A column of a declared relation, or a parameter of a declared function."""
 
@@ -49,7 +49,7 @@ class ArgBinding:
         return self.type
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RelationDecl:
     """The declaration of a relation's column types."""
 
@@ -131,17 +131,17 @@ class AbstractAction:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoAction(AbstractAction):
     """Leaves the item as it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RemoveItemAction(AbstractAction):
     """Removes the item from the program."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ErrorAction(AbstractAction):
     """Refuses the program, with an error at the attribute.
 
@@ -158,7 +158,7 @@ class ErrorAction(AbstractAction):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RegisterForeignFunctionAction(AbstractAction):
     """Adds a function to the program; the item stays.
 
@@ -176,7 +176,7 @@ class RegisterForeignFunctionAction(AbstractAction):
     function: ForeignFunction
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RegisterForeignPredicateAction(AbstractAction):
     """Adds a predicate to the program; the item stays.
 
@@ -196,7 +196,7 @@ class RegisterForeignPredicateAction(AbstractAction):
     predicate: ForeignPredicate
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MultipleActions(AbstractAction):
     """Takes several actions, one after the other.
 

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 from scallax.errors import Diagnostic, Span
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.language.values import Value
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
@@ -18,7 +19,7 @@ _TEXT, _TEXTS, _FLAG, _COUNT = "a string", "a string or a list of strings", "a b
 _CHARACTER = "one character, no quote and no line break"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Form:
     """The places where an attribute may stand, its parameters, and which of them are required."""
 
@@ -62,7 +63,7 @@ _PLACES = {
 _READING = ("keys", "fields")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Demand:
     """A pattern of `b` and `f`, one letter for each column, with the place of its declaration."""
 

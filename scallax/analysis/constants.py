@@ -3,11 +3,12 @@
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from scallax.errors import Span
+from scallax.language.records import record
 from scallax.language.values import ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
@@ -28,7 +29,7 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Folding:
     """Computes expressions of constants.
 

@@ -18,6 +18,7 @@ from scallax.errors import (
     UnsupportedError,
 )
 from scallax.language.predicates import INCLUSIVE_RANGE
+from scallax.language.records import record
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
 from scallax.syntax.query_names import name_query
@@ -29,7 +30,7 @@ _MOST_ALTERNATIVES = 4096
 FactValue = ast.Constant | ast.Application
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BodyAtom:
     """An atom or its negation; `span` includes the `not`."""
 
@@ -38,7 +39,7 @@ class BodyAtom:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BodyForeign:
     """An atom of a built-in or foreign predicate, or its negation; `type` is its type argument, if given."""
 
@@ -53,7 +54,7 @@ class BodyForeign:
 BodyLiteral = BodyAtom | BodyCase | BodyForeign | ast.Expression
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Choice:
     """One of the `count` alternatives of a disjunctive head; one holds for each binding of the variables."""
 
@@ -63,7 +64,7 @@ class Choice:
     bindings: tuple[ast.Name, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CoreRule:
     """One rule in core form. Rules with one `scope` come from one written rule, and share their variables' types."""
 
@@ -76,7 +77,7 @@ class CoreRule:
     choice: Choice | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CoreFact:
     """A fact of literals. Facts with the same `group` exclude each other."""
 
@@ -87,7 +88,7 @@ class CoreFact:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CoreProgram:
     """Facts and rules in the order of the text, the queries by name, and the relations that desugaring adds."""
 
@@ -403,7 +404,7 @@ class _Desugarer:
         return _Constants(self.names.constants, self).put_in(expression)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Constants:
     values: Mapping[str, FactValue]
     desugarer: _Desugarer

@@ -30,6 +30,7 @@ from scallax.analysis.type_sets import (
 )
 from scallax.errors import Diagnostic, Span
 from scallax.language.functions import num_placeholders
+from scallax.language.records import record
 from scallax.language.signatures import Parameter, Signature
 from scallax.language.values import Value, ValueType
 from scallax.syntax import ast
@@ -48,7 +49,7 @@ class _TypeVariable:
     forward: "_TypeVariable | None" = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InferredRelation:
     """The columns of a relation; `span` is its declaration or first use, None if facts from Python named it.
 
@@ -125,7 +126,7 @@ def _as_inferred(columns: _Columns, is_partial: bool) -> InferredRelation:
     return InferredRelation(tuple(map(choose_type, found)), columns.span, settled)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Arithmetic:
     """An operation `+ - * / %`, with the types of its operands and its result."""
 

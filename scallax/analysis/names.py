@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scallax.analysis.attributes import Demand, read_attributes
 from scallax.analysis.constants import Folding, literal_fits, typed
@@ -10,6 +10,7 @@ from scallax.errors import Diagnostic, Span, near_name
 from scallax.language import ir
 from scallax.language.library import BUILT_IN, Library
 from scallax.language.predicates import PREDICATES
+from scallax.language.records import record
 from scallax.language.values import ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
@@ -23,7 +24,7 @@ _TYPES_ELSEWHERE |= {"str": "String", "text": "String", "boolean": "bool", "date
 _FOREIGN_HINT = "a function of Python is passed as `foreign=[…]`"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeclaredRelation:
     """A relation type whose column types are resolved."""
 
@@ -33,7 +34,7 @@ class DeclaredRelation:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeclaredVariant:
     """A constructor of a data type whose argument types are resolved."""
 
@@ -46,7 +47,7 @@ class DeclaredVariant:
 ConstantValue = ast.Constant | ast.Application
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Names:
     """The meaning of every declared name of a program.
 

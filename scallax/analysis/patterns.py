@@ -1,14 +1,14 @@
 """Patterns: terms in rules become cases of one constructor each; also the checks of constructors."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from scallax.analysis.names import Names
 from scallax.errors import Diagnostic, NameResolutionError, Problem, Span, TypeInferenceError, near_name
+from scallax.language.records import record
 from scallax.syntax import ast
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BodyCase:
     """`case subject is constructor(arguments)`; the arguments are expressions or wildcards, not patterns."""
 

@@ -1,16 +1,17 @@
 """Variables of formulas: those that a formula binds, and those that need a value from elsewhere."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scallax.analysis.names import Names
 from scallax.errors import Span
+from scallax.language.records import record
 from scallax.syntax import ast
 
 Connective = ast.Not | ast.Implies | ast.And | ast.Or
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scope:
     """The way in which variables are read at the place of a formula.
 

@@ -6,7 +6,7 @@ and the pickles of version 0.1.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from functools import cache
 from typing import Any, NamedTuple, get_args
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from scallax.kernels.schedule import Schedule
 from scallax.kernels.selections import CATEGORICAL, UNIFORM, Stage
+from scallax.language.records import record
 
 # Rows of the tag array before the literals: the algebra's zero and one.
 ZERO_ROW = 0
@@ -29,7 +30,7 @@ _FLAT_FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Form:
     """The form of one field. `name` is the field's name in files.
 
@@ -81,7 +82,7 @@ def _schedule(name: str, branches: str, operands: str, targets: str) -> dict[str
     return {"forms": tuple(known.get(part, Form(f"{name}.{part}", steps, np.bool_)) for part in Schedule._fields)}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forward:
     """The fold: tiles of `width` heads each, computed one after the other from operands, which are rows of tags.
 
@@ -101,7 +102,7 @@ class Forward:
     third: np.ndarray | None = field(metadata=_array("third", "operands", "leaves"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LiteralArrays:
     """The literals, padded: where their values come from, and which of them are leaves in both polarities."""
 
@@ -121,7 +122,7 @@ class LiteralArrays:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalColumns:
     """The numbering of columns by component, for a circuit of components that have few literals or none in common.
 
@@ -139,7 +140,7 @@ class LocalColumns:
     of_output: np.ndarray = field(metadata=_array("output_components", "outputs", "components", is_stored=False))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProofColumns:
     """The columns of proofs: bits that stand for literals, as `provenance.base.LiteralTable` says."""
 
@@ -152,7 +153,7 @@ class ProofColumns:
     local: LocalColumns | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Transpose:
     """The fold in reverse: for each row, the uses from which its cotangent is summed.
 
@@ -174,7 +175,7 @@ class Transpose:
     literal_row: np.ndarray = field(metadata=_array("literal_row", "literals", "buffer"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trained:
     """The trained inputs, which are the last ones: probabilities of logits."""
 
@@ -184,7 +185,7 @@ class Trained:
     slots: np.ndarray = field(metadata=_array("slots", "slots", "logits"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Circuit:
     """Arrays that a provenance folds over: a pytree, whose static fields are small numbers shared by many circuits.
 

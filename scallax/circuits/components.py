@@ -1,15 +1,14 @@
 """Components of a graph of derivations: parts that have no literal in common."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from scallax.circuits.graph import Graph
 from scallax.grounding.derivations import ONE, ZERO, Literals, operand_literal
 from scallax.kernels.runs import distinct, ranges, stable_order
+from scallax.language.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Components:
     """The component of each node and of each literal, int64, from 0; -1 for the literals that are shared.
 

@@ -1,7 +1,7 @@
 """Names of the literals in a circuit, with which proofs can be read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -11,10 +11,11 @@ from scallax.circuits.circuit import Circuit
 from scallax.grounding.derivations import literal_operand, operand_literal
 from scallax.grounding.fixpoint import FactSet, Grounding
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.language.values import Value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Literal:
     """One part of a proof: a fact, or the random choice of a rule, with whether it holds in the proof.
 

@@ -5,7 +5,6 @@ derivation among the operands, and the schedule of steps that a compiled loop re
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from scallax.circuits.size_classes import Sizes, padded_with
 from scallax.grounding.reachability import component_depths
 from scallax.kernels.runs import ranks, run_ids, run_starts, stable_order
 from scallax.kernels.schedule import COMPLEMENT, Schedule
+from scallax.language.records import record
 
 # More than any block has.
 _MOST_BLOCK_ROWS = 64
@@ -21,7 +21,7 @@ _NUM_KINDS = COMPLEMENT + 1
 _TILE_WIDTHS = (8, 16, 32, 64, 128, 256)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tiling:
     """The tiles of a graph, `width` nodes each.
 
@@ -135,7 +135,7 @@ def _loops(depth: np.ndarray, cyclic: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return cyclic, loop
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Blocks:
     """The blocks of rows of all tiles, in order; `branch` indexes `branches`, pairs of kind and number of rows."""
 

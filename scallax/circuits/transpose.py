@@ -4,8 +4,6 @@ Given: the operands of a fold and its tiles. Handed on: the index by which a bac
 row, `d row = sum over its uses of d use * other operand`, without scattering.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from scallax.circuits.circuit import FIRST_LITERAL_ROW, ONE_ROW, ZERO_ROW, Transpose
@@ -14,6 +12,7 @@ from scallax.circuits.size_classes import Sizes, filled_at, padded_with
 from scallax.circuits.tiling import Tiling, cut_into_blocks, schedule
 from scallax.kernels.runs import ranks, run_ids, run_starts, stable_order
 from scallax.kernels.schedule import NODES
+from scallax.language.records import record
 
 # More uses of one row are split into trees of this width.
 _MAX_USES = 32
@@ -103,7 +102,7 @@ def _reverse(tiling: Tiling, forward_tile: np.ndarray, final: np.ndarray) -> tup
     return cyclic, complement, loop
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Uses:
     """The places that use a row of the array of tags.
 
@@ -126,7 +125,7 @@ def _find_uses(graph: Graph, tiling: Tiling, left: np.ndarray, right: np.ndarray
     return _Uses(row[wanted], reader[wanted], other[wanted])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Places:
     """The summands in rows of tiles of sums: a use `source`, or a partial sum `-1 - source` (tile * width + lane)."""
 

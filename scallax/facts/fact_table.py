@@ -1,7 +1,7 @@
 """The facts of one relation, in columns: what every way of giving facts makes, and everything that reads them takes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import chain
 from typing import Any
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from scallax.facts.mappings import in_columns
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.language.tensors import Tensor, is_variable
 from scallax.language.values import Value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FactTable:
     """The facts of one relation, in their order: for all samples of a batch, or one table that holds in each.
 

@@ -15,6 +15,7 @@ from scallax.facts.tensor_facts import Counter, GroupCounter, Retention, number_
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.language.ir import Variant
+from scallax.language.records import record
 from scallax.language.tensors import SupportsArray, Tensor, TensorInputs, TensorValue
 from scallax.language.values import LARGEST_FLOAT, Value, ValueType, canonical_time, plain_value
 
@@ -24,7 +25,7 @@ Tuples = tuple[tuple[Value, ...], ...]
 _PLAIN_KINDS = {bool, int, float, str}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entries:
     """A mapping in normal form: the shape of the tensor it describes, and its tuples in row-major order."""
 

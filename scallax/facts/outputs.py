@@ -1,15 +1,15 @@
 """Outputs that a call asks for, perhaps others for each sample."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from scallax.errors import Diagnostic, InputError
 from scallax.facts.arguments import Outputs, read_outputs
 from scallax.facts.specification import Specification
+from scallax.language.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AskedOutputs:
     """Outputs in normal form and whether they are returned as a dictionary.
 

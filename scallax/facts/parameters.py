@@ -11,13 +11,14 @@ from scallax.grounding.expressions import Evaluation
 from scallax.grounding.symbols import Symbols
 from scallax.language import ir
 from scallax.language.bindings import is_bound
+from scallax.language.records import record
 from scallax.language.values import Value
 
 # Written probabilities are moved this far from 0 and 1, where logits are infinite.
 _MARGIN = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """One array of logits, float32.
 
@@ -31,7 +32,7 @@ class Parameter:
     num_facts: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameters:
     """All parameters of a program; a position is an index into their concatenation, in the order of `arrays`.
 

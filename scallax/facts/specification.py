@@ -3,12 +3,12 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, NoReturn, TypeVar
 
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.facts.mappings import Entries, InputMapping, show_tuple
+from scallax.language.records import record
 from scallax.language.tensors import TensorValue
 from scallax.language.values import Value, ValueType
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Specification:
     """The arguments of a reasoner in normal form: hashable, comparable, without file names.
 

@@ -16,6 +16,7 @@ from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.facts.fact_table import FactTable
 from scallax.facts.files import MOST_PROBLEMS, read_tag, text_reader
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.language.values import Value, ValueType, plain_value
 
 _URL = re.compile(r"[A-Za-z][\w+]*://")
@@ -32,7 +33,7 @@ class Connection(Protocol):
 
 
 @checks_calls
-@dataclass(frozen=True, slots=True)
+@record
 class CsvFile:
     """A CSV file of facts, as `@file` says of a relation in a program.
 
@@ -69,7 +70,7 @@ class CsvFile:
 
 
 @checks_calls
-@dataclass(frozen=True, slots=True)
+@record
 class Table:
     """A table whose rows are facts of a relation.
 

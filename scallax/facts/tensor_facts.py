@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from scallax.errors import InputError
+from scallax.language.records import record
 from scallax.language.values import Value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Retention:
     """The rule for a sample's entries: those of at least `threshold`, and the `k` largest (of each slice of `dim`).
 

@@ -6,7 +6,6 @@ one node.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -44,10 +43,11 @@ from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, by_content, decode, encode, native_dtype, sort_keys
 from scallax.kernels.row_sets import RowTable, expand_ranges, group
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.language.values import ValueType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reduced:
     """Results of an aggregate: a row for each way in which a group can have one, columns of codes by variable."""
 

@@ -8,10 +8,11 @@ import numpy as np
 from scallax.grounding.derivations import Derivations, Literals, literal_operand, operand_literal
 from scallax.grounding.selected_literals import SelectionSet
 from scallax.grounding.symbols import Symbols, decode, sort_keys
+from scallax.language.records import record
 from scallax.language.values import ValueType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bindings:
     """Literals by number, int64 `[literals]`, and columns of codes: the values that each was made for."""
 

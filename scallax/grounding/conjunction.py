@@ -1,7 +1,6 @@
 """Derivations under construction: nodes, conjunctions shared by their operands, and literals of tagged rules."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Liter
 from scallax.grounding.selected_literals import SelectionSet
 from scallax.kernels.row_sets import Buffer, RowTable, unique_rows
 from scallax.kernels.selections import HEAVIEST, RANGE
+from scallax.language.records import record
 from scallax.language.tensors import Comparison
 
 # The rule number of derivations that no rule makes: facts and projections of negated relations.
@@ -19,7 +19,7 @@ NO_RULE = -1
 Weigh = Callable[[Derivations, Literals, Sequence[SelectionSet], np.ndarray], np.ndarray | None]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Factor:
     """One operand per row of a conjunction; `negated` says that the complements are meant."""
 
@@ -27,7 +27,7 @@ class Factor:
     negated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pair:
     """The two operands of each row's derivation."""
 
@@ -40,7 +40,7 @@ class Pair:
         return Pair(self.left[rows], self.right[rows], self.left_negated[rows], self.right_negated[rows])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rows:
     """Derivations as they are collected. `repeatable`: the same row may have been found from other tuples."""
 

@@ -1,9 +1,10 @@
 """Operands, derivations and literals: what grounding hands to evaluation."""
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+
+from scallax.language.records import record
 
 # An operand of a derivation is one int64: a node (0, 1, 2, ...) or one of these codes.
 ONE = -1
@@ -26,7 +27,7 @@ def operand_literal(operand: Codes) -> Codes:
     return _FIRST_LITERAL - operand
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Literals:
     """The uncertain facts: every one is a random variable of its own.
 
@@ -46,7 +47,7 @@ class Literals:
         return len(self.prior)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Derivations:
     """`head <- left, right`, one row each; `right` is ONE where there is one operand.
 

@@ -1,7 +1,7 @@
 """Semi-naive grounding: every tuple that can hold, and every derivation of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from scallax.grounding.rounds import FactColumns, PlannedStratum, StratumGrounde
 from scallax.grounding.selected_literals import SelectionSet
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, find_values, sort_keys
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.language.tensors import Comparison, TensorInputs
 from scallax.language.values import Value, ValueType
 from scallax.planner.algebra import Plan
@@ -26,7 +27,7 @@ from scallax.planner.samples import SAMPLES
 _DEFAULT_OPTIONS = GroundingOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FactSet:
     """The facts of one relation, program and Python together, in columns of values that fit the relation's types.
 
@@ -37,7 +38,7 @@ class FactSet:
     operands: np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Grounding:
     """A ground program on the host: every possible tuple with its operand, and the derivations.
 

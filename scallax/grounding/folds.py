@@ -1,7 +1,7 @@
 """Aggregates that take in tuples one by one: the states that each group can reach, and the nodes that say it does."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 
 import numpy as np
@@ -14,13 +14,14 @@ from scallax.grounding.symbols import Symbols, as_objects, encode, native_dtype
 from scallax.kernels.row_sets import RowTable, group
 from scallax.language import ir
 from scallax.language.foreign import ForeignAggregate
+from scallax.language.records import record
 from scallax.language.values import ValueType
 
 # A group whose result can take more values than this is refused.
 _MOST_VALUES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Elements:
     """The tuples to aggregate, by group and in value order, of the columns `arguments` and `values`.
 
@@ -64,7 +65,7 @@ class Elements:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Results:
     """Groups, columns of result codes, and the operands that are conjoined for each row."""
 
@@ -73,7 +74,7 @@ class Results:
     factors: list[np.ndarray] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reducer:
     """One aggregate at work."""
 
@@ -96,7 +97,7 @@ def positions_in_groups(groups: np.ndarray, num_groups: int) -> np.ndarray:
     return np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fold:
     """A value that grows tuple by tuple; `state` are columns of native values of the given types.
 
@@ -111,7 +112,7 @@ class Fold:
     finish: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class States:
     groups: np.ndarray
     columns: list[np.ndarray]

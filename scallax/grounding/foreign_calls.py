@@ -16,6 +16,7 @@ from scallax.grounding.symbols import Symbols, decode_values, encode_values
 from scallax.language.foreign import ForeignAggregate, ForeignFunction, ForeignPredicate, OnError, traceback_of
 from scallax.language.ir import print_value
 from scallax.language.library import BUILT_IN, Library
+from scallax.language.records import record
 from scallax.language.tensors import SupportsArray, Tensor, TensorInputs, TensorTerm, TensorValue, TensorVariable
 from scallax.language.values import Scalar, Value, ValueType, canonical_time, plain_value
 
@@ -27,7 +28,7 @@ _DROP_HINT = 'declared with `on_error="drop"`, it would drop the tuple instead'
 Codes = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """The tuples of a predicate for one row of inputs: codes of the outputs, and an operand for each."""
 
@@ -273,7 +274,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:50]}...{text[-7:]}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Tagged:
     """A tuple with its probability, None if it is certain, and its exclusive group."""
 

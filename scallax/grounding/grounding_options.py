@@ -1,15 +1,16 @@
 """The options of grounding: how facts, rules and choices become literals, and how far a fixpoint may go."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scallax.grounding.annotated_disjunctions import Choices
 from scallax.grounding.certainty import CannotFail
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.language.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GroundingOptions:
     """The options with which a plan is grounded."""
 

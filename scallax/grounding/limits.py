@@ -1,12 +1,13 @@
 """Limits of grounding: they end a program that does not terminate or grows too large."""
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from scallax.errors import Diagnostic, InputError, checks_calls
+from scallax.language.records import record
 
 
 @checks_calls
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """Bounds on one grounding. A passed bound ends the grounding with a `GroundingError`.
 

@@ -21,6 +21,7 @@ from scallax.grounding.symbols import Symbols, encode, encode_values
 from scallax.kernels.row_sets import RowTable, unique_rows
 from scallax.language import ir
 from scallax.language.foreign import ForeignPredicate
+from scallax.language.records import record
 from scallax.planner.algebra import (
     AntiJoin,
     Argument,
@@ -35,7 +36,7 @@ from scallax.planner.algebra import (
 from scallax.planner.samples import SAMPLE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Table:
     """Bindings of variables to codes; `factors` are operands by position of the body literal they come from."""
 
@@ -64,7 +65,7 @@ class Table:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Projection:
     """Tuples of a relation projected onto some columns, with their operands."""
 

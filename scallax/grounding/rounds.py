@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,13 +21,14 @@ from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode
 from scallax.language import ir
 from scallax.language.foreign import ForeignPredicate
+from scallax.language.records import record
 from scallax.planner.algebra import DeltaRule, Generate, Growth, Join, Pipeline, Plan, Stratum
 from scallax.planner.common_prefixes import Beginning, find_beginnings
 from scallax.planner.joins import plan_joins
 from scallax.progress import LongWork
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FactColumns:
     """The facts of one relation as columns of codes.
 
@@ -51,7 +51,7 @@ _SUSPECT = {Growth.COMPARED: (512, 1 << 22), Growth.OPEN: (8, 1 << 14)}
 Planned = Sequence[tuple[DeltaRule, Pipeline, Beginning | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlannedStratum:
     """A stratum with the join orders of its rules, planned for the sizes of relations that were met first.
 
@@ -65,7 +65,7 @@ class PlannedStratum:
     growth: Growth
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """The rows that a version of a rule gave: for each a head, the tag of a tagged rule, and operands in body order.
 

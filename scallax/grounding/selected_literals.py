@@ -1,16 +1,16 @@
 """Sets of selections: literals whose values follow from the weights of tuples, and the stages that evaluate them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from scallax.grounding.derivations import ONE, Derivations, Literals, operand_literal
 from scallax.grounding.reachability import needed_derivations
 from scallax.kernels.selections import HEAVIEST, RANGE, Selections
+from scallax.language.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SelectionSet:
     """The selections of one aggregate over tuples that evaluation weighs.
 
@@ -30,7 +30,7 @@ class SelectionSet:
     end: np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SelectionStage:
     """Selections that can be evaluated together: of tuples that depend on selections of the stages before only.
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from scallax.kernels.row_sets import Columns, RowTable
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.language.values import Value, ValueType, canonical_time
 
 _TOKEN = re.compile(
@@ -18,7 +18,7 @@ _TOKEN = re.compile(
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "0": "\0"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Term:
     """A constructor and its arguments: values, or terms."""
 

@@ -2,9 +2,10 @@
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from scallax.language.records import record
 from scallax.language.signatures import BOOL, Parameter, Signature, show_generics, show_parameter
 from scallax.language.values import Scalar
 
@@ -14,7 +15,7 @@ OnError = Literal["raise", "drop"]
 Tags = Literal["none", "probability", "exclusive"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForeignFunction:
     """The function `$name(…)` of a program, written in Python. Made by `scallax.foreign_function`.
 
@@ -42,14 +43,14 @@ class ForeignFunction:
         return f"function ${self.signature.text}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Batches:
     """Marks a predicate whose function takes lists of input tuples, of at most `size` if that is not None."""
 
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForeignPredicate:
     """The predicate `name(inputs, outputs)` of a program, written in Python. Made by `scallax.foreign_predicate`.
 
@@ -94,7 +95,7 @@ class ForeignPredicate:
         return f"predicate {self.signature.text}{inputs}{tags}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fold:
     """A fold over a group's tuples: `initial` is the first state, `finish` turns the last one into the result."""
 
@@ -102,7 +103,7 @@ class Fold:
     finish: Callable | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForeignAggregate:
     """The aggregate `name<options>(bindings: …)` of a program, written in Python. Made by `scallax.foreign_aggregate`.
 
@@ -133,7 +134,7 @@ class ForeignAggregate:
         return f"{'fold' if self.fold is not None else 'aggregate'} {self.signature.text}{options}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForeignAttribute:
     """The attribute `@name(…)` before an item of a program, written in Python. Made by `scallax.foreign_attribute`.
 

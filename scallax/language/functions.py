@@ -1,11 +1,11 @@
 """The built-in functions `$f(…)`: one table of their signatures and their implementations."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from scallax.language.records import record
 from scallax.language.signatures import Signature
 from scallax.language.siphash import hash_values
 from scallax.language.tensors import Tensor, TensorTerm, TensorVariable, combine
@@ -15,7 +15,7 @@ from scallax.language.values import Value, ValueType
 Image = tuple[np.ndarray, np.ndarray | None]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Function:
     """The implementation of a function, over columns or over single values; one of the three is given.
 

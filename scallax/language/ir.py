@@ -1,14 +1,15 @@
 """Programs in core form: typed relations, rules as conjunctions of literals, facts and queries."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scallax.errors import Diagnostic, Span
 from scallax.language.library import BUILT_IN, Library
+from scallax.language.records import record
 from scallax.language.values import Scalar, Value, ValueType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Relation:
     """A named set of tuples; `columns` are the column types, `names` the declared column names or None."""
 
@@ -30,21 +31,21 @@ class Relation:
         return f"{'hidden ' if self.hidden else ''}type {self.name}({', '.join(columns)})"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variable:
     name: str
     type: ValueType
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Constant:
     value: Value
     type: ValueType
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wildcard:
     """`_`, or a variable of a negated atom that nothing else binds: any value."""
 
@@ -52,7 +53,7 @@ class Wildcard:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unary:
     """An operator, `-` or `!`, with its operand."""
 
@@ -62,7 +63,7 @@ class Unary:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Binary:
     """An operator, one of `+ - * / % == != < <= > >= && || ^`, and its operands.
 
@@ -76,7 +77,7 @@ class Binary:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Conditional:
     condition: "Expression"
     then: "Expression"
@@ -85,14 +86,14 @@ class Conditional:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cast:
     operand: "Expression"
     type: ValueType
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class New:
     """A term: a constructor with its arguments."""
 
@@ -102,7 +103,7 @@ class New:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """A call `$function(arguments)` of a built-in or foreign function."""
 
@@ -116,7 +117,7 @@ Expression = Variable | Constant | Unary | Binary | Conditional | Cast | New | C
 Term = Variable | Constant | Wildcard
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Atom:
     """A positive atom of a body. Arguments that were expressions have become variables with equalities."""
 
@@ -125,7 +126,7 @@ class Atom:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NegatedAtom:
     """A literal that holds if no tuple of the relation matches; the rest of the body binds its variables.
 
@@ -138,7 +139,7 @@ class NegatedAtom:
     computed: tuple[Expression, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Constraint:
     """A literal that holds if a boolean expression is true. An `==` may also bind a variable: see `solve_equality`.
 
@@ -151,7 +152,7 @@ class Constraint:
     saturates: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Case:
     """A literal that holds if `subject` is a term of the constructor with these arguments.
 
@@ -164,7 +165,7 @@ class Case:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reduce:
     """The results of an aggregate for each group; the only literal of its rule.
 
@@ -186,7 +187,7 @@ class Reduce:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForeignAtom:
     """A built-in or foreign predicate; it computes its outputs from its inputs, which the rest of the body binds.
 
@@ -209,7 +210,7 @@ class ForeignAtom:
 BodyLiteral = Atom | NegatedAtom | ForeignAtom | Constraint | Reduce | Case
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Choice:
     """One of the `count` alternatives of a disjunctive head, numbered from 0.
 
@@ -223,7 +224,7 @@ class Choice:
     bindings: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """A rule `tag :: relation(head) = body`.
 
@@ -247,7 +248,7 @@ class Rule:
         return f"{head} :- {', '.join(map(_print_literal, self.body))}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fact:
     """A tuple of constants with its tag. Facts with the same `group`, numbered from 0, exclude each other."""
 
@@ -262,7 +263,7 @@ class Fact:
 NO_DELIMITERS = '"\r\n\0'
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FactsFile:
     """A CSV file with facts of a relation.
 
@@ -282,7 +283,7 @@ class FactsFile:
         return f"{self.relation} from {self.path!r}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AnswerFile:
     """A CSV file to which the answer to a query is written."""
 
@@ -297,7 +298,7 @@ class AnswerFile:
         return f"{self.query} to {self.path!r}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Query:
     """A relation that the program asks for.
 
@@ -308,7 +309,7 @@ class Query:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variant:
     """A constructor of an algebraic data type, with the types of its arguments."""
 
@@ -319,7 +320,7 @@ class Variant:
         return f"constructor {self.name}({', '.join(map(str, self.columns))})"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
     """A checked program: every name is resolved, every column typed, every variable bound.
 

@@ -1,15 +1,16 @@
 """The functions, predicates, aggregates and attributes that a program can name."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scallax.errors import Diagnostic, InputError
 from scallax.language.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
 from scallax.language.functions import FUNCTIONS, Function
 from scallax.language.predicates import PREDICATES, Predicate
+from scallax.language.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Library:
     """The built-in functions and predicates, and the foreign items; aggregates and attributes are always foreign here.
 

@@ -2,19 +2,19 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from scallax.kernels.row_sets import expand_ranges
 from scallax.language.functions import day_of, month_of, year_of
+from scallax.language.records import record
 from scallax.language.signatures import Signature
 from scallax.language.tensors import Comparison, Tensor, TensorValue, cosine_similarity
 from scallax.language.values import Value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Matches:
     """The tuples that a predicate gives for rows of inputs.
 
@@ -27,7 +27,7 @@ class Matches:
     outputs: tuple[np.ndarray, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Predicate:
     """The implementation of a predicate whose first `num_inputs` arguments must be bound.
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from scallax.language.records import record
 from scallax.language.values import ValueType
 
 Family = frozenset[ValueType]
@@ -31,7 +31,7 @@ _GENERIC_NAMES = "TUVWXYZABCDEFGHIJKLMNOPQRS"
 _TEXT = re.compile(r"(\w+)(?:<T: (\w+)>|(<\w+>))?\((.*?)\)(?: -> (\w+))?")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Signature:
     """The signature `name<T: Family>(parameters) -> result`.
 

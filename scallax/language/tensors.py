@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 import numpy as np
 
 from scallax.errors import InputError
+from scallax.language.records import record
 
 
 @runtime_checkable
@@ -194,7 +195,7 @@ def combine(op: str, left: Tensor, right: Tensor | float) -> Tensor:
 OPERATIONS = {"+": np.add, "-": np.subtract, "*": np.multiply, "dot": np.dot}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Comparison:
     """A `soft_eq`, or `soft_neq` if negated, of two tensors of one shape, at least one of them a variable or a term."""
 

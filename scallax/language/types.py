@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, TypeVar, TypeVarTuple
 
 from scallax.errors import Diagnostic, InputError
 from scallax.language import signatures
+from scallax.language.records import record
 from scallax.language.signatures import Family, Parameter
 from scallax.language.tensors import SupportsArray
 from scallax.language.values import ValueType
@@ -198,7 +199,7 @@ class TypeReader:
         return InputError(Diagnostic(f"{self.what}: {where} has the annotation {annotation!r}, no type", hint=hint))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TypeNode:
     """A type as the program writes it.
 

@@ -1,12 +1,13 @@
 """Relational algebra of rule bodies: left-deep pipelines over tables whose columns are variables."""
 
 import enum
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from scallax.errors import Span
 from scallax.language import ir
 from scallax.language.ir import print_expression, print_reduce
 from scallax.language.library import BUILT_IN, Library
+from scallax.language.records import record
 from scallax.language.values import ValueType
 
 
@@ -24,7 +25,7 @@ class Version(enum.Enum):
 Argument = ir.Variable | ir.Constant
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Join:
     """Joins the table with a relation. With the table of one row and no column it is a scan.
 
@@ -55,7 +56,7 @@ class Join:
         return f"{'join and project' if self.project else 'join'} {self.version} {self.relation}({', '.join(inside)})"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AntiJoin:
     """Removes rows with a certain matching tuple; a row with a possible one carries the negation of that tuple.
 
@@ -74,7 +75,7 @@ class AntiJoin:
         return f"antijoin {self.relation}({', '.join(inside)}){_within(self.computed)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Select:
     """Keeps the rows for which a condition over bound variables holds; `saturates` is as in an `ir.Constraint`."""
 
@@ -86,7 +87,7 @@ class Select:
         return f"select {print_expression(self.condition)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Extend:
     """Binds a variable to the value of an expression over bound variables.
 
@@ -102,7 +103,7 @@ class Extend:
         return f"extend {self.variable.name} := {print_expression(self.expression)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Destructure:
     """Keeps the rows whose `subject` is a term of the constructor, and binds the term's arguments.
 
@@ -123,7 +124,7 @@ class Destructure:
         return f"destructure {print_expression(self.subject)} as {self.constructor}({', '.join(inside)})"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reduce:
     """Computes the groups and results of an aggregate; the only step of its pipeline."""
 
@@ -134,7 +135,7 @@ class Reduce:
         return f"reduce {print_reduce(self.reduce)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Generate:
     """Joins the table with the tuples that a foreign predicate computes from each row's inputs.
 
@@ -171,7 +172,7 @@ def _within(computed: tuple[ir.Expression, ...]) -> str:
 Step = Join | AntiJoin | Generate | Select | Extend | Destructure | Reduce
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pipeline:
     """The steps of one version of a rule, from the table of one row and no column to the bindings of its body.
 
@@ -188,7 +189,7 @@ class Pipeline:
         return "\n".join([*(f"{step} keep ({', '.join(step.keep)})" for step in self.steps), head])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeltaRule:
     """One semi-naive version of a rule, with the version of its relation that each body literal sees.
 
@@ -219,7 +220,7 @@ class Growth(enum.Enum):
     OPEN = "open"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stratum:
     """One relation, or several that depend on each other.
 
@@ -232,7 +233,7 @@ class Stratum:
     growth: Growth = Growth.FINITE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """The computation of some outputs: the needed relations, and strata in the order of their evaluation.
 

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from scallax.language import ir
 from scallax.language.predicates import makes_literals
+from scallax.language.records import record
 from scallax.planner.algebra import (
     AntiJoin,
     Argument,
@@ -22,7 +23,7 @@ from scallax.planner.algebra import (
 from scallax.planner.rewrite import substitute
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Beginning:
     """The first steps of a pipeline, which other pipelines share.
 

@@ -6,10 +6,11 @@ Frequently (PODS 2016), section 4: variables are eliminated one after the other,
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scallax.language import ir
 from scallax.language.bindings import atom_names, term_names, variable_names
+from scallax.language.records import record
 from scallax.language.values import ValueType
 from scallax.planner.joins import can_fail
 
@@ -17,7 +18,7 @@ _ARITHMETIC = frozenset("+-*/%")
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Part:
     """An expression, and the body literals that are needed by nothing else than it and each other.
 

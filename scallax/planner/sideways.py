@@ -5,17 +5,17 @@ use binds it. So a relation has one copy of its rules, and each derivation is fo
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from scallax.language import ir
 from scallax.language.bindings import atom_names, demand_premise, is_bound, term_names, variable_names
+from scallax.language.records import record
 from scallax.planner.joins import can_fail
 
 Patterns = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Use:
     """A literal that reads a relation: the terms of all columns, None for an open one, and their binders."""
 

@@ -1,15 +1,15 @@
 """Strata: relations in an order in which every negated or aggregated relation is complete before it is used."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from scallax.errors import Diagnostic, Span, StratificationError
 from scallax.language import ir
+from scallax.language.records import record
 from scallax.planner.enumeration import creates_terms
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Dependency:
     """A body literal of a rule for `head` that reads `relation`."""
 

@@ -2,11 +2,12 @@
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
 from scallax.errors import Span
+from scallax.language.records import record
 from scallax.language.values import Scalar, ValueType
 
 
@@ -26,7 +27,7 @@ class ConstantKind(enum.Enum):
 # Expressions ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Constant:
     """A constant as written; for a symbol, a date or a duration the text without its quotes.
 
@@ -39,7 +40,7 @@ class Constant:
     type: ValueType | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Name:
     """A variable or a declared constant."""
 
@@ -47,12 +48,12 @@ class Name:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wildcard:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unary:
     """An operator, `+`, `-` or `!`, with its operand."""
 
@@ -61,7 +62,7 @@ class Unary:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Binary:
     """An operator, one of `+ - * / % == != < <= > >= && || ^`, with its operands."""
 
@@ -71,7 +72,7 @@ class Binary:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Conditional:
     condition: "Expression"
     then: "Expression"
@@ -79,20 +80,20 @@ class Conditional:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TypeName:
     name: str
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cast:
     operand: "Expression"
     type: TypeName
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """A function call `$function(arguments)`."""
 
@@ -101,7 +102,7 @@ class Call:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class New:
     """A term `new Constructor(arguments)`."""
 
@@ -110,7 +111,7 @@ class New:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """A parameter in `<…>`: a literal, a name or a type, possibly with a keyword."""
 
@@ -119,7 +120,7 @@ class Parameter:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Application:
     """`name<parameters>(arguments)`: an atom in the place of a formula, a constructor in the place of an expression."""
 
@@ -134,32 +135,32 @@ Expression = Constant | Name | Wildcard | Unary | Binary | Conditional | Cast | 
 # Formulas -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class And:
     operands: tuple["Formula", ...]
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Or:
     operands: tuple["Formula", ...]
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Not:
     operand: "Formula"
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Implies:
     condition: "Formula"
     conclusion: "Formula"
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Binding:
     """A variable that an aggregate binds, possibly with its type."""
 
@@ -168,7 +169,7 @@ class Binding:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Grouping:
     """The groups of an aggregate, `where bindings: body`."""
 
@@ -177,7 +178,7 @@ class Grouping:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Aggregate:
     """`op!<parameters>[arguments](bindings: body where grouping)`; `is_discrete` stands for the `!`."""
 
@@ -191,7 +192,7 @@ class Aggregate:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reduce:
     """`results := aggregate`; None among the results is a wildcard."""
 
@@ -200,7 +201,7 @@ class Reduce:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Quantified:
     """`exists(…)` or `forall(…)`: the aggregate of that name."""
 
@@ -208,7 +209,7 @@ class Quantified:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RangeOver:
     """`name in start..stop`, or with `..=`, which includes the end."""
 
@@ -219,7 +220,7 @@ class RangeOver:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Case:
     """`case name is pattern`."""
 
@@ -234,7 +235,7 @@ Formula = And | Or | Not | Implies | Reduce | Quantified | RangeOver | Case | Ex
 # Items ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttributeArgument:
     """A literal or a list of literals, possibly with a keyword."""
 
@@ -242,20 +243,20 @@ class AttributeArgument:
     keyword: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attribute:
     name: str
     arguments: tuple[AttributeArgument, ...]
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Import:
     path: str
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TypeAlias:
     """`type name = type`, or with `<:` a subtype."""
 
@@ -265,28 +266,28 @@ class TypeAlias:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EnumMember:
     name: str
     number: Constant | None
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EnumType:
     name: str
     members: tuple[EnumMember, ...]
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variant:
     name: str
     columns: tuple[TypeName, ...]
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DataType:
     """An algebraic data type."""
 
@@ -295,7 +296,7 @@ class DataType:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Column:
     """A column of a relation type; `adornment` is `bound`, `free` or None."""
 
@@ -305,21 +306,21 @@ class Column:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RelationType:
     name: str
     columns: tuple[Column, ...]
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RelationTypes:
     relations: tuple[RelationType, ...]
     is_extern: bool
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FunctionType:
     name: str
     parameters: tuple[Column, ...]
@@ -327,7 +328,7 @@ class FunctionType:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConstantDeclaration:
     name: str
     type: TypeName | None
@@ -335,13 +336,13 @@ class ConstantDeclaration:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConstantDeclarations:
     declarations: tuple[ConstantDeclaration, ...]
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Element:
     """A tuple of a fact set, with its tag."""
 
@@ -350,7 +351,7 @@ class Element:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FactSet:
     """`rel relation = {elements}`; elements that are separated by `;` exclude each other."""
 
@@ -360,14 +361,14 @@ class FactSet:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fact:
     atom: Application
     tag: Expression | None
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """`tag :: heads = body`. All of several heads hold; one of them does if the rule `is_disjunctive`."""
 
@@ -378,7 +379,7 @@ class Rule:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReduceRule:
     """`rel relation = aggregate`."""
 
@@ -387,7 +388,7 @@ class ReduceRule:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Query:
     """`query name`, or a query of an atom."""
 
@@ -411,13 +412,13 @@ Declaration = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Item:
     declaration: Declaration
     attributes: tuple[Attribute, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
     items: tuple[Item, ...]
 

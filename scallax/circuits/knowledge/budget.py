@@ -4,8 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TypeVar
+
+from scallax.language.records import record
 
 Result = TypeVar("Result")
 
@@ -20,7 +21,7 @@ _STARTING = threading.Lock()
 _GRACE_SECONDS = 0.25
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CompilationLimits:
     """The budget of a compilation: decisions of diagrams at a time, of about 60 bytes each, and seconds.
 

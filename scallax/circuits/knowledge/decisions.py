@@ -5,10 +5,10 @@ decision shares no variable with those that it goes to: the sum over the outcome
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from scallax.circuits.knowledge.arithmetic_circuit import PRODUCT_COST, ArithmeticCircuit, Operand, event
 from scallax.grounding.derivations import ONE, ZERO
+from scallax.language.records import record
 
 FALSE, TRUE = 0, 1
 # A circuit of so many levels is left as it is.
@@ -19,7 +19,7 @@ _STEPS_FOR_COST = 80
 _MOST_STEPS = 2_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variable:
     """An independent leaf, or the used members of an exclusive group; outcome i is that member i holds.
 

@@ -5,7 +5,6 @@ other in the order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from scallax.circuits.knowledge.parts import Formula, LocalRow
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.derivations import ONE, ZERO, operand_literal
 from scallax.grounding.reachability import component_depths
+from scallax.language.records import record
 
 if TYPE_CHECKING:  # an extra, and not loaded for other provenances
     from oxidd.bcdd import BCDDFunction
@@ -80,7 +80,7 @@ class Workshop:
         return self._manager.num_inner_nodes()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stratum:
     """Nodes whose operands have their diagrams, or that are on cycles with each other."""
 
@@ -98,7 +98,7 @@ def find_strata(formula: Formula) -> tuple[list[Stratum], np.ndarray]:
     return strata, depth
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Diagrams:
     """The diagrams of a formula's roots over its variables, and how many decisions they have."""
 

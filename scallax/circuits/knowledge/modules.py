@@ -1,17 +1,16 @@
 """Modules of derivations: nodes whose facts nothing else uses, so that each is a random variable of its own."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals, literal_operand, operand_literal
 from scallax.grounding.reachability import strong_components
 from scallax.kernels.runs import stable_order
+from scallax.language.records import record
 
 Row = tuple[int, int, bool, bool]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Graph:
     """The derivations that outputs need: for each node its rows, without the head.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from scallax.circuits.knowledge.modules import Graph, Row
 from scallax.grounding.derivations import ONE, ZERO, literal_operand, operand_literal
+from scallax.language.records import record
 
 # The code of a fact (an operand code), of a part's value (from 0), ONE or ZERO; and whether its complement is meant.
 Signed = tuple[int, bool]
@@ -14,14 +15,14 @@ LocalRow = tuple[int, int, int, bool, bool]
 _TERMS = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Disjunction:
     """One value: that some of the events happens, which are independent."""
 
     events: tuple[Signed, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Formula:
     """Derivations whose operands are nodes, from 0, and leaves, which have the codes of literals.
 
@@ -55,7 +56,7 @@ class Value:
         return self.below + max(1, (self.size - 1).bit_length())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Division:
     """The parts, each after those that it uses, their values, and what the program's outputs are."""
 
