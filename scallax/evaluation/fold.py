@@ -18,7 +18,7 @@ from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import LINEAR, LITERALS
 from scallax.kernels.selection_values import open_selections
-from scallax.kernels.tiles import MAX_ROUNDS, Tags, fold_tiles
+from scallax.kernels.tiles import MAX_ROUNDS, OperandRows, Tags, fold_tiles
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.traits import Gradient
 
@@ -220,23 +220,30 @@ def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTab
                 while num_rows > 1 and not any(is_used[first + num_rows // 2 : first + num_rows]):
                     num_rows //= 2
 
-            def places(operands):
-                return [xp.slice_rows(operands, offset + row * width, width) for row in range(num_rows)]
+            def operands(read, *names):
+                places = [xp.slice_rows(name, offset, num_rows * width) for name in names]
+                return OperandRows(xp, width, places, read, arrange)
 
-            take = rows.read_first if kind == LITERALS else rows.read
-            left = [take(table, place) for place in places(forward.left)]
+            def arrange(tags):
+                return tags if local is None else xp.map(_to_columns, tags)
+
+            def read(places):
+                return rows.read(table, places)
+
+            def read_first(places):
+                return rows.read_first(table, places)
+
+            left = operands(read_first if kind == LITERALS else read, forward.left)
             if kind in (LITERALS, LINEAR):
-                pairs = zip(places(forward.right), places(forward.third), strict=True)
-                right = [rows.read_leaf(place) for pair in pairs for place in pair]
+                right = operands(rows.read_leaf, forward.right, forward.third)
             else:
-                right = [rows.read(table, place) for place in places(forward.right)]
+                right = operands(read, forward.right)
             if local is None:
                 return provenance.step(kind, total, left, right, cyclic, literals)
             # Each head with the literals of its component: heads stand where samples do.
             components = xp.slice_rows(xp.asarray(local.of_operand), offset, width)
             own = _local_table(local, literals, components)
-            total, left, right = xp.map(_to_columns, (total, left, right))
-            folded = provenance.step(kind, total, left, right, cyclic, own)
+            folded = provenance.step(kind, arrange(total), left, right, cyclic, own)
             return xp.map(lambda leaf: _from_columns(leaf, literals.probabilities.shape[1]), folded)
 
         return fold

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 
@@ -128,3 +128,53 @@ def take_block(
 
 def _where(xp: Namespace, condition: Bool[Array, ""], a: Tags, b: Tags) -> Tags:
     return xp.map(lambda x, y: xp.where(condition, x, y), a, b)
+
+
+@final
+class OperandRows(Sequence):
+    """The rows of operands of a block, `[width, ..., batch]` each: read one by one, or all at once.
+
+    `places` int32 `[rows * width]` are their rows in the table; of several, the rows take turns. `read` gives the tags
+    at some places, and `arrange` what stands for tags `[width, ...]` here.
+    """
+
+    def __init__(
+        self,
+        xp: Namespace,
+        width: int,
+        places: Sequence[Array],
+        read: Callable[[Array], Tags],
+        arrange: Callable[[Tags], Tags],
+    ):
+        self._xp = xp
+        self._width = width
+        self._places = places
+        self._read = read
+        self._arrange = arrange
+
+    def __len__(self) -> int:
+        return len(self._places) * (len(self._places[0]) // self._width)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            assert index.step == len(self._places), "every row of one of the operands"
+            places = [self._places[index.start or 0]]
+            return OperandRows(self._xp, self._width, places, self._read, self._arrange)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        row, turn = divmod(index, len(self._places))
+        return self._arrange(self._read(self._places[turn][row * self._width : (row + 1) * self._width]))
+
+    def stacked(self) -> Tags:
+        """The tags `[width, rows, ...]` of all rows of one operand."""
+        (places,) = self._places
+        by_head = places.reshape(-1, self._width).T
+        found = self._read(by_head.reshape(-1))
+        return self._arrange(self._xp.map(lambda leaf: leaf.reshape(*by_head.shape, *leaf.shape[1:]), found))
+
+
+def stack_rows(xp: Namespace, rows: Sequence[Tags]) -> Tags:
+    """Tags `[width, rows, ...]` of rows of tags `[width, ...]`."""
+    if isinstance(rows, OperandRows):
+        return rows.stacked()
+    return xp.map(lambda *leaves: xp.stack(leaves, 1), *rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.kernels.tiles import stack_rows
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.proofs.clauses import (
     Choice,
@@ -101,14 +101,14 @@ class TopKProofs(AbstractProvenance):
         return ProofSets(ranks, xp.pad(leaves.bits, ((0, 0), (0, self.k - 1), (0, 0), (0, 0))))
 
     def step(self, kind, total, left, right, cyclic, literals):
-        sections = sections_of(literals)
+        sections, xp = sections_of(literals), literals.xp
         if kind == COMPLEMENT:
             return self._complement(left[0], literals, sections)
         if kind == NODES:
-            candidates = self._conjoin(_stack(left), _stack(right), literals, sections)
+            candidates = self._conjoin(stack_rows(xp, left), stack_rows(xp, right), literals, sections)
         else:
-            candidates = _stack(left)
-            for leaf in (_stack(right[::2]), _stack(right[1::2])):
+            candidates = stack_rows(xp, left)
+            for leaf in (stack_rows(xp, right[::2]), stack_rows(xp, right[1::2])):
                 candidates = extend(candidates, ProofSets(leaf.ranks[..., 0, :], leaf.bits[..., 0, :, :]), sections)
             if self._needs_grouped_ranks(sections):
                 candidates = self._rank(candidates, literals, sections)
@@ -262,12 +262,6 @@ def _columns_of(literals: LiteralTable, polarity: int, sections: Sections):
     """For each literal the bit of its column of a polarity (0 positive, 1 negated), `[literals, identity words]`."""
     column = literals.column_of[polarity]
     return column_bits(literals.xp, column, sections.identity)
-
-
-def _stack(rows: Sequence[ProofSets]) -> ProofSets:
-    """Tags `[width, rows, ...]` of rows of tags."""
-    xp = array_namespace(rows[0].ranks)
-    return xp.map(lambda *leaves: xp.stack(leaves, 1), *rows)
 
 
 def _merge_rows(leaf):
