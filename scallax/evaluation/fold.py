@@ -213,7 +213,8 @@ def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTab
 
     def branch(kind, count):
         def fold(table, total, offset, cyclic):
-            num_rows = count
+            # No step of a circuit takes a branch with more rows than there are.
+            num_rows = min(count, len(forward.left) // width)
             if xp.is_eager:
                 # Half of the rows are left out while they are nothing but padding.
                 first = offset // width
