@@ -4,7 +4,7 @@ Nothing is said of work that is short, and the log is asked whether it listens b
 """
 
 import logging
-import shutil
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,11 +108,17 @@ class _StatusLine(logging.Handler):
             if seconds < SECONDS or not self._text:
                 continue
             clock = f" [{int(seconds) // 60:02}:{int(seconds) % 60:02}]"
-            width = max(shutil.get_terminal_size().columns - len(clock) - 1, 0)
+            width = max(self._columns() - len(clock) - 1, 0)
             with self.lock or threading.RLock():
                 self._stream.write(f"\r\x1b[K{self._text[:width]}{clock}")
                 self._stream.flush()
                 self._is_drawn = True
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns
+        except OSError:  # the stream is no file of the system's
+            return 80
 
     def _erase(self) -> None:
         if self._is_drawn:
