@@ -95,8 +95,9 @@ class Sections(NamedTuple):
             seen, found = state
             return (seen | proof, found | (seen & proof != 0).any(-2)), None
 
-        start = xp.zeros_like(variables[..., 0, :, :]), xp.zeros_like(variables[..., 0, 0, :], xp.bool_)
-        return scan_proofs(xp, add, start, xp.moveaxis(variables, -3, 0))[0][1]
+        # It begins with the first proof: reductions of zeros that are known when code is compiled are computed then.
+        start = variables[..., 0, :, :], xp.zeros_like(variables[..., 0, 0, :], xp.bool_)
+        return scan_proofs(xp, add, start, xp.moveaxis(variables[..., 1:, :, :], -3, 0))[0][1]
 
 
 def column_bits(
