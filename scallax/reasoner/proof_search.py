@@ -1,9 +1,11 @@
 """The best proofs of a tuple, searched for on the host over its derivations."""
 
-import itertools
+import gc
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,8 +14,14 @@ from scallax.grounding.conjunction import NO_RULE
 from scallax.grounding.derivations import ONE, ZERO, Derivations, literal_operand, operand_literal
 from scallax.grounding.reachability import strong_components
 
+P = TypeVar("P", "Support", "Support | _Union", "_Union")
+
 # Proofs of one tuple that a search keeps on the way, if not more are asked for.
 _MIN_WIDTH = 16
+_Parts = tuple[Sequence["Support"], Sequence["Support"]]
+
+# The relative rounding of a product of weights, at most.
+_ROUNDING = 1e-9
 # A negation needs all proofs of what it negates, and may not have more.
 _MAX_NEGATED = 256
 
@@ -34,21 +42,36 @@ class Tree:
     children: tuple["Tree", ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Support:
     """A proof: literals, as `l`, or `~l` for one that is false, the nodes of certain facts, and a tree of both.
 
-    `weight` is the product of the literals' weights.
+    `weight` is the product of the literals' weights. Proofs are ordered by `order`. `negations` are those of the
+    literals, `groups` the exclusive groups of the true ones.
     """
 
-    weight: float
     literals: frozenset[int]
     facts: frozenset[int]
+    order: tuple
     tree: tuple[Tree, ...]
+    negations: frozenset[int]
+    groups: frozenset[int]
 
     @property
-    def order(self) -> tuple:
-        return -self.weight, len(self.literals), len(self.facts), sorted(self.literals), sorted(self.facts)
+    def weight(self) -> float:
+        return -self.order[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Union:
+    """Two proofs together, of which a tree is made if they are kept: that of `node` by `rule`."""
+
+    literals: frozenset[int]
+    facts: frozenset[int]
+    order: tuple
+    parts: tuple[Support, Support]
+    node: int = ONE
+    rule: int = NO_RULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +96,23 @@ class Search:
         The search keeps max(k, 16) proofs of every tuple on the way, and all of those that are negated. Raises
         `UnsupportedError` if one of these has more than 256.
         """
-        return _Run(self, max(k, _MIN_WIDTH)).find(operand)[:k]
+        with _without_collector():
+            return _Run(self, max(k, _MIN_WIDTH)).find(operand)[:k]
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Stops Python's collector of cycles: a search makes many objects, and no cycles of them.
+
+    It would walk all objects of the process again and again, and those of JAX and torch are millions: half of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Run:
@@ -82,7 +121,20 @@ class _Run:
     def __init__(self, search: Search, width: int):
         self._search = search
         self._width = width
+        # By literal, a negative one from the end.
+        self._weights: list[float] = [*search.weights.tolist(), *search.complements[::-1].tolist()]
+        self._groups: list[int] = search.groups.tolist()
+        self._grouped = frozenset(np.flatnonzero(search.groups >= 0).tolist())
+        # A proof weighs no more than a part of it, where no weight is more than 1.
+        self._shrinks = max(self._weights, default=0.0) <= 1 and min(self._weights, default=0.0) >= 0
         self._found: dict[int, list[Support]] = {}
+        # Proofs of literals, of certain facts, and of nodes that do not hold.
+        self._literals: dict[int, list[Support]] = {}
+        self._facts: dict[int, list[Support]] = {}
+        self._complements: dict[int, list[Support]] = {}
+        # By derivation, the proofs of its operands that were joined last, and the nodes of which some were left out.
+        self._joined: dict[int, _Parts] = {}
+        self._cut: set[int] = set()
         self._trees: dict[tuple[int, bool, int, tuple[Tree, ...]], Tree] = {}
         # The nodes that are negated, and all that these need.
         self._negated: set[int] = set()
@@ -152,7 +204,7 @@ class _Run:
             del waiting[node]
             known = self._found.get(node, [])
             # Known proofs stay in the pool and keep their trees, so that this ends.
-            supports, is_whole = self._best([*known, *self._derive(node)], self._width_of(node))
+            supports, is_whole = self._derive(node, known)
             if not is_whole and node in self._negated:
                 raise UnsupportedError(
                     Diagnostic(
@@ -167,24 +219,100 @@ class _Run:
     def _width_of(self, node: int) -> int:
         return _MAX_NEGATED if node in self._negated else self._width
 
-    def _derive(self, node: int) -> Iterator[Support]:
-        derivations = self._search.derivations
+    def _derive(self, node: int, known: Sequence[Support]) -> tuple[list[Support], bool]:
+        """The best proofs of a node among known ones and those of its derivations, and whether these are all."""
+        width, is_whole, is_negated = self._width_of(node), True, node in self._negated
+        best: list[Support | _Union] = list(known)
+        seen = {(support.literals, support.facts) for support in known}
         for row in self._rows(node).tolist():
-            rule = int(self._search.rules[row])
-            left, right = int(derivations.left[row]), int(derivations.right[row])
-            if rule == NO_RULE and left == ONE:
-                yield Support(1.0, frozenset(), frozenset([node]), (self._tree(node, False, NO_RULE, ()),))
-                continue
-            lefts = self._supports(left, bool(derivations.left_negated[row]))
-            rights = self._supports(right, bool(derivations.right_negated[row]))
-            for first, second in itertools.product(lefts, rights):
-                both = self._conjoin(first, second)
-                if both is not None:
-                    yield replace(both, tree=(self._tree(node, False, rule, both.tree),))
+            for parts in self._new_parts(row):
+                is_full = self._shrinks and len(best) == width and not is_negated
+                least = best[-1].order[0] if is_full else math.inf
+                best += self._unions(node, int(self._search.rules[row]), parts, seen, least)
+                if not is_negated:
+                    best, is_all = self._best(best, width)
+                    is_whole &= is_all and not is_full
+        if is_negated:
+            # All of them count, at the end.
+            best, is_whole = self._best(best, width)
+        supports = [self._build(each) if isinstance(each, _Union) else each for each in best]
+        if not is_whole:
+            self._cut.add(node)
+        if len(best) < width and node in self._cut:
+            # A new proof is a part of several known ones: others that were left out have a place now.
+            self._cut.discard(node)
+            for row in self._rows(node).tolist():
+                self._joined.pop(row, None)
+            return self._derive(node, supports)
+        return supports, is_whole
 
-    def _best(self, supports: Iterable[Support], width: int) -> tuple[list[Support], bool]:
+    def _new_parts(self, row: int) -> Iterator[_Parts]:
+        """The proofs of the operands of a derivation whose unions have not been made yet."""
+        lefts, rights = parts = self._parts(row)
+        last = self._joined.get(row)
+        self._joined[row] = parts
+        if last is None:
+            yield parts
+            return
+        new_lefts, new_rights = ([s for s in now if s not in then] for now, then in zip(parts, last, strict=True))
+        if new_lefts:
+            yield new_lefts, rights
+        if new_rights:
+            yield [support for support in lefts if support not in new_lefts], new_rights
+
+    def _parts(self, row: int) -> _Parts:
+        """The proofs of the two operands of a derivation."""
+        derivations = self._search.derivations
+        left, right = int(derivations.left[row]), int(derivations.right[row])
+        if left == ONE and int(self._search.rules[row]) == NO_RULE:
+            return self._fact(int(derivations.head[row])), _NOTHING
+        lefts = self._supports(left, bool(derivations.left_negated[row]))
+        return lefts, self._supports(right, bool(derivations.right_negated[row]))
+
+    def _unions(
+        self,
+        node: int,
+        rule: int,
+        parts: _Parts,
+        seen: set[tuple[frozenset[int], frozenset[int]]],
+        least: float = math.inf,
+    ) -> list[_Union]:
+        """The unions of two proofs that are not `seen` yet, but for those that come behind `least`, a negated weight.
+
+        Proofs are in order.
+        """
+        found, heaviest = [], -least * (1 - _ROUNDING)
+        for first in parts[0]:
+            if first.order[0] > least:
+                break
+            for second in parts[1]:
+                if second.order[0] > least:
+                    break
+                # Rounding aside, the weight of both is the product.
+                if first.literals.isdisjoint(second.literals) and first.order[0] * second.order[0] < heaviest:
+                    continue
+                if not first.negations.isdisjoint(second.literals):
+                    continue
+                key = first.literals | second.literals, first.facts | second.facts
+                if key in seen:
+                    continue
+                seen.add(key)
+                order = self._order(*key)
+                if order[0] <= least and (first.groups.isdisjoint(second.groups) or self._are_one_choice(key[0])):
+                    found.append(_Union(*key, order, (first, second), node, rule))
+        return found
+
+    def _build(self, union: _Union) -> Support:
+        """The proof, with its tree."""
+        first, second = union.parts
+        # One step that both need stands once.
+        children = tuple(dict.fromkeys((*first.tree, *second.tree)))
+        tree = children if union.node == ONE else (self._tree(union.node, False, union.rule, children),)
+        return self._support(union.literals, union.facts, union.order, tree)
+
+    def _best(self, supports: Iterable[P], width: int) -> tuple[list[P], bool]:
         """The first of the proofs, without those that contain one before them, and whether these are all."""
-        kept: list[tuple[frozenset[int], Support]] = []
+        kept: list[tuple[frozenset[int], P]] = []
         for support in sorted(supports, key=lambda support: support.order):
             contents = support.literals
             if self._search.counts_facts:
@@ -197,27 +325,27 @@ class _Run:
         return [support for _, support in kept], True
 
     def _supports(self, operand: int, negated: bool) -> list[Support]:
-        if operand == ONE:
-            return [] if negated else [_NOTHING]
-        if operand == ZERO:
-            return [_NOTHING] if negated else []
+        if operand in (ONE, ZERO):
+            return _NOTHING if negated == (operand == ZERO) else _NONE
         if operand >= 0:
-            return self._complement(operand) if negated else self._found.get(operand, [])
+            return self._complement(operand) if negated else self._found.get(operand, _NONE)
         literal = int(operand_literal(operand))
-        return [self._literal(~literal if negated else literal)]
+        return self._literal(~literal if negated else literal)
 
     def _complement(self, node: int) -> list[Support]:
-        """Proofs that a node does not hold: a literal of each of its proofs is the other way round."""
-        supports = [_NOTHING]
-        for clause in self._found.get(node, []):
-            falsified = [
-                both
-                for support in supports
-                for literal in sorted(clause.literals)
-                if (both := self._conjoin(support, self._literal(~literal))) is not None
+        """Proofs that a settled node does not hold: of each of its proofs a literal is the other way round."""
+        if node not in self._complements:
+            supports = _NOTHING
+            for clause in self._found.get(node, _NONE):
+                negations = [support for literal in sorted(clause.literals) for support in self._literal(~literal)]
+                falsified = [
+                    union for support in supports for union in self._unions(ONE, NO_RULE, ([support], negations), set())
+                ]
+                supports = [self._build(union) for union in self._best(falsified, _MAX_NEGATED)[0]]
+            self._complements[node] = [
+                replace(support, tree=(self._tree(node, True, NO_RULE, support.tree),)) for support in supports
             ]
-            supports, _ = self._best(falsified, _MAX_NEGATED)
-        return [replace(support, tree=(self._tree(node, True, NO_RULE, support.tree),)) for support in supports]
+        return self._complements[node]
 
     def _tree(self, operand: int, negated: bool, rule: int, children: tuple[Tree, ...]) -> Tree:
         key = (operand, negated, rule, children)
@@ -225,30 +353,41 @@ class _Run:
             self._trees[key] = Tree(*key)
         return self._trees[key]
 
-    def _literal(self, literal: int) -> Support:
-        is_negated = literal < 0
-        operand = int(literal_operand(~literal if is_negated else literal))
-        tree = self._tree(operand, is_negated, NO_RULE, ())
-        return Support(self._weight(literal), frozenset([literal]), frozenset(), (tree,))
+    def _literal(self, literal: int) -> list[Support]:
+        if literal not in self._literals:
+            is_negated = literal < 0
+            operand = int(literal_operand(~literal if is_negated else literal))
+            tree = self._tree(operand, is_negated, NO_RULE, ())
+            literals = frozenset([literal])
+            self._literals[literal] = [self._support(literals, frozenset(), self._order(literals, ()), (tree,))]
+        return self._literals[literal]
 
-    def _conjoin(self, first: Support, second: Support) -> Support | None:
-        """Both together; None if they contradict each other."""
-        added = second.literals - first.literals
-        literals = first.literals | added
-        if any(~literal in first.literals for literal in added):
-            return None
-        groups = [group for literal in literals if literal >= 0 and (group := int(self._search.groups[literal])) >= 0]
-        if len(set(groups)) < len(groups):
-            return None
-        # In one order, so that a proof weighs the same however it was found.
-        weight = math.prod(map(self._weight, sorted(literals)))
-        # One step that both need stands once.
-        tree = tuple(dict.fromkeys((*first.tree, *second.tree)))
-        return Support(weight, literals, first.facts | second.facts, tree)
+    def _fact(self, node: int) -> list[Support]:
+        """The proof of a node that is a certain fact."""
+        if node not in self._facts:
+            facts = frozenset([node])
+            self._facts[node] = [self._support(frozenset(), facts, self._order((), facts), ())]
+        return self._facts[node]
 
-    def _weight(self, literal: int) -> float:
-        return float(self._search.weights[literal] if literal >= 0 else self._search.complements[~literal])
+    def _support(
+        self, literals: frozenset[int], facts: frozenset[int], order: tuple, tree: tuple[Tree, ...]
+    ) -> Support:
+        negations = frozenset([~literal for literal in literals])
+        groups = frozenset([self._groups[literal] for literal in self._grouped & literals])
+        return Support(literals, facts, order, tree, negations, groups)
+
+    def _are_one_choice(self, literals: frozenset[int]) -> bool:
+        """Whether at most one literal of each group is true."""
+        chosen = self._grouped & literals
+        return len({self._groups[literal] for literal in chosen}) == len(chosen)
+
+    def _order(self, literals: Collection[int], facts: Collection[int]) -> tuple:
+        # Weights are multiplied in one order, so that a proof weighs the same however it was found.
+        ordered = sorted(literals)
+        weight = math.prod([self._weights[literal] for literal in ordered])
+        return -weight, len(ordered), len(facts), tuple(ordered), tuple(sorted(facts)) if facts else ()
 
 
-# The proof of what always holds.
-_NOTHING = Support(1.0, frozenset(), frozenset(), ())
+# The proofs of what always holds, and of what never does.
+_NOTHING = [Support(frozenset(), frozenset(), (-1.0, 0, 0, (), ()), (), frozenset(), frozenset())]
+_NONE: list[Support] = []

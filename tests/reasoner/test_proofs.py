@@ -100,7 +100,8 @@ rel road = {(1, 2)}
         '    0.4::colour("red")'
     ).replace("0.3996", f"{explanation.value:.6g}")
     tuples, values = reasoner(edge=inputs)
-    assert explanation.value == values[1, tuples.index((0, 2))]
+    # NumPy explains what JAX computed: they agree to some units in the last place.
+    assert explanation.value == pytest.approx(float(values[1, tuples.index((0, 2))]), rel=1e-6)
     module = torch_bridge.Module(program, input_mappings=mapping, output_relation="path")
     assert module.explain("path", (0, 2), {"edge": torch.tensor(np.asarray(inputs))}, sample=1) == explanation
 
