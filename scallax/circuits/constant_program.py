@@ -1,6 +1,5 @@
 """A small circuit as a constant of the code that is compiled for it."""
 
-import hashlib
 from collections.abc import Collection
 from typing import final
 
@@ -22,7 +21,10 @@ class EmbeddedProgram:
 
     def __init__(self, program: Circuit):
         self.program = program
-        content = hashlib.sha256()
+        # OpenSSL is not loaded before a program is compiled.
+        from hashlib import sha256
+
+        content = sha256()
         for form, value in leaves(program):
             array = np.asarray(form.empty(0) if value is None else value)
             content.update(f"{form.name}{value is None}{array.dtype}{array.shape}".encode())

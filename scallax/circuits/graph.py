@@ -50,7 +50,8 @@ def negate_by_nodes(
     """The needed derivations and the outputs over dense node ids, with a complement node for each negated operand."""
     left, right = derivations.left[used], derivations.right[used]
     left_negated, right_negated = derivations.left_negated[used], derivations.right_negated[used]
-    negated = np.unique(np.concatenate([left[left_negated], right[right_negated]]))
+    negated = np.sort(np.concatenate([left[left_negated], right[right_negated]]))
+    negated = negated[run_starts(negated)]
     left = np.where(left_negated, derivations.num_nodes + np.searchsorted(negated, left), left)
     right = np.where(right_negated, derivations.num_nodes + np.searchsorted(negated, right), right)
     head = np.concatenate([derivations.head[used], derivations.num_nodes + np.arange(len(negated))])

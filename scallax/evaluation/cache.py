@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import numpy as np
 
 from scallax.errors import Diagnostic, InputError, checks_call
-from scallax.evaluation.cache_folder import open_folder
 
 if TYPE_CHECKING:
     import jax
@@ -228,6 +227,9 @@ class _Function:
 
         self.size = _BYTES_OF_OPERATION * count_operations(jitted.trace(*arguments).jaxpr.jaxpr)
         results = jitted(*arguments)
+        # Its imports take longer than a small program that compiles nothing.
+        from scallax.evaluation.cache_folder import open_folder
+
         if open_folder() is None:
             _CACHE.keep(self, jitted)
         return results

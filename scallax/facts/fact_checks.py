@@ -32,8 +32,8 @@ def check_domain(domain: Domain, program: ir.Program, literals: Literals) -> Non
         for fact in program.facts
         if fact.tag is not None and not domain.admits(fact.tag)
     ]
-    tags = np.unique(literals.prior[np.isfinite(literals.prior)])
     if not wrong:
+        tags = sorted(set(literals.prior[np.isfinite(literals.prior)].tolist()))
         wrong = [
             Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags if not domain.admits(tag)
         ]
