@@ -237,7 +237,7 @@ class Evaluator(Generic[LayoutT]):
         given = (*arrays, *(self.logits if logits is None else logits))
         if values.dtype == object:
             return self.unpack(values)
-        if self._executor != "jax" and not any(map(is_jax_array, given)):
+        if self._executor != "jax" and not any(map(is_jax_array, (*given, self._seed))):
             values = np.asarray(values)
         elif isinstance(values, np.ndarray):
             from scallax.evaluation.jax_moves import to_device  # there are arrays of JAX

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
-from scallax.evaluation.jax_values import is_traced
+from scallax.evaluation.jax_values import is_jax_array, is_traced
 from scallax.evaluation.numpy_executor import MOST_WORK, fits, work
 from scallax.provenance.custom import CustomProvenance
 from scallax.provenance.traits import AbstractSemantics
@@ -23,14 +23,18 @@ def runs_at_once(
     """Whether NumPy evaluates a circuit at once; otherwise JAX compiles it first.
 
     The arguments alone decide, never time, nor what was called before: so answers are the same in every run. `executor`
-    is `numpy`, `jax`, or None for a choice by the work that the circuit takes. Traced arrays, circuits on a device and
-    algebras of users, which are written in JAX, are always JAX's.
+    is `numpy`, `jax`, or None for a choice by the work that the circuit takes. Arrays that are traced or on several
+    devices, circuits on a device, and algebras of users, which are written in JAX, are always JAX's.
     """
     on_host = isinstance(circuit.outputs, np.ndarray)
-    if executor == "jax" or not on_host or isinstance(provenance, CustomProvenance) or any(map(is_traced, arrays)):
+    if executor == "jax" or not on_host or isinstance(provenance, CustomProvenance) or any(map(_needs_jax, arrays)):
         return False
     if executor is None and not fits(circuit, provenance):
         message = "JAX compiles a circuit of work %s under `%s`; NumPy computes circuits of work up to %s at once"
         _LOGGER.info(message, f"{work(circuit, provenance):,.0f}", provenance.name, f"{MOST_WORK:,}")
         return False
     return True
+
+
+def _needs_jax(array: Any) -> bool:
+    return is_traced(array) or (is_jax_array(array) and len(array.devices()) > 1)

@@ -218,6 +218,9 @@ def test_facts_per_sample_proofs_and_draws_by_numpy():
         for executor in ("jax", "numpy")
     ]
     np.testing.assert_array_equal(found[1](edge=EDGES), found[0](edge=EDGES))
+    # A key that is traced is JAX's, where the arrays are not.
+    traced = jax.jit(lambda key: found[1](edge=EDGES, key=key))(jax.random.key(2))
+    np.testing.assert_array_equal(traced, found[1](edge=EDGES, key=jax.random.key(2)))
 
 
 def test_trained_tags_have_the_same_probabilities():
