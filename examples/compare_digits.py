@@ -7,6 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+import scallax
 import torch_bridge
 
 STEPS, BATCH, LENGTH, TEST_LISTS = 500, 64, 5, 1000
@@ -77,4 +78,5 @@ def main():
 
 
 if __name__ == "__main__":
+    scallax.cache_compiled()  # the next run finds what this one compiles
     main()

@@ -107,6 +107,7 @@ def train(epochs):
 
 
 if __name__ == "__main__":
+    scallax.cache_compiled()  # the next run finds what this one compiles
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=5)
     print(f"accuracy {train(parser.parse_args().epochs)[1]:.1%}")

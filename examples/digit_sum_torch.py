@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from sklearn.datasets import load_digits
 from torch import nn
 
+import scallax
 import torch_bridge
 
 BATCH, PAIRS_PER_EPOCH, TEST_PAIRS = 32, 6400, 5000
@@ -103,6 +104,7 @@ def compare(folder):
 
 
 if __name__ == "__main__":
+    scallax.cache_compiled()  # the next run finds what this one compiles
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("digit_sum"), help="for checkpoints and the final network")

@@ -38,6 +38,7 @@ def middle(values: list[scallax.i32]) -> scallax.i32:
     return round(median(values)) if values else None  # pyright: ignore[reportReturnType]
 
 
+scallax.cache_compiled()  # the next run finds what this one compiles
 reasoner = scallax.Reasoner(
     """
     rel airport = {"Lyon", "London"}

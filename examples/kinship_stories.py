@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+import scallax
 import torch_bridge
 
 STEPS, BATCH, TEST_STORIES = 250, 16, 300
@@ -115,4 +116,5 @@ def main():
 
 
 if __name__ == "__main__":
+    scallax.cache_compiled()  # the next run finds what this one compiles
     main()

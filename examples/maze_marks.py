@@ -8,6 +8,7 @@ learned in small mazes serves in larger ones, where the same rules are grounded 
 import torch
 from torch import nn
 
+import scallax
 import torch_bridge
 
 TRAIN_SIDE, TEST_SIDE, STEPS, BATCH, TEST_MAZES = 4, 6, 200, 32, 500
@@ -94,4 +95,5 @@ def main():
 
 
 if __name__ == "__main__":
+    scallax.cache_compiled()  # the next run finds what this one compiles
     main()

@@ -3,6 +3,7 @@
 import torch
 from rich import print
 
+import scallax
 import torch_bridge
 
 PROGRAM = """
@@ -41,4 +42,5 @@ def _found(module: torch_bridge.Module) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
+    scallax.cache_compiled()  # the next run finds what this one compiles
     main()

@@ -11,6 +11,7 @@ from itertools import permutations
 import torch
 from torch import nn
 
+import scallax
 import torch_bridge
 
 STEPS, TEST_BATCHES, NOISE = 150, 20, 0.3
@@ -115,4 +116,5 @@ def main():
 
 
 if __name__ == "__main__":
+    scallax.cache_compiled()  # the next run finds what this one compiles
     main()

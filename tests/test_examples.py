@@ -57,7 +57,7 @@ def run(script: Path, folder: Path, *options: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, script, *options],
         cwd=folder,
-        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **environment},
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "XDG_CACHE_HOME": str(folder / "cache"), **environment},
         capture_output=True,
         text=True,
         check=False,
