@@ -43,9 +43,9 @@ TAGS = {
     "diffnandminprob": [0.25, 0.625],
 }
 
-# Answers by every provenance, an explanation, draws, samples and the command line, in a process of its own.
+# Answers by every provenance, an explanation, draws, samples, the command line and the prompt, in its own process.
 SCRIPT = """
-import json, sys, warnings
+import io, json, sys
 blocked = sys.argv[1] == "blocked"
 
 class Blocker:
@@ -87,6 +87,8 @@ context.add_rule("wet(x) = dry(x)")
 batch = context.run_batch({"dry": [[(0.25, 1)], [(0.75, 2)]]}, "wet")
 answers["batch"] = [list(each) for each in batch]
 answers["code"] = main(["run", "-p", "topkproofs", path])
+sys.stdin = io.StringIO("rel 0.5::rainy(0)\\n:explain rainy(0)\\n")
+answers["prompt"] = main(["repl", "-p", "topkproofs"])
 reasoner = scallax.Reasoner("rel b(x) = a(x)", executor="numpy", input_mappings={"a": range(2)}, output_relation="b")
 answers["reasoner"] = reasoner(a=np.array([[0.5, 0.25]], np.float32))[1].tolist()
 assert "jax" not in sys.modules
@@ -110,8 +112,9 @@ def test_contexts_and_the_command_line_answer_without_jax(jax_is: str, tmp_path:
     assert answers["explained"] == 0.5
     assert answers["batch"] == [[[0.5, [0]], [0.25, [1]]], [[0.5, [0]], [0.75, [2]]]]
     assert answers["reasoner"] == [[0.5, 0.25]]
-    assert answers["code"] == 0
+    assert (answers["code"], answers["prompt"]) == (0, 0)
     assert "0.25" in done.stdout
+    assert "proof of weight 0.5" in done.stdout
 
 
 REACH = {
