@@ -122,8 +122,8 @@ def _for_blocks(xp: Namespace, sections: Sections, step, state):
 def _has_columns(bits, block) -> list[Bool[Array, "... batch"]]:
     """For each column of a block whether a clause has it."""
     xp = array_namespace(bits)
-    word = xp.index_axis(bits, block * _COLUMNS_AT_ONCE // 32, bits.ndim - 2)
-    word = word >> (block * _COLUMNS_AT_ONCE % 32).astype(xp.uint32)
+    word = xp.index_axis(bits, block * _COLUMNS_AT_ONCE >> 5, bits.ndim - 2)
+    word = word >> (block * _COLUMNS_AT_ONCE & 31).astype(xp.uint32)
     return [(word & np.uint32(1 << column)) != 0 for column in range(_COLUMNS_AT_ONCE)]
 
 
@@ -181,8 +181,8 @@ def _join_groups(bits, literals: LiteralTable, sections: Sections, start, join):
 def _has(bits: UInt32[Array, "... words batch"], column) -> Bool[Array, "... batch"]:
     """Whether a clause has the literal of a column; -1 is no column."""
     xp = array_namespace(bits)
-    word = xp.index_axis(bits, xp.maximum(column, 0) // 32, bits.ndim - 2)
-    bit = (word >> (xp.maximum(column, 0) % 32).astype(xp.uint32)) & xp.uint32(1) != 0
+    word = xp.index_axis(bits, xp.maximum(column, 0) >> 5, bits.ndim - 2)
+    bit = (word >> (xp.maximum(column, 0) & 31).astype(xp.uint32)) & xp.uint32(1) != 0
     return bit & (column >= 0)
 
 

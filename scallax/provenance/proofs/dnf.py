@@ -104,9 +104,9 @@ def column_bits(
     xp: Namespace, columns: Int[Array | np.ndarray, " literals"], words: int
 ) -> UInt32[Array, "literals words"]:
     """The bit set of each column; that of -1 is empty."""
-    bit = xp.uint32(1) << (columns % 32).astype(xp.uint32)
+    bit = xp.uint32(1) << (columns & 31).astype(xp.uint32)
     word = xp.arange(words, dtype=xp.int32)[None, :]
-    return xp.where((columns[:, None] >= 0) & (columns[:, None] // 32 == word), bit[:, None], xp.uint32(0))
+    return xp.where((columns[:, None] >= 0) & (columns[:, None] >> 5 == word), bit[:, None], xp.uint32(0))
 
 
 def extend(proofs: ProofSets, literal: ProofSets, sections: Sections) -> ProofSets:

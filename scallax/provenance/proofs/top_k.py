@@ -212,8 +212,8 @@ class TopKProofs(AbstractProvenance):
             opposite = xp.concatenate([opposite, excluded], 1)
 
         def block(found, number):
-            clause_word = xp.slice_rows(clause, number * _COLUMNS_AT_ONCE // 32, 1, clause.ndim - 2)
-            first = (number * _COLUMNS_AT_ONCE % 32).astype(xp.uint32)
+            clause_word = xp.slice_rows(clause, number * _COLUMNS_AT_ONCE >> 5, 1, clause.ndim - 2)
+            first = (number * _COLUMNS_AT_ONCE & 31).astype(xp.uint32)
             shifts = first + xp.arange(_COLUMNS_AT_ONCE, dtype=xp.uint32)
             has = (clause_word >> shifts.reshape(*(1,) * (clause.ndim - 2), -1, 1)) & xp.uint32(1) != 0
             rank, bits = (xp.slice_rows(a, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for a in (ranks, opposite))
