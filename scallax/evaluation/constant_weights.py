@@ -44,7 +44,7 @@ def _weigh(
     # The inputs of the batch are not used.
     inputs = np.zeros((int(literals.source.max(initial=-1)) + 1, 1), np.float64)
     if runs_at_once(None, provenance, circuit):
-        weights = provenance.weigh(evaluate(provenance, circuit, inputs)[0])
+        weights = provenance.weigh(evaluate(provenance, circuit, inputs))
     else:
         weights = _compile(provenance, circuit, inputs)
     return np.asarray(weights, np.float64)[: len(distinct), 0][places.reshape(-1)]

@@ -49,7 +49,7 @@ def run(
     if provenance.traits.gradient in (Gradient.NONE, Gradient.RECOVER):
         outputs, _ = output_tags(provenance, program, program.outputs, literals, all_present=False)
         return recover(provenance, program, outputs, literals), Residuals(outputs)
-    rows, rounds = _fold(provenance, program, literals)
+    rows, rounds = fold(provenance, program, literals)
     tags = rows.table
     values = recover(provenance, program, rows.read(tags, program.outputs), literals)
     match provenance.traits.gradient:
@@ -100,7 +100,7 @@ def output_tags(
         found = provenance.flat_outputs(leaves, tiles, rows, literals, all_present=all_present)
         if found is not None:
             return found
-    rows, _ = _fold(provenance, program, literals)
+    rows, _ = fold(provenance, program, literals)
     return rows.read(rows.table, places), None
 
 
@@ -203,7 +203,7 @@ def _from_columns(leaf: Array, batch: int) -> Array:
     return array_namespace(leaf).moveaxis(leaf.reshape(*leaf.shape[1:-1], leaf.shape[-1] // batch, batch), -2, 0)
 
 
-def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable) -> tuple[Rows, Array | int]:
+def fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable) -> tuple[Rows, Array | int]:
     """The tags of all rows, and how many times the longest loop was repeated."""
     xp, rows = literals.xp, make_rows(provenance, program, literals)
     forward, local, width = program.forward, program.local, program.forward.width
@@ -212,7 +212,7 @@ def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTab
     is_used: Any = np.asarray(forward.left).reshape(-1, width).any(axis=1).tolist() if xp.is_eager else []
 
     def branch(kind, count):
-        def fold(table, total, offset, cyclic):
+        def fold_block(table, total, offset, cyclic):
             # No step of a circuit takes a branch with more rows than there are.
             num_rows = min(count, len(forward.left) // width)
             if xp.is_eager:
@@ -247,7 +247,7 @@ def _fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTab
             folded = provenance.step(kind, arrange(total), left, right, cyclic, own)
             return xp.map(lambda leaf: _from_columns(leaf, literals.probabilities.shape[1]), folded)
 
-        return fold
+        return fold_block
 
     table, rounds = fold_tiles(
         xp,

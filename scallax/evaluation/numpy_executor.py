@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
-from scallax.evaluation.fold import run, with_selections
+from scallax.evaluation.fold import fold, literal_table, recover, with_selections
+from scallax.evaluation.tag_rows import row_bytes
 from scallax.kernels.array_namespace import NUMPY
+from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.kernels.tiles import Tags
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.custom import CustomProvenance
-from scallax.provenance.traits import AbstractSemantics, Gradient
+from scallax.provenance.traits import AbstractSemantics
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Shaped
 
-# Numbers that a fold may compute, of the tags of all derivations, up to which it is run at once.
+# Bytes of the tags of outputs whose values are found at once: what is looked at stays in caches.
+_BYTES_AT_ONCE = 1 << 21
+
+# Work up to which a circuit is folded at once, in 0.2 to 0.8 s. Compiling takes from 0.3 s, where tags are numbers, to
+# 3 s, for proofs.
 MOST_WORK = 1 << 24
+
+# What a step costs beside its numbers, as many numbers: for tags that are numbers, and for proofs.
+_OF_STEP = 1 << 10, 1 << 14
+
+# Rounds of a loop, and proofs of a tuple, that are expected: most end sooner, or have fewer.
+_ROUNDS, _PROOFS = 8, 8
 
 
 def evaluate(
@@ -27,22 +40,29 @@ def evaluate(
     circuit: Circuit,
     inputs: Float[np.ndarray, "inputs batch"],
     present: Bool[np.ndarray, "inputs batch"] | None = None,
-) -> tuple[Shaped[np.ndarray, "outputs batch"], Tags]:
-    """The outputs' values, and the tags of the outputs, of the algebra's own form, which `proof_sets` reads.
+) -> Shaped[np.ndarray, "outputs batch"]:
+    """The outputs' values, of the padded length: floats of the inputs' dtype, bool or int32 of a discrete one.
 
-    All arrays are of NumPy, those of the circuit too; `inputs` are float32 or float64. Values are of the padded length,
-    floats of the inputs' dtype, or bool or int32 for a discrete provenance. `present` False means that the fact does
-    not exist in that sample. Nothing is differentiated. Raises UnsupportedError if the tags would not fit in memory.
+    All arrays are of NumPy, those of the circuit too; `inputs` are float32 or float64. `present` False means that the
+    fact does not exist in that sample. Nothing is differentiated. Raises UnsupportedError if the tags would not fit in
+    memory.
     """
-    if present is None:
-        present = np.ones(inputs.shape, np.bool_)
-    # Numbers may be any, as in compiled code: an infinite or undefined one shows in the output.
-    with np.errstate(all="ignore"):
-        inputs, present = with_selections(provenance, circuit, inputs, present, _values)
-        values, residuals = run(provenance, replace(circuit, stages=()), inputs, present)
-        if provenance.traits.gradient in (Gradient.NONE, Gradient.RECOVER):
-            return values, residuals.tags
-        return values, NUMPY.map(lambda leaf: NUMPY.take(leaf, circuit.outputs), residuals.tags)
+    with _quietly():
+        inputs, present = _all_inputs(provenance, circuit, inputs, present)
+        return _values(provenance, inputs, present, replace(circuit, stages=()))
+
+
+def evaluate_tags(
+    provenance: AbstractProvenance,
+    circuit: Circuit,
+    inputs: Float[np.ndarray, "inputs batch"],
+    present: Bool[np.ndarray, "inputs batch"] | None = None,
+) -> Tags:
+    """The outputs' tags in the provenance's own form, which its `proof_sets` reads; arguments as in `evaluate`."""
+    with _quietly():
+        inputs, present = _all_inputs(provenance, circuit, inputs, present)
+        rows, _ = fold(provenance, circuit, literal_table(circuit, inputs, present))
+        return rows.read(rows.table, circuit.outputs)
 
 
 def fits(circuit: Circuit, provenance: AbstractSemantics) -> bool:
@@ -54,11 +74,56 @@ def fits(circuit: Circuit, provenance: AbstractSemantics) -> bool:
     return not isinstance(provenance, CustomProvenance) and work(circuit, provenance) <= MOST_WORK
 
 
-def work(circuit: Circuit, provenance: AbstractSemantics) -> float:
-    """An estimate of the numbers that folding the circuit computes, for one sample."""
-    circuits = [circuit, *(stage.program for stage in circuit.stages)]
-    return sum(len(each.forward.left) + each.num_rows for each in circuits)
+def work(circuit: Circuit, provenance: AbstractSemantics) -> int:
+    """An estimate of the numbers that folding the circuit computes for one sample; words of proofs are numbers too."""
+    return sum(_work(each, provenance) for each in (circuit, *(stage.program for stage in circuit.stages)))
+
+
+def _work(circuit: Circuit, provenance: AbstractSemantics) -> int:
+    forward, proofs = circuit.forward, min(provenance.traits.num_proofs, _PROOFS)
+    words = 1 if circuit.proofs is None or not proofs else circuit.proofs.words[0] + circuit.proofs.words[2]
+    # What a derivation of each kind chooses from; a negation tries the literals of each proof.
+    choices = {LITERALS: 1, LINEAR: max(proofs, 1), NODES: max(proofs, 1) ** 2, COMPLEMENT: max(8 * proofs**2, 1)}
+    of_branch = [rows * forward.width * choices[kind] * words for kind, rows in forward.branches]
+    schedule = forward.tiles
+    branches = np.asarray(schedule.branch[: schedule.count])
+    rounds = np.where(np.asarray(schedule.cyclic[: schedule.count]), _ROUNDS, 1)
+    of_step = _OF_STEP[proofs > 0] + np.array([0, *of_branch])[branches + 1]
+    return int((rounds * of_step).sum()) + circuit.num_rows + len(circuit.outputs) * words // 8
+
+
+def _quietly() -> np.errstate:
+    # Numbers may be any, as in compiled code: an infinite or undefined one shows in the output.
+    return np.errstate(all="ignore")
+
+
+def _all_inputs(
+    provenance: AbstractProvenance, circuit: Circuit, inputs: np.ndarray, present: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    if present is None:
+        present = np.ones(inputs.shape, np.bool_)
+    return with_selections(provenance, circuit, inputs, present, _values)
 
 
 def _values(provenance: AbstractProvenance, inputs: np.ndarray, present: np.ndarray, circuit: Circuit) -> np.ndarray:
-    return run(provenance, circuit, inputs, present)[0]
+    literals = literal_table(circuit, inputs, present)
+    rows, _ = fold(provenance, circuit, literals)
+    outputs = circuit.outputs
+    if len(outputs) * row_bytes(provenance, literals) <= _BYTES_AT_ONCE or circuit.local is not None:
+        return recover(provenance, circuit, rows.read(rows.table, outputs), literals)
+    is_leaf = outputs < circuit.num_leaves
+    parts = []
+    readers = (is_leaf, rows.read_leaf), (~is_leaf, functools.partial(rows.read, rows.table))
+    for chosen, read in readers:
+        places = chosen.nonzero()[0]
+        if not len(places):
+            continue
+        size = sum(leaf.nbytes for leaf in NUMPY.leaves(read(outputs[places[:1]])))
+        most = max(1, _BYTES_AT_ONCE // max(size, 1))
+        for start in range(0, len(places), most):
+            at = places[start : start + most]
+            parts.append((at, provenance.recover(*provenance.narrow(read(outputs[at]), literals))))
+    values = np.empty((len(outputs), *parts[0][1].shape[1:]), parts[0][1].dtype)
+    for at, part in parts:
+        values[at] = part
+    return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from scallax.evaluation.interpreters import FoundProofs
 from scallax.evaluation.jax_values import canonical_dtype
 from scallax.evaluation.logits import host_probabilities
 from scallax.evaluation.moves import computing_dtype
-from scallax.evaluation.numpy_executor import evaluate
+from scallax.evaluation.numpy_executor import evaluate, evaluate_tags
 from scallax.evaluation.retention import retained_entries
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class NumpyInterpreter:
         if circuit is None or is_empty(signature, arguments):
             shape = () if signature.is_union else (batch_size(signature, arguments),)
             return np.zeros((*shape, signature.num_outputs), dtype)
-        values, _ = self._fold(circuit, arguments)
+        values = evaluate(signature.provenance, *self._inputs(circuit, arguments))
         values = values[: signature.num_outputs].T.astype(dtype)
         return values[0] if signature.is_union else values
 
@@ -46,14 +46,16 @@ class NumpyInterpreter:
         """The proofs that the provenance keeps."""
         if circuit is None or is_empty(self.signature, arguments):
             return []
-        _, tags = self._fold(circuit, arguments)
-        return read_proofs(self.signature.provenance.proof_sets(tags), circuit)
+        provenance = self.signature.provenance
+        tags = evaluate_tags(provenance, *self._inputs(circuit, arguments))
+        return read_proofs(provenance.proof_sets(tags), circuit)
 
-    def _fold(self, circuit: Circuit, arguments: Arguments) -> tuple[Shaped[np.ndarray, "outputs batch"], Any]:
-        """The values of the outputs, and their tags."""
+    def _inputs(
+        self, circuit: Circuit, arguments: Arguments
+    ) -> tuple[Circuit, Float[np.ndarray, "inputs batch"], Bool[np.ndarray, "inputs batch"]]:
+        """The circuit with its seed on the host, all inputs, and which of them exist."""
         seed = np.asarray(circuit.seed)
-        inputs, present = self._columns(circuit, arguments, int(seed))
-        return evaluate(self.signature.provenance, replace(circuit, seed=seed), inputs, present)
+        return replace(circuit, seed=seed), *self._columns(circuit, arguments, int(seed))
 
     def _columns(
         self, circuit: Circuit, arguments: Arguments, seed: int

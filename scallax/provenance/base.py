@@ -136,6 +136,10 @@ class AbstractProvenance(AbstractSemantics):
         """
         raise NotImplementedError
 
+    def narrow(self, tags: Tags, literals: LiteralTable) -> tuple[Tags, LiteralTable]:
+        """The tags, and the literals for `recover`, without what no tag uses; where values may be looked at."""
+        return tags, literals
+
     @abstractmethod
     def differs(self, old: Tags, new: Tags) -> Bool[Array, ""]:
         """Whether a cycle has to go on: some tag changed by more than rounding."""

@@ -102,6 +102,9 @@ class Traits:
     # Whether tags hold sets of literals, so that they are smaller if each component numbers its own.
     has_local_literals: bool = False
 
+    # How many proofs a tag keeps at most; 0: tags are numbers.
+    num_proofs: int = 0
+
     # Whether outputs depend on a seed.
     draws: bool = False
 
@@ -334,6 +337,7 @@ def _proof_set_traits(name: str, k: int, is_grouped: bool) -> Traits:
         uses_exclusion=True,
         has_multivalued_variables=is_grouped,
         is_idempotent=True,
+        num_proofs=k,
         refusal=None if k <= MAX_INCLUSION_EXCLUSION else _too_many_decisions(),
         block_rows={LITERALS: (8,), LINEAR: (few, 2 * few), NODES: (1,), COMPLEMENT: (1,)},
         derivation_cost=0.4 * k,

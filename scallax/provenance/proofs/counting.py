@@ -17,9 +17,9 @@ from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.clauses import Dependence
-from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
-from scallax.provenance.proofs.ranks import add_ranks, is_proof, rank_weights
-from scallax.provenance.traits import MAX_UNROLLED_PROOFS
+from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs, trim
+from scallax.provenance.proofs.ranks import ZERO, add_ranks, is_proof, rank_weights
+from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, MAX_UNROLLED_PROOFS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped, UInt32
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # some times as many.
 _MAX_NUMBERS = 1 << 24
 _MAX_GRADIENT_NUMBERS = 1 << 20
+# The same, where they are computed at once.
+_MAX_NUMBERS_AT_ONCE = 1 << 22
 
 # Columns whose factors one step multiplies; divides the 32 bits of a word.
 _COLUMNS_AT_ONCE = 8
@@ -69,6 +71,8 @@ def clause_ranks(
         return _join_groups(
             bits, literals, sections, start, lambda total, factor: add_ranks(total, rank_weights(factor))
         )
+    if xp.is_eager:
+        return _rank_at_once(bits, literals, sections)
     ranks = rank_weights(_factors(sections, literals.probabilities, literals.columns))
 
     def add(total, block):
@@ -98,6 +102,11 @@ def _factors(sections: Sections, p, columns) -> Float[Array, "columns batch"]:
 def _multiply(sections: Sections, factors, bits):
     """The product of the factors `[columns, batch]` whose bits `[..., words, batch]` are set."""
     xp = array_namespace(factors)
+    if xp.is_eager:
+        columns, has = used_columns(bits)
+        ones = np.ones_like(factors, shape=())
+        # Along the first axis one factor after the other, as compiled code multiplies them.
+        return np.where(has, _along(factors[columns], has), ones).prod(0, dtype=factors.dtype)
 
     def multiply(product, block):
         for bit, factor in zip(_has_columns(bits, block), _block(factors, block, product.shape), strict=True):
@@ -105,6 +114,38 @@ def _multiply(sections: Sections, factors, bits):
         return product
 
     return _for_blocks(xp, sections, multiply, batch_constant(factors, bits.shape[:-2], 1))
+
+
+def _rank_at_once(
+    bits: UInt32[np.ndarray, "... words batch"], literals: LiteralTable, sections: Sections
+) -> Int[np.ndarray, "... batch"]:
+    """`clause_ranks` of independent literals, where values may be looked at."""
+    columns, has = used_columns(bits[..., : sections.identity, :])
+    p, is_positive = literals.probabilities[literals.columns[columns]], columns < 32 * sections.positive
+    ranks = rank_weights(np.where(is_positive[:, None], p, 1 - p))
+    if (ranks <= 0).all():
+        # Sums that only fall are kept from the least rank after each literal or at the end alike.
+        total = np.where(has, _along(ranks, has), 0).sum(0, dtype=np.int64)
+        return np.maximum(total, ZERO).astype(np.int32)
+    total = np.zeros(has.shape[1:], np.int32)
+    for rank, is_there in zip(ranks, has, strict=True):
+        total = add_ranks(total, np.where(is_there, rank, np.int32(0)))
+    return total
+
+
+def used_columns(
+    bits: UInt32[np.ndarray, "... words batch"],
+) -> tuple[Int[np.ndarray, " used"], Bool[np.ndarray, "used ... batch"]]:
+    """The columns that some clause has, ascending, and for each which clauses have it."""
+    words = np.bitwise_or.reduce(bits, (*range(bits.ndim - 2), bits.ndim - 1))
+    columns = np.flatnonzero((words[:, None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1))
+    shifts = (columns % 32).astype(np.uint32).reshape(-1, *(1,) * (bits.ndim - 1))
+    return columns, (np.moveaxis(bits, -2, 0)[columns // 32] >> shifts) & np.uint32(1) != 0
+
+
+def _along(values: Shaped[np.ndarray, "used batch"], has: Bool[np.ndarray, "used ... batch"]) -> np.ndarray:
+    """The values with the axes of `has`."""
+    return values.reshape(len(values), *(1,) * (has.ndim - 2), values.shape[1])
 
 
 def _for_blocks(xp: Namespace, sections: Sections, step, state):
@@ -197,6 +238,8 @@ def count_proofs(
     if grouped and sections.has_groups:
         # The members of a group depend on each other even if no literal is shared.
         return otherwise(proofs, literals)
+    if xp.is_eager:
+        return _count_at_once(proofs, literals, sections, otherwise)
     used = is_proof(proofs.ranks)
     bits = xp.where(used[..., None, :], proofs.bits, xp.uint32(0))
     is_independent = ~sections.share_variables(bits).any()
@@ -232,6 +275,31 @@ def count_proofs(
         return xp.vjp(general, p)[1](cotangent)[0]
 
     return xp.custom_vjp(lambda p: count_forward(p)[0], count_forward, count_backward)(literals.probabilities)
+
+
+def _count_at_once(
+    proofs: ProofSets, literals: LiteralTable, sections: Sections, otherwise: Count
+) -> Float[np.ndarray, "outputs batch"]:
+    """`count_proofs` of independent literals, where values may be looked at: each output in the way that it needs."""
+    proofs = trim(proofs)
+    bits = np.where(is_proof(proofs.ranks)[..., None, :], proofs.bits, np.uint32(0))
+    factors = _factors(sections, literals.probabilities, literals.columns)
+    values = _some(_weigh_proofs(proofs, sections, factors, bits[..., : sections.identity, :]))
+    # `[outputs, batch]`: how many proofs there are, where they depend on each other.
+    counts = np.where(sections.share_variables(bits), is_proof(proofs.ranks).sum(1), 0)
+    for count in np.unique(counts[counts > 0]).tolist():
+        sample, output = (count == counts.T).nonzero()
+        terms = sections.total << min(count, MAX_INCLUSION_EXCLUSION)
+        size = max(1, _MAX_NUMBERS_AT_ONCE // max(terms, len(literals.probabilities)))
+        for start in range(0, len(output), size):
+            at = output[start : start + size], sample[start : start + size]
+            # Outputs stand where samples do, each with its own probabilities.
+            chosen = ProofSets(
+                np.moveaxis(proofs.ranks[at[0], :count, at[1]], 0, -1)[None],
+                np.moveaxis(proofs.bits[at[0], :count, :, at[1]], 0, -1)[None],
+            )
+            values[at] = otherwise(chosen, replace(literals, probabilities=literals.probabilities[:, at[1]]))[0]
+    return values
 
 
 def count_with_derivatives(

@@ -8,6 +8,7 @@ import numpy as np
 
 from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.provenance.proofs.ranks import NO_PROOF, add_ranks, is_proof, keys_of
+from scallax.provenance.proofs.selecting import select_rows
 from scallax.provenance.traits import MAX_UNROLLED_PROOFS
 
 if TYPE_CHECKING:
@@ -154,6 +155,8 @@ def select(pool: ProofSets, k: int, sections: Sections, absorb: bool) -> ProofSe
     later goes then.
     """
     xp = array_namespace(pool.ranks)
+    if xp.is_eager:
+        return select_at_once(pool, k, sections, absorb)
     take = _take_by_words if sections.identity <= _MOST_UNROLLED else _take_whole
 
     def take_best(keys, _):
@@ -164,6 +167,20 @@ def select(pool: ProofSets, k: int, sections: Sections, absorb: bool) -> ProofSe
 
     _, (keys, bits) = xp.scan(take_best, keys_of(pool.ranks), None, k)
     return ProofSets(keys_of(xp.moveaxis(keys, 0, -2)), xp.moveaxis(bits, 0, -3))
+
+
+def select_at_once(pool: ProofSets, k: int, sections: Sections, absorb: bool) -> ProofSets:
+    """The results of `select`, but for unused places behind all proofs, where values may be looked at."""
+    *leading, count, words, batch = pool.bits.shape
+    ranks = np.moveaxis(pool.ranks, -1, -2).reshape(-1, count)
+    bits = np.moveaxis(pool.bits, -1, -3).reshape(-1, count, words)
+    places, found = select_rows(ranks, bits, sections.identity, k, absorb)
+    chosen = np.where((found == NO_PROOF)[..., None], np.uint32(0), bits[np.arange(len(bits))[:, None], places])
+    width = places.shape[1]
+    return ProofSets(
+        np.moveaxis(found.reshape(*leading, batch, width), -2, -1),
+        np.moveaxis(chosen.reshape(*leading, batch, width, words), -3, -1),
+    )
 
 
 def _take_by_words(
@@ -214,6 +231,27 @@ def scan_proofs(xp: Namespace, step, start, proofs: Array | None = None, length:
     """`xp.scan` over proofs, or of `length` steps; few are written out."""
     length = length if proofs is None else len(proofs)
     return xp.scan(step, start, proofs, length, unroll=length if length <= MAX_UNROLLED_PROOFS else 1)
+
+
+def trim(proofs: ProofSets) -> ProofSets:
+    """The proofs without the places that are unused in all tags, but for one; where values may be looked at.
+
+    Used places are in front.
+    """
+    ranks = proofs.ranks
+    count = max(1, int(np.count_nonzero(is_proof(ranks).any((*range(ranks.ndim - 2), ranks.ndim - 1)))))
+    return ProofSets(ranks[..., :count, :], proofs.bits[..., :count, :, :])
+
+
+def pad_proofs(proofs: ProofSets, k: int) -> ProofSets:
+    """The proofs with at least `k` places for them."""
+    xp, missing = array_namespace(proofs.ranks), k - proofs.ranks.shape[-2]
+    if missing <= 0:
+        return proofs
+    *leading, _, words, batch = proofs.bits.shape
+    ranks = xp.full((*leading, missing, batch), NO_PROOF, xp.int32)
+    bits = xp.zeros((*leading, missing, words, batch), xp.uint32)
+    return concatenate(ProofSets(proofs.ranks, proofs.bits), ProofSets(ranks, bits))
 
 
 def concatenate(*sets: ProofSets) -> ProofSets:

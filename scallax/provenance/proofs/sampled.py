@@ -10,7 +10,7 @@ import numpy as np
 from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
-from scallax.provenance.proofs.dnf import ProofSets, select
+from scallax.provenance.proofs.dnf import ProofSets, pad_proofs, select
 from scallax.provenance.proofs.ranks import NO_PROOF, ZERO, add_ranks, is_proof, keys_of, rank_weights
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
 from scallax.provenance.traits import Traits
@@ -64,7 +64,11 @@ class SampledProofs(AbstractProvenance):
         drawn = select(ProofSets(priority, pool.bits), k, sections, absorb=False)
         kept = (pool.bits[..., :, None, :, :] == drawn.bits[..., None, :, :, :]).all(-2)
         kept = (kept & is_proof(drawn.ranks)[..., None, :, :]).any(-2)
-        return select(ProofSets(literals.xp.where(kept, pool.ranks, NO_PROOF), pool.bits), k, sections, absorb=False)
+        pool = ProofSets(literals.xp.where(kept, pool.ranks, NO_PROOF), pool.bits)
+        return pad_proofs(select(pool, k, sections, absorb=False), k)
+
+    def narrow(self, tags, literals):
+        return self.ranked.narrow(tags, literals)
 
     def differs(self, old, new):
         return self.ranked.differs(old, new)

@@ -69,6 +69,10 @@ class TopBottomKClauses(AbstractProvenance):
             total = self._disjoin(total, self._conjoin(a, b, literals), cyclic, literals)
         return total
 
+    def narrow(self, tags, literals):
+        proofs, literals = self.ranked.narrow(tags.proofs, literals)
+        return Formula(proofs, tags.is_negation), literals
+
     def differs(self, old, new):
         return self.ranked.differs(old.proofs, new.proofs) | (old.is_negation != new.is_negation).any()
 

@@ -27,6 +27,7 @@ from scallax.provenance.proofs.counting import (
     count_proofs,
     count_with_derivatives,
     inclusion_exclusion,
+    used_columns,
 )
 from scallax.provenance.proofs.decision_diagrams import count_models
 from scallax.provenance.proofs.dnf import (
@@ -36,9 +37,12 @@ from scallax.provenance.proofs.dnf import (
     concatenate,
     conjoin,
     extend,
+    pad_proofs,
     select,
+    trim,
 )
 from scallax.provenance.proofs.layers import count_candidates, fold_layers, list_layers
+from scallax.provenance.proofs.narrowing import narrow
 from scallax.provenance.proofs.ranks import NO_PROOF, is_proof, rank_weights
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
 
@@ -113,7 +117,7 @@ class TopKProofs(AbstractProvenance):
             if self._needs_grouped_ranks(sections):
                 candidates = self._rank(candidates, literals, sections)
         pool = ProofSets(_merge_rows(candidates.ranks), _merge_rows(candidates.bits))
-        return select(concatenate(total, pool), self.k, sections, self.absorbs)
+        return pad_proofs(select(concatenate(total, pool), self.k, sections, self.absorbs), self.k)
 
     def flat_outputs(self, leaves, tiles, outputs, literals, *, all_present):
         sections = sections_of(literals)
@@ -134,6 +138,8 @@ class TopKProofs(AbstractProvenance):
 
     def _conjoin(self, left: ProofSets, right: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         xp = literals.xp
+        if xp.is_eager:
+            left, right = trim(left), trim(right)
         candidates, shares = conjoin(left, right, sections)
         if self._needs_grouped_ranks(sections):
             return self._rank(candidates, literals, sections)
@@ -143,6 +149,9 @@ class TopKProofs(AbstractProvenance):
             lambda: candidates.ranks,
         )
         return ProofSets(ranks, candidates.bits)
+
+    def narrow(self, tags, literals):
+        return narrow(tags, literals, sections_of(literals))
 
     def differs(self, old, new):
         return (old.bits != new.bits).any() | (is_proof(old.ranks) != is_proof(new.ranks)).any()
@@ -179,58 +188,111 @@ class TopKProofs(AbstractProvenance):
     def _complement(self, tags: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
         """The negation of a DNF by a beam of `k` over its clauses: each clause is falsified by one of its literals."""
         xp = literals.xp
+        if xp.is_eager:
+            return pad_proofs(self._complement_at_once(trim(tags), literals, sections), self.k)
         beam = xp.map(xp.zeros_like, tags)
         beam = ProofSets(xp.set_at(xp.full_like(tags.ranks, NO_PROOF), (..., 0, slice(None)), 0), beam.bits)
+        opposites = _opposites(literals, sections, literals.columns)
 
         def falsify(beam, clause):
             rank, bits = clause
-            extended = self._falsify(beam, bits, literals, sections)
-            unused = ~is_proof(rank)[..., None, :]
-            ranks = xp.where(unused, beam.ranks, extended.ranks)
-            return ProofSets(ranks, xp.where(unused[..., None, :], beam.bits, extended.bits)), None
+            extended = self._falsify(beam, bits, opposites, literals, sections)
+            return _where_proof(rank, extended, beam), None
 
         clauses = (xp.moveaxis(tags.ranks, -2, 0), xp.moveaxis(tags.bits, -3, 0))
         return xp.scan(falsify, beam, clauses)[0]
 
-    def _falsify(self, beam: ProofSets, clause, literals: LiteralTable, sections: Sections) -> ProofSets:
+    def _falsify(
+        self, beam: ProofSets, clause, opposites: ProofSets, literals: LiteralTable, sections: Sections
+    ) -> ProofSets:
         """The best `k` proofs of the beam, each with the complement of a literal of `clause` `[..., words, batch]`."""
         xp = literals.xp
-        is_positive = np.arange(32 * sections.identity) < 32 * sections.positive
-        p = xp.take_clipped(literals.probabilities, literals.columns)
-        # not a, if the clause has a; a, if it has not a.
-        ranks = rank_weights(xp.where(is_positive[:, None], 1 - p, p))
-        opposite = xp.where(
-            is_positive[:, None], *(_columns_of(literals, i, sections)[literals.columns] for i in (1, 0))
-        )
-        # The words of all columns of the batch, or of each.
-        opposite = opposite[..., None]
-        if sections.has_groups:
-            excluded = xp.take_clipped(literals.exclusions, literals.columns)
-            excluded = excluded if excluded.ndim == 3 else excluded[..., None]
-            excluded = xp.where(is_positive[:, None, None], xp.uint32(0), excluded)
-            opposite = xp.broadcast_to(opposite, (*opposite.shape[:2], excluded.shape[2]))
-            opposite = xp.concatenate([opposite, excluded], 1)
 
         def block(found, number):
             clause_word = xp.slice_rows(clause, number * _COLUMNS_AT_ONCE >> 5, 1, clause.ndim - 2)
             first = (number * _COLUMNS_AT_ONCE & 31).astype(xp.uint32)
             shifts = first + xp.arange(_COLUMNS_AT_ONCE, dtype=xp.uint32)
             has = (clause_word >> shifts.reshape(*(1,) * (clause.ndim - 2), -1, 1)) & xp.uint32(1) != 0
-            rank, bits = (xp.slice_rows(a, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for a in (ranks, opposite))
             single = ProofSets(
-                xp.where(has, xp.broadcast_to(rank, has.shape), NO_PROOF),
-                xp.broadcast_to(bits, (*has.shape[:-1], bits.shape[1], has.shape[-1])),
+                *(xp.slice_rows(leaf, number * _COLUMNS_AT_ONCE, _COLUMNS_AT_ONCE) for leaf in opposites[:2])
             )
-            candidates, shares = conjoin(beam, single, sections)
-            if self._needs_grouped_ranks(sections):
-                candidates = self._rank(candidates, literals, sections)
-            else:
-                same = xp.repeat(beam.ranks, _COLUMNS_AT_ONCE, axis=-2)
-                candidates = ProofSets(xp.where(shares, same, candidates.ranks), candidates.bits)
-            return select(concatenate(found, candidates), self.k, sections, self.absorbs), None
+            return self._falsify_by(found, beam, has, single, literals, sections), None
 
         none = ProofSets(xp.full_like(beam.ranks, NO_PROOF), xp.zeros_like(beam.bits))
         return xp.scan(block, none, xp.asarray(sections.blocks(_COLUMNS_AT_ONCE), xp.int32))[0]
+
+    def _falsify_by(
+        self, found: ProofSets, beam: ProofSets, has, opposites: ProofSets, literals: LiteralTable, sections: Sections
+    ) -> ProofSets:
+        """The best of `found` and of the proofs of the beam, each with one of the `opposites` `[columns, ...]`.
+
+        `has` `[..., columns, batch]` says which of them there are.
+        """
+        xp, (rank, bits) = literals.xp, opposites[:2]
+        single = ProofSets(
+            xp.where(has, xp.broadcast_to(rank, has.shape), NO_PROOF),
+            xp.broadcast_to(bits, (*has.shape[:-1], bits.shape[1], has.shape[-1])),
+        )
+        candidates, shares = conjoin(beam, single, sections)
+        if self._needs_grouped_ranks(sections):
+            candidates = self._rank(candidates, literals, sections)
+        else:
+            same = xp.repeat(beam.ranks, has.shape[-2], axis=-2)
+            candidates = ProofSets(xp.where(shares, same, candidates.ranks), candidates.bits)
+        return select(concatenate(found, candidates), self.k, sections, self.absorbs)
+
+    def _complement_at_once(self, tags: ProofSets, literals: LiteralTable, sections: Sections) -> ProofSets:
+        """`_complement`, where values may be looked at: only literals that occur in a clause are tried."""
+        *leading, _, batch = tags.ranks.shape
+        empty = ProofSets(np.zeros((*leading, 1, batch), np.int32), np.zeros_like(tags.bits[..., :1, :, :]))
+        none = ProofSets(np.full_like(empty.ranks, NO_PROOF), empty.bits)
+        columns, has = used_columns(
+            np.where(is_proof(tags.ranks)[..., None, :], tags.bits, 0)[..., : sections.identity, :]
+        )
+        opposites = _opposites(literals, sections, literals.columns[columns], columns)
+        beam = empty
+        for place in range(tags.ranks.shape[-2]):
+            found, of_clause = none, has[..., place, :]
+            occurs = of_clause.any(tuple(range(1, of_clause.ndim)))
+            # In the blocks of compiled code, after each of which proofs beyond the best `k` are dropped.
+            for block in np.unique(columns[occurs] // _COLUMNS_AT_ONCE):
+                tried = np.flatnonzero(occurs & (columns // _COLUMNS_AT_ONCE == block))
+                single = ProofSets(opposites.ranks[tried], opposites.bits[tried])
+                found = self._falsify_by(found, beam, np.moveaxis(of_clause[tried], 0, -2), single, literals, sections)
+            count = max(found.ranks.shape[-2], beam.ranks.shape[-2])
+            beam = _where_proof(tags.ranks[..., place, :], pad_proofs(found, count), pad_proofs(beam, count))
+            beam = trim(beam)
+        return beam
+
+
+def _where_proof(rank: Int[Array, "... batch"], proofs: ProofSets, others: ProofSets) -> ProofSets:
+    """The proofs where a rank is one of a proof, else others."""
+    xp, unused = array_namespace(rank), ~is_proof(rank)[..., None, :]
+    return ProofSets(
+        xp.where(unused, others.ranks, proofs.ranks), xp.where(unused[..., None, :], others.bits, proofs.bits)
+    )
+
+
+def _opposites(literals: LiteralTable, sections: Sections, of_column, columns=None) -> ProofSets:
+    """For columns of the literals `of_column` the proofs of one literal that their complements are.
+
+    Ranks `[columns, batch]` and bits `[columns, words, batch or 1]`; `columns` are their numbers, by default all.
+    """
+    xp = literals.xp
+    is_positive = (np.arange(32 * sections.identity) if columns is None else columns) < 32 * sections.positive
+    p = xp.take_clipped(literals.probabilities, of_column)
+    # not a, if the clause has a; a, if it has not a.
+    ranks = rank_weights(xp.where(is_positive[:, None], 1 - p, p))
+    opposite = xp.where(is_positive[:, None], *(_columns_of(literals, i, sections)[of_column] for i in (1, 0)))
+    # The words of all columns of the batch, or of each.
+    opposite = opposite[..., None]
+    if sections.has_groups:
+        excluded = xp.take_clipped(literals.exclusions, of_column)
+        excluded = excluded if excluded.ndim == 3 else excluded[..., None]
+        excluded = xp.where(is_positive[:, None, None], xp.uint32(0), excluded)
+        opposite = xp.broadcast_to(opposite, (*opposite.shape[:2], excluded.shape[2]))
+        opposite = xp.concatenate([opposite, excluded], 1)
+    return ProofSets(ranks, opposite)
 
 
 def _leaf_weights(literals: LiteralTable) -> Float[Array, "leaves batch"]:
