@@ -197,6 +197,10 @@ class _Function:
         # None once the function was dropped.
         self.run: Callable[..., Any] | None = functools.partial(self._run_first, jax.jit(run))
         self._stored: StoredFunction | None = None
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """A lock that is free, as that of the cache."""
         self._lock = threading.Lock()
 
     def _run_first(self, jitted: Any, *arguments: Any) -> Any:
@@ -264,8 +268,10 @@ class _Cache:
         self.renew_lock()
 
     def renew_lock(self) -> None:
-        """A lock that is free: in a process that was forked another thread may have had it."""
+        """Locks that are free: in a process that was forked another thread may have had them."""
         self._lock = threading.Lock()
+        for function in list(self.functions.values()):
+            function.renew_lock()
 
     def find(self, key: tuple, holder: Holder | None) -> tuple[_Function, Callable[..., Any]]:
         """The function of a key, held by the holder, and what to call; made if there is none."""

@@ -135,10 +135,14 @@ class _Choice:
     """The folder of this process, opened at its first use."""
 
     def __init__(self):
-        self._lock = threading.Lock()
         self._chosen: tuple[Path, int] | None = None
         self._folder: Folder | None = None
         self._is_open = False
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """A lock that is free: in a process that was forked another thread may have had it."""
+        self._lock = threading.Lock()
 
     def choose(self, path: Path, bytes: int) -> None:
         with self._lock:
@@ -165,6 +169,7 @@ class _Choice:
 
 
 _CHOICE = _Choice()
+os.register_at_fork(after_in_child=_CHOICE.renew_lock)
 
 
 def open_folder() -> Folder | None:

@@ -1,8 +1,11 @@
 """The cache of compiled functions: what it keeps, what goes, what is compiled beside it."""
 
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -367,3 +370,65 @@ def test_a_process_that_meets_thousands_of_programs_stays_as_large_as_it_was():
     (maps, pages), (later_maps, later_pages) = sizes
     assert later_maps == pytest.approx(maps, rel=0.05)
     assert later_pages == pytest.approx(pages, rel=0.05)
+
+
+def fail_at_first(array: jax.Array) -> jax.Array:
+    if not FAILURES:
+        FAILURES.append(threading.current_thread())
+        raise ArithmeticError("it is traced")
+    return array + 1
+
+
+FAILURES: list[threading.Thread] = []
+
+
+def test_an_error_of_a_thread_that_compiles_reaches_who_joins_it():
+    FAILURES.clear()
+    with limits(), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ArithmeticError, match="it is traced"):
+            pool.submit(call, None, fail_at_first, (), np.zeros(3, np.int32)).result()
+        # Nothing is left locked or half made.
+        assert call(None, fail_at_first, (), np.zeros(3, np.int32)).tolist() == [1, 1, 1]
+        assert pool.submit(call, None, fail_at_first, (), np.zeros(3, np.int32)).result().tolist() == [1, 1, 1]
+
+
+COMPILES = """
+import os, sys, threading, warnings
+import jax, numpy as np, scallax
+reasoner = scallax.Reasoner("rel r(x + y) = a(x), b(y)", provenance="difftopkproofs", output_relation="r",
+    input_mappings={"a": range(4), "b": range(4)})
+p, compiles, way = np.full((2, 4), 0.25, np.float32), threading.Event(), sys.argv[1]
+jax.monitoring.register_event_listener(lambda *_, **__: compiles.set())
+def answer():
+    print("answer", reasoner(a=p, b=p)[1].shape, flush=True)
+thread = threading.Thread(target=answer, daemon=way == "daemon")
+thread.start()
+assert compiles.wait()
+if way == "fork":
+    warnings.simplefilter("ignore")
+    child = os.fork()
+    if not child:
+        try:
+            reasoner(a=p, b=p)
+        except scallax.UnsupportedError:
+            print("refused", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+sys.exit(7 if way == "raise" else 0)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("way", "code", "said"),
+    [
+        ("daemon", 0, [[], ["answer (2, 7)"]]),
+        ("wait", 0, [["answer (2, 7)"]]),
+        ("raise", 7, [["answer (2, 7)"]]),
+        ("fork", 0, [["refused", "answer (2, 7)"], ["answer (2, 7)", "refused"]]),
+    ],
+)
+def test_a_process_that_ends_or_forks_while_a_thread_compiles(way, code, said):
+    done = subprocess.run([sys.executable, "-c", COMPILES, way], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.splitlines() in said
