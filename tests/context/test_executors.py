@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -117,7 +118,7 @@ def test_contexts_and_the_command_line_answer_without_jax(jax_is: str, tmp_path:
     assert "proof of weight 0.5" in done.stdout
 
 
-REACH = {
+REACH: dict[str, Any] = {
     "program": "rel path(x, z) = edge(x, z)\nrel path(x, z) = edge(x, y) and path(y, z)\nrel end(z) = path(0, z)",
     "input_mappings": {"edge": [(0, 1), (1, 2), (2, 0), (0, 2)]},
     "output_mapping": ("end", range(3)),
@@ -206,7 +207,7 @@ def test_a_provenance_of_a_user_is_computed_by_jax():
 
 
 def test_facts_per_sample_proofs_and_draws_by_numpy():
-    options = {"provenance": "difftopkproofs", "executor": "numpy"}
+    options: dict[str, Any] = {"provenance": "difftopkproofs", "executor": "numpy"}
     reasoner = Reasoner("rel end(y) = edge(0, y)", **options, output_relation="end")
     tuples, values = reasoner(edge=[[(0.5, (0, 1)), (None, (0, 2))], [(0.25, (0, 2))]])
     assert tuples == [(1,), (2,)]
@@ -215,10 +216,12 @@ def test_facts_per_sample_proofs_and_draws_by_numpy():
     mapped = Reasoner(**REACH, **options)
     compiled = Reasoner(**REACH, provenance="difftopkproofs")
     assert mapped.kept_proofs(edge=EDGES) == compiled.kept_proofs(edge=EDGES)
-    drawn = {"edge": InputMapping([(0, 1), (1, 2), (2, 0), (0, 2)], retain_k=2, sample_strategy="categorical")}
+    drawn: dict[str, Any] = {
+        "edge": InputMapping([(0, 1), (1, 2), (2, 0), (0, 2)], retain_k=2, sample_strategy="categorical")
+    }
+    drawing: dict[str, Any] = {**REACH, "input_mappings": drawn}
     found = [
-        Reasoner(**{**REACH, "input_mappings": drawn}, provenance="diffminmaxprob", seed=5, executor=executor)
-        for executor in ("jax", "numpy")
+        Reasoner(**drawing, provenance="diffminmaxprob", seed=5, executor=executor) for executor in ("jax", "numpy")
     ]
     np.testing.assert_array_equal(found[1](edge=EDGES), found[0](edge=EDGES))
     # A key that is traced is JAX's, where the arrays are not.
@@ -228,7 +231,11 @@ def test_facts_per_sample_proofs_and_draws_by_numpy():
 
 def test_trained_tags_have_the_same_probabilities():
     program = "rel a = {0.25::0, 0.5::1}\nrel b = {0.5::0; 0.25::1}\nrel 0.5::c(x) = a(x), b(x), d(x)"
-    options = {"provenance": "diffaddmultprob", "trainable": ["a", "b", "c"], "input_mappings": {"d": range(2)}}
+    options: dict[str, Any] = {
+        "provenance": "diffaddmultprob",
+        "trainable": ["a", "b", "c"],
+        "input_mappings": {"d": range(2)},
+    }
     compiled, at_once = (
         Reasoner(program, **options, output_mapping=("c", range(2)), executor=executor) for executor in ("jax", "numpy")
     )
@@ -269,7 +276,7 @@ def test_a_module_loads_what_the_other_executor_learnt():
 
 
 @pytest.mark.parametrize("executor", ["torch", 1, True, ["numpy"]])
-def test_another_executor_is_refused(executor: object):
+def test_another_executor_is_refused(executor: Any):
     with pytest.raises(InputError, match="must be 'jax' or 'numpy'"):
         Reasoner(**REACH, executor=executor)
     for kind in (Context, ScallopContext):

@@ -339,7 +339,7 @@ def test_values_and_gradients_are_finite_at_0_and_1(family: Family, p: float):
 def test_every_name_conjoins_and_disjoins(name: str, executor: str):
     program = "rel both() = a(0), a(1)\nrel some() = a(0) or a(1)"
     outputs = {"both": (), "some": ()}
-    options = {"provenance": name, "executor": executor}
+    options: dict[str, Any] = {"provenance": name, "executor": executor}
     reasoner = Reasoner(program, **options, input_mappings={"a": [0, 1]}, output_mappings=outputs)
     integer = name in ("natural", "tropical")
     p = np.array([[3, 2]], np.int32) if integer else np.array([[0.5, 0.25]], np.float32)
