@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 import torch_bridge
 
@@ -36,6 +37,25 @@ class Adder(nn.Module):
     def forward(self, features):
         digits = self.encoder(features).reshape(-1, 2, 3).softmax(-1)
         return self.reason(digit_a=digits[:, 0], digit_b=digits[:, 1])
+
+
+class Sums(Dataset):
+    """Probabilities of the sums 0 and 1 of two digits below 10, all of probability 0.1."""
+
+    def __init__(self):
+        self.reason = shifted_sum(
+            program="rel sum_2(a + b) = digit_a(a) and digit_b(b)",
+            trainable=None,
+            input_mappings={"digit_a": range(10), "digit_b": range(10)},
+            output_mapping=("sum_2", range(2)),
+        )
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        digits = torch.full((1, 10), 0.1)
+        return self.reason(digit_a=digits, digit_b=digits)[0, index]
 
 
 def loss_of(model: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""One of two processes that train a model together: `python -m tests.distributed_process RANK FOLDER`."""
+"""The second of two processes that train a model together: `python -m tests.distributed_process FOLDER`."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.digit_models import Adder, descend, features
 
 
-def main(rank: int, folder: Path) -> None:
+def train(rank: int, folder: Path) -> None:
+    """Trains as one of the two, and stores the parameters."""
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
     # Only the first process starts as the single process does: the other one is sent its parameters.
     torch.manual_seed(rank)
@@ -20,4 +21,4 @@ def main(rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    train(1, Path(sys.argv[1]))

@@ -1,5 +1,7 @@
-"""Every script in `examples/` runs as it is in a minute, and learns what it says: long ones by night, else a little."""
+"""Every script in `examples/` runs and learns what it says: by night as users run it, else the long ones for little."""
 
+import itertools
+import json
 import os
 import re
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Fewer passes over the pairs than by default, to the same accuracy.
 OPTIONS = {"digit_sum_torch.py": ["--epochs", "2"]}
-# Scripts that learn for long: how long, and what is there instead in every run. `make nightly` runs them as they are.
+# Scripts that learn for long: how long, and the text there instead in every run. `make nightly` runs them as they are.
 SHORT = {
     "compare_digits.py": {"= 500, 64, 5, 1000": "= 2, 8, 5, 10"},
     "cross_framework.py": {"= 32, 6400, 5000, 1, 6": "= 32, 64, 100, 1, 1", "after > before and after >= 0.95": "True"},
@@ -50,12 +52,44 @@ LEAST_ACCURACY = {
 
 
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
+# Scripts that share a process in every run: most of a short script's time goes into imports and compilations. The
+# workers of `handwritten_formulas.py` are forked, which comes before JAX starts.
+TOGETHER = [
+    [
+        "handwritten_formulas.py",
+        "compare_digits.py",
+        "kinship_stories.py",
+        "maze_marks.py",
+        "rule_weight.py",
+        "scene_graph.py",
+    ],
+    [
+        "cross_framework.py",
+        "custom_provenance.py",
+        "digit_sum_flax.py",
+        "digit_sum_torch.py",
+        "foreign_functions.py",
+        "grid_world.py",
+    ],
+]
+# Runs a list of scripts with their options, each as the main program, and prints a line before each.
+IN_TURN = """
+import json, runpy, sys
+for script, *options in json.loads(sys.argv[1]):
+    print("=====", script, flush=True)
+    sys.argv = [script, *options]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
 
 
-def run(script: Path, folder: Path, *options: str, **environment: str) -> str:
-    """The output of a script, which ends without an error."""
+def run(folder: Path, *arguments: str | Path, **environment: str) -> str:
+    """The output of Python, which ends without an error."""
     done = subprocess.run(
-        [sys.executable, script, *options],
+        [sys.executable, *arguments],
         cwd=folder,
         env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "XDG_CACHE_HOME": str(folder / "cache"), **environment},
         capture_output=True,
@@ -66,8 +100,8 @@ def run(script: Path, folder: Path, *options: str, **environment: str) -> str:
     return done.stdout
 
 
-def check_example(name: str, folder: Path, **environment: str) -> None:
-    printed = run(EXAMPLES / name, folder, *OPTIONS.get(name, []), **environment)
+def check_printed(name: str, printed: str) -> None:
+    """A script that was run as it is has printed and learned what it should."""
     assert set(PRINTS.get(name, ())) <= set(printed.splitlines()), printed
     if name in LEAST_ACCURACY:
         assert float(re.findall(r"accuracy (\d+\.\d)%", printed)[-1]) >= LEAST_ACCURACY[name], printed
@@ -76,20 +110,32 @@ def check_example(name: str, folder: Path, **environment: str) -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_as_users_run_it(name: str, tmp_path):
-    check_example(name, tmp_path, XLA_FLAGS="")
+    check_printed(name, run(tmp_path, EXAMPLES / name, *OPTIONS.get(name, []), XLA_FLAGS=""))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in SHORT])
-def test_an_example_runs(name: str, tmp_path):
-    check_example(name, tmp_path)
-
-
-@pytest.mark.parametrize("name", SHORT)
-def test_an_example_runs_for_a_few_steps(name: str, tmp_path):
+def short_script(name: str, folder: Path) -> Path:
+    """The script as it is, or one in `folder` that learns for little."""
+    if name not in SHORT:
+        return EXAMPLES / name
     text = (EXAMPLES / name).read_text()
     for long, short in SHORT[name].items():
         assert text.count(long) == 1, f"{name} no longer has `{long}`"
         text = text.replace(long, short)
-    script = tmp_path / name
-    script.write_text(text)
-    assert "accuracy" in run(script, tmp_path)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids=["first", "second"])
+def test_examples_run_one_after_another(names: list[str], tmp_path):
+    scripts = [[str(short_script(name, tmp_path)), *OPTIONS.get(name, [])] for name in names]
+    printed = run(tmp_path, "-c", IN_TURN, json.dumps(scripts))
+    parts = re.split(r"^=====.*\n", printed, flags=re.MULTILINE)[1:]
+    for name, part in zip(names, parts, strict=True):
+        if name in SHORT:
+            assert "accuracy" in part, f"{name} printed {part!r}"
+        else:
+            check_printed(name, part)
+
+
+def test_every_example_is_run():
+    assert sorted(itertools.chain.from_iterable(TOGETHER)) == NAMES

@@ -14,6 +14,7 @@ import torch
 
 from scallax import InputError, UnsupportedError
 from tests.compilations import counted_compilations
+from tests.digit_models import Sums
 from torch_bridge import Module
 
 SUM_2 = "rel sum_2(a + b) = digit_a(a) and digit_b(b)"
@@ -414,31 +415,10 @@ def test_a_fork_after_others_used_jax_is_one_error_and_the_process_exits_cleanly
     assert lines == [*REFUSED, "done"]
 
 
-def test_a_worker_of_a_data_loader_answers(tmp_path):
-    script = tmp_path / "loading.py"
-    script.write_text(
-        textwrap.dedent(f"""
-        import torch, torch_bridge
-
-        class Sums(torch.utils.data.Dataset):
-            def __init__(self):
-                self.adder = torch_bridge.Module(
-                    program={SUM_2!r}, provenance="diffaddmultprob",
-                    input_mappings={{"digit_a": range(10), "digit_b": range(10)}}, output_mapping=("sum_2", range(19)))
-            def __len__(self):
-                return 2
-            def __getitem__(self, index):
-                p = torch.full((1, 10), 0.1)
-                return self.adder(digit_a=p, digit_b=p)[0, index]
-
-        if __name__ == "__main__":
-            options = {{"num_workers": 1, "multiprocessing_context": "spawn", "timeout": 3000}}
-            loader = torch.utils.data.DataLoader(Sums(), batch_size=2, **options)
-            print([round(x, 4) for x in next(iter(loader)).tolist()])
-        """)
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert done.stdout == "[0.01, 0.02]\n", done.stderr
+def test_a_worker_of_a_data_loader_answers():
+    options = {"num_workers": 1, "multiprocessing_context": "spawn", "timeout": 3000}
+    loader = torch.utils.data.DataLoader(Sums(), batch_size=2, **options)
+    torch.testing.assert_close(next(iter(loader)), torch.tensor([0.01, 0.02]))
 
 
 @pytest.mark.gpu

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import scallax
 import torch_bridge
 from scallax import InputError, UnsupportedError
+from tests import distributed_process
 from tests.compilations import counted_compilations
 from tests.digit_models import SHIFTED_SUM, Adder, descend, features, loss_of, shifted_sum
 
@@ -364,19 +365,17 @@ def test_eight_threads(is_replicated):
     torch.testing.assert_close({name: value.grad for name, value in model.named_parameters()}, expected)
 
 
-def test_two_processes_learn_what_one_does(tmp_path):
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.distributed_process"]
-    processes = [
-        subprocess.Popen([*command, str(rank), tmp_path], env=environment, cwd=root, stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
+def test_two_processes_learn_what_one_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     torch.manual_seed(0)
     expected = descend(Adder(), features(8))
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.distributed_process", tmp_path]
+    with subprocess.Popen(command, env=environment, cwd=root, stderr=subprocess.PIPE, text=True) as other:
+        distributed_process.train(0, tmp_path)
+        _, errors = other.communicate()
+    assert other.returncode == 0, errors
     for rank in (0, 1):
         torch.testing.assert_close(torch.load(tmp_path / f"parameters_{rank}.pt"), expected)
 
