@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
@@ -312,17 +313,19 @@ class _Run:
 
     def _best(self, supports: Iterable[P], width: int) -> tuple[list[P], bool]:
         """The first of the proofs, without those that contain one before them, and whether these are all."""
-        kept: list[tuple[frozenset[int], P]] = []
-        for support in sorted(supports, key=lambda support: support.order):
+        kept: list[P] = []
+        known: list[frozenset[int]] = []
+        for support in sorted(supports, key=attrgetter("order")):
             contents = support.literals
             if self._search.counts_facts:
                 contents = contents | {len(self._search.weights) + fact for fact in support.facts}
-            if any(smaller <= contents for smaller, _ in kept):
+            if any(map(contents.issuperset, known)):
                 continue
             if len(kept) == width:
-                return [support for _, support in kept], False
-            kept.append((contents, support))
-        return [support for _, support in kept], True
+                return kept, False
+            kept.append(support)
+            known.append(contents)
+        return kept, True
 
     def _supports(self, operand: int, negated: bool) -> list[Support]:
         if operand in (ONE, ZERO):
