@@ -133,9 +133,9 @@ class _Run:
         self._literals: dict[int, list[Support]] = {}
         self._facts: dict[int, list[Support]] = {}
         self._complements: dict[int, list[Support]] = {}
-        # By derivation, the proofs of its operands that were joined last, and the nodes of which some were left out.
+        # By derivation, the proofs of its operands that were joined last; by node, the first order that was left out.
         self._joined: dict[int, _Parts] = {}
-        self._cut: set[int] = set()
+        self._cut: dict[int, tuple] = {}
         self._trees: dict[tuple[int, bool, int, tuple[Tree, ...]], Tree] = {}
         # The nodes that are negated, and all that these need.
         self._negated: set[int] = set()
@@ -205,14 +205,7 @@ class _Run:
             del waiting[node]
             known = self._found.get(node, [])
             # Known proofs stay in the pool and keep their trees, so that this ends.
-            supports, is_whole = self._derive(node, known)
-            if not is_whole and node in self._negated:
-                raise UnsupportedError(
-                    Diagnostic(
-                        f"a negated tuple has more than {_MAX_NEGATED} proofs, too many to explain",
-                        hint="ask for a tuple that depends on fewer facts",
-                    )
-                )
+            supports = self._derive(node, known)
             if supports != known:
                 self._found[node] = supports
                 waiting.update(dict.fromkeys(users[node]))
@@ -220,32 +213,49 @@ class _Run:
     def _width_of(self, node: int) -> int:
         return _MAX_NEGATED if node in self._negated else self._width
 
-    def _derive(self, node: int, known: Sequence[Support]) -> tuple[list[Support], bool]:
-        """The best proofs of a node among known ones and those of its derivations, and whether these are all."""
-        width, is_whole, is_negated = self._width_of(node), True, node in self._negated
+    def _derive(self, node: int, known: Sequence[Support]) -> list[Support]:
+        """The best proofs of a node among known ones and those of its derivations."""
+        width, is_negated = self._width_of(node), node in self._negated
         best: list[Support | _Union] = list(known)
         seen = {(support.literals, support.facts) for support in known}
         for row in self._rows(node).tolist():
             for parts in self._new_parts(row):
-                is_full = self._shrinks and len(best) == width and not is_negated
-                least = best[-1].order[0] if is_full else math.inf
+                least = math.inf
+                if self._shrinks and len(best) == width and not is_negated:
+                    least = best[-1].order[0]
+                    self._leave_out(node, (least, math.inf))
                 best += self._unions(node, int(self._search.rules[row]), parts, seen, least)
+                # Of what is negated all proofs count, at the end.
                 if not is_negated:
-                    best, is_all = self._best(best, width)
-                    is_whole &= is_all and not is_full
+                    best = self._choose(node, best)
         if is_negated:
-            # All of them count, at the end.
-            best, is_whole = self._best(best, width)
+            best = self._choose(node, best)
         supports = [self._build(each) if isinstance(each, _Union) else each for each in best]
-        if not is_whole:
-            self._cut.add(node)
-        if len(best) < width and node in self._cut:
+        if node in self._cut and (len(best) < width or best[-1].order > self._cut[node]):
             # A new proof is a part of several known ones: others that were left out have a place now.
-            self._cut.discard(node)
+            del self._cut[node]
             for row in self._rows(node).tolist():
                 self._joined.pop(row, None)
             return self._derive(node, supports)
-        return supports, is_whole
+        return supports
+
+    def _choose(self, node: int, supports: list[P]) -> list[P]:
+        """The best of the proofs of a node. UnsupportedError if these are not all of what is negated."""
+        kept, left_out = self._best(supports, self._width_of(node))
+        if left_out is None:
+            return kept
+        if node in self._negated:
+            raise UnsupportedError(
+                Diagnostic(
+                    f"a negated tuple has more than {_MAX_NEGATED} proofs, too many to explain",
+                    hint="ask for a tuple that depends on fewer facts",
+                )
+            )
+        self._leave_out(node, left_out.order)
+        return kept
+
+    def _leave_out(self, node: int, order: tuple) -> None:
+        self._cut[node] = min(order, self._cut.get(node, order))
 
     def _new_parts(self, row: int) -> Iterator[_Parts]:
         """The proofs of the operands of a derivation whose unions have not been made yet."""
@@ -311,8 +321,8 @@ class _Run:
         tree = children if union.node == ONE else (self._tree(union.node, False, union.rule, children),)
         return self._support(union.literals, union.facts, union.order, tree)
 
-    def _best(self, supports: Iterable[P], width: int) -> tuple[list[P], bool]:
-        """The first of the proofs, without those that contain one before them, and whether these are all."""
+    def _best(self, supports: Iterable[P], width: int) -> tuple[list[P], P | None]:
+        """The first of the proofs, without those that contain one before them, and the next one, if there is one."""
         kept: list[P] = []
         known: list[frozenset[int]] = []
         for support in sorted(supports, key=attrgetter("order")):
@@ -322,10 +332,10 @@ class _Run:
             if any(map(contents.issuperset, known)):
                 continue
             if len(kept) == width:
-                return kept, False
+                return kept, support
             kept.append(support)
             known.append(contents)
-        return kept, True
+        return kept, None
 
     def _supports(self, operand: int, negated: bool) -> list[Support]:
         if operand in (ONE, ZERO):

@@ -17,6 +17,8 @@ import torch_bridge
 from scallax import nn
 from scallax.circuits.compile import analyse_program
 from scallax.errors import InputError, Source, UnsupportedError
+from scallax.grounding.derivations import ONE, Derivations, literal_operand
+from scallax.reasoner import proof_search
 from scallax.reasoner.proofs import Proof
 from tests.oracles import naive_datalog
 
@@ -299,3 +301,16 @@ def test_choices_are_named_by_what_is_written():
         (proof,) = context.explain(relation, value).proofs
         assert {fact.relation for fact in proof.facts} == {"a", relation}
         assert all((fact.rule or "").startswith("<program") for fact in proof.facts if fact.relation == relation)
+
+
+def test_a_proof_that_was_left_out_comes_back_when_one_is_a_part_of_others(monkeypatch):
+    monkeypatch.setattr(proof_search, "_MIN_WIDTH", 2)
+    # Of node 0: facts 0 and 1, facts 0 and 2, fact 3 alone, which is behind these two, then fact 0, a part of both.
+    literal = literal_operand(np.arange(4))
+    left, right = literal[[0, 0, 3, 0]], np.array([literal[1], literal[2], ONE, ONE])
+    is_negated = np.zeros(4, bool)
+    derivations = Derivations(1, np.zeros(4, np.int64), left, right, is_negated, is_negated)
+    weights = np.array([0.9, 0.9, 0.8, 0.5])
+    search = proof_search.Search(derivations, np.arange(4), weights, 1 - weights, np.full(4, -1), counts_facts=False)
+    found = search.find(0, 2)
+    assert [(sorted(proof.literals), proof.weight) for proof in found] == [([0], 0.9), ([3], 0.5)]
