@@ -57,7 +57,7 @@ def cache_compiled(folder: str | os.PathLike | None = None, *, bytes: int = _BYT
             the cache off for this process.
 
     Raises:
-        InputError: `bytes` is no integer from 0.
+        InputError: `folder` is no path, or `bytes` no integer from 0.
 
     Example:
         >>> import tempfile, scallax
@@ -66,7 +66,12 @@ def cache_compiled(folder: str | os.PathLike | None = None, *, bytes: int = _BYT
     """
     if isinstance(bytes, bool) or not isinstance(bytes, int) or bytes < 0:
         raise InputError(Diagnostic(f"`bytes` is {bytes!r}, which is no size", hint="give an integer from 0"))
-    _CHOICE.choose(_user_folder() if folder is None else Path(folder), bytes)
+    if folder is not None and not isinstance(folder, str | os.PathLike):
+        raise InputError(Diagnostic(f"`folder` is {folder!r}, which is no path", hint="give a string or a `Path`"))
+    if not bytes:
+        _CHOICE.choose(Path(), bytes)
+    else:
+        _CHOICE.choose(_user_folder() if folder is None else _absolute(folder), bytes)
 
 
 @final
@@ -155,7 +160,7 @@ class _Choice:
         with self._lock:
             asked = os.environ.get("SCALLAX_CACHE")
             if self._chosen is None and asked:
-                self._chosen = Path(asked).expanduser(), _BYTES
+                self._chosen = _absolute(asked), _BYTES
             if not self._is_open and self._chosen is not None and self._chosen[1]:
                 self._folder = Folder(*self._chosen)
             self._is_open = True
@@ -179,6 +184,11 @@ def open_folder() -> Folder | None:
 
 def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=2)
+
+
+def _absolute(folder: str | os.PathLike) -> Path:
+    """The folder wherever the process goes later; `~` is the user's home."""
+    return Path(folder).expanduser().absolute()
 
 
 def _user_folder() -> Path:

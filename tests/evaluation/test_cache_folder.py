@@ -151,6 +151,17 @@ def test_the_folder_is_bounded(folder):
     assert files(folder) == by_age[-1:]
     with pytest.raises(InputError, match="`bytes` is -1"):
         scallax.cache_compiled(folder, bytes=-1)
+    with pytest.raises(InputError, match="`folder` is 5"):
+        scallax.cache_compiled(5)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_relative_folder_stays_where_it_was(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    reopen(Path("here"))
+    (folder / "other").mkdir()
+    monkeypatch.chdir(folder / "other")
+    call(None, probabilities, (), LOGITS, GROUPS)
+    assert len(files(folder / "here")) == 1
 
 
 PROCESS = """
