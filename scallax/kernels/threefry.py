@@ -20,13 +20,13 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 
 
-def key(seed: int | np.ndarray) -> UInt32[np.ndarray, "... 2"]:
+def key(seed: int | np.ndarray | np.generic) -> UInt32[np.ndarray, "... 2"]:
     """The keys of seeds from 0 to 2^32 - 1."""
     low = np.asarray(seed, np.uint32)
     return np.stack([np.zeros_like(low), low], -1)
 
 
-def fold_in(keys: UInt32[np.ndarray, "... 2"], data: int | np.ndarray) -> UInt32[np.ndarray, "... 2"]:
+def fold_in(keys: UInt32[np.ndarray, "... 2"], data: int | np.ndarray | np.generic) -> UInt32[np.ndarray, "... 2"]:
     """A key for each key and each number of `data`, int32 or uint32."""
     low = np.asarray(data).astype(np.uint32)
     return np.stack(_hash(keys, np.zeros_like(low), low), -1)

@@ -306,9 +306,12 @@ def test_derivations_of_an_acyclic_program_are_counted_as_they_are(family: Famil
     np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:no rule can derive")
 @every_family_by_both
 def test_order_and_batch_and_transformations_change_nothing(family: Family, executor: str):
-    reasoner = path_reasoner(family, executor=executor)
+    # Endless counts take 2,000 rounds.
+    edges = DAG if (family.name, executor) == ("natural", "numpy") else EDGES
+    reasoner = path_reasoner(family, edges=edges, executor=executor)
     p = inputs(family).astype(np.float32)
     expected = reasoner(e=p)
     if executor == "jax":
@@ -317,7 +320,7 @@ def test_order_and_batch_and_transformations_change_nothing(family: Family, exec
     looped = np.concatenate([reasoner(e=sample[None]) for sample in p[:3]])
     np.testing.assert_allclose(looped, expected[:3], rtol=1e-6, atol=1e-7)
     if not family.resolved.traits.draws:
-        again = path_reasoner(family, PATH_REVERSED, EDGES[::-1], executor)(e=p[:, ::-1])
+        again = path_reasoner(family, PATH_REVERSED, edges[::-1], executor)(e=p[:, ::-1])
         np.testing.assert_allclose(again, expected, rtol=1e-6, atol=1e-7)
 
 
