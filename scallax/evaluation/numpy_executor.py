@@ -14,7 +14,9 @@ from scallax.evaluation.tag_rows import row_bytes
 from scallax.kernels.array_namespace import NUMPY
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.kernels.tiles import Tags
+from scallax.language.tag_domains import Domain
 from scallax.provenance.base import AbstractProvenance
+from scallax.provenance.best import MAX_HEIGHT
 from scallax.provenance.custom import CustomProvenance
 from scallax.provenance.traits import AbstractSemantics
 
@@ -87,7 +89,10 @@ def _work(circuit: Circuit, provenance: AbstractSemantics) -> int:
     of_branch = [rows * forward.width * choices[kind] * words for kind, rows in forward.branches]
     schedule = forward.tiles
     branches = np.asarray(schedule.branch[: schedule.count])
-    rounds = np.where(np.asarray(schedule.cyclic[: schedule.count]), _ROUNDS, 1)
+    # Only counts go round every cycle until they are as large as a count gets.
+    is_endless = provenance.traits.domain is Domain.NATURAL and not provenance.traits.is_idempotent
+    of_cycle = MAX_HEIGHT if is_endless else _ROUNDS
+    rounds = np.where(np.asarray(schedule.cyclic[: schedule.count]), of_cycle, 1)
     of_step = _OF_STEP[proofs > 0] + np.array([0, *of_branch])[branches + 1]
     return int((rounds * of_step).sum()) + circuit.num_rows + len(circuit.outputs) * words // 8
 
