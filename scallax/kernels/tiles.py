@@ -157,12 +157,12 @@ class OperandRows(Sequence):
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            assert index.step == len(self._places), "every row of one of the operands"
-            places = [self._places[index.start or 0]]
-            return OperandRows(self._xp, self._width, places, self._read, self._arrange)
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        row, turn = divmod(index, len(self._places))
+            start, stop, step = index.indices(len(self))
+            if step != len(self._places) or start >= step or stop < len(self):
+                return [self[number] for number in range(start, stop, step)]
+            # All rows of one operand.
+            return OperandRows(self._xp, self._width, [self._places[start]], self._read, self._arrange)
+        row, turn = divmod(range(len(self))[index], len(self._places))
         return self._arrange(self._read(self._places[turn][row * self._width : (row + 1) * self._width]))
 
     def stacked(self) -> Tags:
