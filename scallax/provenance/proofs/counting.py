@@ -287,7 +287,7 @@ def _count_at_once(
     values = _some(_weigh_proofs(proofs, sections, factors, bits[..., : sections.identity, :]))
     # `[outputs, batch]`: how many proofs there are, where they depend on each other.
     counts = np.where(sections.share_variables(bits), is_proof(proofs.ranks).sum(1), 0)
-    for count in np.unique(counts[counts > 0]).tolist():
+    for count in sorted(set(counts[counts > 0].tolist())):
         sample, output = (count == counts.T).nonzero()
         terms = sections.total << min(count, MAX_INCLUSION_EXCLUSION)
         size = max(1, _MAX_NUMBERS_AT_ONCE // max(terms, len(literals.probabilities)))

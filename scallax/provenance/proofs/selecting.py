@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scallax.kernels.runs import run_starts
 from scallax.provenance.proofs.ranks import NO_PROOF, keys_of
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def _minimal(
         rest = is_open.nonzero()[0]
         if not len(rest):
             break
-        first = rest[np.unique(row[rest], return_index=True)[1]]
+        # Rows ascend.
+        first = rest[run_starts(row[rest])]
         best = np.zeros((len(counts), words.shape[1]), np.uint32)
         best[row[first]] = words[first]
         of_rest = best[row[rest]]

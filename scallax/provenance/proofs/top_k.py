@@ -255,7 +255,7 @@ class TopKProofs(AbstractProvenance):
             found, of_clause = none, has[..., place, :]
             occurs = of_clause.any(tuple(range(1, of_clause.ndim)))
             # In the blocks of compiled code, after each of which proofs beyond the best `k` are dropped.
-            for block in np.unique(columns[occurs] // _COLUMNS_AT_ONCE):
+            for block in sorted(set((columns[occurs] // _COLUMNS_AT_ONCE).tolist())):
                 tried = np.flatnonzero(occurs & (columns // _COLUMNS_AT_ONCE == block))
                 single = ProofSets(opposites.ranks[tried], opposites.bits[tried])
                 found = self._falsify_by(found, beam, np.moveaxis(of_clause[tried], 0, -2), single, literals, sections)
