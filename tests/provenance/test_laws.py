@@ -382,12 +382,13 @@ def test_equal_shapes_share_a_compilation_and_keys_too():
 
 
 IN_PROCESS = """
+import sys
 import numpy as np
 from scallax import Reasoner
 for name in ("proofs", "realtropicalproofs", "diffsamplekproofs"):
     reasoner = Reasoner(
         "rel path(x, y) = e(x, y)\\nrel path(x, z) = path(x, y), e(y, z)",
-        provenance=name, k=2, input_mappings={"e": [(0, 1), (1, 2), (2, 0), (0, 2)]},
+        provenance=name, k=2, executor=sys.argv[1], input_mappings={"e": [(0, 1), (1, 2), (2, 0), (0, 2)]},
         output_mapping=("path", [(0, 1), (0, 2), (1, 2), (2, 2)]),
     )
     p = np.full((1, 4), 0.5, np.float32)
@@ -396,11 +397,12 @@ for name in ("proofs", "realtropicalproofs", "diffsamplekproofs"):
 """
 
 
-def test_every_process_gives_one_result():
+@pytest.mark.parametrize("executor", ["numpy", pytest.param("jax", marks=pytest.mark.nightly)])
+def test_every_process_gives_one_result(executor: str):
     def run(seed: str) -> str:
         environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_WAIT_POLICY": "PASSIVE"}
         done = subprocess.run(
-            [sys.executable, "-c", IN_PROCESS], env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", IN_PROCESS, executor], env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
