@@ -94,7 +94,9 @@ def _work(circuit: Circuit, provenance: AbstractSemantics) -> int:
     of_cycle = MAX_HEIGHT if is_endless else _ROUNDS
     rounds = np.where(np.asarray(schedule.cyclic[: schedule.count]), of_cycle, 1)
     of_step = _OF_STEP[proofs > 0] + np.array([0, *of_branch])[branches + 1]
-    return int((rounds * of_step).sum()) + circuit.num_rows + len(circuit.outputs) * words // 8
+    # Leaves have one proof; those of another output may have to be counted by sets of them.
+    sets = int(np.count_nonzero(np.asarray(circuit.outputs) >= circuit.num_leaves)) << proofs
+    return int((rounds * of_step).sum()) + circuit.num_rows + len(circuit.outputs) * words // 8 + sets
 
 
 def _quietly() -> np.errstate:

@@ -17,8 +17,9 @@ from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.clauses import Dependence
+from scallax.provenance.proofs.columns import along, rank_clauses, used_columns
 from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs, trim
-from scallax.provenance.proofs.ranks import ZERO, add_ranks, is_proof, rank_weights
+from scallax.provenance.proofs.ranks import add_ranks, is_proof, rank_weights
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, MAX_UNROLLED_PROOFS
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def clause_ranks(
             bits, literals, sections, start, lambda total, factor: add_ranks(total, rank_weights(factor))
         )
     if xp.is_eager:
-        return _rank_at_once(bits, literals, sections)
+        return rank_clauses(bits, literals, sections)
     ranks = rank_weights(_factors(sections, literals.probabilities, literals.columns))
 
     def add(total, block):
@@ -106,7 +107,7 @@ def _multiply(sections: Sections, factors, bits):
         columns, has = used_columns(bits)
         ones = np.ones_like(factors, shape=())
         # Along the first axis one factor after the other, as compiled code multiplies them.
-        return np.where(has, _along(factors[columns], has), ones).prod(0, dtype=factors.dtype)
+        return np.where(has, along(factors[columns], has), ones).prod(0, dtype=factors.dtype)
 
     def multiply(product, block):
         for bit, factor in zip(_has_columns(bits, block), _block(factors, block, product.shape), strict=True):
@@ -114,38 +115,6 @@ def _multiply(sections: Sections, factors, bits):
         return product
 
     return _for_blocks(xp, sections, multiply, batch_constant(factors, bits.shape[:-2], 1))
-
-
-def _rank_at_once(
-    bits: UInt32[np.ndarray, "... words batch"], literals: LiteralTable, sections: Sections
-) -> Int[np.ndarray, "... batch"]:
-    """`clause_ranks` of independent literals, where values may be looked at."""
-    columns, has = used_columns(bits[..., : sections.identity, :])
-    p, is_positive = literals.probabilities[literals.columns[columns]], columns < 32 * sections.positive
-    ranks = rank_weights(np.where(is_positive[:, None], p, 1 - p))
-    if (ranks <= 0).all():
-        # Sums that only fall are kept from the least rank after each literal or at the end alike.
-        total = np.where(has, _along(ranks, has), 0).sum(0, dtype=np.int64)
-        return np.maximum(total, ZERO).astype(np.int32)
-    total = np.zeros(has.shape[1:], np.int32)
-    for rank, is_there in zip(ranks, has, strict=True):
-        total = add_ranks(total, np.where(is_there, rank, np.int32(0)))
-    return total
-
-
-def used_columns(
-    bits: UInt32[np.ndarray, "... words batch"],
-) -> tuple[Int[np.ndarray, " used"], Bool[np.ndarray, "used ... batch"]]:
-    """The columns that some clause has, ascending, and for each which clauses have it."""
-    words = np.bitwise_or.reduce(bits, (*range(bits.ndim - 2), bits.ndim - 1))
-    columns = np.flatnonzero((words[:, None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1))
-    shifts = (columns % 32).astype(np.uint32).reshape(-1, *(1,) * (bits.ndim - 1))
-    return columns, (np.moveaxis(bits, -2, 0)[columns // 32] >> shifts) & np.uint32(1) != 0
-
-
-def _along(values: Shaped[np.ndarray, "used batch"], has: Bool[np.ndarray, "used ... batch"]) -> np.ndarray:
-    """The values with the axes of `has`."""
-    return values.reshape(len(values), *(1,) * (has.ndim - 2), values.shape[1])
 
 
 def _for_blocks(xp: Namespace, sections: Sections, step, state):

@@ -21,13 +21,13 @@ from scallax.provenance.proofs.clauses import (
     list_proofs,
     pull_independent,
 )
+from scallax.provenance.proofs.columns import used_columns
 from scallax.provenance.proofs.counting import (
     clause_ranks,
     count_independent,
     count_proofs,
     count_with_derivatives,
     inclusion_exclusion,
-    used_columns,
 )
 from scallax.provenance.proofs.decision_diagrams import count_models
 from scallax.provenance.proofs.dnf import (
