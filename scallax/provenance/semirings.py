@@ -130,8 +130,8 @@ class RealTropicalProofs(AbstractSemiring):
     def tag(self, fact: Fact) -> tuple[float, Proof]:
         cost = fact.value
         # Torch warns of a tensor with gradients that becomes a float; JAX refuses what is traced.
-        if hasattr(cost, "item"):
-            cost = cost.item()
+        if hasattr(cost, "detach"):
+            cost = cost.detach()
         return (0.0 if cost is None else float(cost), frozenset([(fact.literal, fact.group)]))
 
     def zero(self):
