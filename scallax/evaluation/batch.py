@@ -38,7 +38,8 @@ class Signature:
 
     `retentions` has one item for each input relation, `logit_shapes` one for each parameter; `num_outputs` is the
     number of output tuples. `is_union`: the program has the facts of all samples side by side, as one sample; the
-    inputs are flattened one after the other, and values and cotangents are `[outputs]`.
+    inputs are flattened one after the other, and values and cotangents are `[outputs]`. Such a program has inputs for
+    `num_rows` rows of each array behind the first; None for those that are given.
     """
 
     provenance: AbstractProvenance
@@ -46,6 +47,7 @@ class Signature:
     logit_shapes: tuple[tuple[int, ...], ...]
     num_outputs: int
     is_union: bool = False
+    num_rows: int | None = None
 
 
 class Arguments(NamedTuple):

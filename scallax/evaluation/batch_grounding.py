@@ -12,7 +12,7 @@ import numpy as np
 from scallax.circuits.circuit import Circuit, leaves
 from scallax.circuits.compile import compile_outputs
 from scallax.circuits.literals import Literal, name_literals
-from scallax.circuits.size_classes import SizeClasses, Sizes
+from scallax.circuits.size_classes import SizeClasses, Sizes, class_of_batch
 from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping, Tuples
@@ -83,6 +83,8 @@ class BatchGrounding:
         owner: The digest of the program that was grounded.
         comparisons: The comparisons of tensors from which the tags after those of facts are computed.
         names: The meaning of the circuit's literals, row by row, if its proofs are returned.
+        mapped_rows: The rows of each array of a mapped relation that the circuit has inputs for: those of the samples,
+            padded to a size class. None: one for each sample.
 
     Example:
         >>> import jax.numpy as jnp
@@ -108,6 +110,7 @@ class BatchGrounding:
     owner: str
     comparisons: tuple[Comparison, ...] = ()
     names: tuple[Literal, ...] = ()
+    mapped_rows: int | None = None
 
     @property
     def arrays(self) -> BatchArrays:
@@ -361,6 +364,7 @@ class BatchGrounder:
             self.owner,
             grounding.comparisons,
             self.naming.names(grounding, program, facts, operands_of, num_samples),
+            class_of_batch(num_samples) if self.mapped else None,
         )
 
     def _find_outputs(
@@ -477,7 +481,7 @@ class _LiteralColumns:
         if not self._traits.uses_tags:
             return np.full(total, ONE)
         sources = self.num_inputs + np.arange(total)
-        self.num_inputs += total
+        self.num_inputs += count * class_of_batch(num_samples)
         if groups is not None:
             num_groups = int(groups.max(initial=-1)) + 1
             groups = (groups + num_groups * np.arange(num_samples)[:, None]).reshape(-1)

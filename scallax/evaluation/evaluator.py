@@ -271,7 +271,9 @@ class Evaluator(Generic[LayoutT]):
     def _signature(self) -> Signature:
         assert isinstance(self.provenance, AbstractProvenance), "its tags are arrays"
         layout, shapes = self.layout, tuple(parameter.initial.shape for parameter in self._parameters)
-        return Signature(self.provenance, layout.retentions, shapes, layout.num_values, layout.is_union)
+        return Signature(
+            self.provenance, layout.retentions, shapes, layout.num_values, layout.is_union, layout.num_rows
+        )
 
     @cached_property
     def _arrays(self) -> ArrayInterpreter:

@@ -47,6 +47,11 @@ class AbstractLayout(ABC):
         """Whether all samples lie side by side in one sample of the circuit."""
 
     @property
+    def num_rows(self) -> int | None:
+        """The rows of arrays behind the first that a circuit of all samples has inputs for; None for those given."""
+        return None
+
+    @property
     @abstractmethod
     def num_values(self) -> int:
         """The number of values of a sample of the circuit."""

@@ -5,7 +5,8 @@ Nothing looks at the added rows, and they are cut off the results. All of this i
 the host, so that nothing is compiled for a size that is no class.
 
 A batch is padded in calls that compute at once, with arrays on one device: inside a function of the caller's that JAX
-transforms, and on a mesh, batches have the sizes that they are given with.
+transforms, and on a mesh, batches have the sizes that they are given with. Arrays beside facts per sample always get
+the rows that the grounding has room for.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
@@ -29,31 +31,50 @@ from scallax.evaluation.jax_values import is_committed, is_concrete, is_on_host
 from scallax.evaluation.moves import pad_rows
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Shaped
+    from jaxtyping import Array, PyTree, Shaped
+
+
+@jax.tree_util.register_dataclass
+@final
+@dataclass(frozen=True, slots=True)
+class SizedResiduals:
+    """The residuals of a batch that was computed with `num_rows` rows: so many has the cotangent of its values."""
+
+    arrays: PyTree[Array]
+    num_rows: int = field(metadata={"static": True})
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class SizedBatch:
-    """The arguments of a call, whose first `size` rows are the caller's; `num_rows` is the class of that size."""
+    """The arguments of a call, `given`, with rows behind them: the values have `num_rows`, the caller's are `size`."""
 
+    given: Arguments
     arguments: Arguments
     size: int
     num_rows: int
 
     @staticmethod
-    def of(signature: Signature, arguments: Arguments) -> SizedBatch:
-        """The arguments as they are, or padded if they may be and their number of rows is no class."""
-        size = batch_size(signature, arguments)
-        num_rows = size if signature.is_union else class_of_batch(size)
-        if num_rows == size or not _computes_at_once((*arguments.arrays, *arguments.logits)):
-            return SizedBatch(arguments, size, size)
-        arrays = tuple(_pad(array, num_rows) for array in arguments.arrays)
+    def of(signature: Signature, given: Arguments, num_rows: int | None = None) -> SizedBatch:
+        """The arguments as they are, or padded if they may be and their number of rows is no class.
+
+        With `num_rows` they get so many. Arrays beside facts per sample get those that the circuit has inputs for.
+        """
+        size = batch_size(signature, given)
+        if signature.is_union:
+            return SizedBatch(given, _pad_arrays(signature, given), size, size)
+        if num_rows is None:
+            num_rows = class_of_batch(size)
+            if num_rows != size and not _computes_at_once((*given.arrays, *given.logits)):
+                num_rows = size
+        if num_rows == size:
+            return SizedBatch(given, given, size, size)
+        arrays = tuple(_pad(array, num_rows) for array in given.arrays)
         logits = tuple(
             array if array.ndim == len(shape) else _pad(array, num_rows)
-            for array, shape in zip(arguments.logits, signature.logit_shapes, strict=True)
+            for array, shape in zip(given.logits, signature.logit_shapes, strict=True)
         )
-        return SizedBatch(Arguments(arrays, logits), size, num_rows)
+        return SizedBatch(given, Arguments(arrays, logits), size, num_rows)
 
     def pad_cotangent(self, cotangent: ArrayLike) -> ArrayLike:
         """The cotangent with zeros for the rows that are cut off."""
@@ -61,33 +82,45 @@ class SizedBatch:
         if not missing:
             return cotangent
         widths = ((0, missing), (0, 0))
-        if is_concrete(cotangent) and is_on_host(cotangent):
-            return np.pad(np.asarray(cotangent), widths)
-        return jnp.pad(cotangent, widths)
+        return np.pad(np.asarray(cotangent), widths) if _is_at_hand(cotangent) else jnp.pad(cotangent, widths)
 
     def cut(self, values: Shaped[Array, "rows ..."]) -> Shaped[ArrayLike, "size ..."]:
         """The values of the caller's rows: an array of NumPy if rows are cut off on the host."""
-        if self.num_rows == self.size:
-            return values
-        return np.asarray(values)[: self.size] if is_on_host(values) else call(None, _first_rows, (self.size,), values)
+        return values if self.num_rows == self.size else _cut(values, self.size)
 
     def cut_gradients(
-        self, signature: Signature, arrays: Sequence[Array | None], logits: Sequence[Array]
+        self, arrays: Sequence[Array | None], logits: Sequence[Array]
     ) -> tuple[tuple[ArrayLike | None, ...], tuple[ArrayLike, ...]]:
         """The gradients of the caller's rows, and of logits."""
-        of_arrays = tuple(None if gradient is None else self.cut(gradient) for gradient in arrays)
-        of_logits = tuple(
-            gradient if gradient.ndim == len(shape) else self.cut(gradient)
-            for gradient, shape in zip(logits, signature.logit_shapes, strict=True)
+        of_arrays = tuple(
+            None if gradient is None else _cut_as(gradient, array)
+            for gradient, array in zip(arrays, self.given.arrays, strict=True)
         )
-        return of_arrays, of_logits
+        return of_arrays, tuple(map(_cut_as, logits, self.given.logits))
+
+
+def _pad_arrays(signature: Signature, arguments: Arguments) -> Arguments:
+    """The arguments of samples side by side: the first array has no rows of samples, all others may have."""
+    num_rows = signature.num_rows
+    if num_rows is None or all(array.shape[0] == num_rows for array in arguments.arrays[1:]):
+        return arguments
+    tags, *arrays = arguments.arrays
+    return Arguments((tags, *(_pad(array, num_rows) for array in arrays)), arguments.logits)
 
 
 def _pad(array: ArrayLike, num_rows: int) -> ArrayLike:
-    if not is_on_host(array):
+    if not _is_at_hand(array):
         return call(None, _repeat_last, (num_rows,), array)
     rows = pad_rows(np.asarray(array), num_rows)
     return to_device(rows, [array]) if is_committed(array) else rows
+
+
+def _cut_as(gradient: Array, given: ArrayLike) -> ArrayLike:
+    return gradient if gradient.shape == given.shape else _cut(gradient, given.shape[0])
+
+
+def _cut(values: Array, size: int) -> ArrayLike:
+    return np.asarray(values)[:size] if _is_at_hand(values) else call(None, _first_rows, (size,), values)
 
 
 def _repeat_last(num_rows: int, array: Array) -> Array:
@@ -107,6 +140,11 @@ def _computes_at_once(arrays: Sequence[Any]) -> bool:
 
 def _is_on_one_device(array: Any) -> bool:
     return isinstance(array, np.ndarray) or (is_concrete(array) and len(array.devices()) == 1)
+
+
+def _is_at_hand(array: Any) -> bool:
+    """Whether NumPy can move the values without waiting for an accelerator or gathering them from a mesh."""
+    return _is_on_one_device(array) and is_on_host(array)
 
 
 @functools.cache

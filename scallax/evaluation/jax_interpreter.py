@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import jax
 import numpy as np
@@ -14,10 +14,7 @@ from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
 from scallax.evaluation.interpreters import FoundProofs, refuse_traced_proofs
 from scallax.evaluation.jax_batch import evaluate_batch, forward_batch, pull_back_batch
-from scallax.evaluation.jax_batch_sizes import SizedBatch
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, PyTree
+from scallax.evaluation.jax_batch_sizes import SizedBatch, SizedResiduals
 
 
 @final
@@ -33,28 +30,30 @@ class ArrayInterpreter:
         batch = SizedBatch.of(self.signature, arguments)
         return batch.cut(evaluate_batch(self.holder, self.signature, circuit, batch.arguments))
 
-    def forward(self, circuit: AnyCircuit, arguments: Arguments) -> tuple[ArrayLike, PyTree[Array]]:
+    def forward(self, circuit: AnyCircuit, arguments: Arguments) -> tuple[ArrayLike, SizedResiduals]:
         """The values of the outputs, and what `pull_back` needs beside the arguments, of all rows of the size class."""
         batch = SizedBatch.of(self.signature, arguments)
         values, residuals = forward_batch(self.holder, self.signature, circuit, batch.arguments)
-        return batch.cut(values), residuals
+        return batch.cut(values), SizedResiduals(residuals, batch.num_rows)
 
     def pull_back(
         self,
         circuit: AnyCircuit,
         arguments: Arguments,
-        residuals: PyTree[Array],
+        residuals: SizedResiduals,
         cotangent: ArrayLike,
     ) -> tuple[tuple[ArrayLike | None, ...], tuple[ArrayLike, ...]]:
         """Gradients of the arrays (None for bool arrays) and of the logits for a cotangent of the values."""
-        batch = SizedBatch.of(self.signature, arguments)
+        # It may be called where other batches are padded than where `forward` was: on a mesh none are.
+        batch = SizedBatch.of(self.signature, arguments, residuals.num_rows)
         cotangent = batch.pad_cotangent(cotangent)
-        pulled = pull_back_batch(self.holder, self.signature, circuit, batch.arguments, residuals, cotangent)
-        return batch.cut_gradients(self.signature, *pulled)
+        pulled = pull_back_batch(self.holder, self.signature, circuit, batch.arguments, residuals.arrays, cotangent)
+        return batch.cut_gradients(*pulled)
 
     def proofs(self, circuit: AnyCircuit, arguments: Arguments, on_host: Circuit) -> FoundProofs:
         """The proofs that the provenance keeps; `on_host` is the circuit as NumPy arrays. Nothing may be traced."""
-        values, residuals = self.forward(circuit, arguments)
+        values, sized = self.forward(circuit, arguments)
+        residuals = sized.arrays
         refuse_traced_proofs(jax.tree.leaves(residuals))
         if residuals is None:
             return []

@@ -34,6 +34,7 @@ def to_device(values: PyTree[ArrayLike], like: Sequence[Any] = ()) -> PyTree[Arr
         if is_committed(array):
             devices = array.devices()
             return jax.device_put(values, devices.pop() if len(devices) == 1 else None)
+    # `jnp.asarray` takes less time, and compiles a function for each shape.
     return jax.device_put(values)
 
 

@@ -13,7 +13,7 @@ from scallax.evaluation.batch import Arguments, Signature, batch_size, is_empty,
 from scallax.evaluation.interpreters import FoundProofs
 from scallax.evaluation.jax_values import canonical_dtype
 from scallax.evaluation.logits import host_probabilities
-from scallax.evaluation.moves import computing_dtype
+from scallax.evaluation.moves import computing_dtype, pad_rows
 from scallax.evaluation.numpy_executor import evaluate, evaluate_tags
 from scallax.evaluation.retention import retained_entries
 
@@ -69,6 +69,8 @@ class NumpyInterpreter:
             mask = np.ones(value.shape, bool)
             if retention is not None:
                 mask = retained_entries(retention, value, seed, number)
+            if number and self.signature.num_rows is not None:
+                value, mask = (pad_rows(rows, self.signature.num_rows) for rows in (value, mask))
             # In a union, samples follow each other in one column.
             values.append(value.reshape(batch, -1).T)
             masks.append(mask.reshape(batch, -1).T)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
@@ -26,6 +27,7 @@ from scallax.evaluation.input_layout import (
     name_output,
     number_proofs,
 )
+from scallax.evaluation.interpretation import ABSENT
 from scallax.evaluation.jax_values import is_concrete, is_on_host
 from scallax.evaluation.mapped_layout import MappedLayout
 from scallax.evaluation.moves import join, take, widest_dtype
@@ -67,6 +69,10 @@ class SampleLayout(AbstractNamedLayout):
     @property
     def is_union(self) -> bool:
         return True
+
+    @property
+    def num_rows(self) -> int | None:
+        return self.grounding.mapped_rows
 
     @property
     def num_values(self) -> int:
@@ -177,8 +183,17 @@ class SampleLayout(AbstractNamedLayout):
     def list_inputs(self, arguments: Arguments, seed: int | Array, entries: Entries | None) -> list[list[Any]]:
         tags, *arrays = arguments.arrays
         by_array = list_entries(arrays, self.retentions[1:], seed, entries)
-        listed = [entry for of_array in by_array for sample in of_array for entry in sample]
-        return [[*tags, *[None] * (self.grounding.padded_tags - len(tags)), *listed]]
+        inputs = [*tags, *[None] * (self.grounding.padded_tags - len(tags))]
+        for samples, missing in zip(by_array, self.count_padding(arrays), strict=True):
+            inputs += [entry for sample in samples for entry in sample]
+            inputs += [ABSENT] * missing
+        return [inputs]
+
+    def count_padding(self, arrays: Sequence[ArrayLike]) -> list[int]:
+        """The numbers of inputs of the circuit behind those of each array of a mapped relation."""
+        num_samples = self.grounding.num_samples
+        missing = 0 if self.num_rows is None else self.num_rows - num_samples
+        return [missing * math.prod(array.shape[1:]) for array in arrays]
 
     def dtyped(self, arguments: Arguments) -> Sequence[Any]:
         assert self.batch is not None, "facts are given"

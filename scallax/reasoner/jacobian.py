@@ -152,6 +152,9 @@ def derive(
         rows = np.broadcast_to(cotangent.astype(values.dtype), values.shape)
         pulled = evaluator.pull_back(arrays, residuals, rows, logits)
         parts = [_flat(part, array, num_axes) for part, array in _pairs(pulled, arrays, logits)]
+        if isinstance(layout, SampleLayout):
+            behind = enumerate(layout.count_padding(arrays[1:]), start=1)
+            parts[1 : len(arrays)] = [np.pad(parts[place], ((0, 0), (0, count))) for place, count in behind]
         return np.concatenate([np.zeros((size, 0)), *parts], 1, dtype=values.dtype, casting="unsafe")
 
     rows, places, found = _differentiate(layout.circuit, values.shape[-1], pull_back)
@@ -169,15 +172,12 @@ def _sample_columns(layout: SampleLayout, arrays: Sequence[ArrayLike]) -> list[_
     """The inputs of a batch of facts per sample: tags by relation, their padding, and arrays of mapped relations."""
     grounding, batch = layout.grounding, layout.batch
     assert batch is not None, "facts are given"
-    padding = np.zeros((grounding.padded_tags - grounding.num_tags, 0), np.int64)
-    return [
-        *(_Columns.of_facts(part) for part in batch.facts if part.certain is not None),
-        _Columns(None, (), padding),
-        *(
-            _Columns.of(name, array.shape[1:], grounding.num_samples)
-            for name, array in zip(grounding.mapped, arrays[1:], strict=True)
-        ),
-    ]
+    columns = [_Columns.of_facts(part) for part in batch.facts if part.certain is not None]
+    columns.append(_Columns.padding(grounding.padded_tags - grounding.num_tags))
+    arrays = arrays[1:]
+    for name, array, missing in zip(grounding.mapped, arrays, layout.count_padding(arrays), strict=True):
+        columns += [_Columns.of(name, array.shape[1:], grounding.num_samples), _Columns.padding(missing)]
+    return columns
 
 
 def _sample_entries(layout: SampleLayout, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> _Entries:
@@ -204,6 +204,11 @@ class _Columns:
         """The columns of an array in each of some samples, or of one array for all samples."""
         index = np.stack([*np.unravel_index(np.arange(math.prod(shape)), shape)], 1) if shape else _NO_AXES
         return _Columns(name, shape, np.tile(index, (num_samples, 1)))
+
+    @staticmethod
+    def padding(count: int) -> _Columns:
+        """Columns that nothing is read from."""
+        return _Columns(None, (), np.zeros((count, 0), np.int64))
 
     @staticmethod
     def of_facts(facts: FactTable) -> _Columns:

@@ -1,5 +1,6 @@
 """Batches of mapped relations are padded to size classes, and nobody can tell but by what is compiled."""
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -105,6 +106,92 @@ def test_samples_of_a_padded_batch_are_those_of_any(provenance: str, mapping: di
     p = probabilities(6, 4)
     many, few = reasoner(edge=p), reasoner(edge=p[:5])
     assert_rows(few, many, 5)
+
+
+BESIDE = "type a(x: i32), b(x: i32), c(x: i32)\nrel both(x) = a(x), b(x), c(x)"
+GIVEN = {"input_mappings": {"b": range(2), "c": range(2)}, "output_mapping": ("both", range(2))}
+
+
+def facts_of(size: int) -> list[list[tuple[float, int]]]:
+    return [[(float(p), x) for x, p in enumerate(sample)] for sample in probabilities(size, 2)[:, ::-1]]
+
+
+@pytest.mark.parametrize("make", [np.array, jnp.array], ids=["numpy", "jax"])
+def test_arrays_beside_facts_share_compiled_functions(make: Callable):
+    reasoner = Reasoner(BESIDE, provenance="diffaddmultprob", **GIVEN)
+    facts, p = facts_of(16), probabilities(16, 2)
+    given = {size: {"a": facts[:size], "b": make(p[:size]), "c": make(p[::-1][:size])} for size in (16, 15, 14, 13)}
+    reasoner(**given[16])
+    with counted_compilations() as compiled:
+        for size, inputs in given.items():
+            found = reasoner(**inputs)
+            np.testing.assert_allclose(found, (p[:, ::-1] * p * p[::-1])[:size], rtol=1e-6)
+    assert not compiled
+    with pytest.raises(InputError, match="12"):
+        reasoner(a=facts[:13], b=make(p[:12]), c=make(p[:13]))
+
+
+def test_gradients_of_arrays_beside_facts():
+    module = Module(program=BESIDE, provenance="diffaddmultprob", **GIVEN)
+    p = probabilities(8, 2)
+
+    def step(size: int) -> list[np.ndarray]:
+        tags, b, c = (torch.tensor(array[:size].copy(), requires_grad=True) for array in (p[:, ::-1], p, p[::-1]))
+        module(a=[[(tag, x) for x, tag in enumerate(sample)] for sample in tags], b=b, c=c).sum().backward()
+        assert all(tensor.grad is not None for tensor in (tags, b, c))
+        return [tensor.grad.numpy() for tensor in (tags, b, c) if tensor.grad is not None]
+
+    step(8)
+    with counted_compilations() as compiled:
+        found = step(7)
+    assert not compiled
+    expected = (p * p[::-1], p[:, ::-1] * p[::-1], p * p[:, ::-1])
+    for gradient, whole in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, whole[:7], rtol=1e-6)
+    reasoner = Reasoner(BESIDE, provenance="diffaddmultprob", **GIVEN)
+    of_b = jax.grad(lambda b: reasoner(a=facts_of(5), b=b, c=p[:5]).sum())(p[:5])
+    np.testing.assert_allclose(of_b, p[:5] * probabilities(5, 2)[:, ::-1], rtol=1e-6)
+    given = {"a": facts_of(5), "b": p[:5], "c": p[:5]}
+    of_c = jacobian(reasoner, given)["c"].todense()
+    np.testing.assert_allclose(np.einsum("soo->so", of_c), of_b, rtol=1e-6)
+
+
+def test_arrays_beside_facts_are_read_without_jax():
+    p = probabilities(5, 2)
+    found = Reasoner(BESIDE, provenance="diffaddmultprob", executor="numpy", **GIVEN)(a=facts_of(5), b=p, c=p[::-1])
+    np.testing.assert_allclose(found, probabilities(5, 2)[:, ::-1] * p * p[::-1], rtol=1e-6)
+    # Costs of Python objects, which add up.
+    found = Reasoner(BESIDE, provenance="realtropicalproofs", **GIVEN)(a=facts_of(5), b=p, c=p[::-1])
+    np.testing.assert_allclose(found, probabilities(5, 2)[:, ::-1] + p + p[::-1], rtol=1e-6)
+
+
+def test_draws_beside_facts_are_those_of_any_batch():
+    mapping = InputMapping(range(3), retain_k=1, sample_strategy="categorical")
+    program = "type a(x: i32), b(x: i32)\nrel both(x) = a(x), b(x)"
+    options = {"input_mappings": {"b": mapping}, "output_mapping": ("both", range(3)), "seed": 4}
+    facts, p = [[(1.0, x) for x in range(3)]] * 6, probabilities(6, 3)
+    by_numpy = Reasoner(program, provenance="minmaxprob", executor="numpy", **options)(a=facts[:5], b=p[:5])
+    reasoner = Reasoner(program, provenance="minmaxprob", **options)
+    many, few = reasoner(a=facts, b=p), reasoner(a=facts[:5], b=p[:5])
+    assert_rows(few, many, 5)
+    np.testing.assert_array_equal(few, by_numpy)
+    assert (np.asarray(few) > 0).sum() == 5
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["forward", "backward"])
+def test_one_of_two_passes_is_on_a_mesh(is_first: bool):
+    evaluator = two("diffmaxmultprob").evaluator
+    a, b = probabilities(5, 2), probabilities(5, 2)[:, ::-1].copy()
+
+    def on_mesh(is_there: bool):
+        return jax.set_mesh(jax.make_mesh((1,), ("batch",))) if is_there else contextlib.nullcontext()
+
+    with on_mesh(is_first):
+        values, residuals = evaluator.forward((a, b))
+    with on_mesh(not is_first):
+        (of_a, of_b), _ = evaluator.pull_back((a, b), residuals, np.ones(values.shape, np.float32))
+    np.testing.assert_allclose(np.asarray(of_a), b + (a > b), rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(of_b), a + (b > a), rtol=1e-6)
 
 
 def test_gradients_of_logits_are_those_of_the_samples_alone():
