@@ -105,6 +105,11 @@ def with_value(value: float) -> np.ndarray:
             InputError,
             "`digit_a` is inf in sample 1 for the tuple `digit_a(3)`; a probability is a finite number",
         ),
+        (
+            {"digit_a": np.full((2, 10), 1e300), "digit_b": digits()},
+            InputError,
+            "`digit_a` is 1e+300 in sample 0 for the tuple `digit_a(0)`; a probability is a finite number",
+        ),
     ],
 )
 def test_bad_arguments_of_a_call(inputs, error, message, adder):

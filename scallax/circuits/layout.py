@@ -198,7 +198,8 @@ def _literal_arrays(
     # A literal that is certain where it exists may have an input that says where.
     given = (source >= 0) & (literals.prior[order] != CERTAIN_PRIOR)
     prior = np.where(given, 0.0, literals.prior[order])
-    high = prior.astype(np.float32)
+    with np.errstate(over="ignore"):  # a number beyond float32 is infinite
+        high = prior.astype(np.float32)
     # CERTAIN_PRIOR is infinite in both parts: no number is.
     low = np.where(np.isfinite(high), prior - np.where(np.isfinite(high), high, 0.0), 0.0)
     low[prior == CERTAIN_PRIOR] = CERTAIN_PRIOR

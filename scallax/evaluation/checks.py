@@ -9,7 +9,7 @@ import numpy as np
 
 from scallax.errors import Diagnostic, InputError
 from scallax.evaluation.batch import ArrayLike
-from scallax.evaluation.jax_values import is_array, is_concrete, is_float, is_integer, is_on_host
+from scallax.evaluation.jax_values import canonical_dtype, is_array, is_concrete, is_float, is_integer, is_on_host
 from scallax.facts.arguments import unknown_name
 from scallax.facts.mappings import InputMapping, show_tuple
 from scallax.facts.parameters import Parameter
@@ -61,10 +61,16 @@ def check_logits(
             problems.append(f"the parameter `{name}` has shape {array.shape}; its logits have shape {shape}")
         elif not is_float(array.dtype):
             problems.append(f"the parameter `{name}` is of dtype {array.dtype}; logits are floats")
-        elif is_concrete(array) and (on_device or is_on_host(array)) and not np.isfinite(array).all():
+        elif is_concrete(array) and (on_device or is_on_host(array)) and not are_finite(np.asarray(array)).all():
             problems.append(f"the parameter `{name}` has a logit that is not finite")
     if problems:
         raise InputError(*problems)
+
+
+def are_finite(values: np.ndarray) -> np.ndarray:
+    """Whether numbers are finite in the dtype that they are computed in: 1e300 is not, where that is float32."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(values.astype(canonical_dtype(values.dtype), copy=False))
 
 
 def check_shapes(expected: Mapping[str, tuple[int, ...]], shapes: Sequence[tuple[int, ...]]) -> None:

@@ -106,7 +106,8 @@ def _on_host(facts: Sequence[FactTable], parts: Sequence[Any], length: int) -> n
     for part in parts:
         if not is_array(part) and type(None) in set(map(type, part)):
             part = [0.0 if tag is None else tag for tag in part]
-        vector[start : start + len(part)] = part
+        with np.errstate(over="ignore"):  # refused below, as infinite
+            vector[start : start + len(part)] = part
         start += len(part)
     check_tags(facts, vector)
     return vector

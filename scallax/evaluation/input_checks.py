@@ -9,7 +9,15 @@ import numpy as np
 
 from scallax.errors import InputError, warn
 from scallax.evaluation.batch import Arguments, ArrayLike
-from scallax.evaluation.checks import check_kind, check_logits, check_shapes, is_concrete, is_on_host, locate
+from scallax.evaluation.checks import (
+    are_finite,
+    check_kind,
+    check_logits,
+    check_shapes,
+    is_concrete,
+    is_on_host,
+    locate,
+)
 from scallax.facts.fact_checks import (
     ROUNDING,
     find_outside,
@@ -153,7 +161,7 @@ class InputChecks:
     def _check_domain(self, relation: str, values: np.ndarray) -> None:
         """InputError for inputs that the provenance, not one of probabilities, cannot read."""
         domain = self._traits.domain
-        wrong = ~np.isfinite(values)
+        wrong = ~are_finite(values)
         if domain is Domain.NATURAL:
             wrong |= _is_not_natural(values)
         if wrong.any():
@@ -162,7 +170,7 @@ class InputChecks:
 
     def _check_outside(self, relation: str, values: np.ndarray) -> None:
         """InputError or a warning for some values that are outside [0, 1]."""
-        finite = np.isfinite(values)
+        finite = are_finite(values)
         if not finite.all():
             place = locate(self._mappings[relation], relation, values, ~finite)
             raise InputError(f"`{relation}` {place}; a probability is a finite number")
@@ -177,4 +185,5 @@ def _are_inside(values: np.ndarray) -> bool:
 
 
 def _is_not_natural(values: np.ndarray) -> np.ndarray:
-    return (values < 0) | (values > MAX_WEIGHT) | (values != np.floor(values))
+    wide = values.astype(np.result_type(values, np.float32), copy=False)  # float16 has not all of them
+    return (wide < 0) | (wide > MAX_WEIGHT) | (wide != np.floor(wide))

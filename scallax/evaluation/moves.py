@@ -65,7 +65,8 @@ def join(parts: Sequence[Any], length: int, dtype: DTypeLike) -> ArrayLike:
     An array of NumPy, unless a part is traced or bound to a device.
     """
     dtype = np.dtype(dtype)
-    arrays = [part if is_array(part) else np.asarray(part, dtype) for part in parts]
+    with np.errstate(over="ignore"):  # infinite numbers are the caller's to refuse
+        arrays = [part if is_array(part) else np.asarray(part, dtype) for part in parts]
     if any(map(is_jax_array, arrays)):
         from scallax.evaluation import jax_moves
 
@@ -84,7 +85,8 @@ def split(values: Shaped[ArrayLike, ...]) -> Sequence[Shaped[ArrayLike, ""]]:
 
 def concatenate(xp: Any, shape: tuple[int, ...], dtype: np.dtype, *arrays: ArrayLike) -> Any:
     """The values of arrays, one after the other, of a shape and a dtype, 0 behind the last; by `xp`, a NumPy."""
-    parts = [xp.asarray(array, dtype).reshape(-1) for array in arrays]
+    with np.errstate(over="ignore"):  # as in `join`
+        parts = [xp.asarray(array, dtype).reshape(-1) for array in arrays]
     missing = math.prod(shape) - sum(map(len, parts))
     return xp.concatenate([*parts, xp.zeros(missing, dtype)]).reshape(shape)
 

@@ -39,7 +39,8 @@ class NumpyInterpreter:
             shape = () if signature.is_union else (batch_size(signature, arguments),)
             return np.zeros((*shape, signature.num_outputs), dtype)
         values = evaluate(signature.provenance, *self._inputs(circuit, arguments))
-        values = values[: signature.num_outputs].T.astype(dtype)
+        with np.errstate(over="ignore"):  # a number that is too large for the outputs' dtype is infinite, as in JAX
+            values = values[: signature.num_outputs].T.astype(dtype)
         return values[0] if signature.is_union else values
 
     def proofs(self, circuit: Circuit | None, arguments: Arguments) -> FoundProofs:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scallax import InputMapping, Reasoner
+from scallax import Context, InputMapping, Reasoner
 from scallax.evaluation import numpy_executor
 from scallax.evaluation.differentiation import forward
 from scallax.evaluation.numpy_executor import evaluate, evaluate_tags, fits, work
@@ -131,3 +131,22 @@ def test_work_grows_with_the_circuit_and_the_proofs_that_it_keeps(monkeypatch):
     monkeypatch.setattr(numpy_executor, "MOST_WORK", large[0])
     assert of(40, "minmaxprob")[1]
     assert not of(40, "topkproofs")[1]
+
+
+@pytest.mark.parametrize(("provenance", "value"), [("realtropical", np.inf), ("natural", 2**31 - 1)])
+def test_numbers_beyond_their_dtype_are_infinite_or_saturate_without_a_warning_of_numpy(provenance: str, value: float):
+    mappings, outputs = {"e": range(1), "f": range(1)}, ("p", [()])
+    program = "rel p() = e(x), e(y), f(x)"
+    of_arrays = Reasoner(
+        program, provenance=provenance, input_mappings=mappings, output_mapping=outputs, executor="numpy"
+    )
+    e = np.full((1, 1), 60_000, np.float16)
+    assert of_arrays(e=e, f=e).tolist() == [[value]]
+
+
+def test_a_cost_beyond_float32_is_infinite_in_a_context():
+    context = Context("realtropical")
+    context.add_program("type e(i32)\nrel p() = e(x)")
+    context.add_facts("e", [(1e300, (0,))])
+    context.run()
+    assert list(context.relation("p")) == [(np.inf, ())]

@@ -444,6 +444,7 @@ BAD = [
     ({"edge": [[]]}, "the program has no relation `edge` to give facts of"),
     ({"e": [[(math.nan, (1, 2))]]}, "fact 0 of sample 0, (1, 2), has the tag nan; a tag is a finite number"),
     ({"e": [[(0.5, (1, 2))], [(math.inf, (1, 2))]]}, "fact 0 of sample 1, (1, 2), has the tag inf"),
+    ({"e": [[(1e300, (1, 2))]]}, "fact 0 of sample 0, (1, 2), has the tag inf; a tag is a finite number"),
     ({"e": [[("a", (1, 2))]]}, "has the tag 'a'; a tag is a number"),
     ({"e": [[], []], "n": [[]]}, "differ in batch size: `e` has 2, `n` has 1"),
     ({"e": [[(0.5, (1, 2))]], "disjunctions": {"e": [[[0, 1]]]}}, "there is no fact 1; the sample has 1 facts"),
