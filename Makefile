@@ -6,6 +6,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt
+TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+TYPES := $(BIN)/pyright --pythonpath $(BIN)/python
 DEPENDENCIES := pyproject.toml constraints.txt
 
 # Waiting OpenMP threads of torch would otherwise spin and slow everything else down.
@@ -18,24 +20,30 @@ LONG := across aggregates bad_input bridge compiled context demand elimination e
 	selections sparse tensors torch_citizen trainable
 LONG_AREAS := disputed/cases exclusive forward prob_aggregation prob_negation probability tasks
 
-.PHONY: demo test quick check nightly bench grammar
+.PHONY: demo test quick check style nightly bench grammar
 
 demo: .venv/.examples
 	$(BIN)/python examples/digit_sum_torch.py
 
-test: check
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# Types are checked beside the tests, which leave a part of the processors idle, and are told after them.
+test: style
+	@told=$$(mktemp); $(TYPES) >"$$told" 2>&1 & types=$$!; \
+	$(TESTS); tests=$$?; \
+	wait $$types; types=$$?; \
+	echo "$(TYPES)"; cat "$$told"; rm "$$told"; exit $$((tests | types))
 
 quick: .venv/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+	$(TESTS) \
 		$(filter-out $(addsuffix .py,$(addprefix %/test_,$(LONG))),$(wildcard tests/test_*.py tests/*/test_*.py)) \
 		$(LONG_AREAS:%='--deselect=tests/test_conformance.py::test_area[%.json]')
 
-check: .venv/.dev
+check: style
+	$(TYPES)
+
+style: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright --pythonpath $(BIN)/python
 
 nightly: .venv/.dev
 	XLA_FLAGS= $(BIN)/python -m pytest -m nightly --timeout 7200
