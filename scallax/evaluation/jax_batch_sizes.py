@@ -12,10 +12,11 @@ the rows that the grounding has room for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from jax.extend.core import get_opaque_trace_state
 from jax.sharding import get_abstract_mesh
 
 from scallax.circuits.size_classes import class_of_batch
+from scallax.errors import UnsupportedError
 from scallax.evaluation.batch import Arguments, ArrayLike, Signature, batch_size
 from scallax.evaluation.cache import call
 from scallax.evaluation.jax_moves import to_device
@@ -32,6 +34,8 @@ from scallax.evaluation.moves import pad_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree, Shaped
+
+T = TypeVar("T")
 
 
 @jax.tree_util.register_dataclass
@@ -97,6 +101,19 @@ class SizedBatch:
             for gradient, array in zip(arrays, self.given.arrays, strict=True)
         )
         return of_arrays, tuple(map(_cut_as, logits, self.given.logits))
+
+
+def run_sized(signature: Signature, given: Arguments, run: Callable[[Arguments], T]) -> tuple[SizedBatch, T]:
+    """The arguments as they were padded, and the result of `run` for them.
+
+    A batch that is refused with padding is computed without: it may fit, and errors tell of the rows that were given.
+    """
+    batch = SizedBatch.of(signature, given)
+    if batch.num_rows > batch.size:
+        with suppress(UnsupportedError):
+            return batch, run(batch.arguments)
+        batch = SizedBatch(given, given, batch.size, batch.size)
+    return batch, run(batch.arguments)
 
 
 def _pad_arrays(signature: Signature, arguments: Arguments) -> Arguments:

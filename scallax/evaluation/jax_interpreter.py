@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import jax
@@ -14,7 +15,7 @@ from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
 from scallax.evaluation.interpreters import FoundProofs, refuse_traced_proofs
 from scallax.evaluation.jax_batch import evaluate_batch, forward_batch, pull_back_batch
-from scallax.evaluation.jax_batch_sizes import SizedBatch, SizedResiduals
+from scallax.evaluation.jax_batch_sizes import SizedBatch, SizedResiduals, run_sized
 
 
 @final
@@ -27,13 +28,14 @@ class ArrayInterpreter:
 
     def evaluate(self, circuit: AnyCircuit, arguments: Arguments) -> ArrayLike:
         """The values of the outputs, `[batch, outputs]`, or `[outputs]` of samples side by side."""
-        batch = SizedBatch.of(self.signature, arguments)
-        return batch.cut(evaluate_batch(self.holder, self.signature, circuit, batch.arguments))
+        run = partial(evaluate_batch, self.holder, self.signature, circuit)
+        batch, values = run_sized(self.signature, arguments, run)
+        return batch.cut(values)
 
     def forward(self, circuit: AnyCircuit, arguments: Arguments) -> tuple[ArrayLike, SizedResiduals]:
         """The values of the outputs, and what `pull_back` needs beside the arguments, of all rows of the size class."""
-        batch = SizedBatch.of(self.signature, arguments)
-        values, residuals = forward_batch(self.holder, self.signature, circuit, batch.arguments)
+        run = partial(forward_batch, self.holder, self.signature, circuit)
+        batch, (values, residuals) = run_sized(self.signature, arguments, run)
         return batch.cut(values), SizedResiduals(residuals, batch.num_rows)
 
     def pull_back(

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from scallax import InputError, InputMapping, Reasoner, jacobian
+from scallax import InputError, InputMapping, Reasoner, UnsupportedError, jacobian
 from scallax.circuits.literals import Literal
 from scallax.circuits.size_classes import class_of_batch
+from scallax.evaluation import tag_rows
 from scallax.evaluation.batch import Arguments, Signature
 from scallax.evaluation.jax_batch_sizes import SizedBatch
 from tests.compilations import counted_compilations
@@ -276,3 +277,23 @@ def test_results_stay_on_the_device_that_inputs_are_bound_to():
     found = two()(a=p, b=p)["both"]
     assert found.committed
     assert found.devices() == {device}
+
+
+def test_a_batch_that_fits_as_it_is_given_is_not_refused_for_its_padding(monkeypatch):
+    reasoner = Reasoner(
+        "type a(x: i32)\nrel q() = a(x), a(x + 11)",
+        provenance="diffaddmultprob",
+        input_mappings={"a": range(13)},
+        output_mapping=("q", ()),
+    )
+    circuit, arrays = reasoner.evaluator.layout.circuit, [np.full((5, 13), 0.5, np.float32)]
+    # One float32 for each row and sample.
+    monkeypatch.setattr(tag_rows, "MAX_TAG_BYTES", 4 * 5 * (circuit.forward.num_heads + circuit.num_leaves))
+    values, residuals = reasoner.evaluator.forward(arrays)
+    np.testing.assert_allclose(values, np.full((5, 1), 0.5))
+    (gradient,), _ = reasoner.evaluator.pull_back(arrays, residuals, np.ones((5, 1), np.float32))
+    expected = np.zeros((5, 13))
+    expected[:, [0, 1, 11, 12]] = 0.5
+    np.testing.assert_allclose(np.asarray(gradient), expected)
+    with pytest.raises(UnsupportedError, match="7 samples"):
+        reasoner(a=np.full((7, 13), 0.5, np.float32))
