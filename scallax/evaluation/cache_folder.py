@@ -24,8 +24,8 @@ _BYTES = 1 << 30
 # A file that was damaged, or half written when a process ended, does not have the digest that it begins with.
 _DIGEST_SIZE = 32
 
-# The end of the names of files that JAX wrote, and the first byte of what zlib compressed.
-_EXECUTABLE, _ZLIB = "-cache", b"\x78"
+# The end of the names of files that JAX wrote, and the first bytes of those that zstd compressed; zlib did the others.
+_EXECUTABLE, _ZSTD = "-cache", b"\x28\xb5\x2f\xfd"
 
 # The file whose age says when the others were looked at last.
 _CHECKED = "checked"
@@ -257,8 +257,8 @@ def _is_whole(name: str, content: bytes) -> bool:
         return True
     if not name.endswith(_EXECUTABLE):
         return hashlib.sha256(content[_DIGEST_SIZE:]).digest() == content[:_DIGEST_SIZE]
-    if content[:1] != _ZLIB:  # zstd, where that is installed
-        return bool(content)
+    if content.startswith(_ZSTD):  # only that library could tell
+        return True
     try:
         zlib.decompress(content)
     except zlib.error:

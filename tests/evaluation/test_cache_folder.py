@@ -90,15 +90,22 @@ def twice(array: jax.Array) -> jax.Array:
     return array * 2
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-5], lambda content: b"", lambda content: content + b"x"])
-def test_a_damaged_file_is_made_again_with_one_warning(folder, damage):
+@pytest.mark.parametrize(
+    ("damage", "stray_content"),
+    [
+        (lambda content: content[:-5], b"\x78\x9c half"),
+        (lambda content: b"", b""),
+        (lambda content: content + b"x", b"neither of zlib nor of zstd"),
+    ],
+)
+def test_a_damaged_file_is_made_again_with_one_warning(folder, damage, stray_content):
     found = call(None, probabilities, (), LOGITS, GROUPS)
     (path,) = files(folder)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     # JAX's own files are damaged if they cannot be decompressed.
     stray = path.with_name("jit_function-00-cache")
-    stray.write_bytes(b"\x78\x9c half")
+    stray.write_bytes(stray_content)
     reopen(folder)
     with pytest.warns(UserWarning, match="damaged file") as warned:
         again = call(None, probabilities, (), LOGITS, GROUPS)
