@@ -55,7 +55,7 @@ def written_texts() -> list[str]:
 TEXTS = written_texts()
 
 
-@settings(max_examples=1_000, derandomize=True, **FUZZING)
+@settings(max_examples=500, derandomize=True, **FUZZING)
 @given(RANDOMS)
 def test_written_programs_raise_nothing_else(random: Random):
     run(ProgramWriter(random).program())
