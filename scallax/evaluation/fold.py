@@ -83,7 +83,7 @@ def with_selections(
 def output_tags(
     provenance: AbstractProvenance,
     program: Circuit,
-    places: Int[Array | np.ndarray, " outputs"],
+    places: Int[Array, " outputs"],
     literals: LiteralTable,
     *,
     all_present: bool,

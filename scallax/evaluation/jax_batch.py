@@ -77,7 +77,7 @@ def linearize_batch(
     signature: Signature,
     shapes: Shapes,
     program: Circuit,
-    entries: Float[ArrayLike, "batch entries"],
+    entries: Float[Array | np.ndarray, "batch entries"],
 ) -> Float[Array, "batch derivatives outputs"]:
     """The outputs' values, and behind them in each sample their derivatives by its entries.
 
@@ -121,7 +121,7 @@ def _linearize(
     signature: Signature,
     shapes: Shapes,
     program: Circuit | EmbeddedProgram,
-    entries: Float[ArrayLike, "batch entries"],
+    entries: Float[Array | np.ndarray, "batch entries"],
 ) -> Float[Array, "batch derivatives outputs"]:
     sizes = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     parts = jnp.split(jnp.asarray(entries), sizes, axis=1)
@@ -198,7 +198,9 @@ for _function, _work in (
     describe_by(_function, partial(_describe, _work))
 
 
-def probabilities(logits: Float[Array, " logits"], groups: Int[ArrayLike, " logits"]) -> Float[Array, " logits"]:
+def probabilities(
+    logits: Float[Array, " logits"], groups: Int[Array | np.ndarray, " logits"]
+) -> Float[Array, " logits"]:
     """The sigmoid of independent logits (group -1), the softmax over the logits of each group.
 
     Differentiable, with finite gradients for finite logits.
@@ -247,7 +249,7 @@ def retained(
     return kept
 
 
-def _drawing_key(retention: Retention, seed: ArrayLike | int, number: int) -> Array | None:
+def _drawing_key(retention: Retention, seed: Array | np.ndarray | int, number: int) -> Array | None:
     """The random key for drawing the entries of an input, by its number; None if they are not drawn."""
     if not retention.is_drawn:
         return None

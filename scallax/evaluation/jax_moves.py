@@ -40,10 +40,10 @@ def to_device(values: PyTree[ArrayLike], like: Sequence[Any] = ()) -> PyTree[Arr
 
 def take(
     values: Shaped[ArrayLike, "*form"],
-    sources: Int[ArrayLike, ...],
+    sources: Int[ArrayLike, " ..."],
     absent: float,
     places: Int[ArrayLike, "*form"] | None = None,
-) -> Shaped[Array, ...]:
+) -> Shaped[Array, " ..."]:
     """The values, as one row, at the places `sources`; `absent` where these are behind the end. None is taken twice.
 
     `places` are the inverse of `sources`, behind their end for a value that is not taken; needed if they are traced.
@@ -95,7 +95,7 @@ def join(arrays: Sequence[ArrayLike], length: int, dtype: np.dtype) -> ArrayLike
     return to_device(joined, arrays) if any(map(is_committed, arrays)) else joined
 
 
-def split(values: Shaped[ArrayLike, ...]) -> list[Shaped[Array, ""]]:
+def split(values: Shaped[ArrayLike, " ..."]) -> list[Shaped[Array, ""]]:
     """The values as scalars, in row-major order."""
     if not is_float(values.dtype):
         return _split(values)

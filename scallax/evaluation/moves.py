@@ -38,10 +38,10 @@ def widest_dtype(arrays: Sequence[ArrayLike]) -> DTypeLike:
 
 def take(
     values: Shaped[ArrayLike, "*form"],
-    sources: Int[ArrayLike, ...],
+    sources: Int[ArrayLike, " ..."],
     absent: float,
     places: Int[ArrayLike, "*form"] | None = None,
-) -> Shaped[ArrayLike, ...]:
+) -> Shaped[ArrayLike, " ..."]:
     """The values, as one row, at the places `sources`; `absent` where these are behind the end. None is taken twice.
 
     `places` are the inverse of `sources`, behind their end for a value that is not taken; needed if they are traced.
@@ -74,7 +74,7 @@ def join(parts: Sequence[Any], length: int, dtype: DTypeLike) -> ArrayLike:
     return concatenate(np, (length,), dtype, *arrays)
 
 
-def split(values: Shaped[ArrayLike, ...]) -> Sequence[Shaped[ArrayLike, ""]]:
+def split(values: Shaped[ArrayLike, " ..."]) -> Sequence[Shaped[ArrayLike, ""]]:
     """The values as scalars, in row-major order."""
     if is_jax_array(values):
         from scallax.evaluation import jax_moves

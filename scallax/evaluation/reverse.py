@@ -159,7 +159,7 @@ def _where(condition: Bool[Array, ""], a: Floats, b: Floats) -> Floats:
     return [jnp.where(condition, x, y) for x, y in zip(a, b, strict=True)]
 
 
-def row_cotangents(rows: Tags, places: Int[Array, " outputs"], parts: PyTree[Float[Array, ...]]) -> Floats:
+def row_cotangents(rows: Tags, places: Int[Array, " outputs"], parts: PyTree[Float[Array, " ..."]]) -> Floats:
     """Zero cotangents of all rows, with those of some places added."""
     zeros = [jnp.zeros_like(leaf) for leaf in float_leaves(rows)]
     return [leaf.at[places].add(part) for leaf, part in zip(zeros, parts, strict=True)]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped, UInt32
     from numpy.typing import DTypeLike
+
+# Arrays, or single words.
+Words: TypeAlias = np.ndarray | np.uint32
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
@@ -32,7 +35,7 @@ def fold_in(keys: UInt32[np.ndarray, "... 2"], data: int | np.ndarray | np.gener
     return np.stack(_hash(keys, np.zeros_like(low), low), -1)
 
 
-def bits(keys: UInt32[np.ndarray, "... 2"], shape: Sequence[int], size: int = 32) -> Shaped[np.ndarray, ...]:
+def bits(keys: UInt32[np.ndarray, "... 2"], shape: Sequence[int], size: int = 32) -> Shaped[np.ndarray, " ..."]:
     """Random words of 32 or 64 bits of a shape for each key."""
     counters = np.arange(math.prod(shape), dtype=np.uint64)
     high, low = (counters >> np.uint64(32)).astype(np.uint32), counters.astype(np.uint32)
@@ -45,7 +48,7 @@ def bits(keys: UInt32[np.ndarray, "... 2"], shape: Sequence[int], size: int = 32
 
 def uniform(
     keys: UInt32[np.ndarray, "... 2"], shape: Sequence[int], dtype: DTypeLike = np.float32
-) -> Float[np.ndarray, ...]:
+) -> Float[np.ndarray, " ..."]:
     """Numbers from [0, 1) of a shape for each key, float32 or float64."""
     kind: Any = np.dtype(dtype)
     word, size = np.dtype(f"u{kind.itemsize}"), 8 * kind.itemsize
@@ -68,8 +71,8 @@ def categorical(
 
 
 def _hash(
-    keys: UInt32[np.ndarray, "... 2"], first: UInt32[np.ndarray, ...], second: UInt32[np.ndarray, ...]
-) -> tuple[UInt32[np.ndarray, ...], UInt32[np.ndarray, ...]]:
+    keys: UInt32[np.ndarray, "... 2"], first: UInt32[Words, " ..."], second: UInt32[Words, " ..."]
+) -> tuple[UInt32[Words, " ..."], UInt32[Words, " ..."]]:
     """The two words of each counter, encrypted by the key: 20 rounds, with the key added after every four."""
     parts = keys[..., 0], keys[..., 1], keys[..., 0] ^ keys[..., 1] ^ _PARITY
     # Sums wrap.

@@ -27,11 +27,11 @@ def fold_tiles(
     rows: Tags,
     width: int,
     schedule: Schedule,
-    initial: Tags | None,
-    branches: Sequence[Callable[[Tags, Tags, Int[Array, ""], Bool[Array, ""]], Tags]],
-    finish: Callable[[Tags, Int[Array, ""]], Tags],
+    initial: PyTree[Array] | None,
+    branches: Sequence[Callable[[Tags, Tags, Int[Array, ""] | int, Bool[Array, ""]], Tags]],
+    finish: Callable[[Tags, Int[Array, ""] | int], Tags],
     differs: Callable[[Tags, Tags], Bool[Array, ""]],
-) -> tuple[Tags, Int[Array, ""]]:
+) -> tuple[Tags, Int[Array, ""] | int]:
     """Arrays `[rows, ..., batch]` after all steps, and how many times the loop that took the longest was repeated.
 
     A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or
@@ -116,8 +116,8 @@ def _fold_at_once(xp: Namespace, rows: Tags, width, schedule, initial, branches,
 def take_block(
     xp: Namespace,
     rows: Tags,
-    operands: Int[Array | np.ndarray, " operands"],
-    offset: Int[Array, ""],
+    operands: Int[Array, " operands"],
+    offset: Int[Array, ""] | int,
     width: int,
     count: int,
 ) -> list[Tags]:

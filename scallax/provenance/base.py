@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 # Arrays with the axes `rows, ..., batch`.
 Tags: TypeAlias = "PyTree[Array]"
-
-# NumPy arrays where they are known when code is compiled.
-Indices: TypeAlias = "Array | np.ndarray"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +48,11 @@ class LiteralTable:
 
     probabilities: Float[Array, "literals batch"]
     present: Bool[Array, "literals batch"]
-    exclusions: UInt32[Indices, "literals words"] | UInt32[Array, "literals words batch"]
-    group_end: Bool[Indices, " literals"] | Bool[Array, "literals batch"]
-    columns: Int[Indices, " columns"]
-    column_of: Int[Indices, "2 literals"]
-    negated: Int[Indices, " negated"]
+    exclusions: UInt32[Array, "literals words"] | UInt32[Array, "literals words batch"]
+    group_end: Bool[Array, " literals"] | Bool[Array, "literals batch"]
+    columns: Int[Array, " columns"]
+    column_of: Int[Array, "2 literals"]
+    negated: Int[Array, " negated"]
     words: tuple[int, int, int, int, int]
     certain: Bool[Array, " literals"] | Bool[Array, "literals batch"]
     seed: UInt32[Array, ""]
@@ -64,6 +61,21 @@ class LiteralTable:
     def xp(self) -> Namespace:
         """The operations by which tags of these literals are computed."""
         return array_namespace(self.probabilities)
+
+    def of_samples(self, samples: Int[Array, " samples"]) -> LiteralTable:
+        """The literals of some samples of the batch, in this order."""
+
+        def take(leaf, axes):
+            return leaf[..., samples] if leaf.ndim == axes else leaf
+
+        return replace(
+            self,
+            probabilities=take(self.probabilities, 2),
+            present=take(self.present, 2),
+            exclusions=take(self.exclusions, 3),
+            group_end=take(self.group_end, 2),
+            certain=take(self.certain, 2),
+        )
 
 
 class AbstractProvenance(AbstractSemantics):

@@ -104,11 +104,11 @@ def _leaves(literals: LiteralTable, zero: int, one: int) -> Int[Array, "leaves b
     return xp.concatenate([batch_constant(value, (1,), zero), batch_constant(value, (1,), one), value])
 
 
-def _saturating_sum(xp: Namespace, a: Int[Array, ...], b: Int[Array, ...], largest: int) -> Int[Array, ...]:
+def _saturating_sum(xp: Namespace, a: Int[Array, " ..."], b: Int[Array, " ..."], largest: int) -> Int[Array, " ..."]:
     # Compared before adding: the sum would wrap.
     return xp.where(a > largest - b, largest, a + b)
 
 
-def _saturating_product(xp: Namespace, a: Int[Array, ...], b: Int[Array, ...]) -> Int[Array, ...]:
+def _saturating_product(xp: Namespace, a: Int[Array, " ..."], b: Int[Array, " ..."]) -> Int[Array, " ..."]:
     overflows = (a > 0) & (b > LARGEST // xp.maximum(a, 1))
     return xp.where(overflows, LARGEST, a * b)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,9 +20,6 @@ _ALL_BITS = np.uint32(0xFFFFFFFF)
 
 # Words up to which their comparison is written out: that takes less time than arrays of all, but more code.
 _MOST_UNROLLED = 8
-
-# NumPy arrays where they are known when code is compiled.
-Words: TypeAlias = "Array | np.ndarray"
 
 
 class ProofSets(NamedTuple):
@@ -71,8 +68,8 @@ class Sections(NamedTuple):
         return self.positive + self.negated
 
     def contradict(
-        self, a: UInt32[Words, "... words batch"], b: UInt32[Words, "... words batch"]
-    ) -> Bool[Words, "... batch"]:
+        self, a: UInt32[Array, "... words batch"], b: UInt32[Array, "... words batch"]
+    ) -> Bool[Array, "... batch"]:
         """Whether no world makes both clauses true."""
         union = a | b
         clash = self.contradict_by_polarity(union)
@@ -80,7 +77,7 @@ class Sections(NamedTuple):
             clash |= (union[..., : self.positive, :] & union[..., self.identity :, :] != 0).any(-2)
         return clash
 
-    def contradict_by_polarity(self, bits: UInt32[Words, "... words batch"]) -> Bool[Words, "... batch"]:
+    def contradict_by_polarity(self, bits: UInt32[Array, "... words batch"]) -> Bool[Array, "... batch"]:
         """Whether a clause has a literal in both polarities."""
         negated = bits[..., self.positive : self.positive + self.both, :]
         return (bits[..., : self.both, :] & negated != 0).any(-2)
@@ -101,9 +98,7 @@ class Sections(NamedTuple):
         return scan_proofs(xp, add, start, xp.moveaxis(variables[..., 1:, :, :], -3, 0))[0][1]
 
 
-def column_bits(
-    xp: Namespace, columns: Int[Array | np.ndarray, " literals"], words: int
-) -> UInt32[Array, "literals words"]:
+def column_bits(xp: Namespace, columns: Int[Array, " literals"], words: int) -> UInt32[Array, "literals words"]:
     """The bit set of each column; that of -1 is empty."""
     bit = xp.uint32(1) << (columns & 31).astype(xp.uint32)
     word = xp.arange(words, dtype=xp.int32)[None, :]

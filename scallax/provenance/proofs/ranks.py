@@ -46,7 +46,7 @@ _DISTANCE = 10
 _TABLE = (_LOGARITHMS[:-1] * (1 << _DISTANCE) + np.diff(_LOGARITHMS)).astype(np.int32)
 
 
-def rank_weights(weights: Float[Array, ...]) -> Int[Array, ...]:
+def rank_weights(weights: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
     """The ranks of weights of literals, in the order of their sizes in float32: the equation is that of this module.
 
     int32; `ZERO` for weights below 2^-126 in size, which some array libraries take for zero, and 2^28 for what is not
@@ -64,17 +64,17 @@ def rank_weights(weights: Float[Array, ...]) -> Int[Array, ...]:
     return xp.where(size < (255 << 23), rank, _NOT_FINITE)
 
 
-def add_ranks(a: Int[Array, ...], b: Int[Array, ...]) -> Int[Array, ...]:
+def add_ranks(a: Int[Array, " ..."], b: Int[Array, " ..."]) -> Int[Array, " ..."]:
     """The rank of two proofs together that share no literal."""
     return array_namespace(a, b).clamp(a + b, ZERO, _NOT_FINITE)
 
 
-def keys_of(ranks: Int[Array, ...]) -> Int[Array, ...]:
+def keys_of(ranks: Int[Array, "*shape"]) -> Int[Array, "*shape"]:
     """Numbers in the order of the products that ranks stand for, negative ones too; twice that is the rank again."""
     # Odd are the ranks of negative products and their keys, and nothing else: `NO_PROOF` and the limits are even.
     return array_namespace(ranks).select(ranks & 1 != 0, -(1 << 30) - ranks, ranks)
 
 
-def is_proof(ranks: Int[Array, ...]) -> Bool[Array, ...]:
+def is_proof(ranks: Int[Array, "*shape"]) -> Bool[Array, "*shape"]:
     """Whether places hold a proof."""
     return ranks != NO_PROOF

@@ -98,7 +98,7 @@ def _exponential_ranks(bits: UInt32[Array, "... words batch"], seed: UInt32[Arra
     return rank_weights(logarithm.astype(xp.float32))
 
 
-def _mix(x: UInt32[Array, ...]) -> UInt32[Array, ...]:
+def _mix(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """A bijection of 32 bits that depends on every bit (Mueller's multiply and xor-shift)."""
     for _ in range(2):
         x = (x ^ (x >> 16)) * np.uint32(0x45D9F3B)

@@ -11,7 +11,7 @@ from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
-from scallax.provenance.proofs.counting import clause_ranks
+from scallax.provenance.proofs.clause_weights import clause_ranks
 from scallax.provenance.proofs.dnf import ProofSets
 from scallax.provenance.proofs.ranks import NO_PROOF, is_proof
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of

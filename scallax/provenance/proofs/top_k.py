@@ -12,6 +12,7 @@ from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.kernels.tiles import stack_rows
 from scallax.provenance.base import AbstractProvenance, LiteralTable
+from scallax.provenance.proofs.clause_weights import clause_ranks
 from scallax.provenance.proofs.clauses import (
     Choice,
     Dependence,
@@ -22,13 +23,8 @@ from scallax.provenance.proofs.clauses import (
     pull_independent,
 )
 from scallax.provenance.proofs.columns import used_columns
-from scallax.provenance.proofs.counting import (
-    clause_ranks,
-    count_independent,
-    count_proofs,
-    count_with_derivatives,
-    inclusion_exclusion,
-)
+from scallax.provenance.proofs.counting import count_proofs, count_with_derivatives, inclusion_exclusion
+from scallax.provenance.proofs.counting_gradient import count_independent
 from scallax.provenance.proofs.decision_diagrams import count_models
 from scallax.provenance.proofs.dnf import (
     ProofSets,
