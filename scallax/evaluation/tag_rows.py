@@ -60,16 +60,20 @@ def row_bytes(provenance: AbstractProvenance, literals: LiteralTable) -> int:
     """The bytes of the tag of one row of the table."""
     xp = literals.xp
 
-    def first_row():
+    def first_leaf():
         # Where leaves are compact, all of them may be more than memory holds.
         compact = provenance.compact_leaves(literals)
         if compact is None:
-            leaves = provenance.leaf_tags(literals)
-        else:
-            leaves = provenance.read_leaves(compact, xp.zeros(1, xp.int32), literals)
-        return provenance.widen(xp.map(lambda leaf: leaf[:1], leaves))
+            return xp.map(lambda leaf: leaf[:1], provenance.leaf_tags(literals))
+        return provenance.read_leaves(compact, xp.zeros(1, xp.int32), literals)
 
-    return sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in xp.leaves(xp.shapes(first_row)))
+    # NumPy makes the row to find its shape: not one that is refused.
+    least = _bytes(xp, xp.shapes(first_leaf)) * max(1, provenance.traits.num_proofs)
+    return least if least > MAX_TAG_BYTES else _bytes(xp, xp.shapes(lambda: provenance.widen(first_leaf())))
+
+
+def _bytes(xp: Namespace, row: Tags) -> int:
+    return sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in xp.leaves(row))
 
 
 def _with_leaves(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable) -> Rows:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from scallax import Context, InputError, InputMapping, Provenance, Reasoner, nn
+from scallax import Context, InputError, InputMapping, Provenance, Reasoner, UnsupportedError, nn
 from scallax.evaluation import numpy_executor
 from scallax.facts.specification import from_json
 from scallax.provenance.traits import provenance_names
@@ -282,6 +282,13 @@ def test_another_executor_is_refused(executor: Any):
     for kind in (Context, ScallopContext):
         with pytest.raises(InputError, match="must be None or 'jax' or 'numpy'"):
             kind("minmaxprob", executor=executor)
+
+
+def test_more_proofs_than_memory_holds_are_refused_before_they_are_made():
+    context = Context("topkproofs", k=2**40)
+    context.add_program("rel edge = {0.5::(0, 1), 0.5::(1, 2)}  rel hop(x, z) = edge(x, y) and edge(y, z)")
+    with pytest.raises(UnsupportedError, match=r"would hold [\d.]+ GiB, and the limit is 4.0"):
+        context.run()
 
 
 def test_functions_of_a_context_have_its_executor():
