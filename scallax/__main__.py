@@ -12,12 +12,12 @@ from scallax.context.answers import TAGS_LEFT_ASIDE, answer, default_outputs, ha
 from scallax.context.explain_plan import explain
 from scallax.context.listing import print_csv, print_json, print_table
 from scallax.context.options import Options
+from scallax.context.status_line import shown_work
 from scallax.errors import Diagnostic, InputError, ScallaxError, Source
 from scallax.facts.fact_checks import find_overfull_set, find_tag_outside
 from scallax.grounding.limits import Limits
 from scallax.language import ir
 from scallax.planner.plan import plan
-from scallax.progress import shown_work
 from scallax.syntax.imports import read_imports, read_source
 
 # Exit codes: an error of the program, wrong usage, the end of a pipe's reader, Ctrl-C.

@@ -9,8 +9,9 @@ import pytest
 
 from scallax import Context, Reasoner
 from scallax.__main__ import main
+from scallax.context.status_line import shown_work
 from scallax.evaluation.cache import call
-from scallax.progress import LongWork, shown_work
+from scallax.kernels.long_work import LongWork
 from tests.compilations import forget_compiled
 
 PATH = "rel edge = {(0, 1), (1, 2)}\nrel path(x, y) = edge(x, y) or path(x, z) and edge(z, y)\nquery path"
@@ -19,7 +20,7 @@ TWO = "rel a = {0.5::0, 0.5::1}\nrel b(x) = a(x), a(0)\nrel c() = b(0) and b(1) 
 
 @pytest.fixture
 def all_is_long(monkeypatch):
-    monkeypatch.setattr("scallax.progress.SECONDS", 0.0)
+    monkeypatch.setattr("scallax.kernels.long_work.SECONDS", 0.0)
 
 
 def run(provenance: str, text: str) -> None:
@@ -55,7 +56,7 @@ def test_long_knowledge_compilation_is_logged(all_is_long, caplog):
 def test_short_work_and_a_log_that_nobody_reads_say_nothing(caplog, monkeypatch):
     with caplog.at_level(logging.INFO, "scallax"):
         run("unit", PATH)
-    monkeypatch.setattr("scallax.progress.SECONDS", 0.0)
+    monkeypatch.setattr("scallax.kernels.long_work.SECONDS", 0.0)
     run("unit", PATH)
     assert caplog.records == []
 

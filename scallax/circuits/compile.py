@@ -26,6 +26,7 @@ from scallax.grounding.conjunction import Weigh
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder, ground
 from scallax.grounding.grounding_options import GroundingOptions
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
+from scallax.kernels.long_work import LongWork
 from scallax.language import ir
 from scallax.language.library import BUILT_IN, Library
 from scallax.language.tag_domains import Domain
@@ -34,7 +35,6 @@ from scallax.language.values import Value, ValueType
 from scallax.planner.algebra import Plan
 from scallax.planner.plan import plan
 from scallax.planner.strata import stratify
-from scallax.progress import LongWork
 from scallax.provenance.traits import Traits
 
 _LOGGER = logging.getLogger(__name__)

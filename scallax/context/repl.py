@@ -14,10 +14,10 @@ from scallax.context.draft import Draft
 from scallax.context.explain_plan import explain
 from scallax.context.listing import print_table
 from scallax.context.options import Options
+from scallax.context.status_line import shown_work
 from scallax.errors import Diagnostic, InputError, ScallaxError, Source
 from scallax.language import ir
 from scallax.planner.plan import plan
-from scallax.progress import shown_work
 from scallax.syntax import ast
 from scallax.syntax.grammar import grammar
 from scallax.syntax.imports import read_imports, read_source

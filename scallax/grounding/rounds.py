@@ -19,13 +19,13 @@ from scallax.grounding.limits import raise_limit
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, encode
+from scallax.kernels.long_work import LongWork
 from scallax.language import ir
 from scallax.language.foreign import ForeignPredicate
 from scallax.language.records import record
 from scallax.planner.algebra import DeltaRule, Generate, Growth, Join, Pipeline, Plan, Stratum
 from scallax.planner.common_prefixes import Beginning, find_beginnings
 from scallax.planner.joins import plan_joins
-from scallax.progress import LongWork
 
 
 @record

@@ -25,7 +25,7 @@ from scallax.circuits.knowledge.variable_orders import candidate_orders
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
 from scallax.grounding.reachability import needed_derivations
-from scallax.progress import LongWork
+from scallax.kernels.long_work import LongWork
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -1,18 +1,14 @@
-"""Long work tells the log what it is and how far it has come; the command line shows that on a terminal.
-
-Nothing is said of work that is short, and the log is asked whether it listens before a word is made.
-"""
+"""The last line of a terminal tells what the log says is waited for."""
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO, final
 
-# From so many seconds on work is long; it tells how far it has come as often.
-SECONDS = 2.0
+from scallax.kernels import long_work
 
 # Seconds between two drawings of a status line, and the characters of its bar.
 _TICK = 0.1
@@ -20,34 +16,6 @@ _BAR = 20
 
 # The loggers of all of the package.
 _LOGGER = logging.getLogger("scallax")
-
-
-@final
-class LongWork:
-    """Work that may take long, from the making of this object to `end`."""
-
-    __slots__ = ("_due", "_logger", "_started")
-
-    def __init__(self, logger: logging.Logger, what: str):
-        self._logger = logger
-        self._started = time.monotonic()
-        self._due = self._started + SECONDS
-        logger.debug(what)
-
-    def tell(self, how_far: Callable[[], str], done: int = 0, total: int = 0) -> None:
-        """Logs at INFO how far the work is, if that is due; `done` of `total` may be shown as a bar."""
-        now = time.monotonic()
-        if now < self._due:
-            return
-        self._due = now + SECONDS
-        if self._logger.isEnabledFor(logging.INFO):
-            self._logger.info(how_far(), extra={"done": done, "total": total})
-
-    def end(self, how: Callable[[], str]) -> None:
-        """Logs at INFO what has been done, and in how many seconds, if it took long."""
-        seconds = time.monotonic() - self._started
-        if seconds >= SECONDS and self._logger.isEnabledFor(logging.INFO):
-            self._logger.info("%s in %.1f s", how(), seconds)
 
 
 @contextmanager
@@ -105,7 +73,7 @@ class _StatusLine(logging.Handler):
     def _draw_again(self) -> None:
         while not self._stopped.wait(_TICK):
             seconds = time.monotonic() - self._started
-            if seconds < SECONDS or not self._text:
+            if seconds < long_work.SECONDS or not self._text:
                 continue
             clock = f" [{int(seconds) // 60:02}:{int(seconds) % 60:02}]"
             width = max(self._columns() - len(clock) - 1, 0)
