@@ -1,5 +1,6 @@
 """Strict settings for every test, and what is printed after them."""
 
+import builtins
 import gc
 import importlib.metadata
 import os
@@ -26,6 +27,7 @@ os.environ.pop("SCALLAX_CACHE", None)
 
 import hypothesis
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -43,14 +45,27 @@ jax.config.update("jax_enable_compilation_cache", False)
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# Shapes and dtypes of annotated functions are checked at every call (at every trace, for compiled ones).
+# Shapes and dtypes of annotated functions are checked at every call (at every trace, for compiled ones). Left out are
+# modules whose functions the NumPy executor calls at each step: checking them made some tests a quarter slower. Modules
+# import the names of their annotations for type checkers alone: here these are found among the built-in names, and
+# arrays are those of both executors.
+_array_types = {name: getattr(jaxtyping, name) for name in ("Bool", "Float", "Int", "PyTree", "Shaped", "UInt32")}
+for _name, _type in {**_array_types, "Array": jax.Array | np.ndarray | np.generic}.items():
+    setattr(builtins, _name, _type)
 install_import_hook(
     [
-        "scallax.evaluation.fold",
         "scallax.evaluation.differentiation",
         "scallax.evaluation.jax_batch",
-        "scallax.kernels",
-        "scallax.provenance",
+        "scallax.kernels.schedule",
+        "scallax.kernels.selection_values",
+        "scallax.kernels.threefry",
+        "scallax.kernels.tiles",
+        "scallax.provenance.proofs.clause_weights",
+        "scallax.provenance.proofs.clauses",
+        "scallax.provenance.proofs.counting",
+        "scallax.provenance.proofs.counting_gradient",
+        "scallax.provenance.proofs.layers",
+        "scallax.provenance.proofs.sampled",
     ],
     "beartype.beartype",
 )
