@@ -8,18 +8,13 @@ import random
 from collections.abc import Iterator
 from typing import cast
 
-# Most of a test's time goes into compiling. Programs of the tests are small: code that is not optimised answers as
-# soon, the older emitters compile three times as fast, and code in one part takes a fifth less of the processors, which
-# other tests use. `make nightly` compiles as users do. XLA reads this once, when it starts, and refuses flags that it
-# does not know.
+# Most of a test's time goes into compiling. Programs of the tests are small: what is not optimised answers as soon, and
+# the older emitters compile three times as fast. `make nightly` compiles as users do. XLA reads this
+# once, when it starts, and refuses flags that it does not know.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0"
-    + (
-        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-        if importlib.metadata.version("jaxlib").startswith("0.10.")
-        else ""
-    ),
+    + (" --xla_cpu_use_fusion_emitters=false" if importlib.metadata.version("jaxlib").startswith("0.10.") else ""),
 )
 
 # Compilations are counted by some tests: none are found in a folder of the user's.
