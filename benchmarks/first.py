@@ -98,7 +98,9 @@ def _run(row: Row, folder: Path, environment: Environment) -> tuple[list[Lap], s
     """The laps of one process, and what it wrote to standard error."""
     command = _command_of(row, folder)
     used, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    # Modules are compiled before, as where the package is installed.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, capture_output=True, text=True, env={**inherited, **environment})
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise RuntimeError(f"`{' '.join(command)}` ended with {done.returncode}:\n{done.stderr}")
