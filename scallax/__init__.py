@@ -17,6 +17,7 @@ from scallax.errors import StratificationError as StratificationError
 from scallax.errors import TypeInferenceError as TypeInferenceError
 from scallax.errors import UnboundVariableError as UnboundVariableError
 from scallax.errors import UnsupportedError as UnsupportedError
+from scallax.kernels.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from scallax.circuits.literals import Literal as Literal
@@ -149,37 +150,40 @@ __all__ = [
 
 # Where the names live that need NumPy or JAX: imported at their first use.
 _HOMES = {
-    "BatchGrounding": "scallax.evaluation.batch_grounding",
-    "BatchedFacts": "scallax.language.types",
-    "BatchedTuples": "scallax.language.types",
-    "CompiledInfo": "scallax.evaluation.cache",
-    "Context": "scallax.context.context",
-    "CsvFile": "scallax.facts.tables",
-    "FactList": "scallax.facts.sample_facts",
-    "Facts": "scallax.language.types",
-    "GenericTypeParameter": "scallax.language.types",
-    "InputMapping": "scallax.facts.mappings",
-    "Limits": "scallax.grounding.limits",
-    "Literal": "scallax.circuits.literals",
-    "Provenance": "scallax.provenance.custom",
-    "Reasoner": "scallax.reasoner.reasoner",
-    "Specification": "scallax.facts.specification",
-    "Table": "scallax.facts.tables",
-    "cache_compiled": "scallax.evaluation.cache_folder",
-    "compiled_info": "scallax.evaluation.cache",
-    "explain_plan": "scallax.context.explain_plan",
-    "foreign_aggregate": "scallax.language.decorators",
-    "foreign_attribute": "scallax.language.decorators",
-    "foreign_function": "scallax.language.decorators",
-    "foreign_predicate": "scallax.language.decorators",
-    "jacobian": "scallax.reasoner.jacobian",
-    "limit_compiled": "scallax.evaluation.cache",
+    "BatchGrounding": "evaluation.batch_grounding",
+    "BatchedFacts": "language.types",
+    "BatchedTuples": "language.types",
+    "CompiledInfo": "evaluation.cache",
+    "Context": "context.context",
+    "CsvFile": "facts.tables",
+    "FactList": "facts.sample_facts",
+    "Facts": "language.types",
+    "GenericTypeParameter": "language.types",
+    "InputMapping": "facts.mappings",
+    "Limits": "grounding.limits",
+    "Literal": "circuits.literals",
+    "Provenance": "provenance.custom",
+    "Reasoner": "reasoner.reasoner",
+    "Specification": "facts.specification",
+    "Table": "facts.tables",
+    "cache_compiled": "evaluation.cache_folder",
+    "compiled_info": "evaluation.cache",
+    "explain_plan": "context.explain_plan",
+    "foreign_aggregate": "language.decorators",
+    "foreign_attribute": "language.decorators",
+    "foreign_function": "language.decorators",
+    "foreign_predicate": "language.decorators",
+    "jacobian": "reasoner.jacobian",
+    "limit_compiled": "evaluation.cache",
 }
 # The value types of the language and families of them, by the names that they have here.
-_TYPES = (
-    *("i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize", "f32", "f64"),
-    *("bool", "char", "String", "Symbol", "DateTime", "Duration", "Entity", "Tensor"),
-    *("Any", "Number", "Integer", "SignedInteger", "UnsignedInteger", "Float", "Generic"),
+_HOMES |= dict.fromkeys(
+    (
+        *("i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize", "f32", "f64"),
+        *("bool", "char", "String", "Symbol", "DateTime", "Duration", "Entity", "Tensor"),
+        *("Any", "Number", "Integer", "SignedInteger", "UnsignedInteger", "Float", "Generic"),
+    ),
+    "language.types",
 )
 
 
@@ -249,13 +253,8 @@ class _FormerModules:
 sys.meta_path.append(_FormerModules)  # pyright: ignore[reportArgumentType]
 
 
-def __getattr__(name: str):
-    if name not in _HOMES and name not in _TYPES:
-        raise AttributeError(f"module 'scallax' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES.get(name, "scallax.language.types")), name)
+__getattr__ = lazy_names("scallax", _HOMES)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_TYPES})
+    return sorted({*globals(), *_HOMES})

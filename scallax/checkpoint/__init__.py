@@ -4,7 +4,6 @@ Given reasoners and models that hold them, it writes one artifact (specification
 all, and hands back the same model, bit for bit.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from scallax.checkpoint.manager import Manager as Manager
@@ -14,6 +13,7 @@ from scallax.checkpoint.store import read as read
 from scallax.checkpoint.store import reasoner_of as reasoner_of
 from scallax.checkpoint.store import restore as restore
 from scallax.checkpoint.store import save as save
+from scallax.kernels.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from scallax.checkpoint.artifact import OPTIMIZER as OPTIMIZER
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from scallax.checkpoint.durable import write_file as write_file
 
 # Names for bridges to other frameworks: where each one lives, imported at its first use.
-_HOMES = {"OPTIMIZER": "artifact", "Artifact": "artifact", "as_path": "durable", "write_file": "durable"}
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__, {"OPTIMIZER": "artifact", "Artifact": "artifact", "as_path": "durable", "write_file": "durable"}
+)

@@ -4,19 +4,17 @@ Given the derivations of a grounding, it prunes, orders and lays them out as ind
 inference, and hands on a circuit. `compile.py` is the table of contents from source to circuit.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from scallax.kernels.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from scallax.circuits.serialized import SerializedProgram as SerializedProgram
 
 # The public face of the room: where each name lives, imported at its first use.
-_HOMES = {
-    "SerializedProgram": "serialized",
-}
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "SerializedProgram": "serialized",
+    },
+)

@@ -4,8 +4,9 @@ It is given texts, facts and rules one after the other, and makes checked progra
 their tags (`Collection`), their tables, plans and files, and a compiled function of the program (`Reasoner`).
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from scallax.kernels.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from scallax.context.abstract_context import AbstractContext as AbstractContext
@@ -15,17 +16,14 @@ if TYPE_CHECKING:
     from scallax.context.options import read_options as read_options
 
 # The public face of the room: where each name lives, imported at its first use.
-_HOMES = {
-    "AbstractContext": "abstract_context",
-    "Computation": "computation",
-    "Context": "context",  # in pickles of version 0.1
-    "ContextState": "building",
-    "Draft": "draft",
-    "read_options": "options",
-}
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "AbstractContext": "abstract_context",
+        "Computation": "computation",
+        "Context": "context",  # in pickles of version 0.1
+        "ContextState": "building",
+        "Draft": "draft",
+        "read_options": "options",
+    },
+)

@@ -1,13 +1,13 @@
 """Evaluation: a provenance folded over a circuit, with its reverse.
 
-Given a circuit and the tags of a batch's facts, it computes the tags of all outputs and their gradients by compiled
-functions of one bounded cache, and hands on arrays.
+Given a circuit and the tags of a batch's facts, it computes the tags of all outputs, by NumPy at once or by compiled
+functions of one bounded cache, and their gradients, and hands on arrays.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from scallax.kernels.array_namespace import Namespace, register
+from scallax.kernels.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from scallax.evaluation.derived_program import Output as Output
@@ -18,20 +18,17 @@ if TYPE_CHECKING:
     from scallax.evaluation.sample_layout import SampleLayout as SampleLayout
 
 # The public face of the room: where each name lives, imported at its first use.
-_HOMES = {
-    "BatchFacts": "grounding_cache",
-    "Evaluator": "evaluator",
-    "MappedLayout": "mapped_layout",
-    "Output": "derived_program",
-    "SampleLayout": "sample_layout",
-    "has_facts": "grounding_cache",
-}
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "BatchFacts": "grounding_cache",
+        "Evaluator": "evaluator",
+        "MappedLayout": "mapped_layout",
+        "Output": "derived_program",
+        "SampleLayout": "sample_layout",
+        "has_facts": "grounding_cache",
+    },
+)
 
 
 def _make_namespace() -> Namespace:

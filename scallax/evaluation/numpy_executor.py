@@ -30,7 +30,7 @@ _BYTES_AT_ONCE = 1 << 21
 # 3 s, for proofs.
 MOST_WORK = 1 << 24
 
-# What a step costs beside its numbers, as many numbers: for tags that are numbers, and for proofs.
+# The cost of a step apart from its numbers, as a count of numbers: for tags that are numbers, and for proofs.
 _OF_STEP = 1 << 10, 1 << 14
 
 # Rounds of a loop, and proofs of a tuple, that are expected: most end sooner, or have fewer.
@@ -84,7 +84,7 @@ def work(circuit: Circuit, provenance: AbstractSemantics) -> int:
 def _work(circuit: Circuit, provenance: AbstractSemantics) -> int:
     forward, proofs = circuit.forward, min(provenance.traits.num_proofs, _PROOFS)
     words = 1 if circuit.proofs is None or not proofs else circuit.proofs.words[0] + circuit.proofs.words[2]
-    # What a derivation of each kind chooses from; a negation tries the literals of each proof.
+    # The proofs that a derivation of each kind chooses from; a negation tries the literals of each proof.
     choices = {LITERALS: 1, LINEAR: max(proofs, 1), NODES: max(proofs, 1) ** 2, COMPLEMENT: max(8 * proofs**2, 1)}
     of_branch = [rows * forward.width * choices[kind] * words for kind, rows in forward.branches]
     schedule = forward.tiles

@@ -4,8 +4,9 @@ Specifications, arguments, mappings, facts in lists, files, tables and databases
 handed on in columns.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from scallax.kernels.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from scallax.facts.arguments import read_by_relation as read_by_relation
@@ -21,22 +22,19 @@ if TYPE_CHECKING:
     from scallax.facts.specification import from_json as from_json
 
 # The public face of the room: where each name lives, imported at its first use.
-_HOMES = {
-    "FactTable": "fact_table",
-    "Tuples": "mappings",
-    "check_named": "outputs",
-    "check_tags": "fact_checks",
-    "choose": "outputs",
-    "from_json": "specification",
-    "is_array": "sample_facts",
-    "read_asked": "outputs",
-    "read_by_relation": "arguments",
-    "text_reader": "files",
-    "wrong_tag": "fact_checks",
-}
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "FactTable": "fact_table",
+        "Tuples": "mappings",
+        "check_named": "outputs",
+        "check_tags": "fact_checks",
+        "choose": "outputs",
+        "from_json": "specification",
+        "is_array": "sample_facts",
+        "read_asked": "outputs",
+        "read_by_relation": "arguments",
+        "text_reader": "files",
+        "wrong_tag": "fact_checks",
+    },
+)

@@ -4,8 +4,9 @@ The core form of programs, values and their types, built-in and foreign function
 which Python declares them. Every later stage speaks in these terms.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from scallax.kernels.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from scallax.language.foreign import ForeignAggregate as ForeignAggregate
@@ -17,18 +18,15 @@ if TYPE_CHECKING:
     from scallax.language.values import ValueType as ValueType
 
 # The public face of the room: where each name lives, imported at its first use.
-_HOMES = {
-    "ForeignAggregate": "foreign",
-    "ForeignAttribute": "foreign",
-    "ForeignFunction": "foreign",
-    "ForeignItem": "foreign",
-    "ForeignPredicate": "foreign",
-    "TensorValue": "tensors",
-    "ValueType": "values",
-}
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ForeignAggregate": "foreign",
+        "ForeignAttribute": "foreign",
+        "ForeignFunction": "foreign",
+        "ForeignItem": "foreign",
+        "ForeignPredicate": "foreign",
+        "TensorValue": "tensors",
+        "ValueType": "values",
+    },
+)

@@ -225,7 +225,7 @@ class _Run:
                     least = best[-1].order[0]
                     self._leave_out(node, (least, math.inf))
                 best += self._unions(node, int(self._search.rules[row]), parts, seen, least)
-                # Of what is negated all proofs count, at the end.
+                # All proofs of a negated node count, at the end.
                 if not is_negated:
                     best = self._choose(node, best)
         if is_negated:

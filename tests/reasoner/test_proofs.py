@@ -305,7 +305,8 @@ def test_choices_are_named_by_what_is_written():
 
 def test_a_proof_that_was_left_out_comes_back_when_one_is_a_part_of_others(monkeypatch):
     monkeypatch.setattr(proof_search, "_MIN_WIDTH", 2)
-    # Of node 0: facts 0 and 1, facts 0 and 2, fact 3 alone, which is behind these two, then fact 0, a part of both.
+    # Node 0 has four proofs: facts 0 and 1, facts 0 and 2, fact 3 alone, which is behind these two, and fact 0, a part
+    # of the first two.
     literal = literal_operand(np.arange(4))
     left, right = literal[[0, 0, 3, 0]], np.array([literal[1], literal[2], ONE, ONE])
     is_negated = np.zeros(4, bool)
