@@ -1,7 +1,7 @@
 """How fast this machine is, so that times that were recorded on another one can be compared.
 
-`python -m benchmarks.calibrate` prints the milliseconds of one fixed piece of single-threaded work. A recorded time,
-times this figure over the recorded one, is about what it would be here.
+`python -m benchmarks.calibrate` prints the processor milliseconds of one fixed piece of work of one thread. A recorded
+time, times this figure over the recorded one, is about what it would be here.
 """
 
 import statistics
@@ -25,13 +25,13 @@ def _work() -> int:
 
 
 def calibrate() -> float:
-    """The milliseconds of the work, the median of some repetitions."""
+    """The processor milliseconds of the work, the median of some repetitions."""
     _work()
     times = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = time.process_time()
         _work()
-        times.append(1e3 * (time.perf_counter() - start))
+        times.append(1e3 * (time.process_time() - start))
     return statistics.median(times)
 
 

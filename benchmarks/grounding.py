@@ -6,7 +6,6 @@ process of its own, so that the peak is its own. A wrong size fails. The last gr
 """
 
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.laps import peak_mib
 from scallax.analysis.lower import analyse
 from scallax.errors import Source
 from scallax.grounding.derivations import ONE, Literals, literal_operand
@@ -95,7 +95,7 @@ def measure(number: int, uncertain: bool) -> None:
     operands = np.asarray(literal_operand(np.arange(count))) if uncertain else np.full(count, ONE)
     compiled = plan(analyse([Source(f"{graph.program}query {graph.query}")]), [graph.query])
     unused = Literals(np.full(literals, 0.5), *(np.full(literals, -1) for _ in range(3)))
-    before = _peak()
+    before = peak_mib()
     start = time.perf_counter()
     grounding = ground(compiled, {"edge": FactSet(list(zip(*edges, strict=True)), operands)}, unused)
     seconds = time.perf_counter() - start
@@ -105,14 +105,8 @@ def measure(number: int, uncertain: bool) -> None:
     kind = "uncertain" if uncertain else "certain"
     print(
         f"{graph.name:25} {kind:10} {tuples:>9,} {grounding.num_rounds:>6} {len(grounding.derivations):>11,}"
-        f" {seconds:>8.2f} {_peak() - before:>9,.0f}"
+        f" {seconds:>8.2f} {peak_mib() - before:>9,.0f}"
     )
-
-
-def _peak() -> float:
-    """The process's largest resident memory so far, in MiB."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
-"""Wall and processor seconds of what a process does one thing after another."""
+"""Wall and processor seconds of what a process does one thing after another, and its memory."""
 
 import json
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,3 +24,9 @@ class Laps:
     def report(self) -> None:
         """Prints a line of JSON: for each lap its name, wall seconds and processor seconds of all threads."""
         print(json.dumps(self._found))
+
+
+def peak_mib() -> float:
+    """The process's largest resident memory so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
