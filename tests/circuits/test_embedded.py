@@ -9,8 +9,8 @@ from scallax.circuits import constant_program
 from scallax.circuits.constant_program import list_tiles
 from scallax.kernels.schedule import Tile
 from scallax.provenance.proofs import top_k
+from scallax.provenance.proofs.bit_sets import BitSets
 from scallax.provenance.proofs.clauses import Dependence, dependence, leaf_bits, list_proofs
-from scallax.provenance.proofs.dnf import Sections
 from scallax.provenance.proofs.layers import fold_layers, list_layers
 from scallax.provenance.proofs.ranks import NO_PROOF
 from tests.compilations import counted_compilations
@@ -211,11 +211,11 @@ _HEAD = 16
 )
 def test_proofs_are_listed_only_if_steps_would_find_the_best(second: list, k: int, num_proofs: int | None):
     columns = np.array([[0, 1, 2, 3, 4, 5], [32, -1, -1, -1, -1, -1]], np.int32)
-    sections = Sections(positive=1, both=1, negated=1, columns=(6, 1), has_groups=False)
-    leaves = leaf_bits(columns, np.array([0]), np.zeros((6, 0), np.uint32), sections)
+    sets = BitSets(positive=1, both=1, negated=1, columns=(6, 1), has_groups=False)
+    leaves = leaf_bits(columns, np.array([0]), np.zeros((6, 0), np.uint32), sets)
     first = np.array([(_A, 1, 1), (_B, 1, 1), (_C, 1, 1), (_D, 1, 1)], np.int32)
     tiles = [Tile(_HEAD + place, np.array(rows, np.int32).T[..., None]) for place, rows in enumerate((first, second))]
-    found = list_proofs(tiles, np.array([_HEAD + 1]), leaves, sections, k, absorb=True)
+    found = list_proofs(tiles, np.array([_HEAD + 1]), leaves, sets, k, absorb=True)
     assert (None if found is None else int((found.operands[0] > 0).sum())) == num_proofs
 
 
@@ -232,16 +232,16 @@ def test_proofs_are_listed_only_if_steps_would_find_the_best(second: list, k: in
 )
 def test_what_is_known_of_the_dependence_of_proofs(tiles: list, expected: Dependence):
     columns = np.array([[0, 1, 2, 3, 4, 5], [32, -1, -1, -1, -1, -1]], np.int32)
-    sections = Sections(positive=1, both=1, negated=1, columns=(6, 1), has_groups=False)
-    leaves = leaf_bits(columns, np.array([0]), np.zeros((6, 0), np.uint32), sections)
+    sets = BitSets(positive=1, both=1, negated=1, columns=(6, 1), has_groups=False)
+    leaves = leaf_bits(columns, np.array([0]), np.zeros((6, 0), np.uint32), sets)
     rows = [Tile(_HEAD, np.array(tiles, np.int32).T[..., None])]
-    found = list_proofs(rows, np.array([_HEAD, 0]), leaves, sections, 2, absorb=True)
+    found = list_proofs(rows, np.array([_HEAD, 0]), leaves, sets, 2, absorb=True)
     assert found is not None
-    assert dependence(found, sections, 2, all_present=True) is expected
+    assert dependence(found, sets, 2, all_present=True) is expected
     # For the tuples that exist, or for a single one, it may be otherwise.
     rest = Dependence.UNKNOWN if expected is Dependence.MIXED else expected
-    assert dependence(found, sections, 2, all_present=False) is rest
-    assert dependence(found, sections, 1, all_present=True) is rest
+    assert dependence(found, sets, 2, all_present=False) is rest
+    assert dependence(found, sets, 1, all_present=True) is rest
 
 
 def test_derivatives_of_large_batches_are_left_to_the_backward_pass(monkeypatch):

@@ -14,70 +14,68 @@ from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.columns import along, rank_clauses, used_columns
-from scallax.provenance.proofs.dnf import Sections
 from scallax.provenance.proofs.ranks import add_ranks, rank_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped, UInt32
 
     from scallax.kernels.array_namespace import Array
+    from scallax.provenance.proofs.bit_sets import BitSets
 
 # Columns whose factors one step multiplies; divides the 32 bits of a word.
 COLUMNS_AT_ONCE = 8
 
 
 def clause_weights(
-    bits: UInt32[Array, "... words batch"], literals: LiteralTable, sections: Sections, grouped: bool
+    bits: UInt32[Array, "... words batch"], literals: LiteralTable, sets: BitSets, grouped: bool
 ) -> Float[Array, "... batch"]:
     """The probability that all literals of a clause are true together; 1 for the empty clause, 0 for a contradiction.
 
     Cost is linear in the columns.
     """
-    if grouped and sections.has_groups:
-        return _grouped_weights(bits, literals, sections)
-    factors = literal_factors(sections, literals.probabilities, literals.columns)
-    return possible_weights(sections, bits, multiply_factors(sections, factors, bits[..., : sections.identity, :]))
+    if grouped and sets.has_groups:
+        return _grouped_weights(bits, literals, sets)
+    factors = literal_factors(sets, literals.probabilities, literals.columns)
+    return possible_weights(sets, bits, multiply_factors(sets, factors, bits[..., : sets.identity, :]))
 
 
 def clause_ranks(
-    bits: UInt32[Array, "... words batch"], literals: LiteralTable, sections: Sections, grouped: bool
+    bits: UInt32[Array, "... words batch"], literals: LiteralTable, sets: BitSets, grouped: bool
 ) -> Int[Array, "... batch"]:
     """The ranks of clauses that do not contradict themselves, from their literals. Cost is linear in the columns."""
     xp = literals.xp
-    if grouped and sections.has_groups:
+    if grouped and sets.has_groups:
         start = batch_constant(literals.probabilities, bits.shape[:-2], 0, xp.int32)
-        return _join_groups(
-            bits, literals, sections, start, lambda total, factor: add_ranks(total, rank_weights(factor))
-        )
+        return _join_groups(bits, literals, sets, start, lambda total, factor: add_ranks(total, rank_weights(factor)))
     if xp.is_eager:
-        return rank_clauses(bits, literals, sections)
-    ranks = rank_weights(literal_factors(sections, literals.probabilities, literals.columns))
+        return rank_clauses(bits, literals, sets)
+    ranks = rank_weights(literal_factors(sets, literals.probabilities, literals.columns))
 
     def add(total, block):
         for bit, rank in zip(has_columns(bits, block), block_values(ranks, block, total.shape), strict=True):
             total = add_ranks(total, xp.where(bit, rank, 0))
         return total
 
-    return for_blocks(xp, sections, add, batch_constant(ranks, bits.shape[:-2], 0))
+    return for_blocks(xp, sets, add, batch_constant(ranks, bits.shape[:-2], 0))
 
 
-def possible_weights(sections: Sections, bits, weights):
+def possible_weights(sets: BitSets, bits, weights):
     """The weights of clauses, 0 of those that contradict themselves."""
     xp = array_namespace(weights)
-    if not sections.both:
+    if not sets.both:
         return weights
-    return xp.where(sections.contradict_by_polarity(bits), xp.zeros_like(weights), weights)
+    return xp.where(sets.contradict_by_polarity(bits), xp.zeros_like(weights), weights)
 
 
-def literal_factors(sections: Sections, p, columns) -> Float[Array, "columns batch"]:
+def literal_factors(sets: BitSets, p, columns) -> Float[Array, "columns batch"]:
     """The probability of the literal of each column, in its polarity."""
     xp = array_namespace(p)
     p = xp.take_clipped(p, columns)
-    is_positive = np.arange(32 * sections.identity) < 32 * sections.positive
+    is_positive = np.arange(32 * sets.identity) < 32 * sets.positive
     return xp.where(is_positive[:, None], p, 1 - p)
 
 
-def multiply_factors(sections: Sections, factors, bits):
+def multiply_factors(sets: BitSets, factors, bits):
     """The product of the factors `[columns, batch]` whose bits `[..., words, batch]` are set."""
     xp = array_namespace(factors)
     if xp.is_eager:
@@ -91,15 +89,15 @@ def multiply_factors(sections: Sections, factors, bits):
             product = product * xp.where(bit, factor, 1)
         return product
 
-    return for_blocks(xp, sections, multiply, batch_constant(factors, bits.shape[:-2], 1))
+    return for_blocks(xp, sets, multiply, batch_constant(factors, bits.shape[:-2], 1))
 
 
-def for_blocks(xp: Namespace, sections: Sections, step, state):
+def for_blocks(xp: Namespace, sets: BitSets, step, state):
     """The state after a step for each block of columns in use.
 
     A step is long: written out for each block, it would take seconds to compile.
     """
-    blocks = sections.blocks(COLUMNS_AT_ONCE)
+    blocks = sets.blocks(COLUMNS_AT_ONCE)
     if len(blocks) <= 1:
         return functools.reduce(step, map(xp.int32, blocks), state)
     numbers = xp.asarray(blocks, xp.int32)
@@ -128,13 +126,13 @@ def split_rows(values: Shaped[Array, "rows ..."]) -> list[Array]:
     return [values[row] for row in range(len(values))]
 
 
-def _grouped_weights(bits, literals: LiteralTable, sections: Sections):
+def _grouped_weights(bits, literals: LiteralTable, sets: BitSets):
     xp = literals.xp
     ones = batch_constant(literals.probabilities, bits.shape[:-2], 1)
-    return _join_groups(bits, literals, sections, ones, xp.multiply)
+    return _join_groups(bits, literals, sets, ones, xp.multiply)
 
 
-def _join_groups(bits, literals: LiteralTable, sections: Sections, start, join):
+def _join_groups(bits, literals: LiteralTable, sets: BitSets, start, join):
     """`start` joined with the factor of each group by `join`, in the order of groups.
 
     Members of a group are consecutive: what a clause says of a group is carried until its last member. A group
@@ -151,7 +149,7 @@ def _join_groups(bits, literals: LiteralTable, sections: Sections, start, join):
         positive = _has(bits, positive_column)
         chosen = chosen + xp.where(positive, value, xp.zeros_like(value))
         count = count + positive.astype(xp.int32)
-        if sections.negated:
+        if sets.negated:
             negated = _has(bits, negated_column)
             excluded = excluded + xp.where(negated, value, xp.zeros_like(value))
             count = count + 2 * (positive & negated).astype(xp.int32)

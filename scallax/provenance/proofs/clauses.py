@@ -11,7 +11,8 @@ import numpy as np
 
 from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.schedule import Tile
-from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
+from scallax.provenance.proofs.bit_sets import BitSets
+from scallax.provenance.proofs.dnf import ProofSets, scan_proofs
 from scallax.provenance.proofs.ranks import NO_PROOF, add_ranks, is_proof, keys_of
 
 if TYPE_CHECKING:
@@ -71,15 +72,15 @@ def leaf_bits(
     columns: Int[np.ndarray, "2 literals"],
     negated: Int[np.ndarray, " negated"] | None,
     exclusions: UInt32[np.ndarray, "literals positive_words"],
-    sections: Sections,
+    sets: BitSets,
 ) -> UInt32[np.ndarray, "rows words"]:
     """The bits of zero, one, the literals, and the complements of the literals `negated`."""
     places = np.concatenate([[-1, -1], columns[0], [] if negated is None else columns[1][negated]]).astype(np.int64)
-    bits = np.zeros((len(places), sections.total), np.uint32)
+    bits = np.zeros((len(places), sets.total), np.uint32)
     found = np.flatnonzero(places >= 0)
     bits[found, places[found] // 32] = np.uint32(1) << (places[found] % 32).astype(np.uint32)
-    if sections.has_groups:
-        bits[2 : 2 + len(exclusions), sections.identity :] = exclusions
+    if sets.has_groups:
+        bits[2 : 2 + len(exclusions), sets.identity :] = exclusions
     return bits
 
 
@@ -87,7 +88,7 @@ def list_proofs(
     tiles: Sequence[Tile],
     outputs: Int[np.ndarray, " outputs"],
     leaves: UInt32[np.ndarray, "rows words"],
-    sections: Sections,
+    sets: BitSets,
     k: int,
     absorb: bool,
 ) -> Disjunctions | None:
@@ -101,7 +102,7 @@ def list_proofs(
     known[1] = _Known(leaves[1:2], [()])
     for tile in tiles:
         for lane in range(tile.operands.shape[2]):
-            found = _join(tile.operands[:, :, lane].T, known, sections, k, absorb)
+            found = _join(tile.operands[:, :, lane].T, known, sets, k, absorb)
             if found is None or len(found.factors) > _MAX_PROOFS:
                 return None
             known[tile.target + lane] = found
@@ -113,8 +114,8 @@ def list_proofs(
     shape = (max(1, longest), most, len(listed))
     if np.prod(shape) > _MAX_FACTORS:
         return None
-    column = _last_columns(leaves[:, : sections.identity])
-    operands, bits = np.ones(shape, np.int32), np.zeros((*shape[1:], sections.total), np.uint32)
+    column = _last_columns(leaves[:, : sets.identity])
+    operands, bits = np.ones(shape, np.int32), np.zeros((*shape[1:], sets.total), np.uint32)
     for place, each in enumerate(listed):
         operands[0, len(each.factors) :, place] = 0
         bits[: len(each.factors), place] = each.bits
@@ -130,7 +131,7 @@ def _last_columns(bits: UInt32[np.ndarray, "rows words"]) -> list[int]:
     return each.argmax(-1).tolist() if each.size else [0] * len(bits)
 
 
-def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, absorb: bool) -> _Known | None:
+def _join(derivations, known: dict[int, _Known], sets: BitSets, k: int, absorb: bool) -> _Known | None:
     """The proofs of a head with these derivations `[derivations, 3]`."""
     parts: list[UInt32[np.ndarray, "proofs words"]] = []
     found: list[tuple[int, ...]] = []
@@ -147,9 +148,9 @@ def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, abs
                 bits, factors = bits[:0], []
                 continue
             other = known[leaf].bits
-            clash = np.asarray(sections.contradict(bits[..., None], other[..., None])).reshape(-1)
-            own = other[:, : sections.identity]
-            has = leaf == 1 or (own & ~bits[:, : sections.identity] == 0).all(-1)
+            clash = np.asarray(sets.contradict(bits[..., None], other[..., None])).reshape(-1)
+            own = other[:, : sets.identity]
+            has = leaf == 1 or (own & ~bits[:, : sets.identity] == 0).all(-1)
             if is_long and leaf != 1 and (clash.any() or np.any(has)):
                 return None
             # A literal counts once.
@@ -164,7 +165,7 @@ def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, abs
         found += factors
         source += [number] * len(factors)
     bits = np.concatenate(parts)
-    own = bits[:, : sections.identity]
+    own = bits[:, : sets.identity]
     order = np.lexsort(own.T)
     bits, own, numbers = bits[order], own[order], np.array(source)[order] if source else np.zeros(0, int)
     # `covers[i, j]`: proof i makes proof j superfluous.
@@ -178,12 +179,12 @@ def _join(derivations, known: dict[int, _Known], sections: Sections, k: int, abs
     return _Known(bits[keep], [found[place] for place, kept in zip(order, keep, strict=True) if kept])
 
 
-def dependence(found: Disjunctions, sections: Sections, k: int, *, all_present: bool) -> Dependence:
+def dependence(found: Disjunctions, sets: BitSets, k: int, *, all_present: bool) -> Dependence:
     """How the proofs of all outputs depend on each other.
 
     `all_present`: in every sample each output has all of its proofs.
     """
-    both, positive, identity = sections.both, sections.positive, sections.identity
+    both, positive, identity = sets.both, sets.positive, sets.identity
     negated = found.bits[..., positive:identity]
     parts = [found.bits[..., :both] | negated[..., :both], found.bits[..., both:positive], negated[..., both:]]
     variables = np.concatenate(parts, -1)
@@ -193,7 +194,7 @@ def dependence(found: Disjunctions, sections: Sections, k: int, *, all_present: 
     if not (shares & is_pair).any():
         return Dependence.INDEPENDENT
     union = found.bits[:, None] | found.bits[None]
-    if sections.contradict_by_polarity(union[..., None])[..., 0][is_pair].all():
+    if sets.contradict_by_polarity(union[..., None])[..., 0][is_pair].all():
         return Dependence.EXCLUSIVE
     must_share = is_pair.any((0, 1)) & (shares | ~is_pair).all((0, 1))
     return Dependence.MIXED if k > 1 and all_present and must_share.any() else Dependence.UNKNOWN

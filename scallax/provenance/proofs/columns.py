@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax.provenance.base import LiteralTable
-from scallax.provenance.proofs.dnf import Sections
 from scallax.provenance.proofs.ranks import ZERO, add_ranks, rank_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped, UInt32
 
+    from scallax.provenance.proofs.bit_sets import BitSets
+
 
 def rank_clauses(
-    bits: UInt32[np.ndarray, "... words batch"], literals: LiteralTable, sections: Sections
+    bits: UInt32[np.ndarray, "... words batch"], literals: LiteralTable, sets: BitSets
 ) -> Int[np.ndarray, "... batch"]:
     """The ranks of clauses of independent literals that do not contradict themselves, from their literals."""
-    columns, has = used_columns(bits[..., : sections.identity, :])
-    p, is_positive = literals.probabilities[literals.columns[columns]], columns < 32 * sections.positive
+    columns, has = used_columns(bits[..., : sets.identity, :])
+    p, is_positive = literals.probabilities[literals.columns[columns]], columns < 32 * sets.positive
     ranks = rank_weights(np.where(is_positive[:, None], p, 1 - p))
     if (ranks <= 0).all():
         # Sums that only fall are kept from the least rank after each literal or at the end alike.

@@ -15,6 +15,7 @@ import numpy as np
 from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
+from scallax.provenance.proofs.bit_sets import BitSets
 from scallax.provenance.proofs.clause_weights import clause_weights, literal_factors, multiply_factors
 from scallax.provenance.proofs.clauses import Dependence
 from scallax.provenance.proofs.counting_gradient import (
@@ -26,7 +27,7 @@ from scallax.provenance.proofs.counting_gradient import (
     some,
     unite,
 )
-from scallax.provenance.proofs.dnf import ProofSets, Sections, trim
+from scallax.provenance.proofs.dnf import ProofSets, trim
 from scallax.provenance.proofs.ranks import is_proof
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, MAX_UNROLLED_PROOFS
 
@@ -43,25 +44,25 @@ Count: TypeAlias = "Callable[[ProofSets, LiteralTable], Float[Array, 'outputs ba
 
 
 def count_proofs(
-    proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool, otherwise: Count
+    proofs: ProofSets, literals: LiteralTable, sets: BitSets, grouped: bool, otherwise: Count
 ) -> Float[Array, "outputs batch"]:
     """The probability that some proof of an output is true, differentiable in the literals' probabilities.
 
     `1 - Π (1 - w)` if in no output two proofs share a variable, which then are independent; else what `otherwise` says.
     """
     xp = literals.xp
-    if grouped and sections.has_groups:
+    if grouped and sets.has_groups:
         # The members of a group depend on each other even if no literal is shared.
         return otherwise(proofs, literals)
     if xp.is_eager:
-        return _count_at_once(proofs, literals, sections, otherwise)
+        return _count_at_once(proofs, literals, sets, otherwise)
     used = is_proof(proofs.ranks)
-    bits = xp.where(used[..., None, :], proofs.bits, xp.uint32(0))
-    is_independent = ~sections.share_variables(bits).any()
-    own = bits[..., : sections.identity, :]
+    bits = xp.where(used[..., None, :], proofs.members, xp.uint32(0))
+    is_independent = ~sets.share_variables(bits).any()
+    own = bits[..., : sets.identity, :]
 
     def independent(p):
-        weights = _weigh_proofs(proofs, sections, literal_factors(sections, p, literals.columns), own)
+        weights = _weigh_proofs(proofs, sets, literal_factors(sets, p, literals.columns), own)
         return some(weights), weights
 
     def general(p):
@@ -79,12 +80,12 @@ def count_proofs(
         p, weights = kept
         if used.shape[1] <= MAX_UNROLLED_PROOFS:
             weighed, table = proofs._replace(weights=weights), replace(literals, probabilities=p)
-            return (pull_sets(weighed, table, sections, is_independent, cotangent),)
+            return (pull_sets(weighed, table, sets, is_independent, cotangent),)
         return (xp.cond(is_independent, pull_independent, pull_general, p, weights, cotangent),)
 
     def pull_independent(p, weights, cotangent):
         (pulled,) = xp.vjp(some, weights)[1](cotangent)
-        return pull_proofs(sections, literals, literal_factors(sections, p, literals.columns), weights, own, pulled)
+        return pull_proofs(sets, literals, literal_factors(sets, p, literals.columns), weights, own, pulled)
 
     def pull_general(p, _, cotangent):
         return xp.vjp(general, p)[1](cotangent)[0]
@@ -93,25 +94,25 @@ def count_proofs(
 
 
 def _count_at_once(
-    proofs: ProofSets, literals: LiteralTable, sections: Sections, otherwise: Count
+    proofs: ProofSets, literals: LiteralTable, sets: BitSets, otherwise: Count
 ) -> Float[np.ndarray, "outputs batch"]:
     """`count_proofs` of independent literals, where values may be looked at: each output in the way that it needs."""
     proofs = trim(proofs)
-    bits = np.where(is_proof(proofs.ranks)[..., None, :], proofs.bits, np.uint32(0))
-    factors = literal_factors(sections, literals.probabilities, literals.columns)
-    values = some(_weigh_proofs(proofs, sections, factors, bits[..., : sections.identity, :]))
+    bits = np.where(is_proof(proofs.ranks)[..., None, :], proofs.members, np.uint32(0))
+    factors = literal_factors(sets, literals.probabilities, literals.columns)
+    values = some(_weigh_proofs(proofs, sets, factors, bits[..., : sets.identity, :]))
     # `[outputs, batch]`: how many proofs there are, where they depend on each other.
-    counts = np.where(sections.share_variables(bits), is_proof(proofs.ranks).sum(1), 0)
+    counts = np.where(sets.share_variables(bits), is_proof(proofs.ranks).sum(1), 0)
     for count in sorted(set(counts[counts > 0].tolist())):
         sample, output = (count == counts.T).nonzero()
-        terms = sections.total << min(count, MAX_INCLUSION_EXCLUSION)
+        terms = sets.total << min(count, MAX_INCLUSION_EXCLUSION)
         size = max(1, _MAX_NUMBERS_AT_ONCE // max(terms, len(literals.probabilities)))
         for start in range(0, len(output), size):
             at = output[start : start + size], sample[start : start + size]
             # Outputs stand where samples do, each with its own probabilities.
             chosen = ProofSets(
                 np.moveaxis(proofs.ranks[at[0], :count, at[1]], 0, -1)[None],
-                np.moveaxis(proofs.bits[at[0], :count, :, at[1]], 0, -1)[None],
+                np.moveaxis(proofs.members[at[0], :count, :, at[1]], 0, -1)[None],
             )
             values[at] = otherwise(chosen, literals.of_samples(at[1]))[0]
     return values
@@ -120,7 +121,7 @@ def _count_at_once(
 def count_with_derivatives(
     proofs: ProofSets,
     literals: LiteralTable,
-    sections: Sections,
+    sets: BitSets,
     dependence: Dependence,
 ) -> tuple[Float[Array, "outputs batch"], Float[Array, "outputs literals batch"]]:
     """The probability that some proof of an output is true, and its derivatives by the literals' probabilities.
@@ -130,36 +131,36 @@ def count_with_derivatives(
     """
     xp = literals.xp
     used = is_proof(proofs.ranks)
-    bits = xp.where(used[..., None, :], proofs.bits, xp.uint32(0))
-    own = bits[..., : sections.identity, :]
-    factors = literal_factors(sections, literals.probabilities, literals.columns)
+    bits = xp.where(used[..., None, :], proofs.members, xp.uint32(0))
+    own = bits[..., : sets.identity, :]
+    factors = literal_factors(sets, literals.probabilities, literals.columns)
 
     def weigh():
-        return _weigh_proofs(proofs, sections, factors, own)
+        return _weigh_proofs(proofs, sets, factors, own)
 
     if dependence is Dependence.EXCLUSIVE:
         weights = weigh()
         ones = xp.ones_like(weights)
-        return weights.sum(1), pull_proofs(sections, literals, factors, weights, own, ones, each_output=True)
+        return weights.sum(1), pull_proofs(sets, literals, factors, weights, own, ones, each_output=True)
     if dependence is Dependence.MIXED:
-        return count_sets(proofs, literals, sections, None, each_output=True)
-    is_independent = ~sections.share_variables(bits).any()
+        return count_sets(proofs, literals, sets, None, each_output=True)
+    is_independent = ~sets.share_variables(bits).any()
     # In a branch of their own they are kept: fused into the derivatives, they would be multiplied again for each use.
     weights = xp.cond(is_independent, weigh, lambda: batch_constant(factors, used.shape[:-1], 0))
-    return count_sets(proofs._replace(weights=weights), literals, sections, is_independent, each_output=True)
+    return count_sets(proofs._replace(weights=weights), literals, sets, is_independent, each_output=True)
 
 
-def _weigh_proofs(proofs: ProofSets, sections: Sections, factors, own) -> Float[Array, "outputs proofs batch"]:
+def _weigh_proofs(proofs: ProofSets, sets: BitSets, factors, own) -> Float[Array, "outputs proofs batch"]:
     """The weights of proofs with the literals `own`, 0 in unused places."""
     xp = array_namespace(factors)
     if proofs.weights is not None:
         return proofs.weights
-    found = multiply_factors(sections, factors, own)
+    found = multiply_factors(sets, factors, own)
     return xp.where(is_proof(proofs.ranks), found, xp.zeros_like(found))
 
 
 def inclusion_exclusion(
-    proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool
+    proofs: ProofSets, literals: LiteralTable, sets: BitSets, grouped: bool
 ) -> Float[Array, "outputs batch"]:
     """The probability that some proof of an output is true: signed weights of the unions of all subsets of proofs.
 
@@ -167,27 +168,27 @@ def inclusion_exclusion(
     (2^k terms; relative error about 3e-6 in float32 at 10). Differentiable in the literals' probabilities.
     """
     xp = literals.xp
-    num_outputs, k, _, batch = proofs.bits.shape
-    is_grouped, used = grouped and sections.has_groups, is_proof(proofs.ranks)
+    num_outputs, k, _, batch = proofs.members.shape
+    is_grouped, used = grouped and sets.has_groups, is_proof(proofs.ranks)
 
     def count(p, used, bits):
         table = replace(literals, probabilities=p)
         exists, unions = unite(used, bits)
-        found = clause_weights(unions, table, sections, grouped)
+        found = clause_weights(unions, table, sets, grouped)
         # A term that does not exist has a finite weight, so that `where` has a finite gradient.
         return (signs_of_sets(xp, k, found.dtype) * xp.where(exists, found, xp.zeros_like(found))).sum(0)
 
     def total(p):
-        if num_outputs * batch * sections.total << k <= _MAX_NUMBERS:
-            return count(p, used, proofs.bits)
-        return xp.map_rows(lambda output: count(p, output[0][None], output[1][None])[0], (used, proofs.bits))
+        if num_outputs * batch * sets.total << k <= _MAX_NUMBERS:
+            return count(p, used, proofs.members)
+        return xp.map_rows(lambda output: count(p, output[0][None], output[1][None])[0], (used, proofs.members))
 
     def total_backward(p, cotangent):
         if not is_grouped:
-            return (pull_sets(proofs, replace(literals, probabilities=p), sections, None, cotangent),)
+            return (pull_sets(proofs, replace(literals, probabilities=p), sets, None, cotangent),)
 
         def pull(proofs, cotangent):
-            return xp.vjp(lambda p: count(p, is_proof(proofs.ranks), proofs.bits), p)[1](cotangent)[0]
+            return xp.vjp(lambda p: count(p, is_proof(proofs.ranks), proofs.members), p)[1](cotangent)[0]
 
         return (add_outputs(pull, p, proofs, cotangent),)
 

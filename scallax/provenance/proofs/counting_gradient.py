@@ -11,6 +11,7 @@ import numpy as np
 from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.provenance.base import LiteralTable
+from scallax.provenance.proofs.bit_sets import BitSets
 from scallax.provenance.proofs.clause_weights import (
     COLUMNS_AT_ONCE,
     block_values,
@@ -21,7 +22,7 @@ from scallax.provenance.proofs.clause_weights import (
     possible_weights,
     split_rows,
 )
-from scallax.provenance.proofs.dnf import ProofSets, Sections, scan_proofs
+from scallax.provenance.proofs.dnf import ProofSets, scan_proofs
 from scallax.provenance.proofs.ranks import is_proof
 from scallax.provenance.traits import MAX_UNROLLED_PROOFS
 
@@ -70,14 +71,14 @@ def some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "outputs
 def pull_sets(
     proofs: ProofSets,
     literals: LiteralTable,
-    sections: Sections,
+    sets: BitSets,
     is_independent: Bool[Array, ""] | None,
     cotangent: Float[Array, "outputs batch"],
 ) -> Float[Array, "literals batch"]:
     """The gradient of the literals' probabilities for a cotangent of the counts of `count_sets`."""
 
     def pull(proofs, cotangent):
-        return count_sets(proofs, literals, sections, is_independent, cotangent)[1]
+        return count_sets(proofs, literals, sets, is_independent, cotangent)[1]
 
     return add_outputs(pull, literals.probabilities, proofs, cotangent)
 
@@ -129,31 +130,31 @@ def signs_of_sets(xp: Namespace, k: int, dtype) -> Float[Array, "sets 1 1"]:
     return xp.asarray(np.where(sizes % 2 == 1, 1.0, -1.0), dtype)[:, None, None]
 
 
-def _weigh_unions(sections: Sections, factors, unions):
+def _weigh_unions(sets: BitSets, factors, unions):
     """The weights of unions of proofs."""
-    return possible_weights(sections, unions, multiply_factors(sections, factors, unions[..., : sections.identity, :]))
+    return possible_weights(sets, unions, multiply_factors(sets, factors, unions[..., : sets.identity, :]))
 
 
-def pull_proofs(sections: Sections, literals: LiteralTable, factors, weights, own, cotangent, each_output=False):
+def pull_proofs(sets: BitSets, literals: LiteralTable, factors, weights, own, cotangent, each_output=False):
     """The gradient of the weights `[outputs, proofs, batch]` of proofs with the bits `own`."""
     xp = literals.xp
     by_proof, found, coefficients = (xp.moveaxis(leaf, 1, 0) for leaf in (own, weights, cotangent))
 
     def alone(is_small):
         return (
-            _weigh_one_small(lambda factors: multiply_factors(sections, factors, by_proof), factors, is_small)
+            _weigh_one_small(lambda factors: multiply_factors(sets, factors, by_proof), factors, is_small)
             * coefficients
         )
 
     return _pull_columns(
-        sections, literals, factors, by_proof, found * coefficients, alone, _add_up, each_output=each_output
+        sets, literals, factors, by_proof, found * coefficients, alone, _add_up, each_output=each_output
     )
 
 
 def count_sets(
     proofs: ProofSets,
     literals: LiteralTable,
-    sections: Sections,
+    sets: BitSets,
     is_independent: Bool[Array, ""] | None,
     cotangent: Float[Array, "outputs batch"] | None = None,
     each_output: bool = False,
@@ -168,13 +169,13 @@ def count_sets(
     """
     xp = literals.xp
     used = is_proof(proofs.ranks)
-    factors = literal_factors(sections, literals.probabilities, literals.columns)
-    exists, unions = unite(used, proofs.bits)
+    factors = literal_factors(sets, literals.probabilities, literals.columns)
+    exists, unions = unite(used, proofs.members)
     signs = signs_of_sets(xp, used.shape[1], factors.dtype)
     scale = xp.ones((1, 1, 1), factors.dtype) if cotangent is None else cotangent[None]
 
     def weigh(factors):
-        return _weigh_unions(sections, factors, unions)
+        return _weigh_unions(sets, factors, unions)
 
     def by_unions():
         found = weigh(factors)
@@ -192,8 +193,8 @@ def count_sets(
         found = _weigh_one_small(weigh, factors, is_small)
         return _sums_of_hit_sets(signs * xp.where(exists, found, xp.zeros_like(found)) * scale)
 
-    by_proof = xp.moveaxis(xp.where(used[..., None, :], proofs.bits, xp.uint32(0)), 1, 0)
-    gradient = _pull_columns(sections, literals, factors, by_proof, table, alone, _look_up, each_output=each_output)
+    by_proof = xp.moveaxis(xp.where(used[..., None, :], proofs.members, xp.uint32(0)), 1, 0)
+    gradient = _pull_columns(sets, literals, factors, by_proof, table, alone, _look_up, each_output=each_output)
     return values, gradient
 
 
@@ -273,7 +274,7 @@ def _look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[A
 
 
 def _pull_columns(
-    sections: Sections,
+    sets: BitSets,
     literals: LiteralTable,
     factors: Float[Array, "columns batch"],
     bits: UInt32[Array, "proofs outputs words batch"],
@@ -317,7 +318,7 @@ def _pull_columns(
             rows += xp.slice_rows(gradient, start, COLUMNS_AT_ONCE, axis)
             return xp.write_slice(gradient, rows, start, axis)
 
-        return for_blocks(xp, sections, pull_block, gradient)
+        return for_blocks(xp, sets, pull_block, gradient)
 
     def add(number, gradient):
         # All factors, then the small ones if there are any: one code for both.

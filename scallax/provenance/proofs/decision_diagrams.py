@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax.provenance.base import LiteralTable
-from scallax.provenance.proofs.dnf import ProofSets, Sections
+from scallax.provenance.proofs.bit_sets import BitSets
+from scallax.provenance.proofs.dnf import ProofSets
 from scallax.provenance.proofs.ranks import is_proof
 from scallax.provenance.traits import MAX_NODES
 
@@ -33,7 +34,7 @@ _FALSE_FORMULA: Formula = frozenset()
 _TRUE_FORMULA: Formula = frozenset({frozenset()})
 
 
-def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, grouped: bool) -> Array:
+def count_models(proofs: ProofSets, literals: LiteralTable, sets: BitSets, grouped: bool) -> Array:
     """The probability `[outputs, batch]` that some proof of each output is true; differentiable in the probabilities.
 
     Exact for any number of proofs, computed in float64 on the host. A set of proofs whose diagram would pass
@@ -44,8 +45,8 @@ def count_models(proofs: ProofSets, literals: LiteralTable, sections: Sections, 
     xp = literals.xp
     groups = xp.cumsum(literals.group_end, dtype=xp.int32) - literals.group_end.astype(xp.int32)
     used = is_proof(proofs.ranks)
-    bits = proofs.bits[..., : sections.identity, :]
-    signs = xp.asarray(np.where(np.arange(32 * sections.identity) < 32 * sections.positive, 1, -1), xp.int32)
+    bits = proofs.members[..., : sets.identity, :]
+    signs = xp.asarray(np.where(np.arange(32 * sets.identity) < 32 * sets.positive, 1, -1), xp.int32)
     # The literal of each column, as clauses name it.
     names = signs * (literals.columns + 1)
     if not grouped:

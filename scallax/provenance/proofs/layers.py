@@ -9,7 +9,9 @@ import numpy as np
 
 from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.schedule import Tile
-from scallax.provenance.proofs.dnf import ProofSets, Sections, extend, select
+from scallax.provenance.base import LiteralTable
+from scallax.provenance.proofs.dnf import ProofSets, extend, select
+from scallax.provenance.proofs.literal_sets import AbstractLiteralSets
 from scallax.provenance.proofs.ranks import NO_PROOF
 
 if TYPE_CHECKING:
@@ -73,8 +75,9 @@ def fold_layers(
     outputs: Int[np.ndarray, " outputs"],
     leaves: ProofSets,
     k: int,
-    sections: Sections,
     absorb: bool,
+    sets: AbstractLiteralSets,
+    literals: LiteralTable,
 ) -> ProofSets:
     """The tags of the outputs, as the steps of tiles make them of `leaves` (of one proof each)."""
     xp = array_namespace(leaves.ranks)
@@ -85,16 +88,24 @@ def fold_layers(
     place = np.zeros(end, np.int64)
     place[:num_leaves] = np.arange(num_leaves)
     for layer in layers:
-        folded = _fold_layer(layer, place, rows, k, sections, absorb)
+        folded = select(_fold_layer(layer, place, rows, k, sets, literals), k, sets, absorb)
         place[layer.heads] = len(rows.ranks) + np.arange(len(layer.heads))
         rows = xp.map(lambda old, new: xp.concatenate([old, new]), rows, folded)
     return xp.map(lambda leaf: xp.take(leaf, place[outputs]), rows)
 
 
 def _fold_layer(
-    layer: Layer, place: Int[np.ndarray, " rows"], rows: ProofSets, k: int, sections: Sections, absorb: bool
+    layer: Layer,
+    place: Int[np.ndarray, " rows"],
+    rows: ProofSets,
+    k: int,
+    sets: AbstractLiteralSets,
+    literals: LiteralTable,
 ) -> ProofSets:
-    """The proofs of the heads of a layer; the proofs of each row of the program stand in `rows` at its `place`."""
+    """The proofs of the heads of a layer, more than they keep.
+
+    The proofs of each row of the program stand in `rows` at its `place`.
+    """
     xp = array_namespace(rows.ranks)
     first, *joined = place[layer.operands]
 
@@ -106,9 +117,8 @@ def _fold_layer(
     for each in joined:
         if (each != _ONE).any():
             literal = xp.map(lambda leaf, each=each: xp.take(leaf[:, 0], each.T), rows)
-            pool = extend(pool, literal, sections)
-    merged = xp.map(lambda leaf: _pad_proofs(leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]), k), pool)
-    return select(merged, k, sections, absorb)
+            pool = extend(pool, literal, sets, literals)
+    return xp.map(lambda leaf: _pad_proofs(leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]), k), pool)
 
 
 def _pad_proofs(leaf, k: int):

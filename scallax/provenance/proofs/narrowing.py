@@ -7,21 +7,22 @@ from dataclasses import replace
 import numpy as np
 
 from scallax.provenance.base import LiteralTable
-from scallax.provenance.proofs.dnf import ProofSets, Sections, trim
+from scallax.provenance.proofs.bit_sets import BitSets
+from scallax.provenance.proofs.dnf import ProofSets, trim
 
 # Words up to which nothing is gained.
 _FEW_WORDS = 8
 
 
-def narrow(proofs: ProofSets, literals: LiteralTable, sections: Sections) -> tuple[ProofSets, LiteralTable]:
+def narrow(proofs: ProofSets, literals: LiteralTable, sets: BitSets) -> tuple[ProofSets, LiteralTable]:
     """The proofs without unused places and words, and the literals with columns as those words have them."""
     proofs = trim(proofs)
-    if sections.total <= _FEW_WORDS:
+    if sets.total <= _FEW_WORDS:
         return proofs, literals
-    identity, positive, both = sections.identity, sections.positive, sections.both
-    bits = proofs.bits
+    identity, positive, both = sets.identity, sets.positive, sets.both
+    bits = proofs.members
     used = bits[..., :identity, :].any((*range(bits.ndim - 2), bits.ndim - 1))
-    # A word of literals that have both polarities is kept in both sections.
+    # A word of literals that have both polarities is kept in both sets.
     used[:both] |= used[positive : positive + both]
     used[positive : positive + both] = used[:both]
     used[0] |= not used[:positive].any()
@@ -33,7 +34,7 @@ def narrow(proofs: ProofSets, literals: LiteralTable, sections: Sections) -> tup
     column_of = number[literals.column_of // 32] * 32 + literals.column_of % 32
     column_of = np.where((literals.column_of < 0) | (column_of < 0), -1, column_of)
     exclusions, all_words = literals.exclusions, words
-    if sections.has_groups:
+    if sets.has_groups:
         exclusions, all_words = exclusions[:, kept], np.concatenate([words, identity + kept])
     columns = np.asarray(literals.columns).reshape(identity, 32)[words].reshape(-1)
     counts = len(kept), int(used[:both].sum()), len(words) - len(kept)

@@ -12,7 +12,7 @@ from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.proofs.dnf import ProofSets, pad_proofs, select
 from scallax.provenance.proofs.ranks import NO_PROOF, ZERO, add_ranks, is_proof, keys_of, rank_weights
-from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
+from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sets_of
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
@@ -57,15 +57,15 @@ class SampledProofs(AbstractProvenance):
         candidates = {LITERALS: 1, LINEAR: k, NODES: k * k}[kind] * len(left)
         # All distinct proofs, none of them dropped.
         pool = replace(self.ranked, k=k + candidates).step(kind, total, left, right, cyclic, literals)
-        sections = sections_of(literals)
-        chance = _exponential_ranks(pool.bits[..., : sections.identity, :], literals.seed)
+        sets = sets_of(literals)
+        chance = _exponential_ranks(pool.members[..., : sets.identity, :], literals.seed)
         # Weights that are no probabilities have no chance beside those that are.
         priority = literals.xp.where(keys_of(pool.ranks) > ZERO, add_ranks(pool.ranks, -chance), pool.ranks)
-        drawn = select(ProofSets(priority, pool.bits), k, sections, absorb=False)
-        kept = (pool.bits[..., :, None, :, :] == drawn.bits[..., None, :, :, :]).all(-2)
+        drawn = select(ProofSets(priority, pool.members), k, sets, absorb=False)
+        kept = (pool.members[..., :, None, :, :] == drawn.members[..., None, :, :, :]).all(-2)
         kept = (kept & is_proof(drawn.ranks)[..., None, :, :]).any(-2)
-        pool = ProofSets(literals.xp.where(kept, pool.ranks, NO_PROOF), pool.bits)
-        return pad_proofs(select(pool, k, sections, absorb=False), k)
+        pool = ProofSets(literals.xp.where(kept, pool.ranks, NO_PROOF), pool.members)
+        return pad_proofs(select(pool, k, sets, absorb=False), k, sets)
 
     def narrow(self, tags, literals):
         return self.ranked.narrow(tags, literals)

@@ -14,7 +14,7 @@ from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
 from scallax.provenance.proofs.clause_weights import clause_ranks
 from scallax.provenance.proofs.dnf import ProofSets
 from scallax.provenance.proofs.ranks import NO_PROOF, is_proof
-from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sections_of
+from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sets_of
 from scallax.provenance.traits import Traits
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class TopBottomKClauses(AbstractProvenance):
         return Formula(self.ranked.widen(leaves.proofs), leaves.is_negation)
 
     def step(self, kind, total, left, right, cyclic, literals):
-        if not sections_of(literals).negated:
+        if not sets_of(literals).negated:
             proofs = self.ranked.step(
                 NODES, total.proofs, [a.proofs for a in left], [b.proofs for b in right], cyclic, literals
             )
@@ -124,9 +124,9 @@ class TopBottomKClauses(AbstractProvenance):
 def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     """Constants, and formulas of one literal, as disjunctions of proofs: their negation loses nothing."""
     xp = literals.xp
-    bits, used = formula.proofs.bits, is_proof(formula.proofs.ranks)
+    bits, used = formula.proofs.members, is_proof(formula.proofs.ranks)
     # Positive literals, then the same ones negated; the words after them tell what groups exclude.
-    words = sections_of(literals).positive
+    words = sets_of(literals).positive
     positive, negated = bits[..., :words, :], bits[..., words : 2 * words, :]
     sizes = xp.population_count(bits[..., : 2 * words, :]).astype(xp.int32).sum(-2)
     num_proofs = used.sum(-2, dtype=xp.int32)
@@ -144,7 +144,7 @@ def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     flipped = xp.concatenate([negated, positive, *excluded], -2)
     ranks = xp.cond(
         is_single.any(),
-        lambda: clause_ranks(flipped, literals, sections_of(literals), grouped=False),
+        lambda: clause_ranks(flipped, literals, sets_of(literals), grouped=False),
         lambda: formula.proofs.ranks,
     )
     single = ProofSets(xp.where(used, ranks, NO_PROOF), xp.where(used[..., None, :], flipped, xp.uint32(0)))
@@ -161,7 +161,7 @@ def _constant(like: ProofSets, rank: int) -> ProofSets:
     """The empty proof alone (`rank` 0), or none (`NO_PROOF`)."""
     xp = array_namespace(like.ranks)
     ranks = xp.set_at(xp.full_like(like.ranks, NO_PROOF), (..., 0, slice(None)), rank)
-    return ProofSets(ranks, xp.zeros_like(like.bits))
+    return ProofSets(ranks, xp.zeros_like(like.members))
 
 
 def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
@@ -172,7 +172,7 @@ def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
 def _is_true(formula: Formula) -> Bool[Array, "... batch"]:
     """Whether formulas in normal form are true: they have the empty proof."""
     used = is_proof(formula.proofs.ranks)
-    return ~formula.is_negation & (used & ~formula.proofs.bits.any(-2)).any(-2)
+    return ~formula.is_negation & (used & ~formula.proofs.members.any(-2)).any(-2)
 
 
 def _where(condition: Bool[Array, "... batch"], a: Tags, b: Tags) -> Tags:
