@@ -125,3 +125,31 @@ def test_gradients_are_finite_at_0_and_1(name: str, provenance: str, p: float):
     values, gradient = jax.value_and_grad(lambda p: function(f=p[None])[1].sum())(inputs)
     assert np.isfinite(values)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("rule", ["a(x), b(y)", "a(x), b(y), a(y)"])
+def test_large_batches_have_the_gradients_of_their_parts(rule: str):
+    # Large batches have gradients of their own code, for independent proofs and for those that share facts.
+    mappings = {"a": range(4), "b": range(4)}
+    program = Reasoner(
+        f"rel out(x + y) = {rule}",
+        input_mappings=mappings,
+        output_mapping=("out", range(7)),
+        provenance="difftopkproofs",
+    )
+    generator = np.random.default_rng(0)
+    a, b = (generator.random((512, 4), np.float32) for _ in mappings)
+    a[::3, 1], b[::5, 2] = 0, 1e-30
+    weights = jnp.asarray(generator.random((512, 7), np.float32))
+
+    def gradients(part: slice):
+        def total(a, b):
+            return (program(a=a, b=b) * weights[part]).sum()
+
+        return jax.grad(total, (0, 1))(a[part], b[part])
+
+    whole = gradients(slice(None))
+    parts = [gradients(slice(start, start + 16)) for start in range(0, 512, 16)]
+    for one, each in zip(whole, zip(*parts, strict=True), strict=True):
+        # The same sums, in another order where code differs.
+        np.testing.assert_allclose(one, np.concatenate(each), rtol=1e-5, atol=1e-7)

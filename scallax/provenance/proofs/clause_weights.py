@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # Columns whose factors one step multiplies; divides the 32 bits of a word.
 COLUMNS_AT_ONCE = 8
 
+# Blocks of columns up to which a loop over them is written out, where it makes so many products.
+_MAX_UNROLLED, _MANY_PRODUCTS = 4, 1 << 12
+
 
 def clause_weights(
     bits: UInt32[Array, "... words batch"], literals: LiteralTable, sets: BitSets, grouped: bool
@@ -89,16 +92,19 @@ def multiply_factors(sets: BitSets, factors, bits):
             product = product * xp.where(bit, factor, 1)
         return product
 
-    return for_blocks(xp, sets, multiply, batch_constant(factors, bits.shape[:-2], 1))
+    start = batch_constant(factors, bits.shape[:-2], 1)
+    # Many products are written to memory once, not once for each block.
+    most_unrolled = _MAX_UNROLLED if start.size >= _MANY_PRODUCTS else 1
+    return for_blocks(xp, sets, multiply, start, most_unrolled)
 
 
-def for_blocks(xp: Namespace, sets: BitSets, step, state):
-    """The state after a step for each block of columns in use.
+def for_blocks(xp: Namespace, sets: BitSets, step, state, most_unrolled: int = 1):
+    """The state after a step for each block of columns in use; up to `most_unrolled` are written out.
 
     A step is long: written out for each block, it would take seconds to compile.
     """
     blocks = sets.blocks(COLUMNS_AT_ONCE)
-    if len(blocks) <= 1:
+    if len(blocks) <= most_unrolled:
         return functools.reduce(step, map(xp.int32, blocks), state)
     numbers = xp.asarray(blocks, xp.int32)
     return xp.loop(len(blocks), lambda index, state: step(state, numbers[index]), state)

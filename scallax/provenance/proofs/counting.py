@@ -20,6 +20,7 @@ from scallax.provenance.proofs.clause_weights import clause_weights, literal_fac
 from scallax.provenance.proofs.clauses import Dependence
 from scallax.provenance.proofs.counting_gradient import (
     add_outputs,
+    count_independent,
     count_sets,
     pull_proofs,
     pull_sets,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 # Numbers held at once: terms of inclusion-exclusion times outputs and batch; and where they are computed at once.
 _MAX_NUMBERS = 1 << 24
 _MAX_NUMBERS_AT_ONCE = 1 << 22
+
+# Proofs of all outputs and samples from which independent ones have a gradient of their own.
+_MANY_PROOFS = 1 << 11
 
 Count: TypeAlias = "Callable[[ProofSets, LiteralTable], Float[Array, 'outputs batch']]"
 
@@ -78,7 +82,8 @@ def count_proofs(
 
     def count_backward(kept, cotangent):
         p, weights = kept
-        if used.shape[1] <= MAX_UNROLLED_PROOFS:
+        if used.shape[1] <= MAX_UNROLLED_PROOFS and used.size < _MANY_PROOFS:
+            # One code for both takes half the time to compile, and more to run: sums of proofs are looked up as of sets.
             weighed, table = proofs._replace(weights=weights), replace(literals, probabilities=p)
             return (pull_sets(weighed, table, sets, is_independent, cotangent),)
         return (xp.cond(is_independent, pull_independent, pull_general, p, weights, cotangent),)
@@ -147,7 +152,14 @@ def count_with_derivatives(
     is_independent = ~sets.share_variables(bits).any()
     # In a branch of their own they are kept: fused into the derivatives, they would be multiplied again for each use.
     weights = xp.cond(is_independent, weigh, lambda: batch_constant(factors, used.shape[:-1], 0))
-    return count_sets(proofs._replace(weights=weights), literals, sets, is_independent, each_output=True)
+    if used.size < _MANY_PROOFS:
+        return count_sets(proofs._replace(weights=weights), literals, sets, is_independent, each_output=True)
+
+    def independent():
+        values, by_weight = count_independent(weights)
+        return values, pull_proofs(sets, literals, factors, weights, own, by_weight, each_output=True)
+
+    return xp.cond(is_independent, independent, lambda: count_sets(proofs, literals, sets, None, each_output=True))
 
 
 def _weigh_proofs(proofs: ProofSets, sets: BitSets, factors, own) -> Float[Array, "outputs proofs batch"]:

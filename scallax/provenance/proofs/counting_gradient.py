@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 # Numbers held at once: terms of inclusion-exclusion times outputs and batch.
 _MAX_NUMBERS = 1 << 20
 
+# Terms above which the gradient by small factors has code of its own.
+_MANY_TERMS = 1 << 13
+
 # Proofs whose patterns one step of a loop over sets of proofs settles.
 _PROOFS_AT_ONCE = 3
 
@@ -326,7 +329,12 @@ def _pull_columns(
         return pull(scales, found, gradient)
 
     start = batch_constant(factors, (num_outputs, len(factors)), 0) if each_output else xp.zeros_like(factors)
-    gradient = xp.loop(1 + is_small.any().astype(xp.int32), add, start)
+    if terms.size > _MANY_TERMS:
+        # Code that knows its terms takes a third less time than one that serves both.
+        gradient = pull(inverse, terms, start)
+        gradient = xp.cond(is_small.any(), lambda: pull(is_small, alone(is_small), gradient), lambda: gradient)
+    else:
+        gradient = xp.loop(1 + is_small.any().astype(xp.int32), add, start)
     gradient = xp.concatenate([gradient, xp.zeros_like(gradient[..., :1, :])], -2)
     # -1 is the row of zeros at the end.
     positive, negated = (xp.read(gradient, (..., places, slice(None))) for places in literals.column_of)
