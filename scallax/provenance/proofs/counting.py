@@ -83,7 +83,7 @@ def count_proofs(
     def count_backward(kept, cotangent):
         p, weights = kept
         if used.shape[1] <= MAX_UNROLLED_PROOFS and used.size < _MANY_PROOFS:
-            # One code for both takes half the time to compile, and more to run: sums of proofs are looked up as of sets.
+            # One code for both compiles in half the time, but runs longer: sums of proofs are looked up too.
             weighed, table = proofs._replace(weights=weights), replace(literals, probabilities=p)
             return (pull_sets(weighed, table, sets, is_independent, cotangent),)
         return (xp.cond(is_independent, pull_independent, pull_general, p, weights, cotangent),)
