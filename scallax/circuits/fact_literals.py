@@ -6,7 +6,7 @@ ONE, if it is certain, or a literal of its own, with its prior, its input or its
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from scallax.facts.parameters import NO_PARAMETERS, Parameters
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet
 from scallax.language import ir
+from scallax.language.columns import Column, Rows
 from scallax.provenance.traits import Traits
 
 
@@ -36,7 +37,8 @@ def _join_facts(parts: Sequence[FactSet]) -> FactSet:
     filled = [part for part in parts if len(part.operands)]
     if len(filled) <= 1:
         return filled[0] if filled else parts[0]
-    columns = [list(chain.from_iterable(column)) for column in zip(*(part.columns for part in filled), strict=True)]
+    parts_of_column = zip(*(part.columns for part in filled), strict=True)
+    columns = [Column.join([Column.of(part) for part in column]) for column in parts_of_column]
     return FactSet(columns, np.concatenate([part.operands for part in filled]))
 
 
@@ -50,6 +52,9 @@ def tag_facts(
 
 def read_priors(traits: Traits, tags: Iterable[float | bool | None]) -> np.ndarray:
     """The priors of constant tags under a provenance: float64 `[tags]`, NaN for certain."""
+    if isinstance(tags, Column) and tags.distinct is None:
+        is_kept = traits.keeps_bool_tags if tags.array.dtype.kind == "b" else traits.keeps_number_tags
+        return np.where(tags.is_missing | (not is_kept), np.nan, tags.array.astype(np.float64))
     read = traits.prior
     priors = [None if tag is None else read(tag if isinstance(tag, bool) else float(tag)) for tag in tags]
     # None becomes NaN, which no tag is.
@@ -79,7 +84,7 @@ class _LiteralBuilder:
         for relation, facts in by_relation.items():
             groups = np.array([-1 if fact.group is None else fact.group for fact in facts])
             operands = self._constants(relation, [fact.tag for fact in facts], groups)
-            yield relation, FactSet(list(zip(*(fact.values for fact in facts), strict=True)), operands)
+            yield relation, FactSet(Rows.of([fact.values for fact in facts]).columns, operands)
         for facts in given:
             yield facts.relation, FactSet(facts.columns, self._operands(facts))
 

@@ -79,7 +79,7 @@ def _read_stage(data: object, number: int, arrays: Mapping[str, np.ndarray]) -> 
     return Stage(program, selections)
 
 
-def columns_data(tuples: Tuples, types: Sequence[ValueType]) -> tuple[dict, dict[str, np.ndarray]]:
+def columns_data(tuples: Sequence[tuple[Value, ...]], types: Sequence[ValueType]) -> tuple[dict, dict[str, np.ndarray]]:
     """A table of tuples: its length as data, and for each column an array, or two for texts, tensors, wide integers."""
     arrays: dict[str, np.ndarray] = {}
     for number, type in enumerate(types):

@@ -8,6 +8,7 @@ import numpy as np
 
 from scallax.context.checked_programs import check_program
 from scallax.context.options import Options
+from scallax.context.tag_values import NumberTags
 from scallax.errors import Diagnostic, InputError, near_name
 from scallax.evaluation.derived_program import CheckedProgram, DerivedProgram
 from scallax.language import ir
@@ -55,7 +56,7 @@ def read_answers(derived: DerivedProgram, options: Options, objects: Sequence[An
     `answer`, and those of the semiring.
     """
     relations = {relation.name: relation for relation in derived.checked.program.relations}
-    found = [(relations[output.relation], list(output.tuples)) for output in derived.outputs]
+    found = [(relations[output.relation], output.tuples) for output in derived.outputs]
     if options.is_discrete:
         return [Answer(relation, tuples, None) for relation, tuples in found]
     # Programs without probabilities do not wait for it.
@@ -66,7 +67,7 @@ def read_answers(derived: DerivedProgram, options: Options, objects: Sequence[An
     if isinstance(provenance, ObjectProvenance):
         return _read_objects(found, _interpret(derived, provenance, objects), provenance)
     tags = np.asarray(Computation.of_run(derived, provenance, options.executor).evaluate(np.zeros(0, np.float32)))
-    return [Answer(*answer, read_numbers(part)) for answer, part in zip(found, _split(derived, tags), strict=True)]
+    return [Answer(*answer, NumberTags(part)) for answer, part in zip(found, _split(derived, tags), strict=True)]
 
 
 def semantics_for(derived: DerivedProgram, options: Options) -> "AbstractSemantics":
@@ -150,8 +151,3 @@ def check_outputs(outputs: Sequence[str], relations: Sequence[str]) -> None:
                 for name in unknown
             )
         )
-
-
-def read_numbers(tags: np.ndarray) -> list[float]:
-    """Numbers of Python: of floats the shortest ones that are equal to the tags in float32."""
-    return [float(str(tag)) for tag in tags] if tags.dtype.kind == "f" else tags.tolist()

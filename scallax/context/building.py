@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from scallax.context.collection import Collection
 from scallax.context.draft import Draft
-from scallax.context.fact_reading import TagReader, read_pairs
+from scallax.context.fact_reading import TagReader, read_apart, read_pairs
 from scallax.context.options import Options
 from scallax.errors import Diagnostic, InputError, Source, checks_calls
 from scallax.facts.arguments import read_file, read_type
 from scallax.facts.fact_checks import read_groups
 from scallax.facts.fact_table import FactTable
+from scallax.facts.given_columns import are_columns
 from scallax.facts.mappings import InputMapping
 from scallax.facts.tables import CsvFile, Table, read_table
 from scallax.language.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
@@ -61,6 +62,10 @@ class AbstractBuilder(ABC):
     @abstractmethod
     def is_array(self, tag: object) -> bool:
         """Whether a tag is an array of the framework whose gradients pass through the context."""
+
+    @abstractmethod
+    def scalars(self, values: Any) -> list[Any]:
+        """The scalars of an array `[tuples]` of the framework whose gradients pass through the context."""
 
     @abstractmethod
     def adapted(self, item: ForeignItem) -> ForeignItem:
@@ -170,7 +175,9 @@ class AbstractBuilder(ABC):
 
     # Facts --------------------------------------------------------------------------------------------------------
 
-    def add_facts(self, relation: str, elems: Iterable, disjunctions: Iterable[Iterable[int]] | None = None) -> None:
+    def add_facts(
+        self, relation: str, elems: Any, disjunctions: Iterable[Iterable[int]] | None = None, *, tags: Any = None
+    ) -> None:
         """Adds facts of a relation that is declared, or used by the program.
 
         Args:
@@ -178,12 +185,28 @@ class AbstractBuilder(ABC):
             elems: Tuples, or pairs `(tag, tuple)` under a provenance with tags; a value stands for its 1-tuple. A tag
                 is a number, a bool, a scalar array, or None for a certain fact. Under `difftopkproofsdebug` it may be
                 a pair of a tag and a positive number of the fact, which proofs name it by.
+                Or columns: a dictionary of arrays or lists, an array of NumPy `[facts, columns]`, a table of pandas,
+                or one of pyarrow, polars and others that give Arrow's streams. They are found by name where all of the
+                relation's columns have names, else they stand in its order. No object is made for a fact.
             disjunctions: Lists of positions in `elems`, of facts that exclude each other.
+            tags: The tags of tuples, or of columns: an array or a list with one for each fact, or the name of the
+                column that has them. None: facts that are given in columns are certain.
 
         Raises:
             InputError: The relation does not exist, or a fact does not fit it; the first such fact is named.
+
+        Example:
+            >>> import numpy as np
+            >>> import scallax
+            >>> context = scallax.Context("minmaxprob")
+            >>> context.add_relation("edge", ("start: i32", "stop: i32"))
+            >>> edges = {"start": np.array([0, 1]), "stop": np.array([1, 2])}
+            >>> context.add_facts("edge", edges, tags=np.array([0.5, 0.25]))
+            >>> context.run()
+            >>> list(context.relation("edge"))
+            [(0.5, (0, 1)), (0.25, (1, 2))]
         """
-        facts = self._read_facts(relation, elems, disjunctions)
+        facts = self._read_facts(relation, elems, disjunctions, tags)
         self.state.draft = self.state.draft.with_facts(facts)
 
     def load(
@@ -200,8 +223,8 @@ class AbstractBuilder(ABC):
 
         Args:
             relation: The relation's name.
-            source: A file, a connection to a database or its URL, as for `scallax.Table`; or a `scallax.Table`, and
-                then the other arguments do not count.
+            source: A file, a connection to a database or its URL, or a table of columns, as for `scallax.Table`; or a
+                `scallax.Table`, and then the other arguments do not count.
             columns: The names of the table's columns that are the relation's, in this order.
             tag: The name of the column of tags.
             table: The name of the table in a database; by default the relation's.
@@ -324,10 +347,17 @@ class AbstractBuilder(ABC):
     def _add(self, source: Source) -> None:
         self.state.draft = self.state.draft.with_sources(source)
 
-    def _read_facts(self, relation: str, elems: Iterable, disjunctions: Iterable[Iterable[int]] | None) -> FactTable:
-        self.state.draft.relation(relation)
-        tagged = self.requires_tag() and relation not in self.state.draft.untagged
-        facts = read_pairs(relation, elems, self._tags if tagged else None, self.provenance, self.tensors)
+    def _read_facts(
+        self, relation: str, elems: Any, disjunctions: Iterable[Iterable[int]] | None, tags: Any = None
+    ) -> FactTable:
+        draft = self.state.draft
+        schema = draft.relation(relation)
+        reader = self._tags if self.requires_tag() and relation not in draft.untagged else None
+        others = self.provenance, self.tensors, draft.program.variants
+        if are_columns(elems) or tags is not None:
+            facts = read_apart(schema, elems, tags, reader, self.scalars, *others)
+        else:
+            facts = read_pairs(schema, elems, reader, *others)
         if disjunctions is None:
             return facts
         what = f"facts of `{relation}`: `disjunctions`"

@@ -10,8 +10,9 @@ from scallax.context.options import Options
 from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_files
-from scallax.facts.mappings import fit_tuples
+from scallax.facts.mappings import fit_rows
 from scallax.language import ir
+from scallax.language.columns import Column, Rows
 from scallax.language.tensors import TensorInputs
 from scallax.language.values import ValueType
 from scallax.provenance.traits import AbstractSemantics, traits_of
@@ -99,8 +100,8 @@ def file_facts(program: ir.Program) -> list[FactTable]:
     given = []
     for table in read_files(program):
         what = f"facts of `{table.relation}`"
-        tuples = fit_tuples(table.tuples, types[table.relation], what, program.variants)
-        given.append(FactTable.of(table.relation, tuples, table.tags))
+        rows = Rows([Column.of(column) for column in table.columns], table.num_facts)
+        given.append(table.fitted(fit_rows(rows, types[table.relation], what, program.variants)))
     return given
 
 
@@ -113,10 +114,8 @@ def _give(batch: FactTable, kinds: TagKinds, inputs: Inputs) -> list[FactTable]:
     if not batch.has_tag(kinds.is_input):
         return [batch.with_numbers(kinds.is_array)]
     groups = np.full(batch.num_facts, -1) if batch.groups is None or not kinds.has_groups else batch.groups
-    are_inputs = np.array([tag is not None for tag in batch.tags]) | (groups >= 0)
-    certain, kept = (
-        replace(batch.take(np.flatnonzero(rows).tolist()), groups=None) for rows in (~are_inputs, are_inputs)
-    )
+    are_inputs = ~batch.are_certain | (groups >= 0)
+    certain, kept = (replace(batch.take(np.flatnonzero(rows)), groups=None) for rows in (~are_inputs, are_inputs))
     places = np.arange(len(inputs.tags), len(inputs.tags) + kept.num_facts)
     inputs.add(kept.tags, [0] * kept.num_facts if kept.ids is None else kept.ids.tolist(), kinds)
     given = [replace(certain, tag_parts=())] if certain.num_facts else []
@@ -141,7 +140,9 @@ def _keep_true(program: ir.Program) -> ir.Program:
 
 
 def _drop_false(facts: FactTable) -> FactTable:
-    return facts.take([row for row, tag in enumerate(facts.tags) if tag is not False])
+    if not facts.has_tag(lambda tag: tag is False or tag is True):
+        return facts
+    return facts.take(np.array([row for row, tag in enumerate(facts.tags) if tag is not False], np.int64))
 
 
 def _constrain_tag(rule: ir.Rule) -> ir.Rule:

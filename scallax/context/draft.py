@@ -11,9 +11,10 @@ from scallax.errors import Diagnostic, InputError, ParseError, Source, Span, Typ
 from scallax.facts.arguments import unknown_name
 from scallax.facts.fact_table import FactTable
 from scallax.facts.files import read_facts
-from scallax.facts.mappings import InputMapping, Tuples, fit_entries, fit_tuples, show_tuple, typical_tuples
+from scallax.facts.mappings import InputMapping, Tuples, fit_entries, fit_rows, show_tuple, typical_rows, typical_tuples
 from scallax.facts.tables import CsvFile
 from scallax.language import ir
+from scallax.language.columns import Column, Rows
 from scallax.language.foreign import ForeignItem
 from scallax.language.library import read_foreign
 from scallax.language.values import Value
@@ -113,7 +114,8 @@ class Draft:
         imports, sources, batches, mappings, untagged = parts
         examples: dict[str, Tuples] = {}
         for batch in batches:
-            examples[batch.relation] = typical_tuples(chain(examples.get(batch.relation, ()), batch.given))
+            typical = typical_rows(Rows(batch.given or (), batch.num_facts))
+            examples[batch.relation] = typical_tuples(chain(examples.get(batch.relation, ()), typical))
         mapped = {relation: typical_tuples(mapping.tuples) for relation, mapping in mappings}
         draft = Draft(imports, sources, Batches.of(batches), mappings, untagged, foreign)
         return replace(draft, examples=examples, mapped_examples=mapped).analysed()
@@ -151,10 +153,10 @@ class Draft:
         """
         relation = self.relation(batch.relation).name
         if batch.given is None:
-            batch = replace(batch, given=batch.tuples)
+            batch = replace(batch, given=batch.columns)
         _check_ids(self.batches, batch)
         known = self.examples.get(relation)
-        typical = typical_tuples(chain(known or (), batch.given or ()))
+        typical = typical_tuples(chain(known or (), typical_rows(Rows(batch.given or (), batch.num_facts))))
         grown = self if typical == known else replace(self, examples={**self.examples, relation: typical})
         try:
             batch = grown._fitted(batch)
@@ -213,7 +215,7 @@ class Draft:
             name += "_"
         declaration = Source(f"@hidden type {name}()", f"<tag of rule {place}>")
         changed = self.with_sources(declaration, Source(_conjoined(source, name), source.name))
-        return changed.with_facts(FactTable.unfitted(name, [()], [tag], ids=[number]))
+        return changed.with_facts(FactTable.unfitted(name, Rows((), 1), Column.of([tag]), ids=[number]))
 
     def analysed(self) -> "Draft":
         """The draft with the program of all its texts and facts, and with facts that fit it.
@@ -242,7 +244,8 @@ class Draft:
     def _fitted(self, batch: FactTable) -> FactTable:
         """The batch with tuples that fit the relation's columns. InputError for the first that does not."""
         columns, what = self.schemas[batch.relation].columns, f"facts of `{batch.relation}`"
-        return batch.fitted(fit_tuples(batch.given or (), columns, what, self.program.variants, batch.tags))
+        given = Rows(batch.given or (), batch.num_facts)
+        return batch.fitted(fit_rows(given, columns, what, self.program.variants, batch.tags))
 
     @property
     def warnings(self) -> list[Diagnostic]:
@@ -301,7 +304,7 @@ def _check_ids(batches: Batches, added: FactTable) -> None:
     for batch in (*batches, added):
         if batch.ids is None or batch.given is None:
             continue
-        for number, values in zip(batch.ids.tolist(), batch.given, strict=True):
+        for number, values in zip(batch.ids.tolist(), Rows(batch.given, batch.num_facts), strict=True):
             fact = batch.relation, values
             if number and seen.setdefault(number, fact) != fact:
                 shown = " and ".join(f"`{relation}{show_tuple(found)}`" for relation, found in (seen[number], fact))

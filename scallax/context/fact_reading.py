@@ -1,6 +1,7 @@
 """Facts as a context is given them: tuples, or pairs of a tag and a tuple."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +12,11 @@ from scallax.context.draft import Draft, Samples
 from scallax.context.options import TAGLESS
 from scallax.errors import Diagnostic, InputError, LateText
 from scallax.facts.fact_table import FactTable
-from scallax.facts.mappings import TAG_HINT, read_tuple, show_tuple
+from scallax.facts.given_columns import are_columns, check_given_tags, read_column, read_columns
+from scallax.facts.mappings import PLAIN_KINDS, TAG_HINT, fit_tuples, read_tuple, show_tuple
 from scallax.facts.sample_facts import read_id
+from scallax.language import ir
+from scallax.language.columns import Column, Rows, in_columns
 from scallax.language.tensors import TensorInputs
 from scallax.language.values import LARGEST_FLOAT
 
@@ -58,19 +62,26 @@ class TagReader:
 
 
 def read_pairs(
-    relation: str,
+    schema: ir.Relation,
     elements: Iterable,
     reader: TagReader | None,
     provenance: str,
     tensors: TensorInputs | None = None,
+    variants: Sequence[ir.Variant] = (),
 ) -> FactTable:
     """Facts with tags; without a reader of tags the facts are tuples. A value is a 1-tuple.
 
     `provenance` is the name of the context's provenance; `tensors` are the tensors of its facts, if gradients may pass
     through some. InputError for the first element that is no fact.
     """
+    relation = schema.name
     if isinstance(elements, str) or not isinstance(elements, Iterable):
         raise InputError(f"facts of `{relation}`: give a list of facts, not {elements!r}")
+    if not isinstance(elements, list | tuple):
+        elements = list(elements)
+    plain = _read_plain(elements, reader)
+    if plain is not None:
+        return FactTable.unfitted(relation, *plain)
     tags: list[object] = []
     tuples = []
     ids = []
@@ -90,7 +101,74 @@ def read_pairs(
         tags.append(tag)
         ids.append(number)
         tuples.append(read_tuple(element if isinstance(element, tuple) else (element,), what, tensors))
-    return FactTable.unfitted(relation, tuple(tuples), tuple(tags), ids=ids if any(ids) else ())
+    if len(set(map(len, tuples))) > 1:
+        # One of them has another length than the relation.
+        fit_tuples(tuples, schema.columns, f"facts of `{relation}`", variants, tags)
+    return FactTable.unfitted(relation, Rows.of(tuples), Column.of(tags), ids=ids if any(ids) else ())
+
+
+def read_apart(
+    schema: ir.Relation,
+    elements: Any,
+    tags: Any,
+    reader: TagReader | None,
+    scalars: Callable[[Any], list[Any]],
+    provenance: str,
+    tensors: TensorInputs | None = None,
+    variants: Sequence[ir.Variant] = (),
+) -> FactTable:
+    """Facts that are given in columns, or as tuples with their tags apart from them.
+
+    `tags` are an array or a list, or the name of a column; None: the facts are certain. `scalars` are those of an array
+    through which gradients pass. InputError for tags without a `reader`, and for what does not fit.
+    """
+    what = f"facts of `{schema.name}`"
+    if tags is not None and reader is None:
+        hint = f"under `{provenance}` facts have no tags" if provenance in TAGLESS else "the relation's have no tags"
+        raise InputError(Diagnostic(f"{what}: `tags` are given", hint=f"leave them out: {hint}"))
+    found = None
+    if are_columns(elements):
+        rows, found = read_columns(elements, schema, tags if isinstance(tags, str) else None)
+    else:
+        table = read_pairs(schema, elements, None, provenance, tensors, variants)
+        rows = Rows(table.given or (), table.num_facts)
+    if reader is None or tags is None:
+        return FactTable.unfitted(schema.name, rows, None)
+    if reader.is_array(tags):
+        found = Column.of(scalars(tags))
+    if found is None:
+        is_listed = reader.takes_objects and isinstance(tags, Sequence)
+        found = Column.of(list(tags)) if is_listed else read_column(tags, f"{what}: the tags")
+    is_any = reader.takes_objects or reader.is_array(tags)
+    return FactTable.unfitted(schema.name, rows, check_given_tags(found, rows, what, are_numbers=not is_any))
+
+
+def _read_plain(elements: Sequence, reader: TagReader | None) -> tuple[Rows, Column | None] | None:
+    """The rows and tags of facts of Python's own values and of finite numbers for tags, without looking at each alone.
+
+    None if they are not all of that kind: then some may be wrong.
+    """
+    tags, tuples = None, elements
+    if reader is not None:
+        if set(map(type, elements)) != {tuple} or set(map(len, elements)) != {2}:
+            return None
+        tags = Column.of(list(map(operator.itemgetter(0), elements)))
+        is_finite = tags.distinct is None and np.isfinite(tags.array).all()
+        if reader.takes_objects or not is_finite:
+            return None
+        tuples = list(map(operator.itemgetter(1), elements))
+    kinds = set(map(type, tuples))
+    if kinds == {tuple}:
+        if len(set(map(len, tuples))) != 1:
+            return None
+    elif kinds <= PLAIN_KINDS:
+        tuples = list(zip(tuples, strict=True))
+    else:
+        return None
+    columns = in_columns(tuples)
+    if not all(PLAIN_KINDS.issuperset(map(type, column)) for column in columns):
+        return None
+    return Rows([Column.of(column) for column in columns], len(tuples)), tags
 
 
 def read_samples(
@@ -115,7 +193,7 @@ def read_samples(
 def check_tags(draft: Draft, tags: TagReader) -> None:
     """InputError for a tag of a draft's facts that is none for the reader."""
     for batch in draft.batches:
-        if {*map(type, batch.tags)} <= _PLAIN:
+        if not batch.has_tag(lambda tag: type(tag) not in _PLAIN):
             continue
         for tag, values in zip(batch.tags, batch.tuples, strict=True):
             tags.read(tag, f"the fact `{batch.relation}{show_tuple(values)}`")

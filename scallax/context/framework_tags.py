@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from scallax.context.checked_programs import Inputs
 from scallax.context.collection import Collection
+from scallax.context.tag_values import ArrayTags, Scalars
 from scallax.language import ir
 from scallax.language.tensors import TensorInputs, TensorValue, is_variable
 from scallax.language.values import Value, ValueType
@@ -48,7 +49,7 @@ def collect(
     computation: "Computation", inputs: Inputs, framework: Framework, *, with_proofs: bool = False
 ) -> list[Collection]:
     """The relations of a computation, with arrays for tags, and with the proofs of each tuple if they are wanted."""
-    scalars = framework.scalars(framework.evaluate(computation, inputs.tags))
+    scalars = Scalars(framework.evaluate(computation, inputs.tags), framework.scalars)
     proofs = None
     if with_proofs:
         proofs = computation.proofs(inputs.tags, inputs.ids, partial(number_of, framework))
@@ -56,8 +57,7 @@ def collect(
         Collection(
             relation,
             readable(relation, tuples, framework),
-            [scalars[place] for place in places],
-            arrays=True,
+            ArrayTags(scalars, places),
             proofs=None if proofs is None else [proofs[place] for place in places],
         )
         for (relation, tuples), places in zip(computation.relations, computation.places, strict=True)

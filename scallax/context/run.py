@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scallax.circuits.fact_literals import read_priors
 from scallax.context.answers import derive, read_answers, semantics_for
 from scallax.context.checked_programs import Inputs, TagKinds, check_facts
 from scallax.context.collection import Collection
@@ -17,6 +18,7 @@ from scallax.evaluation.derived_program import CheckedProgram
 from scallax.evaluation.jax_values import is_traced
 from scallax.facts.fact_checks import find_overfull_facts, find_overfull_set, find_tag_outside
 from scallax.facts.fact_table import FactTable
+from scallax.language.columns import Column
 from scallax.planner.strata import needed_relations
 from scallax.provenance.traits import Traits
 
@@ -58,7 +60,7 @@ def compute_collections(
         Collection(
             found.relation,
             readable(found.relation, found.tuples, framework),
-            [True] * len(found.tuples) if found.tags is None and options.has_tags else found.tags,
+            Column(np.ones(len(found.tuples), np.bool_)) if found.tags is None and options.has_tags else found.tags,
         )
         for found in read_answers(derive(checked, outputs), options, inputs.tags)
     ]
@@ -116,7 +118,7 @@ def find_warnings(draft: Draft, before: Draft | None, framework: Framework, trai
     found: list[Diagnostic | None] = [warning for warning in draft.warnings if warning not in told]
     if traits is not None:
         new = draft.batches.since(0 if before is None else len(before.batches))
-        given = [replace(batch, tag_parts=(_numbers(batch, framework),)) for batch in new]
+        given = [_with_constants_only(batch, framework) for batch in new]
         program = draft.program
         if before is not None:
             facts, rules = set(before.program.facts), set(before.program.rules)
@@ -138,14 +140,18 @@ def find_warnings(draft: Draft, before: Draft | None, framework: Framework, trai
     return [warning for warning in found if warning is not None]
 
 
-def _numbers(batch: FactTable, framework: Framework) -> Sequence[float | bool | None]:
-    """The tags of a batch, None for arrays."""
-    tags: Any = batch.tags
-    return [None if framework.is_array(tag) else tag for tag in tags] if batch.has_tag(framework.is_array) else tags
+def _with_constants_only(batch: FactTable, framework: Framework) -> FactTable:
+    """A batch without the tags that are arrays."""
+    if not batch.has_tag(framework.is_array):
+        return batch
+    return replace(batch, tag_parts=(Column.of([None if framework.is_array(tag) else tag for tag in batch.tags]),))
 
 
 def _probabilities(batch: FactTable, framework: Framework, traits: Traits) -> np.ndarray:
     """The probabilities of facts, float64 `[facts]`: 1 for a certain fact, NaN for a traced tag."""
+    if not batch.has_tag(framework.is_array):
+        priors = read_priors(traits, batch.tags)
+        return np.where(np.isnan(priors), 1.0, priors)
     numbers = [np.nan if is_traced(tag) else number_of(framework, tag) for tag in batch.tags]
     priors = [None if number is None else traits.prior(number) for number in numbers]
     return np.array([1.0 if prior is None else prior for prior in priors], np.float64)

@@ -8,13 +8,13 @@ from typing import Any, final
 import numpy as np
 
 from scallax.circuits.fact_literals import read_priors
-from scallax.context.answers import read_numbers
 from scallax.context.checked_programs import Inputs, TagKinds, check_facts
 from scallax.context.collection import Collection
 from scallax.context.computation import Computation
 from scallax.context.draft import Draft, Samples
 from scallax.context.framework_tags import Framework, collect, readable
 from scallax.context.options import Options
+from scallax.context.tag_values import NumberTags
 from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.grounding_cache import BatchFacts, SampleProgram
 from scallax.facts.fact_checks import check_domain
@@ -129,9 +129,9 @@ def compute_together(
     if grounding.num_tags or options.has_array_tags:
         return collect(computation, inputs, framework, with_proofs=options.returns_proofs), kept
     check_domain(provenance.traits.domain, base.program, _constants(grounding))
-    numbers = read_numbers(np.asarray(computation.evaluate(np.zeros(computation.num_inputs, np.float32))))
+    values = np.asarray(computation.evaluate(np.zeros(computation.num_inputs, np.float32)))
     found = [
-        Collection(relation, readable(relation, tuples, framework), [numbers[place] for place in places])
+        Collection(relation, readable(relation, tuples, framework), NumberTags(values[np.asarray(places, np.int64)]))
         for (relation, tuples), places in zip(computation.relations, computation.places, strict=True)
     ]
     return found, kept

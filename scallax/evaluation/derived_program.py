@@ -21,12 +21,12 @@ from scallax.evaluation.constant_weights import constant_weights
 from scallax.facts.arguments import Outputs
 from scallax.facts.fact_checks import check_domain
 from scallax.facts.fact_table import FactTable
-from scallax.facts.mappings import Tuples
 from scallax.facts.parameters import NO_PARAMETERS, Parameters
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.language import ir
 from scallax.language.tensors import TensorInputs
+from scallax.language.values import Value
 from scallax.provenance.traits import AbstractSemantics, Traits
 
 
@@ -39,7 +39,7 @@ class Output:
     """
 
     relation: str
-    tuples: Tuples
+    tuples: Sequence[tuple[Value, ...]]
     start: int
     is_single: bool
     is_listed: bool
@@ -94,7 +94,7 @@ class CheckedProgram:
         grounding = self.ground([name for name, _ in outputs])
         found, operands, start = [], [np.zeros(0, np.int64)], 0
         for name, entries in outputs:
-            tuples = tuple(grounding.tuples(name)) if entries is None else entries.tuples
+            tuples = grounding.tuples(name) if entries is None else entries.tuples
             # The tuples of a listing may hold NaN, which no look-up finds.
             operands.append(grounding.operands(name, None if entries is None else tuples))
             found.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))

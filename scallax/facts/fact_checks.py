@@ -1,8 +1,8 @@
 """Checks of facts: impossible tags and groups are refused, and unlikely ones are warned of."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping, show_tuple
 from scallax.grounding.derivations import Literals
 from scallax.language import ir
+from scallax.language.columns import Column
 from scallax.language.tag_domains import Domain
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ def check_domain(domain: Domain, program: ir.Program, literals: Literals) -> Non
         if fact.tag is not None and not domain.admits(fact.tag)
     ]
     if not wrong:
-        tags = sorted(set(literals.prior[np.isfinite(literals.prior)].tolist()))
-        wrong = [
-            Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags if not domain.admits(tag)
-        ]
+        tags = literals.prior[np.isfinite(literals.prior)]
+        tags = np.unique(tags[~domain.admits_all(tags)])
+        wrong = [Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags.tolist()]
     if wrong:
         raise InputError(*wrong)
 
@@ -60,8 +60,7 @@ def find_tag_outside(program: ir.Program, given: Sequence[FactTable]) -> Diagnos
     found += [
         Diagnostic(f"facts of `{facts.relation}`: the tag {tag:g} of {show_tuple(values)} is outside [0, 1]")
         for facts in given
-        for tag, values in zip(facts.tags, facts.tuples, strict=True)
-        if _is_outside(tag)
+        for tag, values in _facts_outside(facts)
     ]
     return _first(found, "a tag is a probability")
 
@@ -313,6 +312,17 @@ def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None
 
 def _is_outside(tag: object) -> bool:
     return isinstance(tag, float | int) and not isinstance(tag, bool) and not -ROUNDING <= tag <= 1 + ROUNDING
+
+
+def _facts_outside(facts: FactTable) -> Iterator[tuple[Any, tuple]]:
+    """The facts whose tag is outside [0, 1]: tag and tuple."""
+    tags = facts.tags
+    if not isinstance(tags, Column) or tags.distinct is not None:
+        yield from ((tag, values) for tag, values in zip(tags, facts.tuples, strict=True) if _is_outside(tag))
+    elif tags.array.dtype != np.bool_:
+        is_outside = ((tags.array < -ROUNDING) | (tags.array > 1 + ROUNDING)) & ~tags.is_missing
+        for place in np.flatnonzero(is_outside).tolist():
+            yield tags[place], facts.tuples[place]
 
 
 def _first(found: Sequence[Diagnostic], hint: str) -> Diagnostic | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from scallax.facts.mappings import in_columns
 from scallax.language import ir
+from scallax.language.columns import Column, Rows
 from scallax.language.records import record
 from scallax.language.tensors import Tensor, is_variable
 from scallax.language.values import Value
@@ -18,19 +18,21 @@ from scallax.language.values import Value
 class FactTable:
     """The facts of one relation, in their order: for all samples of a batch, or one table that holds in each.
 
-    `columns` are the values that fit the relation's columns; there are none if there are no facts or no columns.
+    `columns` are the values that fit the relation's columns; there are none if there are no facts or no columns. Those
+    of facts that hold in every sample are of the class `Column`.
     `counts` says how many facts each sample has; of a table that holds in every sample it is `(facts,)`.
 
     The tags are one of these; without any the facts are certain, or their tags are given apart:
 
-    - `tag_parts`: sequences of scalars, or arrays, whose concatenation has a tag for each fact, None for a certain one;
+    - `tag_parts`: columns, sequences of scalars, or arrays, whose concatenation has a tag for each fact, None for a
+      certain one;
     - `inputs` int64 `[facts]`: the positions of the tags in the flattened inputs of each evaluation;
     - `priors` float64 `[facts]`: the tags as the provenance reads them, constants of the batch.
 
     `certain` bool `[facts]` says which facts of a batch hold whatever their tag; None: the relation takes no tags.
     `groups` int64 `[facts]` numbers the exclusive groups, -1 for none, apart from those of other tables; None: there
     are none. `ids` int64 `[facts]` are the numbers by which proofs name the facts, 0 for none; None: none has one.
-    `given` are the tuples as they were given, kept where the columns' types may still change.
+    `given` are the columns as they were given, kept where the columns' types may still change: mostly the same objects.
     """
 
     relation: str
@@ -42,27 +44,26 @@ class FactTable:
     ids: np.ndarray | None = None
     inputs: np.ndarray | None = None
     priors: np.ndarray | None = None
-    given: Sequence[tuple[Value, ...]] | None = None
+    given: tuple[Column, ...] | None = None
 
     @staticmethod
     def unfitted(
         relation: str,
-        given: Sequence[tuple[Value, ...]],
-        tags: Sequence[Any] | None,
+        given: Rows,
+        tags: Column | None,
         groups: np.ndarray | None = None,
         ids: Sequence[int] = (),
     ) -> "FactTable":
         """The table of tuples that hold in every sample and are not fitted to columns yet; no `ids`: none has one."""
         parts = () if tags is None else (tags,)
         numbers = np.array(ids, np.int64) if ids else None
-        return FactTable(relation, (), (len(given),), parts, groups=groups, ids=numbers, given=given)
+        return FactTable(relation, (), (len(given),), parts, groups=groups, ids=numbers, given=given.columns)
 
-    def fitted(self, tuples: Sequence[tuple[Value, ...]]) -> "FactTable":
+    def fitted(self, columns: Sequence[Column]) -> "FactTable":
         """The same facts with values that fit the relation's columns."""
-        columns = tuple(in_columns(tuples))
         tags = self.tag_parts, self.certain, self.groups, self.ids, self.inputs, self.priors
         # For one fact `replace` takes as long as everything else.
-        return FactTable(self.relation, columns, self.counts, *tags, self.given)
+        return FactTable(self.relation, tuple(columns), self.counts, *tags, self.given)
 
     @staticmethod
     def of(
@@ -74,9 +75,8 @@ class FactTable:
         groups: np.ndarray | None = None,
     ) -> "FactTable":
         """The table of tuples that hold in every sample; the other arguments are those of the fields."""
-        columns = tuple(in_columns(tuples))
-        parts = () if tags is None else (tags,)
-        return FactTable(relation, columns, (len(tuples),), parts, groups=groups, inputs=inputs)
+        parts = () if tags is None else (Column.of(tags),)
+        return FactTable(relation, Rows.of(tuples).columns, (len(tuples),), parts, groups=groups, inputs=inputs)
 
     @property
     def num_facts(self) -> int:
@@ -84,9 +84,9 @@ class FactTable:
         return sum(self.counts)
 
     @property
-    def tuples(self) -> list[tuple[Value, ...]]:
+    def tuples(self) -> Sequence[tuple[Value, ...]]:
         """The facts as tuples."""
-        return list(zip(*self.columns, strict=True)) if self.columns else [()] * self.num_facts
+        return Rows([Column.of(column) for column in self.columns], self.num_facts)
 
     @property
     def tags(self) -> Sequence[Any]:
@@ -94,7 +94,7 @@ class FactTable:
         match self.tag_parts:
             case ():
                 return (None,) * self.num_facts
-            case (list() | tuple() as tags,):
+            case (list() | tuple() | Column() as tags,):
                 return tags
             case parts:
                 return list(chain.from_iterable(parts))
@@ -122,10 +122,9 @@ class FactTable:
         priors = None if self.priors is None else self.priors.tobytes()
         return self.relation, self.counts, self.columns, certain, groups, priors
 
-    def take(self, rows: Sequence[int]) -> "FactTable":
+    def take(self, index: np.ndarray) -> "FactTable":
         """The chosen facts, in this order, of a table that holds in every sample."""
         assert len(self.counts) == 1
-        index = np.array(rows, np.int64)
         chosen = {
             name: None if array is None else array[index]
             for name, array in {
@@ -135,30 +134,32 @@ class FactTable:
                 "inputs": self.inputs,
             }.items()
         }
-        parts = ()
-        if self.tag_parts:
-            tags = self.tags
-            parts = (tuple(tags[row] for row in rows),)
-        columns = tuple(tuple(column[row] for row in rows) for column in self.columns)
-        return replace(self, columns=columns, counts=(len(rows),), tag_parts=parts, given=None, **chosen)
+        parts = (Column.of(self.tags).take(index),) if self.tag_parts else ()
+        columns = tuple(Column.of(column).take(index) for column in self.columns)
+        return replace(self, columns=columns, counts=(len(index),), tag_parts=parts, given=None, **chosen)
 
     def has_tag(self, is_meant: Callable[[object], bool]) -> bool:
         """Whether some tag is meant, of which the tag's type decides."""
-        return any(map(is_meant, {type(tag): tag for tag in self.tags}.values()))
+        tags = self.tags
+        if isinstance(tags, Column):
+            return any(map(is_meant, tags.kinds))
+        return any(map(is_meant, {type(tag): tag for tag in tags}.values()))
+
+    @property
+    def are_certain(self) -> np.ndarray:
+        """Which facts have no tag, bool `[facts]`."""
+        return Column.of(self.tags).is_missing
 
     def with_numbers(self, is_array: Callable[[Any], bool]) -> "FactTable":
         """The same with numbers for tags that are arrays."""
         if not self.has_tag(is_array):
             return self
-        return replace(self, tag_parts=(tuple(tag.item() if is_array(tag) else tag for tag in self.tags),))
+        return replace(self, tag_parts=(Column.of([tag.item() if is_array(tag) else tag for tag in self.tags]),))
 
     @property
     def holds_variables(self) -> bool:
         """Whether gradients pass through some tensor in the facts."""
-        # A column whose first value is a tensor has no other values.
-        return any(
-            any(map(is_variable, column)) for column in self.columns if len(column) and isinstance(column[0], Tensor)
-        )
+        return any(any(map(is_variable, column)) for column in self.columns if _has_tensors(column))
 
     def with_constants(self) -> "FactTable":
         """The same with constants for tensors that are variables."""
@@ -174,13 +175,20 @@ class FactTable:
         if isinstance(state, list):
             # The fields of version 0.1: tuples as they were given, and those that fit the columns.
             relation, tags, given, tuples, groups, ids = state
-            state = FactTable.unfitted(relation, given, tags, groups, ids).fitted(tuples).__getstate__()
+            unfitted = FactTable.unfitted(relation, Rows.of(given), Column.of(tags), groups, ids)
+            state = unfitted.fitted(Rows.of(tuples).columns).__getstate__()
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
 
-def _constants(values: Sequence[Value]) -> tuple[Value, ...]:
-    return tuple(value.content() if isinstance(value, Tensor) else value for value in values)
+def _has_tensors(column: Sequence[Value]) -> bool:
+    # A column whose first value is a tensor has no other values.
+    is_of_objects = not isinstance(column, Column) or column.distinct is not None
+    return is_of_objects and len(column) > 0 and isinstance(column[0], Tensor)
+
+
+def _constants(values: Sequence[Value]) -> Column:
+    return Column.of([value.content() if isinstance(value, Tensor) else value for value in values])
 
 
 def independent_facts(table: FactTable) -> list[tuple[Any, tuple[Value, ...]]]:

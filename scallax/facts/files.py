@@ -9,6 +9,7 @@ from pathlib import Path
 from scallax.errors import Diagnostic, InputError
 from scallax.facts.fact_table import FactTable
 from scallax.language import ir
+from scallax.language.columns import Column
 from scallax.language.values import Value, ValueType
 
 # Problems of one file that are told; there may be one in every line.
@@ -64,7 +65,7 @@ def read_facts(file: ir.FactsFile, relation: ir.Relation) -> FactTable:
             table.parsed(place + offset, f"a value of `{type}`", text_reader(type))
             for place, type in zip(chosen, relation.columns, strict=False)
         ]
-        facts = FactTable(relation.name, tuple(parsed), (len(tags),), (tags,))
+        facts = FactTable(relation.name, tuple(map(Column.of, parsed)), (len(tags),), (Column.of(tags),))
     table.raise_problems()
     return facts
 

@@ -14,6 +14,7 @@ from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.facts.tensor_facts import Counter, GroupCounter, Retention, number_groups, sample_facts, split_samples
 from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
+from scallax.language.columns import Column, Rows, in_columns
 from scallax.language.ir import Variant
 from scallax.language.records import record
 from scallax.language.tensors import SupportsArray, Tensor, TensorInputs, TensorValue
@@ -22,7 +23,7 @@ from scallax.language.values import LARGEST_FLOAT, Value, ValueType, canonical_t
 Tuples = tuple[tuple[Value, ...], ...]
 
 # The types of values that stand in tuples as they are.
-_PLAIN_KINDS = {bool, int, float, str}
+PLAIN_KINDS = {bool, int, float, str}
 
 
 @record
@@ -293,12 +294,6 @@ def untagged_hint(tag: object, values: tuple, num_columns: int) -> str | None:
     return f"the first of a pair is its tag: if `{pair}` is the tuple, write `(None, {pair})`"
 
 
-def in_columns(tuples: Sequence[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
-    """The columns of tuples of one length; none of no tuples."""
-    # `zip(*tuples)` makes an iterator for each tuple, and the collector of garbage looks at them all.
-    return [tuple(map(operator.itemgetter(place), tuples)) for place in range(len(tuples[0]))] if tuples else []
-
-
 def fit_tuples(
     tuples: Iterable[tuple[Value, ...]],
     columns: Sequence[ValueType],
@@ -318,23 +313,63 @@ def fit_tuples(
     if not {len(columns)}.issuperset(map(len, rows)):
         end = next(place for place, values in enumerate(rows) if len(values) != len(columns))
     given = in_columns(rows[:end]) or [()] * len(columns)
-    unfit = [
-        (place, number)
-        for number, (values, type) in enumerate(zip(given, columns, strict=True))
-        if (place := _find_unfit(values, type, variants)) is not None
-    ]
-    if unfit or end < len(rows):
-        place, number = min(unfit, default=(end, 0))
-        entry = f"{what}: entry {place}, {show_tuple(rows[place])},"
-        hint = None if tags is None else untagged_hint(tags[place], rows[place], len(columns))
-        raise InputError(Diagnostic(f"{entry} {_problem(rows[place], number, columns, variants)}", hint=hint))
+    unfit = _first_unfit(given, columns, variants) or ((end, 0) if end < len(rows) else None)
+    if unfit is not None:
+        raise _does_not_fit(rows, *unfit, columns, what, variants, tags)
     fitted = [_fit_column(values, type, variants) for values, type in zip(given, columns, strict=True)]
     # Most facts stand as they are.
     return rows if all(map(operator.is_, fitted, given)) else tuple(zip(*fitted, strict=True))
 
 
+def fit_rows(
+    rows: Rows,
+    columns: Sequence[ValueType],
+    what: str,
+    variants: Sequence[Variant] = (),
+    tags: Sequence[object] | None = None,
+) -> list[Column]:
+    """The columns of `fit_tuples`, of tuples that stand in columns: the same object for one that stands as it is."""
+    given = rows.columns
+    if not rows:
+        return [Column.of(()) for _ in columns]
+    unfit = (0, 0) if len(given) != len(columns) else _first_unfit(given, columns, variants)
+    if unfit is not None:
+        raise _does_not_fit(rows, *unfit, columns, what, variants, tags)
+    fitted = [_fit_column(values, type, variants) for values, type in zip(given, columns, strict=True)]
+    return [Column.of(column) for column in fitted]
+
+
+def _first_unfit(
+    given: Sequence[Sequence[Value]], columns: Sequence[ValueType], variants: Sequence[Variant]
+) -> tuple[int, int] | None:
+    """The row and the column of the first value that does not fit, of the first row with one; None if all fit."""
+    unfit = [
+        (place, number)
+        for number, (values, type) in enumerate(zip(given, columns, strict=True))
+        if (place := _find_unfit(values, type, variants)) is not None
+    ]
+    return min(unfit, default=None)
+
+
+def _does_not_fit(
+    rows: Sequence[tuple[Value, ...]],
+    place: int,
+    number: int,
+    columns: Sequence[ValueType],
+    what: str,
+    variants: Sequence[Variant],
+    tags: Sequence[object] | None,
+) -> InputError:
+    """The error of the value in a column `number` of a row, or of the row's length."""
+    entry = f"{what}: entry {place}, {show_tuple(rows[place])},"
+    hint = None if tags is None else untagged_hint(tags[place], rows[place], len(columns))
+    return InputError(Diagnostic(f"{entry} {_problem(rows[place], number, columns, variants)}", hint=hint))
+
+
 def _find_unfit(values: Sequence[Value], type: ValueType, variants: Sequence[Variant]) -> int | None:
     """The place of the first value that does not fit a column of a type."""
+    if isinstance(values, Column) and values.distinct is not None:
+        return values.find(lambda value: _find_unfit((value,), type, variants) is not None)
     place = type.find_unfit(values)
     if type is ValueType.ENTITY:
         terms = values if place is None else values[:place]
@@ -354,9 +389,18 @@ def _problem(values: tuple[Value, ...], number: int, columns: Sequence[ValueType
 
 def _fit_column(values: Sequence[Value], type: ValueType, variants: Sequence[Variant]) -> Sequence[Value]:
     """Values that fit a column of a type as it holds them: the same object if that changes nothing."""
+    if isinstance(values, Column) and type.is_float:
+        # A number beyond the range of f32 rounds to infinity, as in the language.
+        with np.errstate(over="ignore"):
+            return Column(values.numbers().astype(np.float32 if type is ValueType.F32 else np.float64, copy=False))
+    if isinstance(values, Column):
+        if values.distinct is None:
+            return values
+        fitted = _fit_column(values.distinct, type, variants)
+        return values if fitted is values.distinct else Column(values.array, fitted)
     match type:
         case ValueType.F32:
-            # A number beyond the range of f32 rounds to infinity, as in the language.
+            # As above.
             with np.errstate(over="ignore"):
                 return np.array(values, np.float64).astype(np.float32).tolist()
         case ValueType.F64:
@@ -397,6 +441,28 @@ def typical_tuples(tuples: Iterable[tuple[Value, ...]]) -> Tuples:
     return tuple(typical)
 
 
+def typical_rows(rows: Rows) -> Tuples:
+    """The `typical_tuples` of tuples that stand in columns; most rows are not looked at."""
+    if not rows.columns or len(rows) <= 1:
+        return tuple(rows)[:1]
+    # Rows with equal numbers have values of equal kinds.
+    number = np.zeros(len(rows), np.int64)
+    for column in rows.columns:
+        kinds = _number_kinds(column)
+        _, number = np.unique(number * (1 + kinds.max()) + kinds, return_inverse=True)
+    first = np.full(1 + number.max(), len(rows))
+    np.minimum.at(first, number, np.arange(len(rows)))
+    return typical_tuples(rows.take(np.sort(first)))
+
+
+def _number_kinds(column: Column) -> np.ndarray:
+    """A number for the kind of each value, equal for values of one kind."""
+    if column.distinct is None:
+        return (column.array < 0 if column.array.dtype.kind == "i" else np.zeros(len(column))).astype(np.int64)
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(_kind(value), len(numbers)) for value in column.distinct])[column.array]
+
+
 def show_tuple(values: tuple[Value, ...]) -> str:
     """A tuple as a program writes it: `(1, "a")`."""
     return f"({', '.join(map(show_value, values))})"
@@ -418,7 +484,7 @@ def read_tuple(values: tuple, what: object, tensors: TensorInputs | None = None)
 
     The text of `what` names the tuple in errors. `tensors` are those in facts, if some may be variables.
     """
-    if _PLAIN_KINDS.issuperset(map(type, values)):
+    if PLAIN_KINDS.issuperset(map(type, values)):
         return values
     for value in values:
         if isinstance(value, list | range):

@@ -8,14 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.facts.fact_table import FactTable
 from scallax.facts.files import MOST_PROBLEMS, read_tag, text_reader
+from scallax.facts.given_columns import are_columns, check_given_tags, named_columns, read_columns
+from scallax.facts.packages import optional_package
 from scallax.language import ir
+from scallax.language.columns import Column
 from scallax.language.records import record
 from scallax.language.values import Value, ValueType, plain_value
 
@@ -77,7 +79,8 @@ class Table:
     Args:
         source: A file (`.csv` and `.tsv` with a header, `.jsonl` and `.ndjson` with an object in each line, `.parquet`,
             a SQLite file `.db`, `.sqlite` or `.sqlite3`), a connection of any PEP 249 driver, or a URL of SQLAlchemy
-            (`sqlite:///` needs no package).
+            (`sqlite:///` needs no package). Or columns: a table of pandas, or one of pyarrow, polars and others that
+            give Arrow's streams, an array of NumPy, a dictionary of columns.
         columns: The table's columns for the relation's columns, in this order. By default they have the names of the
             relation's columns; if these have no names, they are all columns but the tag's, in the table's order.
         tag: The column of tags: numbers or bools, empty for a fact without a tag.
@@ -118,8 +121,10 @@ def read_table(table: Table, relation: ir.Relation) -> FactTable:
     InputError, with file, row and column of each of the first problems: what cannot be read, a column that is not
     there, a value that is missing or is not of the column's type.
     """
+    if are_columns(table.source):
+        return _read_given_columns(table, relation)
     rows = _load(table, relation.name)
-    names = _chosen(table, relation, rows)
+    names = _chosen(table, relation, rows.header)
     columns = [rows.place(name) for name in names]
     tag = None if table.tag is None else rows.place(table.tag)
     rows.raise_problems()
@@ -138,7 +143,23 @@ def read_table(table: Table, relation: ir.Relation) -> FactTable:
         is_text = rows.is_text
         tags = rows.parsed(tag, "no tag", lambda value: _read_number(value, is_text), may_lack=not is_text)
     rows.raise_problems()
-    return FactTable(relation.name, tuple(values), (len(tags),), (tags,))
+    return FactTable(relation.name, tuple(map(Column.of, values)), (len(tags),), (Column.of(tags),))
+
+
+def _read_given_columns(table: Table, relation: ir.Relation) -> FactTable:
+    """The facts of a table of columns."""
+    what = f"facts of `{relation.name}`"
+    named = named_columns(table.source, what)
+    chosen = _chosen(table, relation, list(named))
+    for name in (*chosen, *(() if table.tag is None else (table.tag,))):
+        if name not in named:
+            known = ", ".join(f"`{column}`" for column in named) or "none"
+            raise InputError(Diagnostic(f"{what}: the table has no column `{name}`", hint=f"its columns are: {known}"))
+    tag = {} if table.tag is None else {table.tag: named[table.tag]}
+    # By position: their names need not be those of the relation's columns.
+    source = {**{place: named[name] for place, name in enumerate(chosen)}, **tag}
+    rows, tags = read_columns(source, relation, table.tag)
+    return FactTable.unfitted(relation.name, rows, None if tags is None else check_given_tags(tags, rows, what))
 
 
 def _read_names(option: str, names: object) -> tuple[str, ...]:
@@ -155,16 +176,6 @@ def _read_names(option: str, names: object) -> tuple[str, ...]:
 def _check_delimiter(delimiter: object) -> None:
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in ir.NO_DELIMITERS:
         raise InputError(f"the delimiter is {delimiter!r}; it must be one character, no quote and no line break")
-
-
-def optional_package(name: str) -> Any:
-    """A package of the extra `tables`. InputError if it is not installed."""
-    try:
-        return import_module(name)
-    except ImportError:  # it is not installed
-        raise InputError(
-            Diagnostic(f"this needs the package `{name.partition('.')[0]}`", hint="pip install 'scallax[tables]'")
-        ) from None
 
 
 @dataclass(slots=True)
@@ -213,12 +224,12 @@ class _Rows:
             )
 
 
-def _chosen(table: Table, relation: ir.Relation, rows: _Rows) -> list[str]:
+def _chosen(table: Table, relation: ir.Relation, header: Sequence[str]) -> list[str]:
     if table.columns is not None:
         return list(_read_names("columns", table.columns))
     if relation.names and None not in relation.names:
         return [name for name in relation.names if name is not None]
-    return [name for name in rows.header if name != table.tag]
+    return [name for name in header if name != table.tag]
 
 
 def _load(table: Table, relation: str) -> _Rows:

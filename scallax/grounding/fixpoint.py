@@ -16,8 +16,9 @@ from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.rounds import FactColumns, PlannedStratum, StratumGrounder
 from scallax.grounding.selected_literals import SelectionSet
-from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, find_values, sort_keys
+from scallax.grounding.symbols import Symbols, decode, decode_column, encode_values, find_values, sort_keys
 from scallax.language import ir
+from scallax.language.columns import Rows
 from scallax.language.records import record
 from scallax.language.tensors import Comparison, TensorInputs
 from scallax.language.values import Value, ValueType
@@ -66,17 +67,15 @@ class Grounding:
     # Tuple ids in value order, by relation, once they were asked for.
     _orders: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
-    def tuples(self, relation: str) -> list[tuple[Value, ...]]:
+    def tuples(self, relation: str) -> Rows:
         """All possible tuples of a relation in value order. Raises `InputError` for one that was not grounded."""
         ground_relation = self._relation(relation)
         order = self._order(ground_relation)
-        if not ground_relation.columns:
-            return [()] * len(order)
         columns = [
-            decode_values(codes[order], type, self.symbols)
+            decode_column(codes[order], type, self.symbols)
             for codes, type in zip(ground_relation.columns, ground_relation.schema.columns, strict=True)
         ]
-        return list(zip(*columns, strict=True))
+        return Rows(columns, len(order))
 
     def operands(self, relation: str, tuples: Sequence[tuple[Value, ...]] | None = None) -> np.ndarray:
         """Operand codes int64 `[tuples]` of the given tuples, or of all as `tuples(relation)` lists them.

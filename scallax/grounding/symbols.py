@@ -7,6 +7,7 @@ import numpy as np
 
 from scallax.grounding.terms import Terms
 from scallax.language import ir
+from scallax.language.columns import Column
 from scallax.language.tensors import TensorInputs
 from scallax.language.times import NO_DURATION, parse_datetime, parse_duration, show_datetime
 from scallax.language.values import Value, ValueType
@@ -71,6 +72,11 @@ class Symbols:
         """The texts of terms."""
         return self.terms.texts(codes, lambda codes, type: decode_values(codes, type, self))
 
+    @property
+    def all_values(self) -> Sequence[Value]:
+        """The values by id; more may come."""
+        return self._values
+
     def values(self, ids: np.ndarray) -> list:
         """The values of ids."""
         return [self._values[number] for number in ids.tolist()]
@@ -124,6 +130,11 @@ def decode(codes: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:
 
 def encode_values(values: Sequence[Value], type: ValueType, symbols: Symbols) -> np.ndarray:
     """Codes int64 `[values]` of Python values that the type admits; f32 values are rounded."""
+    if isinstance(values, Column):
+        if values.distinct is None:
+            return encode(values.array.astype(native_dtype(type), copy=False), type, symbols)
+        values = values.compact()
+        return encode_values(values.distinct or (), type, symbols)[values.array]
     if type is ValueType.ENTITY:
         return symbols.intern_terms([str(value) for value in values])
     return encode(_native(values, type, symbols.intern), type, symbols)
@@ -156,6 +167,16 @@ def decode_values(codes: np.ndarray, type: ValueType, symbols: Symbols) -> list[
     if type is ValueType.CHAR:
         return [chr(code) for code in codes.tolist()]
     return decode(codes, type, symbols).tolist()
+
+
+def decode_column(codes: np.ndarray, type: ValueType, symbols: Symbols) -> Column:
+    """The Python values of codes, as a column."""
+    if type.is_numbered or type in _WIDE_INTEGERS:
+        return Column(codes, symbols.all_values).compact()
+    if type is ValueType.ENTITY or type in (ValueType.DATETIME, ValueType.CHAR):
+        distinct, numbers = np.unique(codes, return_inverse=True)
+        return Column(numbers.reshape(-1), decode_values(distinct, type, symbols))
+    return Column(decode(codes, type, symbols))
 
 
 def sort_keys(native: np.ndarray, type: ValueType, symbols: Symbols) -> np.ndarray:

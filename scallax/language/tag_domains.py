@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+import numpy as np
+
 
 class Domain(Enum):
     """The kind of numbers that a provenance takes as tags; others are refused, or, outside [0, 1], warned of."""
@@ -15,6 +17,12 @@ class Domain(Enum):
     def admits(self, value: float | int) -> bool:
         """Whether a finite number is in the domain."""
         return self is not Domain.NATURAL or bool(0 <= value <= MAX_WEIGHT and value == int(value))
+
+    def admits_all(self, values: np.ndarray) -> np.ndarray:
+        """Which finite numbers of an array are in the domain."""
+        if self is not Domain.NATURAL:
+            return np.ones(len(values), np.bool_)
+        return (values >= 0) & (values <= MAX_WEIGHT) & (values == np.floor(values))
 
 
 # Tags arrive as float32, which holds every natural number up to this one.

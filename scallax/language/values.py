@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+import numpy as np
+
+from scallax.language.columns import Column
 from scallax.language.tensors import Tensor, TensorTerm, TensorValue, TensorVariable
 from scallax.language.times import parse_datetime, parse_duration, show_datetime, show_time
 
@@ -101,9 +104,31 @@ class ValueType(enum.Enum):
 
     def find_unfit(self, values: Sequence[object]) -> int | None:
         """The place of the first value that this type does not admit, None if it admits all."""
+        if isinstance(values, Column) and values.distinct is None:
+            return _first(self._unfit_numbers(values.array))
         if all(map(self.admits, _telling(values, self in _ANY_TEXT))):
             return None
         return next((place for place, value in enumerate(values) if not self.admits(value)), None)
+
+    def _unfit_numbers(self, numbers: np.ndarray) -> np.ndarray:
+        """Which numbers or bools of an array this type does not admit."""
+        match numbers.dtype.kind:
+            case "f" if self.is_float:
+                return np.isnan(numbers)
+            case "i" | "u" if self.is_float:
+                return np.zeros(len(numbers), np.bool_)
+            case "i" | "u" if self.is_integer:
+                low, high = self.bounds
+                return (numbers < low) | (numbers > high)
+            case "b" if self is ValueType.BOOL:
+                return np.zeros(len(numbers), np.bool_)
+            case _:
+                return np.ones(len(numbers), np.bool_)
+
+
+def _first(are_meant: np.ndarray) -> int | None:
+    places = np.flatnonzero(are_meant)
+    return int(places[0]) if len(places) else None
 
 
 def _telling(values: Sequence[object], is_any_text: bool) -> Sequence[object]:
