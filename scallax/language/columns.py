@@ -162,8 +162,7 @@ class Column(Sequence):
         return found if self.distinct is None else self.distinct[found]
 
     def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self.array), _ROWS_AT_ONCE):
-            yield from self.take(slice(start, start + _ROWS_AT_ONCE)).tolist()
+        return chain.from_iterable(self.take(part).tolist() for part in _parts(len(self)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):
@@ -189,6 +188,10 @@ def _join_texts(columns: Sequence[Column], missing: np.ndarray | None) -> Column
         of_column = [numbers.setdefault(text, len(numbers)) for text in column.distinct]
         parts.append(np.array(of_column, np.int64)[column.array])
     return Column(np.concatenate(parts), tuple(numbers), missing)
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, count, _ROWS_AT_ONCE))
 
 
 @final
@@ -228,10 +231,10 @@ class Rows(Sequence):
 
     def __iter__(self) -> Iterator[tuple]:
         if not self.columns:
-            yield from ((),) * self._count
-        for start in range(0, self._count if self.columns else 0, _ROWS_AT_ONCE):
-            at = slice(start, start + _ROWS_AT_ONCE)
-            yield from zip(*(column.take(at).tolist() for column in self.columns), strict=True)
+            return iter(((),) * self._count)
+        return chain.from_iterable(
+            zip(*(column.take(part).tolist() for column in self.columns), strict=True) for part in _parts(self._count)
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):
