@@ -37,7 +37,7 @@ class Form:
     `axes` are the names of the axes, separated by spaces: axes of one name have one length, and a number is a length.
     `indexes` says what the values are places of: an axis, or a length that `serialized` knows. A value `i` of `n`
     places has `lowest <= i < n + beyond`; -1, or `n` itself, stands for none. A static field is a number or a tuple of
-    Python that compiled code depends on.
+    Python that compiled code depends on. A field that `may_lack` is in files only where it is not empty.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Form:
     beyond: int = 0
     is_static: bool = False
     is_stored: bool = True
+    may_lack: bool = False
 
     def empty(self, num_literals: int) -> Any:
         """The value in files of a field whose part does not exist: all axes but that of the literals are empty."""
@@ -65,8 +66,8 @@ def _array(name: str, axes: str, indexes: str = "", **options: Any) -> dict[str,
     return {"forms": (Form(name, axes, indexes=indexes, **options),)}
 
 
-def _static(name: str, axes: str = "") -> dict[str, tuple[Form, ...]]:
-    return {"forms": (Form(name, axes, is_static=True),)}
+def _static(name: str, axes: str = "", **options: Any) -> dict[str, tuple[Form, ...]]:
+    return {"forms": (Form(name, axes, is_static=True, **options),)}
 
 
 def _schedule(name: str, branches: str, operands: str, targets: str) -> dict[str, tuple[Form, ...]]:
@@ -142,7 +143,11 @@ class LocalColumns:
 
 @record
 class ProofColumns:
-    """The columns of proofs: bits that stand for literals, as `provenance.base.LiteralTable` says."""
+    """The columns of proofs, which stand for literals, as `provenance.base.LiteralTable` says.
+
+    Proofs are bit sets of columns, or, with a `length`, lists of at most so many: then `exclusions` have no words, and
+    `groups` says which columns exclude each other.
+    """
 
     words: tuple[int, int, int, int, int] = field(metadata=_static("words", "5"))
     # The literal of each column, -1 for padding, and the positive and the negated column of each literal.
@@ -151,6 +156,13 @@ class ProofColumns:
     # The other members of a literal's exclusive group as a set of columns; no words without groups.
     exclusions: np.ndarray = field(metadata=_array("exclusions", "literals words", dtype=np.uint32))
     local: LocalColumns | None = None
+    length: int = field(default=0, metadata=_static("length", may_lack=True))
+    # The exclusive group of each positive column, whose members stand side by side; -1 for none, and for negated ones.
+    # Empty without groups.
+    groups: np.ndarray = field(
+        default_factory=lambda: np.zeros(0, np.int32),
+        metadata=_array("column_groups", "grouped", "literals", lowest=-1, may_lack=True),
+    )
 
 
 @record

@@ -51,19 +51,24 @@ Part = tuple[bool, int] | Literal
 def read_proofs(proofs: tuple[Any, ...], program: Circuit) -> list[list[list[list[tuple[int, bool]]]]]:
     """For each sample and output its proofs, as literal rows with whether they are true.
 
-    `proofs` are ranks `[outputs, proofs, batch]`, the least int32 for no proof, and bit sets with an axis `words` more.
+    `proofs` are ranks `[outputs, proofs, batch]`, the least int32 for no proof, and, with one axis more, bit sets of
+    columns (uint32) or lists of them (int32, -1 for none).
     """
-    ranks, bit_sets = map(np.asarray, proofs[:2])
+    ranks, members = map(np.asarray, proofs[:2])
     used = np.moveaxis(ranks != np.iinfo(np.int32).min, -1, 0)
-    # Words `[batch, outputs, proofs, words]` as bits, the columns of positive literals before those of negated ones.
-    words = np.ascontiguousarray(np.moveaxis(bit_sets, -1, 0)).astype("<u4")
-    bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
+    # `[batch, outputs, proofs, places]`.
+    members = np.ascontiguousarray(np.moveaxis(members, -1, 0))
+    is_list = members.dtype == np.int32
+    if not is_list:
+        # The columns of positive literals come before those of negated ones.
+        members = np.unpackbits(members.astype("<u4").view(np.uint8), axis=-1, bitorder="little")
     assert program.proofs is not None
     columns, num_positive, local = program.proofs.columns.tolist(), 32 * program.proofs.words[0], program.local
-    bits = bits[..., : len(columns)]
+    members = members if is_list else members[..., : len(columns)]
 
     def read(output: int, proof: np.ndarray) -> list[tuple[int, bool]]:
-        parts = [(columns[place], place < num_positive) for place in np.flatnonzero(proof).tolist()]
+        places = proof[proof >= 0] if is_list else np.flatnonzero(proof)
+        parts = [(columns[place], place < num_positive) for place in places.tolist()]
         if local is not None:
             # Columns are places among the literals of the output's component.
             of_component = local.literals[local.of_output[output]]
@@ -75,7 +80,7 @@ def read_proofs(proofs: tuple[Any, ...], program: Circuit) -> list[list[list[lis
             [read(output, proof) for proof in kept[in_use]]
             for output, (kept, in_use) in enumerate(zip(outputs, in_uses, strict=True))
         ]
-        for outputs, in_uses in zip(bits, used, strict=True)
+        for outputs, in_uses in zip(members, used, strict=True)
     ]
 
 

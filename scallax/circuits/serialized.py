@@ -19,6 +19,7 @@ _STAGES = "stages"
 _STORED = tuple(form for form in forms() if form.is_stored)
 _ARRAYS = {form.name: form for form in _STORED if not form.is_static}
 _NUMBERS = {form.name: form for form in _STORED if form.is_static}
+_MAY_LACK = {form.name for form in _STORED if form.may_lack}
 _DAMAGED = "the stored grounding is damaged or of another version; load the checkpoint without it"
 
 
@@ -33,8 +34,9 @@ class SerializedProgram:
 def program_data(program: Circuit) -> tuple[dict, dict[str, np.ndarray]]:
     """The numbers of a program, as JSON values, and its arrays by name."""
     values = flatten(program)
-    data: dict = {name: np.asarray(values[name]).tolist() for name in _NUMBERS}
-    arrays = {name: np.asarray(values[name]) for name in _ARRAYS}
+    lacking = {form.name for form in _STORED if form.may_lack and form.is_empty(values[form.name])}
+    data: dict = {name: np.asarray(values[name]).tolist() for name in _NUMBERS if name not in lacking}
+    arrays = {name: np.asarray(values[name]) for name in _ARRAYS if name not in lacking}
     for number, stage in enumerate(program.stages):
         numbers, parts = program_data(stage.program)
         data.setdefault(_STAGES, []).append(numbers)
@@ -49,11 +51,14 @@ def read_program(data: Mapping, arrays: Mapping[str, np.ndarray]) -> Circuit:
     _require(isinstance(stages, list))
     compiled = tuple(_read_stage(stage, number, arrays) for number, stage in enumerate(stages))
     arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{_STAGES}.")}
-    _require(set(data) - {_STAGES} == set(_NUMBERS) and set(arrays) == set(_ARRAYS))
-    for name, form in _ARRAYS.items():
-        _require(arrays[name].dtype == form.dtype and arrays[name].ndim == len(form.axes.split()))
-    _require(all(_is_numbers(data[name], form.axes.split()) for name, form in _NUMBERS.items()) and data["width"] > 0)
-    values = arrays | {name: to_tuples(data[name]) for name in _NUMBERS}
+    _require(set(data) - {_STAGES} | _MAY_LACK >= set(_NUMBERS) and set(arrays) | _MAY_LACK >= set(_ARRAYS))
+    _require(set(data) <= {*_NUMBERS, _STAGES} and set(arrays) <= set(_ARRAYS))
+    for name, array in arrays.items():
+        _require(array.dtype == _ARRAYS[name].dtype and array.ndim == len(_ARRAYS[name].axes.split()))
+    numbers = {name: data[name] for name in _NUMBERS if name in data}
+    _require(all(_is_numbers(value, _NUMBERS[name].axes.split()) for name, value in numbers.items()))
+    _require(numbers["width"] > 0)
+    values = {**arrays, **{name: to_tuples(value) for name, value in numbers.items()}}
     program = nest(values, compiled)
     empty = ((form, form.empty(program.num_literals)) for form, value in leaves(program) if value is None)
     _require(all(np.array_equal(values.get(form.name, expected), expected) for form, expected in empty))
@@ -152,6 +157,7 @@ def _check_indices(program: Circuit) -> None:
         _require(len(program.proofs.columns) == 32 * (positive + negated))
         _require(both <= min(positive, max(negated, both)))
         _require(in_use[0] <= 32 * positive and in_use[1] <= 32 * negated)
+        _require(len(program.proofs.groups) in (0, len(program.proofs.columns)))
     _check_leaves(program.forward, program.num_leaves)
 
 

@@ -131,6 +131,8 @@ def literal_table(program: Circuit, inputs: Array, present: Array) -> LiteralTab
         words=proofs.words,
         certain=certain,
         seed=xp.asarray(program.seed),
+        length=proofs.length,
+        groups=proofs.groups,
     )
 
 

@@ -102,7 +102,8 @@ def _refuse_to_delete(self, name: str) -> None:
     raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
-# Pickles hold the values of the fields in their order, as those of frozen dataclasses with slots do.
+# Pickles hold the values of the fields in their order, as those of frozen dataclasses with slots do. Fields that are
+# younger than a pickle have their defaults.
 
 
 def _state(self) -> list:
@@ -110,5 +111,9 @@ def _state(self) -> list:
 
 
 def _restore(self, state: list) -> None:
-    for part, value in zip(fields(self), state, strict=False):
+    of_record = fields(self)
+    for part, value in zip(of_record, state, strict=False):
         object.__setattr__(self, part.name, value)
+    for part in of_record[len(state) :]:
+        made = part.default if part.default_factory is MISSING else part.default_factory()
+        object.__setattr__(self, part.name, made)

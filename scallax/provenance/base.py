@@ -40,6 +40,10 @@ class LiteralTable:
     own last). `certain` are untagged facts of a provenance that does not absorb certainty: their tag is one. `seed` is
     what provenances that draw depend on.
 
+    With a `length`, proofs are lists of at most so many columns; `exclusions` have no words then, and `groups` is the
+    exclusive group of each positive column, whose members stand side by side, -1 for none and for negated columns
+    (empty if there are no groups).
+
     Index arrays are of NumPy if the compiled code may depend on them. If a program has literals by component
     (`has_local_literals`), `leaf_tags` sees all literals; `step` and `recover` see, for each column of the batch, those
     of its component; then exclusions and group ends have a batch axis. Columns are numbered for each component alone,
@@ -56,6 +60,8 @@ class LiteralTable:
     words: tuple[int, int, int, int, int]
     certain: Bool[Array, " literals"] | Bool[Array, "literals batch"]
     seed: UInt32[Array, ""]
+    length: int
+    groups: Int[Array, " columns"]
 
     @property
     def xp(self) -> Namespace:

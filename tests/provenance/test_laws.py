@@ -194,6 +194,8 @@ def literal_table(xp: Any, p: np.ndarray) -> LiteralTable:
         words=(1, 1, 1, size, size),
         certain=xp.zeros(size, bool),
         seed=xp.asarray(0, xp.uint32),
+        length=0,
+        groups=np.zeros(0, np.int32),
     )
 
 

@@ -28,6 +28,7 @@ from scallax.provenance.proofs.decision_diagrams import count_models
 from scallax.provenance.proofs.dnf import ProofSets, concatenate, conjoin, extend, pad_proofs, select, trim
 from scallax.provenance.proofs.layers import count_candidates, fold_layers, list_layers
 from scallax.provenance.proofs.literal_sets import AbstractLiteralSets
+from scallax.provenance.proofs.localised import count_localised, derivatives_localised
 from scallax.provenance.proofs.narrowing import narrow
 from scallax.provenance.proofs.ranks import NO_PROOF, is_proof, rank_weights
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
@@ -148,6 +149,8 @@ class TopKProofs(AbstractProvenance):
         return tags
 
     def recover(self, tags, literals):
+        if literals.length:
+            return count_localised(tags, literals, self.traits.has_multivalued_variables, self.recover)
         sets = sets_of(literals)
         count = inclusion_exclusion if self.k <= MAX_INCLUSION_EXCLUSION else count_models
 
@@ -157,6 +160,10 @@ class TopKProofs(AbstractProvenance):
         return count_proofs(tags, literals, sets, self.traits.has_multivalued_variables, otherwise)
 
     def recover_with_derivatives(self, tags, literals, known):
+        if literals.length:
+            return derivatives_localised(
+                tags, literals, lambda tags, literals: self.recover_with_derivatives(tags, literals, None)
+            )
         if known is None or known.dependence is not Dependence.INDEPENDENT:
             relation = Dependence.UNKNOWN if known is None else known.dependence
             return count_with_derivatives(tags, literals, sets_of(literals), relation)
