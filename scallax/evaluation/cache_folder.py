@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.resources
 import os
@@ -9,6 +10,7 @@ import platform
 import sys
 import tempfile
 import threading
+import types
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -24,8 +26,8 @@ _BYTES = 1 << 30
 # A file that was damaged, or half written when a process ended, does not have the digest that it begins with.
 _DIGEST_SIZE = 32
 
-# The end of the names of files that JAX wrote, and the first bytes of those that zstd compressed; zlib did the others.
-_EXECUTABLE, _ZSTD = "-cache", b"\x28\xb5\x2f\xfd"
+# The end of the names of files that JAX wrote: compressed, without a digest.
+_EXECUTABLE = "-cache"
 
 # The file whose age says when the others were looked at last.
 _CHECKED = "checked"
@@ -204,7 +206,7 @@ def _environment() -> str:
     content = hashlib.sha256()
     for package in ("jax", "jaxlib", "numpy"):
         content.update(f"{package} {importlib.metadata.version(package)};".encode())
-    content.update(f"{sys.version};{platform.machine()};{_processor()};".encode())
+    content.update(f"{sys.version};{platform.machine()};{_processor()};{_compressor().__name__};".encode())
     for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS"):
         content.update(f"{name}={os.environ.get(name)};".encode())
     for name, text in _sources(importlib.resources.files("scallax"), ""):
@@ -257,13 +259,20 @@ def _is_whole(name: str, content: bytes) -> bool:
         return True
     if not name.endswith(_EXECUTABLE):
         return hashlib.sha256(content[_DIGEST_SIZE:]).digest() == content[:_DIGEST_SIZE]
-    if content.startswith(_ZSTD):  # only that library could tell
-        return True
+    compressor = _compressor()
     try:
-        zlib.decompress(content)
-    except zlib.error:
+        compressor.decompress(content)
+    except getattr(compressor, "ZstdError", zlib.error):
         return False
     return True
+
+
+def _compressor() -> types.ModuleType:
+    """The module by which JAX compresses its files in this process: one for zstd, where there is one."""
+    for name in ("compression.zstd", "zstandard"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    return zlib
 
 
 def _remove_oldest(path: Path, bytes: int) -> None:

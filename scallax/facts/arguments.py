@@ -116,6 +116,8 @@ def check_executor(executor: object, allowed: Sequence[str | None] = EXECUTORS) 
     if (executor is not None and not isinstance(executor, str)) or executor not in allowed:
         known = " or ".join(map(repr, allowed))
         hint = "JAX compiles a program before its first answer, and NumPy answers at once"
+        if executor is None:
+            hint = f"leave it out for {allowed[0]!r}; only contexts choose one by the size of a program"
         raise InputError(Diagnostic(f"`executor` is {executor!r}; it must be {known}", hint=hint))
 
 

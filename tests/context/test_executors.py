@@ -284,6 +284,11 @@ def test_another_executor_is_refused(executor: Any):
             kind("minmaxprob", executor=executor)
 
 
+def test_a_reasoner_that_leaves_the_choice_open_is_refused_with_a_hint():
+    with pytest.raises(InputError, match="is None; it must be 'jax' or 'numpy'\nhint: leave it out for 'jax'"):
+        Reasoner(**REACH, executor=None)  # pyright: ignore[reportArgumentType]
+
+
 def test_more_proofs_than_memory_holds_are_refused_before_they_are_made():
     context = Context("topkproofs", k=2**40)
     context.add_program("rel edge = {0.5::(0, 1), 0.5::(1, 2)}  rel hop(x, z) = edge(x, y) and edge(y, z)")

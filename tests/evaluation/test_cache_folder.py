@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import scallax
 from scallax.errors import InputError
 from scallax.evaluation.cache import call
+from scallax.evaluation.cache_folder import Folder
 from scallax.evaluation.jax_batch import probabilities
 from tests.compilations import forget_compiled
 
@@ -112,6 +114,32 @@ def test_a_damaged_file_is_made_again_with_one_warning(folder, damage, stray_con
     assert len(warned) == 1
     np.testing.assert_array_equal(again, found)
     assert [path.read_bytes() for path in files(folder)] == [whole]
+
+
+class FakeError(Exception):
+    pass
+
+
+def test_files_are_checked_by_the_compressor_of_the_process(tmp_path, monkeypatch):
+    def decompress(content: bytes) -> bytes:
+        if not content.endswith(b"whole"):
+            raise FakeError
+        return content
+
+    by_zlib = Folder(tmp_path, 1 << 30).path
+    compressor = types.ModuleType("zstandard")
+    vars(compressor).update(decompress=decompress, ZstdError=FakeError)
+    # Python's own would go before it.
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+    monkeypatch.setitem(sys.modules, "zstandard", compressor)
+    path = Folder(tmp_path, 1 << 30).path
+    # What this process could not read lies elsewhere.
+    assert path != by_zlib
+    (path / "jit_a-00-cache").write_bytes(b"\x28\xb5\x2f\xfd half")
+    (path / "jit_b-00-cache").write_bytes(b"\x28\xb5\x2f\xfd whole")
+    (problem,) = Folder(tmp_path, 1 << 30).problems
+    assert problem.endswith("were removed: jit_a-00-cache")
+    assert [file.name for file in files(tmp_path)] == ["jit_b-00-cache"]
 
 
 def test_a_file_that_is_damaged_while_the_folder_is_open(folder):
