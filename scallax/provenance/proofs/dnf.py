@@ -90,7 +90,7 @@ def select(pool: ProofSets, k: int, sets: AbstractLiteralSets, absorb: bool) -> 
         members = xp.where(best == NO_PROOF, sets.fill, taken.squeeze(-3))
         return xp.where(goes, NO_PROOF, keys), (best.squeeze(-2), members)
 
-    _, (keys, members) = xp.scan(take_best, keys_of(pool.ranks), None, k)
+    _, (keys, members) = scan_proofs(xp, take_best, keys_of(pool.ranks), length=k)
     return ProofSets(keys_of(xp.moveaxis(keys, 0, -2)), xp.moveaxis(members, 0, -3))
 
 
