@@ -7,6 +7,9 @@ import jax
 
 from scallax import limit_compiled
 
+# Tests meet more programs than a process of a user, and many come again.
+BOUNDS = {"functions": 512, "bytes": 1 << 30}
+
 
 @contextmanager
 def counted_compilations() -> Iterator[list[str]]:
@@ -27,4 +30,4 @@ def counted_compilations() -> Iterator[list[str]]:
 def forget_compiled() -> None:
     """Drops the compiled functions that no reasoner holds."""
     limit_compiled(functions=0)
-    limit_compiled()
+    limit_compiled(**BOUNDS)

@@ -66,6 +66,14 @@ install_import_hook(
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _bounds() -> None:
+    # Behind the import hook.
+    from tests.compilations import BOUNDS, limit_compiled
+
+    limit_compiled(**BOUNDS)
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     random.seed(0)

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
     from scallax.evaluation.stored_functions import StoredFunction
 
-# Bounds for functions that nothing holds. Code is mapped in pieces, some 20 for each MiB that is counted here, and a
-# process of Linux may map 65,530.
-_FUNCTIONS = 512
-_BYTES = 1 << 30
+# Bounds for functions that nothing holds: what is kept of programs that come again, at no great cost to those that
+# never do.
+_FUNCTIONS = 256
+_BYTES = 1 << 28
 
-# The bounds for all functions, as a multiple of these: beyond them, held functions go as well.
-_HELD = 2
+# The bounds for all functions, unless twice those above are more: beyond them, held functions go as well. Code is
+# mapped in pieces, some 20 for each MiB that is counted here, and a process of Linux may map 65,530.
+_MOST_FUNCTIONS = 1024
+_MOST_BYTES = 2 << 30
 
 # Memory of an operation when compiled, with what JAX keeps beside the code. Measured on a CPU: 5 to 16 KiB.
 _BYTES_OF_OPERATION = 16 << 10
@@ -94,10 +96,9 @@ def compiled_info() -> CompiledInfo:
 def limit_compiled(*, functions: int = _FUNCTIONS, bytes: int = _BYTES) -> None:
     """Bounds the compiled functions that no living reasoner or module holds; the least recently used ones go first.
 
-    Functions that are held stay, with one exception. If all functions together are more than twice as many as these
-    bounds or the default ones, whichever are greater, or take more than twice as many bytes, then the least recently
-    used functions go, held or not, and are compiled again when they are called. This is necessary because a Linux
-    process ends if it maps too many pieces of memory.
+    Functions that are held stay, with one exception. If all functions together are more than 1,024 or take more than
+    2 GiB, and more than twice these bounds, then the least recently used functions go, held or not, and are compiled
+    again when they are called. This is necessary because a Linux process ends if it maps too many pieces of memory.
 
     Args:
         functions: The largest number of functions that nothing holds; 0 keeps only held functions.
@@ -108,7 +109,7 @@ def limit_compiled(*, functions: int = _FUNCTIONS, bytes: int = _BYTES) -> None:
 
     Example:
         >>> import scallax
-        >>> scallax.limit_compiled(functions=512, bytes=1 << 30)  # the defaults
+        >>> scallax.limit_compiled(functions=256, bytes=1 << 28)  # the defaults
     """
     for name, bound in (("functions", functions), ("bytes", bytes)):
         if isinstance(bound, bool) or not isinstance(bound, int) or bound < 0:
@@ -334,7 +335,7 @@ class _Cache:
         most, most_bytes = self._limits
         free = [function for function in self.functions.values() if not function.holders]
         dropped = self._forget(_find_excess(free, most, most_bytes))
-        most, most_bytes = _HELD * max(most, _FUNCTIONS), _HELD * max(most_bytes, _BYTES)
+        most, most_bytes = max(2 * most, _MOST_FUNCTIONS), max(2 * most_bytes, _MOST_BYTES)
         return dropped + self._forget(_find_excess(self.functions.values(), most, most_bytes))
 
     def _forget(self, functions: Iterable[_Function]) -> list[Any]:

@@ -19,7 +19,7 @@ from jax.extend.backend import get_backend
 import scallax
 from scallax import Context, Reasoner, compiled_info, limit_compiled
 from scallax.evaluation.cache import Holder, call
-from tests.compilations import counted_compilations, forget_compiled
+from tests.compilations import BOUNDS, counted_compilations, forget_compiled
 from torch_bridge import Module
 
 PATH = "type edge(i32, i32)\nrel path(x, y) = edge(x, y) or path(x, z) and edge(z, y)"
@@ -35,7 +35,7 @@ def limits(**bounds: int) -> Iterator[None]:
     try:
         yield
     finally:
-        limit_compiled()
+        limit_compiled(**BOUNDS)
 
 
 def add(number: int, array: jax.Array) -> jax.Array:
@@ -107,11 +107,11 @@ def test_what_is_held_stays_as_long_as_its_holder():
 def test_far_too_many_held_functions_are_bounded_as_well(monkeypatch):
     with limits(functions=2):
         held = compiled_info().held_functions
-        monkeypatch.setattr("scallax.evaluation.cache._FUNCTIONS", held // 2 + 2)
+        monkeypatch.setattr("scallax.evaluation.cache._MOST_FUNCTIONS", held + 4)
         holder = Holder()
         for number in range(7):
             run(number, holder)
-        assert compiled_info().functions <= 2 * (held // 2 + 2)
+        assert compiled_info().functions <= held + 4
         # The holder finds again what went.
         run(0, holder)
 
@@ -370,6 +370,16 @@ def test_a_process_that_meets_thousands_of_programs_stays_as_large_as_it_was():
     (maps, pages), (later_maps, later_pages) = sizes
     assert later_maps == pytest.approx(maps, rel=0.05)
     assert later_pages == pytest.approx(pages, rel=0.05)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells what is resident")
+def test_a_hundred_thousand_steps_leave_memory_as_it_was_after_the_first():
+    command = [sys.executable, "-m", "tests.soak", "100000", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    sizes = list(map(float, done.stdout.split()))
+    # Compiled functions are not all of one size.
+    assert max(sizes[3:]) < 1.05 * max(sizes[:3])
 
 
 def fail_at_first(array: jax.Array) -> jax.Array:
