@@ -81,7 +81,7 @@ def _context(family: Family, provenance: str, size: int, _: int) -> Parts:
         context.run()
     found = context.relation("out")
     with parts.part("tags"):
-        values = torch.stack(found.tags or []) if has_gradient else np.array(found.tags)
+        values = found.tag_array()
     with parts.part("rows"):
         assert len(list(found)) == len(values) > 0
     if has_gradient:
