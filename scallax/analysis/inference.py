@@ -12,12 +12,9 @@ from scallax.analysis.patterns import BodyCase
 from scallax.analysis.type_sets import (
     ADDABLE,
     AGGREGATED,
-    ANY,
-    BOOL,
     ENTITY,
     MIXED,
     MIXED_OPERATIONS,
-    NUMBERS,
     TAGS,
     USIZE,
     TypeSet,
@@ -31,7 +28,7 @@ from scallax.analysis.type_sets import (
 from scallax.errors import Diagnostic, Span, counted
 from scallax.language.functions import num_placeholders
 from scallax.language.records import record
-from scallax.language.signatures import Parameter, Signature
+from scallax.language.signatures import ANY, BOOL, NUMBERS, Parameter, Signature
 from scallax.language.values import Value, ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
