@@ -69,7 +69,7 @@ def row_bytes(provenance: AbstractProvenance, literals: LiteralTable) -> int:
 
     # NumPy makes the row to find its shape: not one that is refused.
     least = _bytes(xp, xp.shapes(first_leaf)) * max(1, provenance.traits.num_proofs)
-    return least if least > MAX_TAG_BYTES else _bytes(xp, xp.shapes(lambda: provenance.widen(first_leaf())))
+    return least if least > MAX_TAG_BYTES else _bytes(xp, xp.shapes(lambda: provenance.widen(first_leaf(), literals)))
 
 
 def _bytes(xp: Namespace, row: Tags) -> int:
@@ -78,7 +78,7 @@ def _bytes(xp: Namespace, row: Tags) -> int:
 
 def _with_leaves(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable) -> Rows:
     xp, leaves = literals.xp, provenance.leaf_tags(literals)
-    wide = provenance.widen(leaves)
+    wide = provenance.widen(leaves, literals)
     zero = xp.map(lambda leaf: leaf[:1], wide)
     heads = _repeated(xp, zero, program.forward.num_heads)
     return Rows(
@@ -101,17 +101,17 @@ def _without_leaves(provenance: AbstractProvenance, program: Circuit, literals: 
         def pick(leaf, head):
             return xp.where((places < base).reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, head)
 
-        return xp.map(pick, leaves, heads)
+        return xp.map(pick, *provenance.alike(leaves, heads))
 
     def read(table, places):
         heads = _at_places(xp, table, xp.maximum(places - base, 0))
-        return choose(places, provenance.widen(read_leaf(places)), heads)
+        return choose(places, provenance.widen(read_leaf(places), literals), heads)
 
     def read_first(table, places):
         heads = _at_first(xp, table, xp.maximum(places - base, 0))
         return choose(places, read_leaf(places), heads)
 
-    repeated = functools.partial(_repeated, xp, provenance.widen(read_leaf(xp.zeros(1, xp.int32))))
+    repeated = functools.partial(_repeated, xp, provenance.widen(read_leaf(xp.zeros(1, xp.int32)), literals))
     # A table of NumPy is written to.
     table = xp.map(lambda leaf: leaf.copy() if xp.is_eager else leaf, repeated(program.forward.num_heads))
     return Rows(table, base, read, read_first, read_leaf, repeated)

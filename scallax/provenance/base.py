@@ -108,9 +108,13 @@ class AbstractProvenance(AbstractSemantics):
         """The rows of `leaf_tags` at some places, from `compact_leaves`."""
         raise NotImplementedError
 
-    def widen(self, leaves: Tags) -> Tags:
+    def widen(self, leaves: Tags, literals: LiteralTable) -> Tags:
         """Tags of leaves as tags of nodes, where these have axes of another length."""
         return leaves
+
+    def alike(self, tags: Tags, others: Tags) -> tuple[Tags, Tags]:
+        """Both with axes of the same lengths but for the first, where NumPy at once makes tags as long as they are."""
+        return tags, others
 
     @abstractmethod
     def step(

@@ -205,7 +205,7 @@ def test_tags_are_a_semiring(family: Family, executor: str):
     xp, compiled = (np, lambda function: function) if executor == "numpy" else (jnp, jax.jit)
     numbers = np.array([[0.2, 0.4], [0.1, 0.3], [0.3, 0.15]]) * family.scale
     literals = literal_table(xp, (np.ceil(numbers) if family.scale > 1 else numbers).astype(np.float32))
-    leaves = provenance.widen(provenance.leaf_tags(literals))
+    leaves = provenance.widen(provenance.leaf_tags(literals), literals)
     zero, one, a, b, c = (jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], leaves) for i in range(5))
     is_cyclic = xp.asarray(False)
 

@@ -11,9 +11,9 @@ import numpy as np
 from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.clause_weights import COLUMNS_AT_ONCE, clause_ranks
-from scallax.provenance.proofs.columns import used_columns
+from scallax.provenance.proofs.columns import rank_clauses, used_columns
 from scallax.provenance.proofs.dnf import scan_proofs
-from scallax.provenance.proofs.literal_sets import AbstractLiteralSets, Members, State, Unions
+from scallax.provenance.proofs.literal_sets import AbstractLiteralSets, Members, State, Unions, digest_words
 from scallax.provenance.proofs.ranks import NO_PROOF, rank_weights
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ class BitSets(AbstractLiteralSets):
         share = (a[..., : self.identity, :] & b[..., : self.identity, :] != 0).any(-2)
         return Unions(union, contradict, share)
 
+    def oppose(self, a: Members, b: Members) -> Bool[Array, "... batch"]:
+        return self.contradict_by_polarity(a | b)
+
     def covers(self, part: Members, whole: Members, absorb: bool) -> Bool[Array, "... batch"]:
         def word_covers(part, whole):
             return part & ~whole == 0 if absorb else part == whole
@@ -93,8 +96,32 @@ class BitSets(AbstractLiteralSets):
             covers &= word_covers(part[..., word, :], whole[..., word, :])
         return covers
 
-    def ranks(self, members: Members, literals: LiteralTable, *, grouped: bool) -> Int[Array, "... batch"]:
-        return clause_ranks(members, literals, self, grouped)
+    def ranks(self, members, literals, *, grouped, samples=None) -> Int[Array, "... batch"]:
+        if samples is not None and not grouped:
+            return rank_clauses(members, literals, self, samples)
+        return clause_ranks(members, literals if samples is None else literals.of_samples(samples), self, grouped)
+
+    def sizes(self, members: Members) -> Int[Array, "... batch"]:
+        xp = array_namespace(members)
+        return xp.population_count(members[..., : self.identity, :]).astype(xp.int32).sum(-2, dtype=xp.int32)
+
+    def complements(self, members: Members, literals: LiteralTable) -> Members:
+        xp, words = literals.xp, self.positive
+        positive, negated = members[..., :words, :], members[..., words : 2 * words, :]
+        if not self.has_groups:
+            return xp.concatenate([negated, positive], -2)
+        # The literals that the one literal, negated now, excludes once it is positive.
+        places = xp.arange(32 * words, dtype=xp.uint32)
+        shifts = (places % 32).reshape(*(1,) * (negated.ndim - 2), -1, 1)
+        has = (negated[..., places // 32, :] >> shifts) & xp.uint32(1) != 0
+        others = xp.take_clipped(literals.exclusions, xp.asarray(literals.columns)[xp.argmax(has, -2)])
+        excluded = xp.where(has.any(-2)[..., None, :], xp.moveaxis(others, -1, -2), xp.uint32(0))
+        return xp.concatenate([negated, positive, excluded], -2)
+
+    def digests(self, members: Members, seed: UInt32[Array, ""]) -> UInt32[Array, "... batch"]:
+        xp, words = array_namespace(members), members[..., : self.identity, :]
+        numbers = np.arange(self.identity, dtype=np.int32).reshape(*(1,) * (words.ndim - 2), -1, 1)
+        return digest_words(numbers, words, seed).sum(-2, dtype=xp.uint32)
 
     def fold_complements(
         self, step: Callable[[State, Array, Members], State], state: State, clause: Members, literals: LiteralTable
@@ -119,7 +146,6 @@ class BitSets(AbstractLiteralSets):
         """`fold_complements`, where values may be looked at: only literals that occur in a clause are tried."""
         columns, has = used_columns(clause[..., : self.identity, :])
         ranks, opposites = self._opposites(literals, literals.columns[columns], columns)
-        # In the blocks of compiled code, after each of which proofs beyond the best `k` are dropped.
         for block in sorted(set((columns // COLUMNS_AT_ONCE).tolist())):
             tried = np.flatnonzero(columns // COLUMNS_AT_ONCE == block)
             of_clause = np.moveaxis(has[tried], 0, -2)

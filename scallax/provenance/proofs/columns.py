@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax.provenance.base import LiteralTable
-from scallax.provenance.proofs.ranks import LEAST, add_ranks, rank_weights
+from scallax.provenance.proofs.ranks import ZERO, add_ranks, rank_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped, UInt32
@@ -16,16 +16,22 @@ if TYPE_CHECKING:
 
 
 def rank_clauses(
-    bits: UInt32[np.ndarray, "... words batch"], literals: LiteralTable, sets: BitSets
+    bits: UInt32[np.ndarray, "... words batch"],
+    literals: LiteralTable,
+    sets: BitSets,
+    samples: Int[np.ndarray, " batch"] | slice = slice(None),
 ) -> Int[np.ndarray, "... batch"]:
-    """The ranks of clauses of independent literals that do not contradict themselves, from their literals."""
+    """The ranks of clauses of independent literals that do not contradict themselves, from their literals.
+
+    `samples` are those of the clauses of the last axis.
+    """
     columns, has = used_columns(bits[..., : sets.identity, :])
     p, is_positive = literals.probabilities[literals.columns[columns]], columns < 32 * sets.positive
-    ranks = rank_weights(np.where(is_positive[:, None], p, 1 - p))
+    ranks = rank_weights(np.where(is_positive[:, None], p, 1 - p))[:, samples]
     if (ranks <= 0).all():
         # Sums that only fall are kept from the least rank after each literal or at the end alike.
         total = np.where(has, along(ranks, has), 0).sum(0, dtype=np.int64)
-        return np.maximum(total, LEAST).astype(np.int32)
+        return np.maximum(total, ZERO).astype(np.int32)
     total = np.zeros(has.shape[1:], np.int32)
     for rank, is_there in zip(ranks, has, strict=True):
         total = add_ranks(total, np.where(is_there, rank, np.int32(0)))

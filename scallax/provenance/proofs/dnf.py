@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import math
-import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,7 +9,6 @@ import numpy as np
 from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.ranks import NO_PROOF, add_ranks, is_proof, keys_of
-from scallax.provenance.proofs.selecting import Pool, select_rows
 from scallax.provenance.traits import MAX_UNROLLED_PROOFS
 
 if TYPE_CHECKING:
@@ -23,8 +19,6 @@ if TYPE_CHECKING:
 
 # Places up to which their comparison is written out: that takes less time than arrays of all, but more code.
 _MOST_UNROLLED = 8
-# Places up to which all earlier ones are compared again for each.
-_MOST_REPEATED = 4
 
 
 class ProofSets(NamedTuple):
@@ -79,11 +73,9 @@ def select(pool: ProofSets, k: int, sets: AbstractLiteralSets, absorb: bool) -> 
     Two proofs of one rank are ordered by the last column in which they differ: the one without it comes first. So a
     proof comes before all that contain it. With `absorb` no proof is kept that contains another of the pool: a part
     comes first, since its rank is at least as large; where weights are no probabilities, what contains a proof taken
-    later goes then.
+    later goes then. Where values may be looked at it is `pools.best_of_pools`.
     """
     xp = array_namespace(pool.ranks)
-    if xp.is_eager:
-        return select_at_once(pool, k, sets, absorb)
     is_short = len(sets.ordering(pool.members.shape[-2])) <= _MOST_UNROLLED
     take = _take_by_places if is_short else _take_whole
 
@@ -98,40 +90,13 @@ def select(pool: ProofSets, k: int, sets: AbstractLiteralSets, absorb: bool) -> 
     return ProofSets(keys_of(xp.moveaxis(keys, 0, -2)), xp.moveaxis(members, 0, -3))
 
 
-def select_at_once(pool: ProofSets, k: int, sets: AbstractLiteralSets, absorb: bool) -> ProofSets:
-    """The results of `select`, but for unused places behind all proofs, where values may be looked at."""
-    *leading, _, size, batch = pool.members.shape
-    shape = (*leading, batch)
-    best, places = select_rows(pool_of(pool), math.prod(shape), sets, k, absorb)
-    width = int(places.max(initial=0)) + 1
-    ranks = np.full((math.prod(shape), width), NO_PROOF, np.int32)
-    members = np.full((math.prod(shape), width, size), sets.fill)
-    ranks[best.rows, places], members[best.rows, places] = best.ranks, best.members.T
-    return ProofSets(
-        np.moveaxis(ranks.reshape(*shape, width), -2, -1), np.moveaxis(members.reshape(*shape, width, size), -3, -1)
-    )
-
-
-def pool_of(proofs: ProofSets) -> Pool:
-    """The proofs that there are, by rows `[..., batch]`."""
-    ranks = np.moveaxis(proofs.ranks, -2, -1)
-    places = np.flatnonzero(is_proof(ranks))
-    members = np.moveaxis(proofs.members, (-3, -1), (-2, -3)).reshape(-1, proofs.members.shape[-2])
-    return Pool(places // ranks.shape[-1], ranks.reshape(-1)[places], np.ascontiguousarray(members[places].T))
-
-
 def _take_by_places(chosen: Bool[Array, "... proofs batch"], members: Members, sets: AbstractLiteralSets) -> Members:
     """The least of the chosen sets, as the only one: written out, place by place."""
     xp, size = array_namespace(members), members.shape[-2]
-    ordering, least, same = sets.ordering(size), {}, [chosen]
-    # What the conditions of several places begin with would be written down as an array of bools: while places are few,
-    # it takes less time to compare again.
-    turn = -1 if len(ordering) <= _MOST_REPEATED else 1
+    ordering, least = sets.ordering(size), {}
     for place in ordering:
-        chosen = functools.reduce(operator.and_, same[::turn])
         least[place] = xp.where(chosen, members[..., place, :], sets.largest).min(-2, keepdims=True)
-        same.append(members[..., place, :] == least[place])
-    chosen = functools.reduce(operator.and_, same)
+        chosen &= members[..., place, :] == least[place]
     for place in set(range(size)) - least.keys():
         least[place] = xp.where(chosen, members[..., place, :], sets.fill).max(-2, keepdims=True)
     return xp.stack([least[place] for place in range(size)], -2)
@@ -164,6 +129,21 @@ def trim(proofs: ProofSets) -> ProofSets:
     ranks = proofs.ranks
     count = max(1, int(np.count_nonzero(is_proof(ranks).any((*range(ranks.ndim - 2), ranks.ndim - 1)))))
     return ProofSets(ranks[..., :count, :], proofs.members[..., :count, :, :])
+
+
+def alike(proofs: ProofSets, others: ProofSets) -> tuple[ProofSets, ProofSets]:
+    """Both with members of one length: where values may be looked at, lists of columns may have different ones."""
+    lengths = [each.members.shape[-2] for each in (proofs, others)]
+    if lengths[0] == lengths[1]:
+        return proofs, others
+    # What is kept grows by powers of two.
+    length = 1 << (max(lengths) - 1).bit_length()
+    return _lengthened(proofs, length), _lengthened(others, length)
+
+
+def _lengthened(proofs: ProofSets, length: int) -> ProofSets:
+    padding = ((0, 0),) * (proofs.members.ndim - 2) + ((0, length - proofs.members.shape[-2]), (0, 0))
+    return proofs._replace(members=np.pad(proofs.members, padding, constant_values=-1))
 
 
 def pad_proofs(proofs: ProofSets, k: int, sets: AbstractLiteralSets) -> ProofSets:

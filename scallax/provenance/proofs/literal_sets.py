@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from scallax.kernels.array_namespace import Namespace
+from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.provenance.base import LiteralTable
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int, Shaped
+    from jaxtyping import Bool, Int, Shaped, UInt32
 
     from scallax.kernels.array_namespace import Array
 
@@ -67,12 +67,43 @@ class AbstractLiteralSets(ABC):
         """The unions of sets."""
 
     @abstractmethod
+    def oppose(self, a: Members, b: Members) -> Bool[Array, "... batch"]:
+        """Whether a set has the complement of a literal of the other."""
+
+    def fit(self, members: Members) -> Members:
+        """Sets with as many places as compiled code has for them; NumPy at once has as many as some set needs."""
+        return members
+
+    @abstractmethod
     def covers(self, part: Members, whole: Members, absorb: bool) -> Bool[Array, "... batch"]:
         """Whether a set is contained in another, or, where sets do not absorb, equals it."""
 
     @abstractmethod
-    def ranks(self, members: Members, literals: LiteralTable, *, grouped: bool) -> Int[Array, "... batch"]:
-        """The ranks of sets that do not contradict themselves, from their literals."""
+    def ranks(
+        self,
+        members: Members,
+        literals: LiteralTable,
+        *,
+        grouped: bool,
+        samples: Int[np.ndarray, " batch"] | None = None,
+    ) -> Int[Array, "... batch"]:
+        """The ranks of sets that do not contradict themselves, from their literals.
+
+        The members of an exclusive group are independent, or (`grouped`) the outcomes of one variable. The last axis of
+        the sets is the batch, or of each set one of its `samples`.
+        """
+
+    @abstractmethod
+    def sizes(self, members: Members) -> Int[Array, "... batch"]:
+        """How many columns sets have."""
+
+    @abstractmethod
+    def complements(self, members: Members, literals: LiteralTable) -> Members:
+        """Sets of one literal as those of its complement, where all literals have both polarities."""
+
+    @abstractmethod
+    def digests(self, members: Members, seed: UInt32[Array, ""]) -> UInt32[Array, "... batch"]:
+        """Random numbers of sets: `digest_words` of their bit sets, in whatever form they are."""
 
     @abstractmethod
     def fold_complements(
@@ -86,3 +117,17 @@ class AbstractLiteralSets(ABC):
 
         Of each the rank `[..., complements, batch]`, `NO_PROOF` for none, and the set that it is alone.
         """
+
+
+def digest_words(numbers: Int[Array, ...], words: UInt32[Array, "*shape"], seed: UInt32[Array, ""]) -> Array:
+    """Random numbers of the words of a bit set, 0 of empty ones; their sum is that of the set."""
+    xp = array_namespace(words)
+    keys = mix(seed + xp.asarray(numbers).astype(xp.uint32) * np.uint32(0x9E3779B9))
+    return xp.where(words != 0, mix(words ^ keys), xp.uint32(0))
+
+
+def mix(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
+    """A bijection of 32 bits that depends on every bit (Mueller's multiply and xor-shift)."""
+    for _ in range(2):
+        x = (x ^ (x >> 16)) * np.uint32(0x45D9F3B)
+    return x ^ (x >> 16)

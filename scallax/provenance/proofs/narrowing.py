@@ -22,7 +22,7 @@ def narrow(proofs: ProofSets, literals: LiteralTable, sets: BitSets) -> tuple[Pr
     identity, positive, both = sets.identity, sets.positive, sets.both
     bits = proofs.members
     used = bits[..., :identity, :].any((*range(bits.ndim - 2), bits.ndim - 1))
-    # A word of literals that have both polarities is kept in both sets.
+    # A word of literals that have both polarities is kept in both sections.
     used[:both] |= used[positive : positive + both]
     used[positive : positive + both] = used[:both]
     used[0] |= not used[:positive].any()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable
-from scallax.provenance.proofs.dnf import ProofSets, pad_proofs, select
+from scallax.provenance.proofs.dnf import ProofSets, pad_proofs
+from scallax.provenance.proofs.literal_sets import mix
 from scallax.provenance.proofs.ranks import NO_PROOF, ZERO, add_ranks, is_proof, keys_of, rank_weights
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sets_of
 from scallax.provenance.traits import Traits
@@ -47,8 +46,11 @@ class SampledProofs(AbstractProvenance):
     def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> ProofSets:
         return self.ranked.read_leaves(leaves, places, literals)
 
-    def widen(self, leaves: ProofSets) -> ProofSets:
-        return self.ranked.widen(leaves)
+    def widen(self, leaves: ProofSets, literals: LiteralTable) -> ProofSets:
+        return self.ranked.widen(leaves, literals)
+
+    def alike(self, tags: ProofSets, others: ProofSets) -> tuple[ProofSets, ProofSets]:
+        return self.ranked.alike(tags, others)
 
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
@@ -58,14 +60,15 @@ class SampledProofs(AbstractProvenance):
         # All distinct proofs, none of them dropped.
         pool = replace(self.ranked, k=k + candidates).step(kind, total, left, right, cyclic, literals)
         sets = sets_of(literals)
-        chance = _exponential_ranks(pool.members[..., : sets.identity, :], literals.seed)
+        chance = _exponential_ranks(sets.digests(pool.members, literals.seed))
         # Weights that are no probabilities have no chance beside those that are.
         priority = literals.xp.where(keys_of(pool.ranks) > ZERO, add_ranks(pool.ranks, -chance), pool.ranks)
-        drawn = select(ProofSets(priority, pool.members), k, sets, absorb=False)
+        ranked = replace(self.ranked, absorbs=False)
+        drawn = ranked.best(literals, ProofSets(priority, pool.members))
         kept = (pool.members[..., :, None, :, :] == drawn.members[..., None, :, :, :]).all(-2)
         kept = (kept & is_proof(drawn.ranks)[..., None, :, :]).any(-2)
         pool = ProofSets(literals.xp.where(kept, pool.ranks, NO_PROOF), pool.members)
-        return pad_proofs(select(pool, k, sets, absorb=False), k, sets)
+        return pad_proofs(ranked.best(literals, pool), k, sets)
 
     def narrow(self, tags, literals):
         return self.ranked.narrow(tags, literals)
@@ -80,26 +83,13 @@ class SampledProofs(AbstractProvenance):
         return self.ranked.recover(tags, literals)
 
 
-def _exponential_ranks(bits: UInt32[Array, "... words batch"], seed: UInt32[Array, ""]) -> Int[Array, "... batch"]:
-    """For each bit set the rank of an exponentially distributed number, up to a constant: equal ones have the same.
+def _exponential_ranks(digests: UInt32[Array, "... batch"]) -> Int[Array, "... batch"]:
+    """For random numbers the ranks of exponentially distributed ones, up to a constant.
 
     `-log u` of a uniform `u`; its logarithm is that of ranks, so that every array library draws the same.
     """
-    xp = array_namespace(bits)
-
-    def absorb(word, state):
-        value = xp.index_axis(bits, word, bits.ndim - 2)
-        return _mix(state ^ value) + xp.uint32(0x9E3779B9)
-
-    state = xp.loop(bits.shape[-2], absorb, xp.zeros_like(bits[..., 0, :]) + seed)
+    xp = array_namespace(digests)
     # 23 bits, in the middle of their intervals: never 0 or 1. As are their logarithms: never 0.
-    odd = (_mix(state) >> 9).astype(xp.int32) * 2 + 1
+    odd = (mix(digests) >> 9).astype(xp.int32) * 2 + 1
     logarithm = _RANK_OF_2_TO_24 - rank_weights(odd.astype(xp.float32)) + 1
     return rank_weights(logarithm.astype(xp.float32))
-
-
-def _mix(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
-    """A bijection of 32 bits that depends on every bit (Mueller's multiply and xor-shift)."""
-    for _ in range(2):
-        x = (x ^ (x >> 16)) * np.uint32(0x45D9F3B)
-    return x ^ (x >> 16)

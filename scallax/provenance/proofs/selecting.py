@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 _MAX_COMPARED = 1 << 20
 
 
+# Places of a set up to which those of all sets lie side by side in memory, place by place; else set by set.
+_FEW_PLACES = 16
+
+
 class Pool(NamedTuple):
-    """Proofs side by side, each of one row."""
+    """Proofs side by side, each of one row; `by_proof` makes their members."""
 
     rows: Int[np.ndarray, " proofs"]
     ranks: Int[np.ndarray, " proofs"]
@@ -26,7 +30,17 @@ class Pool(NamedTuple):
 
     def take(self, which: np.ndarray | slice) -> Pool:
         """Some of the proofs: their numbers, or which they are."""
-        return Pool(self.rows[which], self.ranks[which], self.members[:, which])
+        return Pool(self.rows[which], self.ranks[which], take_sets(self.members, which))
+
+
+def by_proof(members: Shaped[np.ndarray, "proofs places"]) -> Shaped[np.ndarray, "places proofs"]:
+    """The members of a pool, as they lie best in memory."""
+    return np.ascontiguousarray(members.T) if members.shape[1] <= _FEW_PLACES else members.T
+
+
+def take_sets(members: Shaped[np.ndarray, "places proofs"], which: np.ndarray | slice) -> np.ndarray:
+    """The members of some of the proofs."""
+    return members[:, which] if len(members) <= _FEW_PLACES else members.T[which].T
 
 
 def select_rows(
@@ -62,7 +76,7 @@ def _sorted(pool: Pool, sets: AbstractLiteralSets) -> Int[np.ndarray, " proofs"]
     # Literals are compared only where all else is equal.
     is_tied = np.concatenate([[False], equal]) | np.concatenate([equal, [False]])
     tied = order[is_tied]
-    members = pool.members[:, tied]
+    members = take_sets(pool.members, tied)
     by_place = [members[place] for place in sets.ordering(len(members)) if (members[place] != members[place, 0]).any()]
     order[is_tied] = tied[np.lexsort((*reversed(by_place), keys[is_tied]))]
     return order
@@ -79,8 +93,9 @@ def _minimal(
     starts = counts.cumsum() - counts
     places = np.arange(total) - starts[pool.rows]
     if len(counts) * most * most * size <= _MAX_COMPARED:
-        table = np.full((most, size, len(counts)), sets.fill)
-        table[places, :, pool.rows] = pool.members.T
+        table = np.full((len(counts), most, size), sets.fill)
+        table[pool.rows, places] = pool.members.T
+        table = np.moveaxis(table, 0, -1)
         covers = sets.covers(table[:, None], table[None], absorb)
         # Containing is transitive: it does not matter whether the earlier proof is kept itself.
         covered = (covers & np.tri(most, k=-1, dtype=np.bool_).T[..., None]).any(0)
@@ -95,5 +110,5 @@ def _minimal(
         kept[rest[starts]] = True
         # The best of its row, for each of the rest.
         first = np.repeat(rest[starts], np.diff(np.append(starts, len(rest))))
-        is_open[rest[sets.covers(pool.members[:, first], pool.members[:, rest], absorb)]] = False
+        is_open[rest[sets.covers(take_sets(pool.members, first), take_sets(pool.members, rest), absorb)]] = False
     return kept

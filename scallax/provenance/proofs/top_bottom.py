@@ -11,8 +11,8 @@ from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import COMPLEMENT, NODES
 from scallax.provenance.base import AbstractProvenance, LiteralTable, Tags
-from scallax.provenance.proofs.clause_weights import clause_ranks
-from scallax.provenance.proofs.dnf import ProofSets
+from scallax.provenance.proofs.dnf import ProofSets, alike
+from scallax.provenance.proofs.literal_sets import AbstractLiteralSets
 from scallax.provenance.proofs.ranks import NO_PROOF, is_proof
 from scallax.provenance.proofs.top_k import Leaves, TopKProofs, sets_of
 from scallax.provenance.traits import Traits
@@ -54,8 +54,12 @@ class TopBottomKClauses(AbstractProvenance):
     def read_leaves(self, leaves: Leaves, places, literals: LiteralTable) -> Formula:
         return _positive(self.ranked.read_leaves(leaves, places, literals))
 
-    def widen(self, leaves: Formula) -> Formula:
-        return Formula(self.ranked.widen(leaves.proofs), leaves.is_negation)
+    def widen(self, leaves: Formula, literals: LiteralTable) -> Formula:
+        return Formula(self.ranked.widen(leaves.proofs, literals), leaves.is_negation)
+
+    def alike(self, tags: Formula, others: Formula) -> tuple[Formula, Formula]:
+        proofs = self.ranked.alike(tags.proofs, others.proofs)
+        return tags._replace(proofs=proofs[0]), others._replace(proofs=proofs[1])
 
     def step(self, kind, total, left, right, cyclic, literals):
         if not sets_of(literals).negated:
@@ -85,7 +89,8 @@ class TopBottomKClauses(AbstractProvenance):
 
     def _conjoin(self, a: Formula, b: Formula, literals: LiteralTable) -> Formula:
         # One and zero are no formulas of a kind: they would make the other change its own.
-        keeps_a, keeps_b = _is_true(b) | _is_false(a), _is_true(a) | _is_false(b)
+        sets = sets_of(literals)
+        keeps_a, keeps_b = _is_true(b, sets) | _is_false(a), _is_true(a, sets) | _is_false(b)
         mixed = (a.is_negation != b.is_negation) & ~keeps_a & ~keeps_b
         # A conjunction is one of clauses, unless both are disjunctions of proofs: ¬A ∧ ¬B = ¬(A ∨ B).
         a, b = self._convert(a, b, mixed, True, literals)
@@ -93,7 +98,8 @@ class TopBottomKClauses(AbstractProvenance):
         return _normal(_where(keeps_a, a, _where(keeps_b, b, joined)), literals)
 
     def _disjoin(self, a: Formula, b: Formula, cyclic, literals: LiteralTable) -> Formula:
-        keeps_a, keeps_b = _is_false(b) | _is_true(a), _is_false(a) | _is_true(b)
+        sets = sets_of(literals)
+        keeps_a, keeps_b = _is_false(b) | _is_true(a, sets), _is_false(a) | _is_true(b, sets)
         mixed = (a.is_negation != b.is_negation) & ~keeps_a & ~keeps_b
         # On a cycle the proofs found so far must stay, so that it ends: there `a`, the total, is never a negation.
         a, b = self._convert(a, b, mixed | cyclic, False, literals)
@@ -114,41 +120,31 @@ class TopBottomKClauses(AbstractProvenance):
 
     def _join(self, a: Formula, b: Formula, by_either, literals: LiteralTable) -> Formula:
         """The proofs of either formula, or else those of both together, of the kind of `a`."""
-        total = _where(by_either, a.proofs, _constant(a.proofs, NO_PROOF))
+        sets = sets_of(literals)
+        total = _where(by_either, a.proofs, _constant(a.proofs, NO_PROOF, sets))
         left = _where(by_either, b.proofs, a.proofs)
-        right = _where(by_either, _constant(b.proofs, 0), b.proofs)
+        right = _where(by_either, _constant(b.proofs, 0, sets), b.proofs)
         proofs = self.ranked.step(NODES, total, [left], [right], np.bool_(False), literals)
         return Formula(proofs, a.is_negation)
 
 
 def _normal(formula: Formula, literals: LiteralTable) -> Formula:
     """Constants, and formulas of one literal, as disjunctions of proofs: their negation loses nothing."""
-    xp = literals.xp
-    bits, used = formula.proofs.members, is_proof(formula.proofs.ranks)
-    # Positive literals, then the same ones negated; the words after them tell what groups exclude.
-    words = sets_of(literals).positive
-    positive, negated = bits[..., :words, :], bits[..., words : 2 * words, :]
-    sizes = xp.population_count(bits[..., : 2 * words, :]).astype(xp.int32).sum(-2)
+    xp, sets = literals.xp, sets_of(literals)
+    members, used = formula.proofs.members, is_proof(formula.proofs.ranks)
+    sizes = sets.sizes(members)
     num_proofs = used.sum(-2, dtype=xp.int32)
     is_false, is_true = num_proofs == 0, (used & (sizes == 0)).any(-2)
     is_single = (num_proofs == 1) & (sizes.sum(-2, dtype=xp.int32) == 1)
     simple = formula.is_negation & (is_false | is_true | is_single)
-    members = xp.arange(32 * words, dtype=xp.uint32)
-    excluded = [xp.zeros_like(bits[..., 2 * words :, :])]
-    if literals.exclusions.shape[1]:
-        # The literals that the one literal, negated now, excludes once it is positive.
-        shifts = (members % 32).reshape(*(1,) * (negated.ndim - 2), -1, 1)
-        has = (negated[..., members // 32, :] >> shifts) & xp.uint32(1) != 0
-        others = xp.take_clipped(literals.exclusions, xp.asarray(literals.columns)[xp.argmax(has, -2)])
-        excluded = [xp.where(has.any(-2)[..., None, :], xp.moveaxis(others, -1, -2), xp.uint32(0))]
-    flipped = xp.concatenate([negated, positive, *excluded], -2)
+    flipped = sets.complements(members, literals)
     ranks = xp.cond(
         is_single.any(),
-        lambda: clause_ranks(flipped, literals, sets_of(literals), grouped=False),
+        lambda: sets.ranks(flipped, literals, grouped=False),
         lambda: formula.proofs.ranks,
     )
-    single = ProofSets(xp.where(used, ranks, NO_PROOF), xp.where(used[..., None, :], flipped, xp.uint32(0)))
-    constants = _where(is_false, _constant(single, 0), _constant(single, NO_PROOF))
+    single = ProofSets(xp.where(used, ranks, NO_PROOF), xp.where(used[..., None, :], flipped, sets.fill))
+    constants = _where(is_false, _constant(single, 0, sets), _constant(single, NO_PROOF, sets))
     proofs = _where(is_single & ~is_true, single, constants)
     return _where(simple, _positive(proofs), formula)
 
@@ -157,11 +153,11 @@ def _positive(proofs: ProofSets) -> Formula:
     return Formula(proofs, batch_constant(proofs.ranks, proofs.ranks.shape[:-2], False, np.bool_))
 
 
-def _constant(like: ProofSets, rank: int) -> ProofSets:
+def _constant(like: ProofSets, rank: int, sets: AbstractLiteralSets) -> ProofSets:
     """The empty proof alone (`rank` 0), or none (`NO_PROOF`)."""
     xp = array_namespace(like.ranks)
     ranks = xp.set_at(xp.full_like(like.ranks, NO_PROOF), (..., 0, slice(None)), rank)
-    return ProofSets(ranks, xp.zeros_like(like.members))
+    return ProofSets(ranks, xp.full_like(like.members, sets.fill))
 
 
 def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
@@ -169,18 +165,19 @@ def _is_false(formula: Formula) -> Bool[Array, "... batch"]:
     return ~formula.is_negation & ~is_proof(formula.proofs.ranks).any(-2)
 
 
-def _is_true(formula: Formula) -> Bool[Array, "... batch"]:
+def _is_true(formula: Formula, sets: AbstractLiteralSets) -> Bool[Array, "... batch"]:
     """Whether formulas in normal form are true: they have the empty proof."""
     used = is_proof(formula.proofs.ranks)
-    return ~formula.is_negation & (used & ~formula.proofs.members.any(-2)).any(-2)
+    return ~formula.is_negation & (used & (sets.sizes(formula.proofs.members) == 0)).any(-2)
 
 
 def _where(condition: Bool[Array, "... batch"], a: Tags, b: Tags) -> Tags:
     """`a` where the condition holds, over the axes that the tags have beside rows and batch."""
     xp = array_namespace(condition)
-
-    def choose(x, y):
-        inner = (1,) * (x.ndim - condition.ndim)
-        return xp.where(condition.reshape(*condition.shape[:-1], *inner, condition.shape[-1]), x, y)
-
-    return xp.map(choose, a, b)
+    if isinstance(a, Formula):
+        proofs = _where(condition, a.proofs, b.proofs)
+        return Formula(proofs, xp.where(condition, a.is_negation, b.is_negation))
+    a, b = alike(a, b)
+    inner = condition[..., None, :]
+    members = xp.where(inner[..., None, :], a.members, b.members)
+    return ProofSets(xp.where(inner, a.ranks, b.ranks), members)

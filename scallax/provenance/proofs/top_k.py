@@ -22,14 +22,25 @@ from scallax.provenance.proofs.clauses import (
     list_proofs,
     pull_independent,
 )
+from scallax.provenance.proofs.column_lists import ColumnLists
 from scallax.provenance.proofs.counting import count_proofs, count_with_derivatives, inclusion_exclusion
 from scallax.provenance.proofs.counting_gradient import count_independent
 from scallax.provenance.proofs.decision_diagrams import count_models
-from scallax.provenance.proofs.dnf import ProofSets, concatenate, conjoin, extend, pad_proofs, select, trim
+from scallax.provenance.proofs.dnf import (
+    ProofSets,
+    alike,
+    concatenate,
+    conjoin,
+    extend,
+    pad_proofs,
+    select,
+    trim,
+)
 from scallax.provenance.proofs.layers import count_candidates, fold_layers, list_layers
 from scallax.provenance.proofs.literal_sets import AbstractLiteralSets
 from scallax.provenance.proofs.localised import count_localised, derivatives_localised
 from scallax.provenance.proofs.narrowing import narrow
+from scallax.provenance.proofs.pools import best_of_pools, join_rows, pool_of
 from scallax.provenance.proofs.ranks import NO_PROOF, is_proof, rank_weights
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
 
@@ -83,32 +94,59 @@ class TopKProofs(AbstractProvenance):
         rows = literals.xp.map(lambda leaf: literals.xp.take(leaf, places), leaves)
         return _read_leaves(rows, sets_of(literals))
 
-    def widen(self, leaves: ProofSets) -> ProofSets:
-        xp = array_namespace(leaves.ranks)
+    def widen(self, leaves: ProofSets, literals: LiteralTable) -> ProofSets:
+        xp, sets = array_namespace(leaves.ranks), sets_of(literals)
         ranks = xp.pad(leaves.ranks, ((0, 0), (0, self.k - 1), (0, 0)), constant_values=NO_PROOF)
         padding = ((0, 0), (0, self.k - 1), (0, 0), (0, 0))
-        return ProofSets(ranks, xp.pad(leaves.members, padding))
+        return ProofSets(ranks, sets.fit(xp.pad(leaves.members, padding, constant_values=sets.fill)))
+
+    def alike(self, tags: ProofSets, others: ProofSets) -> tuple[ProofSets, ProofSets]:
+        return alike(tags, others)
 
     def step(self, kind, total, left, right, cyclic, literals):
         sets, xp = sets_of(literals), literals.xp
         if kind == COMPLEMENT:
             return self._complement(left[0], literals, sets)
+        if xp.is_eager:
+            return self._step_at_once(kind, total, left, right, literals, sets)
         if kind == NODES:
             candidates = self._conjoin(stack_rows(xp, left), stack_rows(xp, right), literals, sets)
         else:
             candidates = stack_rows(xp, left)
             for leaf in (stack_rows(xp, right[::2]), stack_rows(xp, right[1::2])):
-                candidates = extend(
-                    candidates, ProofSets(leaf.ranks[..., 0, :], leaf.members[..., 0, :, :]), sets, literals
-                )
+                single = ProofSets(leaf.ranks[..., 0, :], leaf.members[..., 0, :, :])
+                candidates = extend(candidates, single, sets, literals)
             if self._needs_grouped_ranks(sets):
                 candidates = self._rank(candidates, literals, sets)
         pool = ProofSets(_merge_rows(candidates.ranks), _merge_rows(candidates.members))
-        return pad_proofs(select(concatenate(total, pool), self.k, sets, self.absorbs), self.k, sets)
+        return pad_proofs(self.best(literals, total, pool), self.k, sets)
+
+    def best(self, literals: LiteralTable, *pools: ProofSets) -> ProofSets:
+        """The best `k` of the proofs of all pools."""
+        sets = sets_of(literals)
+        if not literals.xp.is_eager:
+            return select(concatenate(*pools), self.k, sets, self.absorbs)
+        *leading, _, batch = pools[0].ranks.shape
+        found = [pool_of(proofs) for proofs in pools]
+        return best_of_pools(found, (*leading, batch), self.k, sets, absorb=self.absorbs)
+
+    def _step_at_once(self, kind, total, left, right, literals: LiteralTable, sets: AbstractLiteralSets) -> ProofSets:
+        """`step`, where values may be looked at: with the proofs that there are."""
+        rows = stack_rows(literals.xp, left)
+        width, count, _, batch = rows.ranks.shape
+        pool = pool_of(rows)
+        for operands in [right] if kind == NODES else (right[::2], right[1::2]):
+            pool = join_rows(pool, stack_rows(literals.xp, operands), literals, sets, is_single=kind != NODES)
+        if self._needs_grouped_ranks(sets):
+            ranks = sets.ranks(pool.members, literals, grouped=True, samples=pool.rows % batch)
+            pool = pool._replace(ranks=ranks)
+        heads = pool.rows // (count * batch) * batch + pool.rows % batch
+        pools = [pool_of(total), pool._replace(rows=heads)]
+        return pad_proofs(best_of_pools(pools, (width, batch), self.k, sets, absorb=self.absorbs), self.k, sets)
 
     def flat_outputs(self, leaves, tiles, outputs, literals, *, all_present):
-        sets = sets_of(literals)
-        if self._needs_grouped_ranks(sets):
+        sets = bit_sets_of(literals)
+        if literals.length or self._needs_grouped_ranks(sets):
             return None
         # The complement of a literal says nothing where it is absent.
         negated = np.asarray(literals.negated) if all_present else None
@@ -127,8 +165,6 @@ class TopKProofs(AbstractProvenance):
         self, left: ProofSets, right: ProofSets, literals: LiteralTable, sets: AbstractLiteralSets
     ) -> ProofSets:
         xp = literals.xp
-        if xp.is_eager:
-            left, right = trim(left), trim(right)
         candidates, shares = conjoin(left, right, sets, literals)
         if self._needs_grouped_ranks(sets):
             return self._rank(candidates, literals, sets)
@@ -140,7 +176,7 @@ class TopKProofs(AbstractProvenance):
         return ProofSets(ranks, candidates.members)
 
     def narrow(self, tags, literals):
-        return narrow(tags, literals, sets_of(literals))
+        return (trim(tags), literals) if literals.length else narrow(tags, literals, bit_sets_of(literals))
 
     def differs(self, old, new):
         return (old.members != new.members).any() | (is_proof(old.ranks) != is_proof(new.ranks)).any()
@@ -151,7 +187,7 @@ class TopKProofs(AbstractProvenance):
     def recover(self, tags, literals):
         if literals.length:
             return count_localised(tags, literals, self.traits.has_multivalued_variables, self.recover)
-        sets = sets_of(literals)
+        sets = bit_sets_of(literals)
         count = inclusion_exclusion if self.k <= MAX_INCLUSION_EXCLUSION else count_models
 
         def otherwise(tags, literals):
@@ -166,7 +202,7 @@ class TopKProofs(AbstractProvenance):
             )
         if known is None or known.dependence is not Dependence.INDEPENDENT:
             relation = Dependence.UNKNOWN if known is None else known.dependence
-            return count_with_derivatives(tags, literals, sets_of(literals), relation)
+            return count_with_derivatives(tags, literals, bit_sets_of(literals), relation)
         values, by_weight = count_independent(tags.weights)
         weights, negated = _leaf_weights(literals), np.asarray(literals.negated)
         return values, pull_independent(known, weights, by_weight, len(literals.probabilities), negated)
@@ -192,7 +228,7 @@ class TopKProofs(AbstractProvenance):
 
         def falsify(beam, clause):
             rank, members = clause
-            return _where_proof(rank, self._falsify(beam, members, literals, sets), beam), None
+            return _where(is_proof(rank)[..., None, :], self._falsify(beam, members, literals, sets), beam), None
 
         clauses = (xp.moveaxis(tags.ranks, -2, 0), xp.moveaxis(tags.members, -3, 0))
         return xp.scan(falsify, beam, clauses)[0]
@@ -203,32 +239,39 @@ class TopKProofs(AbstractProvenance):
         for place in range(tags.ranks.shape[-2]):
             found = self._falsify(beam, tags.members[..., place, :, :], literals, sets)
             count = max(found.ranks.shape[-2], beam.ranks.shape[-2])
-            found, beam = (pad_proofs(proofs, count, sets) for proofs in (found, beam))
-            beam = trim(_where_proof(tags.ranks[..., place, :], found, beam))
+            found, beam = alike(*(pad_proofs(proofs, count, sets) for proofs in (found, beam)))
+            beam = trim(_where(is_proof(tags.ranks[..., place, None, :]), found, beam))
         return beam
 
     def _falsify(self, beam: ProofSets, clause, literals: LiteralTable, sets: AbstractLiteralSets) -> ProofSets:
         """The best `k` proofs of the beam, each with the complement of a literal of `clause` `[..., places, batch]`."""
         xp = literals.xp
+        found = ProofSets(xp.full_like(beam.ranks, NO_PROOF), xp.full_like(beam.members, sets.fill))
+        if self.absorbs:
+            # What falsifies the clause already stays as it is, and no other is contained in one of another literal: so
+            # the literals may be tried one after the other, and proofs beyond the best `k` dropped each time.
+            stays = sets.oppose(beam.members, clause[..., None, :, :])
+            found = _where(stays, beam, found)
+            beam = beam._replace(ranks=xp.where(stays, NO_PROOF, beam.ranks))
 
         def try_some(found, ranks, members):
             candidates, shares = conjoin(beam, ProofSets(ranks, members), sets, literals)
             if self._needs_grouped_ranks(sets):
                 candidates = self._rank(candidates, literals, sets)
-            else:
+            elif not self.absorbs:
                 same = xp.repeat(beam.ranks, ranks.shape[-2], axis=-2)
                 candidates = ProofSets(xp.where(shares, same, candidates.ranks), candidates.members)
-            return select(concatenate(found, candidates), self.k, sets, self.absorbs)
+            return self.best(literals, found, candidates)
 
-        none = ProofSets(xp.full_like(beam.ranks, NO_PROOF), xp.full_like(beam.members, sets.fill))
-        return sets.fold_complements(try_some, none, clause, literals)
+        return sets.fold_complements(try_some, found, clause, literals)
 
 
-def _where_proof(rank: Int[Array, "... batch"], proofs: ProofSets, others: ProofSets) -> ProofSets:
-    """The proofs where a rank is one of a proof, else others."""
-    xp, unused = array_namespace(rank), ~is_proof(rank)[..., None, :]
+def _where(condition: Bool[Array, "... proofs batch"], proofs: ProofSets, others: ProofSets) -> ProofSets:
+    """The proofs where a condition holds, else others."""
+    xp = array_namespace(condition)
     return ProofSets(
-        xp.where(unused, others.ranks, proofs.ranks), xp.where(unused[..., None, :], others.members, proofs.members)
+        xp.where(condition, proofs.ranks, others.ranks),
+        xp.where(condition[..., None, :], proofs.members, others.members),
     )
 
 
@@ -240,8 +283,15 @@ def _leaf_weights(literals: LiteralTable) -> Float[Array, "leaves batch"]:
     return xp.concatenate([batch_constant(p, (1,), 0), batch_constant(p, (1,), 1), p, complements])
 
 
-def sets_of(literals: LiteralTable) -> BitSets:
+def sets_of(literals: LiteralTable) -> AbstractLiteralSets:
     """The form of proofs over these literals."""
+    if not literals.length:
+        return bit_sets_of(literals)
+    return ColumnLists(*literals.words[:3], has_groups=len(literals.groups) > 0, length=literals.length)
+
+
+def bit_sets_of(literals: LiteralTable) -> BitSets:
+    """How the words of proofs over these literals are divided."""
     positive, both, negated, *columns = literals.words
     return BitSets(positive, both, negated, (columns[0], columns[1]), literals.exclusions.shape[1] > 0)
 
