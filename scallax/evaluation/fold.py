@@ -5,20 +5,22 @@ The fold runs at once on NumPy arrays, or is traced by JAX; `differentiation` ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 import numpy as np
 
-from scallax.circuits.circuit import Circuit, LocalColumns, ProofColumns
+from scallax.circuits.circuit import ONE_ROW, ZERO_ROW, Circuit, Forward, LocalColumns, ProofColumns
 from scallax.circuits.constant_program import list_tiles
 from scallax.evaluation.tag_rows import Rows, make_rows
-from scallax.kernels.array_namespace import array_namespace
+from scallax.kernels.array_namespace import NUMPY, array_namespace
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.schedule import LINEAR, LITERALS
+from scallax.kernels.schedule import LINEAR, LITERALS, NODES
 from scallax.kernels.selection_values import open_selections
-from scallax.kernels.tiles import MAX_ROUNDS, OperandRows, Tags, fold_tiles
+from scallax.kernels.tiles import MAX_ROUNDS, OperandRows, Tags, fold_at_once, fold_tiles
+from scallax.kernels.wide_steps import wide_steps
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.traits import Gradient
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
     from scallax.kernels.array_namespace import Array
+
+# Bytes of what the operands of one step are joined to, where NumPy folds at once.
+_BYTES_AT_ONCE = 1 << 24
 
 
 class Residuals(NamedTuple):
@@ -208,57 +213,120 @@ def _from_columns(leaf: Array, batch: int) -> Array:
 def fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTable) -> tuple[Rows, Array | int]:
     """The tags of all rows, and how many times the longest loop was repeated."""
     xp, rows = literals.xp, make_rows(provenance, program, literals)
-    forward, local, width = program.forward, program.local, program.forward.width
+    forward = program.forward
     if not forward.branches:
         return rows, xp.int32(0)
-    is_used: Any = np.asarray(forward.left).reshape(-1, width).any(axis=1).tolist() if xp.is_eager else []
+    run = _fold_at_once if xp.is_eager else _fold_compiled
+    table, rounds = run(_Fold(provenance, program, literals, rows), forward)
+    return rows._replace(table=table), rounds
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """What all steps of a fold see."""
+
+    provenance: AbstractProvenance
+    program: Circuit
+    literals: LiteralTable
+    rows: Rows
+
+    @property
+    def initial(self) -> Callable[[int], Tags] | None:
+        """Tags that so many heads begin with; None for those that they have."""
+        return None if self.provenance.traits.is_idempotent else self.rows.repeated
+
+    def step(
+        self,
+        table: Tags,
+        total: Tags,
+        kind: int,
+        width: int,
+        places: Sequence[Array],
+        cyclic: Bool[Array, ""],
+        of_heads: Callable[[Array], Array],
+    ) -> Tags:
+        """The total of `width` heads with the operands at `places`, one array `[rows * width]` for each operand.
+
+        `of_heads` takes what the heads have from an array of what operands have.
+        """
+        xp, literals, rows, local = self.literals.xp, self.literals, self.rows, self.program.local
+
+        def operands(read, *places):
+            return OperandRows(xp, width, places, read, arrange)
+
+        def arrange(tags):
+            return tags if local is None else xp.map(_to_columns, tags)
+
+        def read(places):
+            return rows.read(table, places)
+
+        def read_first(places):
+            return rows.read_first(table, places)
+
+        left = operands(read_first if kind == LITERALS else read, places[0])
+        right = operands(rows.read_leaf, *places[1:]) if kind in (LITERALS, LINEAR) else operands(read, places[1])
+        if local is None:
+            return self.provenance.step(kind, total, left, right, cyclic, literals)
+        # Each head with the literals of its component: heads stand where samples do.
+        own = _local_table(local, literals, of_heads(xp.asarray(local.of_operand)))
+        folded = self.provenance.step(kind, arrange(total), left, right, cyclic, own)
+        return xp.map(lambda leaf: _from_columns(leaf, literals.probabilities.shape[1]), folded)
+
+
+def operands_of(forward: Forward) -> list[Array]:
+    """The operands of derivations: two or three arrays."""
+    return [each for each in (forward.left, forward.right, forward.third) if each is not None]
+
+
+def _fold_compiled(every: _Fold, forward: Forward) -> tuple[Tags, Array]:
+    xp, width = every.literals.xp, forward.width
 
     def branch(kind, count):
         def fold_block(table, total, offset, cyclic):
             # No step of a circuit takes a branch with more rows than there are.
             num_rows = min(count, len(forward.left) // width)
-            if xp.is_eager:
-                # Half of the rows are left out while they are nothing but padding.
-                first = offset // width
-                while num_rows > 1 and not any(is_used[first + num_rows // 2 : first + num_rows]):
-                    num_rows //= 2
-
-            def operands(read, *names):
-                places = [xp.slice_rows(name, offset, num_rows * width) for name in names]
-                return OperandRows(xp, width, places, read, arrange)
-
-            def arrange(tags):
-                return tags if local is None else xp.map(_to_columns, tags)
-
-            def read(places):
-                return rows.read(table, places)
-
-            def read_first(places):
-                return rows.read_first(table, places)
-
-            left = operands(read_first if kind == LITERALS else read, forward.left)
-            if kind in (LITERALS, LINEAR):
-                right = operands(rows.read_leaf, forward.right, forward.third)
-            else:
-                right = operands(read, forward.right)
-            if local is None:
-                return provenance.step(kind, total, left, right, cyclic, literals)
-            # Each head with the literals of its component: heads stand where samples do.
-            components = xp.slice_rows(xp.asarray(local.of_operand), offset, width)
-            own = _local_table(local, literals, components)
-            folded = provenance.step(kind, arrange(total), left, right, cyclic, own)
-            return xp.map(lambda leaf: _from_columns(leaf, literals.probabilities.shape[1]), folded)
+            places = [xp.slice_rows(each, offset, num_rows * width) for each in operands_of(forward)]
+            of_heads = functools.partial(xp.slice_rows, start=offset, size=width)
+            return every.step(table, total, kind, width, places, cyclic, of_heads)
 
         return fold_block
 
-    table, rounds = fold_tiles(
+    return fold_tiles(
         xp,
-        rows.table,
+        every.rows.table,
         width,
-        forward.tiles._replace(target=forward.tiles.target - rows.base),
-        None if provenance.traits.is_idempotent else rows.repeated(width),
+        forward.tiles._replace(target=forward.tiles.target - every.rows.base),
+        every.initial and every.initial(width),
         [branch(kind, count) for kind, count in forward.branches],
         lambda total, step: total,
+        every.provenance.differs,
+    )
+
+
+def _fold_at_once(every: _Fold, forward: Forward) -> tuple[Tags, int]:
+    """`_fold_compiled`, where values may be looked at: tiles that do not depend on each other are one step."""
+    provenance = every.provenance
+    row, proofs = (
+        sum(leaf[:1].nbytes for leaf in NUMPY.leaves(every.rows.table)),
+        max(provenance.traits.num_proofs, 1),
+    )
+    # What is joined is there for each pair of proofs.
+    most = {kind: _BYTES_AT_ONCE // (row * (proofs if kind == NODES else 1)) for kind, _ in forward.branches}
+    operands = operands_of(forward)
+    padding = (ZERO_ROW, ZERO_ROW, ONE_ROW)[: len(operands)]
+    steps = wide_steps(forward.tiles, forward.width, forward.branches, operands, padding, most)
+
+    def fold_step(table, total, step):
+        places = [each.reshape(-1) for each in step.places]
+        of_heads = functools.partial(np.take, indices=step.lanes)
+        return every.step(table, total, step.kind, step.width, places, np.bool_(step.cyclic), of_heads)
+
+    return fold_at_once(
+        every.literals.xp,
+        every.rows.table,
+        [step._replace(target=step.target - every.rows.base) for step in steps],
+        every.initial,
+        fold_step,
+        provenance.alike,
         provenance.differs,
     )
-    return rows._replace(table=table), rounds

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scallax.circuits.circuit import Circuit
-from scallax.evaluation.fold import fold, literal_table, recover, with_selections
+from scallax.circuits.circuit import ZERO_ROW, Circuit, Forward, ProofColumns
+from scallax.circuits.proof_lengths import WORDS_OF_PLACE
+from scallax.evaluation.fold import fold, literal_table, operands_of, recover, with_selections
 from scallax.evaluation.tag_rows import row_bytes
 from scallax.kernels.array_namespace import NUMPY
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.kernels.tiles import Tags
+from scallax.kernels.wide_steps import count_steps
 from scallax.language.tag_domains import Domain
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.best import MAX_HEIGHT
@@ -26,9 +29,9 @@ if TYPE_CHECKING:
 # Bytes of the tags of outputs whose values are found at once: what is looked at stays in caches.
 _BYTES_AT_ONCE = 1 << 21
 
-# Work up to which a circuit is folded at once, in 0.2 to 0.8 s. Compiling takes from 0.3 s, where tags are numbers, to
-# 3 s, for proofs.
-MOST_WORK = 1 << 24
+# Work up to which a circuit is folded at once, in 0.5 to 1.5 s. Compiling takes from 0.3 s, where tags are numbers, to
+# 6 s, for proofs, and what is compiled for one sample takes as long then.
+MOST_WORK = 1 << 25
 
 # The cost of a step apart from its numbers, as a count of numbers: for tags that are numbers, and for proofs.
 _OF_STEP = 1 << 10, 1 << 14
@@ -83,20 +86,41 @@ def work(circuit: Circuit, provenance: AbstractSemantics) -> int:
 
 def _work(circuit: Circuit, provenance: AbstractSemantics) -> int:
     forward, proofs = circuit.forward, min(provenance.traits.num_proofs, _PROOFS)
-    words = 1 if circuit.proofs is None or not proofs else circuit.proofs.words[0] + circuit.proofs.words[2]
+    words = 1 if not proofs else _words(circuit.proofs)
     # The proofs that a derivation of each kind chooses from; a negation tries the literals of each proof.
     choices = {LITERALS: 1, LINEAR: max(proofs, 1), NODES: max(proofs, 1) ** 2, COMPLEMENT: max(8 * proofs**2, 1)}
-    of_branch = [rows * forward.width * choices[kind] * words for kind, rows in forward.branches]
-    schedule = forward.tiles
-    branches = np.asarray(schedule.branch[: schedule.count])
+    once, cyclic = count_steps(forward.tiles, forward.width, forward.branches, operands_of(forward))
     # Only counts go round every cycle until they are as large as a count gets.
     is_endless = provenance.traits.domain is Domain.NATURAL and not provenance.traits.is_idempotent
-    of_cycle = MAX_HEIGHT if is_endless else _ROUNDS
-    rounds = np.where(np.asarray(schedule.cyclic[: schedule.count]), of_cycle, 1)
-    of_step = _OF_STEP[proofs > 0] + np.array([0, *of_branch])[branches + 1]
+    rounds = MAX_HEIGHT if is_endless else _ROUNDS
+    total = (once + rounds * cyclic) * _OF_STEP[proofs > 0]
+    for kind, is_cyclic, count in _derivations(forward):
+        total += count * choices[kind] * words * (rounds if is_cyclic else 1)
     # Leaves have one proof; those of another output may have to be counted by sets of them.
     sets = int(np.count_nonzero(np.asarray(circuit.outputs) >= circuit.num_leaves)) << proofs
-    return int((rounds * of_step).sum()) + circuit.num_rows + len(circuit.outputs) * words // 8 + sets
+    return total + circuit.num_rows + len(circuit.outputs) * words // 8 + sets
+
+
+def _words(proofs: ProofColumns | None) -> int:
+    """The words of a proof, or as many as take as long as the places of a list."""
+    if proofs is None:
+        return 1
+    return WORDS_OF_PLACE * proofs.length if proofs.length else proofs.words[0] + proofs.words[2]
+
+
+def _derivations(forward: Forward) -> Iterator[tuple[int, bool, int]]:
+    """How many derivations there are of each kind, on cycles and not."""
+    steps = forward.tiles
+    count = int(steps.count)
+    if not count:
+        return
+    # What is behind the last step is padding.
+    numbers = np.add.reduceat(np.asarray(forward.left) != ZERO_ROW, np.asarray(steps.offset)[:count], dtype=np.int64)
+    kinds = np.array([kind for kind, _ in forward.branches])[np.asarray(steps.branch)[:count]]
+    for kind in dict.fromkeys(kind for kind, _ in forward.branches):
+        for is_cyclic in (False, True):
+            of_kind = (kinds == kind) & (np.asarray(steps.cyclic)[:count] == is_cyclic)
+            yield kind, is_cyclic, int(numbers[of_kind].sum())
 
 
 def _quietly() -> np.errstate:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, final
 
-import numpy as np
-
 from scallax.kernels.array_namespace import Namespace
 from scallax.kernels.batches import varying_constant
 from scallax.kernels.schedule import Schedule
+from scallax.kernels.wide_steps import Step
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, PyTree
@@ -37,10 +36,7 @@ def fold_tiles(
     A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or
     as `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`;
     until then, all see them as they were. A loop is repeated until no row of its tiles differs from the round before.
-    Rows of NumPy are written to where they are.
     """
-    if xp.is_eager:
-        return _fold_at_once(xp, rows, width, schedule, initial, branches, finish, differs)
     schedule = xp.map(xp.asarray, schedule)
     reference = xp.leaves(rows)[0]
     false, start = varying_constant(reference, False), varying_constant(reference, 0)
@@ -86,30 +82,42 @@ def fold_tiles(
     return rows, most
 
 
-def _fold_at_once(xp: Namespace, rows: Tags, width, schedule, initial, branches, finish, differs) -> tuple[Tags, int]:
-    """`fold_tiles` as a loop of Python, which computes nothing that is thrown away."""
-    steps = Schedule(*(np.asarray(part).tolist() for part in schedule))
+def fold_at_once(
+    xp: Namespace,
+    rows: Tags,
+    steps: Sequence[Step],
+    initial: Callable[[int], Tags] | None,
+    fold_step: Callable[[Tags, Tags, Step], Tags],
+    alike: Callable[[Tags, Tags], tuple[Tags, Tags]],
+    differs: Callable[[Tags, Tags], Bool[Array, ""]],
+) -> tuple[Tags, int]:
+    """`fold_tiles` as a loop of Python over wide steps, which computes nothing that is thrown away.
+
+    A step makes `fold_step(rows, total, step)` of its total. Tags of a step may have axes that are longer or shorter
+    than those of the rows; `alike` makes both equal. Rows are written to where they are, while they are long enough.
+    """
     index = rounds = most = 0
     changed, total = False, None
-    while index < steps.count:
-        tile = slice(steps.target[index], steps.target[index] + width)
-        cyclic = steps.cyclic[index]
-        if steps.begins[index]:
-            total = xp.map(lambda leaf, tile=tile: leaf[tile], rows) if initial is None else initial
-        total = branches[steps.branch[index]](rows, total, steps.offset[index], np.bool_(cyclic))
-        if steps.ends[index]:
-            settled = finish(total, index)
-            if cyclic and not changed:
-                changed = bool(differs(xp.map(lambda leaf, tile=tile: leaf[tile], rows), settled))
+    while index < len(steps):
+        step = steps[index]
+        if step.begins:
+            heads = slice(step.target, step.target + step.width)
+            total = xp.map(lambda leaf, at=heads: leaf[at], rows) if initial is None else initial(step.width)
+        total = fold_step(rows, total, step)
+        if step.finished:
+            heads = slice(step.target, step.target + step.finished)
+            rows, settled = alike(rows, xp.map(lambda leaf, count=step.finished: leaf[:count], total))
+            if step.cyclic and not changed:
+                changed = bool(differs(xp.map(lambda leaf, at=heads: leaf[at], rows), settled))
             for leaf, new in zip(xp.leaves(rows), xp.leaves(settled), strict=True):
-                leaf[tile] = new
-        loop = steps.loop[index]
-        if loop >= 0 and changed and rounds < MAX_ROUNDS:
-            index, rounds = loop, rounds + 1
+                leaf[heads] = new
+            total = xp.map(lambda leaf, count=step.finished: leaf[count:], total)
+        if step.loop >= 0 and changed and rounds < MAX_ROUNDS:
+            index, rounds = step.loop, rounds + 1
             most = max(most, rounds)
         else:
-            index, rounds = index + 1, 0 if loop >= 0 else rounds
-        changed = changed and cyclic and loop < 0
+            index, rounds = index + 1, 0 if step.loop >= 0 else rounds
+        changed = changed and step.cyclic and step.loop < 0
     return rows, most
 
 

@@ -203,4 +203,7 @@ def _path(
 
 
 def _place(span: Span | None) -> str:
-    return "" if span is None else f" ({span.place})"
+    if span is None:
+        return ""
+    line, column = span.source.position(span.start)
+    return f" ({span.source.name}:{line}:{column})"
