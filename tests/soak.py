@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def new_context(draw: random.Random) -> None:
 def new_mapping(draw: random.Random) -> None:
     """A reasoner of a new program, called with batches of two sizes."""
     mapping = edges(draw)
-    options = {"input_mappings": {"edge": mapping}, "output_relation": "out", "executor": "numpy"}
+    options: dict[str, Any] = {"input_mappings": {"edge": mapping}, "output_relation": "out", "executor": "numpy"}
     reasoner = Reasoner(program(draw), provenance=draw.choice(PROVENANCES[1:]), **options)
     for size in (draw.randrange(1, 9), draw.randrange(1, 9)):
         reasoner(edge=np.full((size, len(mapping)), 0.5, np.float32))
@@ -76,7 +77,7 @@ class Batches:
     def __call__(self, draw: random.Random) -> None:
         """A call."""
         if self._reasoner is None or draw.random() < 0.01:
-            options = {"output_relation": "out", "executor": "numpy"}
+            options: dict[str, Any] = {"output_relation": "out", "executor": "numpy"}
             self._reasoner = Reasoner(program(draw), provenance=draw.choice(PROVENANCES[1:]), **options)
         samples = [[(draw.random(), edge) for edge in edges(draw)] for _ in range(draw.randrange(1, 5))]
         self._reasoner(edge=samples)
@@ -85,7 +86,11 @@ class Batches:
 def compile_module(draw: random.Random) -> None:
     """A module of torch with mapped inputs and a gradient, which compiles."""
     mapping = edges(draw, 60)
-    options = {"input_mappings": {"edge": mapping}, "output_relation": "out", "provenance": "diffminmaxprob"}
+    options: dict[str, Any] = {
+        "input_mappings": {"edge": mapping},
+        "output_relation": "out",
+        "provenance": "diffminmaxprob",
+    }
     module = Module(program(draw), **options)
     module(edge=torch.full((2, len(mapping)), 0.5, requires_grad=True))[1].sum().backward()
 

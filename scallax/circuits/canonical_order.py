@@ -6,14 +6,13 @@ every tag, is the same for all ways of grounding that find the derivations which
 """
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from scallax.circuits.graph import Graph
 from scallax.kernels.row_sets import group
-from scallax.kernels.runs import ranges, run_starts, stable_order
+from scallax.kernels.runs import ranges, row_order, run_starts, stable_order
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 # The round of a node that nothing supports.
@@ -61,24 +60,11 @@ def _renumber(graph: Graph, position: np.ndarray, rank: np.ndarray) -> Graph:
         np.where(operands >= 0, rank[np.maximum(operands, 0)], operands) for operands in (graph.left, graph.right)
     )
     columns = [head, np.maximum(left, right), np.minimum(left, right), left]
-    order = _order_rows(columns if graph.third is None else [*columns, graph.third])
+    order = row_order(columns if graph.third is None else [*columns, graph.third])
     complement = np.empty_like(graph.complement)
     complement[position] = graph.complement
     third = None if graph.third is None else graph.third[order]
     return Graph(graph.num_nodes, head[order], left[order], right[order], complement, third)
-
-
-def _order_rows(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """The positions of rows in ascending order of the columns, the first of which counts most."""
-    lows = [int(column.min(initial=0)) for column in columns]
-    extents = [int(column.max(initial=0)) - low + 1 for column, low in zip(columns, lows, strict=True)]
-    if math.prod(extents) > np.iinfo(np.int64).max:
-        return np.lexsort(columns[::-1])
-    # One number for a row sorts faster (100,000 rows: 2.3 ms, not 20); rows of equal numbers are equal.
-    number = np.zeros(len(columns[0]), np.int64)
-    for column, low, extent in zip(columns, lows, extents, strict=True):
-        number = number * extent + (column - low)
-    return number.argsort()
 
 
 def _are_alike(graph: Graph, some: np.ndarray, others: np.ndarray) -> bool:

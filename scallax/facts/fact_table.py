@@ -140,6 +140,8 @@ class FactTable:
 
     def has_tag(self, is_meant: Callable[[object], bool]) -> bool:
         """Whether some tag is meant, of which the tag's type decides."""
+        if not self.tag_parts:
+            return self.num_facts > 0 and is_meant(None)
         tags = self.tags
         if isinstance(tags, Column):
             return any(map(is_meant, tags.kinds))

@@ -17,6 +17,7 @@ from scallax.grounding.relation import GroundRelation
 from scallax.grounding.rounds import FactColumns, PlannedStratum, StratumGrounder
 from scallax.grounding.selected_literals import SelectionSet
 from scallax.grounding.symbols import Symbols, decode, decode_column, encode_values, find_values, sort_keys
+from scallax.kernels.runs import row_order
 from scallax.language import ir
 from scallax.language.columns import Rows
 from scallax.language.records import record
@@ -120,7 +121,7 @@ class Grounding:
                 sort_keys(decode(codes, type, self.symbols), type, self.symbols)
                 for codes, type in zip(relation.columns, relation.schema.columns, strict=True)
             ]
-            self._orders[name] = np.lexsort(keys[::-1])
+            self._orders[name] = row_order(keys)
         return self._orders[name]
 
 

@@ -53,6 +53,10 @@ class GroundRelation:
         self._operands.append(np.full(self.size - self._operands.size, ONE))
         return ids
 
+    def expect(self, num_rows: int) -> None:
+        """Makes room for about so many tuples more."""
+        self._table.expect(num_rows)
+
     def find(self, columns: Columns, num_rows: int) -> np.ndarray:
         """Tuple ids, -1 for tuples that are not in the relation."""
         return self._table.find(columns, num_rows)

@@ -156,6 +156,8 @@ class StratumGrounder:
     def _add_facts(self, name: str, facts: FactColumns) -> None:
         """Puts the facts of a relation in front of its derived tuples."""
         relation = self.database.relations[name]
+        # Few facts are given twice.
+        relation.expect(len(facts.operands))
         ids = relation.insert(facts.columns, len(facts.operands))
         self._num_tuples += relation.size
         literal = facts.operands != ONE

@@ -15,6 +15,8 @@ _SMALLEST_CAPACITY = 64
 _MOST_EMPTY = 4
 # Rows inserted at a time while the table is smaller, so that a batch of many repeats does not grow it far too large.
 _SMALLEST_CHUNK = 1 << 16
+# Cells of a grid for each row of a table: hashes and slots of a row take as much memory.
+_MOST_CELLS = 8
 # Slots that fit into a cache of a core.
 _FEW_SLOTS = 1 << 15
 _LARGEST_SIZE = (1 << 31) - 1
@@ -60,27 +62,31 @@ class RowTable:
     An open-addressing hash table, probed at triangular distances (which visit every slot of a power of two): a
     batch costs time in its own size, whatever the table holds. Rows are told apart by 64 bits of hash, and what was
     found is compared at the end: should two rows ever share them all, the table is made again with other hashes.
+    A large table whose rows fill a part of the grid around them has a slot for each cell of the grid instead, until a
+    row outside comes: to find a row is to read its slot.
     A table of no columns holds at most the one empty row. `capacity` is the number of rows that are expected.
     """
 
-    __slots__ = ("_buffers", "_hashes", "_seed", "_slots")
+    __slots__ = ("_buffers", "_grid", "_hashes", "_seed", "_slots")
 
     def __init__(self, num_columns: int, capacity: int = 0):
         self._buffers = tuple([Buffer(capacity) for _ in range(num_columns)])
         self._hashes = Buffer(capacity)
         self._slots = np.full(max(_num_slots(capacity), _SMALLEST_CAPACITY), -1, np.int32)
         self._seed = 0
+        self._grid: DenseKeys | None = None
 
     @property
     def size(self) -> int:
         """The number of rows."""
-        return self._hashes.size
+        return self._buffers[0].size if self._buffers else self._hashes.size
 
     def copy(self) -> "RowTable":
         """The same rows and numbers, on their own."""
         table = RowTable(0)
         table._buffers = tuple(buffer.copy() for buffer in self._buffers)
         table._hashes, table._slots, table._seed = self._hashes.copy(), self._slots.copy(), self._seed
+        table._grid = self._grid
         return table
 
     @property
@@ -88,10 +94,18 @@ class RowTable:
         """Views `[size]` of the stored rows, by row id."""
         return tuple([buffer.values for buffer in self._buffers])
 
+    def expect(self, num_rows: int) -> None:
+        """Makes room for about so many rows more."""
+        if self._grid is None:
+            self._reserve(self.size + num_rows)
+
     def find(self, columns: Columns, num_rows: int) -> np.ndarray:
         """Row ids int64 `[rows]`, -1 for rows that are not stored."""
         if self.size == 0:
             return np.full(num_rows, -1, np.int64)
+        if self._grid is not None:
+            cells = self._grid.find(columns, num_rows)
+            return np.where(cells < 0, -1, self._slots.take(cells, mode="clip").astype(np.int64))
         ids = self._look_up(hash_rows(columns, num_rows, self._seed)).astype(np.int64)
         for buffer, column in zip(self._buffers, columns, strict=True):
             # A row that is stored is there in all columns; another of the same hash is not.
@@ -113,6 +127,13 @@ class RowTable:
         return ids
 
     def _insert(self, columns: Columns, num_rows: int) -> np.ndarray:
+        if self._grid is None and num_rows and _num_slots(self.size + num_rows) > len(self._slots):
+            self._lay_grid(columns, num_rows)
+        if self._grid is not None:
+            cells = self._grid.find(columns, num_rows)
+            if not (cells < 0).any():
+                return self._insert_at(cells, columns)
+            self._leave_grid()
         while True:
             known = self.size
             hashes = hash_rows(columns, num_rows, self._seed)
@@ -133,6 +154,52 @@ class RowTable:
                 buffer.resize(known)
             self._hashes.values[:] = hash_rows(self.columns, known, self._seed).view(np.int64)
             self._rebuild(len(self._slots))
+
+    def _lay_grid(self, columns: Columns, num_rows: int) -> None:
+        """Goes over to slots by cell, if the table is large, and the grid of its rows and of these not larger still."""
+        if self.size < _SMALLEST_CHUNK:
+            return
+        found = [
+            (min(int(column.min()), int(stored.min())), max(int(column.max()), int(stored.max())))
+            for column, stored in zip(columns, self.columns, strict=True)
+        ]
+        grid = DenseKeys(tuple(low for low, _ in found), tuple(high - low + 1 for low, high in found))
+        if grid.size > min(_MOST_CELLS * self.size, _LARGEST_SIZE):
+            return
+        self._slots = np.full(grid.size, -1, np.int32)
+        self._slots[grid.find(self.columns, self.size)] = np.arange(self.size)
+        self._grid, self._hashes = grid, Buffer()
+
+    def _leave_grid(self) -> None:
+        """Goes back to hashes: of rows outside the next may be farther still."""
+        self._grid = None
+        self._hashes.append(hash_rows(self.columns, self.size, self._seed).view(np.int64))
+        self._rebuild(_num_slots(2 * self.size))
+
+    def _insert_at(self, cells: np.ndarray, columns: Columns) -> np.ndarray:
+        """Inserts rows by the cells that they have in the grid."""
+        base, slots = self.size, self._slots
+        ids = slots.take(cells).astype(np.int64)
+        absent = (ids < 0).nonzero()[0]
+        if not len(absent):
+            return ids
+        assert base + len(absent) <= _LARGEST_SIZE
+        places, numbers = cells[absent], np.arange(base, base + len(absent))
+        # NumPy keeps the last of repeated writes: reversed, the first row to appear wins.
+        slots[places[::-1]] = numbers[::-1]
+        occupants = slots.take(places)
+        first = occupants == numbers
+        kept = first.nonzero()[0]
+        if len(kept) < len(absent):
+            numbers = base - 1 + first.cumsum()
+            slots[places[kept]] = numbers[kept]
+            ids[absent] = numbers[occupants - base]
+            absent = absent[kept]
+        else:
+            ids[absent] = occupants
+        for buffer, column in zip(self._buffers, columns, strict=True):
+            buffer.append(column[absent])
+        return ids
 
     def _look_up(self, hashes: np.ndarray) -> np.ndarray:
         """The rows of these hashes, int32, -1 for none."""

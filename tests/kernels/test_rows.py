@@ -42,6 +42,25 @@ def test_row_table_inserts_many_repeats_in_chunks():
     assert np.array_equal(ids, ranks[inverse])
 
 
+# The rows fill a grid of 290 x 290 from the third batch on, leave it by far in the fifth, and the next fill it again.
+@pytest.mark.parametrize("outside", [300, -(1 << 63), (1 << 63) - 1])
+def test_row_table_numbers_rows_of_a_grid(outside: int):
+    rng = np.random.default_rng(0)
+    table, expected = RowTable(2), dict[tuple, int]()
+    for batch in range(8):
+        columns = [rng.integers(-40, 250, 60_000) for _ in range(2)]
+        if batch == 4:
+            columns[0][30_000:] = outside
+        rows = _rows(columns, 60_000)
+        twin = table.copy()
+        numbers = [expected.setdefault(row, len(expected)) for row in rows]
+        assert twin.insert(columns, 60_000).tolist() == table.insert(columns, 60_000).tolist() == numbers
+        probes = [np.append(column[:1000], outside) for column in columns]
+        assert table.find(probes, 1001).tolist() == [expected.get(row, -1) for row in _rows(probes, 1001)]
+    assert table.size == len(expected)
+    assert _rows(list(table.columns), table.size) == list(expected)
+
+
 def test_row_table_takes_rows_that_differ_in_high_bits_only():
     column = np.arange(1000, dtype=np.int64) << 54
     assert RowTable(1).insert([column], 1000).tolist() == list(range(1000))

@@ -1,0 +1,31 @@
+"""Orders of rows against those of Python."""
+
+import numpy as np
+import pytest
+
+from scallax.kernels.runs import row_order
+
+WIDE = [-(1 << 63), -1, 0, 5, (1 << 63) - 1]
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [(np.int64, WIDE)],
+        [(np.int64, WIDE), (np.int64, WIDE)],
+        [(np.int32, [-(1 << 31), 0, (1 << 31) - 1]), (np.bool_, [False, True])],
+        [(np.uint64, [(1 << 64) - 1, (1 << 64) - 7]), (np.int8, [-128, 127])],
+        [(np.float64, [0.5, -np.inf, 3.0]), (np.int64, [2, 1])],
+        [],
+    ],
+)
+def test_rows_are_in_the_order_of_their_columns(kinds: list):
+    rng = np.random.default_rng(0)
+    columns = [np.array(values, dtype)[rng.integers(0, len(values), 100)] for dtype, values in kinds]
+    if not columns:
+        assert row_order([np.zeros(0, np.int64)]).tolist() == []
+        return
+    order = row_order(columns)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    assert [rows[place] for place in order] == sorted(rows)
+    assert sorted(order.tolist()) == list(range(100))
