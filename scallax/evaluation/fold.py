@@ -14,7 +14,7 @@ import numpy as np
 
 from scallax.circuits.circuit import ONE_ROW, ZERO_ROW, Circuit, Forward, LocalColumns, ProofColumns
 from scallax.circuits.constant_program import list_tiles
-from scallax.evaluation.tag_rows import Rows, make_rows
+from scallax.evaluation.tag_rows import Rows, check_size, make_rows
 from scallax.kernels.array_namespace import NUMPY, array_namespace
 from scallax.kernels.batches import batch_constant
 from scallax.kernels.schedule import LINEAR, LITERALS, NODES
@@ -306,10 +306,7 @@ def _fold_compiled(every: _Fold, forward: Forward) -> tuple[Tags, Array]:
 def _fold_at_once(every: _Fold, forward: Forward) -> tuple[Tags, int]:
     """`_fold_compiled`, where values may be looked at: tiles that do not depend on each other are one step."""
     provenance = every.provenance
-    row, proofs = (
-        sum(leaf[:1].nbytes for leaf in NUMPY.leaves(every.rows.table)),
-        max(provenance.traits.num_proofs, 1),
-    )
+    row, proofs = _row_bytes(every.rows.table), max(provenance.traits.num_proofs, 1)
     # What is joined is there for each pair of proofs.
     most = {kind: _BYTES_AT_ONCE // (row * (proofs if kind == NODES else 1)) for kind, _ in forward.branches}
     operands = operands_of(forward)
@@ -321,12 +318,23 @@ def _fold_at_once(every: _Fold, forward: Forward) -> tuple[Tags, int]:
         of_heads = functools.partial(np.take, indices=step.lanes)
         return every.step(table, total, step.kind, step.width, places, np.bool_(step.cyclic), of_heads)
 
+    def alike(table, settled):
+        longer, settled = provenance.alike(table, settled)
+        if longer is not table:
+            row, batch = _row_bytes(longer), every.literals.probabilities.shape[1]
+            check_size(provenance, every.program, row, batch, keeps_leaves=not every.rows.base)
+        return longer, settled
+
     return fold_at_once(
         every.literals.xp,
         every.rows.table,
         [step._replace(target=step.target - every.rows.base) for step in steps],
         every.initial,
         fold_step,
-        provenance.alike,
+        alike,
         provenance.differs,
     )
+
+
+def _row_bytes(table: Tags) -> int:
+    return sum(leaf[:1].nbytes for leaf in NUMPY.leaves(table))

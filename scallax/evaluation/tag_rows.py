@@ -50,7 +50,7 @@ def make_rows(provenance: AbstractProvenance, program: Circuit, literals: Litera
     """
     row = row_bytes(provenance, literals)
     compact = provenance.compact_leaves(literals) if program.num_leaves * row > _MAX_LEAF_BYTES else None
-    _check_size(provenance, program, row, literals.probabilities.shape[1], keeps_leaves=compact is None)
+    check_size(provenance, program, row, literals.probabilities.shape[1], keeps_leaves=compact is None)
     if compact is None:
         return _with_leaves(provenance, program, literals)
     return _without_leaves(provenance, program, literals, compact)
@@ -129,7 +129,8 @@ def _repeated(xp: Namespace, zero: Tags, count: int) -> Tags:
     return xp.map(lambda none: xp.broadcast_to(none, (count, *none.shape[1:])), zero)
 
 
-def _check_size(provenance: AbstractProvenance, program: Circuit, row: int, batch: int, *, keeps_leaves: bool) -> None:
+def check_size(provenance: AbstractProvenance, program: Circuit, row: int, batch: int, *, keeps_leaves: bool) -> None:
+    """UnsupportedError if the tags that are kept would take more than `MAX_TAG_BYTES`, with rows of so many bytes."""
     num_heads = program.forward.num_heads
     num_rows = num_heads + program.num_leaves * keeps_leaves
     if num_rows * row <= MAX_TAG_BYTES:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from scallax import InputMapping, Reasoner
-from scallax.evaluation import fold
+from scallax.errors import UnsupportedError
+from scallax.evaluation import fold, tag_rows
 from scallax.evaluation.numpy_executor import evaluate_tags
 from scallax.kernels.array_namespace import NUMPY
 from scallax.provenance.base import AbstractProvenance, LiteralTable
@@ -204,3 +205,13 @@ def test_operations_of_lists_are_those_of_sets(compiled: bool):
         for column in columns:
             words[column // 32, place] |= np.uint32(1 << column % 32)
     np.testing.assert_array_equal(digests[0], BITS.digests(words, np.uint32(5)))
+
+
+def test_a_table_that_grows_too_large_is_one_error(monkeypatch):
+    chain = [(place, place + 1) for place in range(40)]
+    text = "rel out(y) = e(0, y)\nrel out(z) = out(y), e(y, z)\nquery out"
+    reasoner = Reasoner(text, provenance="topkproofs", k=3, input_mappings={"e": chain})
+    # Lists of one literal each take less, lists of forty do not.
+    monkeypatch.setattr(tag_rows, "MAX_TAG_BYTES", 20_000)
+    with pytest.raises(UnsupportedError, match="would hold"):
+        both_forms(reasoner, batch_of(len(chain), 1)[:1])
