@@ -7,8 +7,7 @@ import pickle
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 import torch
 
 from scallax import Reasoner, checkpoint
-from scallax.checkpoint import OPTIMIZER, Artifact, as_path, write_file
+from scallax.checkpoint import OPTIMIZER, SAFETENSORS_SUFFIX, TORCH_SUFFIXES, Artifact, as_path, located, write_file
 from scallax.errors import CheckpointError, Diagnostic, InputError, checks_call
 from scallax.language import ForeignItem
 from torch_bridge.digits import pack_specification, read_specification
@@ -33,9 +32,6 @@ _FLAX_NAMES = ("kernel", "scale", "embedding")
 Form = Literal["torch", "safetensors", "orbax"]
 
 _MANIFEST = "scallax.json"
-_SAFETENSORS = ".safetensors"
-_TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar")
-
 
 # Errors for a damaged archive: Python's reader checks little of the structure.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
@@ -70,7 +66,7 @@ def save(path: str | Path, obj: object, *, overwrite: bool = False) -> None:
         tensor([[0.2500, 0.5000]])
     """
     path = as_path(path)
-    if path.suffix.lower() == _SAFETENSORS:
+    if path.suffix.lower() == SAFETENSORS_SUFFIX:
         checkpoint.save(path, artifact_of(obj), overwrite=overwrite)
     else:
         write_file(path, partial(_write_torch, obj), overwrite=overwrite)
@@ -199,7 +195,7 @@ def convert(
     artifact = _read(source)
     if form is None:
         suffix = target.suffix.lower()
-        form = "safetensors" if suffix == _SAFETENSORS else "torch" if suffix in _TORCH else "orbax"
+        form = "safetensors" if suffix == SAFETENSORS_SUFFIX else "torch" if suffix in TORCH_SUFFIXES else "orbax"
     if form == "torch":
         save_torch = partial(_write_torch, _torch_object(artifact, source, foreign))
         write_file(target, save_torch, overwrite=overwrite)
@@ -253,7 +249,7 @@ def _with_foreign(obj: object, path: Path, foreign: Sequence[ForeignItem]) -> ob
     if isinstance(obj, torch.nn.Module):
         for module in obj.modules():
             if isinstance(module, Module) and module.specification.foreign:
-                with _located(path):
+                with located(path):
                     module.reasoner = module.reasoner.with_foreign(as_torch(foreign))
     return obj
 
@@ -261,18 +257,8 @@ def _with_foreign(obj: object, path: Path, foreign: Sequence[ForeignItem]) -> ob
 def _reasoner_of(
     artifact: Artifact, path: str | Path, foreign: Sequence[ForeignItem], custom_provenance: object = None
 ) -> Reasoner:
-    with _located(path):
+    with located(path):
         return checkpoint.reasoner_of(artifact, as_torch(foreign), custom_provenance=custom_provenance)
-
-
-@contextmanager
-def _located(path: str | Path) -> Iterator[None]:
-    """Names the path in every problem."""
-    try:
-        yield
-    except CheckpointError as error:
-        located = [replace(d, message=f"`{path}`: {d.message}") for d in error.diagnostics]
-        raise CheckpointError(*located) from None
 
 
 def _device(map_location: object) -> torch.device:
@@ -301,7 +287,7 @@ def _state_dict(artifact: Artifact, map_location) -> dict[str, torch.Tensor]:
 
 def _is_torch_file(path: Path) -> bool:
     """Whether the path is a file that may be a zip file, as files of torch are."""
-    if path.is_dir() or path.suffix.lower() == _SAFETENSORS:
+    if path.is_dir() or path.suffix.lower() == SAFETENSORS_SUFFIX:
         return False
     try:
         with path.open("rb") as file:
@@ -397,8 +383,5 @@ def _matches(archive: zipfile.ZipFile, name: str, digest: str) -> bool:
 
 
 def _sha256(archive: zipfile.ZipFile, name: str) -> str:
-    digest = hashlib.sha256()
     with archive.open(name) as record:
-        while chunk := record.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(record, "sha256").hexdigest()  # pyright: ignore[reportArgumentType] (reads bytes)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
-import jax
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
@@ -19,7 +18,7 @@ from torch_bridge.dlpack import from_numpy, to_jax, to_torch
 from torch_bridge.io import CSVFileOptions
 from torch_bridge.module import Module
 from torch_bridge.reference_arguments import check_dispatch, declared, name_outputs, refuse_monitors
-from torch_bridge.tensor_layouts import AbstractTensorLayout, Pulled
+from torch_bridge.tensor_layouts import AbstractTensorLayout
 from torch_bridge.torch_values import as_torch
 from torch_bridge.variables import TorchTensors
 
@@ -270,12 +269,3 @@ class _RunTensors(AbstractTensorLayout):
 
     def keep(self, arrays: Sequence[Any]) -> Any:
         return arrays
-
-    def to_results(self, values: jax.Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        return to_torch(values, self.device)
-
-    def to_cotangent(self, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> np.ndarray | jax.Array:
-        return to_jax(cotangent)
-
-    def to_gradients(self, pulled: Pulled, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
-        return tuple(None if gradient is None else to_torch(gradient, self.device) for gradient in pulled[0])

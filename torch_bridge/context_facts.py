@@ -8,22 +8,20 @@ import torch
 from scallax import FactList
 from scallax.context import Draft
 from scallax.facts import Tuples
-from torch_bridge.dlpack import common_device
+from torch_bridge.dlpack import common_device, computing_dtype
 
 
 def stack_tags(tags: Sequence[Any]) -> torch.Tensor:
     """Tags, numbers and scalar tensors, as one vector `[tags]`; float64 if a tensor is, otherwise float32."""
     tensors = [tag for tag in tags if isinstance(tag, torch.Tensor)]
     device = common_device({f"tag {i}": tensor for i, tensor in enumerate(tensors)})
-    is_double = any(tensor.dtype is torch.float64 for tensor in tensors)
-    dtype = torch.float64 if is_double else torch.float32
+    dtype = computing_dtype(tensors)
     return torch.stack([torch.as_tensor(tag, dtype=dtype, device=device).reshape(()) for tag in tags])
 
 
 def join_tags(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     """Joins vectors into one; float64 if one of them is, on the device of the last."""
-    is_double = any(part.dtype is torch.float64 for part in parts)
-    return torch.cat([part.to(parts[-1].device, torch.float64 if is_double else torch.float32) for part in parts])
+    return torch.cat([part.to(parts[-1].device, computing_dtype(parts)) for part in parts])
 
 
 def bound_tags(draft: Draft) -> dict[str, torch.Tensor]:

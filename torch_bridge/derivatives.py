@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from scallax import Reasoner
-from scallax.errors import Diagnostic, InputError, UnsupportedError
+from scallax.errors import Diagnostic, UnsupportedError
 from scallax.evaluation import SampleLayout, has_facts
 from scallax.reasoner import Derivatives, check_differentiable, derive
-from torch_bridge.dlpack import common_device, common_dtype, precision_and_place
+from torch_bridge.dlpack import check_tensor, common_device, common_dtype, precision_and_place
 from torch_bridge.operator import is_saved
 from torch_bridge.sample_calls import ground_batch, read_tensors
 from torch_bridge.sparse import make_sparse
@@ -46,8 +46,7 @@ def find_jacobian(
             return derive(of_batch, *given, _maker(tensors, device, is_sparse))
     tensors = (*program.order(inputs), *logits)
     for relation, tensor in inputs.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
+        check_tensor(relation, tensor)
     named = dict(zip(reasoner.compiled_program.parameter_names, logits, strict=True))
     device = common_device({**inputs, **named})
     with precision_and_place(tensors):

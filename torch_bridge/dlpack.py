@@ -81,8 +81,19 @@ def common_dtype(tensors: Iterable[torch.Tensor], *others: torch.Tensor) -> torc
     dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating_point}
     if len(dtypes) == 1:
         return dtypes.pop()
-    dtypes.update(tensor.dtype for tensor in others)
-    return torch.float64 if torch.float64 in dtypes else torch.float32
+    return torch.float64 if torch.float64 in dtypes else computing_dtype(others)
+
+
+def computing_dtype(tensors: Iterable[torch.Tensor]) -> torch.dtype:
+    """The dtype that values are computed in: float64 if a tensor is, else float32."""
+    return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
+
+
+def check_tensor(relation: str, value: object) -> torch.Tensor:
+    """The tensor of a relation. InputError for what is none."""
+    if not isinstance(value, torch.Tensor):
+        raise InputError(f"`{relation}` is a {type(value).__name__}; give a tensor")
+    return value
 
 
 def common_device(tensors: Mapping[str, torch.Tensor]) -> torch.device:
@@ -100,7 +111,7 @@ def common_device(tensors: Mapping[str, torch.Tensor]) -> torch.device:
 
 def precision_and_place(tensors: Sequence[torch.Tensor]) -> contextlib.AbstractContextManager:
     """Lets JAX compute in float64 if a tensor is, and on the CPU unless the tensors are on JAX's device."""
-    is_double = any(tensor.dtype is torch.float64 for tensor in tensors)
+    is_double = computing_dtype(tensors) is torch.float64
     is_elsewhere = _default_platform() != "cpu" and not any(tensor.device.type == "cuda" for tensor in tensors)
     if not is_double and not is_elsewhere:
         return _NO_CONTEXT

@@ -32,6 +32,10 @@ def apply_operator(
     return {result.key: value for result, value in zip(results, unpacked, strict=True)}
 
 
+# In a graph the name is constant, and so is everything that follows from it: torch need not trace it.
+_portable_name = torch.compiler.assume_constant_result(portable_name)
+
+
 class _Result(NamedTuple):
     """One output relation among the values `[batch, outputs]`.
 
@@ -45,7 +49,6 @@ class _Result(NamedTuple):
     tuples: tuple | None
 
 
-# In a graph the name is constant, and so is everything that follows from it: torch need not trace it.
 @torch.compiler.assume_constant_result
 def _interface(name: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
     """The input relations in order, and the results; no results if a graph cannot hold the reasoner.
@@ -69,11 +72,6 @@ def _interface(name: str) -> tuple[tuple[str, ...], tuple[_Result, ...]]:
         for output in evaluator.layout.outputs
     )
     return relations, results
-
-
-@torch.compiler.assume_constant_result
-def _portable_name(name: str) -> str:
-    return portable_name(name)
 
 
 @torch.compiler.disable(

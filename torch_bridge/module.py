@@ -20,7 +20,7 @@ from torch_bridge.autograd import apply, evaluate_tensors
 from torch_bridge.context_facts import with_bound
 from torch_bridge.derivatives import find_jacobian
 from torch_bridge.digits import digits_of, read_specification
-from torch_bridge.dlpack import common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
+from torch_bridge.dlpack import check_tensor, common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.reference_arguments import (
     OWN_ARGUMENTS,
@@ -204,9 +204,7 @@ class Module(torch.nn.Module):
         if unnamed:
             # By hand, for torch's compiler traces no exceptions.
             raise misfit(type(self).forward, (self, *unnamed), inputs)
-        if self._bound is not None:
-            tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
-            inputs = with_bound(inputs, self._bound, tuples)
+        inputs = self._with_bound(inputs)
         options = (disjunctions, output_relations, output_mappings)
         if torch.compiler.is_compiling() or is_saved():
             # Loads torch's compiler, which others need not wait for.
@@ -218,6 +216,13 @@ class Module(torch.nn.Module):
                 return call_outside(name, inputs, self._evaluate, options)
             return apply_operator(name, inputs, self._logits(), self._evaluate)
         return self._evaluate(inputs, *options)
+
+    def _with_bound(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs of a call, with the facts of the context that the module was made of."""
+        if self._bound is None:
+            return inputs
+        tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
+        return with_bound(inputs, self._bound, tuples)
 
     def _evaluate(
         self,
@@ -261,8 +266,8 @@ class Module(torch.nn.Module):
             return apply_batch(reasoner, batch, self._logits(), is_sparse=is_sparse)
         tensors = evaluator.layout.order(inputs)
         if not are_tensors:
-            relation, value = next(pair for pair in inputs.items() if not isinstance(pair[1], torch.Tensor))
-            raise InputError(f"`{relation}` is a {type(value).__name__}; give a tensor")
+            for relation, value in inputs.items():
+                check_tensor(relation, value)
         logits = self._logits()
         named = dict(zip(reasoner.compiled_program.parameter_names, logits, strict=True))
         layout = MappedTensors(evaluator, common_device({**inputs, **named} if named else inputs))
@@ -298,10 +303,7 @@ class Module(torch.nn.Module):
             Tensors of the dtype and the device of the inputs, without gradients. With `sparse_jacobian` they are of the
             layout `torch.sparse_coo`, coalesced, and no dense one is made.
         """
-        inputs = read_by_relation(inputs, "`inputs`")
-        if self._bound is not None:
-            tuples = {name: mapping.tuples for name, mapping in self.specification.input_mappings}
-            inputs = with_bound(inputs, self._bound, tuples)
+        inputs = self._with_bound(read_by_relation(inputs, "`inputs`"))
         reasoner = self._reseeded(self.reasoner.in_mode(self.training))
         return find_jacobian(reasoner, inputs, disjunctions, self._logits(), is_sparse=self.sparse_jacobian)
 

@@ -12,7 +12,7 @@ from scallax import BatchGrounding, Reasoner
 from scallax.errors import InputError
 from scallax.evaluation import BatchFacts, SampleLayout
 from torch_bridge.autograd import apply
-from torch_bridge.dlpack import common_device, from_numpy, precision_and_place
+from torch_bridge.dlpack import check_tensor, common_device, from_numpy, precision_and_place
 from torch_bridge.facts import TagTensors, find_tags
 from torch_bridge.sparse import unpack_sparse
 from torch_bridge.tensor_layouts import SampleTensors
@@ -23,8 +23,7 @@ def read_tensors(
 ) -> tuple[TagTensors, torch.device]:
     """The tensors that hold the tags, and the device of all tensors. InputError for what is none, or elsewhere."""
     for relation, tensor in batch.arrays.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
+        check_tensor(relation, tensor)
     tags = find_tags(batch.facts)
     named = {f"tags of {batch.facts[0].relation}": tensor for tensor in tags.tensors} if batch.facts else {}
     devices = sorted({str(tensor.device) for tensor in tags.tensors})
@@ -71,9 +70,7 @@ def on_host(batch: BatchFacts) -> BatchFacts:
 
 def to_host(relation: str, tensor: object) -> np.ndarray:
     """The array of a tensor, in float32 if it is of fewer digits. InputError for what is no tensor."""
-    if not isinstance(tensor, torch.Tensor):
-        raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
-    tensor = tensor.detach().cpu()
+    tensor = check_tensor(relation, tensor).detach().cpu()
     return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
 
 
@@ -111,10 +108,7 @@ def interpret_batch(reasoner: Reasoner, batch: BatchFacts) -> Any:
 
 def list_entries(tensors: Mapping[str, Any]) -> list[list[list[torch.Tensor]]]:
     """For each relation and sample the scalar tensors of a tensor. InputError for what is none."""
-    for relation, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise InputError(f"`{relation}` is a {type(tensor).__name__}; give a tensor")
-    return [[list(sample.reshape(-1)) for sample in tensor] for tensor in tensors.values()]
+    return [[list(sample.reshape(-1)) for sample in check_tensor(name, tensor)] for name, tensor in tensors.items()]
 
 
 def apply_tags(

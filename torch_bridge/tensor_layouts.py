@@ -12,7 +12,7 @@ import torch
 from scallax import BatchGrounding
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.evaluation import Evaluator, MappedLayout, SampleLayout
-from torch_bridge.dlpack import common_dtype, to_jax, to_torch
+from torch_bridge.dlpack import common_dtype, computing_dtype, to_jax, to_torch
 from torch_bridge.facts import TagTensors
 
 Array = np.ndarray | jax.Array
@@ -39,17 +39,17 @@ class AbstractTensorLayout(ABC):
         """The part of the arrays that is kept from the values to the gradients."""
         return None
 
-    @abstractmethod
     def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         """The results for the evaluator's values."""
+        return to_torch(values, self.device)
 
-    @abstractmethod
     def to_cotangent(self, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> np.ndarray | jax.Array:
         """The cotangent of the evaluator's values for that of the results."""
+        return to_jax(cotangent)
 
-    @abstractmethod
     def to_gradients(self, pulled: Pulled, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
         """The gradients of the tensors for those of arrays and logits."""
+        return tuple(None if g is None else to_torch(g, self.device) for g in (*pulled[0], *pulled[1]))
 
     def fold(
         self, size: int, dims: Sequence[int | None], tensors: Sequence[torch.Tensor], *, each_logit: bool = False
@@ -71,15 +71,6 @@ class MappedTensors(AbstractTensorLayout):
         arrays = [to_jax(tensor) for tensor in tensors]
         num_inputs = len(self.evaluator.layout.mappings)
         return arrays[:num_inputs], arrays[num_inputs:]
-
-    def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        return to_torch(values, self.device)
-
-    def to_cotangent(self, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> np.ndarray | jax.Array:
-        return to_jax(cotangent)
-
-    def to_gradients(self, pulled: Pulled, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
-        return tuple(None if g is None else to_torch(g, self.device) for g in (*pulled[0], *pulled[1]))
 
     def fold(
         self, size: int, dims: Sequence[int | None], tensors: Sequence[torch.Tensor], *, each_logit: bool = False
@@ -143,8 +134,7 @@ class SampleTensors(AbstractTensorLayout):
             places[grounding.derived[0]] = np.arange(len(cotangent))
         elif missing:
             cotangent = torch.nn.functional.pad(cotangent, (0, missing))
-        dtype = torch.float64 if torch.float64 in {tensor.dtype for tensor in tensors} else torch.float32
-        return to_jax(_take(cotangent.reshape(-1).to(dtype), places, 0.0))
+        return to_jax(_take(cotangent.reshape(-1).to(computing_dtype(tensors)), places, 0.0))
 
     def to_gradients(self, pulled: Pulled, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
         (of_tags, *of_arrays), of_logits = pulled

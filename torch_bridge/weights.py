@@ -40,7 +40,8 @@ import numpy as np
 import torch
 
 from scallax import Specification
-from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_call
+from scallax.checkpoint import import_flax_state
+from scallax.errors import CheckpointError, Diagnostic, InputError, checks_call
 from torch_bridge.digits import read_specification
 from torch_bridge.dlpack import from_numpy, to_numpy
 from torch_bridge.module import EXTRA_STATE, Module
@@ -92,7 +93,7 @@ def to_flax(source: Source, model: "nnx.Module") -> None:
         CheckpointError: A name, a shape, a dtype or a program differs, or a layer is unknown. Every difference is
             listed, and the model is unchanged.
     """
-    state = _import_flax_state()
+    state = import_flax_state()
     pairing = _Pairing(source, state.layers(model))
     values = [_to_flax_order(pair, to_numpy(pair.tensor)) for pair in pairing.pairs]
     problems = pairing.problems
@@ -124,7 +125,7 @@ def to_torch(model: "nnx.Module", template: Source) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: As in `to_flax`.
     """
-    pairing = _Pairing(template, _import_flax_state().layers(model))
+    pairing = _Pairing(template, import_flax_state().layers(model))
     values = [_to_torch_order(pair, np.asarray(pair.variable[...])) for pair in pairing.pairs]
     problems = pairing.problems
     for torch_name, flax_name, torch_program, flax_program in pairing.programs:
@@ -360,12 +361,3 @@ def _dtype(tensor: torch.Tensor) -> str:
 def _show(value: Any) -> str:
     """The dtype and shape of a tensor or a variable, as text."""
     return f"{_dtype(value) if isinstance(value, torch.Tensor) else value.dtype} {list(value.shape)}"
-
-
-def _import_flax_state() -> Any:
-    # Flax is an optional extra: `import torch_bridge` works without.
-    try:
-        from scallax.checkpoint import flax_state
-    except ModuleNotFoundError as error:  # the extra is not installed
-        raise UnsupportedError(Diagnostic("Flax is not installed", hint="pip install scallax[flax]")) from error
-    return flax_state

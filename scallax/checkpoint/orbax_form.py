@@ -10,7 +10,7 @@ import numpy as np
 
 from scallax.checkpoint.artifact import HEADER_NAME, Artifact, canonical, read_artifact
 from scallax.checkpoint.durable import located, read_directory
-from scallax.checkpoint.extras import import_orbax, import_tensorstore
+from scallax.checkpoint.extras import import_extra
 from scallax.errors import CheckpointError, Diagnostic
 
 # The items of an Orbax checkpoint, and the file that holds the second.
@@ -37,7 +37,7 @@ def check_replaceable(path: Path) -> None:
 
 def write_orbax(directory: Path, header: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes the arrays and the header into an empty directory. CheckpointError or OSError if that fails."""
-    ocp = import_orbax()
+    ocp = import_extra("orbax.checkpoint")
     # Orbax refuses arrays without elements, and a checkpoint without arrays: the header tells of the former, and is
     # stored as an array as well.
     stored = {name: array for name, array in arrays.items() if array.size}
@@ -89,7 +89,7 @@ def _read_arrays(directory: Path) -> dict[str, np.ndarray]:
     They are read by TensorStore, on which Orbax is built: on any devices, in any process of a distributed run, and
     without the tasks that Orbax leaves running when a file is damaged.
     """
-    tensorstore = import_tensorstore()
+    tensorstore = import_extra("tensorstore")
     store = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{directory}/"}}
     try:
         keys = tensorstore.KvStore.open(store).result().list().result()

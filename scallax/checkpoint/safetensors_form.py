@@ -7,11 +7,11 @@ from typing import BinaryIO
 import numpy as np
 
 from scallax.checkpoint.artifact import DTYPES, Artifact, read_artifact
-from scallax.checkpoint.extras import import_safetensors
+from scallax.checkpoint.extras import import_extra
 from scallax.errors import CheckpointError, Diagnostic
 
 # The end of names of safetensors files.
-SUFFIX = ".safetensors"
+SAFETENSORS_SUFFIX = ".safetensors"
 
 # In a safetensors file's metadata, whose length its readers limit.
 _HEADER_KEY = "scallax"
@@ -25,13 +25,13 @@ def write_safetensors(file: BinaryIO, header: str, arrays: dict[str, np.ndarray]
     """Writes the arrays and the header into an open file. CheckpointError for a header that is too long."""
     if len(header) > _MAX_HEADER_LENGTH:
         message = "the specifications are too long for a safetensors file"
-        raise CheckpointError(Diagnostic(message, hint=f"choose a name that does not end in {SUFFIX}"))
-    file.write(import_safetensors().numpy.save(arrays, metadata={_HEADER_KEY: header}))
+        raise CheckpointError(Diagnostic(message, hint=f"choose a name that does not end in {SAFETENSORS_SUFFIX}"))
+    file.write(import_extra("safetensors.numpy").save(arrays, metadata={_HEADER_KEY: header}))
 
 
 def read_safetensors(data: bytes) -> Artifact:
     """Reads and verifies the bytes of a file. CheckpointError if they are damaged, or not ours."""
-    safetensors = import_safetensors()
+    safetensors = import_extra("safetensors")
     try:
         entries = safetensors.deserialize(data)
         length = int.from_bytes(data[:8], "little")

@@ -10,16 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scallax.checkpoint.artifact import (
-    MAX_DEPTH,
-    OPTIMIZER,
-    Artifact,
-    pack,
-)
+from scallax.checkpoint.artifact import MAX_DEPTH, OPTIMIZER, Artifact, pack
 from scallax.checkpoint.durable import as_path, located, read_directory, recover, write_directory, write_file
-from scallax.checkpoint.extras import import_flax_state, import_nn
+from scallax.checkpoint.extras import import_extra, import_flax_state
 from scallax.checkpoint.orbax_form import check_replaceable, read_orbax, write_orbax
-from scallax.checkpoint.safetensors_form import SUFFIX, read_safetensors, write_safetensors
+from scallax.checkpoint.safetensors_form import SAFETENSORS_SUFFIX, read_safetensors, write_safetensors
 from scallax.errors import CheckpointError, Diagnostic, InputError, checks_call
 from scallax.grounding.limits import Limits
 from scallax.language.foreign import ForeignItem
@@ -27,7 +22,8 @@ from scallax.reasoner.reasoner import Reasoner
 
 Form = Literal["safetensors", "orbax"]
 
-_TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+# Ends of the names of files of torch.
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
 
 @checks_call
@@ -74,11 +70,11 @@ def save(
     """
     path = as_path(path)
     suffix = path.suffix.lower()
-    if form is None and suffix in _TORCH:
+    if form is None and suffix in TORCH_SUFFIXES:
         hint = "torch_bridge.save writes files for torch; torch_bridge.convert turns any form into any other"
         raise CheckpointError(Diagnostic(f"`{path}` has the name of a torch file", hint=hint))
     header, arrays = pack(make_artifact(model, optimizer, extra, ground))
-    if (form or ("safetensors" if suffix == SUFFIX else "orbax")) == "safetensors":
+    if (form or ("safetensors" if suffix == SAFETENSORS_SUFFIX else "orbax")) == "safetensors":
         write_file(path, partial(write_safetensors, header=header, arrays=arrays), overwrite=overwrite)
     else:
         check_replaceable(path)
@@ -149,7 +145,7 @@ def load(path: str | Path, *, foreign: Sequence[ForeignItem] = (), custom_proven
     artifact = read(path)
     with located(path):
         reasoner = reasoner_of(artifact, foreign, custom_provenance=custom_provenance)
-    return reasoner if artifact.door == "reasoner" else import_nn().Reasoner(reasoner)
+    return reasoner if artifact.door == "reasoner" else import_extra("scallax.nn").Reasoner(reasoner)
 
 
 @checks_call
