@@ -310,13 +310,8 @@ def _pull_columns(
                 has = has_columns(bits, block)
             scale = block_values(scales, block, (num_outputs, batch))
             columns = [sum_up(terms, bit) * each for bit, each in zip(has, scale, strict=True)]
-            rows = xp.stack(columns, -2)
             axis = 1 if each_output else 0
-            if not each_output:
-                # A product with ones is how the sum over outputs is fast on CPUs.
-                rows = rows.reshape(num_outputs, COLUMNS_AT_ONCE * batch)
-                rows = rows if num_outputs == 1 else xp.ones((1, num_outputs), rows.dtype) @ rows
-                rows = rows.reshape(COLUMNS_AT_ONCE, batch)
+            rows = xp.stack(columns if each_output else [column.sum(0) for column in columns], -2)
             start = block * COLUMNS_AT_ONCE
             rows += xp.slice_rows(gradient, start, COLUMNS_AT_ONCE, axis)
             return xp.write_slice(gradient, rows, start, axis)
