@@ -33,8 +33,9 @@ from scallax.circuits.graph import (
     spread_complements,
 )
 from scallax.circuits.proof_bits import column_arrays
+from scallax.circuits.proof_lengths import longest_proof
 from scallax.circuits.size_classes import Sizes, filled_at, padded_with
-from scallax.circuits.tiling import tile_nodes
+from scallax.circuits.tiling import Tiling, tile_nodes
 from scallax.circuits.transpose import transpose_fold
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
 from scallax.grounding.reachability import needed_derivations
@@ -81,19 +82,17 @@ def lay_out(
     tiling = tile_nodes(graph, kind, first_row, block_rows, traits.derivation_cost, sizes)
 
     capacity = sizes.pad("operands", tiling.num_operands)
-    left, right = (
-        filled_at(capacity, tiling.place, _operand_rows(operands, tiling.row, leaf_row), ZERO_ROW)
-        for operands in (graph.left, graph.right)
-    )
-    third = None
-    if graph.third is not None:
-        third = filled_at(capacity, tiling.place, _operand_rows(graph.third, tiling.row, leaf_row), ONE_ROW)
+    left, right, third = _operand_arrays(graph, tiling, leaf_row, capacity)
     output_rows = _operand_rows(outputs, tiling.row, leaf_row)
     output_rows = padded_with(output_rows, sizes.pad("outputs", len(outputs)), ZERO_ROW)
 
     proofs = transpose = None
     if _needs_proofs(traits):
-        proofs, by_place = column_arrays(graph, outputs, literals, order, num_literals, components, sizes)
+        most = _most_literals(order, components)
+        longest = longest_proof(graph, tiling.depth, tiling.cyclic, traits.num_proofs, most)
+        proofs, by_place = column_arrays(
+            graph, outputs, literals, order, num_literals, components, longest, traits, sizes
+        )
         if components is not None and by_place is not None:
             of_operand = filled_at(capacity, tiling.place, components.of_operands(graph.head), 0)
             of_output = padded_with(components.of_operands(outputs), len(output_rows), 0)
@@ -122,6 +121,14 @@ def has_parts(circuit: Circuit, traits: Traits) -> bool:
 def _needs_proofs(traits: Traits) -> bool:
     # A compiled circuit has the exclusions in it.
     return traits.uses_exclusion and not traits.is_compiled
+
+
+def _most_literals(order: np.ndarray, components: Components | None) -> int:
+    """The most literals that nodes depend on together: those of a component, and the shared ones."""
+    if components is None:
+        return len(order)
+    counts = np.bincount(components.of_literal[order] + 1, minlength=2)
+    return int(counts[0] + counts[1:].max())
 
 
 def _simplify(
@@ -174,6 +181,18 @@ def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.nd
     rows[is_node] = node_row[operands[is_node]]
     rows[is_literal] = literal_row[operand_literal(operands[is_literal])]
     return rows
+
+
+def _operand_arrays(
+    graph: Graph, tiling: Tiling, leaf_row: np.ndarray, capacity: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The rows of all operands at their places: left, right, and third if the graph has these."""
+
+    def rows(operands: np.ndarray, none: int) -> np.ndarray:
+        return filled_at(capacity, tiling.place, _operand_rows(operands, tiling.row, leaf_row), none)
+
+    third = None if graph.third is None else rows(graph.third, ONE_ROW)
+    return rows(graph.left, ZERO_ROW), rows(graph.right, ZERO_ROW), third
 
 
 def _kinds(graph: Graph) -> np.ndarray:

@@ -8,6 +8,10 @@ import numpy as np
 
 # Counts of literals with columns in proofs, by the polarities that they occur in: both, positive, negated.
 COLUMN_COUNTS = ("literals of both polarities", "positive literals", "negated literals")
+# The same where proofs are lists, and all components have columns of their own.
+LISTED_COUNTS = ("listed literals of both polarities", "listed positive literals", "listed negated literals")
+# The most literals of a proof.
+LONGEST = "longest proof"
 # How much larger than a program its class may be.
 _MOST_ROOM = 4
 
@@ -115,4 +119,4 @@ class SizeClasses:
             found.least[name] = max(length, found.least.get(name, 0))
 
 
-_NOT_LENGTHS = {"width", "groups", "negation"}
+_NOT_LENGTHS = {"width", "groups", "negation", LONGEST}

@@ -26,7 +26,8 @@ class Tiling:
     """The tiles of a graph, `width` nodes each.
 
     `row` int64 `[nodes]` are the rows of the nodes in the array of tags, `place` int64 `[derivations]` the places of
-    the derivations among the `num_operands` operands of all steps.
+    the derivations among the `num_operands` operands of all steps; `depth` and `cyclic` are those of the nodes, as
+    `component_depths` gives them.
     """
 
     width: int
@@ -36,6 +37,8 @@ class Tiling:
     row: np.ndarray
     place: np.ndarray
     num_operands: int
+    depth: np.ndarray
+    cyclic: np.ndarray
 
 
 def tile_nodes(
@@ -88,7 +91,7 @@ def tile_nodes(
     rank[by_head] = ranks(graph.head[by_head])
     head_row = row[graph.head] - first_row
     place = tile_offset[head_row // width] + rank * width + head_row % width
-    return Tiling(width, num_tiles, blocks.branches, steps, row, place, num_operands)
+    return Tiling(width, num_tiles, blocks.branches, steps, row, place, num_operands, depth, cyclic)
 
 
 def _choose_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float, sizes: Sizes) -> int:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scallax.circuits.circuit import ZERO_ROW, Circuit, Forward, ProofColumns
-from scallax.circuits.proof_lengths import WORDS_OF_PLACE
+from scallax.circuits.circuit import ZERO_ROW, Circuit, Forward
+from scallax.circuits.proof_bits import as_lists
+from scallax.circuits.proof_lengths import WORDS_OF_PLACE, list_length, may_take_lists
 from scallax.evaluation.fold import fold, literal_table, operands_of, recover, with_selections
 from scallax.evaluation.tag_rows import row_bytes
 from scallax.kernels.array_namespace import NUMPY
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 # Bytes of the tags of outputs whose values are found at once: what is looked at stays in caches.
 _BYTES_AT_ONCE = 1 << 21
 
+# Words of bit sets from which on proofs without a known bound are lists: few are long.
+_MANY_WORDS = 64
+
 # Work up to which a circuit is folded at once, in 0.5 to 1.5 s. Compiling takes from 0.3 s, where tags are numbers, to
 # 6 s, for proofs, and what is compiled for one sample takes as long then.
 MOST_WORK = 1 << 25
@@ -36,8 +40,8 @@ MOST_WORK = 1 << 25
 # The cost of a step apart from its numbers, as a count of numbers: for tags that are numbers, and for proofs.
 _OF_STEP = 1 << 10, 1 << 14
 
-# Rounds of a loop, and proofs of a tuple, that are expected: most end sooner, or have fewer.
-_ROUNDS, _PROOFS = 8, 8
+# Rounds of a loop, proofs of a tuple, and literals of one on a cycle, that are expected: most have fewer.
+_ROUNDS, _PROOFS, _PLACES = 8, 8, 8
 
 
 def evaluate(
@@ -66,6 +70,7 @@ def evaluate_tags(
     """The outputs' tags in the provenance's own form, which its `proof_sets` reads; arguments as in `evaluate`."""
     with _quietly():
         inputs, present = _all_inputs(provenance, circuit, inputs, present)
+        circuit = _with_lists(circuit, provenance)
         rows, _ = fold(provenance, circuit, literal_table(circuit, inputs, present))
         return rows.read(rows.table, circuit.outputs)
 
@@ -86,7 +91,7 @@ def work(circuit: Circuit, provenance: AbstractSemantics) -> int:
 
 def _work(circuit: Circuit, provenance: AbstractSemantics) -> int:
     forward, proofs = circuit.forward, min(provenance.traits.num_proofs, _PROOFS)
-    words = 1 if not proofs else _words(circuit.proofs)
+    words = _words(circuit, provenance) if proofs else 1
     # The proofs that a derivation of each kind chooses from; a negation tries the literals of each proof.
     choices = {LITERALS: 1, LINEAR: max(proofs, 1), NODES: max(proofs, 1) ** 2, COMPLEMENT: max(8 * proofs**2, 1)}
     once, cyclic = count_steps(forward.tiles, forward.width, forward.branches, operands_of(forward))
@@ -101,11 +106,13 @@ def _work(circuit: Circuit, provenance: AbstractSemantics) -> int:
     return total + circuit.num_rows + len(circuit.outputs) * words // 8 + sets
 
 
-def _words(proofs: ProofColumns | None) -> int:
+def _words(circuit: Circuit, provenance: AbstractSemantics) -> int:
     """The words of a proof, or as many as take as long as the places of a list."""
+    proofs = circuit.proofs
     if proofs is None:
         return 1
-    return WORDS_OF_PLACE * proofs.length if proofs.length else proofs.words[0] + proofs.words[2]
+    length = list_length(_PLACES) if _grows_lists(circuit, provenance) else proofs.length
+    return WORDS_OF_PLACE * length if length else proofs.words[0] + proofs.words[2]
 
 
 def _derivations(forward: Forward) -> Iterator[tuple[int, bool, int]]:
@@ -123,6 +130,23 @@ def _derivations(forward: Forward) -> Iterator[tuple[int, bool, int]]:
             yield kind, is_cyclic, int(numbers[of_kind].sum())
 
 
+def _with_lists(circuit: Circuit, provenance: AbstractSemantics) -> Circuit:
+    """The circuit, with lists for proofs if these are cheaper although no bound is known."""
+    if not _grows_lists(circuit, provenance):
+        return circuit
+    assert circuit.proofs is not None
+    return replace(circuit, proofs=as_lists(circuit.proofs, circuit.literals.group_end))
+
+
+def _grows_lists(circuit: Circuit, provenance: AbstractSemantics) -> bool:
+    """Whether proofs are bit sets in compiled code for want of a bound, on cycles, and lists here, where these grow."""
+    proofs = circuit.proofs
+    if proofs is None or proofs.length or not np.any(circuit.forward.tiles.cyclic):
+        return False
+    is_large = proofs.words[0] + proofs.words[2] >= _MANY_WORDS
+    return is_large and may_take_lists(provenance.traits, has_groups=proofs.exclusions.shape[1] > 0)
+
+
 def _quietly() -> np.errstate:
     # Numbers may be any, as in compiled code: an infinite or undefined one shows in the output.
     return np.errstate(all="ignore")
@@ -137,6 +161,7 @@ def _all_inputs(
 
 
 def _values(provenance: AbstractProvenance, inputs: np.ndarray, present: np.ndarray, circuit: Circuit) -> np.ndarray:
+    circuit = _with_lists(circuit, provenance)
     literals = literal_table(circuit, inputs, present)
     rows, _ = fold(provenance, circuit, literals)
     outputs = circuit.outputs

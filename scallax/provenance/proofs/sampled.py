@@ -64,7 +64,7 @@ class SampledProofs(AbstractProvenance):
         # Weights that are no probabilities have no chance beside those that are.
         priority = literals.xp.where(keys_of(pool.ranks) > ZERO, add_ranks(pool.ranks, -chance), pool.ranks)
         ranked = replace(self.ranked, absorbs=False)
-        drawn = ranked.best(literals, ProofSets(priority, pool.members))
+        pool, drawn = self.alike(pool, ranked.best(literals, ProofSets(priority, pool.members)))
         kept = (pool.members[..., :, None, :, :] == drawn.members[..., None, :, :, :]).all(-2)
         kept = (kept & is_proof(drawn.ranks)[..., None, :, :]).any(-2)
         pool = ProofSets(literals.xp.where(kept, pool.ranks, NO_PROOF), pool.members)
