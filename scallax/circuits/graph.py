@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scallax.grounding.derivations import ONE, ZERO, Derivations, literal_operand, operand_literal
-from scallax.kernels.row_sets import RowTable
+from scallax.grounding.reachability import needed_derivations
+from scallax.kernels.row_sets import RowTable, group
 from scallax.kernels.runs import distinct, ranges, ranks, run_ids, run_starts, stable_order
 
 # More derivations of one node are split into trees of this width.
@@ -16,7 +17,7 @@ _MAX_PARTS = 8
 
 @dataclass(slots=True)
 class Graph:
-    """The part of the derivations that outputs depend on; node ids are dense, operands are codes."""
+    """The part of the derivations that outputs depend on, by head; node ids are dense, operands are codes."""
 
     num_nodes: int
     head: np.ndarray
@@ -30,90 +31,103 @@ def reachable(
     num_nodes: int, head: np.ndarray, left: np.ndarray, right: np.ndarray, operands: np.ndarray
 ) -> np.ndarray:
     """The nodes that some operands are or depend on."""
-    by_head = stable_order(head, num_nodes)
-    counts = np.bincount(head, minlength=num_nodes)
-    starts = counts.cumsum() - counts
-    found = np.zeros(num_nodes, bool)
-    frontier = distinct(operands[operands >= 0], num_nodes)
-    while len(frontier):
-        found[frontier] = True
-        used = by_head[ranges(starts[frontier], counts[frontier])]
-        operands = np.concatenate([left[used], right[used]])
-        frontier = distinct(operands[operands >= 0], num_nodes)
-        frontier = frontier[~found[frontier]]
-    return found
+    return needed_derivations(num_nodes, head, left, right, operands)[1]
 
 
-def negate_by_nodes(
-    derivations: Derivations, outputs: np.ndarray, used: np.ndarray, needed: np.ndarray
-) -> tuple[Graph, np.ndarray]:
-    """The needed derivations and the outputs over dense node ids, with a complement node for each negated operand."""
-    left, right = derivations.left[used], derivations.right[used]
-    left_negated, right_negated = derivations.left_negated[used], derivations.right_negated[used]
+def relabel(of_nodes: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
+    """Columns of operands with what `of_nodes` says in the place of nodes; other codes stay."""
+    lowest = min([int(operands.min(initial=0)) for operands in columns])
+    # A negative code is a place from the end of the table.
+    table = np.concatenate([of_nodes, np.arange(lowest, 0)])
+    return [table[operands] for operands in columns]
+
+
+def build_graph(derivations: Derivations, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
+    """The derivations that outputs depend on, without aliases, and with a complement node for each negated operand."""
+    graph, outputs, is_alias = _resolve_aliases(_negate_by_nodes(derivations), outputs)
+    rows, needed = needed_derivations(graph.num_nodes, graph.head, graph.left, graph.right, outputs)
+    graph.head, graph.left, graph.right = graph.head[rows], graph.left[rows], graph.right[rows]
+    return _renumber(graph, needed & ~is_alias, outputs)
+
+
+def _negate_by_nodes(derivations: Derivations) -> Graph:
+    """All derivations, and behind them those of complement nodes for the operands that are negated."""
+    count, head, left, right = derivations.num_nodes, derivations.head, derivations.left, derivations.right
+    left_negated, right_negated = derivations.left_negated, derivations.right_negated
+    if not (left_negated.any() or right_negated.any()):
+        return Graph(count, head, left, right, np.zeros(count, bool))
     negated = np.sort(np.concatenate([left[left_negated], right[right_negated]]))
     negated = negated[run_starts(negated)]
-    left = np.where(left_negated, derivations.num_nodes + np.searchsorted(negated, left), left)
-    right = np.where(right_negated, derivations.num_nodes + np.searchsorted(negated, right), right)
-    head = np.concatenate([derivations.head[used], derivations.num_nodes + np.arange(len(negated))])
-    left = np.concatenate([left, negated])
-    right = np.concatenate([right, np.full(len(negated), ONE)])
-    complement = np.concatenate([np.zeros(derivations.num_nodes, bool), np.ones(len(negated), bool)])
-    keep = np.concatenate([needed, np.ones(len(negated), bool)])
-    return _compact(Graph(len(keep), head, left, right, complement), keep, outputs)
+    left = np.where(left_negated, count + np.searchsorted(negated, left), left)
+    right = np.where(right_negated, count + np.searchsorted(negated, right), right)
+    is_complement = np.arange(count + len(negated)) >= count
+    return Graph(
+        len(is_complement),
+        np.concatenate([head, is_complement.nonzero()[0]]),
+        np.concatenate([left, negated]),
+        np.concatenate([right, np.full(len(negated), ONE)]),
+        is_complement,
+    )
+
+
+def _renumber(graph: Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
+    """The graph with only the nodes of `keep`, numbered in their order; the others have no derivations."""
+    new_id = keep.cumsum() - 1
+    left, right, outputs = relabel(new_id, graph.left, graph.right, outputs)
+    return Graph(int(keep.sum()), new_id[graph.head], left, right, graph.complement[keep], graph.third), outputs
 
 
 def _compact(graph: Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
     """The graph with only the nodes of `keep`, renumbered in order; derivations of others are dropped."""
-    new_id = keep.cumsum() - 1
-    kept = keep[graph.head]
-
-    def renumber(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands >= 0, new_id[np.maximum(operands, 0)], operands) if len(new_id) else operands
-
-    graph = Graph(
-        int(keep.sum()),
-        new_id[graph.head[kept]],
-        renumber(graph.left[kept]),
-        renumber(graph.right[kept]),
-        graph.complement[keep],
-        None if graph.third is None else graph.third[kept],
+    if keep.all():
+        return graph, outputs
+    rows = keep[graph.head].nonzero()[0]
+    third = None if graph.third is None else graph.third[rows]
+    kept = Graph(
+        graph.num_nodes, graph.head[rows], graph.left[rows], graph.right[rows], graph.complement, third
     )
-    return graph, renumber(outputs)
+    return _renumber(kept, keep, outputs)
+
+
+def _resolve_aliases(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarray, np.ndarray]:
+    """Replaces every node that is one operand, or nothing, by that operand or ZERO; the mask of these aliases.
+
+    They have no derivations any more. A chain of aliases that closes on itself derives nothing.
+    """
+    head, left, right, complement = graph.head, graph.left, graph.right, graph.complement
+    is_absent = (left == ZERO) | (right == ZERO)
+    if is_absent.any():
+        rows = (~is_absent | complement[head]).nonzero()[0]
+        head, left, right = head[rows], left[rows], right[rows]
+    fan_in = np.bincount(head, minlength=graph.num_nodes)
+    is_alias = fan_in == 0
+    target = np.full(graph.num_nodes, ZERO)
+    lone = ((fan_in == 1) & ~complement)[head] & ((right == ONE) | (left == ONE))
+    rows = lone.nonzero()[0]
+    of_lone = head[rows]
+    is_alias[of_lone] = True
+    target[of_lone] = np.where(right[rows] == ONE, left[rows], right[rows])
+    inner = of_lone[target[of_lone] >= 0]
+    inner = inner[is_alias[target[inner]]]
+    for _ in range(graph.num_nodes.bit_length() + 1):
+        if not len(inner):
+            break
+        target[inner] = target[target[inner]]
+        inner = inner[target[inner] >= 0]
+        inner = inner[is_alias[target[inner]]]
+    # What still points at an alias is on a cycle of aliases.
+    target[inner] = ZERO
+    others = (~is_alias).nonzero()[0]
+    target[others] = others
+    rows = (~lone).nonzero()[0]
+    left, right, outputs = relabel(target, left[rows], right[rows], outputs)
+    return Graph(graph.num_nodes, head[rows], left, right, complement), outputs, is_alias
 
 
 def resolve_aliases(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
-    """Replaces every node that is one operand, or nothing, by that operand or ZERO.
-
-    A chain of aliases that closes on itself derives nothing.
-    """
-    if not graph.num_nodes:
-        return graph, outputs
-    absent = (graph.left == ZERO) | (graph.right == ZERO)
-    absent &= ~graph.complement[graph.head]
-    graph = Graph(graph.num_nodes, graph.head[~absent], graph.left[~absent], graph.right[~absent], graph.complement)
-    fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
-    target = np.arange(graph.num_nodes)
-    target[fan_in == 0] = ZERO
-    single = (fan_in[graph.head] == 1) & ~graph.complement[graph.head]
-    from_left = single & (graph.right == ONE)
-    from_right = single & (graph.left == ONE) & ~from_left
-    target[graph.head[from_left]] = graph.left[from_left]
-    target[graph.head[from_right]] = graph.right[from_right]
-    is_alias = target != np.arange(graph.num_nodes)
-    for _ in range(graph.num_nodes.bit_length() + 1):
-        inner = (is_alias & (target >= 0)).nonzero()[0]
-        further = target[target[inner]]
-        if np.array_equal(further, target[inner]):
-            break
-        target[inner] = further
-    # An operand that still points at an alias is on a cycle of aliases.
-    target[(target >= 0) & is_alias[np.maximum(target, 0)]] = ZERO
-
-    def resolve(operands: np.ndarray) -> np.ndarray:
-        return np.where(operands >= 0, target[np.maximum(operands, 0)], operands)
-
-    resolved = Graph(graph.num_nodes, graph.head, resolve(graph.left), resolve(graph.right), graph.complement)
-    return _compact(resolved, ~is_alias, resolve(outputs))
+    """The graph without nodes that are one operand, or nothing."""
+    graph, outputs, is_alias = _resolve_aliases(graph, outputs)
+    return _renumber(graph, ~is_alias, outputs)
 
 
 def spread_complements(graph: Graph, outputs: np.ndarray, most: int) -> tuple[Graph, np.ndarray]:
@@ -135,7 +149,8 @@ def spread_complements(graph: Graph, outputs: np.ndarray, most: int) -> tuple[Gr
     head = np.concatenate([graph.head[~whole], graph.head[whole].repeat(counts[sums])])
     left = np.concatenate([graph.left[~whole], graph.left[members]])
     right = np.concatenate([graph.right[~whole], graph.right[members]])
-    graph = Graph(graph.num_nodes, head, left, right, graph.complement)
+    order = stable_order(head, graph.num_nodes)
+    graph = Graph(graph.num_nodes, head[order], left[order], right[order], graph.complement)
     return _compact(graph, reachable(graph.num_nodes, head, left, right, outputs), outputs)
 
 
@@ -171,12 +186,23 @@ def inline_pairs(graph: Graph, single: np.ndarray, outputs: np.ndarray) -> tuple
     of_right = np.minimum(of_left, of_right)
     general = np.zeros(graph.num_nodes, bool)
     general[graph.head[of_right == 2]] = True
-    written = (of_right == 1) & ~general[graph.head]
+    written = ((of_right == 1) & ~general[graph.head]).nonzero()[0]
     third = np.full(len(right), ONE)
     pair = own[right[written]]
     third[written], right[written] = graph.right[pair], graph.left[pair]
-    graph = Graph(graph.num_nodes, graph.head, left, right, graph.complement, third)
-    return _compact(graph, reachable(graph.num_nodes, graph.head, left, right, outputs), outputs)
+    return _drop_unused(Graph(graph.num_nodes, graph.head, left, right, graph.complement, third), outputs)
+
+
+def _drop_unused(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarray]:
+    """The graph without nodes that nothing uses any more; none of these is on a cycle."""
+    while True:
+        # A leaf or ONE, at most -1, is the last entry.
+        used = np.zeros(graph.num_nodes + 1, bool)
+        for operands in (graph.left, graph.right, outputs):
+            used[np.maximum(operands, -1)] = True
+        if used[:-1].all():
+            return graph, outputs
+        graph, outputs = _compact(graph, used[:-1], outputs)
 
 
 def chain_singles(graph: Graph) -> tuple[Graph, np.ndarray]:
@@ -221,33 +247,42 @@ def chain_singles(graph: Graph) -> tuple[Graph, np.ndarray]:
 
 def single_nodes(graph: Graph) -> np.ndarray:
     """The nodes that have one derivation, of leaves and such nodes: they have at most one proof."""
-    single = (np.bincount(graph.head, minlength=graph.num_nodes) == 1) & ~graph.complement
-    operands = np.concatenate([graph.left, graph.right])
-    heads = np.concatenate([graph.head, graph.head])[operands >= 0]
-    operands = operands[operands >= 0]
-    waiting = np.bincount(heads, minlength=graph.num_nodes)
-    by_operand = stable_order(operands, graph.num_nodes)
-    counts = np.bincount(operands, minlength=graph.num_nodes)
-    starts = counts.cumsum() - counts
-    frontier = (single & (waiting == 0)).nonzero()[0]
-    found = np.zeros(graph.num_nodes, bool)
+    found = np.zeros(graph.num_nodes + 1, bool)
+    may_be = np.append((np.bincount(graph.head, minlength=graph.num_nodes) == 1) & ~graph.complement, True)
+    rows = may_be[graph.head].nonzero()[0]
+    # Leaves and ONE are at most -1: all read the last entry.
+    head, left, right = graph.head[rows], np.maximum(graph.left[rows], -1), np.maximum(graph.right[rows], -1)
+    rows = (may_be[left] & may_be[right]).nonzero()[0]
+    head, left, right = head[rows], left[rows], right[rows]
+    of_leaves = (left < 0) & (right < 0)
+    found[head[of_leaves]] = True
+    inner = (~of_leaves).nonzero()[0]
+    if not len(inner):
+        return found[:-1]
+    operands, users = np.concatenate([left[inner], right[inner]]), np.concatenate([head[inner], head[inner]])
+    of_node = (operands >= 0).nonzero()[0]
+    operands, users = operands[of_node], users[of_node]
+    waiting = np.bincount(users, minlength=graph.num_nodes)
+    starts, order = group(operands, graph.num_nodes)
+    users = users[order]
+    frontier = found[:-1].nonzero()[0]
     while len(frontier):
+        reached = users[ranges(starts[frontier], starts[frontier + 1] - starts[frontier])]
+        np.subtract.at(waiting, reached, 1)
+        frontier = distinct(reached[waiting[reached] == 0], graph.num_nodes)
         found[frontier] = True
-        users = heads[by_operand[ranges(starts[frontier], counts[frontier])]]
-        np.subtract.at(waiting, users, 1)
-        frontier = distinct(users[single[users] & (waiting[users] == 0)], graph.num_nodes)
-    return found
+    return found[:-1]
 
 
 def split_fan_in(graph: Graph) -> Graph:
-    """Nodes with many derivations become trees of nodes with at most `_MAX_FAN_IN`."""
+    """Nodes with many derivations become trees of nodes with at most `_MAX_FAN_IN`; these are not in order of heads."""
     while True:
+        fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
+        if fan_in.max(initial=0) <= _MAX_FAN_IN:
+            return graph
         order = stable_order(graph.head, graph.num_nodes)
         head = graph.head[order]
-        fan_in = np.bincount(head, minlength=graph.num_nodes)
         wide = fan_in[head] > _MAX_FAN_IN
-        if not wide.any():
-            return graph
         # One new node for each chunk of derivations of a wide head.
         chunk = run_ids(head[wide], ranks(head[wide]) // _MAX_FAN_IN)
         parts = graph.num_nodes + chunk
@@ -267,7 +302,10 @@ def split_fan_in(graph: Graph) -> Graph:
 
 def leaf_ids(graph: Graph, outputs: np.ndarray, num_literals: int) -> np.ndarray:
     """The literal ids of all operands that are leaves, ascending; that of a complement is larger by their number."""
-    operands = np.concatenate([graph.left, graph.right, outputs])
+    # A negative code is a place from the end: that of ONE, as which nodes are read, is the last, then comes ZERO's.
+    occurs = np.zeros(2 + 2 * num_literals, bool)
+    for operands in (graph.left, graph.right, outputs):
+        occurs[np.minimum(operands, -1)] = True
     if graph.third is not None:
-        operands = np.concatenate([operands, graph.third])
-    return distinct(operand_literal(operands[operands <= literal_operand(0)]), 2 * num_literals)
+        occurs[graph.third] = True
+    return occurs[::-1][2:].nonzero()[0]

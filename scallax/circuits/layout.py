@@ -22,12 +22,11 @@ from scallax.circuits.circuit import (
 from scallax.circuits.components import Components, find_components
 from scallax.circuits.graph import (
     Graph,
+    build_graph,
     chain_singles,
     inline_pairs,
     leaf_ids,
-    negate_by_nodes,
     negate_literals,
-    resolve_aliases,
     single_nodes,
     split_fan_in,
     spread_complements,
@@ -38,7 +37,6 @@ from scallax.circuits.size_classes import Sizes, filled_at, padded_with
 from scallax.circuits.tiling import Tiling, tile_nodes
 from scallax.circuits.transpose import transpose_fold
 from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
-from scallax.grounding.reachability import needed_derivations
 from scallax.kernels.runs import distinct, stable_order
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.traits import Gradient, Traits
@@ -138,8 +136,7 @@ def _simplify(
     block_rows: Mapping[int, tuple[int, ...]],
 ) -> tuple[Graph, np.ndarray]:
     """The derivations that the outputs depend on, rewritten for the kinds of tiles, and the operands of the outputs."""
-    graph, outputs = negate_by_nodes(derivations, outputs, *needed_derivations(derivations, outputs))
-    graph, outputs = resolve_aliases(graph, outputs)
+    graph, outputs = build_graph(derivations, outputs)
     graph, outputs = spread_complements(graph, outputs, block_rows.get(COMPLEMENT, (1,))[-1])
     if LITERALS in block_rows:
         graph, outputs = negate_literals(graph, outputs, num_literals)
@@ -176,11 +173,8 @@ def _leaf_rows(order: np.ndarray, negated: np.ndarray, num_leaves: int, num_lite
 
 
 def _operand_rows(operands: np.ndarray, node_row: np.ndarray, literal_row: np.ndarray) -> np.ndarray:
-    rows = np.where(operands == ONE, ONE_ROW, ZERO_ROW)
-    is_node, is_literal = operands >= 0, operands <= literal_operand(0)
-    rows[is_node] = node_row[operands[is_node]]
-    rows[is_literal] = literal_row[operand_literal(operands[is_literal])]
-    return rows
+    # A negative code is a place from the end.
+    return np.concatenate([node_row, literal_row[::-1], [ZERO_ROW, ONE_ROW]])[operands]
 
 
 def _operand_arrays(

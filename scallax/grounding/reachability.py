@@ -2,27 +2,28 @@
 
 import numpy as np
 
-from scallax.grounding.derivations import Derivations
 from scallax.kernels.runs import distinct, ranges, stable_order
 
 # SciPy is faster from some hundreds of edges on, and takes a quarter of a second to import.
 _FEW_EDGES = 10_000
 
 
-def needed_derivations(derivations: Derivations, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def needed_derivations(
+    num_nodes: int, head: np.ndarray, left: np.ndarray, right: np.ndarray, outputs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the derivations that outputs depend on, sorted by head, and which nodes those are."""
-    by_head = stable_order(derivations.head, derivations.num_nodes)
-    counts = np.bincount(derivations.head, minlength=derivations.num_nodes)
+    by_head = stable_order(head, num_nodes)
+    counts = np.bincount(head, minlength=num_nodes)
     starts = counts.cumsum() - counts
-    is_needed = np.zeros(derivations.num_nodes, bool)
-    frontier = distinct(outputs[outputs >= 0], derivations.num_nodes)
+    is_needed = np.zeros(num_nodes, bool)
+    frontier = distinct(outputs[outputs >= 0], num_nodes)
     while len(frontier):
         is_needed[frontier] = True
         used = by_head[ranges(starts[frontier], counts[frontier])]
-        operands = np.concatenate([derivations.left[used], derivations.right[used]])
-        frontier = distinct(operands[operands >= 0], derivations.num_nodes)
+        operands = np.concatenate([left[used], right[used]])
+        frontier = distinct(operands[operands >= 0], num_nodes)
         frontier = frontier[~is_needed[frontier]]
-    return by_head[is_needed[derivations.head[by_head]]], is_needed
+    return by_head[is_needed[head[by_head]]], is_needed
 
 
 def component_depths(
