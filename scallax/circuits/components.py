@@ -4,7 +4,8 @@ import numpy as np
 
 from scallax.circuits.graph import Graph
 from scallax.grounding.derivations import ONE, ZERO, Literals, operand_literal
-from scallax.kernels.runs import distinct, ranges, stable_order
+from scallax.kernels.row_sets import group
+from scallax.kernels.runs import distinct, ranges
 from scallax.language.records import record
 
 
@@ -21,11 +22,9 @@ class Components:
 
     def of_operands(self, operands: np.ndarray) -> np.ndarray:
         """The components of operand codes; 0 for what has none."""
-        num_nodes, num_literals = len(self.of_node), len(self.of_literal)
-        is_constant = (operands == ONE) | (operands == ZERO)
-        literal = num_nodes + operand_literal(operands) % max(num_literals, 1)
-        place = np.where(operands >= 0, operands, np.where(is_constant, num_nodes + num_literals, literal))
-        return np.maximum(np.concatenate([self.of_node, self.of_literal, [-1]])[place], 0)
+        # A negative code is a place from the end. A complement is in the component of its literal.
+        literals = np.maximum(self.of_literal, 0)[::-1]
+        return np.concatenate([self.of_node, literals, literals, [0, 0]])[operands]
 
 
 def find_components(graph: Graph, literals: Literals, component_of: np.ndarray) -> Components:
@@ -36,6 +35,9 @@ def find_components(graph: Graph, literals: Literals, component_of: np.ndarray) 
     components are found anew, as small as they are.
     """
     num_nodes, num_literals = graph.num_nodes, len(literals)
+    if len(component_of) == num_literals:
+        count = max(int(component_of.max(initial=-1)) + 1, 1)
+        return Components(_components_of_nodes(graph, component_of), component_of, count)
     tails = np.concatenate([graph.left, graph.right] if graph.third is None else [graph.left, graph.right, graph.third])
     heads = np.tile(graph.head, len(tails) // max(len(graph.head), 1))
     # A complement is in the component of its literal.
@@ -48,29 +50,35 @@ def find_components(graph: Graph, literals: Literals, component_of: np.ndarray) 
     inner = (tails >= 0).nonzero()[0]
     leaves = heads[own_leaf], literal[own_leaf]
     edges = heads[inner], tails[inner]
-    if len(component_of) == num_literals:
-        of_node = _spread(num_nodes, leaves[0], component_of[leaves[1]], *edges)
-        return Components(of_node, component_of, max(int(component_of.max(initial=-1)) + 1, 1))
     return _search(num_nodes, literals, is_own, leaves, edges)
 
 
-def _spread(
-    num_nodes: int, starts_at: np.ndarray, components: np.ndarray, heads: np.ndarray, tails: np.ndarray
-) -> np.ndarray:
-    """The component of each node, from those of some nodes up; 0 where none comes."""
-    of_node = np.full(num_nodes, -1)
-    of_node[starts_at] = components
-    by_tail = stable_order(tails, num_nodes)
-    counts = np.bincount(tails, minlength=num_nodes)
-    starts = counts.cumsum() - counts
+def _components_of_nodes(graph: Graph, component_of: np.ndarray) -> np.ndarray:
+    """The component of each node, from those of its leaves up; 0 where none comes."""
+    of_node = np.full(graph.num_nodes, -1)
+    # A negative code is a place from the end; constants, like shared literals, are in no component.
+    of_leaf = np.concatenate([component_of[::-1], component_of[::-1], [-1, -1]])
+    columns = [graph.left, graph.right] if graph.third is None else [graph.left, graph.right, graph.third]
+    for column in columns:
+        leaves = (column < 0).nonzero()[0]
+        found = of_leaf[column[leaves]]
+        own = (found >= 0).nonzero()[0]
+        of_node[graph.head[leaves[own]]] = found[own]
+    if (of_node >= 0).all():
+        return of_node
+    tails, heads = np.concatenate(columns), np.tile(graph.head, len(columns))
+    inner = (tails >= 0).nonzero()[0]
+    starts, order = group(tails[inner], graph.num_nodes)
+    heads = heads[inner[order]]
     frontier = (of_node >= 0).nonzero()[0]
     while len(frontier):
-        users = heads[by_tail[ranges(starts[frontier], counts[frontier])]]
-        found = of_node[frontier].repeat(counts[frontier])
+        counts = starts[frontier + 1] - starts[frontier]
+        users = heads[ranges(starts[frontier], counts)]
+        found = of_node[frontier].repeat(counts)
         fresh = of_node[users] < 0
         users = users[fresh]
         of_node[users] = found[fresh]
-        frontier = distinct(users, num_nodes)
+        frontier = distinct(users, graph.num_nodes)
     return np.maximum(of_node, 0)
 
 

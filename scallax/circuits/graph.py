@@ -83,9 +83,7 @@ def _compact(graph: Graph, keep: np.ndarray, outputs: np.ndarray) -> tuple[Graph
         return graph, outputs
     rows = keep[graph.head].nonzero()[0]
     third = None if graph.third is None else graph.third[rows]
-    kept = Graph(
-        graph.num_nodes, graph.head[rows], graph.left[rows], graph.right[rows], graph.complement, third
-    )
+    kept = Graph(graph.num_nodes, graph.head[rows], graph.left[rows], graph.right[rows], graph.complement, third)
     return _renumber(kept, keep, outputs)
 
 

@@ -192,9 +192,11 @@ def _operand_arrays(
 def _kinds(graph: Graph) -> np.ndarray:
     """The kind of each node, by the most general of its derivations."""
     single = single_nodes(graph)
-    of_one = (graph.left < 0) | (single[np.maximum(graph.left, 0)] if len(single) else False)
-    kind = np.zeros(graph.num_nodes, np.int64)
-    np.maximum.at(kind, graph.head, np.where(graph.right >= 0, NODES, np.where(of_one, LITERALS, LINEAR)))
+    # A leaf, at most -1, reads the last entry.
+    of_one = np.append(single, True)[np.maximum(graph.left, -1)]
+    kind = np.full(graph.num_nodes, LITERALS)
+    kind[graph.head[~of_one]] = LINEAR
+    kind[graph.head[graph.right >= 0]] = NODES
     kind[graph.complement] = COMPLEMENT
     return kind
 
@@ -207,26 +209,36 @@ def _literal_arrays(
     trained = parameter >= 0
     num_trained = int(np.count_nonzero(trained))
     num_slots = sizes.pad_some("slots", num_trained)
-    source = np.where(trained, num_inputs + trained.cumsum() - 1, literals.source[order])
+    source = literals.source[order]
+    if num_trained:
+        source[trained] = num_inputs + np.arange(num_trained)
     # A literal that is certain where it exists may have an input that says where.
     given = (source >= 0) & (literals.prior[order] != CERTAIN_PRIOR)
-    prior = np.where(given, 0.0, literals.prior[order])
-    with np.errstate(over="ignore"):  # a number beyond float32 is infinite
-        high = prior.astype(np.float32)
-    # CERTAIN_PRIOR is infinite in both parts: no number is.
-    low = np.where(np.isfinite(high), prior - np.where(np.isfinite(high), high, 0.0), 0.0)
-    low[prior == CERTAIN_PRIOR] = CERTAIN_PRIOR
+    priors = np.zeros((2, num_literals), np.float32)
+    fixed = (~given).nonzero()[0]
+    priors[:, fixed] = _split_priors(literals.prior[order[fixed]])
     group = literals.group[order]
     of_input = np.full(num_inputs + num_slots, num_literals, np.int32)
-    of_input[source[source >= 0]] = (source >= 0).nonzero()[0]
+    with_input = (source >= 0).nonzero()[0]
+    of_input[source[with_input]] = with_input
     is_end = np.ones(num_literals, bool)
     if len(group):
         is_end[: len(group) - 1] = (group[1:] != group[:-1]) | (group[:-1] < 0)
     return LiteralArrays(
         source=padded_with(source, num_literals, -1),
-        prior=np.array([np.pad(part.astype(np.float32), (0, num_literals - len(part))) for part in (high, low)]),
+        prior=priors,
         of_input=of_input,
         negated=negated,
         group_end=is_end,
         ids=padded_with(order, num_literals, -1),
     ), padded_with(parameter[trained], num_slots, 0)
+
+
+def _split_priors(prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers as sums of two of float32; CERTAIN_PRIOR is infinite in both parts, which no number is."""
+    with np.errstate(over="ignore"):  # a number beyond float32 is infinite
+        high = prior.astype(np.float32)
+    is_finite = np.isfinite(high)
+    low = np.where(is_finite, prior - np.where(is_finite, high, 0.0), 0.0)
+    low[prior == CERTAIN_PRIOR] = CERTAIN_PRIOR
+    return high, low.astype(np.float32)

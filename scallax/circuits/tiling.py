@@ -88,7 +88,7 @@ def tile_nodes(
     # A derivation's place: its rank among those of its head gives the row of the tile, its head the lane.
     by_head = stable_order(graph.head, graph.num_nodes)
     rank = np.empty(len(by_head), np.int64)
-    rank[by_head] = ranks(graph.head[by_head])
+    rank[by_head] = np.arange(len(by_head)) - (fan_in.cumsum() - fan_in).repeat(fan_in)
     head_row = row[graph.head] - first_row
     place = tile_offset[head_row // width] + rank * width + head_row % width
     return Tiling(width, num_tiles, blocks.branches, steps, row, place, num_operands, depth, cyclic)

@@ -113,9 +113,7 @@ def _needed_sets(
 
 
 def _used_literals(derivations: Derivations, operands: np.ndarray) -> np.ndarray:
-    used, _ = needed_derivations(
-        derivations.num_nodes, derivations.head, derivations.left, derivations.right, operands
-    )
+    used, _ = needed_derivations(derivations.num_nodes, derivations.head, derivations.left, derivations.right, operands)
     codes = np.concatenate([derivations.left[used], derivations.right[used], operands])
     ids = operand_literal(codes[codes < ONE])
     return np.unique(ids[ids >= 0])

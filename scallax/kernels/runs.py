@@ -10,9 +10,8 @@ _DIGIT_BITS = 16
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`starts[i], starts[i] + 1, ...`, `counts[i]` of them, for every `i` in turn."""
-    total = int(counts.sum())
     ends = counts.cumsum()
-    return np.arange(total) - np.repeat(ends - counts - starts, counts)
+    return np.arange(ends[-1] if len(ends) else 0) - (ends - counts - starts).repeat(counts)
 
 
 def ranks(keys: np.ndarray) -> np.ndarray:
@@ -20,24 +19,29 @@ def ranks(keys: np.ndarray) -> np.ndarray:
     if not len(keys):
         return np.zeros(0, np.int64)
     starts = run_starts(keys)
-    return np.arange(len(keys)) - starts.repeat(np.diff(np.concatenate([starts, [len(keys)]])))
+    counts = np.empty_like(starts)
+    counts[:-1] = starts[1:] - starts[:-1]
+    counts[-1] = len(keys) - starts[-1]
+    return np.arange(len(keys)) - starts.repeat(counts)
 
 
 def run_starts(keys: np.ndarray) -> np.ndarray:
     """For keys in runs: the index of the first element of each run."""
     if not len(keys):
         return np.zeros(0, np.int64)
-    return np.concatenate([[True], keys[1:] != keys[:-1]]).nonzero()[0]
+    begins = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=begins[1:])
+    return begins.nonzero()[0]
 
 
 def run_ids(*keys: np.ndarray) -> np.ndarray:
     """For rows in runs of equal keys: 0 for the first run, 1 for the next, ..."""
     if not len(keys[0]):
         return np.zeros(0, np.int64)
-    changes = np.zeros(len(keys[0]) - 1, bool)
+    changes = np.zeros(len(keys[0]), np.bool_)
     for key in keys:
-        changes |= key[1:] != key[:-1]
-    return np.concatenate([[0], changes.cumsum()])
+        changes[1:] |= key[1:] != key[:-1]
+    return changes.cumsum()
 
 
 def stable_order(labels: np.ndarray, num_labels: int) -> np.ndarray:
@@ -46,11 +50,11 @@ def stable_order(labels: np.ndarray, num_labels: int) -> np.ndarray:
     A radix sort by digits of 16 bits, each of which NumPy sorts in linear time.
     """
     digit = labels if num_labels <= 1 << _DIGIT_BITS else labels & ((1 << _DIGIT_BITS) - 1)
-    order = np.argsort(digit.astype(np.uint16), kind="stable")
+    order = digit.astype(np.uint16).argsort(kind="stable")
     shift = _DIGIT_BITS
     while num_labels > 1 << shift:
         digit = (labels[order] >> shift) & ((1 << _DIGIT_BITS) - 1)
-        order = order[np.argsort(digit.astype(np.uint16), kind="stable")]
+        order = order[digit.astype(np.uint16).argsort(kind="stable")]
         shift += _DIGIT_BITS
     return order
 

@@ -61,9 +61,7 @@ def compile_circuit(
 
     Raises `UnsupportedError` without the library, and over the limits.
     """
-    used, _ = needed_derivations(
-        derivations.num_nodes, derivations.head, derivations.left, derivations.right, outputs
-    )
+    used, _ = needed_derivations(derivations.num_nodes, derivations.head, derivations.left, derivations.right, outputs)
     num_nodes = len(np.unique(derivations.head[used]))
     progress = _Progress(num_nodes)
     deadline = Deadline(limits.seconds)
