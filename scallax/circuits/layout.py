@@ -36,7 +36,7 @@ from scallax.circuits.proof_lengths import longest_proof
 from scallax.circuits.size_classes import Sizes, filled_at, padded_with
 from scallax.circuits.tiling import Tiling, tile_nodes
 from scallax.circuits.transpose import transpose_fold
-from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import CERTAIN_PRIOR, Derivations, Literals
 from scallax.kernels.runs import distinct, stable_order
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.provenance.traits import Gradient, Traits

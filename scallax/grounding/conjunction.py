@@ -21,10 +21,17 @@ Weigh = Callable[[Derivations, Literals, Sequence[SelectionSet], np.ndarray], np
 
 @record
 class Factor:
-    """One operand per row of a conjunction; `negated` says that the complements are meant."""
+    """One operand per row of a conjunction; `negated` says that the complements are meant.
+
+    `may_be_one`: some operand may be ONE.
+    """
 
     operands: np.ndarray
     negated: bool = False
+    may_be_one: bool = True
+
+    def __getitem__(self, rows: np.ndarray) -> "Factor":
+        return Factor(self.operands[rows], self.negated, self.may_be_one)
 
 
 @record
@@ -240,9 +247,13 @@ class DerivationBuilder:
 
 def conjoin(builder: DerivationBuilder, factors: Sequence[Factor], num_rows: int, rule: int) -> Pair:
     """The conjunction of each row's operands as a pair, left to right; ONE is left out, at most two stay."""
-    left, right = np.full(num_rows, ONE), np.full(num_rows, ONE)
-    left_negated, right_negated = np.zeros(num_rows, np.bool_), np.zeros(num_rows, np.bool_)
-    for factor in factors:
+    first_place = next((place for place, factor in enumerate(factors) if factor.may_be_one), len(factors))
+    pair = _conjoin_all(builder, factors[:first_place], num_rows, rule)
+    if first_place == len(factors):
+        return pair
+    left, right = pair.left.copy(), pair.right.copy()
+    left_negated, right_negated = pair.left_negated.copy(), pair.right_negated.copy()
+    for factor in factors[first_place:]:
         present = factor.operands != ONE
         full = (present & (right != ONE)).nonzero()[0]
         if len(full):
@@ -256,6 +267,21 @@ def conjoin(builder: DerivationBuilder, factors: Sequence[Factor], num_rows: int
         left_negated |= first & factor.negated
         right_negated = (right_negated & ~second) | (second & factor.negated)
     return Pair(left, right, left_negated, right_negated)
+
+
+def _conjoin_all(builder: DerivationBuilder, factors: Sequence[Factor], num_rows: int, rule: int) -> Pair:
+    """As `conjoin`, of operands that are not ONE."""
+    plain = np.zeros(num_rows, np.bool_)
+    if not factors:
+        return Pair(np.full(num_rows, ONE), np.full(num_rows, ONE), plain, plain)
+    negated = np.ones(num_rows, np.bool_) if any(factor.negated for factor in factors) else plain
+    flags = [negated if factor.negated else plain for factor in factors]
+    if len(factors) == 1:
+        return Pair(factors[0].operands, np.full(num_rows, ONE), flags[0], plain)
+    pair = Pair(factors[0].operands, factors[1].operands, flags[0], flags[1])
+    for factor, flag in zip(factors[2:], flags[2:], strict=True):
+        pair = Pair(builder.conjunction(pair, rule), factor.operands, plain, flag)
+    return pair
 
 
 def _without_repeats(rows: Rows) -> Rows:

@@ -68,7 +68,7 @@ class Evaluation:
                 return decode(self._columns[name], type, self._symbols)
             case ir.Constant(value=value, type=type):
                 constant = decode(encode_values([value], type, self._symbols), type, self._symbols)
-                return np.broadcast_to(constant, self.num_rows)
+                return constant.repeat(self.num_rows)
             case ir.Unary():
                 return self._unary(expression, outside)
             case ir.Binary(op=op, left=left, right=right):
@@ -105,6 +105,12 @@ class Evaluation:
                 return self._made(values) if type is ValueType.ENTITY else values
             case _:
                 assert_never(expression)
+
+    def codes(self, expression: ir.Expression) -> np.ndarray:
+        """The codes int64 `[rows]` of the values."""
+        if isinstance(expression, ir.Variable):
+            return self._columns[expression.name]
+        return encode(self.native(expression), expression.type, self._symbols)
 
     def _made(self, codes: np.ndarray) -> np.ndarray:
         """The codes of terms that the rows made, which their samples know; -1 is none."""

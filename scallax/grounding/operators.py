@@ -49,11 +49,12 @@ class Table:
         names = [name for name in keep if name in self.columns]
         if rows is None:
             return Table(self.num_rows, {name: self.columns[name] for name in names}, self.factors)
-        count = int(np.count_nonzero(rows)) if rows.dtype == np.bool_ else len(rows)
+        if rows.dtype == np.bool_:
+            rows = rows.nonzero()[0]
         return Table(
-            count,
+            len(rows),
             {name: self.columns[name][rows] for name in names},
-            {position: Factor(f.operands[rows], f.negated) for position, f in self.factors.items()},
+            {position: factor[rows] for position, factor in self.factors.items()},
         )
 
     def rename(self, names: Mapping[str, str], literals: Mapping[int, int]) -> "Table":
@@ -179,24 +180,26 @@ def _reduce(reduce: ir.Reduce, database: Database, rule: int) -> Table:
 
 def _join(table: Table, step: Join, database: Database, span: Span | None) -> Table:
     relation = database.relations[step.relation]
+    of_relation = relation.columns
     key = _key_columns(step.key, table, database)
     first, end = relation.bounds(step.version)
     if table.num_rows == 1 and not table.columns:
         rows, ids = _scan(relation, first, end, step, key)
-    elif len(key) == len(relation.columns):
+    elif len(key) == len(of_relation):
         found = relation.find(key, table.num_rows)
         rows = ((found >= first) & (found < end)).nonzero()[0]
         ids = found[rows]
     else:
         rows, ids = _probe(relation, step, key, table.num_rows, database.max_rows, span)
     for left, right in step.same:
-        equal = relation.columns[left][ids] == relation.columns[right][ids]
+        equal = of_relation[left][ids] == of_relation[right][ids]
         rows, ids = rows[equal], ids[equal]
     joined = table.take(rows, step.keep)
-    columns = {name: relation.columns[column][ids] for column, name in step.fresh if name in step.keep}
+    columns = {name: of_relation[column][ids] for column, name in step.fresh if name in step.keep}
     factors = dict(joined.factors)
     if not relation.certain:
-        factors[step.literal] = Factor(relation.operands[ids])
+        operands = relation.operands[ids]
+        factors[step.literal] = Factor(operands, may_be_one=bool((operands == ONE).any()))
     result = Table(len(ids), {**joined.columns, **columns}, factors)
     if step.project and not factors and database.certain_is_one:
         return result.take(unique_rows(list(result.columns.values()), result.num_rows), step.keep)
@@ -208,8 +211,9 @@ def _scan(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The tuples of a version with the constants of `key`, all for the one row 0."""
     ids = np.arange(first, end)
+    columns = relation.columns
     for (column, _), constant in zip(step.key, key, strict=True):
-        ids = ids[relation.columns[column][ids] == constant]
+        ids = ids[columns[column][ids] == constant]
     return np.zeros(len(ids), np.int64), ids
 
 
@@ -217,7 +221,7 @@ def _probe(
     relation: GroundRelation, step: Join, key: Sequence[np.ndarray], num_rows: int, max_rows: int, span: Span | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pairs (row, tuple id) that agree on the key."""
-    parts: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
     total = 0
     for index in relation.indexes(step.version, tuple(column for column, _ in step.key)):
         groups, counts = index.count(key, num_rows)
@@ -231,7 +235,12 @@ def _probe(
                 )
             )
         parts.append(index.expand(groups, counts))
-    rows, ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if len(parts) == 1:
+        return parts[0]
+    none = np.zeros(0, np.int64)
+    rows, ids = (
+        np.concatenate([none, *arrays]) for arrays in ([part[0] for part in parts], [part[1] for part in parts])
+    )
     return rows, ids
 
 
@@ -373,7 +382,7 @@ def _key_columns(key: Sequence[tuple[int, Argument]], table: Table, database: Da
                 columns.append(table.columns[name])
             case ir.Constant(value=value, type=type):
                 code = encode_values([value], type, database.symbols)
-                columns.append(np.broadcast_to(code, table.num_rows))
+                columns.append(code.repeat(table.num_rows))
             case _:
                 assert_never(argument)
     return columns

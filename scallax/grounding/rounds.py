@@ -18,7 +18,7 @@ from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.limits import raise_limit
 from scallax.grounding.operators import UNIT, Database, Table, run_steps
 from scallax.grounding.relation import GroundRelation
-from scallax.grounding.symbols import Symbols, encode
+from scallax.grounding.symbols import Symbols
 from scallax.kernels.long_work import LongWork
 from scallax.language import ir
 from scallax.language.foreign import ForeignPredicate
@@ -88,7 +88,7 @@ class Found:
             self.version,
             [column[rows] for column in self.heads],
             None if self.prior is None else self.prior[rows],
-            [Factor(factor.operands[rows], factor.negated) for factor in self.factors],
+            [factor[rows] for factor in self.factors],
             [column[rows] for column in self.labels],
             self.repeatable[rows],
         )
@@ -401,7 +401,8 @@ class StratumGrounder:
         expands = any(isinstance(step, Generate) for step in pipeline.steps)
         repeatable = np.full(num_rows, expands or self._forgets_tuples(version.rule, joins, table))
         for factor in positive[: len(joins)]:
-            repeatable |= factor.operands == ONE
+            if factor.may_be_one:
+                repeatable |= factor.operands == ONE
         if prior is not None:
             repeatable[:] = False
         elif version.rule.choice is not None:
@@ -426,7 +427,7 @@ class StratumGrounder:
         factors = found.factors
         if found.prior is not None:
             operands = builder.add_literals(found.prior, self._options.rule_parameters.get(version.index, -1))
-            factors = [*factors, Factor(operands)]
+            factors = [*factors, Factor(operands, may_be_one=False)]
             types = [part.type for part in version.label]
             self.rule_literals.add(version.index, Bindings(operand_literal(operands), found.labels, types))
         relation = self.database.relations[version.rule.relation]
@@ -440,6 +441,8 @@ class StratumGrounder:
 
     def _forgets_tuples(self, rule: ir.Rule, joins: Sequence[Join], table: Table) -> bool:
         """Whether some tuple without an operand does not follow from the head and the tuples that have one."""
+        if all(step.literal in table.factors for step in joins):
+            return False
         known = {expression.name for expression in rule.head if isinstance(expression, ir.Variable)}
         for step in joins:
             if step.literal in table.factors:
@@ -467,9 +470,7 @@ class StratumGrounder:
     def _project(self, table: Table, rule: ir.Rule) -> tuple[list[np.ndarray], np.ndarray | None, list[Factor], Table]:
         """The head's columns, the tag of each row if the rule is tagged, the factors in body order, and these rows."""
         evaluation = self.database.evaluation(table, rule.span)
-        heads = [
-            encode(evaluation.native(expression), expression.type, self.database.symbols) for expression in rule.head
-        ]
+        heads = [evaluation.codes(expression) for expression in rule.head]
         prior = None
         if rule.tag is not None and self._options.rule_tags:
             # Tags are f32 numbers in the language; NaN is no tag.
@@ -480,13 +481,13 @@ class StratumGrounder:
         factors = [] if rule.is_certain else [table.factors[position] for position in sorted(table.factors)]
         if rule.choice is not None and self._options.choices is not None:
             choice = rule.choice
-            bindings = [encode(evaluation.native(part), part.type, self.database.symbols) for part in choice.bindings]
+            bindings = [evaluation.codes(part) for part in choice.bindings]
             operands = self._options.choices.operands(self.database.builder, choice, bindings, table.num_rows)
             factors.append(Factor(operands))
         if kept is not None:
             heads = [column[kept] for column in heads]
             prior = None if prior is None else prior[kept]
-            factors = [Factor(factor.operands[kept], factor.negated) for factor in factors]
+            factors = [factor[kept] for factor in factors]
             table = table.take(kept, list(table.columns))
         return heads, prior, factors, table
 
@@ -502,7 +503,8 @@ class StratumGrounder:
         """Gives the tuples of `ids` operands (those from `known` on are new) and records the derivations."""
         open_tuples = np.ones(relation.size - known, np.bool_)
         # Demanded values are certain even where certain tuples are nodes.
-        if self.database.certain_is_one or self._rules[rule].is_certain:
+        may_hold = all(factor.may_be_one for factor in factors)
+        if may_hold and (self.database.certain_is_one or self._rules[rule].is_certain):
             held = np.ones(len(ids), np.bool_)
             for factor in factors:
                 held &= factor.operands == ONE
@@ -512,12 +514,13 @@ class StratumGrounder:
         self._open_nodes(relation, open_tuples)
         if relation.certain:
             return
-        rows = (relation.operands[ids] != ONE).nonzero()[0]
-        if len(rows) < len(ids):
-            ids, repeatable = ids[rows], repeatable[rows]
-            factors = [Factor(factor.operands[rows], factor.negated) for factor in factors]
-        pair = conjoin(self.database.builder, factors, len(ids), rule)
-        self.database.builder.add(relation.operands[ids], pair, repeatable, rule)
+        heads = relation.operands[ids]
+        rows = (heads != ONE).nonzero()[0]
+        if len(rows) < len(heads):
+            heads, repeatable = heads[rows], repeatable[rows]
+            factors = [factor[rows] for factor in factors]
+        pair = conjoin(self.database.builder, factors, len(heads), rule)
+        self.database.builder.add(heads, pair, repeatable, rule)
 
     def _close_nodes(self, relation: GroundRelation, ids: np.ndarray) -> None:
         """Makes tuples certain that were possible so far."""

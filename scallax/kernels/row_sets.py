@@ -20,6 +20,8 @@ _MOST_CELLS = 8
 # Slots that fit into a cache of a core.
 _FEW_SLOTS = 1 << 15
 _LARGEST_SIZE = (1 << 31) - 1
+_HALF = np.uint64(32)
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Buffer:
@@ -137,17 +139,25 @@ class RowTable:
         while True:
             known = self.size
             hashes = hash_rows(columns, num_rows, self._seed)
-            if known:
-                ids = self._look_up(hashes).astype(np.int64)
-                absent = (ids < 0).nonzero()[0]
-                if len(absent):
-                    ids[absent] = self._add([column[absent] for column in columns], hashes[absent])
-            else:
+            if not known:
                 ids = self._add(columns, hashes)
-            for buffer, column in zip(self._buffers, columns, strict=True):
-                if (buffer.values.take(ids) != column).any():
-                    break
+                is_right = self.size == num_rows or self._holds(ids, columns)
             else:
+                ids = self._look_up(hashes).astype(np.int64)
+                is_absent = ids < 0
+                absent = is_absent.nonzero()[0]
+                if len(absent) < num_rows:
+                    found = (~is_absent).nonzero()[0]
+                    is_right = self._holds(ids[found], [column[found] for column in columns])
+                    columns_of_absent, hashes = [column[absent] for column in columns], hashes[absent]
+                else:
+                    is_right, columns_of_absent = True, columns
+                if len(absent):
+                    added = ids[absent] = self._add(columns_of_absent, hashes)
+                    # Where all are new, each is its own row.
+                    is_new = self.size - known == len(absent)
+                    is_right = is_right and (is_new or self._holds(added, columns_of_absent))
+            if is_right:
                 return ids
             self._seed += 1
             for buffer in (*self._buffers, self._hashes):
@@ -200,6 +210,13 @@ class RowTable:
         for buffer, column in zip(self._buffers, columns, strict=True):
             buffer.append(column[absent])
         return ids
+
+    def _holds(self, ids: np.ndarray, columns: Columns) -> bool:
+        """Whether these rows are stored as these ids."""
+        for buffer, column in zip(self._buffers, columns, strict=True):
+            if (buffer.values.take(ids) != column).any():
+                return False
+        return True
 
     def _look_up(self, hashes: np.ndarray) -> np.ndarray:
         """The rows of these hashes, int32, -1 for none."""
@@ -285,14 +302,25 @@ def _num_slots(size: int) -> int:
 
 def hash_rows(columns: Columns, num_rows: int, seed: int = 0) -> np.ndarray:
     """A uint64 `[rows]` whose low bits depend on every bit of every column."""
-    hashes = np.full(num_rows, seed, np.uint64)
-    for column in columns:
+    if not len(columns):
+        return np.full(num_rows, seed, np.uint64)
+    hashes = columns[0].view(np.uint64) ^ np.uint64(seed)
+    high = np.empty_like(hashes)
+    for column in columns[1:]:
+        _mix(hashes, high)
         hashes ^= column.view(np.uint64)
-        # Codes of floats such as 3.0 differ in their highest bits only, which a product does not bring down.
-        hashes ^= hashes >> np.uint64(32)
-        hashes *= np.uint64(0x9E3779B97F4A7C15)
-    hashes ^= hashes >> np.uint64(32)
+    _mix(hashes, high)
+    np.right_shift(hashes, _HALF, out=high)
+    hashes ^= high
     return hashes
+
+
+def _mix(hashes: np.ndarray, high: np.ndarray) -> None:
+    """Multiplies hashes in place; `high` is overwritten."""
+    # Codes of floats such as 3.0 differ in their highest bits only, which a product does not bring down.
+    np.right_shift(hashes, _HALF, out=high)
+    hashes ^= high
+    hashes *= _MULTIPLIER
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,14 +347,16 @@ class DenseKeys:
 
     def find(self, columns: Columns, num_rows: int) -> np.ndarray:
         """The numbers of keys int64 `[rows]`, -1 for keys outside."""
-        numbers, inside = np.zeros(num_rows, np.int64), np.ones(num_rows, np.bool_)
-        for column, low, extent in zip(columns, self.lows, self.extents, strict=True):
-            # A difference that wraps around is outside as well: the grid is far smaller than the range of integers.
+        # A difference that wraps around is outside as well: the grid is far smaller than the range of integers.
+        numbers = columns[0] - self.lows[0]
+        inside = numbers.view(np.uint64) < self.extents[0]
+        for column, low, extent in zip(columns[1:], self.lows[1:], self.extents[1:], strict=True):
             place = column - low
             inside &= place.view(np.uint64) < extent
             numbers *= extent
             numbers += place
-        numbers[~inside] = -1
+        if not inside.all():
+            numbers[~inside] = -1
         return numbers
 
 
@@ -375,7 +405,7 @@ def group(labels: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
 
 def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For ranges `starts[i] .. starts[i] + counts[i]`, one row per element: i, and the element."""
-    owners = np.repeat(np.arange(len(counts)), counts)
+    owners = np.arange(len(counts)).repeat(counts)
     before = counts.cumsum() - counts
     return owners, np.arange(len(owners)) + (starts - before)[owners]
 
