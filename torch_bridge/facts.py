@@ -172,22 +172,23 @@ def _by_base(
     hook of its own stands for itself. `dtypes` are those of all tags.
     """
     bases = list(map(_BASE, tags))
-    distinct = list({id(base): base for base in bases}.values())
-    numbers = {id(base): number for number, base in enumerate(distinct)}
+    distinct = list(dict(zip(map(id, bases), bases, strict=True)).values())
     owner = np.zeros(len(tags), np.int64)
     if len(distinct) > 1:
-        owner[:] = [numbers[id(base)] for base in bases]
+        numbers = {id(base): number for number, base in enumerate(distinct)}
+        owner = np.fromiter(map(numbers.__getitem__, map(id, bases)), np.int64, len(bases))
     found = []
     alone = [np.zeros(0, np.int64)]
     for number, base in enumerate(distinct):
-        rows = np.flatnonzero(owner == number)
+        rows = (owner == number).nonzero()[0]
         own = tags if len(distinct) == 1 else [tags[row] for row in rows.tolist()]
         if base is None or not _stand_for_base(own, dtypes, base):
             alone.append(rows)
             continue
         offsets = np.fromiter(map(torch.Tensor.storage_offset, own), np.int64, len(own))
         found.append((base, rows, offsets - int(base.storage_offset())))
-    rest = np.sort(np.concatenate(alone))
+    rest = np.concatenate(alone)
+    rest.sort()
     return [*found, (None, rest, rest)] if len(rest) else found
 
 

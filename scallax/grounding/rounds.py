@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -138,7 +139,7 @@ class StratumGrounder:
         # Nodes of this stratum found to be certain after they were made, in batches.
         self._late_certain: list[np.ndarray] = []
         # The tables of beginnings that several rules have, in this round.
-        self._shared: dict[tuple, tuple[Beginning, Table]] = {}
+        self._shared: dict[int, tuple[Beginning, Table]] = {}
         # Tuples and derivations that each rule found in this round.
         self._growth: dict[int, int] = {}
         # The relations of the strata that were told to grow for long.
@@ -384,7 +385,7 @@ class StratumGrounder:
     def _derive(self, version: DeltaRule, pipeline: Pipeline, beginning: Beginning | None) -> None:
         """Adds what one version of a rule derives from the visible tuples."""
         self._growth.setdefault(version.index, 0)
-        joins = [step for step in pipeline.steps if isinstance(step, Join)]
+        joins = [step for step in pipeline.steps if type(step) is Join]
         for step in joins:
             first, end = self.database.relations[step.relation].bounds(step.version)
             if first == end:
@@ -398,7 +399,7 @@ class StratumGrounder:
         # Two combinations of body tuples can have the same head and operands only where a tuple's operand is ONE,
         positive = [factor for factor in factors if not factor.negated]
         # and where a foreign predicate has several tuples.
-        expands = any(isinstance(step, Generate) for step in pipeline.steps)
+        expands = Generate in map(type, pipeline.steps)
         repeatable = np.full(num_rows, expands or self._forgets_tuples(version.rule, joins, table))
         for factor in positive[: len(joins)]:
             if factor.may_be_one:
@@ -458,10 +459,12 @@ class StratumGrounder:
         """All bindings of a rule's body; the beginning that other rules of this round have too is run once."""
         table, steps, span = UNIT, pipeline.steps, pipeline.rule.span
         if beginning is not None:
-            if beginning.key not in self._shared:
+            # Those of a round that are equal are one object, see `_with_beginnings`.
+            number = id(beginning.key)
+            if number not in self._shared:
                 begun = run_steps(steps[: beginning.num_steps], table, self.database, version.index, span)
-                self._shared[beginning.key] = beginning, begun
-            first, begun = self._shared[beginning.key]
+                self._shared[number] = beginning, begun
+            first, begun = self._shared[number]
             names = dict(zip(first.names, beginning.names, strict=True))
             table = begun.rename(names, dict(zip(first.literals, beginning.literals, strict=True)))
             steps = steps[beginning.num_steps :]
@@ -601,4 +604,7 @@ def _with_beginnings(
     planned: Sequence[tuple[DeltaRule, Pipeline]],
 ) -> list[tuple[DeltaRule, Pipeline, Beginning | None]]:
     beginnings = find_beginnings([pipeline for _, pipeline in planned]) if len(planned) > 1 else [None] * len(planned)
-    return [(*version, beginning) for version, beginning in zip(planned, beginnings, strict=True)]
+    # A key is long: it is compared once, here.
+    keys = {found.key: found.key for found in beginnings if found is not None}
+    shared = [None if found is None else replace(found, key=keys[found.key]) for found in beginnings]
+    return [(*version, beginning) for version, beginning in zip(planned, shared, strict=True)]

@@ -46,8 +46,12 @@ class Buffer:
 
     def append(self, values: np.ndarray) -> None:
         """Adds `values` `[rows]` at the end."""
-        self.resize(self.size + len(values))
-        self._array[self.size - len(values) : self.size] = values
+        start = self.size
+        end = start + len(values)
+        if end > len(self._array):
+            self.resize(end)
+        self._array[start:end] = values
+        self.size = end
 
     def resize(self, size: int) -> None:
         """Cuts the array, or extends it by undefined values."""
@@ -94,7 +98,8 @@ class RowTable:
     @property
     def columns(self) -> tuple[np.ndarray, ...]:
         """Views `[size]` of the stored rows, by row id."""
-        return tuple([buffer.values for buffer in self._buffers])
+        size = self._hashes.size
+        return tuple([buffer._array[:size] for buffer in self._buffers])
 
     def expect(self, num_rows: int) -> None:
         """Makes room for about so many rows more."""
@@ -246,24 +251,26 @@ class RowTable:
         self._hashes.append(wanted)
         known = self._hashes.values
         places = wanted & mask
-        ids, homes = np.empty(num_rows, np.int64), places
-        pending, step = np.arange(num_rows), 0
+        own = np.arange(base, base + num_rows)
+        ids, homes, pending, step = own, places, own, 0
         while True:
-            vacant = (slots.take(places) < 0).nonzero()[0]
             # NumPy keeps the last of repeated writes: reversed, the first row to appear wins.
-            slots[places[vacant[::-1]]] = base + pending[vacant[::-1]]
+            vacant = (slots.take(places) < 0).nonzero()[0][::-1]
+            slots[places[vacant]] = pending[vacant]
             occupants = slots.take(places)
-            differs = known.take(occupants) != wanted
-            ids[pending] = occupants
-            rest = differs.nonzero()[0]
+            rest = (known.take(occupants) != wanted).nonzero()[0]
+            if step == 0:
+                ids = occupants.astype(np.int64)
+            else:
+                ids[pending - base] = occupants
             if not len(rest):
                 break
             pending, wanted = pending[rest], wanted[rest]
             step += 1
             places = (places[rest] + step) & mask
             homes = homes.copy() if step == 1 else homes
-            homes[pending] = places
-        first = ids == np.arange(base, base + num_rows)
+            homes[pending - base] = places
+        first = ids == own
         kept = first.nonzero()[0]
         if len(kept) < num_rows:
             numbers = base - 1 + first.cumsum()
