@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from scallax.circuits.graph import Graph
+from scallax.circuits.graph import Graph, relabel
 from scallax.kernels.row_sets import group
 from scallax.kernels.runs import ranges, row_order, run_starts, stable_order
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_HIGH = np.uint64(29)
 # The round of a node that nothing supports.
 _NEVER = np.iinfo(np.int64).max
 
@@ -33,12 +34,15 @@ def order_by_content(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarr
         rounds, keys = _find_contents(graph, seed)
         order = np.lexsort((keys, rounds))
         is_first = np.ones(len(order), np.bool_)
-        is_first[1:] = (np.diff(keys[order]) != 0) | (np.diff(rounds[order]) != 0)
+        keys, rounds = keys[order], rounds[order]
+        is_first[1:] = (keys[1:] != keys[:-1]) | (rounds[1:] != rounds[:-1])
         position, rank = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
         position[order], rank[order] = np.arange(len(order)), is_first.cumsum() - 1
         ordered = _renumber(graph, position, rank)
         # Should two hashes be equal by chance, others are taken.
         repeats = (~is_first).nonzero()[0]
+        if not len(repeats):
+            return ordered, _rename(outputs, position)
         if _are_alike(ordered, repeats - 1, repeats):
             break
     kept = is_first[ordered.head]
@@ -50,21 +54,25 @@ def order_by_content(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarr
         ordered.complement[is_first],
         None if ordered.third is None else ordered.third[kept],
     )
-    return ordered, np.where(outputs >= 0, rank[np.maximum(outputs, 0)], outputs)
+    return ordered, _rename(outputs, rank)
 
 
 def _renumber(graph: Graph, position: np.ndarray, rank: np.ndarray) -> Graph:
     """The derivations in order, with heads by position and operands by rank."""
     head = position[graph.head]
-    left, right = (
-        np.where(operands >= 0, rank[np.maximum(operands, 0)], operands) for operands in (graph.left, graph.right)
-    )
+    left, right = _rename(graph.left, rank), _rename(graph.right, rank)
     columns = [head, np.maximum(left, right), np.minimum(left, right), left]
     order = row_order(columns if graph.third is None else [*columns, graph.third])
     complement = np.empty_like(graph.complement)
     complement[position] = graph.complement
     third = None if graph.third is None else graph.third[order]
     return Graph(graph.num_nodes, head[order], left[order], right[order], complement, third)
+
+
+def _rename(operands: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The operands with these numbers for nodes."""
+    (renamed,) = relabel(numbers, operands)
+    return renamed
 
 
 def _are_alike(graph: Graph, some: np.ndarray, others: np.ndarray) -> bool:
@@ -145,8 +153,13 @@ def _hash_derivations(keys: np.ndarray, places: Sequence[np.ndarray], graph: Gra
 
 def _mix(*columns: np.ndarray) -> np.ndarray:
     """A hash uint64 `[rows]` of columns, in their order."""
-    mixed = np.zeros(len(columns[0]), np.uint64)
-    for column in columns:
-        mixed = (mixed ^ column) * _MULTIPLIER
-        mixed ^= mixed >> np.uint64(29)
-    return mixed * _MULTIPLIER
+    mixed = columns[0] * _MULTIPLIER
+    high = np.right_shift(mixed, _HIGH)
+    mixed ^= high
+    for column in columns[1:]:
+        mixed ^= column
+        mixed *= _MULTIPLIER
+        np.right_shift(mixed, _HIGH, out=high)
+        mixed ^= high
+    mixed *= _MULTIPLIER
+    return mixed
