@@ -36,7 +36,9 @@ class BatchFacts:
     def resolve(self, output: BatchOutput) -> Tuples:
         """The tuples of an output of the batch, with tensors of the framework for variables."""
         tuples = output.tuples
-        if self.tensors is None or not output.is_listed or not any(map(_holds_variables, tuples)):
+        if self.tensors is None or not self.tensors.tensors or not output.is_listed:
+            return tuples
+        if not any(map(_holds_variables, tuples)):
             return tuples
         found = dict.fromkeys(value for values in tuples for value in values if is_variable(value))
         arrays = dict(zip(found, self.tensors.resolve(found), strict=True))
