@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -400,10 +399,11 @@ class StratumGrounder:
         positive = [factor for factor in factors if not factor.negated]
         # and where a foreign predicate has several tuples.
         expands = Generate in map(type, pipeline.steps)
-        repeatable = np.full(num_rows, expands or self._forgets_tuples(version.rule, joins, table))
-        for factor in positive[: len(joins)]:
-            if factor.may_be_one:
-                repeatable |= factor.operands == ONE
+        lacks_operands = any(step.literal not in table.factors for step in joins)
+        forgets = lacks_operands and self._forgets_tuples(version.rule, joins, table)
+        repeatable = np.full(num_rows, expands or forgets)
+        for operands in [factor.operands for factor in positive[: len(joins)] if factor.may_be_one]:
+            repeatable |= operands == ONE
         if prior is not None:
             repeatable[:] = False
         elif version.rule.choice is not None:
@@ -442,12 +442,8 @@ class StratumGrounder:
 
     def _forgets_tuples(self, rule: ir.Rule, joins: Sequence[Join], table: Table) -> bool:
         """Whether some tuple without an operand does not follow from the head and the tuples that have one."""
-        if all(step.literal in table.factors for step in joins):
-            return False
         known = {expression.name for expression in rule.head if isinstance(expression, ir.Variable)}
-        for step in joins:
-            if step.literal in table.factors:
-                known |= step.variables
+        known.update(*(step.variables for step in joins if step.literal in table.factors))
         return any(
             len(step.key) + len(step.fresh) + len(step.same) < len(self.database.relations[step.relation].columns)
             or not step.variables <= known
@@ -459,12 +455,10 @@ class StratumGrounder:
         """All bindings of a rule's body; the beginning that other rules of this round have too is run once."""
         table, steps, span = UNIT, pipeline.steps, pipeline.rule.span
         if beginning is not None:
-            # Those of a round that are equal are one object, see `_with_beginnings`.
-            number = id(beginning.key)
-            if number not in self._shared:
+            if id(beginning.key) not in self._shared:
                 begun = run_steps(steps[: beginning.num_steps], table, self.database, version.index, span)
-                self._shared[number] = beginning, begun
-            first, begun = self._shared[number]
+                self._shared[id(beginning.key)] = beginning, begun
+            first, begun = self._shared[id(beginning.key)]
             names = dict(zip(first.names, beginning.names, strict=True))
             table = begun.rename(names, dict(zip(first.literals, beginning.literals, strict=True)))
             steps = steps[beginning.num_steps :]
@@ -506,8 +500,7 @@ class StratumGrounder:
         """Gives the tuples of `ids` operands (those from `known` on are new) and records the derivations."""
         open_tuples = np.ones(relation.size - known, np.bool_)
         # Demanded values are certain even where certain tuples are nodes.
-        may_hold = all(factor.may_be_one for factor in factors)
-        if may_hold and (self.database.certain_is_one or self._rules[rule].is_certain):
+        if (self.database.certain_is_one or self._rules[rule].is_certain) and all(part.may_be_one for part in factors):
             held = np.ones(len(ids), np.bool_)
             for factor in factors:
                 held &= factor.operands == ONE
@@ -604,7 +597,4 @@ def _with_beginnings(
     planned: Sequence[tuple[DeltaRule, Pipeline]],
 ) -> list[tuple[DeltaRule, Pipeline, Beginning | None]]:
     beginnings = find_beginnings([pipeline for _, pipeline in planned]) if len(planned) > 1 else [None] * len(planned)
-    # A key is long: it is compared once, here.
-    keys = {found.key: found.key for found in beginnings if found is not None}
-    shared = [None if found is None else replace(found, key=keys[found.key]) for found in beginnings]
-    return [(*version, beginning) for version, beginning in zip(planned, shared, strict=True)]
+    return [(*version, beginning) for version, beginning in zip(planned, beginnings, strict=True)]

@@ -98,7 +98,7 @@ class RowTable:
     @property
     def columns(self) -> tuple[np.ndarray, ...]:
         """Views `[size]` of the stored rows, by row id."""
-        size = self._hashes.size
+        size = self.size
         return tuple([buffer._array[:size] for buffer in self._buffers])
 
     def expect(self, num_rows: int) -> None:

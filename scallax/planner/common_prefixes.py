@@ -27,8 +27,9 @@ from scallax.planner.rewrite import substitute
 class Beginning:
     """The first steps of a pipeline, which other pipelines share.
 
-    `key` holds the steps with variables and body positions numbered in order of appearance. Equal keys give equal
-    tables in one round, except for these names. `names` and `literals` are the pipeline's own, by number.
+    `key` holds the steps with variables and body positions numbered in order of appearance. Equal keys, which are one
+    object, give equal tables in one round, except for these names. `names` and `literals` are the pipeline's own, by
+    number.
     """
 
     key: tuple[tuple[Step, str], ...]
@@ -48,9 +49,11 @@ def find_beginnings(pipelines: Sequence[Pipeline]) -> list[Beginning | None]:
     numbered = [_number(pipeline) for pipeline in pipelines]
     counts = Counter(key[:end] for key, _, _ in numbered for end in range(2, len(key) + 1))
     beginnings: list[Beginning | None] = []
+    keys: dict[tuple[tuple[Step, str], ...], tuple[tuple[Step, str], ...]] = {}
     for key, names, literals in numbered:
         end = max((end for end in range(2, len(key) + 1) if counts[key[:end]] > 1), default=0)
-        beginnings.append(Beginning(key[:end], names[end - 1], literals[end - 1]) if end else None)
+        key = keys.setdefault(key[:end], key[:end])
+        beginnings.append(Beginning(key, names[end - 1], literals[end - 1]) if end else None)
     return beginnings
 
 
