@@ -33,7 +33,7 @@ _BYTES_AT_ONCE = 1 << 21
 # Words of bit sets from which on proofs without a known bound are lists: few are long.
 _MANY_WORDS = 64
 
-# Work up to which a circuit is folded at once, in 0.5 to 1.5 s. Compiling takes from 0.3 s, where tags are numbers, to
+# Work up to which a circuit is folded at once, in 0.5 to 3 s. Compiling takes from 0.3 s, where tags are numbers, to
 # 6 s, for proofs, and what is compiled for one sample takes as long then.
 MOST_WORK = 1 << 25
 
