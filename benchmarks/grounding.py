@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.laps import peak_mib
-from scallax.analysis.lower import analyse
+from scallax.circuits.compile import analyse_program
 from scallax.errors import Source
 from scallax.grounding.derivations import ONE, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, ground
@@ -93,7 +93,7 @@ def measure(number: int, uncertain: bool) -> None:
     count = len(edges)
     literals = count if uncertain else 0
     operands = np.asarray(literal_operand(np.arange(count))) if uncertain else np.full(count, ONE)
-    compiled = plan(analyse([Source(f"{graph.program}query {graph.query}")]), [graph.query])
+    compiled = plan(analyse_program([Source(f"{graph.program}query {graph.query}")]), [graph.query])
     unused = Literals(np.full(literals, 0.5), *(np.full(literals, -1) for _ in range(3)))
     before = peak_mib()
     start = time.perf_counter()

@@ -56,6 +56,17 @@ class Span:
     start: int
     end: int
 
+    @property
+    def text(self) -> str:
+        """The characters themselves."""
+        return self.source.text[self.start : self.end]
+
+    @property
+    def place(self) -> str:
+        """The name of the source, with the line and the column of the start."""
+        line, column = self.source.position(self.start)
+        return f"{self.source.name}:{line}:{column}"
+
     def to(self, other: "Span") -> "Span":
         """The span from the start of this one to the end of `other`."""
         return Span(self.source, self.start, other.end)
@@ -82,7 +93,7 @@ class Diagnostic:
             # Tabs are repeated, so that the caret stands under its character.
             indent = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
             lines = [
-                f"{self.span.source.name}:{line}:{column}: {self.message}",
+                f"{self.span.place}: {self.message}",
                 f"  {text}",
                 f"  {indent}{'^' * width}",
             ]
@@ -112,6 +123,11 @@ def near_name(name: object, known: Iterable[str], prefix: str = "") -> str | Non
     # A caller may give any object for a name.
     near = get_close_matches(str(name), [other for other in known if isinstance(other, str)], 1)
     return f"did you mean `{prefix}{near[0]}`?" if near else None
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, as text; `noun` names one of them."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 # Packages between a caller's line and ours: torch calls a module's `forward`, JAX a function that it traces. What torch

@@ -15,7 +15,7 @@ from scallax.analysis.scopes import (
     parts,
     signed,
 )
-from scallax.errors import Problem, Span, TypeInferenceError, UnboundVariableError
+from scallax.errors import Problem, Span, TypeInferenceError, UnboundVariableError, counted
 from scallax.language import ir
 from scallax.language.records import record
 from scallax.language.values import Scalar
@@ -295,7 +295,7 @@ class _Expansion:
         expected = self.checks.num_results(aggregate)
         if len(reduce.results) != expected:
             shown = "a variable" if expected == 1 else f"{expected} variables"
-            message = f"`{aggregate.op}` gives {expected} result{'' if expected == 1 else 's'}"
+            message = f"`{aggregate.op}` gives {counted(expected, 'result')}"
             self.checks.report(
                 TypeInferenceError, f"{message}, found {len(reduce.results)}", span, f"write {shown} before `:=`"
             )

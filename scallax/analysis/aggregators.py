@@ -4,7 +4,16 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from scallax.analysis.names import Names
-from scallax.errors import Diagnostic, NameResolutionError, Problem, ScallaxError, Span, TypeInferenceError, near_name
+from scallax.errors import (
+    Diagnostic,
+    NameResolutionError,
+    Problem,
+    ScallaxError,
+    Span,
+    TypeInferenceError,
+    counted,
+    near_name,
+)
 from scallax.language.records import record
 from scallax.language.values import Scalar
 from scallax.syntax import ast
@@ -107,7 +116,7 @@ class UseChecks:
             wanted = "a binding" if aggregator.least_values == 1 else f"{aggregator.least_values} bindings"
             self.report(TypeInferenceError, f"`{op}` needs {wanted}", span, f"name what to aggregate: `{op}(x: …)`")
         elif aggregator.most_values is not None and values > aggregator.most_values:
-            wanted = f"{aggregator.most_values} binding{'' if aggregator.most_values == 1 else 's'}"
+            wanted = counted(aggregator.most_values, "binding")
             hint = f"it is `{self.names.library.aggregates[op].signature.text}`"
             self.report(TypeInferenceError, f"`{op}` takes {wanted}, found {values}", span, hint)
         elif aggregator.values != "any" and values != 1:

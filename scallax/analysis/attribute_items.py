@@ -69,7 +69,7 @@ class Item:
     @property
     def text(self) -> str:
         span = self._declaration.span
-        return span.source.text[span.start : span.end]
+        return span.text
 
     def is_relation_decl(self) -> bool:
         """Whether the item declares the types of relations."""

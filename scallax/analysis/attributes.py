@@ -2,9 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
-from scallax.errors import Diagnostic, Span
+from scallax.errors import Diagnostic, Span, counted, near_name
 from scallax.language import ir
 from scallax.language.records import record
 from scallax.language.values import Value
@@ -111,8 +110,7 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
     form = _FORMS.get(attribute.name)
     if form is None:
         known = [*_FORMS, *foreign]
-        near = get_close_matches(attribute.name, known, 1)
-        hint = f"did you mean `@{near[0]}`?" if near else f"there are: {', '.join(f'`@{name}`' for name in known)}"
+        hint = near_name(attribute.name, known, "@") or f"there are: {', '.join(f'`@{name}`' for name in known)}"
         found.problems.append(Diagnostic(f"unknown attribute `@{attribute.name}`", attribute.span, hint))
         return
     if not isinstance(declaration, form.targets):
@@ -121,9 +119,17 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
         return
     problems = list(_check_arguments(attribute, form))
     found.problems += problems
-    if problems:
-        return
-    arguments = _arguments(attribute, form)
+    if not problems:
+        _add(attribute, _arguments(attribute, form), declaration, found)
+
+
+def _add(
+    attribute: ast.Attribute,
+    arguments: Mapping[str, "Value | tuple"],
+    declaration: ast.Declaration,
+    found: Attributes,
+) -> None:
+    """Adds what an attribute with right arguments declares."""
     relations = tuple(dict.fromkeys(_relations(declaration)))
     match attribute.name:
         case "hidden":
@@ -142,11 +148,7 @@ def _read(attribute: ast.Attribute, declaration: ast.Declaration, found: Attribu
                 _add_goal(relation, _arity(declaration, relation), attribute.span, found)
         case "scheduler":
             for relation in relations:
-                earlier = found.schedulers.setdefault(relation, attribute.span)
-                if earlier is not attribute.span:
-                    message = f"`{relation}` has two schedulers"
-                    hint = f"the other is at {_place(earlier)}: remove one of the two"
-                    found.problems.append(Diagnostic(message, attribute.span, hint))
+                _add_scheduler(relation, attribute.span, found)
         case "file" if isinstance(declaration, ast.Query):
             for name in _READING:
                 if name in arguments:
@@ -164,20 +166,27 @@ def _add_demand(relation: str, demand: Demand, found: Attributes) -> None:
     earlier = found.demands.setdefault(relation, demand)
     if earlier.pattern != demand.pattern:
         message = f"`{relation}` is demanded as `{demand.pattern}` here and as `{earlier.pattern}` elsewhere"
-        hint = f"a relation has one pattern; the other is at {_place(earlier.span)}"
+        hint = f"a relation has one pattern; the other is at {earlier.span.place}"
         found.problems.append(Diagnostic(message, demand.span, hint))
+
+
+def _add_scheduler(relation: str, span: Span, found: Attributes) -> None:
+    earlier = found.schedulers.setdefault(relation, span)
+    if earlier is not span:
+        hint = f"the other is at {earlier.place}: remove one of the two"
+        found.problems.append(Diagnostic(f"`{relation}` has two schedulers", span, hint))
 
 
 def _add_goal(relation: str, arity: int, span: Span, found: Attributes) -> None:
     if arity:
-        message = f"the goal `{relation}` has {arity} column{'' if arity == 1 else 's'}"
+        message = f"the goal `{relation}` has {counted(arity, 'column')}"
         hint = f"declare a goal without columns: `@goal rel reached() = {relation}(…)`"
         found.problems.append(Diagnostic(message, span, hint))
     found.goals.setdefault(relation, span)
     first = next(iter(found.goals))
     if relation != first:
         message = f"`{relation}` is a second goal"
-        hint = f"a program has one; `{first}` is marked at {_place(found.goals[first])}: remove one of the two"
+        hint = f"a program has one; `{first}` is marked at {found.goals[first].place}: remove one of the two"
         found.problems.append(Diagnostic(message, span, hint))
 
 
@@ -195,11 +204,6 @@ def _arity(declaration: ast.Declaration, relation: str) -> int:
         case _:
             # The results of an aggregate.
             return 1
-
-
-def _place(span: Span) -> str:
-    line, column = span.source.position(span.start)
-    return f"{span.source.name}:{line}:{column}"
 
 
 def _facts_file(relation: str, arguments: Mapping[str, "Value | tuple"], span: Span) -> ir.FactsFile:
@@ -235,8 +239,7 @@ def _check_arguments(attribute: ast.Attribute, form: _Form) -> Iterator[Diagnost
         if argument.keyword is None:
             continue
         if argument.keyword not in form.parameters:
-            near = get_close_matches(argument.keyword, names, 1)
-            hint = f"did you mean `{near[0]}`?" if near else _known_arguments(names)
+            hint = near_name(argument.keyword, names) or _known_arguments(names)
             yield Diagnostic(f"`@{attribute.name}` has no argument `{argument.keyword}`", span, hint)
         elif argument.keyword in given:
             yield Diagnostic(f"`@{attribute.name}` is given `{argument.keyword}` twice", span, "remove one of the two")
@@ -256,8 +259,8 @@ def _check_values(
         if kind is not None and not _is_of(argument.value, kind):
             yield Diagnostic(f"`{name}` of `@{attribute.name}` must be {kind}", attribute.span)
         elif name == "name" and form.values and _value(argument.value) not in form.values:
-            near = get_close_matches(str(_value(argument.value)), form.values, 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(f'`{v}`' for v in form.values)}"
+            known = ", ".join(f"`{value}`" for value in form.values)
+            hint = near_name(_value(argument.value), form.values) or f"there are: {known}"
             yield Diagnostic(f"`@{attribute.name}` knows no `{_value(argument.value)}`", attribute.span, hint)
 
 

@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from scallax.errors import Diagnostic, Span
 from scallax.language import ir
-from scallax.language.bindings import bound_names, demand_premise, is_bound, may_overflow, term_names
+from scallax.language.bindings import bound_names, bound_terms, demand_premise, is_bound, may_overflow, term_names
 
 
 def bind_variables(
@@ -65,18 +65,7 @@ def _with_definitions(rule: ir.Rule, premise: Sequence[ir.BodyLiteral], demands:
 
 def _matched_names(body: Sequence[ir.BodyLiteral]) -> set[str]:
     """The variables in a body that stand for columns, arguments of terms, or results."""
-    names: set[str] = set()
-    for literal in body:
-        terms: Sequence[ir.Term] = ()
-        match literal:
-            case ir.Atom(terms=terms) | ir.ForeignAtom(outputs=terms, is_negated=False):
-                pass
-            case ir.Case(subject=subject, terms=terms):
-                terms = (subject, *terms)
-            case ir.Reduce(groups=groups, results=results):
-                terms = (*groups, *results)
-        names |= term_names(terms)
-    return names
+    return {name for literal in body for name in term_names(bound_terms(literal))}
 
 
 def _only_solutions(body: Sequence[ir.BodyLiteral], bound: set[str]) -> dict[int, str]:
@@ -163,10 +152,6 @@ def _unbound_inputs(literal: ir.ForeignAtom, seen: set[str]) -> Iterator[Diagnos
                 _shown(term, literal.span),
                 f"add an atom that mentions `{term.name}`, or an equality that can be solved for it",
             )
-
-
-def _is_among(term: ir.Term, names: set[str]) -> bool:
-    return isinstance(term, ir.Variable) and term.name in names
 
 
 def _shown(variable: ir.Variable, otherwise: Span | None) -> Span | None:

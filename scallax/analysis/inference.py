@@ -12,12 +12,9 @@ from scallax.analysis.patterns import BodyCase
 from scallax.analysis.type_sets import (
     ADDABLE,
     AGGREGATED,
-    ANY,
-    BOOL,
     ENTITY,
     MIXED,
     MIXED_OPERATIONS,
-    NUMBERS,
     TAGS,
     USIZE,
     TypeSet,
@@ -28,10 +25,10 @@ from scallax.analysis.type_sets import (
     describe_types,
     literal_types,
 )
-from scallax.errors import Diagnostic, Span
+from scallax.errors import Diagnostic, Span, counted
 from scallax.language.functions import num_placeholders
 from scallax.language.records import record
-from scallax.language.signatures import Parameter, Signature
+from scallax.language.signatures import ANY, BOOL, NUMBERS, Parameter, Signature
 from scallax.language.values import Value, ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
@@ -249,7 +246,9 @@ class _Inference:
     def add_given(self, relation: str, values: tuple[Value, ...]) -> None:
         columns = self.columns[relation].types
         if len(values) != len(columns):
-            self.report(f"`{relation}` has {_columns(len(columns))}, but a given fact has {len(values)}: {values}")
+            self.report(
+                f"`{relation}` has {counted(len(columns), 'column')}, but a given fact has {len(values)}: {values}"
+            )
             return
         for i, (value, column) in enumerate(zip(values, columns, strict=True)):
             target = _find(column)
@@ -305,8 +304,8 @@ class _Inference:
         columns = self.columns[relation]
         if len(columns.types) == arity:
             return columns.types
-        message = f"`{relation}` has {_columns(len(columns.types))}, found {_arguments(arity)}"
-        hint = None if columns.span is None else f"it is first used, or declared, at {_place(columns.span)}"
+        message = f"`{relation}` has {counted(len(columns.types), 'column')}, found {counted(arity, 'argument')}"
+        hint = None if columns.span is None else f"it is first used, or declared, at {columns.span.place}"
         self.report(message, span, hint)
         return []
 
@@ -370,7 +369,8 @@ class _Inference:
         """The type of a call's result; `generics` are those of the type parameters, `shown` the signature in errors."""
         parameters = signature.parameters_of(len(arguments))
         if parameters is None:
-            message = f"`{shown.partition('(')[0].partition('<')[0]}` does not take {_arguments(len(arguments))}"
+            name = shown.partition("(")[0].partition("<")[0]
+            message = f"`{name}` does not take {counted(len(arguments), 'argument')}"
             self.report(message, span, f"it is `{shown}`")
             parameters = ()
         for argument, variable, parameter in zip(arguments, inferred, parameters, strict=False):
@@ -399,8 +399,8 @@ class _Inference:
         if isinstance(template, ast.Constant) and isinstance(template.value, str):
             places, given = num_placeholders(template.value), len(call.arguments) - 1
             if places != given:
-                values = f"{given} value{'' if given == 1 else 's'}"
-                message = f"the template has {places} `{{}}`, but {values} {'is' if given == 1 else 'are'} given"
+                values = f"{counted(given, 'value')} {'is' if given == 1 else 'are'} given"
+                message = f"the template has {places} `{{}}`, but {values}"
                 self.report(message, call.span, "give one value for each `{}`")
 
     def infer_binary(self, expression: ast.Binary, scope: int) -> _TypeVariable:
@@ -486,7 +486,7 @@ class _Inference:
         if not common:
             hint = _because(right.reason)
             if left.types <= NUMBERS and right.types <= NUMBERS and len(left.types) == len(right.types) == 1:
-                wanted = f"convert one of the two with `as`: `({_bare(span)}) as {choose_type(right.types)}`"
+                wanted = f"convert one of the two with `as`: `({span.text}) as {choose_type(right.types)}`"
                 hint = wanted if hint is None else f"{hint}; {wanted}"
             self.report_conflict(left.types, right.types, span, hint)
             return
@@ -533,27 +533,10 @@ def _is_large(expression: ast.Expression) -> bool:
             return False
 
 
-def _bare(span: Span) -> str:
-    return span.source.text[span.start : span.end]
-
-
 def _text(span: Span) -> str:
-    text = _bare(span)
+    text = span.text
     return f"`{text}`" if "\n" not in text and len(text) <= 60 else "this"
 
 
-def _place(span: Span) -> str:
-    line, column = span.source.position(span.start)
-    return f"{span.source.name}:{line}:{column}"
-
-
 def _because(reason: Span | None) -> str | None:
-    return None if reason is None else f"the type comes from {_text(reason)} at {_place(reason)}"
-
-
-def _columns(count: int) -> str:
-    return f"{count} column{'' if count == 1 else 's'}"
-
-
-def _arguments(count: int) -> str:
-    return f"{count} argument{'' if count == 1 else 's'}"
+    return None if reason is None else f"the type comes from {_text(reason)} at {reason.place}"

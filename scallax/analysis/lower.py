@@ -35,13 +35,13 @@ from scallax.errors import (
     Span,
     TypeInferenceError,
     UnboundVariableError,
+    counted,
     near_name,
-    raise_together,
 )
 from scallax.language import ir
 from scallax.language.bindings import may_overflow
 from scallax.language.foreign import ForeignAggregate, ForeignAttribute, ForeignFunction, ForeignItem, ForeignPredicate
-from scallax.language.library import BUILT_IN, Library
+from scallax.language.library import Library
 from scallax.language.values import Value, ValueType, canonical_time
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
@@ -49,22 +49,6 @@ from scallax.syntax.parser import parse
 
 # A literal that does not fit its type gets the first of these that holds it.
 _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
-
-
-def analyse(
-    sources: Sequence[Source],
-    given: Mapping[str, Sequence[tuple[Value, ...]]] | None = None,
-    library: Library = BUILT_IN,
-) -> ir.Program:
-    """The checked program of all sources together, or an error with all problems.
-
-    Raises all independent problems at once, in the order of the sources, as the error of the first stage that has any:
-    `ParseError` and `ForeignError` (these come alone), `NameResolutionError`, `UnsupportedError`, `TypeInferenceError`,
-    `UnboundVariableError`.
-    """
-    program, problems = check(sources, given or {}, library)
-    raise_together(problems, sources)
-    return program
 
 
 def check(
@@ -291,10 +275,9 @@ def _demand_patterns(types: Types, names: Names) -> tuple[dict[str, str], dict[s
             continue
         patterns[name] = demand.pattern
         if len(demand.pattern) != len(relation.columns):
-            count = len(demand.pattern)
-            message = f"the pattern `{demand.pattern}` of `{name}` has {count} letter{'' if count == 1 else 's'}"
-            count = len(relation.columns)
-            hint = f"`{name}` has {count} column{'' if count == 1 else 's'}: write a letter for each"
+            letters = counted(len(demand.pattern), "letter")
+            message = f"the pattern `{demand.pattern}` of `{name}` has {letters}"
+            hint = f"`{name}` has {counted(len(relation.columns), 'column')}: write a letter for each"
             unfit[name] = Diagnostic(message, demand.span, hint)
     return {name: pattern for name, pattern in patterns.items() if name not in unfit}, unfit
 

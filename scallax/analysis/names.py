@@ -175,15 +175,12 @@ class _Resolver:
     def declare(self, item: ast.Item) -> None:
         match item.declaration:
             case ast.TypeAlias(name=name, type=type, span=span):
-                if self.is_first("type", name, span):
-                    self.type_names[name] = type
+                self.declare_type(name, type, span)
             case ast.EnumType(name=name, members=members, span=span):
-                if self.is_first("type", name, span):
-                    self.type_names[name] = ValueType.USIZE
+                self.declare_type(name, ValueType.USIZE, span)
                 self.number_members(members)
             case ast.DataType(name=name, variants=variants, span=span):
-                if self.is_first("type", name, span):
-                    self.type_names[name] = ValueType.ENTITY
+                self.declare_type(name, ValueType.ENTITY, span)
                 for variant in variants:
                     if self.is_first("constructor", variant.name, variant.span):
                         self.variant_types[variant.name] = variant
@@ -200,12 +197,19 @@ class _Resolver:
                         self.relation_types[relation.name] = relation
             case ast.FunctionType():
                 self.function_types.append(item.declaration)
+        self.check_written(item.declaration)
 
-        for name, has_parameters in dict.fromkeys(_written_relations(item.declaration)):
+    def declare_type(self, name: str, type: ast.TypeName | ValueType, span: Span) -> None:
+        if self.is_first("type", name, span):
+            self.type_names[name] = type
+
+    def check_written(self, declaration: ast.Declaration) -> None:
+        """Reports predicates among the relations that an item declares or gives tuples."""
+        for name, has_parameters in dict.fromkeys(_written_relations(declaration)):
             if self.library.is_predicate(name) and (has_parameters or name not in self.shadowed):
                 kind = "built-in" if _is_built_in(name) else "foreign"
                 message = f"`{name}` is a {kind} predicate and cannot be declared, or given facts or rules"
-                self.report(message, item.declaration.span, "give the relation another name")
+                self.report(message, declaration.span, "give the relation another name")
 
     def find_shadowed(self, items: Sequence[ast.Item], given: Collection[str]) -> None:
         """Finds the program's own relations with names of built-in predicates, unless it declares the predicates."""
@@ -273,7 +277,6 @@ class _Resolver:
                 relation.span,
                 f"it is `{signature.text}`",
             )
-            return
 
     def check_parameters(self, atom: ast.Application) -> None:
         """Reports parameters `<…>` of an atom that takes none, or that are not one type."""
@@ -321,12 +324,8 @@ class _Resolver:
         if earlier is None:
             self.first[kind, name] = span
             return True
-        line, column = earlier.source.position(earlier.start)
-        self.report(
-            f"{kind} `{name}` is declared twice",
-            span,
-            f"the first declaration is at {earlier.source.name}:{line}:{column}: remove one of the two",
-        )
+        hint = f"the first declaration is at {earlier.place}: remove one of the two"
+        self.report(f"{kind} `{name}` is declared twice", span, hint)
         return False
 
     def resolve(self) -> None:

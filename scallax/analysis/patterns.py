@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from scallax.analysis.names import Names
-from scallax.errors import Diagnostic, NameResolutionError, Problem, Span, TypeInferenceError, near_name
+from scallax.errors import Diagnostic, NameResolutionError, Problem, Span, TypeInferenceError, counted, near_name
 from scallax.language.records import record
 from scallax.syntax import ast
 
@@ -37,10 +37,8 @@ def _check_constructor(name: str, num_arguments: int, span: Span, names: Names) 
         hint = near_name(name, names.variants) or "declare it: `type T = A(i32) | B()`"
         return NameResolutionError, Diagnostic(f"unknown constructor `{name}`", span, hint)
     if len(variant.columns) != num_arguments:
-        line, column = variant.span.source.position(variant.span.start)
-        count = len(variant.columns)
-        message = f"`{name}` takes {count} argument{'' if count == 1 else 's'}, found {num_arguments}"
-        hint = f"it is declared at {variant.span.source.name}:{line}:{column}"
+        message = f"`{name}` takes {counted(len(variant.columns), 'argument')}, found {num_arguments}"
+        hint = f"it is declared at {variant.span.place}"
         return TypeInferenceError, Diagnostic(message, span, hint)
     return None
 

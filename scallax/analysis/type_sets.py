@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from functools import cache
 
-from scallax.language.signatures import FLOATS, INTEGERS
+from scallax.language.signatures import ANY, BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED
 from scallax.language.values import Value, ValueType
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
 
 TypeSet = frozenset[ValueType]
 
-ANY = TypeSet(ValueType)
-SIGNED = TypeSet(type for type in ValueType if type.is_signed)
-NUMBERS = INTEGERS | FLOATS
-BOOL = TypeSet({ValueType.BOOL})
 STRING = TypeSet({ValueType.STRING})
 CHAR = TypeSet({ValueType.CHAR})
 ENTITY = TypeSet({ValueType.ENTITY})

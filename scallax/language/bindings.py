@@ -2,20 +2,18 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import assert_never
 
 from scallax.language.ir import (
     Atom,
     Binary,
     BodyLiteral,
-    Call,
     Case,
-    Cast,
-    Conditional,
     Constant,
     Constraint,
     Expression,
     ForeignAtom,
-    New,
+    NegatedAtom,
     Reduce,
     Rule,
     Term,
@@ -65,25 +63,38 @@ def bound_names(body: Sequence[BodyLiteral], patterns: Mapping[str, str] = NO_PA
 
 def _binds(literal: BodyLiteral, bound: Collection[str], patterns: Mapping[str, str]) -> frozenset[str]:
     """The variables that a literal binds once some variables are bound."""
-    terms: Sequence[Term] = ()
+    asked: Iterable[Term] = ()
     match literal:
         case Atom(relation=relation, terms=terms):
             asked = (term for term, letter in zip(terms, patterns.get(relation, ""), strict=False) if letter == "b")
-            terms = terms if all(_is_given(term, bound) for term in asked) else ()
-        case Case(subject=subject, terms=terms):
-            terms = (subject, *terms)
-        case Reduce(groups=groups, results=results):
-            terms = (*groups, *results)
-        case ForeignAtom(inputs=inputs, outputs=outputs, is_negated=False):
-            terms = outputs if all(_is_given(term, bound) for term in inputs) else ()
+        case ForeignAtom(inputs=inputs):
+            asked = inputs
         case Constraint():
             solution = solve_equality(literal, bound)
-            terms = () if solution is None else solution[:1]
-    return term_names(terms)
+            return frozenset() if solution is None else term_names(solution[:1])
+    return term_names(bound_terms(literal)) if all(is_given(term, bound) for term in asked) else frozenset()
 
 
-def _is_given(term: Term, bound: Collection[str]) -> bool:
-    return isinstance(term, Variable | Constant) and is_bound(term, bound)
+def bound_terms(literal: BodyLiteral) -> tuple[Term, ...]:
+    """The terms whose variables a literal gives values; those of an equality depend on what is bound."""
+    match literal:
+        case Atom(terms=terms):
+            return terms
+        case Case(subject=subject, terms=terms):
+            return (subject, *terms)
+        case ForeignAtom(outputs=outputs, is_negated=False):
+            return outputs
+        case Reduce(groups=groups, results=results):
+            return (*groups, *results)
+        case NegatedAtom() | ForeignAtom() | Constraint():
+            return ()
+        case _:
+            assert_never(literal)
+
+
+def is_given(term: Term, bound: Collection[str]) -> bool:
+    """Whether a term has a value once some variables are bound."""
+    return isinstance(term, Constant) or (isinstance(term, Variable) and term.name in bound)
 
 
 def solve_equality(constraint: Constraint, bound: Collection[str]) -> tuple[Variable, Expression] | None:
@@ -119,19 +130,7 @@ def _solve(unknown: Expression, known: Expression, bound: Collection[str]) -> tu
 
 def is_bound(expression: Expression, bound: Collection[str]) -> bool:
     """Whether all variables of an expression are among `bound`."""
-    match expression:
-        case Variable(name=name):
-            return name in bound
-        case Constant():
-            return True
-        case Unary(operand=operand) | Cast(operand=operand):
-            return is_bound(operand, bound)
-        case Binary(left=left, right=right):
-            return is_bound(left, bound) and is_bound(right, bound)
-        case Conditional(condition=condition, then=then, otherwise=otherwise):
-            return all(is_bound(part, bound) for part in (condition, then, otherwise))
-        case New(arguments=arguments) | Call(arguments=arguments):
-            return all(is_bound(part, bound) for part in arguments)
+    return all(part.name in bound for part in parts(expression) if isinstance(part, Variable))
 
 
 def may_overflow(expression: Expression) -> bool:

@@ -1,7 +1,7 @@
 """Programs in core form: typed relations, rules as conjunctions of literals, facts and queries."""
 
-from collections.abc import Iterator
-from dataclasses import field
+from collections.abc import Callable, Iterator
+from dataclasses import field, replace
 
 from scallax.errors import Diagnostic, Span
 from scallax.language.library import BUILT_IN, Library
@@ -381,22 +381,44 @@ def is_demand(relation: str) -> bool:
     return relation.startswith("d#")
 
 
-def parts(expression: Expression) -> Iterator[Expression]:
-    """The expression and all of its subexpressions."""
-    yield expression
+def operands(expression: Expression) -> tuple[Expression, ...]:
+    """The expressions from which an expression is computed directly."""
     match expression:
         case Unary(operand=operand) | Cast(operand=operand):
-            yield from parts(operand)
+            return (operand,)
         case Binary(left=left, right=right):
-            yield from parts(left)
-            yield from parts(right)
+            return left, right
         case Conditional(condition=condition, then=then, otherwise=otherwise):
-            yield from parts(condition)
-            yield from parts(then)
-            yield from parts(otherwise)
+            return condition, then, otherwise
         case New(arguments=arguments) | Call(arguments=arguments):
-            for argument in arguments:
-                yield from parts(argument)
+            return arguments
+        case _:
+            return ()
+
+
+def with_operands(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """The expression with each of its operands changed."""
+    match expression:
+        case Unary() | Cast():
+            return replace(expression, operand=change(expression.operand))
+        case Binary():
+            return replace(expression, left=change(expression.left), right=change(expression.right))
+        case Conditional():
+            condition, then, otherwise = map(change, operands(expression))
+            return replace(expression, condition=condition, then=then, otherwise=otherwise)
+        case New() | Call():
+            return replace(expression, arguments=tuple(map(change, expression.arguments)))
+        case _:
+            return expression
+
+
+def parts(expression: Expression) -> Iterator[Expression]:
+    """The expression and all of its subexpressions."""
+    waiting = [expression]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting += reversed(operands(part))
 
 
 def print_expression(expression: Expression | Wildcard) -> str:

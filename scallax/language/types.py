@@ -178,7 +178,7 @@ class TypeReader:
 
     def column(self, annotation: object, where: str) -> Family:
         """One type; Python's own types stand for one type each. InputError if the annotation is not a type."""
-        found = _column(annotation)
+        found = value_type(annotation)
         if found is None:
             raise self.unknown(annotation, where)
         return Family({found})
@@ -221,10 +221,6 @@ class TypeNode:
 
 def value_type(annotation: object) -> ValueType | None:
     """The single type that an annotation such as `scallax.i32` or `int` stands for; None if there is none."""
-    return _column(annotation)
-
-
-def _column(annotation: object) -> ValueType | None:
     if isinstance(annotation, type) and annotation in _PYTHON_TYPES:
         return _PYTHON_TYPES[annotation]
     found = _known(annotation)

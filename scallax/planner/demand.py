@@ -12,7 +12,15 @@ from typing import assert_never
 
 from scallax.errors import Diagnostic, UnboundVariableError
 from scallax.language import ir
-from scallax.language.bindings import demand_premise, is_bound, solve_equality, term_names, variable_names
+from scallax.language.bindings import (
+    bound_terms,
+    demand_premise,
+    is_bound,
+    is_given,
+    solve_equality,
+    term_names,
+    variable_names,
+)
 from scallax.language.predicates import PREDICATES, makes_literals
 from scallax.planner.joins import can_fail
 from scallax.planner.sideways import Patterns, find_uses, meet_patterns
@@ -265,15 +273,15 @@ def _is_ready(literal: ir.BodyLiteral, patterns: Patterns, bound: Collection[str
     """Whether the inputs of a literal are bound, so that it can be joined."""
     match literal:
         case ir.Atom(relation=relation, terms=terms):
-            return all(_is_bound(term, bound) for term in _bound(terms, patterns.get(relation, "")))
+            return all(is_given(term, bound) for term in _bound(terms, patterns.get(relation, "")))
         case ir.NegatedAtom(relation=relation, terms=terms):
             needed = [*_bound(terms, patterns.get(relation, "")), *(t for t in terms if isinstance(t, ir.Variable))]
-            return all(_is_bound(term, bound) for term in needed)
+            return all(is_given(term, bound) for term in needed)
         case ir.Case(subject=subject):
-            return _is_bound(subject, bound)
+            return is_given(subject, bound)
         case ir.ForeignAtom(inputs=inputs, outputs=outputs, is_negated=is_negated):
             terms = (*inputs, *outputs) if is_negated else inputs
-            return all(_is_bound(term, bound) for term in terms if not isinstance(term, ir.Wildcard))
+            return all(is_given(term, bound) for term in terms if not isinstance(term, ir.Wildcard))
         case ir.Reduce():
             return True
         case ir.Constraint(condition=condition):
@@ -324,28 +332,12 @@ def _bound(items: Sequence, pattern: str) -> Iterator:
     return (item for item, letter in zip(items, pattern, strict=False) if letter == "b")
 
 
-def _is_bound(term: ir.Term, bound: Collection[str]) -> bool:
-    return isinstance(term, ir.Constant) or (isinstance(term, ir.Variable) and term.name in bound)
-
-
 def _bind(literal: ir.BodyLiteral, bound: set[str]) -> None:
-    match literal:
-        case ir.Atom(terms=terms):
-            bound |= term_names(terms)
-        case ir.Case(subject=subject, terms=terms):
-            bound |= term_names((subject, *terms))
-        case ir.Constraint():
-            solution = solve_equality(literal, bound)
-            if solution is not None:
-                bound.add(solution[0].name)
-        case ir.ForeignAtom(outputs=outputs, is_negated=False):
-            bound |= term_names(outputs)
-        case ir.Reduce(groups=groups, results=results):
-            bound |= term_names((*groups, *results))
-        case ir.NegatedAtom() | ir.ForeignAtom():
-            pass
-        case _:
-            assert_never(literal)
+    bound |= term_names(bound_terms(literal))
+    if isinstance(literal, ir.Constraint):
+        solution = solve_equality(literal, bound)
+        if solution is not None:
+            bound.add(solution[0].name)
 
 
 def _is_tautology(demand: ir.Rule) -> bool:

@@ -150,24 +150,18 @@ def _sums(expression: ir.Expression) -> Iterator[ir.Binary]:
             # An expression may fail only for combinations that the rule itself meets.
             if is_sum and not can_fail(expression):
                 yield expression
-            yield from _sums(expression.left)
-            yield from _sums(expression.right)
         case ir.Unary() | ir.Cast():
-            yield from _sums(expression.operand)
+            pass
         case _:
             return
+    for operand in ir.operands(expression):
+        yield from _sums(operand)
 
 
 def _replace(expression: ir.Expression, old: ir.Expression, new: ir.Variable) -> ir.Expression:
-    """The expression with `new` in the place of `old`."""
+    """The expression with `new` in the place of `old`, where it is always computed."""
     if expression == old:
         return new
-    match expression:
-        case ir.Binary():
-            return replace(
-                expression, left=_replace(expression.left, old, new), right=_replace(expression.right, old, new)
-            )
-        case ir.Unary() | ir.Cast():
-            return replace(expression, operand=_replace(expression.operand, old, new))
-        case _:
-            return expression
+    if not isinstance(expression, ir.Binary | ir.Unary | ir.Cast):
+        return expression
+    return ir.with_operands(expression, lambda operand: _replace(operand, old, new))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from scallax.language import ir
-from scallax.language.bindings import atom_names, solve_equality, term_names, variable_names
+from scallax.language.bindings import atom_names, is_given, solve_equality, term_names, variable_names
 from scallax.language.functions import FUNCTIONS
 from scallax.language.predicates import expected_matches, makes_literals
 from scallax.planner.algebra import (
@@ -123,7 +123,7 @@ class _JoinPlanner:
         atom = self.atoms[position]
         if not atom.terms:
             return 0.0
-        fixed = sum(isinstance(term, ir.Constant) or _is_bound(term, self.bound) for term in atom.terms)
+        fixed = sum(is_given(term, self.bound) for term in atom.terms)
         return max(1, self.sizes.get(atom.relation, max(self.largest, _UNKNOWN_SIZE))) ** (1 - fixed / len(atom.terms))
 
     def join(self, position: int) -> None:
@@ -237,10 +237,6 @@ def _needed_names(literal: ir.BodyLiteral) -> frozenset[str]:
             return frozenset()
         case _:
             assert_never(literal)
-
-
-def _is_bound(term: ir.Term, bound: set[str]) -> bool:
-    return isinstance(term, ir.Variable) and term.name in bound
 
 
 def _prune(version: DeltaRule, steps: list[Step]) -> tuple[Step, ...]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from scallax.language import ir
+from scallax.language.bindings import bound_terms
 
 
 def propagate_equalities(rule: ir.Rule) -> ir.Rule:
@@ -28,7 +29,7 @@ def tell_bindings_apart(rule: ir.Rule) -> tuple[ir.Rule, tuple[ir.Variable, ...]
     body = tuple(_name_wildcards(literal, position) for position, literal in enumerate(rule.body))
     variables: dict[str, ir.Variable] = {}
     for literal in body:
-        for term in _bound_terms(literal):
+        for term in bound_terms(literal):
             if isinstance(term, ir.Variable):
                 variables.setdefault(term.name, replace(term, span=None))
     return replace(rule, body=body), tuple(variables.values())
@@ -48,22 +49,6 @@ def _name_wildcards(literal: ir.BodyLiteral, position: int) -> ir.BodyLiteral:
             return replace(literal, outputs=named(outputs))
         case ir.NegatedAtom() | ir.ForeignAtom() | ir.Constraint() | ir.Reduce():
             return literal
-        case _:
-            assert_never(literal)
-
-
-def _bound_terms(literal: ir.BodyLiteral) -> tuple[ir.Term, ...]:
-    match literal:
-        case ir.Atom(terms=terms):
-            return terms
-        case ir.Case(subject=subject, terms=terms):
-            return (subject, *terms)
-        case ir.ForeignAtom(outputs=outputs, is_negated=False):
-            return outputs
-        case ir.Reduce(groups=groups, results=results):
-            return (*groups, *results)
-        case ir.NegatedAtom() | ir.ForeignAtom() | ir.Constraint():
-            return ()
         case _:
             assert_never(literal)
 
@@ -128,27 +113,6 @@ def _substitute_term(term: ir.Term, values: Mapping[str, ir.Expression]) -> ir.T
 
 def substitute(expression: ir.Expression, values: Mapping[str, ir.Expression]) -> ir.Expression:
     """The expression with variables replaced by name."""
-    match expression:
-        case ir.Variable(name=name):
-            return values.get(name, expression)
-        case ir.Constant():
-            return expression
-        case ir.Unary() | ir.Cast():
-            return replace(expression, operand=substitute(expression.operand, values))
-        case ir.Binary():
-            return replace(
-                expression, left=substitute(expression.left, values), right=substitute(expression.right, values)
-            )
-        case ir.Conditional():
-            return replace(
-                expression,
-                condition=substitute(expression.condition, values),
-                then=substitute(expression.then, values),
-                otherwise=substitute(expression.otherwise, values),
-            )
-        case ir.New():
-            return replace(expression, arguments=tuple(substitute(part, values) for part in expression.arguments))
-        case ir.Call():
-            return replace(expression, arguments=tuple(substitute(part, values) for part in expression.arguments))
-        case _:
-            assert_never(expression)
+    if isinstance(expression, ir.Variable):
+        return values.get(expression.name, expression)
+    return ir.with_operands(expression, lambda operand: substitute(operand, values))

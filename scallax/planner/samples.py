@@ -3,13 +3,13 @@
 The ground program of a batch is then the disjoint union of those of its samples: no rule joins tuples of two samples.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
-from typing import assert_never
 
 from scallax.language import ir
 from scallax.language.values import ValueType
 from scallax.planner.enumeration import creates_terms
+from scallax.planner.strata import read_relations
 
 # The relation of all samples of a batch, so that one without any fact has its counts and negations too.
 SAMPLES = "#samples"
@@ -54,7 +54,7 @@ def _depending(program: ir.Program, sampled: frozenset[str]) -> frozenset[str]:
         before = len(lifted), len(choices)
         for rule in program.rules:
             is_chosen = rule.choice is not None and rule.choice.number in choices
-            if is_chosen or any(name in lifted for literal in rule.body for name in _read_relations(literal)):
+            if is_chosen or not lifted.isdisjoint(read_relations(rule)):
                 lifted.add(rule.relation)
             if rule.choice is not None and rule.relation in lifted:
                 choices.add(rule.choice.number)
@@ -66,20 +66,6 @@ def _depending(program: ir.Program, sampled: frozenset[str]) -> frozenset[str]:
 
 def _has_terms(relation: ir.Relation) -> bool:
     return ValueType.ENTITY in relation.columns
-
-
-def _read_relations(literal: ir.BodyLiteral) -> Iterator[str]:
-    match literal:
-        case ir.Atom(relation=relation) | ir.NegatedAtom(relation=relation):
-            yield relation
-        case ir.Reduce(body=body, domain=domain):
-            yield body
-            if domain is not None:
-                yield domain
-        case ir.Constraint() | ir.ForeignAtom() | ir.Case():
-            pass
-        case _:
-            assert_never(literal)
 
 
 class _Lifter:

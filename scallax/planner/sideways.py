@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 from scallax.language import ir
-from scallax.language.bindings import atom_names, demand_premise, is_bound, term_names, variable_names
+from scallax.language.bindings import atom_names, demand_premise, is_bound, is_given, term_names, variable_names
 from scallax.language.records import record
 from scallax.planner.joins import can_fail
 
@@ -125,10 +125,7 @@ def _next(waiting: Sequence[ir.BodyLiteral], bound: set[str], avoid: Collection[
 
 
 def _given(terms: Sequence[ir.Term], bound: Collection[str]) -> tuple[ir.Variable | ir.Constant | None, ...]:
-    return tuple(
-        term if isinstance(term, ir.Constant) or (isinstance(term, ir.Variable) and term.name in bound) else None
-        for term in terms
-    )
+    return tuple(term if not isinstance(term, ir.Wildcard) and is_given(term, bound) else None for term in terms)
 
 
 def _connected(before: Sequence[ir.BodyLiteral], head: Iterable[ir.Expression]) -> tuple[ir.BodyLiteral, ...]:

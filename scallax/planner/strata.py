@@ -203,7 +203,4 @@ def _path(
 
 
 def _place(span: Span | None) -> str:
-    if span is None:
-        return ""
-    line, column = span.source.position(span.start)
-    return f" ({span.source.name}:{line}:{column})"
+    return "" if span is None else f" ({span.place})"

@@ -1,6 +1,5 @@
 """The traits of the built-in algebras of tags: plain values, which every stage reads without importing JAX."""
 
-import difflib
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, near_name
 from scallax.kernels.schedule import COMPLEMENT, LINEAR, LITERALS, NODES
 from scallax.language.tag_domains import Domain
 
@@ -311,12 +310,10 @@ def traits_of(name: object, *, k: int = 3, wmc_with_disjunctions: bool = False) 
     in the table, for `custom`, whose traits an object decides, or a `k` out of range.
     """
     if not isinstance(name, str) or name not in provenance_names():
-        near = difflib.get_close_matches(str(name), provenance_names(), n=1)
-        suggestion = f"did you mean `{near[0]}`? " if near else ""
-        known = ", ".join(f"`{n}`" for n in provenance_names())
-        raise InputError(
-            Diagnostic(f"there is no provenance `{name}`", hint=f"{suggestion}the provenances are {known}")
-        )
+        known = f"the provenances are {', '.join(f'`{n}`' for n in provenance_names())}"
+        near = near_name(name, provenance_names())
+        hint = known if near is None else f"{near} {known}"
+        raise InputError(Diagnostic(f"there is no provenance `{name}`", hint=hint))
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(Diagnostic(f"`k` is {k!r}, but it counts proofs", hint="give an integer of at least 1"))
     if name == CUSTOM:

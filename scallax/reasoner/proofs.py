@@ -245,16 +245,11 @@ class _Names:
 
     def _place(self, rule: int) -> str | None:
         span: Span | None = self._spans[rule] if rule >= 0 else None
-        if span is None:
-            return None
-        line, column = span.source.position(span.start)
-        return f"{span.source.name}:{line}:{column}"
+        return None if span is None else span.place
 
     def _text(self, rule: int) -> str | None:
         span: Span | None = self._spans[rule] if rule >= 0 else None
-        return (
-            None if span is None else shorten(span.source.text[span.start : span.end], _LONGEST_RULE, placeholder=" …")
-        )
+        return None if span is None else shorten(span.text, _LONGEST_RULE, placeholder=" …")
 
     def _steps(self, tree: Tree) -> list[Step]:
         """The step of a tree; instead of a hidden tuple, or of an intermediate one, those below it."""

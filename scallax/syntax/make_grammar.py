@@ -9,7 +9,7 @@ from lark import Lark, Token
 from lark.grammar import Rule, Terminal
 from lark.lark import PostLex
 
-from scallax.syntax.grammar import FORMAT, GRAMMAR_FILE, START, TABLES_FILE, Tables, checksum, read_file
+from scallax.syntax.tables import FORMAT, GRAMMAR_FILE, START, TABLES_FILE, Tables, checksum, read_file
 
 
 class _Errors(PostLex):

@@ -141,8 +141,7 @@ def _explain(source: Source, token: Token, expected: Collection[str], tokens: Se
         return Diagnostic(f"`{found[0]}` is no number", span, hint)
     hint = _hint(before, token, expected)
     if hint is None and unclosed is not None and token in (")", "]", "}") and token != _CLOSING[unclosed]:
-        line, column = source.position(unclosed.start)
-        hint = f"the `{unclosed}` at {source.name}:{line}:{column} is not closed"
+        hint = f"the `{unclosed}` at {Span(source, unclosed.start, unclosed.end).place} is not closed"
     if hint is None and place == 0:
         hint = "an item starts with `rel`, `type`, `const`, `query`, `import` or an attribute"
     return Diagnostic(
@@ -160,8 +159,7 @@ def _explain_end(source: Source, expected: Collection[str], tokens: Sequence[Tok
     if unclosed is None:
         return Diagnostic("the item ends too early", Span(source, max(end - 1, 0), end), _expectation(expected))
     start = unclosed.start
-    line, column = source.position(end)
-    hint = f"the item ends at {source.name}:{line}:{column}; a `{_CLOSING[unclosed]}` is missing before it"
+    hint = f"the item ends at {Span(source, end, end).place}; a `{_CLOSING[unclosed]}` is missing before it"
     return Diagnostic(f"the `{unclosed}` is never closed", Span(source, start, start + 1), hint)
 
 

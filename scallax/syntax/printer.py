@@ -1,7 +1,7 @@
 """Prints syntax trees as text that parses to the same tree."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from scallax.syntax import ast
@@ -18,6 +18,20 @@ def print_program(program: ast.Program) -> str:
 def print_expression(expression: ast.Expression) -> str:
     """The text of an expression; subexpressions with an operator are in parentheses."""
     match expression:
+        case ast.Unary(op=op, operand=ast.Constant() as operand) if not _literal(operand).startswith("-"):
+            # Without its parentheses the number would be a literal with a sign.
+            return f"({op}({_literal(operand)}))"
+        case ast.Conditional():
+            return f"({print_parts(expression, print_expression)})"
+        case ast.Application(name=name, arguments=arguments, parameters=parameters):
+            return f"{name}{_parameters(parameters)}({_expressions(arguments)})"
+        case _:
+            return print_parts(expression, print_expression)
+
+
+def print_parts(expression: ast.Expression, show: Callable[[ast.Expression], str]) -> str:
+    """The text of an expression whose subexpressions `show` writes; the least that tells what it is."""
+    match expression:
         case ast.Constant():
             return _literal(expression)
         case ast.Name(name=name):
@@ -25,22 +39,19 @@ def print_expression(expression: ast.Expression) -> str:
         case ast.Wildcard():
             return "_"
         case ast.Unary(op=op, operand=operand):
-            is_number = isinstance(operand, ast.Constant) and not _literal(operand).startswith("-")
-            # Without its parentheses the number would be a literal with a sign.
-            return f"({op}({print_expression(operand)}))" if is_number else f"({op}{print_expression(operand)})"
+            return f"({op}{show(operand)})"
         case ast.Binary(op=op, left=left, right=right):
-            return f"({print_expression(left)} {op} {print_expression(right)})"
+            return f"({show(left)} {op} {show(right)})"
         case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
-            parts = (print_expression(part) for part in (condition, then, otherwise))
-            return "(if {} then {} else {})".format(*parts)
+            return f"if {show(condition)} then {show(then)} else {show(otherwise)}"
         case ast.Cast(operand=operand, type=type):
-            return f"({print_expression(operand)} as {type.name})"
+            return f"({show(operand)} as {type.name})"
         case ast.Call(function=function, arguments=arguments):
-            return f"${function}({_expressions(arguments)})"
-        case ast.New(constructor=constructor, arguments=arguments):
-            return f"new {constructor}({_expressions(arguments)})"
-        case ast.Application(name=name, arguments=arguments, parameters=parameters):
-            return f"{name}{_parameters(parameters)}({_expressions(arguments)})"
+            return f"${function}({', '.join(map(show, arguments))})"
+        case ast.New(constructor=name, arguments=arguments):
+            return f"new {name}({', '.join(map(show, arguments))})"
+        case ast.Application(name=name, arguments=arguments):
+            return f"{name}({', '.join(map(show, arguments))})"
         case _:
             assert_never(expression)
 

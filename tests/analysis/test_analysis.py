@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scallax.analysis.lower import analyse
 from scallax.circuits.compile import analyse_program
 from scallax.errors import ScallaxError, Source, TypeInferenceError, UnsupportedError
 from scallax.language.values import ValueType
@@ -20,18 +19,18 @@ def _programs(stage: str) -> list[Path]:
 
 @pytest.mark.parametrize("path", _programs("analysis"), ids=lambda path: path.stem)
 def test_core_forms_are_as_written(path: Path):
-    assert f"{analyse([Source(path.read_text(), path.name)])}\n" == path.with_suffix(".txt").read_text()
+    assert f"{analyse_program([Source(path.read_text(), path.name)])}\n" == path.with_suffix(".txt").read_text()
 
 
 @pytest.mark.parametrize("path", _programs("errors"), ids=lambda path: path.stem)
 def test_errors_are_as_written(path: Path):
     with pytest.raises(ScallaxError) as caught:
-        analyse([Source(path.read_text(), path.name)])
+        analyse_program([Source(path.read_text(), path.name)])
     assert f"{type(caught.value).__name__}\n{caught.value}\n" == path.with_suffix(".txt").read_text()
 
 
 def columns(program: str, given: dict[str, list[tuple]] | None = None) -> dict[str, tuple[ValueType, ...]]:
-    return {relation.name: relation.columns for relation in analyse([Source(program)], given).relations}
+    return {relation.name: relation.columns for relation in analyse_program([Source(program)], given).relations}
 
 
 @pytest.mark.parametrize("path", _programs("reports"), ids=lambda path: path.stem)
@@ -129,9 +128,9 @@ def test_given_facts_of_another_type_are_an_error(given, message):
 
 def test_sources_are_one_program_and_their_errors_one_report():
     sources = [Source("rel a(x) = b(x)", "first.scl"), Source("rel b = {1}", "second.scl")]
-    assert len(analyse(sources).rules) == 1
+    assert len(analyse_program(sources).rules) == 1
     with pytest.raises(ScallaxError) as caught:
-        analyse([Source("rel a(", "first.scl"), Source("rel b = {", "second.scl")])
+        analyse_program([Source("rel a(", "first.scl"), Source("rel b = {", "second.scl")])
     assert "first.scl:1:6" in str(caught.value)
     assert "second.scl:1:9" in str(caught.value)
 
@@ -139,9 +138,9 @@ def test_sources_are_one_program_and_their_errors_one_report():
 def test_a_body_of_too_many_alternatives_is_refused():
     body = ", ".join(f"(a({i}) or b({i}))" for i in range(13))
     with pytest.raises(UnsupportedError, match="8192 alternatives"):
-        analyse([Source(f"rel r() = {body}")])
+        analyse_program([Source(f"rel r() = {body}")])
 
 
 def test_a_long_conjunction_and_a_deep_chain_of_constants_are_analysed():
     body = " and ".join(f"a({i})" for i in range(2000))
-    assert len(analyse([Source(f"rel r() = {body}")]).rules[0].body) == 2000
+    assert len(analyse_program([Source(f"rel r() = {body}")]).rules[0].body) == 2000

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from scallax.analysis.lower import analyse
+from scallax.circuits.compile import analyse_program
 from scallax.errors import Source
 from tests.oracles import naive_datalog
 
@@ -193,7 +193,7 @@ def test_rules_derive_what_they_say(seed: int):
             name: {tuple(random.choices(range(1, 4), k=arity)) for _ in range(random.randrange(1, 5))}
             for name, arity in ARITIES.items()
         }
-        program = analyse([Source(f"type {columns}\n{text}")])
+        program = analyse_program([Source(f"type {columns}\n{text}")])
         assert naive_datalog(program, facts)["a"] == derive(facts), (text, facts)
         # The types of the declarations reach every relation that the rule is cut into.
         assert {str(type) for relation in program.relations for type in relation.columns} <= {"usize", "bool"}, text

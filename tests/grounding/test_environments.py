@@ -8,8 +8,7 @@ import torch
 
 import torch_bridge
 from scallax import Limits, Reasoner
-from scallax.analysis.lower import analyse
-from scallax.circuits.compile import ground_program
+from scallax.circuits.compile import analyse_program, ground_program
 from scallax.errors import GroundingError, Source
 from scallax.facts.fact_table import FactTable
 from scallax.grounding.fixpoint import Grounding
@@ -72,7 +71,7 @@ def test_every_world_of_random_expressions_has_its_values(seed: int):
     given = exclusive("plus", sums, [names.index(name) for name, _, _ in sums])
     # A sum is not chosen the other way around, so that its negation says nothing new, but for that of two equal parts.
     negation = "" if seed % 2 else ", not plus(e, r, l)"
-    program = analyse([Source(EXPRESSIONS.replace("eval(r, y)", "eval(r, y)" + negation))])
+    program = analyse_program([Source(EXPRESSIONS.replace("eval(r, y)", "eval(r, y)" + negation))])
     grounding = ground_text(program, [FactTable.of("constant", certain), given], limits=Limits(rounds=200))
     check_worlds(program, given, {"constant": certain}, grounding)
 
@@ -85,7 +84,7 @@ def test_a_derivation_that_waits_is_found_when_its_parts_can_hold(is_certain: bo
     given = exclusive("plus", sums[:count], [0, 0, 1, 1, 2, 2][:count])
     certain = {"constant": [("A", 1), ("E", 3)], "plus": [("H", "A", "A"), ("I", "H", "A"), ("L", "A", "A")]}
     certain["plus"] += sums[count:]
-    program = analyse([Source(EXPRESSIONS)])
+    program = analyse_program([Source(EXPRESSIONS)])
     facts = [*(FactTable.of(name, tuples) for name, tuples in certain.items()), given]
     grounding = ground_text(program, facts, limits=Limits(rounds=200))
     check_worlds(program, given, certain, grounding)
@@ -98,7 +97,7 @@ def test_a_set_of_choices_within_another_is_all_that_is_kept():
     sums = [("D", "A", "E"), ("F", "D", "A"), ("J", "D", "Z"), ("K", "A", "L"), ("L", "K", "A"), ("D", "J", "Z")]
     given = exclusive("plus", sums, [0, 0, 1, 1, 1, -1])
     certain = {"constant": [("A", 1), ("E", 3), ("Z", 0)], "plus": [("L", "A", "A")]}
-    program = analyse([Source(EXPRESSIONS)])
+    program = analyse_program([Source(EXPRESSIONS)])
     facts = [*(FactTable.of(name, tuples) for name, tuples in certain.items()), given]
     grounding = ground_text(program, facts, limits=Limits(rounds=60, environments=1))
     check_worlds(program, given, certain, grounding)
@@ -121,7 +120,7 @@ rel value(b, x + 1) = step(a, b), value(a, x)
     ],
 )
 def test_what_excludes_each_other_below_the_recursion_ends_it(text: str, tuples: list):
-    program = analyse([Source(text)])
+    program = analyse_program([Source(text)])
     given = exclusive("option", tuples, [0] * len(tuples))
     grounding = ground_text(program, [given], limits=Limits(rounds=5000))
     check_worlds(program, given, {"value": [("B", 0)]}, grounding)
@@ -133,7 +132,9 @@ def test_what_excludes_each_other_below_the_recursion_ends_it(text: str, tuples:
 )
 def test_a_limit_counts_what_can_hold(limits: Limits):
     given = exclusive("plus", TREES, [0, -1, 0, -1])
-    grounding = ground_text(analyse([Source(TEXT)]), [FactTable.of("constant", CONSTANTS), given], limits=limits)
+    grounding = ground_text(
+        analyse_program([Source(TEXT)]), [FactTable.of("constant", CONSTANTS), given], limits=limits
+    )
     assert grounding.tuples("result") == VALUES
 
 
@@ -148,7 +149,9 @@ def test_a_limit_counts_what_can_hold(limits: Limits):
 def test_what_nothing_ends_passes_a_limit(provenance: str, limits: Limits, hint: str):
     given = exclusive("plus", TREES, [0, -1, 0, -1])
     with pytest.raises(GroundingError, match="limit of 30 rounds: this rule for `eval` grew") as caught:
-        ground_text(analyse([Source(TEXT)]), [FactTable.of("constant", CONSTANTS), given], provenance, limits=limits)
+        ground_text(
+            analyse_program([Source(TEXT)]), [FactTable.of("constant", CONSTANTS), given], provenance, limits=limits
+        )
     assert hint in str(caught.value)
 
 
@@ -166,7 +169,7 @@ def test_what_nothing_ends_passes_a_limit(provenance: str, limits: Limits, hint:
 )
 def test_nothing_is_lost_where_nothing_excludes_each_other(rules: str):
     types = "type symbol(i32, i32), sum(i32, i32, i32), mark(i32)\nrel mark = {0.5::1, 0.5::2}\n"
-    program = analyse([Source(f"{types}{rules}\n")])
+    program = analyse_program([Source(f"{types}{rules}\n")])
     symbols = [(place, x) for place in range(12) for x in (1, 2)]
     given = exclusive("symbol", symbols, [place for place, _ in symbols])
     grounding = ground_text(program, [given])
@@ -176,9 +179,11 @@ def test_nothing_is_lost_where_nothing_excludes_each_other(rules: str):
 
 
 def test_choices_that_a_recursion_makes_exclude_each_other():
-    program = analyse([Source("rel at(0)\nrel {step(x, 1); step(x, 2)} = at(x), x < 40\nrel at(x + n) = step(x, n)\n")])
+    program = analyse_program(
+        [Source("rel at(0)\nrel {step(x, 1); step(x, 2)} = at(x), x < 40\nrel at(x + n) = step(x, n)\n")]
+    )
     assert len(ground_text(program, []).tuples("at")) == 42
-    program = analyse([Source("rel at(0)\nrel {up(n); down(n)} = at(n)\nrel at(n + 1) = up(n), down(n)\n")])
+    program = analyse_program([Source("rel at(0)\nrel {up(n); down(n)} = at(n)\nrel at(n + 1) = up(n), down(n)\n")])
     assert ground_text(program, [], limits=Limits(rounds=90)).tuples("at") == [(0,)]
 
 
@@ -246,6 +251,6 @@ def test_facts_per_sample_are_grounded_under_proofs(provenance: str):
     ],
 )
 def test_what_ends_a_recursion(rule: str, growth: Growth):
-    program = analyse([Source(f"type e(i32, i32), p(i32, i32)\nrel p(x, y) = e(x, y)\nrel {rule}\n")])
+    program = analyse_program([Source(f"type e(i32, i32), p(i32, i32)\nrel p(x, y) = e(x, y)\nrel {rule}\n")])
     strata = plan(program, ["p"]).strata
     assert next(stratum.growth for stratum in strata if "p" in stratum.relations) == growth

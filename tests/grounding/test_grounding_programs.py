@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from scallax.analysis.lower import analyse
+from scallax.circuits.compile import analyse_program
 from scallax.errors import GroundingError, InputError, Source
 from scallax.grounding.derivations import ONE, ZERO, Literals, literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, ground
@@ -20,7 +20,7 @@ from scallax.planner.plan import plan
 
 def ground_text(text: str, **options) -> Grounding:
     """Grounds a program for all its relations; facts with a tag are literals of their own, in program order."""
-    program = analyse([Source(text)])
+    program = analyse_program([Source(text)])
     tuples: dict[str, list[tuple[Value, ...]]] = {}
     operands: dict[str, list[int]] = {}
     priors: list[float] = []

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scallax.analysis.lower import analyse
 from scallax.circuits.compile import analyse_program, ground_program
 from scallax.context.context import Context
 from scallax.errors import GroundingError, Source, UnsupportedError
@@ -64,7 +63,7 @@ FACTS = [(0, 1), (0, 2), (1, 1), (1, 3), (2, 1), (1, 2)]
 
 
 def ground(name: str, facts: list[tuple]):
-    program = analyse([Source(CERTAIN + PROGRAMS[name])])
+    program = analyse_program([Source(CERTAIN + PROGRAMS[name])])
     given = [FactTable.of("f", facts, inputs=np.arange(len(facts)))]
     names = [relation.name for relation in program.relations]
     return program, ground_program(program, traits_of("diffaddmultprob"), given, names)
@@ -153,7 +152,7 @@ def test_twelve_uncertain_tuples_are_counted_as_in_all_worlds():
 def test_a_count_of_many_uncertain_tuples_is_ground_small():
     entries = [[(i, k) for k in range(10)] for i in range(64)]
     mapping = InputMapping(entries, disjunctive_dim=1)
-    program = analyse([Source("type d(i32, i32)\nrel n(k, c) = c := count(i: d(i, k))")])
+    program = analyse_program([Source("type d(i32, i32)\nrel n(k, c) = c := count(i: d(i, k))")])
     given = [FactTable.of("d", mapping.tuples, inputs=np.arange(640), groups=mapping.groups)]
     grounding = ground_program(program, traits_of("diffaddmultprob"), given, ["n"])
     assert len(grounding.tuples("n")) == 10 * 65
@@ -163,7 +162,7 @@ def test_a_count_of_many_uncertain_tuples_is_ground_small():
 
 def test_certain_tuples_are_not_enumerated():
     text = "type a(i32)\nrel c(n) = n := count(x: a(x))\nrel s(n) = n := sum(x: a(x))\nrel m(n) = n := max(x: a(x))"
-    program = analyse([Source(text)])
+    program = analyse_program([Source(text)])
     given = [FactTable.of("a", [(i,) for i in range(100_000)])]
     grounding = ground_program(program, traits_of("difftopkproofs", k=3), given, ["c", "s", "m"])
     assert grounding.tuples("c") == [(100_000,)]
@@ -177,7 +176,7 @@ def test_untagged_tuples_are_not_enumerated_where_their_tags_count(provenance: s
     text = "rel c(n) = n := count(x: a(x))\nrel s(n) = n := sum(x: b(x))\nrel m(n) = n := max(x: a(x))"
     text += '\nrel b(x) = a(x), x < 3\nrel b(x + 1) = a(x), x < 3\nrel t(x) = x := string_join<"-">(y: d(y))'
     text += '\nrel e(y) = y := exists(x: a(x))\nrel d = {"u", "v"}'
-    program = analyse([Source(f"type a(i32)\n{text}")])
+    program = analyse_program([Source(f"type a(i32)\n{text}")])
     given = [FactTable.of("a", [(i,) for i in range(20_000)])]
     grounding = ground_program(program, traits_of(provenance), given, ["c", "s", "m", "t", "e"])
     found = {name: grounding.tuples(name) for name in ("c", "s", "m", "t", "e")}
@@ -242,13 +241,13 @@ def answered(text: str, provenance: str) -> Context:
 
 def test_only_what_is_as_good_as_a_certain_tuple_can_be_best():
     text = "rel f = {0.5::(1, 9), (2, 5), 0.5::(3, 5), 0.5::(4, 1)}\nrel out(x) = x := argmax[x](y: f(x, y))"
-    program = analyse([Source(text)])
+    program = analyse_program([Source(text)])
     grounding = ground_program(program, traits_of("diffaddmultprob"), [], ["out"])
     assert grounding.tuples("out") == [(1,), (2,), (3,)]
 
 
 def unit(text: str, relation: str = "out") -> list[tuple]:
-    program = analyse([Source(text)])
+    program = analyse_program([Source(text)])
     return ground_program(program, traits_of("unit"), [], [relation]).tuples(relation)
 
 
@@ -296,7 +295,7 @@ def test_results_of_certain_tuples(body: str, expected: list[tuple]):
 
 def test_a_sum_of_too_many_values_is_refused():
     facts = ", ".join(f"0.5::({i}, {2**i})" for i in range(20))
-    program = analyse([Source(f"type a(i32, i64)\nrel a = {{{facts}}}\nrel s(n) = n := sum[i](x: a(i, x))")])
+    program = analyse_program([Source(f"type a(i32, i64)\nrel a = {{{facts}}}\nrel s(n) = n := sum[i](x: a(i, x))")])
     with pytest.raises(GroundingError, match="`sum` can take more than 65,536 values") as caught:
         ground_program(program, traits_of("diffaddmultprob"), [], ["s"])
     assert caught.value.diagnostics[0].span is not None

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from scallax.analysis.lower import analyse
 from scallax.circuits.circuit import Circuit, leaves
-from scallax.circuits.compile import compile_outputs, compile_plan, ground_program
+from scallax.circuits.compile import analyse_program, compile_outputs, compile_plan, ground_program
 from scallax.errors import Source, TypeInferenceError, UnboundVariableError
 from scallax.evaluation.batch import Arguments, Signature
 from scallax.evaluation.jax_batch import evaluate_batch
@@ -80,7 +79,7 @@ def test_demand_goes_through_terms_and_infinite_relations():
 def test_a_use_without_bindings():
     program = "type p(bound x: i32, y: i32)\nrel p(x, x + 1) = x > 0\nrel q(x, y) = p(x, y)"
     with pytest.raises(UnboundVariableError) as caught:
-        plan(analyse([Source(program)]), ["q"])
+        plan(analyse_program([Source(program)]), ["q"])
     assert str(caught.value) == (
         "<program>:3:15: `p` is computed for given values only, and this rule does not give them\n"
         "  rel q(x, y) = p(x, y)\n"
@@ -91,7 +90,7 @@ def test_a_use_without_bindings():
 
 def test_a_pattern_of_another_length():
     with pytest.raises(TypeInferenceError, match="has 3 letters"):
-        analyse([Source('@demand("bff")\nrel p(x, y) = q(x, y)\ntype q(i32, i32)')])
+        analyse_program([Source('@demand("bff")\nrel p(x, y) = q(x, y)\ntype q(i32, i32)')])
 
 
 # Constants ask --------------------------------------------------------------------------------------------------------
@@ -102,7 +101,7 @@ CLOSURE = "rel edge = {(0, 1), (1, 2), (2, 0), (3, 4), (4, 5)}\nrel path(x, y) =
 
 def asked(program: str) -> list[str]:
     """The relations that the program's queries ask for."""
-    checked = analyse([Source(program)])
+    checked = analyse_program([Source(program)])
     relations = plan(checked, [query.name for query in checked.queries]).relations
     return sorted(ir.demanded_relation(relation.name) for relation in relations if ir.is_demand(relation.name))
 
@@ -123,7 +122,7 @@ def found(program: str) -> dict:
     ],
 )
 def test_closures_from_constants(step: str, query: str, tuples: int):
-    program = analyse([Source(f"{CLOSURE}rel path(x, z) = {step}\nquery {query}")])
+    program = analyse_program([Source(f"{CLOSURE}rel path(x, z) = {step}\nquery {query}")])
     grounding = ground_program(program, traits_of("unit"), [], [query])
     assert grounding.relations["path"].size == tuples
 
@@ -266,7 +265,7 @@ def bound_queries(seed: int) -> Iterator[str]:
         separator = "; " if name in program.exclusive else ", "
         shown = separator.join(f"{tag}({', '.join(map(str, each))})" for tag, each in zip(tags, tuples, strict=True))
         text += f"rel {name} = {{{shown}}}\n"
-    for relation in analyse([Source(text)]).relations:
+    for relation in analyse_program([Source(text)]).relations:
         if relation.name in program.derived and relation.columns[0].is_integer:
             terms = [str(rng.integers(0, 4)), *"xyz"[: len(relation.columns) - 1]]
             yield f"{text}query {relation.name}({', '.join(terms)})"
@@ -274,7 +273,7 @@ def bound_queries(seed: int) -> Iterator[str]:
 
 def compile_both(text: str, provenance: AbstractProvenance) -> list[Circuit]:
     """The arrays for the program's query, with demand and without; none where demand does not apply."""
-    program = analyse([Source(text)])
+    program = analyse_program([Source(text)])
     outputs = [query.name for query in program.queries]
     # Rounds are counted only where nothing is asked for.
     limits = (None, 1000)
@@ -338,7 +337,9 @@ def test_demand_changes_tags_by_rounding_at_most(name: str):
 
 
 def test_what_is_asked_for_is_no_node():
-    program = analyse([Source("type p(bound x: i32, y: i32)\nrel p(x, y) = e(x, y)\nrel q(y) = p(0, y)\n" + EDGES)])
+    program = analyse_program(
+        [Source("type p(bound x: i32, y: i32)\nrel p(x, y) = e(x, y)\nrel q(y) = p(0, y)\n" + EDGES)]
+    )
     grounding = ground_program(program, traits_of("unit"), [], ["q"], collapse_certain=False)
     assert grounding.operands("d#p").tolist() == [ONE]
     assert len(grounding.derivations) == len(grounding.tuples("e")) + 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scallax import Reasoner
-from scallax.analysis.lower import analyse
+from scallax.circuits.compile import analyse_program
 from scallax.errors import Source
 from scallax.planner.plan import plan
 from tests.nightly import with_rest_at_night
@@ -36,7 +36,7 @@ def _inputs(reasoner: Reasoner, batch: int = 3) -> dict[str, Any]:
 
 
 def _relations(program: str, **options) -> list[str]:
-    planned = plan(analyse([Source(program)]), ["out"], **options)
+    planned = plan(analyse_program([Source(program)]), ["out"], **options)
     return [relation.name for relation in planned.relations]
 
 

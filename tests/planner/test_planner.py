@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scallax.analysis.lower import analyse
+from scallax.circuits.compile import analyse_program
 from scallax.context.explain_plan import explain_plan
 from scallax.errors import Source, StratificationError
 from scallax.language import ir
@@ -33,7 +33,7 @@ def print_plan(program: ir.Program) -> str:
 
 @pytest.mark.parametrize("path", _programs("plan"), ids=lambda path: path.stem)
 def test_plans_are_as_written(path: Path):
-    assert print_plan(analyse([Source(path.read_text(), path.name)])) == path.with_suffix(".txt").read_text()
+    assert print_plan(analyse_program([Source(path.read_text(), path.name)])) == path.with_suffix(".txt").read_text()
 
 
 @pytest.mark.parametrize("path", _programs("explanations"), ids=lambda path: path.stem)
@@ -43,7 +43,7 @@ def test_explanations_are_as_written(path: Path):
 
 @pytest.mark.parametrize("path", _programs("strata"), ids=lambda path: path.stem)
 def test_negative_cycles_are_reported_as_written(path: Path):
-    program = analyse([Source(path.read_text(), path.name)])
+    program = analyse_program([Source(path.read_text(), path.name)])
     with pytest.raises(StratificationError) as caught:
         plan(program, [])
     assert f"{caught.value}\n" == path.with_suffix(".txt").read_text()
@@ -64,7 +64,7 @@ def test_strata_come_after_what_they_read(seed: int):
 
 
 def test_only_what_outputs_need_is_planned():
-    program = analyse([Source("rel a = {1}\nrel b(x) = a(x)\nrel c(x) = b(x)\nrel d(x) = a(x)\n")])
+    program = analyse_program([Source("rel a = {1}\nrel b(x) = a(x)\nrel c(x) = b(x)\nrel d(x) = a(x)\n")])
     planned = plan(program, ["b"])
     assert [relation.name for relation in planned.relations] == ["a", "b"]
     assert [stratum.relations for stratum in planned.strata] == [("a",), ("b",)]
@@ -72,11 +72,13 @@ def test_only_what_outputs_need_is_planned():
 
 def test_a_long_chain_of_relations_is_stratified():
     text = "rel r0 = {1}\n" + "".join(f"rel r{i + 1}(x) = r{i}(x)\n" for i in range(3000))
-    assert len(stratify(analyse([Source(text)]))) == 3001
+    assert len(stratify(analyse_program([Source(text)]))) == 3001
 
 
 def test_the_smaller_relation_is_joined_first():
-    program = analyse([Source("type a(i32, i32), b(i32, i32), c(i32, i32)\nrel r(x, z) = a(x, y), b(y, w), c(w, z)\n")])
+    program = analyse_program(
+        [Source("type a(i32, i32), b(i32, i32), c(i32, i32)\nrel r(x, z) = a(x, y), b(y, w), c(w, z)\n")]
+    )
     (version,) = plan(program, ["r"]).strata[-1].once
     sizes = {"a": 10_000, "b": 10_000, "c": 10}
     steps = plan_joins(version, sizes).steps

@@ -1,5 +1,6 @@
 """Proof sets: absorption, negation without repeats, counting with few and with many proofs, their memory."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def host_rank(weight: np.floating) -> int:
     """The rank of a literal's weight, in Python's integers alone."""
     bits = int(abs(np.float32(weight)).view(np.int32))
     if bits < 1 << 23:
-        return -(1 << 29)
+        return -(1 << 28)
     if bits >= 255 << 23:
         return 1 << 28
     place, rest = bits >> 15 & 255, bits & 32767
@@ -100,6 +101,11 @@ def test_ranks_are_the_same_integers_on_the_host_and_in_the_order_of_products():
     order = np.argsort(products, axis=None)
     far = np.diff(products.reshape(-1)[order]) > 1e-4 * np.abs(products.reshape(-1)[order][1:])
     assert (np.diff(pairs.reshape(-1)[order].astype(np.int64))[far] >= 0).all()
+    # Of products that are zero, those with fewer zeros come first, then those with larger other weights.
+    zero, half = (host_rank(np.float32(weight)) for weight in (0, 0.5))
+    in_order = [[zero], [zero, half], [zero, half, half], [zero, zero], [zero, zero, half], 3 * [zero]]
+    sums = [functools.reduce(ranks.add_ranks, map(np.int32, each)) for each in in_order]
+    assert sums == sorted(sums, reverse=True) == [sum(each) for each in in_order]
 
 
 def test_proofs_of_a_negation_are_distinct_and_minimal():

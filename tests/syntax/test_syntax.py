@@ -14,10 +14,11 @@ import scallax
 from scallax.errors import ParseError, Source, Span
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
-from scallax.syntax.grammar import GRAMMAR_FILE, TABLES_FILE, fresh_tables, grammar, read_file
+from scallax.syntax.grammar import grammar
 from scallax.syntax.make_grammar import format_tables, make_lark, make_tables
 from scallax.syntax.parser import parse
 from scallax.syntax.printer import print_program
+from scallax.syntax.tables import GRAMMAR_FILE, TABLES_FILE, fresh_tables, read_file
 
 TESTS = Path(__file__).parents[1]
 FIXTURES = sorted((TESTS / "fixtures" / "syntax").glob("*.scl"))

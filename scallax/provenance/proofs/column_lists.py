@@ -11,7 +11,7 @@ import numpy as np
 from scallax.kernels.array_namespace import array_namespace
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.literal_sets import AbstractLiteralSets, Members, State, Unions, digest_words
-from scallax.provenance.proofs.ranks import NO_PROOF, ZERO, add_ranks, rank_weights
+from scallax.provenance.proofs.ranks import LEAST, NO_PROOF, add_ranks, rank_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, UInt32
@@ -85,7 +85,7 @@ class ColumnLists(AbstractLiteralSets):
             ranks = xp.where(members >= 0, rank_weights(weights), 0)
         if xp.is_eager and (ranks <= 0).all():
             # Sums that only fall are kept from the least rank after each literal or at the end alike.
-            return np.maximum(ranks.sum(-2, dtype=np.int64), ZERO).astype(np.int32)
+            return np.maximum(ranks.sum(-2, dtype=np.int64), LEAST).astype(np.int32)
         total = ranks[..., -1, :]
         for place in range(members.shape[-2] - 1)[::-1]:
             total = add_ranks(total, ranks[..., place, :])

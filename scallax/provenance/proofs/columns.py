@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax.provenance.base import LiteralTable
-from scallax.provenance.proofs.ranks import ZERO, add_ranks, rank_weights
+from scallax.provenance.proofs.ranks import LEAST, add_ranks, rank_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped, UInt32
@@ -31,7 +31,7 @@ def rank_clauses(
     if (ranks <= 0).all():
         # Sums that only fall are kept from the least rank after each literal or at the end alike.
         total = np.where(has, along(ranks, has), 0).sum(0, dtype=np.int64)
-        return np.maximum(total, ZERO).astype(np.int32)
+        return np.maximum(total, LEAST).astype(np.int32)
     total = np.zeros(has.shape[1:], np.int32)
     for rank, is_there in zip(ranks, has, strict=True):
         total = add_ranks(total, np.where(is_there, rank, np.int32(0)))

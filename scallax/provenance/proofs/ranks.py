@@ -6,7 +6,10 @@ The rank of a proof with the literals' weights `w` is
 
 where `e` is the exponent of the float32 nearest to `w`, `i` are the first 8 bits of its mantissa and `r` the other 15,
 and `T[i] = round(2^17 log2(1 + i / 256))` is a table: `L(w)` is `2^17 log2 |w|` to within 2 or 3 units. A sum is odd if
-an odd number of weights is negative. It is kept between the rank of zero (`ZERO`) and that of what is not finite.
+an odd number of weights is negative. A weight of zero has the rank of 2^-1024: each zero more puts a proof behind all
+products of fewer, and those with as many zeros are in the order of their other literals, on the way to a proof as in
+the end. A sum is kept between `LEAST` and the rank of what is not finite: proofs with four zeros tie. Those with one
+add nothing to a value, those with two nothing to a derivative.
 
 All of that are shifts of bits, look-ups and sums of integers, which nothing rounds: every order of joins, every
 representation of proofs and every array library finds the same rank for weights from 0 to 1 (for others as long as no
@@ -30,11 +33,14 @@ if TYPE_CHECKING:
 # The rank of an unused place.
 NO_PROOF = np.iinfo(np.int32).min
 
-# The rank of what weighs zero: less than that of any other product of float32 that is not negative.
-ZERO = -(1 << 29)
+# The rank of one literal that weighs zero: less than that of any other normal number that is not negative.
+ZERO = -(1 << 28)
 
 # The rank of what is no finite number: it is taken first, so that it is seen at the output.
 _NOT_FINITE = 1 << 28
+
+# The least rank: room is left below for the keys of negative products, above `NO_PROOF`.
+LEAST = -(7 << 27)
 
 # Fixed-point digits of a logarithm, and bits of a mantissa whose logarithm is looked up; the others are interpolated.
 _DIGITS, _LOOKED_UP = 17, 8
@@ -66,13 +72,13 @@ def rank_weights(weights: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
 
 def add_ranks(a: Int[Array, " ..."], b: Int[Array, " ..."]) -> Int[Array, " ..."]:
     """The rank of two proofs together that share no literal."""
-    return array_namespace(a, b).clamp(a + b, ZERO, _NOT_FINITE)
+    return array_namespace(a, b).clamp(a + b, LEAST, _NOT_FINITE)
 
 
 def keys_of(ranks: Int[Array, "*shape"]) -> Int[Array, "*shape"]:
     """Numbers in the order of the products that ranks stand for, negative ones too; twice that is the rank again."""
     # Odd are the ranks of negative products and their keys, and nothing else: `NO_PROOF` and the limits are even.
-    return array_namespace(ranks).select(ranks & 1 != 0, -(1 << 30) - ranks, ranks)
+    return array_namespace(ranks).select(ranks & 1 != 0, 2 * LEAST - ranks, ranks)
 
 
 def is_proof(ranks: Int[Array, "*shape"]) -> Bool[Array, "*shape"]:
