@@ -17,6 +17,8 @@ _MOST_EMPTY = 4
 _SMALLEST_CHUNK = 1 << 16
 # Cells of a grid for each row of a table: hashes and slots of a row take as much memory.
 _MOST_CELLS = 8
+# In smaller tables most rows are found at their first slot.
+_FEWEST_ON_GRID = 1 << 12
 # Slots that fit into a cache of a core.
 _FEW_SLOTS = 1 << 15
 _LARGEST_SIZE = (1 << 31) - 1
@@ -172,7 +174,7 @@ class RowTable:
 
     def _lay_grid(self, columns: Columns, num_rows: int) -> None:
         """Goes over to slots by cell, if the table is large, and the grid of its rows and of these not larger still."""
-        if self.size < _SMALLEST_CHUNK:
+        if self.size < _FEWEST_ON_GRID:
             return
         found = [
             (min(int(column.min()), int(stored.min())), max(int(column.max()), int(stored.max())))

@@ -42,7 +42,7 @@ def test_row_table_inserts_many_repeats_in_chunks():
     assert np.array_equal(ids, ranks[inverse])
 
 
-# The rows fill a grid of 290 x 290 from the third batch on, leave it by far in the fifth, and the next fill it again.
+# The rows fill a grid of 290 x 290 from the first batch on, and leave it in the fifth alone.
 @pytest.mark.parametrize("outside", [300, -(1 << 63), (1 << 63) - 1])
 def test_row_table_numbers_rows_of_a_grid(outside: int):
     rng = np.random.default_rng(0)
