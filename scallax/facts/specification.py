@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.facts.mappings import Entries, InputMapping, show_tuple
@@ -13,9 +13,6 @@ from scallax.language.tensors import TensorValue
 from scallax.language.values import Value, ValueType
 
 FORMAT = 1
-
-# Fields that texts may lack, with what they mean then.
-_OPTIONAL = {"imports": (), "foreign": (), "absorb": True, "custom": None, "seed": 0, "executor": "jax"}
 
 # How many proofs are kept: what is learnt fits any number.
 _PROOFS = ("k", "train_k", "test_k")
@@ -160,6 +157,14 @@ class Specification:
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
 
 
+# Fields that texts may lack, because they came later, with what they mean then.
+_OPTIONAL = {
+    field.name: field.default
+    for field in dataclasses.fields(Specification)
+    if field.default is not dataclasses.MISSING and field.name != "column_types"
+}
+
+
 def set_fields(restored: Any, values: Sequence[object]) -> None:
     """Sets the fields of a frozen dataclass by its pickle, in which those that its version did not have are missing."""
     for number, field in enumerate(dataclasses.fields(restored)):
@@ -199,41 +204,22 @@ def from_json(text: str) -> Specification:
 
 
 def _read(data: dict) -> Specification:
-    text, integer, flag = _plain(str, "a string"), _plain(int, "an integer"), _plain(bool, "true or false")
-    texts = _sequence(text)
-
-    def read(name: str, reader: Callable[[object, str], T]) -> T:
-        return reader(data[name], name)
-
-    return Specification(
-        program=read("program", _optional(text)),
-        file=read("file", _optional(text)),
-        relations=read("relations", _sequence(_pair(text, texts))),
-        rules=read("rules", texts),
-        facts=read("facts", _sequence(_pair(text, _sequence(_pair(_tag, _sequence(_value)))))),
-        provenance=read("provenance", text),
-        k=read("k", integer),
-        train_k=read("train_k", _optional(integer)),
-        test_k=read("test_k", _optional(integer)),
-        wmc_with_disjunctions=read("wmc_with_disjunctions", flag),
-        absorb=read("absorb", flag),
-        non_probabilistic=read("non_probabilistic", texts),
-        trainable=read("trainable", texts),
-        input_mappings=read("input_mappings", _sequence(_pair(text, _input_mapping))),
-        outputs=read("outputs", _sequence(_pair(text, _optional(_entries)))),
-        keyed=read("keyed", flag),
-        iter_limit=read("iter_limit", _optional(integer)),
-        early_discard=read("early_discard", _optional(flag)),
-        column_types=read("column_types", _sequence(_pair(text, _sequence(_column_type)))),
-        imports=read("imports", _sequence(_pair(text, text))),
-        foreign=read("foreign", texts),
-        custom=read("custom", _optional(text)),
-        seed=read("seed", integer),
-        executor=read("executor", _executor),
-    )
+    fields = [(field.name, field.type) for field in dataclasses.fields(Specification)]
+    readers = {name: _OF_FIELD.get(name) or _reader_of(kind) for name, kind in fields}
+    return Specification(**{name: read(data[name], name) for name, read in readers.items()})
 
 
 _Reader = Callable[[object, str], T]
+
+
+def _reader_of(kind: Any) -> _Reader:
+    """The reader of a field's type, by the parts of the type."""
+    if kind in _OF_TYPE:
+        return _OF_TYPE[kind]
+    parts = get_args(kind)
+    if get_origin(kind) is not tuple:
+        return _optional(_reader_of(parts[0]))
+    return _sequence(_reader_of(parts[0])) if parts[1] is ... else _pair(*map(_reader_of, parts))
 
 
 def _wrong(where: str, expected: str, value: object) -> NoReturn:
@@ -324,6 +310,22 @@ def _input_mapping(value: object, where: str) -> InputMapping:
         return InputMapping(_entries(value["entries"], where), **{n: value[n] for n in set(value) - {"entries"}})
     except InputError as error:  # an option that no mapping can have
         raise CheckpointError(Diagnostic(f"the saved specification's `{where}` is wrong: {error}")) from None
+
+
+# The readers of types, and of fields whose values are some of those of their type.
+_OF_TYPE: dict[Any, _Reader] = {
+    str: _plain(str, "a string"),
+    int: _plain(int, "an integer"),
+    bool: _plain(bool, "true or false"),
+    Value: _value,
+    Tag: _tag,
+    Entries: _entries,
+    InputMapping: _input_mapping,
+}
+_OF_FIELD: dict[str, _Reader] = {
+    "column_types": _sequence(_pair(_OF_TYPE[str], _sequence(_column_type))),
+    "executor": _executor,
+}
 
 
 def _options_data(mapping: InputMapping) -> dict:
