@@ -13,7 +13,7 @@ from scallax.context.fact_reading import TagReader, check_tags, read_samples
 from scallax.context.options import check_options
 from scallax.context.pickling import check_class, reference_to
 from scallax.context.run import compute_collections, compute_samples, find_warnings, outdated_relations
-from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_calls, warn
+from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_calls, counted, warn
 from scallax.facts.arguments import read_by_relation, read_names
 from scallax.facts.fact_table import FactTable
 from scallax.facts.sample_facts import batch_size
@@ -308,7 +308,7 @@ class AbstractContext(AbstractBuilder):
 
     def __repr__(self) -> str:
         count = self.num_relations()
-        return f"{type(self).__name__}({self.provenance}, {count} relation{'' if count == 1 else 's'})"
+        return f"{type(self).__name__}({self.provenance}, {counted(count, 'relation')})"
 
     def _reasoner(
         self,

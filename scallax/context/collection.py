@@ -9,7 +9,7 @@ import numpy as np
 from scallax.context.answers import Answer
 from scallax.context.column_arrays import column_array, is_coded, sorted_codes
 from scallax.context.tag_values import ArrayTags, NumberTags, array_tags
-from scallax.errors import Diagnostic, InputError, near_name
+from scallax.errors import Diagnostic, InputError, counted, near_name
 from scallax.facts.mappings import show_tuple
 from scallax.facts.packages import optional_package
 from scallax.grounding.symbols import as_objects
@@ -214,7 +214,7 @@ class Collection(Sequence):
         return [[tag, *row] for tag, row in zip(shown, rows, strict=True)]
 
     def _title(self) -> str:
-        return f"{self.name}: {len(self):,} tuple{'' if len(self) == 1 else 's'}"
+        return f"{self.name}: {counted(len(self), 'tuple')}"
 
     def _rest(self) -> str | None:
         more = len(self) - _MOST_SHOWN

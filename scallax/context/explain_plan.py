@@ -7,7 +7,7 @@ from scallax.circuits.compile import analyse_program, compile_plan
 from scallax.context.answers import check_outputs, default_outputs
 from scallax.context.checked_programs import check_program
 from scallax.context.options import Options
-from scallax.errors import InputError, Source, checks_call
+from scallax.errors import InputError, Source, checks_call, counted
 from scallax.facts.arguments import read_names
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import Limits, check_limits
@@ -74,7 +74,7 @@ def explain(program: ir.Program, outputs: Sequence[str], options: Options) -> st
     grounding = checked.ground(outputs)
     lines: list[str] = []
     for stratum in compile_plan(program, checked.provenance.traits, outputs, options.iter_limit).strata:
-        relations = (f"{name} ({_count(grounding.relations[name].size, 'tuple')})" for name in stratum.relations)
+        relations = (f"{name} ({counted(grounding.relations[name].size, 'tuple')})" for name in stratum.relations)
         lines.append(f"stratum {', '.join(relations)}")
         for version in (*stratum.once, *stratum.each_round):
             lines += [f"  {line}" for line in _explain_version(version, stratum, grounding)]
@@ -88,15 +88,8 @@ def _explain_version(version: DeltaRule, stratum: Stratum, grounding: Grounding)
         for literal in version.rule.body
         if isinstance(literal, ir.Atom) and literal.relation not in stratum.relations
     }
-    rows = _count(grounding.rule_rows.get(version.index, 0), "row")
-    place = ""
-    if version.rule.span is not None:
-        line, column = version.rule.span.source.position(version.rule.span.start)
-        place = f" at {version.rule.span.source.name}:{line}:{column}"
+    rows = counted(grounding.rule_rows.get(version.index, 0), "row")
+    place = "" if version.rule.span is None else f" at {version.rule.span.place}"
     delta = "" if version.delta is None else ", each round"
     steps = str(plan_joins(version, sizes)).splitlines()
     return [f"rule for {version.rule.relation}{place}: {rows}{delta}", *(f"  {step}" for step in steps)]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

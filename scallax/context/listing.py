@@ -12,6 +12,7 @@ from itertools import zip_longest
 import numpy as np
 
 from scallax.context.answers import Answer
+from scallax.errors import counted
 from scallax.language.functions import display
 from scallax.language.tensors import TensorValue
 from scallax.language.values import Value, ValueType
@@ -27,7 +28,7 @@ def print_table(answers: Sequence[Answer]) -> None:
         tags = [] if answer.tags is None else ["tag"]
         header = [*tags, *(name or str(i) for i, name in enumerate(answer.relation.names))]
         count = len(answer.tuples)
-        title = f"{answer.relation.name}: {count:,} tuple{'' if count == 1 else 's'}"
+        title = f"{answer.relation.name}: {counted(count, 'tuple')}"
         print(f"\x1b[1m{title}\x1b[0m" if is_bold else title)
         if count and header:
             lines = frame(header, _rows(answer), width, is_bold, sys.stdout.encoding or "utf-8")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, counted
 from scallax.facts.fact_table import FactTable
 from scallax.language import ir
 from scallax.language.columns import Column
@@ -130,8 +130,8 @@ class _Table:
         width = len(rows[0]) if rows else 0
         for row, line in zip(rows, self.lines, strict=True):
             if len(row) != width:
-                columns = f"{len(row)} column{'' if len(row) == 1 else 's'}"
-                self.report(line, min(len(row), width) + 1, f"the row has {columns}, the first has {width}")
+                has = counted(len(row), "column")
+                self.report(line, min(len(row), width) + 1, f"the row has {has}, the first has {width}")
         self.raise_problems()
         if self.file.has_header and rows:
             self.header = rows.pop(0)
