@@ -97,6 +97,17 @@ def test_printed_random_rules_parse_to_the_same_tree(rules: list[ast.Rule]):
     round_trip(ast.Program(tuple(ast.Item(rule, ()) for rule in rules)))
 
 
+def test_trees_of_long_texts_are_kept_while_there_is_room():
+    first, *others = (Source(f"rel r({n}) // {'x' * 1_500_000}") for n in range(4))
+    tree = parse(first)
+    assert parse(Source(first.text)) is tree
+    for other in others:
+        parse(other)
+    assert parse(others[-1]) is parse(others[-1])
+    assert parse(first) is not tree
+    assert parse(first) == tree
+
+
 @given(
     st.lists(st.sampled_from(["rel", "a", "(", ")", "{", "}", "=", ",", ";", "1", '"', "'", "<", ">", "@", "\t", "é"]))
 )
