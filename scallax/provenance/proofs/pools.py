@@ -30,7 +30,10 @@ def _by_row(
     proofs: ProofSets,
 ) -> tuple[Int[np.ndarray, "rows proofs"], Shaped[np.ndarray, "rows proofs places"]]:
     """Ranks and members of proofs `[..., proofs, batch]` by rows `[..., batch]`."""
-    count, size = proofs.members.shape[-3:-1]
+    count, size, batch = proofs.members.shape[-3:]
+    if batch == 1:
+        # Most often; to move an axis takes as long as a small step.
+        return proofs.ranks.reshape(-1, count), proofs.members.reshape(-1, count, size)
     ranks, members = np.moveaxis(proofs.ranks, -2, -1), np.moveaxis(proofs.members, (-3, -2), (-2, -1))
     return ranks.reshape(-1, count), members.reshape(-1, count, size)
 
@@ -45,6 +48,8 @@ def best_of_pools(
     ranks = np.full((num_rows, count), NO_PROOF, np.int32)
     of_rows = np.full((num_rows, count, len(members)), sets.fill)
     ranks[best.rows, places], of_rows[best.rows, places] = best.ranks, members.T
+    if shape[-1] == 1:
+        return ProofSets(ranks.reshape(*shape[:-1], count, 1), of_rows.reshape(*shape[:-1], count, len(members), 1))
     return ProofSets(
         np.moveaxis(ranks.reshape(*shape, count), -1, -2),
         np.moveaxis(of_rows.reshape(*shape, count, len(members)), (-2, -1), (-3, -2)),
