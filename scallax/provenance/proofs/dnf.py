@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # Places up to which their comparison is written out: that takes less time than arrays of all, but more code.
 _MOST_UNROLLED = 8
+# Places up to which all earlier ones are compared again for each.
+_MOST_REPEATED = 4
 
 
 class ProofSets(NamedTuple):
@@ -93,10 +97,15 @@ def select(pool: ProofSets, k: int, sets: AbstractLiteralSets, absorb: bool) -> 
 def _take_by_places(chosen: Bool[Array, "... proofs batch"], members: Members, sets: AbstractLiteralSets) -> Members:
     """The least of the chosen sets, as the only one: written out, place by place."""
     xp, size = array_namespace(members), members.shape[-2]
-    ordering, least = sets.ordering(size), {}
+    ordering, least, same = sets.ordering(size), {}, [chosen]
+    # What the conditions of several places begin with would be written down as an array of bools: while places are few,
+    # it takes less time to compare again.
+    turn = -1 if len(ordering) <= _MOST_REPEATED else 1
     for place in ordering:
+        chosen = functools.reduce(operator.and_, same[::turn])
         least[place] = xp.where(chosen, members[..., place, :], sets.largest).min(-2, keepdims=True)
-        chosen &= members[..., place, :] == least[place]
+        same.append(members[..., place, :] == least[place])
+    chosen = functools.reduce(operator.and_, same)
     for place in set(range(size)) - least.keys():
         least[place] = xp.where(chosen, members[..., place, :], sets.fill).max(-2, keepdims=True)
     return xp.stack([least[place] for place in range(size)], -2)
