@@ -69,9 +69,10 @@ def tile_nodes(
     row[order] = first_row + tile * width + lane
 
     # The rows of a tile are cut into blocks of a few sizes, each folded by one step.
-    rows_of_tile = np.zeros(num_tiles, np.int64)
-    np.maximum.at(rows_of_tile, tile, fan_in[order])
-    first_nodes = order[run_starts(tile)]
+    starts = run_starts(tile)
+    first_nodes = order[starts]
+    # The last node of a tile has the most derivations.
+    rows_of_tile = fan_in[order[np.append(starts[1:], len(order)) - 1]] if len(order) else np.zeros(0, np.int64)
     all_branches = None if sizes.least is None else _all_branches(block_rows, graph, sizes)
     blocks = cut_into_blocks(rows_of_tile, kind[first_nodes], block_rows, all_branches)
     tile_cyclic, tile_loop = _loops(depth[first_nodes], cyclic[first_nodes])
@@ -115,9 +116,9 @@ def _tile_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float)
         return _TILE_WIDTHS[0]
 
     def cost(width: int) -> float:
-        tile, _ = _tiles(segment, width)
-        rows = np.zeros(int(tile[-1]) + 1)
-        np.maximum.at(rows, tile, fan_in)
+        # In a segment nodes stand in the order of their numbers of derivations: the last of a tile has the most.
+        ends = np.append(run_starts(_tiles(segment, width)[0])[1:], len(segment)) - 1
+        rows = fan_in[ends]
         return len(rows) * 20.0 + float(rows.sum()) * (2.0 + width * derivation_cost)
 
     return min(_TILE_WIDTHS, key=cost)

@@ -25,24 +25,31 @@ def shortest_numbers(values: np.ndarray) -> np.ndarray:
     size = np.abs(found)
     mantissa, _ = np.frexp(values)
     is_easy = (size >= 1e-13) & (size < _LARGEST) & (np.abs(mantissa) != 0.5)
-    rest = np.flatnonzero(is_easy)
-    exponent = np.floor(np.log10(size[rest])).astype(np.int64)
+    # A number that has d digits has d + 1 as well: few have less than seven.
+    easy = np.flatnonzero(is_easy)
+    _, is_short, is_sure = _rounded(values[easy], 6)
+    is_short |= ~is_sure
     hard = [np.flatnonzero(~is_easy & (size != 0))]
-    for digits in range(1, _MOST_DIGITS + 1):
-        if not len(rest):
-            break
-        power = digits - 1 - exponent
-        up, down = _POWERS[np.maximum(power, 0)], _POWERS[np.maximum(-power, 0)]
-        scaled = values[rest].astype(np.float64) * up / down
-        whole = np.rint(scaled)
-        # One operation rounds once: the number nearest to the decimal one.
-        number = whole / up * down
-        is_same = number.astype(np.float32) == values[rest]
-        # The product was rounded: its nearest integer is only sure where it is not halfway between two.
-        is_unsure = is_same & (np.abs(np.abs(scaled - whole) - 0.5) < 1e-4)
-        found[rest[is_same]] = number[is_same]
-        hard.append(rest[is_unsure])
-        rest, exponent = rest[~is_same], exponent[~is_same]
-    for place in np.concatenate([*hard, rest]).tolist():
+    for rest, digits in ((easy[is_short], range(1, 7)), (easy[~is_short], range(7, _MOST_DIGITS + 1))):
+        for count in digits:
+            number, is_same, is_sure = _rounded(values[rest], count)
+            found[rest[is_same]] = number[is_same]
+            hard.append(rest[~is_sure])
+            rest = rest[~is_same & is_sure]
+        hard.append(rest)
+    for place in np.concatenate(hard).tolist():
         found[place] = float(str(values[place]))
     return found
+
+
+def _rounded(values: np.ndarray, digits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values rounded to so many digits; which of these are the same in float32; which are rounded to the right side."""
+    wide = values.astype(np.float64)
+    power = digits - 1 - np.floor(np.log10(np.abs(wide))).astype(np.int64)
+    up, down = _POWERS[np.maximum(power, 0)], _POWERS[np.maximum(-power, 0)]
+    scaled = wide * up / down
+    whole = np.rint(scaled)
+    # One operation rounds once: the number nearest to the decimal one.
+    number = whole / up * down
+    # The product was rounded: its nearest integer is only sure where it is not halfway between two.
+    return number, number.astype(np.float32) == values, np.abs(np.abs(scaled - whole) - 0.5) > 1e-4
