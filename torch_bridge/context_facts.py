@@ -12,11 +12,11 @@ from torch_bridge.dlpack import common_device, computing_dtype
 
 
 def stack_tags(tags: Sequence[Any]) -> torch.Tensor:
-    """Tags, numbers and scalar tensors, as one vector `[tags]`; float64 if a tensor is, otherwise float32."""
+    """Tags, numbers and tensors of one or several, as one vector `[tags]`; float64 if a tensor is, else float32."""
     tensors = [tag for tag in tags if isinstance(tag, torch.Tensor)]
     device = common_device({f"tag {i}": tensor for i, tensor in enumerate(tensors)})
     dtype = computing_dtype(tensors)
-    return torch.stack([torch.as_tensor(tag, dtype=dtype, device=device).reshape(()) for tag in tags])
+    return torch.cat([torch.as_tensor(tag, dtype=dtype, device=device).reshape(-1) for tag in tags])
 
 
 def join_tags(parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -49,6 +49,10 @@ class AbstractContext(AbstractBuilder):
         """
 
     @abstractmethod
+    def scalars(self, values: Any) -> list[Any]:
+        """The scalars of an array `[tuples]`."""
+
+    @abstractmethod
     def tensor(self, value: TensorValue) -> Any:
         """A constant of type Tensor as it stands in the tuples of a relation."""
 

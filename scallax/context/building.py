@@ -64,10 +64,6 @@ class AbstractBuilder(ABC):
         """Whether a tag is an array of the framework whose gradients pass through the context."""
 
     @abstractmethod
-    def scalars(self, values: Any) -> list[Any]:
-        """The scalars of an array `[tuples]` of the framework whose gradients pass through the context."""
-
-    @abstractmethod
     def adapted(self, item: ForeignItem) -> ForeignItem:
         """A foreign item as the context calls it."""
 
@@ -355,7 +351,7 @@ class AbstractBuilder(ABC):
         reader = self._tags if self.requires_tag() and relation not in draft.untagged else None
         others = self.provenance, self.tensors, draft.program.variants
         if are_columns(elems) or tags is not None:
-            facts = read_apart(schema, elems, tags, reader, self.scalars, *others)
+            facts = read_apart(schema, elems, tags, reader, *others)
         else:
             facts = read_pairs(schema, elems, reader, *others)
         if disjunctions is None:

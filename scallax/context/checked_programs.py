@@ -53,7 +53,10 @@ class TagKinds:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The tags that are inputs of an evaluation, in order, and the numbers of their facts, 0 for none."""
+    """The tags that are inputs of an evaluation, in order, and the numbers of their facts, 0 for none.
+
+    A tag is a scalar; an array of several stands for as many.
+    """
 
     tags: list[Any]
     ids: list[int]
@@ -62,6 +65,11 @@ class Inputs:
         """Adds the tags of facts as inputs: 1 for None, and a float for a tag that would be a constant by itself."""
         self.tags.extend(1.0 if tag is None else tag if kinds.is_input(tag) else float(tag) for tag in tags)
         self.ids.extend(ids)
+
+    def add_array(self, tags: Any) -> None:
+        """Adds an array of tags of facts without numbers."""
+        self.tags.append(tags)
+        self.ids.extend([0] * len(tags))
 
 
 def check_facts(
@@ -113,10 +121,15 @@ def _give(batch: FactTable, kinds: TagKinds, inputs: Inputs) -> list[FactTable]:
     """
     if not batch.has_tag(kinds.is_input):
         return [batch.with_numbers(kinds.is_array)]
+    array = batch.array_of_tags
+    if array is not None:
+        inputs.add_array(array)
+        places = np.arange(len(inputs.ids) - batch.num_facts, len(inputs.ids))
+        return [replace(batch, tag_parts=(), inputs=places, groups=batch.groups if kinds.has_groups else None)]
     groups = np.full(batch.num_facts, -1) if batch.groups is None or not kinds.has_groups else batch.groups
     are_inputs = ~batch.are_certain | (groups >= 0)
     certain, kept = (replace(batch.take(np.flatnonzero(rows)), groups=None) for rows in (~are_inputs, are_inputs))
-    places = np.arange(len(inputs.tags), len(inputs.tags) + kept.num_facts)
+    places = np.arange(len(inputs.ids), len(inputs.ids) + kept.num_facts)
     inputs.add(kept.tags, [0] * kept.num_facts if kept.ids is None else kept.ids.tolist(), kinds)
     given = [replace(certain, tag_parts=())] if certain.num_facts else []
     return [*given, replace(kept, tag_parts=(), inputs=places, groups=groups[are_inputs])]

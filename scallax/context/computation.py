@@ -66,7 +66,9 @@ class Computation:
         """The tags of all outputs of a program, for those of its facts that have inputs."""
         assert isinstance(provenance, AbstractProvenance)
         schemas = {relation.name: relation for relation in derived.checked.program.relations}
-        circuit = derived.circuit(provenance) if len(derived.operands) else None
+        # Without inputs there is nothing that gradients are of.
+        differentiable = derived.checked.num_inputs + len(derived.grounding.comparisons) > 0
+        circuit = derived.circuit(provenance, differentiable=differentiable) if len(derived.operands) else None
         names: list[Literal] = []
         if provenance.traits.returns_proofs and circuit is not None:
             literals = derived.literals(provenance)
@@ -137,7 +139,8 @@ class Computation:
         """
         refuse_traced_proofs(tags)
         computed = self.computed()
-        numbers = [number(tag) for tag in (*tags, *(() if computed is None else computed))]
+        given = (*tags, *(() if computed is None else computed))
+        numbers = [each for tag in given for each in (tag.tolist() if getattr(tag, "ndim", 0) else [number(tag)])]
         evaluator = self.evaluator.with_layout(replace(self.evaluator.layout, ids=ids))
         return evaluator.proofs((np.array(numbers, np.float32),) if numbers else ())[0].tolist()
 

@@ -89,7 +89,7 @@ class Context(AbstractContext):
 
         Args:
             computation: The function from the tags of facts to those of tuples.
-            tags: The tags of facts that are its inputs: scalar arrays and floats.
+            tags: The tags of facts that are its inputs: floats, scalar arrays, and arrays of several.
 
         Returns:
             An array `[outputs]`, float64 if a tag is, else float32; of JAX if a tag is, else of NumPy.
@@ -99,8 +99,7 @@ class Context(AbstractContext):
 
         computed = computation.computed()
         parts = tags if computed is None else [*tags, computed]
-        length = len(tags) + len(computation.comparisons)
-        found = computation.evaluate(join(parts, length, computing_dtype(parts)))
+        found = computation.evaluate(join(parts, computation.num_inputs, computing_dtype(parts)))
         if computed is None and not any(map(self.is_array, tags)):
             return np.asarray(found)
         from scallax.evaluation.jax_moves import to_device  # there are arrays of JAX

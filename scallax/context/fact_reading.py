@@ -112,15 +112,14 @@ def read_apart(
     elements: Any,
     tags: Any,
     reader: TagReader | None,
-    scalars: Callable[[Any], list[Any]],
     provenance: str,
     tensors: TensorInputs | None = None,
     variants: Sequence[ir.Variant] = (),
 ) -> FactTable:
     """Facts that are given in columns, or as tuples with their tags apart from them.
 
-    `tags` are an array or a list, or the name of a column; None: the facts are certain. `scalars` are those of an array
-    through which gradients pass. InputError for tags without a `reader`, and for what does not fit.
+    `tags` are an array or a list, or the name of a column; None: the facts are certain. An array through which
+    gradients pass stays one. InputError for tags without a `reader`, and for what does not fit.
     """
     what = f"facts of `{schema.name}`"
     if tags is not None and reader is None:
@@ -134,13 +133,15 @@ def read_apart(
         rows = Rows(table.given or (), table.num_facts)
     if reader is None or tags is None:
         return FactTable.unfitted(schema.name, rows, None)
-    if reader.is_array(tags):
-        found = Column.of(scalars(tags))
+    if not isinstance(tags, str) and reader.is_array(tags) and not reader.takes_objects:
+        if tuple(tags.shape) != (len(rows),):
+            raise InputError(f"{what}: the tags have the shape {tuple(tags.shape)}; there are {len(rows)} facts")
+        return replace(FactTable.unfitted(schema.name, rows, None), tag_parts=(tags,))
     if found is None:
         is_listed = reader.takes_objects and isinstance(tags, Sequence)
         found = Column.of(list(tags)) if is_listed else read_column(tags, f"{what}: the tags")
-    is_any = reader.takes_objects or reader.is_array(tags)
-    return FactTable.unfitted(schema.name, rows, check_given_tags(found, rows, what, are_numbers=not is_any))
+    found = check_given_tags(found, rows, what, are_numbers=not reader.takes_objects)
+    return FactTable.unfitted(schema.name, rows, found)
 
 
 def _read_plain(elements: Sequence, reader: TagReader | None) -> tuple[Rows, Column | None] | None:

@@ -144,6 +144,8 @@ def _with_constants_only(batch: FactTable, framework: Framework) -> FactTable:
     """A batch without the tags that are arrays."""
     if not batch.has_tag(framework.is_array):
         return batch
+    if batch.array_of_tags is not None:
+        return replace(batch, tag_parts=())
     return replace(batch, tag_parts=(Column.of([None if framework.is_array(tag) else tag for tag in batch.tags]),))
 
 

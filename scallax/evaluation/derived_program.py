@@ -5,7 +5,7 @@ outputs are found, and circuits are made of them. Nothing here imports JAX.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.language import ir
 from scallax.language.tensors import TensorInputs
 from scallax.language.values import Value
-from scallax.provenance.traits import AbstractSemantics, Traits
+from scallax.provenance.traits import AbstractSemantics, Gradient, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +137,15 @@ class DerivedProgram:
     outputs: tuple[Output, ...]
     operands: np.ndarray
 
-    def circuit(self, provenance: AbstractSemantics) -> Circuit:
-        """The arrays that give the tags of all output tuples under a provenance.
+    def circuit(self, provenance: AbstractSemantics, *, differentiable: bool = True) -> Circuit:
+        """The arrays that give the tags of all output tuples under a provenance, and their gradients if that is wanted.
 
         `UnsupportedError` where the provenance has no weights that an aggregate asks for, or counts too many proofs.
         """
-        return compile_outputs(self.grounding, provenance.traits, self.operands, self.checked.parameters)
+        traits = provenance.traits
+        if not differentiable and traits.gradient is Gradient.PRODUCT:
+            traits = replace(traits, gradient=Gradient.NONE)
+        return compile_outputs(self.grounding, traits, self.operands, self.checked.parameters)
 
     def literals(self, provenance: AbstractSemantics) -> list[Literal]:
         """By number, the fact or choice that each literal of the derivations stands for."""

@@ -142,14 +142,29 @@ class FactTable:
         """Whether some tag is meant, of which the tag's type decides."""
         if not self.tag_parts:
             return self.num_facts > 0 and is_meant(None)
+        if self.array_of_tags is not None:
+            return is_meant(self.array_of_tags)
         tags = self.tags
         if isinstance(tags, Column):
             return any(map(is_meant, tags.kinds))
         return any(map(is_meant, {type(tag): tag for tag in tags}.values()))
 
     @property
+    def array_of_tags(self) -> Any | None:
+        """The one array `[facts]` of a framework that has all tags, if there is one."""
+        match self.tag_parts:
+            case (list() | tuple() | Column(),):
+                return None
+            case (array,):
+                return array
+            case _:
+                return None
+
+    @property
     def are_certain(self) -> np.ndarray:
         """Which facts have no tag, bool `[facts]`."""
+        if self.array_of_tags is not None:
+            return np.zeros(self.num_facts, np.bool_)
         return Column.of(self.tags).is_missing
 
     def with_numbers(self, is_array: Callable[[Any], bool]) -> "FactTable":

@@ -604,3 +604,31 @@ def test_facts_and_answers_are_kept_in_arrays():
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 40 * len(facts)
+
+
+@pytest.mark.parametrize("provenance", ["diffaddmultprob", "difftopkproofs", "diffexact"])
+@pytest.mark.parametrize("groups", [None, [[0, 1]]])
+def test_an_array_of_tags_is_as_many_scalars(provenance, groups):
+    def answers(weights, apart):
+        context = Context(provenance)
+        context.add_relation("edge", (int, int))
+        context.add_facts("edge", [(None, (3, 4))])
+        edges = [(i, i + 1) for i in range(3)]
+        if apart:
+            context.add_facts("edge", np.array(edges), groups, tags=weights)
+        else:
+            context.add_facts("edge", zip(weights, edges, strict=True), groups)
+        context.add_rule("path(a, c) = edge(a, b), edge(b, c)")
+        context.run()
+        return context.relation("path").tag_array()
+
+    weights = jnp.array([0.5, 0.25, 0.125])
+    for function in (answers, jax.jacobian(answers)):
+        np.testing.assert_array_equal(function(weights, True), function(weights, False))
+
+
+def test_an_array_of_tags_of_another_length_is_refused():
+    context = Context("diffaddmultprob")
+    context.add_relation("r", int)
+    with pytest.raises(InputError, match=re.escape("the tags have the shape (2, 1); there are 2 facts")):
+        context.add_facts("r", [1, 2], tags=jnp.ones((2, 1)))
