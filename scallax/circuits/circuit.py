@@ -203,7 +203,7 @@ class Circuit:
 
     The array of tags has the rows zero, one, literals, complements, heads. Lengths are padded to size classes. Parts
     that a circuit does not have are None: `proofs` if the provenance keeps no proofs, `transpose` if its gradient does
-    not pass through tags, `trained` without parameters.
+    not pass through tags, or without inputs, `trained` without parameters.
 
     `stages` are evaluated first, in order. The selections of each are further inputs of those after it and of the
     circuit, in this order, behind all others.

@@ -58,8 +58,9 @@ def lay_out(
 
     `num_inputs` is the length of the flattened inputs; the trained inputs come after them. The traits say which kinds
     of tiles the provenance tells apart (`block_rows`), and which parts it needs: columns of proofs, unless derivations
-    are compiled to a circuit first, and the transposed index. `by_content`: see `order_by_content`; only a provenance
-    that is order sensitive needs that. With `component_of`, see `find_components`, columns are numbered by component.
+    are compiled to a circuit first, and the transposed index, if there are inputs. `by_content`: see
+    `order_by_content`; only a provenance that is order sensitive needs that. With `component_of`, see
+    `find_components`, columns are numbered by component.
     Cost is linear in the derivations but for sorting.
     """
     block_rows = traits.block_rows
@@ -95,7 +96,7 @@ def lay_out(
             of_operand = filled_at(capacity, tiling.place, components.of_operands(graph.head), 0)
             of_output = padded_with(components.of_operands(outputs), len(output_rows), 0)
             proofs = replace(proofs, local=LocalColumns(*by_place, of_operand, of_output))
-    if traits.gradient is Gradient.PRODUCT:
+    if traits.gradient is Gradient.PRODUCT and num_inputs + len(logit_groups) > 0:
         transpose = transpose_fold(graph, tiling, left, right, output_rows, num_literals, sizes)
     num_heads = sizes.pad("tiles", tiling.num_tiles) * tiling.width
     literal_arrays, slots = _literal_arrays(literals, order, negated, num_literals, num_inputs, sizes)
@@ -106,12 +107,12 @@ def lay_out(
 
 def has_parts(circuit: Circuit, traits: Traits) -> bool:
     """Whether a circuit, such as a stored one, has all parts that evaluation reads under these traits."""
-    parts = [(traits.gradient is Gradient.PRODUCT, "transpose"), (_needs_proofs(traits), "proofs")]
     circuits = [circuit, *(stage.program for stage in circuit.stages)]
     needs_third = LITERALS in traits.block_rows
     return all(
         (not needs_third or each.forward.third is not None)
-        and all(getattr(each, name) is not None for is_needed, name in parts if is_needed)
+        and (each.proofs is not None or not _needs_proofs(traits))
+        and (each.transpose is not None or traits.gradient is not Gradient.PRODUCT or not each.num_inputs)
         for each in circuits
     )
 
