@@ -122,7 +122,7 @@ def test_the_second_form_of_sum_product_learns_from_every_fact_below_its_ceiling
 def test_the_command_line_answers_by_numbers_and_by_objects():
     def answers(program: str, provenance: str):
         (found,) = answer(analyse_program([Source(program)]), ["r"], Options(provenance))
-        return found.tuples, found.tags
+        return list(found.tuples), None if found.tags is None else list(found.tags)
 
     costs = "rel f = {3::(1), 1::(2)}\nrel r(x) = f(x), f(y), y == x + 1"
     assert answers(costs, "tropical") == ([(1,)], [4])
