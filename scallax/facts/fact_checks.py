@@ -35,8 +35,8 @@ def check_domain(domain: Domain, program: ir.Program, literals: Literals) -> Non
     ]
     if not wrong:
         tags = literals.prior[np.isfinite(literals.prior)]
-        tags = np.unique(tags[~domain.admits_all(tags)])
-        wrong = [Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags.tolist()]
+        tags = sorted(set(tags[~domain.admits_all(tags)].tolist()))
+        wrong = [Diagnostic(f"the tag {tag:g} of a rule is not {domain.value}") for tag in tags]
     if wrong:
         raise InputError(*wrong)
 

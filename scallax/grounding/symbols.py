@@ -132,7 +132,8 @@ def encode_values(values: Sequence[Value], type: ValueType, symbols: Symbols) ->
     """Codes int64 `[values]` of Python values that the type admits; f32 values are rounded."""
     if isinstance(values, Column):
         if values.distinct is None:
-            return encode(values.array.astype(native_dtype(type), copy=False), type, symbols)
+            with np.errstate(over="ignore"):  # a number beyond float32 is infinite
+                return encode(values.array.astype(native_dtype(type), copy=False), type, symbols)
         values = values.compact()
         return encode_values(values.distinct or (), type, symbols)[values.array]
     if type is ValueType.ENTITY:

@@ -248,7 +248,7 @@ def test_only_what_is_as_good_as_a_certain_tuple_can_be_best():
 
 def unit(text: str, relation: str = "out") -> list[tuple]:
     program = analyse_program([Source(text)])
-    return ground_program(program, traits_of("unit"), [], [relation]).tuples(relation)
+    return list(ground_program(program, traits_of("unit"), [], [relation]).tuples(relation))
 
 
 @pytest.mark.parametrize(
