@@ -102,7 +102,7 @@ def _timed(action: Callable[[], Any]) -> tuple[Any, Times]:
 
 
 def _repeated(action: Callable[[], tuple[Any, list[Times]]]) -> tuple[Any, list[Times]]:
-    """What an action gave, and the least times of each of its parts."""
+    """The result of an action, and the least times of each of its parts."""
     found, runs = None, []
     while not runs or (len(runs) < _REPEATS and sum(times[1] for run in runs for times in run) < _SECONDS):
         found, times = action()

@@ -41,7 +41,7 @@ _PARTS = {
 }
 # Runs after the first: so many, or those of a second.
 _MOST_RUNS, _RUNS_SECONDS = 5, 1.0
-# What is less than this says nothing of growth.
+# Figures below this say nothing of growth.
 _LEAST_SECONDS, _LEAST_MIB = 0.02, 16.0
 
 Figures = dict[str, Any]
@@ -52,7 +52,7 @@ def measure(mode: str, family: str, provenance: str, size: int) -> Figures:
     from benchmarks import growth_runs  # only processes that measure load torch
 
     made = MILLION if family == "million" else FAMILIES[family]
-    # What the first program of a process loads belongs to no size.
+    # Modules that the first program of a process loads belong to no size.
     growth_runs.run(mode, made, provenance, 10, 0)
     before = peak_mib()
     first = growth_runs.run(mode, made, provenance, size, 0)
@@ -70,7 +70,7 @@ def _total(parts: dict[str, float]) -> float:
 
 
 def _in_process(call: str, gib: float) -> Any:
-    """What a function of this file gives in a process of its own; a text that says why it gave nothing."""
+    """The result of a function of this file in a process of its own, or a text that says why there is none."""
     code = f"import json; from benchmarks.growth import *; print(json.dumps({call}))"
     bound = int(gib * 2**30)
     limit = (lambda: resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))) if gib else None

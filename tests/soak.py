@@ -20,7 +20,7 @@ from scallax import Context, Reasoner, limit_compiled
 from torch_bridge import Module
 
 PROVENANCES = ("unit", "minmaxprob", "addmultprob", "topkproofs", "exact")
-# Of so many steps one compiles.
+# One of so many steps compiles.
 _STEPS_OF_COMPILATION = 1_000
 # Kept code that nothing holds: so little that it is soon there.
 _COMPILED_BYTES = 32 << 20

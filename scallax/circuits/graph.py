@@ -113,7 +113,7 @@ def _resolve_aliases(graph: Graph, outputs: np.ndarray) -> tuple[Graph, np.ndarr
         target[inner] = target[target[inner]]
         inner = inner[target[inner] >= 0]
         inner = inner[is_alias[target[inner]]]
-    # What still points at an alias is on a cycle of aliases.
+    # Nodes that still point at an alias are on a cycle of aliases.
     target[inner] = ZERO
     others = (~is_alias).nonzero()[0]
     target[others] = others

@@ -31,7 +31,7 @@ from scallax.circuits.graph import (
     split_fan_in,
     spread_complements,
 )
-from scallax.circuits.proof_bits import column_arrays
+from scallax.circuits.proof_columns import column_arrays
 from scallax.circuits.proof_lengths import longest_proof
 from scallax.circuits.size_classes import Sizes, filled_at, padded_with
 from scallax.circuits.tiling import Tiling, tile_nodes

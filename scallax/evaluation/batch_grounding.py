@@ -1,7 +1,6 @@
 """Ground programs of batches whose samples have facts of their own: the samples side by side, in one program."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,6 +22,8 @@ from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.rounds import FactColumns
 from scallax.grounding.symbols import Symbols, decode, decode_values, encode_values, sort_keys
+from scallax.kernels.bounded_cache import BoundedCache
+from scallax.kernels.bounded_cache import CacheInfo as CacheInfo  # pickles of 0.1 name it here
 from scallax.kernels.row_sets import RowTable
 from scallax.language import ir
 from scallax.language.tensors import Comparison, TensorInputs
@@ -160,52 +161,9 @@ class BatchGrounding:
         return size + 4 * min(self.num_samples * self.num_columns, _MOST_KEPT) + 100 * listed
 
 
-class CacheInfo(NamedTuple):
-    """The hits and misses of a cache of groundings so far, and its contents."""
-
-    hits: int
-    misses: int
-    size: int
-    bytes: int
-
-
-class GroundingCache:
-    """The groundings used last, by content: at most 512, and 256 MiB of arrays."""
-
-    def __init__(self):
-        self._items: OrderedDict[tuple, BatchGrounding] = OrderedDict()
-        self._lock = threading.Lock()
-        self._hits = self._misses = self._bytes = 0
-
-    def find(self, key: tuple) -> BatchGrounding | None:
-        with self._lock:
-            found = self._items.get(key)
-            if found is None:
-                self._misses += 1
-            else:
-                self._hits += 1
-                self._items.move_to_end(key)
-            return found
-
-    def add(self, key: tuple, grounding: BatchGrounding) -> None:
-        with self._lock:
-            if key in self._items:
-                return
-            self._items[key] = grounding
-            self._bytes += grounding.num_bytes
-            while len(self._items) > _MOST_GROUNDINGS or (self._bytes > _MOST_BYTES and len(self._items) > 1):
-                _, dropped = self._items.popitem(last=False)
-                self._bytes -= dropped.num_bytes
-
-    def clear(self) -> None:
-        """Drops all groundings and starts counting anew."""
-        with self._lock:
-            self._items.clear()
-            self._hits = self._misses = self._bytes = 0
-
-    def info(self) -> CacheInfo:
-        with self._lock:
-            return CacheInfo(self._hits, self._misses, len(self._items), self._bytes)
+def grounding_cache() -> BoundedCache[tuple, BatchGrounding]:
+    """A cache of the groundings used last, by content: at most 512, and 256 MiB of arrays."""
+    return BoundedCache(_MOST_GROUNDINGS, _MOST_BYTES, lambda _, grounding: grounding.num_bytes)
 
 
 @dataclass(frozen=True, slots=True)

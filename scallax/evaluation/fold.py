@@ -223,7 +223,7 @@ def fold(provenance: AbstractProvenance, program: Circuit, literals: LiteralTabl
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """What all steps of a fold see."""
+    """The arguments that all steps of a fold share."""
 
     provenance: AbstractProvenance
     program: Circuit
@@ -307,7 +307,7 @@ def _fold_at_once(every: _Fold, forward: Forward) -> tuple[Tags, int]:
     """`_fold_compiled`, where values may be looked at: tiles that do not depend on each other are one step."""
     provenance = every.provenance
     row, proofs = _row_bytes(every.rows.table), max(provenance.traits.num_proofs, 1)
-    # What is joined is there for each pair of proofs.
+    # A join is there for each pair of proofs.
     most = {kind: _BYTES_AT_ONCE // (row * (proofs if kind == NODES else 1)) for kind, _ in forward.branches}
     operands = operands_of(forward)
     padding = (ZERO_ROW, ZERO_ROW, ONE_ROW)[: len(operands)]

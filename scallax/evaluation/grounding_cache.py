@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scallax.errors import Diagnostic, InputError, UnsupportedError
-from scallax.evaluation.batch_grounding import BatchGrounder, BatchGrounding, BatchOutput, GroundingCache
+from scallax.evaluation.batch_grounding import BatchGrounder, BatchGrounding, BatchOutput, grounding_cache
 from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.arguments import unknown_name
 from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping, Tuples
 from scallax.facts.sample_facts import FactList, FactReader, Tagging, batch_size, check_ids
+from scallax.kernels.bounded_cache import BoundedCache
 from scallax.language.tensors import TensorFramework, TensorInputs, is_variable
 from scallax.language.values import Value
 from scallax.provenance.base import AbstractProvenance
@@ -65,7 +66,7 @@ class SampleProgram:
     mappings: Mapping[str, InputMapping]
     untagged: frozenset[str]
     digest: str
-    cache: GroundingCache = field(default_factory=GroundingCache)
+    cache: BoundedCache[tuple, BatchGrounding] = field(default_factory=grounding_cache)
     _grounders: dict[tuple, BatchGrounder] = field(default_factory=dict)
 
     def read(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax.circuits.circuit import ZERO_ROW, Circuit, Forward
-from scallax.circuits.proof_bits import as_lists
+from scallax.circuits.proof_columns import as_lists
 from scallax.circuits.proof_lengths import WORDS_OF_PLACE, list_length, may_take_lists
 from scallax.evaluation.fold import fold, literal_table, operands_of, recover, with_selections
 from scallax.evaluation.tag_rows import row_bytes
@@ -121,7 +121,7 @@ def _derivations(forward: Forward) -> Iterator[tuple[int, bool, int]]:
     count = int(steps.count)
     if not count:
         return
-    # What is behind the last step is padding.
+    # Everything behind the last step is padding.
     numbers = np.add.reduceat(np.asarray(forward.left) != ZERO_ROW, np.asarray(steps.offset)[:count], dtype=np.int64)
     kinds = np.array([kind for kind, _ in forward.branches])[np.asarray(steps.branch)[:count]]
     for kind in dict.fromkeys(kind for kind, _ in forward.branches):

@@ -162,7 +162,7 @@ class FactTable:
 
     @property
     def are_certain(self) -> np.ndarray:
-        """Which facts have no tag, bool `[facts]`."""
+        """True for facts without a tag, bool `[facts]`."""
         if self.array_of_tags is not None:
             return np.zeros(self.num_facts, np.bool_)
         return Column.of(self.tags).is_missing

@@ -84,7 +84,7 @@ class Column(Sequence):
 
     @property
     def is_missing(self) -> np.ndarray:
-        """Which values are None, bool `[values]`."""
+        """True for values that are None, bool `[values]`."""
         return np.zeros(len(self.array), np.bool_) if self.missing is None else self.missing
 
     @property

@@ -19,7 +19,7 @@ class Domain(Enum):
         return self is not Domain.NATURAL or bool(0 <= value <= MAX_WEIGHT and value == int(value))
 
     def admits_all(self, values: np.ndarray) -> np.ndarray:
-        """Which finite numbers of an array are in the domain."""
+        """True for finite numbers of an array that are in the domain."""
         if self is not Domain.NATURAL:
             return np.ones(len(values), np.bool_)
         return (values >= 0) & (values <= MAX_WEIGHT) & (values == np.floor(values))

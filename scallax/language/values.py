@@ -111,7 +111,7 @@ class ValueType(enum.Enum):
         return next((place for place, value in enumerate(values) if not self.admits(value)), None)
 
     def _unfit_numbers(self, numbers: np.ndarray) -> np.ndarray:
-        """Which numbers or bools of an array this type does not admit."""
+        """True for numbers or bools of an array that this type does not admit."""
         match numbers.dtype.kind:
             case "f" if self.is_float:
                 return np.isnan(numbers)

@@ -11,7 +11,7 @@ import numpy as np
 from scallax.circuits.serialized import SerializedProgram
 from scallax.errors import CheckpointError, ScallaxError, checks_calls, warn
 from scallax.evaluation.batch import ArrayLike
-from scallax.evaluation.batch_grounding import BatchArrays, BatchGrounding, CacheInfo
+from scallax.evaluation.batch_grounding import BatchArrays, BatchGrounding
 from scallax.evaluation.compiled_program import (
     CompiledProgram,
     check_custom,
@@ -31,6 +31,7 @@ from scallax.facts.outputs import AskedOutputs, check_named, read_asked
 from scallax.facts.specification import Specification, from_json
 from scallax.facts.tables import Table
 from scallax.grounding.limits import Limits, check_limits
+from scallax.kernels.bounded_cache import CacheInfo
 from scallax.language.foreign import ForeignItem
 from scallax.language.library import read_foreign
 from scallax.provenance.custom import qualified_name

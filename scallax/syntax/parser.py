@@ -1,13 +1,11 @@
 """Turns text into the syntax tree: tokens, then items, and errors with their places."""
 
-import os
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 
 from scallax.errors import Diagnostic, ParseError, Source, Span
+from scallax.kernels.bounded_cache import BoundedCache
 from scallax.syntax import ast
 from scallax.syntax.builder import build_item
 from scallax.syntax.grammar import grammar
@@ -44,45 +42,8 @@ _MAX_DEPTH = 200
 _LONGEST_HINT = 5
 
 
-# The syntax trees that are kept: those of so many texts, of so many characters together. A tree takes some 40 bytes for
-# each of them.
-_MOST_TREES = 512
-_MOST_CHARACTERS = 4_000_000
-
-
-class _Trees:
-    """The syntax trees of the texts that were parsed last."""
-
-    def __init__(self) -> None:
-        self._trees: OrderedDict[Source, ast.Program] = OrderedDict()
-        self._num_characters = 0
-        self.renew_lock()
-
-    def renew_lock(self) -> None:
-        """A lock that is free: in a process that was forked another thread may have had it."""
-        self._lock = threading.Lock()
-
-    def find(self, source: Source) -> ast.Program | None:
-        """The tree of a source; None if it is not kept."""
-        with self._lock:
-            if source in self._trees:
-                self._trees.move_to_end(source)
-            return self._trees.get(source)
-
-    def keep(self, source: Source, tree: ast.Program) -> None:
-        """Keeps a tree, and forgets the oldest ones beyond the bounds."""
-        with self._lock:
-            if source in self._trees:
-                return
-            self._trees[source] = tree
-            self._num_characters += len(source.text)
-            while len(self._trees) > _MOST_TREES or (self._num_characters > _MOST_CHARACTERS and len(self._trees) > 1):
-                forgotten, _ = self._trees.popitem(last=False)
-                self._num_characters -= len(forgotten.text)
-
-
-_TREES = _Trees()
-os.register_at_fork(after_in_child=_TREES.renew_lock)
+# The syntax trees of the texts that were parsed last. A tree takes some 40 bytes for each character.
+_TREES: BoundedCache[Source, ast.Program] = BoundedCache(512, 160_000_000, lambda source, _: 40 * len(source.text))
 
 
 def parse(source: Source) -> ast.Program:
@@ -94,7 +55,7 @@ def parse(source: Source) -> ast.Program:
     tree = _TREES.find(source)
     if tree is None:
         tree = _parse(source)
-        _TREES.keep(source, tree)
+        _TREES.add(source, tree)
     return tree
 
 

@@ -133,7 +133,7 @@ def test_files_are_checked_by_the_compressor_of_the_process(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     monkeypatch.setitem(sys.modules, "zstandard", compressor)
     path = Folder(tmp_path, 1 << 30).path
-    # What this process could not read lies elsewhere.
+    # Files that this process could not read lie elsewhere.
     assert path != by_zlib
     (path / "jit_a-00-cache").write_bytes(b"\x28\xb5\x2f\xfd half")
     (path / "jit_b-00-cache").write_bytes(b"\x28\xb5\x2f\xfd whole")

@@ -101,7 +101,7 @@ def test_ranks_are_the_same_integers_on_the_host_and_in_the_order_of_products():
     order = np.argsort(products, axis=None)
     far = np.diff(products.reshape(-1)[order]) > 1e-4 * np.abs(products.reshape(-1)[order][1:])
     assert (np.diff(pairs.reshape(-1)[order].astype(np.int64))[far] >= 0).all()
-    # Of products that are zero, those with fewer zeros come first, then those with larger other weights.
+    # Products that are zero: those with fewer zeros come first, then those with larger other weights.
     zero, half = (host_rank(np.float32(weight)) for weight in (0, 0.5))
     in_order = [[zero], [zero, half], [zero, half, half], [zero, zero], [zero, zero, half], 3 * [zero]]
     sums = [functools.reduce(ranks.add_ranks, map(np.int32, each)) for each in in_order]

@@ -138,7 +138,7 @@ class BitSets(AbstractLiteralSets):
             shifts = first + xp.arange(COLUMNS_AT_ONCE, dtype=xp.uint32)
             has = (clause_word >> shifts.reshape(*(1,) * (clause.ndim - 2), -1, 1)) & xp.uint32(1) != 0
             rank, bits = (xp.slice_rows(leaf, number * COLUMNS_AT_ONCE, COLUMNS_AT_ONCE) for leaf in (ranks, opposites))
-            # What no clause has adds nothing to the best proofs.
+            # Blocks of columns that no clause has add nothing to the best proofs.
             return xp.cond(has.any(), lambda: step(state, *_where_had(xp, has, rank, bits)), lambda: state), None
 
         return xp.scan(block, state, xp.asarray(self.blocks(COLUMNS_AT_ONCE), xp.int32))[0]

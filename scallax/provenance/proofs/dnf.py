@@ -98,8 +98,8 @@ def _take_by_places(chosen: Bool[Array, "... proofs batch"], members: Members, s
     """The least of the chosen sets, as the only one: written out, place by place."""
     xp, size = array_namespace(members), members.shape[-2]
     ordering, least, same = sets.ordering(size), {}, [chosen]
-    # What the conditions of several places begin with would be written down as an array of bools: while places are few,
-    # it takes less time to compare again.
+    # The common beginning of the conditions of several places would be written down as an array of bools: while places
+    # are few, it takes less time to compare again.
     turn = -1 if len(ordering) <= _MOST_REPEATED else 1
     for place in ordering:
         chosen = functools.reduce(operator.and_, same[::turn])
@@ -145,7 +145,7 @@ def alike(proofs: ProofSets, others: ProofSets) -> tuple[ProofSets, ProofSets]:
     lengths = [each.members.shape[-2] for each in (proofs, others)]
     if lengths[0] == lengths[1]:
         return proofs, others
-    # What is kept grows by powers of two.
+    # The tags that are kept grow by powers of two.
     length = 1 << (max(lengths) - 1).bit_length()
     return _lengthened(proofs, length), _lengthened(others, length)
 

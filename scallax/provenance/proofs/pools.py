@@ -86,7 +86,7 @@ def join_rows(
         source = pool.take(np.repeat(np.arange(len(counts)), counts))
     other, rank = by_proof(members[source.rows, number]), ranks[source.rows, number]
     if not rank.any() and (other == sets.fill).all():
-        # What always holds.
+        # The others always hold.
         return source
     union, contradict, share = sets.join(source.members, other, literals)
     found = Pool(source.rows, add_ranks(source.ranks, rank), union)

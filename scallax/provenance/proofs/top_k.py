@@ -248,8 +248,9 @@ class TopKProofs(AbstractProvenance):
         xp = literals.xp
         found = ProofSets(xp.full_like(beam.ranks, NO_PROOF), xp.full_like(beam.members, sets.fill))
         if self.absorbs:
-            # What falsifies the clause already stays as it is, and no other is contained in one of another literal: so
-            # the literals may be tried one after the other, and proofs beyond the best `k` dropped each time.
+            # A proof that falsifies the clause already stays as it is, and no other is contained in one of another
+            # literal: so the literals may be tried one after the other, and proofs beyond the best `k` dropped each
+            # time.
             stays = sets.oppose(beam.members, clause[..., None, :, :])
             found = _where(stays, beam, found)
             beam = beam._replace(ranks=xp.where(stays, NO_PROOF, beam.ranks))

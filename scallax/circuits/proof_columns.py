@@ -1,4 +1,4 @@
-"""Columns of proofs: what stands for literals in the polarities in which these may occur."""
+"""Columns of proofs: numbers for literals in the polarities in which these may occur, for bit sets and for lists."""
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def _place_columns(kind: np.ndarray, number: np.ndarray, sections: _Sections, nu
 
 
 def _invert(column_of: np.ndarray, literals: np.ndarray, sections: _Sections) -> np.ndarray:
-    """What stands in `literals` for the literal of each column; -1 for padding."""
+    """The entry of `literals` for each column; -1 for padding."""
     columns = np.full(32 * sum(sections.words), -1, np.int32)
     for column in column_of[:, : len(literals)]:
         columns[column[column >= 0]] = literals[column >= 0]
