@@ -82,7 +82,7 @@ def assert_close(actual, wanted, **options) -> None:
 LEAST_ROWS = 16
 
 # One in so many of a program's provenances and `k` is answered in every run.
-STRIDE = 8
+STRIDE = 16
 
 
 @dataclass(frozen=True)

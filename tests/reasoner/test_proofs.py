@@ -234,7 +234,7 @@ def test_deep_proofs_are_printed_and_drawn(tmp_path: Path):
     assert len(lines) == 1 + 2 * length
     assert len(lines[length]) - len(lines[length].lstrip()) == 2 * length
     assert explanation.to_dot().count("->") == 2 * length - 1
-    context.explain("path", (0, 400), k=1).draw(tmp_path / "proof.png")
+    context.explain("path", (0, 150), k=1).draw(tmp_path / "proof.png")
     assert (tmp_path / "proof.png").stat().st_size > 1000
 
 
