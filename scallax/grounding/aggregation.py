@@ -42,6 +42,7 @@ from scallax.grounding.foreign_calls import ForeignCalls
 from scallax.grounding.relation import GroundRelation
 from scallax.grounding.symbols import Symbols, by_content, decode, encode, native_dtype, sort_keys
 from scallax.kernels.row_sets import RowTable, expand_ranges, group
+from scallax.kernels.runs import dense_ranks, row_order
 from scallax.language import ir
 from scallax.language.records import record
 from scallax.language.values import ValueType
@@ -85,11 +86,14 @@ def reduce_groups(
         groups = table.find(keys, body.size)
     # Without a key there is one group, which may be empty.
     num_groups = table.size if num_keys else 1
-    elements = _elements(reducer, body, groups, num_groups, table.columns, unfailing)
-    if reducer.foreign is not None:
-        results = reduce_foreign(reducer, reducer.foreign, elements)
+    if _is_plain(reducer, body):
+        results = _fold_plain(reducer, body, groups, num_groups)
     else:
-        results = _OPERATORS[reduce.op](reducer, elements)
+        elements = _elements(reducer, body, groups, num_groups, table.columns, unfailing)
+        if reducer.foreign is not None:
+            results = reduce_foreign(reducer, reducer.foreign, elements)
+        else:
+            results = _OPERATORS[reduce.op](reducer, elements)
     factors = [Factor(operands) for operands in results.factors]
     if domain is None or of_domain is None:
         columns = [column[results.groups] for column in table.columns]
@@ -118,7 +122,7 @@ def _ranks(reducer: Reducer, codes: np.ndarray, type: ValueType) -> np.ndarray:
     """The places of codes in value order; of tensors what they hold is asked for only where it decides the result."""
     if reducer.foreign is not None or reducer.reduce.op in _EXTREMES:
         codes = by_content(codes, type, reducer.symbols)
-    return _dense(sort_keys(decode(codes, type, reducer.symbols), type, reducer.symbols))
+    return dense_ranks(sort_keys(decode(codes, type, reducer.symbols), type, reducer.symbols))
 
 
 def _elements(
@@ -133,7 +137,7 @@ def _elements(
     variables = (*reduce.arguments, *reduce.values)
     columns = body.columns[len(reduce.keys) :]
     ranks = [_ranks(reducer, codes, variable.type) for codes, variable in zip(columns, variables, strict=True)]
-    rows = np.lexsort((*ranks[::-1], groups))
+    rows = row_order([groups, *ranks])
     rows = rows[groups[rows] >= 0]
     operands = np.full(len(rows), ONE) if reduce.is_discrete else body.operands[rows]
     end = len(reduce.arguments)
@@ -153,11 +157,6 @@ def _elements(
     )
 
 
-def _dense(keys: np.ndarray) -> np.ndarray:
-    """The number of each value in the order of all; equal values have one."""
-    return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
-
-
 # Folds ----------------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +171,28 @@ def _fold(reducer: Reducer, elements: Elements) -> Results:
     fold = _FOLDS[reducer.reduce.op](reducer, native)
     return _finish(
         reducer, fold, reach(reducer, fold, elements, native, is_order_sensitive=reducer.reduce.op == "string_join")
+    )
+
+
+def _is_plain(reducer: Reducer, body: GroundRelation) -> bool:
+    """Whether all tuples hold in all worlds, and their order does not matter: floats are added in value order."""
+    reduce = reducer.reduce
+    if reducer.foreign is not None or not (reduce.is_discrete or body.certain):
+        return False
+    return reduce.op == "count" or (reduce.op in ("sum", "prod", "avg") and not reduce.values[0].type.is_float)
+
+
+def _fold_plain(reducer: Reducer, body: GroundRelation, groups: np.ndarray, num_groups: int) -> Results:
+    """The one state of each group, all of whose tuples are added at once."""
+    reduce = reducer.reduce
+    values = body.columns[len(reduce.keys) + len(reduce.arguments)]
+    if (groups < 0).any():
+        values, groups = values[groups >= 0], groups[groups >= 0]
+    native = decode(values, reduce.values[0].type, reducer.symbols)
+    fold = _FOLDS[reduce.op](reducer, native)
+    start = [repeated(value, type, num_groups) for value, type in zip(fold.start, fold.types, strict=True)]
+    return _finish(
+        reducer, fold, States(np.arange(num_groups), fold.bulk(start, native, groups), np.full(num_groups, ONE))
     )
 
 

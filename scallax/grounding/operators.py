@@ -181,10 +181,12 @@ def _reduce(reduce: ir.Reduce, database: Database, rule: int) -> Table:
 def _join(table: Table, step: Join, database: Database, span: Span | None) -> Table:
     relation = database.relations[step.relation]
     of_relation = relation.columns
-    key = _key_columns(step.key, table, database)
     first, end = relation.bounds(step.version)
+    if table is UNIT and not step.key and not step.same:
+        return _scan(relation, first, end, step, database)
+    key = _key_columns(step.key, table, database)
     if table.num_rows == 1 and not table.columns:
-        rows, ids = _scan(relation, first, end, step, key)
+        rows, ids = _filter(relation, first, end, step, key)
     elif len(key) == len(of_relation):
         found = relation.find(key, table.num_rows)
         rows = ((found >= first) & (found < end)).nonzero()[0]
@@ -200,13 +202,28 @@ def _join(table: Table, step: Join, database: Database, span: Span | None) -> Ta
     if not relation.certain:
         operands = relation.operands[ids]
         factors[step.literal] = Factor(operands, may_be_one=bool((operands == ONE).any()))
-    result = Table(len(ids), {**joined.columns, **columns}, factors)
-    if step.project and not factors and database.certain_is_one:
-        return result.take(unique_rows(list(result.columns.values()), result.num_rows), step.keep)
-    return result
+    return _projected(Table(len(ids), {**joined.columns, **columns}, factors), step, database)
 
 
-def _scan(
+def _projected(table: Table, step: Join, database: Database) -> Table:
+    """The joined rows, each once where nothing tells repeats apart."""
+    if step.project and not table.factors and database.certain_is_one:
+        return table.take(unique_rows(list(table.columns.values()), table.num_rows), step.keep)
+    return table
+
+
+def _scan(relation: GroundRelation, first: int, end: int, step: Join, database: Database) -> Table:
+    """The tuples `first` to `end`; the columns are those of the relation, whose tuples stay."""
+    columns = {name: relation.columns[column][first:end] for column, name in step.fresh if name in step.keep}
+    factors = {}
+    if not relation.certain:
+        # A tuple that turns out certain changes its operand.
+        operands = relation.operands[first:end].copy()
+        factors[step.literal] = Factor(operands, may_be_one=bool((operands == ONE).any()))
+    return _projected(Table(end - first, columns, factors), step, database)
+
+
+def _filter(
     relation: GroundRelation, first: int, end: int, step: Join, key: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The tuples of a version with the constants of `key`, all for the one row 0."""

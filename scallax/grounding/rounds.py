@@ -165,11 +165,10 @@ class StratumGrounder:
         if self.database.certain_is_one:
             open_tuples[ids[~literal]] = False
         lone = np.bincount(ids, minlength=relation.size) == 1
-        if name in self._derived:
-            lone[:] = False
-        else:
-            lone[ids[~literal]] = False
-        relation.operands[ids[lone[ids]]] = facts.operands[lone[ids]]
+        lone[ids[~literal]] = False
+        lone &= name not in self._derived
+        own = lone[ids].nonzero()[0]
+        relation.operands[ids[own]] = facts.operands[own]
         self._open_nodes(relation, open_tuples & ~lone)
         relation.certain = not np.any(open_tuples)
         members = (open_tuples & ~lone)[ids]
@@ -398,10 +397,10 @@ class StratumGrounder:
         # Two combinations of body tuples can have the same head and operands only where a tuple's operand is ONE,
         positive = [factor for factor in factors if not factor.negated]
         # and where a foreign predicate has several tuples.
-        expands = Generate in map(type, pipeline.steps)
-        lacks_operands = any(step.literal not in table.factors for step in joins)
-        forgets = lacks_operands and self._forgets_tuples(version.rule, joins, table)
-        repeatable = np.full(num_rows, expands or forgets)
+        # Without operands all is certain, and no derivation is kept.
+        is_kept = len(factors) > 0 or not self.database.certain_is_one
+        forgets = is_kept and self._forgets_tuples(version.rule, joins, table)
+        repeatable = np.full(num_rows, forgets or Generate in map(type, pipeline.steps))
         for operands in [factor.operands for factor in positive[: len(joins)] if factor.may_be_one]:
             repeatable |= operands == ONE
         if prior is not None:
@@ -498,9 +497,12 @@ class StratumGrounder:
         rule: int,
     ) -> None:
         """Gives the tuples of `ids` operands (those from `known` on are new) and records the derivations."""
-        open_tuples = np.ones(relation.size - known, np.bool_)
         # Demanded values are certain even where certain tuples are nodes.
-        if (self.database.certain_is_one or self._rules[rule].is_certain) and all(part.may_be_one for part in factors):
+        is_one = self.database.certain_is_one or self._rules[rule].is_certain
+        if is_one and not factors and relation.certain:
+            return
+        open_tuples = np.ones(relation.size - known, np.bool_)
+        if is_one and all(part.may_be_one for part in factors):
             held = np.ones(len(ids), np.bool_)
             for factor in factors:
                 held &= factor.operands == ONE
@@ -593,8 +595,6 @@ class StratumGrounder:
         )
 
 
-def _with_beginnings(
-    planned: Sequence[tuple[DeltaRule, Pipeline]],
-) -> list[tuple[DeltaRule, Pipeline, Beginning | None]]:
-    beginnings = find_beginnings([pipeline for _, pipeline in planned]) if len(planned) > 1 else [None] * len(planned)
+def _with_beginnings(planned: Sequence[tuple[DeltaRule, Pipeline]]) -> Planned:
+    beginnings = find_beginnings([pipeline for _, pipeline in planned])
     return [(*version, beginning) for version, beginning in zip(planned, beginnings, strict=True)]

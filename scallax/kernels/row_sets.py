@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scallax.kernels.runs import stable_order
+from scallax.kernels.runs import number_rows, run_starts, sort_with_places, stable_order
 
 Columns = Sequence[np.ndarray]
 
@@ -72,6 +72,7 @@ class RowTable:
     found is compared at the end: should two rows ever share them all, the table is made again with other hashes.
     A large table whose rows fill a part of the grid around them has a slot for each cell of the grid instead, until a
     row outside comes: to find a row is to read its slot.
+    The rows of a large first batch are told apart by sorting, and hashed or laid out when others are looked for.
     A table of no columns holds at most the one empty row. `capacity` is the number of rows that are expected.
     """
 
@@ -105,13 +106,14 @@ class RowTable:
 
     def expect(self, num_rows: int) -> None:
         """Makes room for about so many rows more."""
-        if self._grid is None:
+        if self._grid is None and (self.size or num_rows <= _SMALLEST_CHUNK):
             self._reserve(self.size + num_rows)
 
     def find(self, columns: Columns, num_rows: int) -> np.ndarray:
         """Row ids int64 `[rows]`, -1 for rows that are not stored."""
         if self.size == 0:
             return np.full(num_rows, -1, np.int64)
+        self._open()
         if self._grid is not None:
             cells = self._grid.find(columns, num_rows)
             return np.where(cells < 0, -1, self._slots.take(cells, mode="clip").astype(np.int64))
@@ -127,6 +129,10 @@ class RowTable:
         """Row ids int64 `[rows]`; rows not yet stored are added, in order of first appearance."""
         if num_rows <= _SMALLEST_CHUNK:
             return self._insert(columns, num_rows)
+        if not self.size and columns:
+            ids = self._insert_first(columns, num_rows)
+            if ids is not None:
+                return ids
         ids = np.empty(num_rows, np.int64)
         start = 0
         while start < num_rows:
@@ -136,6 +142,7 @@ class RowTable:
         return ids
 
     def _insert(self, columns: Columns, num_rows: int) -> np.ndarray:
+        self._open()
         if self._grid is None and num_rows and _num_slots(self.size + num_rows) > len(self._slots):
             self._lay_grid(columns, num_rows)
         if self._grid is not None:
@@ -172,19 +179,59 @@ class RowTable:
             self._hashes.values[:] = hash_rows(self.columns, known, self._seed).view(np.int64)
             self._rebuild(len(self._slots))
 
+    def _insert_first(self, columns: Columns, num_rows: int) -> np.ndarray | None:
+        """Inserts the rows of a first batch, told apart by their order or on a grid; None where neither can tell."""
+        if any((column[1:] > column[:-1]).all() for column in columns):
+            return self._append(columns, num_rows)
+        self._lay_grid(columns, num_rows)
+        if self._grid is not None:
+            return self._insert_at(self._grid.find(columns, num_rows), columns)
+        numbered = number_rows(columns)
+        if numbered is None:
+            return None
+        if (numbered[0][1:] > numbered[0][:-1]).all():
+            return self._append(columns, num_rows)
+        packed = sort_with_places(*numbered)
+        if packed is None:
+            return None
+        numbers, places = packed
+        starts = run_starts(numbers)
+        if len(starts) == num_rows:
+            return self._append(columns, num_rows)
+        is_first = np.zeros(num_rows, np.bool_)
+        is_first[places[starts]] = True
+        ids = is_first.cumsum() - 1
+        ids[places] = ids[places[starts]].repeat(np.diff(starts, append=num_rows))
+        self._append([column[is_first] for column in columns], num_rows)
+        return ids
+
+    def _append(self, columns: Columns, num_rows: int) -> np.ndarray:
+        """Stores rows that are distinct and new, without slots."""
+        for buffer, column in zip(self._buffers, columns, strict=True):
+            buffer.append(column)
+        return np.arange(num_rows)
+
+    def _open(self) -> None:
+        """Gives slots to the rows of a first batch."""
+        if self._grid is None and self._hashes.size < self.size:
+            self._lay_grid(self.columns, 0)
+            if self._grid is None:
+                self._leave_grid()
+
     def _lay_grid(self, columns: Columns, num_rows: int) -> None:
-        """Goes over to slots by cell, if the table is large, and the grid of its rows and of these not larger still."""
-        if self.size < _FEWEST_ON_GRID:
+        """Goes over to slots by cell, if the rows here and these are many, and their grid is not far larger."""
+        size = self.size + num_rows
+        if size < _FEWEST_ON_GRID or not columns:
             return
-        found = [
-            (min(int(column.min()), int(stored.min())), max(int(column.max()), int(stored.max())))
-            for column, stored in zip(columns, self.columns, strict=True)
-        ]
-        grid = DenseKeys(tuple(low for low, _ in found), tuple(high - low + 1 for low, high in found))
-        if grid.size > min(_MOST_CELLS * self.size, _LARGEST_SIZE):
+        parts = [columns, self.columns] if self.size else [columns]
+        lows = [min(int(part[i].min()) for part in parts) for i in range(len(columns))]
+        highs = [max(int(part[i].max()) for part in parts) for i in range(len(columns))]
+        grid = DenseKeys(tuple(lows), tuple(high - low + 1 for low, high in zip(lows, highs, strict=True)))
+        if grid.size > min(_MOST_CELLS * size, _LARGEST_SIZE):
             return
         self._slots = np.full(grid.size, -1, np.int32)
-        self._slots[grid.find(self.columns, self.size)] = np.arange(self.size)
+        if self.size:
+            self._slots[grid.find(self.columns, self.size)] = np.arange(self.size)
         self._grid, self._hashes = grid, Buffer()
 
     def _leave_grid(self) -> None:
@@ -201,21 +248,25 @@ class RowTable:
         if not len(absent):
             return ids
         assert base + len(absent) <= _LARGEST_SIZE
-        places, numbers = cells[absent], np.arange(base, base + len(absent))
+        are_all = len(absent) == len(ids)
+        places = cells if are_all else cells[absent]
+        numbers = np.arange(base, base + len(absent), dtype=np.int32)
         # NumPy keeps the last of repeated writes: reversed, the first row to appear wins.
         slots[places[::-1]] = numbers[::-1]
-        occupants = slots.take(places)
-        first = occupants == numbers
-        kept = first.nonzero()[0]
+        kept = (slots.take(places) == numbers).nonzero()[0]
         if len(kept) < len(absent):
-            numbers = base - 1 + first.cumsum()
-            slots[places[kept]] = numbers[kept]
-            ids[absent] = numbers[occupants - base]
+            slots[places[kept]] = numbers[: len(kept)]
+            added = slots.take(places)
             absent = absent[kept]
+            are_all = False
         else:
-            ids[absent] = occupants
+            added = numbers
+        if are_all:
+            ids = added.astype(np.int64)
+        else:
+            ids[ids < 0] = added
         for buffer, column in zip(self._buffers, columns, strict=True):
-            buffer.append(column[absent])
+            buffer.append(column if are_all else column[absent])
         return ids
 
     def _holds(self, ids: np.ndarray, columns: Columns) -> bool:

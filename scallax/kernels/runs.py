@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 _DIGIT_BITS = 16
+_LARGEST = np.iinfo(np.int64).max
+# Up to so many values for each key are looked up rather than sorted.
+_CELLS_OF_KEY = 8
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -47,34 +50,81 @@ def run_ids(*keys: np.ndarray) -> np.ndarray:
 def stable_order(labels: np.ndarray, num_labels: int) -> np.ndarray:
     """Positions of labels `0 .. num_labels` in ascending order of the labels, then of the positions.
 
-    A radix sort by digits of 16 bits, each of which NumPy sorts in linear time.
+    Few labels are one digit of 16 bits, which NumPy sorts in linear time; of more, label and position are one number
+    (a million labels: 15 ms, by two digits 45).
     """
-    digit = labels if num_labels <= 1 << _DIGIT_BITS else labels & ((1 << _DIGIT_BITS) - 1)
-    order = digit.astype(np.uint16).argsort(kind="stable")
-    shift = _DIGIT_BITS
-    while num_labels > 1 << shift:
-        digit = (labels[order] >> shift) & ((1 << _DIGIT_BITS) - 1)
-        order = order[digit.astype(np.uint16).argsort(kind="stable")]
-        shift += _DIGIT_BITS
-    return order
+    if num_labels <= 1 << _DIGIT_BITS:
+        return labels.astype(np.uint16).argsort(kind="stable")
+    packed = sort_with_places(labels, num_labels)
+    return labels.argsort(kind="stable") if packed is None else packed[1]
+
+
+def sort_with_places(numbers: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Numbers `0 .. extent` in ascending order, and the place of each, of equal ones the first place first.
+
+    They are sorted as one integer, which takes a third of the time of an `argsort`; None if 63 bits are too few.
+    """
+    bits = max(len(numbers) - 1, 1).bit_length()
+    if extent > _LARGEST >> bits:
+        return None
+    packed = numbers << bits
+    packed |= np.arange(len(numbers))
+    packed.sort()
+    places = packed & ((1 << bits) - 1)
+    packed >>= bits
+    return packed, places
+
+
+def number_rows(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, int] | None:
+    """A number for each row of integers, int64 in the order of the columns, and one more than the greatest possible.
+
+    None for rows of others, and where 63 bits are too few.
+    """
+    if not columns or any(column.dtype.kind not in "iub" for column in columns):
+        return None
+    lows = [int(column.min(initial=0)) for column in columns]
+    extents = [int(column.max(initial=0)) - low + 1 for column, low in zip(columns, lows, strict=True)]
+    if math.prod(extents) > _LARGEST:
+        return None
+    number = None
+    for column, low, extent in zip(columns, lows, extents, strict=True):
+        wide = column if column.dtype.kind == "u" else column.astype(np.int64, copy=False)
+        place = (wide - low).astype(np.int64, copy=False)
+        number = place if number is None else number * extent + place
+    assert number is not None
+    return number, math.prod(extents)
 
 
 def row_order(columns: Sequence[np.ndarray]) -> np.ndarray:
     """The positions of rows in ascending order of the columns, the first of which counts most; of integers or others.
 
-    Rows of integers that are equal may come in any order.
+    Rows that are equal come in the order of their positions.
     """
-    if all(column.dtype.kind in "iub" for column in columns):
-        lows = [int(column.min(initial=0)) for column in columns]
-        extents = [int(column.max(initial=0)) - low + 1 for column, low in zip(columns, lows, strict=True)]
-        if math.prod(extents) <= np.iinfo(np.int64).max:
-            # One number for a row sorts faster (100,000 rows: 2.3 ms, not 20); rows of equal numbers are equal.
-            number = np.zeros(len(columns[0]), np.int64)
-            for column, low, extent in zip(columns, lows, extents, strict=True):
-                wide = column if column.dtype.kind == "u" else column.astype(np.int64, copy=False)
-                number = number * extent + (wide - low).astype(np.int64, copy=False)
-            return number.argsort()
-    return np.lexsort(columns[::-1])
+    numbered = number_rows(columns)
+    if numbered is None:
+        return np.lexsort(columns[::-1])
+    # One number for a row sorts faster: a million rows in 20 ms, not in 200.
+    numbers, extent = numbered
+    if (numbers[1:] >= numbers[:-1]).all():
+        return np.arange(len(numbers))
+    packed = sort_with_places(numbers, extent)
+    return numbers.argsort(kind="stable") if packed is None else packed[1]
+
+
+def dense_ranks(keys: np.ndarray) -> np.ndarray:
+    """The number of each value in the order of all, int64; equal values have one."""
+    numbered = number_rows([keys])
+    if numbered is None:
+        return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64, copy=False)
+    numbers, extent = numbered
+    if extent <= _CELLS_OF_KEY * len(keys):
+        there = np.zeros(extent, np.bool_)
+        there[numbers] = True
+        return (there.cumsum() - 1)[numbers]
+    order = row_order([numbers])
+    ranks = np.empty(len(keys), np.int64)
+    ranks[order] = run_ids(numbers[order])
+    return ranks
 
 
 def distinct(labels: np.ndarray, num_labels: int) -> np.ndarray:

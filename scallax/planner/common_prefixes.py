@@ -46,6 +46,8 @@ def find_beginnings(pipelines: Sequence[Pipeline]) -> list[Beginning | None]:
 
     A beginning ends before steps whose rows are literals, because every rule has literals of its own.
     """
+    if len(pipelines) < 2:
+        return [None] * len(pipelines)
     numbered = [_number(pipeline) for pipeline in pipelines]
     counts = Counter(key[:end] for key, _, _ in numbered for end in range(2, len(key) + 1))
     beginnings: list[Beginning | None] = []

@@ -42,6 +42,30 @@ def test_row_table_inserts_many_repeats_in_chunks():
     assert np.array_equal(ids, ranks[inverse])
 
 
+# Rows of a large first batch: in order, in order by all columns, on a grid, by sorting, and too wide for one number.
+@pytest.mark.parametrize("kind", ["ascending", "sorted", "grid", "sparse", "wide", "no columns"])
+def test_row_table_numbers_a_large_first_batch(kind: str):
+    rng, count = np.random.default_rng(0), 70_000
+    drawn = [rng.integers(0, 400 if kind == "grid" else 50_000, count) for _ in range(2)]
+    columns: list[np.ndarray] = {
+        "ascending": [drawn[0], np.arange(count) * 999],
+        "sorted": list(np.unique(np.stack(drawn, 1), axis=0).T),
+        "wide": [drawn[0] % 300 << 54, drawn[1] % 300 << 54],
+        "no columns": [],
+    }.get(kind, drawn)
+    count = len(columns[0]) if columns else count
+    table, rows, expected = RowTable(len(columns)), _rows(columns, count), dict[tuple, int]()
+    numbers = [expected.setdefault(row, len(expected)) for row in rows]
+    assert table.insert(columns, count).tolist() == numbers
+    twin = table.copy()
+    probes = [np.append(column[:1000], 123_456_789) for column in columns]
+    assert twin.find(probes, 1001).tolist() == [expected.get(row, -1) for row in _rows(probes, 1001)]
+    more = [rng.integers(-50, 50_050, 500) for _ in columns]
+    numbers = [expected.setdefault(row, len(expected)) for row in _rows(more, 500)]
+    assert twin.insert(more, 500).tolist() == table.insert(more, 500).tolist() == numbers
+    assert _rows(list(table.columns), table.size) == list(expected)
+
+
 # The rows fill a grid of 290 x 290 from the first batch on, and leave it in the fifth alone.
 @pytest.mark.parametrize("outside", [300, -(1 << 63), (1 << 63) - 1])
 def test_row_table_numbers_rows_of_a_grid(outside: int):

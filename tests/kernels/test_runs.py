@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scallax.kernels.runs import row_order
+from scallax.kernels.runs import dense_ranks, row_order, stable_order
 
 WIDE = [-(1 << 63), -1, 0, 5, (1 << 63) - 1]
 
@@ -27,5 +27,14 @@ def test_rows_are_in_the_order_of_their_columns(kinds: list):
         return
     order = row_order(columns)
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
-    assert [rows[place] for place in order] == sorted(rows)
-    assert sorted(order.tolist()) == list(range(100))
+    assert order.tolist() == sorted(range(100), key=rows.__getitem__)
+    places = {value: place for place, value in enumerate(sorted(set(rows)))}
+    if len(columns) == 1:
+        assert dense_ranks(columns[0]).tolist() == [places[row] for row in rows]
+
+
+@pytest.mark.parametrize("num_labels", [1, 300, 1 << 16, 1 << 20, (1 << 63) - 1])
+def test_a_stable_order_keeps_positions(num_labels: int):
+    labels = np.random.default_rng(0).integers(0, min(num_labels, 40), 100) * (num_labels // 40 or 1)
+    expected = sorted(range(100), key=labels.tolist().__getitem__)
+    assert stable_order(labels, num_labels).tolist() == expected
