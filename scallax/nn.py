@@ -60,9 +60,10 @@ class Reasoner(nnx.Module):
             parts: dict[str, Any] = {}
             if f"{relation}.facts" in parameters:
                 parts["facts"] = _parameter(parameters[f"{relation}.facts"])
-            tags = [logits for name, logits in parameters.items() if name.startswith(f"{relation}.rules.")]
-            if tags:
-                parts["rules"] = nnx.List([_parameter(logits) for logits in tags])
+            for kind in ("rules", "choices"):
+                tags = [logits for name, logits in parameters.items() if name.startswith(f"{relation}.{kind}.")]
+                if tags:
+                    parts[kind] = nnx.List([_parameter(logits) for logits in tags])
             setattr(self, relation, nnx.Dict(parts))
 
     @property

@@ -1,4 +1,4 @@
-"""Random programs of few facts, with recursion, negation, aggregates, exclusive groups and tagged rules."""
+"""Random programs of few facts, with recursion, negation, aggregates, exclusive groups, tagged rules and heads."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,22 @@ _AGGREGATES = ("count", "sum", "min", "max", "exists")
 
 @dataclass(frozen=True)
 class Coin:
-    """A relation with a fact for each binding of a tagged rule's body, all of one probability."""
+    """A relation with a fact for each binding of a tagged rule's body, all of one probability.
+
+    Of a rule whose alternatives have `tags`, it has a fact for each alternative and binding, the alternative's number
+    first; those of one binding exclude each other.
+    """
 
     relation: str
-    tag: float
+    tags: tuple[float, ...]
     variables: list[str]
+
+    def choice(self, binding: tuple) -> Choice:
+        """What may be chosen for a binding."""
+        facts = [binding] if len(self.tags) == 1 else [(place, *binding) for place in range(len(self.tags))]
+        return Choice(
+            tuple((self.relation, fact) for fact in facts), tuple(float(np.float32(tag)) for tag in self.tags)
+        )
 
 
 @dataclass(frozen=True)
@@ -41,13 +52,15 @@ class UncertainProgram:
 class _Writer:
     """Writes relations, each from those before it and from itself; the number is part of their names."""
 
-    def __init__(self, rng: np.random.Generator, number: int):
+    def __init__(self, rng: np.random.Generator, number: int, *, aggregates: bool):
         self.rng = rng
+        self.aggregates = aggregates
         self.number = number
         self.arity = {f"f_{number}": 2, f"g_{number}": 1, f"c_{number}": 1}
         self.lines: list[str] = []
         self.explicit: list[str] = []
         self.coins: list[Coin] = []
+        self.derived: set[str] = set()
 
     def pick(self, items) -> str:
         return str(self.rng.choice(list(items)))
@@ -59,16 +72,17 @@ class _Writer:
     def relation(self, index: int) -> None:
         name, size = f"d{self.number}_{index}", int(self.rng.integers(1, 3))
         head, sources = ["x", "y"][:size], list(self.arity)
+        self.derived.add(name)
         for rule in range(int(self.rng.integers(1, 3))):
-            self.rule(f"coin{self.number}_{index}_{rule}", _atom(name, head), head, sources)
+            self.rule(f"coin{self.number}_{index}_{rule}", name, head, sources)
         if size == 2 and self.rng.random() < 0.5:
             step = self.pick(source for source in sources if self.arity[source] == 2)
             self.write(f"{name}(x, z) = {name}(x, y), {step}(y, z)")
         self.arity[name] = size
-        if self.rng.random() < 0.6:
+        if self.aggregates and self.rng.random() < 0.6:
             self.aggregate(index, name, size)
 
-    def rule(self, coin: str, head: str, variables: list[str], sources: list[str]) -> None:
+    def rule(self, coin: str, name: str, variables: list[str], sources: list[str]) -> None:
         first = self.pick(sources)
         used = [*variables, "z"][: self.arity[first]]
         atoms = [_atom(first, used)]
@@ -82,14 +96,25 @@ class _Writer:
             atoms.append("not " + _atom(other, [self.pick(used) for _ in range(self.arity[other])]))
         if len(used) > 1 and self.rng.random() < 0.3:
             atoms.append(f"{used[0]} {self.pick(['<', '!=', '<='])} {used[1]}")
-        body = ", ".join(atoms)
-        if self.rng.random() < 0.85:
+        head, body, kind = _atom(name, variables), ", ".join(atoms), self.rng.random()
+        if kind < 0.75:
             self.write(f"{head} = {body}")
             return
-        tag = round(float(self.rng.uniform(0.2, 0.9)), 3)
-        self.coins.append(Coin(coin, tag, used))
-        self.lines.append(f"rel {tag}::{head} = {body}")
-        self.explicit.append(f"rel {head} = {body}, {_atom(coin, used)}")
+        if kind < 0.88:
+            tags = (round(float(self.rng.uniform(0.2, 0.9)), 3),)
+            self.lines.append(f"rel {tags[0]}::{head} = {body}")
+            self.explicit.append(f"rel {head} = {body}, {_atom(coin, used)}")
+        else:
+            # Alternatives of the relation and of another one, which later relations may be derived from.
+            tags = tuple(np.round(self.rng.dirichlet([2, 2, 1])[:2], 3).tolist())
+            other = f"o{name}"
+            heads = [head, _atom(other, variables[:: int(self.rng.choice([1, -1]))])]
+            self.lines.append(f"rel {{{'; '.join(f'{t}::{h}' for t, h in zip(tags, heads, strict=True))}}} = {body}")
+            for place, each in enumerate(heads):
+                self.explicit.append(f"rel {each} = {body}, {_atom(coin, [str(place), *used])}")
+            self.derived.add(other)
+            self.arity[other] = len(variables)
+        self.coins.append(Coin(coin, tags, used))
         self.explicit.append(f"rel {_atom(f'bind_{coin}', used)} = {body}")
 
     def aggregate(self, index: int, name: str, size: int) -> None:
@@ -97,18 +122,20 @@ class _Writer:
         groups = ["x"] if size == 2 and self.rng.random() < 0.7 else []
         terms = [*(groups if groups else ["_"] * (size - 1)), "y"]
         result = f"a{self.number}_{index}"
+        self.derived.add(result)
         self.write(f"{_atom(result, [*groups, 'n'])} = n := {operator}(y: {_atom(name, terms)})")
         if groups and operator != "exists":
             above = f"b{self.number}_{index}"
             self.write(f"{above}(x) = {result}(x, n), n > 1")
             self.arity[above] = 1
+            self.derived.add(above)
 
 
 def _atom(relation: str, terms: list[str]) -> str:
     return f"{relation}({', '.join(terms)})"
 
 
-def random_program(rng: np.random.Generator, number: int) -> UncertainProgram:
+def random_program(rng: np.random.Generator, number: int, *, aggregates: bool = True) -> UncertainProgram:
     """A program over `f(x, y)`, `g(x)` and the exclusive `c(x)`; programs of different numbers share no relation."""
     pairs = [(x, y) for x in range(4) for y in range(4)]
 
@@ -120,12 +147,12 @@ def random_program(rng: np.random.Generator, number: int) -> UncertainProgram:
     exclusive = {f"c_{number}": some(points, 2, 4)}
     if rng.random() < 0.5:
         exclusive[f"e_{number}"] = some(points, 2, 3)
-    writer = _Writer(rng, number)
+    writer = _Writer(rng, number, aggregates=aggregates)
     writer.arity |= dict.fromkeys(exclusive, 1)
     for index in range(int(rng.integers(2, 5))):
         writer.relation(index)
     given = {name: writer.arity[name] for name in (*facts, *exclusive)} | {
-        c.relation: len(c.variables) for c in writer.coins
+        c.relation: len(c.variables) + (len(c.tags) > 1) for c in writer.coins
     }
     types = {name: f"type {_atom(name, ['i32'] * size)}\n" for name, size in given.items()}
     coins = {coin.relation for coin in writer.coins}
@@ -135,7 +162,7 @@ def random_program(rng: np.random.Generator, number: int) -> UncertainProgram:
         facts,
         exclusive,
         writer.coins,
-        sorted({line.split("(")[0].split("::")[-1].removeprefix("rel ") for line in writer.lines}),
+        sorted(writer.derived),
     )
 
 
@@ -165,11 +192,7 @@ def known_program(rng: np.random.Generator, number: int, dtype: type) -> KnownPr
         parsed = analyse_program([Source(program.explicit)])
         if program.coins:
             bindings = _bindings(program, parsed, choices)
-            choices += [
-                Choice(((coin.relation, t),), (float(np.float32(coin.tag)),))
-                for coin in program.coins
-                for t in bindings[coin.relation]
-            ]
+            choices += [coin.choice(t) for coin in program.coins for t in bindings[coin.relation]]
         if sum(len(choice.facts) for choice in choices) <= MOST_FACTS:
             worlds = PossibleWorlds(choices)
             return KnownProgram(program, worlds, datalog_in_worlds(parsed, worlds.facts(), worlds.everywhere), inputs)
@@ -180,7 +203,9 @@ def _bindings(program: UncertainProgram, parsed: ir.Program, choices: list[Choic
     numbers = range(4)
     every = {1: [(x,) for x in numbers], 2: [(x, y) for x in numbers for y in numbers]}
     every[3] = [(*t, z) for t in every[2] for z in numbers]
-    facts: Tagged = {coin.relation: dict.fromkeys(every[len(coin.variables)], 0) for coin in program.coins}
+    facts: Tagged = {}
+    for coin in program.coins:
+        choices = [*choices, *map(coin.choice, every[len(coin.variables)])]
     for choice in choices:
         for relation, values in choice.facts:
             facts.setdefault(relation, {})[values] = 0

@@ -115,7 +115,7 @@ class _Expansion:
     num_bodies: int = 0
     # The relations that the rules of each relation read.
     reads: dict[str, set[str]] = field(default_factory=dict)
-    # The relations in the heads of the current rule, and the variables of its tag.
+    # The relations in the heads of the current rule, and the variables of its tags.
     heads: tuple[str, ...] = ()
     tagged: frozenset[str] = frozenset()
 
@@ -137,9 +137,10 @@ class _Expansion:
                 self.heads, self.tagged = (relation,), frozenset()
                 body = self.reduce(ast.Reduce(results, aggregate, aggregate.span), _Place(frozenset()))
                 self.items.append(replace(item, declaration=ast.Rule((head,), body, None, False, span)))
-            case ast.Rule(heads=heads, body=body, tag=tag) if _may_change(body):
+            case ast.Rule(heads=heads, body=body, tag=tag, probabilities=probabilities) if _may_change(body):
                 scope = Scope(self.names)
-                self.heads, self.tagged = tuple(head.name for head in heads), frozenset(scope.variables(tag))
+                self.heads = tuple(head.name for head in heads)
+                self.tagged = frozenset(scope.variables((tag, probabilities)))
                 body = self.formula(body, False, _Place(frozenset(scope.variables(heads))))
                 self.items.append(replace(item, declaration=replace(item.declaration, body=body)))
             case _:

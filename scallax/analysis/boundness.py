@@ -128,7 +128,10 @@ def _unbound(rule: ir.Rule, bound: set[str]) -> Iterator[Diagnostic]:
         if isinstance(literal, ir.ForeignAtom):
             yield from _unbound_inputs(literal, seen)
     conditions = [literal.condition for literal in rule.body if isinstance(literal, ir.Constraint)]
-    for expressions, where in ((() if rule.tag is None else (rule.tag,), "the tag"), (conditions, "a condition")):
+    tags = () if rule.tag is None else (rule.tag,)
+    if rule.choice is not None and rule.choice.alternative == 0:
+        tags += rule.choice.probabilities
+    for expressions, where in ((tags, "the tag"), (conditions, "a condition")):
         for variable in _variables(expressions):
             # A variable with a `#` stands for an argument; its own unbound variables are reported.
             if variable.name not in seen and "#" not in variable.name:

@@ -19,6 +19,7 @@ from scallax.errors import (
 )
 from scallax.language.predicates import INCLUSIVE_RANGE
 from scallax.language.records import record
+from scallax.language.tag_domains import ROUNDING
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
 from scallax.syntax.query_names import name_query
@@ -56,12 +57,16 @@ BodyLiteral = BodyAtom | BodyCase | BodyForeign | ast.Expression
 
 @record
 class Choice:
-    """One of the `count` alternatives of a disjunctive head; one holds for each binding of the variables."""
+    """One of the `count` alternatives of a disjunctive head; one holds for each binding of the variables.
+
+    With `probabilities`, which are those of all of them, none may hold as well.
+    """
 
     number: int
     alternative: int
     count: int
     bindings: tuple[ast.Name, ...]
+    probabilities: tuple[ast.Expression, ...] = ()
 
 
 @record
@@ -75,6 +80,12 @@ class CoreRule:
     scope: int
     span: Span
     choice: Choice | None = None
+
+    @property
+    def tags(self) -> tuple[ast.Expression, ...]:
+        """The tag of the rule and those of its alternatives."""
+        own = () if self.tag is None else (self.tag,)
+        return own if self.choice is None else (*own, *self.choice.probabilities)
 
 
 @record
@@ -236,26 +247,42 @@ class _Desugarer:
     def add_rule(self, rule: ast.Rule) -> None:
         self.num_scopes += 1
         tag = None if rule.tag is None else self.expression(rule.tag)
+        probabilities = tuple(map(self.expression, rule.probabilities))
+        self.check_sum(probabilities)
         heads = []
         for head in rule.heads:
             cases: list[BodyLiteral] = []
             arguments = tuple(self.expression(self.match_pattern(argument, cases)) for argument in head.arguments)
             heads.append((head.name, arguments, tuple(cases)))
         bodies = self.alternatives(rule.body)
-        if tag is not None and len(heads) > 1:
-            bodies, tag = self.tagged_body(bodies, tag, rule.span), None
+        is_chosen = len(probabilities) > 0
+        if (tag is not None and (len(heads) > 1 or is_chosen)) or (is_chosen and len(bodies) > 1):
+            bodies, tag = self.shared_body(bodies, tag, rule.span), None
         for number, body in enumerate(bodies, start=self.num_choices):
             bindings = tuple(ast.Name(name, span) for name, span in _bound_names(body).items())
             for alternative, (relation, head, cases) in enumerate(heads):
-                choice = Choice(number, alternative, len(heads), bindings) if rule.is_disjunctive else None
+                choice = None
+                if rule.is_disjunctive:
+                    choice = Choice(number, alternative, len(heads), bindings, probabilities)
                 core_rule = CoreRule(relation, head, (*body, *cases), tag, self.num_scopes, rule.span, choice)
                 self.program.rules.append(core_rule)
         self.num_choices += len(bodies)
 
-    def tagged_body(
-        self, bodies: Sequence[tuple[BodyLiteral, ...]], tag: ast.Expression, span: Span
+    def check_sum(self, probabilities: Sequence[ast.Expression]) -> None:
+        """Reports probabilities of alternatives whose constants alone add up to more than 1."""
+        folding = Folding(lambda name: None, self.names.type, lambda *_: None)
+        found = [folding.fold(tag) for tag in probabilities]
+        total = math.fsum(tag.value for tag in found if tag is not None and isinstance(tag.value, int | float))
+        if total > 1 + ROUNDING:
+            span = probabilities[0].span.to(probabilities[-1].span)
+            message = f"the probabilities of the alternatives add up to {total:g}, more than 1"
+            hint = "at most one alternative holds; heads of rules of their own do not exclude each other"
+            self.report(UnsupportedError, message, span, hint)
+
+    def shared_body(
+        self, bodies: Sequence[tuple[BodyLiteral, ...]], tag: ast.Expression | None, span: Span
     ) -> list[tuple[BodyLiteral, ...]]:
-        """An atom of a hidden relation in the place of a tagged body: all heads then share one event."""
+        """An atom of a hidden relation in the place of a body: all heads then share one event for each tuple."""
         bound = [_bound_names(body) for body in bodies]
         first = bound[0] if bound else {}
         shared = {name: span for name, span in first.items() if all(name in names for names in bound)}

@@ -194,8 +194,8 @@ class _Inference:
         self.add_atom(rule.relation, rule.head, rule.scope, rule.span)
         for name in () if rule.choice is None else rule.choice.bindings:
             self.infer(name, rule.scope)
-        if rule.tag is not None:
-            self.narrow(self.infer(rule.tag, rule.scope), TAGS, rule.tag.span)
+        for tag in rule.tags:
+            self.narrow(self.infer(tag, rule.scope), TAGS, tag.span)
 
     def add_aggregate(self, aggregate: CoreAggregate) -> None:
         """Applies the types that an aggregate gives to its groups and results and requires of its bindings."""

@@ -383,7 +383,8 @@ class _RuleLowering:
         choice = None
         if rule.choice is not None:
             bindings = tuple(map(self.expression, rule.choice.bindings))
-            choice = ir.Choice(rule.choice.number, rule.choice.alternative, rule.choice.count, bindings)
+            probabilities = tuple(map(self.expression, rule.choice.probabilities))
+            choice = ir.Choice(rule.choice.number, rule.choice.alternative, rule.choice.count, bindings, probabilities)
         return ir.Rule(rule.relation, head, tuple(self.body), tag, span=rule.span, choice=choice)
 
     def atom(self, atom: ast.Application, kind: Callable[..., ir.BodyLiteral], span: Span) -> None:

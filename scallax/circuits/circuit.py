@@ -115,7 +115,8 @@ class LiteralArrays:
     of_input: np.ndarray = field(metadata=_array("input_literal", "inputs", "literals", beyond=1))
     # The literals whose complements are leaves too, in rows after those of the literals.
     negated: np.ndarray = field(metadata=_array("negated", "negated", "literals"))
-    # Whether the literal is the last member of its exclusive group; members stand side by side.
+    # Whether the literal is the last member of its exclusive group; members stand side by side. If proofs count random
+    # choices alone as variables, members of other groups stand for themselves.
     group_end: np.ndarray = field(metadata=_array("group_end", "literals", dtype=np.bool_))
     # The numbers of the grounding, which says what they stand for; evaluation needs none, and none are stored.
     ids: np.ndarray = field(
@@ -163,6 +164,8 @@ class ProofColumns:
         default_factory=lambda: np.zeros(0, np.int32),
         metadata=_array("column_groups", "grouped", "literals", lowest=-1, may_lack=True),
     )
+    # Whether random choices of rules count as one variable each where the members of other groups are independent.
+    counts_choices: int = field(default=0, metadata=_static("counts_choices", may_lack=True))
 
 
 @record

@@ -21,7 +21,7 @@ from scallax.circuits.stages import compile_derivations
 from scallax.errors import Diagnostic, Source, StratificationError, UnsupportedError, raise_together
 from scallax.facts.fact_table import FactTable
 from scallax.facts.parameters import NO_PARAMETERS, Parameters
-from scallax.grounding.annotated_disjunctions import Choices
+from scallax.grounding.annotated_disjunctions import ChoiceReading, Choices
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder, ground
 from scallax.grounding.grounding_options import GroundingOptions
@@ -113,6 +113,11 @@ def _with_terms(plan: Plan, program: ir.Program, facts: Mapping[str, FactSet]) -
     return replace(plan, terms=tuple(terms))
 
 
+def _choices(traits: Traits, parameters: Parameters, uniform: bool) -> Choices:
+    """The choices of heads with alternatives, as a provenance reads them."""
+    return Choices(ChoiceReading(traits.uses_tags, traits.uses_exclusion, uniform, parameters.choices))
+
+
 def ground_program(
     program: ir.Program,
     traits: Traits,
@@ -130,7 +135,7 @@ def ground_program(
     """All tuples of `outputs` and of what they depend on that can hold, with their derivations.
 
     `parameters` are those that `find_parameters` found for the same program and given facts. With `uniform_choices`
-    each of n alternatives of a head has the probability 1/n, without it they only exclude each other. With
+    each of n alternatives of a head without probabilities has 1/n, without it they only exclude each other. With
     `collapse_certain` tuples that hold whatever the facts have no derivations. `weigh` is asked for the weights that
     become values of tuples. `tensors` are those in facts, if some may be variables. Raises `StratificationError`,
     `GroundingError`, and `UnsupportedError` if there are no weights.
@@ -140,7 +145,7 @@ def ground_program(
     options = GroundingOptions(
         collapse_certain=collapse_certain,
         rule_tags=traits.uses_tags,
-        choices=Choices(uniform_choices) if traits.uses_exclusion else None,
+        choices=_choices(traits, parameters, uniform_choices),
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,
@@ -174,7 +179,7 @@ def prepare_samples(
     planned = _with_terms(planned, program, facts)
     options = GroundingOptions(
         rule_tags=traits.uses_tags,
-        choices=Choices(uniform_choices) if traits.uses_exclusion else None,
+        choices=_choices(traits, parameters, uniform_choices),
         rule_parameters=parameters.rules,
         iter_limit=iter_limit,
         limits=limits,

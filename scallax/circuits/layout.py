@@ -31,7 +31,7 @@ from scallax.circuits.graph import (
     split_fan_in,
     spread_complements,
 )
-from scallax.circuits.proof_columns import column_arrays
+from scallax.circuits.proof_columns import column_arrays, counted_groups
 from scallax.circuits.proof_lengths import longest_proof
 from scallax.circuits.size_classes import Sizes, filled_at, padded_with
 from scallax.circuits.tiling import Tiling, tile_nodes
@@ -99,7 +99,8 @@ def lay_out(
     if traits.gradient is Gradient.PRODUCT and num_inputs + len(logit_groups) > 0:
         transpose = transpose_fold(graph, tiling, left, right, output_rows, num_literals, sizes)
     num_heads = sizes.pad("tiles", tiling.num_tiles) * tiling.width
-    literal_arrays, slots = _literal_arrays(literals, order, negated, num_literals, num_inputs, sizes)
+    group = counted_groups(literals, order, proofs)
+    literal_arrays, slots = _literal_arrays(literals, order, group, negated, num_literals, num_inputs, sizes)
     trained = Trained(logit_groups.astype(np.int32), slots) if len(logit_groups) else None
     forward = Forward(tiling.width, tiling.branches, num_heads, tiling.steps, left, right, third)
     return Circuit(forward, literal_arrays, proofs, transpose, trained, output_rows)
@@ -203,9 +204,15 @@ def _kinds(graph: Graph) -> np.ndarray:
 
 
 def _literal_arrays(
-    literals: Literals, order: np.ndarray, negated: np.ndarray, num_literals: int, num_inputs: int, sizes: Sizes
+    literals: Literals,
+    order: np.ndarray,
+    group: np.ndarray,
+    negated: np.ndarray,
+    num_literals: int,
+    num_inputs: int,
+    sizes: Sizes,
 ) -> tuple[LiteralArrays, np.ndarray]:
-    """The arrays of the literals in use, and the slots of the trained inputs."""
+    """The arrays of the literals in use, of these groups, and the slots of the trained inputs."""
     parameter = literals.parameter[order]
     trained = parameter >= 0
     num_trained = int(np.count_nonzero(trained))
@@ -218,7 +225,6 @@ def _literal_arrays(
     priors = np.zeros((2, num_literals), np.float32)
     fixed = (~given).nonzero()[0]
     priors[:, fixed] = _split_priors(literals.prior[order[fixed]])
-    group = literals.group[order]
     of_input = np.full(num_inputs + num_slots, num_literals, np.int32)
     with_input = (source >= 0).nonzero()[0]
     of_input[source[with_input]] = with_input

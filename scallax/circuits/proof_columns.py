@@ -1,5 +1,7 @@
 """Columns of proofs: numbers for literals in the polarities in which these may occur, for bit sets and for lists."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from scallax.circuits.circuit import ProofColumns
@@ -59,6 +61,9 @@ def column_arrays(
     has_groups = len(members) > 0 and int(np.bincount(members).max()) > 1
     sizes.counts["groups"] = int(has_groups)
     has_exclusions = has_groups or bool((sizes.least or {}).get("groups", 0))
+    counts_choices = _counts_choices(literals, order, traits)
+    sizes.counts["choices"] = int(counts_choices)
+    counts_choices = counts_choices or bool((sizes.least or {}).get("choices", 0))
     kind = _kinds(graph, outputs, literals, order)
     if has_groups:
         _unite_kinds(kind, group)
@@ -66,7 +71,8 @@ def column_arrays(
     number, sections = _divide(kind, of_literal, sizes, COLUMN_COUNTS)
     length = list_length(sizes.at_least(LONGEST, longest))
     num_words = sum(sections.words) + sections.words[0] * has_exclusions
-    if not may_take_lists(traits, has_groups=has_exclusions) or not takes_lists(length, num_words):
+    is_grouped = has_exclusions and (traits.has_multivalued_variables or counts_choices)
+    if not may_take_lists(traits, counts_groups=is_grouped) or not takes_lists(length, num_words):
         length = 0
     if length and components is not None:
         # Lists take no more for literals of other components.
@@ -82,14 +88,33 @@ def column_arrays(
     if has_groups and not length:
         _exclude(exclusions, group, column_of[0])
     groups = _column_groups(columns, words[0], group) if has_exclusions and length else np.zeros(0, np.int32)
-    return ProofColumns(sections.numbers, columns, column_of, exclusions, length=length, groups=groups), by_place
+    return ProofColumns(
+        sections.numbers,
+        columns,
+        column_of,
+        exclusions,
+        length=length,
+        groups=groups,
+        counts_choices=int(counts_choices),
+    ), by_place
 
 
-def as_lists(proofs: ProofColumns, group_end: np.ndarray) -> ProofColumns:
-    """The columns of bit sets for lists, of whose lengths no bound is known; `group_end` is that of the literals.
+def _counts_choices(literals: Literals, order: np.ndarray, traits: Traits) -> bool:
+    """Whether random choices of rules count as one variable each where the members of other groups are independent."""
+    is_alone = traits.num_proofs > 0 and not traits.has_multivalued_variables
+    return is_alone and len(literals.outcomes) > 0 and bool(literals.outcomes[order].any())
 
-    They are numbered over all components.
-    """
+
+def counted_groups(literals: Literals, order: np.ndarray, proofs: ProofColumns | None) -> np.ndarray:
+    """The groups of the literals `order` that are told from each other, -1 for literals that stand for themselves."""
+    group = literals.group[order]
+    if proofs is None or not proofs.counts_choices:
+        return group
+    return np.where(literals.outcomes[order], group, -1) if len(literals.outcomes) else np.full(len(order), -1)
+
+
+def as_lists(proofs: ProofColumns) -> ProofColumns:
+    """The columns of bit sets for lists, of whose lengths no bound is known, numbered over all components."""
     num_literals = proofs.column_of.shape[1]
     positive, negated = proofs.column_of[:, (proofs.column_of >= 0).any(0)] >= 0
     kind = np.where(positive & negated, _BOTH, np.where(negated, _NEGATED, _POSITIVE))
@@ -97,9 +122,27 @@ def as_lists(proofs: ProofColumns, group_end: np.ndarray) -> ProofColumns:
     column_of = _place_columns(kind, number, sections, num_literals)
     columns, groups = _invert(column_of, np.arange(len(kind)), sections), np.zeros(0, np.int32)
     if proofs.exclusions.shape[1]:
-        groups = _column_groups(columns, sections.words[0], np.cumsum(group_end) - group_end)
-    exclusions = np.zeros((num_literals, 0), np.uint32)
-    return ProofColumns(sections.numbers, columns, column_of, exclusions, length=list_length(0), groups=groups)
+        groups = _column_groups(columns, sections.words[0], _first_members(proofs))
+    return replace(
+        proofs,
+        words=sections.numbers,
+        columns=columns,
+        column_of=column_of,
+        exclusions=np.zeros((num_literals, 0), np.uint32),
+        length=list_length(0),
+        groups=groups,
+        local=None,
+    )
+
+
+def _first_members(proofs: ProofColumns) -> np.ndarray:
+    """For each literal the first column of its group, which tells groups apart; -1 for a literal without a group."""
+    column = proofs.column_of[0]
+    word = (proofs.exclusions != 0).argmax(1)
+    bits = proofs.exclusions[np.arange(len(column)), word]
+    # The lowest bit is a power of two, whose exponent is exact.
+    lowest = np.log2(np.maximum(bits & (~bits + np.uint32(1)), 1)).astype(np.int32)
+    return np.where(bits != 0, np.minimum(32 * word + lowest, column), -1)
 
 
 def _place_columns(kind: np.ndarray, number: np.ndarray, sections: _Sections, num_literals: int) -> np.ndarray:

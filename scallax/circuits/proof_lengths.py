@@ -50,11 +50,9 @@ def list_length(longest: int) -> int:
     return max(_LEAST_LENGTH, 1 << (max(longest, 1) - 1).bit_length())
 
 
-def may_take_lists(traits: Traits, *, has_groups: bool) -> bool:
+def may_take_lists(traits: Traits, *, counts_groups: bool) -> bool:
     """Whether proofs of a circuit may be lists: where groups are single variables, decisions need those of all."""
-    return traits.num_proofs > 0 and not (
-        has_groups and traits.has_multivalued_variables and traits.num_proofs > MAX_INCLUSION_EXCLUSION
-    )
+    return traits.num_proofs > 0 and not (counts_groups and traits.num_proofs > MAX_INCLUSION_EXCLUSION)
 
 
 def takes_lists(length: int, words: int) -> bool:

@@ -16,7 +16,7 @@ from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping, Tuples
 from scallax.facts.parameters import Parameters
-from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand, mark_outcomes
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.relation import GroundRelation
@@ -479,6 +479,7 @@ class _LiteralColumns:
             np.concatenate([base.source, *self._source]),
             np.concatenate([base.group, *self._group]),
             np.concatenate([base.parameter, np.full(self._count - len(base), -1)]),
+            mark_outcomes(base.outcomes.nonzero()[0], self._count),
         )
 
 

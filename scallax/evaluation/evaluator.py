@@ -352,7 +352,10 @@ class Evaluator(Generic[LayoutT]):
         if not provenance.traits.has_derivatives or self.logits or self.draws:
             return None
         circuit = layout.circuit
-        return None if circuit.local is not None or circuit.stages else _Linearizer(self._arrays, layout)
+        counts_choices = circuit.proofs is not None and circuit.proofs.counts_choices > 0
+        if counts_choices or circuit.local is not None or circuit.stages:
+            return None
+        return _Linearizer(self._arrays, layout)
 
 
 def evaluate_arrays(executor: str | None, signature: Signature, circuit: Circuit, arguments: Arguments) -> np.ndarray:

@@ -138,6 +138,7 @@ def literal_table(program: Circuit, inputs: Array, present: Array) -> LiteralTab
         seed=xp.asarray(program.seed),
         length=proofs.length,
         groups=proofs.groups,
+        counts_choices=proofs.counts_choices,
     )
 
 

@@ -135,7 +135,7 @@ def _with_lists(circuit: Circuit, provenance: AbstractSemantics) -> Circuit:
     if not _grows_lists(circuit, provenance):
         return circuit
     assert circuit.proofs is not None
-    return replace(circuit, proofs=as_lists(circuit.proofs, circuit.literals.group_end))
+    return replace(circuit, proofs=as_lists(circuit.proofs))
 
 
 def _grows_lists(circuit: Circuit, provenance: AbstractSemantics) -> bool:
@@ -144,7 +144,8 @@ def _grows_lists(circuit: Circuit, provenance: AbstractSemantics) -> bool:
     if proofs is None or proofs.length or not np.any(circuit.forward.tiles.cyclic):
         return False
     is_large = proofs.words[0] + proofs.words[2] >= _MANY_WORDS
-    return is_large and may_take_lists(provenance.traits, has_groups=proofs.exclusions.shape[1] > 0)
+    counts = provenance.traits.has_multivalued_variables or proofs.counts_choices > 0
+    return is_large and may_take_lists(provenance.traits, counts_groups=counts and proofs.exclusions.shape[1] > 0)
 
 
 def _quietly() -> np.errstate:

@@ -13,13 +13,11 @@ from scallax.facts.mappings import InputMapping, show_tuple
 from scallax.grounding.derivations import Literals
 from scallax.language import ir
 from scallax.language.columns import Column
-from scallax.language.tag_domains import Domain
+from scallax.language.tag_domains import ROUNDING, Domain
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-# A softmax may be over 1 by rounding.
-ROUNDING = 1e-6
 # A softmax over many entries may be off by more.
 _SHARES_ROUNDING = 1e-5
 
@@ -55,7 +53,8 @@ def find_tag_outside(program: ir.Program, given: Sequence[FactTable]) -> Diagnos
     found += dict.fromkeys(
         Diagnostic(f"the tag {tag.value:g} of this rule for `{rule.relation}` is outside [0, 1]", tag.span)
         for rule in program.rules
-        if isinstance(tag := rule.tag, ir.Constant) and _is_outside(tag.value)
+        for tag in _own_tags(rule)
+        if isinstance(tag, ir.Constant) and _is_outside(tag.value)
     )
     found += [
         Diagnostic(f"facts of `{facts.relation}`: the tag {tag:g} of {show_tuple(values)} is outside [0, 1]")
@@ -308,6 +307,13 @@ def _number_groups(groups: Sequence, counts: Sequence[int]) -> np.ndarray | None
     numbers[indices + np.repeat(np.cumsum(limits) - limits, lengths)] = np.repeat(np.arange(len(sizes)), sizes)
     # A fact in two groups has one number.
     return numbers if np.count_nonzero(numbers >= 0) == len(indices) else None
+
+
+def _own_tags(rule: ir.Rule) -> tuple[ir.Expression, ...]:
+    """The tag of a rule, or that of an alternative of its head."""
+    if rule.choice is not None and rule.choice.probabilities:
+        return (rule.choice.probabilities[rule.choice.alternative],)
+    return () if rule.tag is None else (rule.tag,)
 
 
 def _is_outside(tag: object) -> bool:

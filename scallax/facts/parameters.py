@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import numpy as np
 
@@ -24,7 +25,9 @@ class Parameter:
 
     `relation.facts` `[facts + residuals]`: the relation's facts, the program's before Python's, in written order, then
     one logit for the residual outcome of each exclusive set whose numbers add up to less than 1. `relation.rules.n`
-    `[]`: the relation's tagged rule number n, in written order from 0.
+    `[]`: the relation's tagged rule number n, in written order from 0. `relation.choices.n` `[alternatives +
+    residual]`: the alternatives of the trained rule number n whose head begins with the relation and has probabilities,
+    then one logit for none of them, if they add up to less than 1. Those come last.
     """
 
     name: str
@@ -37,13 +40,15 @@ class Parameters:
     """All parameters of a program; a position is an index into their concatenation, in the order of `arrays`.
 
     `groups` int64 `[logits]`: logits of one number are normalised together, those of -1 are independent.
-    `facts` gives by relation the positions of its facts in order, `rules` by index in the program that of a rule's tag.
+    `facts` gives by relation the positions of its facts in order, `rules` by index in the program that of a rule's tag,
+    `choices` by number that of the first alternative.
     """
 
     arrays: tuple[Parameter, ...] = ()
     groups: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
     rules: Mapping[int, int] = field(default_factory=dict)
+    choices: Mapping[int, int] = field(default_factory=dict)
 
 
 NO_PARAMETERS = Parameters()
@@ -61,10 +66,12 @@ def find_parameters(
     for relation in relations:
         finder.add_facts(relation, [facts for facts in given if facts.relation == relation])
         finder.add_rules(relation)
+        finder.check_any(relation)
+    finder.add_choices(relations)
     if finder.problems:
         raise InputError(*finder.problems)
     groups = np.concatenate([np.zeros(0, np.int64), *finder.groups])
-    return Parameters(tuple(finder.arrays), groups, finder.facts, finder.rules)
+    return Parameters(tuple(finder.arrays), groups, finder.facts, finder.rules, finder.choices)
 
 
 @dataclass(slots=True)
@@ -75,6 +82,7 @@ class _Finder:
     groups: list[np.ndarray] = field(default_factory=list)
     facts: dict[str, np.ndarray] = field(default_factory=dict)
     rules: dict[int, int] = field(default_factory=dict)
+    choices: dict[int, int] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     num_logits: int = 0
     num_groups: int = 0
@@ -95,18 +103,42 @@ class _Finder:
     def add_rules(self, relation: str) -> None:
         """A parameter for each tagged rule of the relation as written: its alternatives share it."""
         positions: dict[Span | None, int] = {}
-        has_rules = False
         for index, rule in enumerate(self.program.rules):
             if rule.relation != relation or rule.tag is None:
                 continue
-            has_rules = True
             if rule.span not in positions:
                 tag = self.rule_tag(relation, rule.tag)
                 positions[rule.span] = self.num_logits
                 logit = np.float32(_logit(np.array(tag)))
                 self.add(f"{relation}.rules.{len(positions) - 1}", np.array(logit), np.array([-1]), num_facts=0)
             self.rules[index] = positions[rule.span]
-        if not has_rules and relation not in self.facts:
+
+    def add_choices(self, relations: Sequence[str]) -> None:
+        """A parameter for each rule that has one of the relations among its alternatives with probabilities."""
+        heads: dict[int, list[str]] = {}
+        for rule in self.program.rules:
+            if _is_random(rule.choice):
+                heads.setdefault(rule.choice.number, []).append(rule.relation)
+        counts: dict[str, int] = {}
+        for rule in self.program.rules:
+            choice = rule.choice
+            if (
+                not _is_random(choice)
+                or choice.number in self.choices
+                or not set(heads[choice.number]) & set(relations)
+            ):
+                continue
+            first = heads[choice.number][0]
+            tags = [self.rule_tag(first, tag) for tag in choice.probabilities]
+            self.choices[choice.number] = self.num_logits
+            logits = self.fact_logits(np.array(tags), np.zeros(len(tags), np.int64))
+            self.add(f"{first}.choices.{counts.get(first, 0)}", *logits, num_facts=len(tags))
+            counts[first] = counts.get(first, 0) + 1
+
+    def check_any(self, relation: str) -> None:
+        """Reports a relation that has nothing to train."""
+        rules = [rule for rule in self.program.rules if rule.relation == relation]
+        if relation not in self.facts and not any(rule.tag is not None or _is_random(rule.choice) for rule in rules):
             hint = f"give a fact or a rule of `{relation}` a probability, or leave `{relation}` out of `trainable`"
             self.problems.append(Diagnostic(f"`{relation}` has no tagged fact and no tagged rule to train", hint=hint))
 
@@ -153,6 +185,10 @@ class _Finder:
             self.problems.append(Diagnostic(f"the tag of {rule} is no probability", tag.span, hint))
             return 0.5
         return float(value)
+
+
+def _is_random(choice: ir.Choice | None) -> TypeGuard[ir.Choice]:
+    return choice is not None and len(choice.probabilities) > 0
 
 
 def _clip(p: np.ndarray) -> np.ndarray:

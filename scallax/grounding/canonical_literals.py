@@ -82,6 +82,7 @@ def number_by_content(
             literals.source[order],
             _number_groups(literals.group[order], num_given),
             literals.parameter[order],
+            literals.outcomes[order] if len(literals.outcomes) else literals.outcomes,
         ),
         replace(derivations, left=renumber(derivations.left), right=renumber(derivations.right)),
         tuple(

@@ -4,7 +4,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Derivations, Literals, literal_operand, operand_literal
+from scallax.grounding.derivations import (
+    CERTAIN_PRIOR,
+    ONE,
+    Derivations,
+    Literals,
+    literal_operand,
+    mark_outcomes,
+    operand_literal,
+)
 from scallax.grounding.selected_literals import SelectionSet
 from scallax.kernels.row_sets import Buffer, RowTable, unique_rows
 from scallax.kernels.selections import HEAVIEST, RANGE
@@ -88,6 +96,7 @@ class DerivationBuilder:
         self._tags: list[np.ndarray] = []
         self._parameters: list[np.ndarray] = []
         self._sources: list[np.ndarray] = []
+        self._outcomes: list[np.ndarray] = []
         self._groups = Buffer(len(literals))
         self._groups.append(literals.group)
         self._num_groups = int(literals.group.max(initial=-1)) + 1
@@ -129,12 +138,23 @@ class DerivationBuilder:
         self._sources[-1][is_input] = np.arange(first, self.num_inputs + len(self.comparisons))
         return operands
 
-    def add_choices(self, num_groups: int, count: int, prior: float) -> np.ndarray:
-        """The operand code of the first of `count` literals in each of fresh groups; the others follow it."""
-        operands = self.add_literals(np.full(num_groups * count, prior))
-        numbers = np.arange(self._num_groups, self._num_groups + num_groups)
-        self._groups.values[len(self.groups) - num_groups * count :] = np.repeat(numbers, count)
-        self._num_groups += num_groups
+    def add_choices(self, prior: np.ndarray, *, is_exclusive: bool, is_random: bool, parameter: int) -> np.ndarray:
+        """The operand code of the first of the literals in each of fresh groups; the others follow it.
+
+        `prior` float64 `[groups, alternatives]`; if a `parameter` is given, it is that of the first alternative. Of
+        groups that are `is_random` each counts as one variable.
+        """
+        num_groups, count = prior.shape
+        operands = self.add_literals(prior.reshape(-1))
+        if parameter >= 0:
+            self._tags[-1] = np.full(prior.size, np.nan)
+            self._parameters[-1] = np.tile(np.arange(parameter, parameter + count), num_groups)
+        if is_exclusive:
+            numbers = np.arange(self._num_groups, self._num_groups + num_groups)
+            self._groups.values[len(self.groups) - prior.size :] = np.repeat(numbers, count)
+            self._num_groups += num_groups
+            if is_random:
+                self._outcomes.append(operand_literal(operands))
         return operands[::count]
 
     def add_exclusive(self, prior: np.ndarray, sets: np.ndarray) -> np.ndarray:
@@ -221,11 +241,13 @@ class DerivationBuilder:
     def literals(self) -> Literals:
         """The given literals and those of tagged rules."""
         prior = np.concatenate([self._literals.prior, *self._tags])
+        outcomes = [self._literals.outcomes.nonzero()[0], *self._outcomes]
         return Literals(
             prior,
             np.concatenate([self._literals.source, *self._sources]),
             self.groups.copy(),
             np.concatenate([self._literals.parameter, *self._parameters]),
+            mark_outcomes(np.concatenate(outcomes), len(prior)),
         )
 
     def weights(self, operands: np.ndarray) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """Operands, derivations and literals: what grounding hands to evaluation."""
 
+from dataclasses import field
 from typing import TypeVar
 
 import numpy as np
@@ -36,15 +37,25 @@ class Literals:
     `group` int64 `[literals]`: literals of one group exclude each other; -1 is independent.
     `parameter` int64 `[literals]`: position of the trainable logit that gives the probability, or -1; the prior is NaN
     there, and several literals may have one parameter.
+    `outcomes` bool `[literals]`, or empty for none: outcomes of random choices. The group of such a literal counts as
+    one variable, whether or not the groups of facts do.
     """
 
     prior: np.ndarray
     source: np.ndarray
     group: np.ndarray
     parameter: np.ndarray
+    outcomes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __len__(self) -> int:
         return len(self.prior)
+
+
+def mark_outcomes(literals: np.ndarray, count: int) -> np.ndarray:
+    """The field `outcomes` of `count` literals of which some are outcomes."""
+    is_outcome = np.zeros(count if len(literals) else 0, np.bool_)
+    is_outcome[literals] = True
+    return is_outcome
 
 
 @record

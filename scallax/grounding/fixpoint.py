@@ -161,8 +161,7 @@ def ground(
     derivations, rules = builder.derivations()
     found, selection_sets = builder.literals(), tuple(builder.selection_sets)
     if plan.by_content:
-        by_choice = [] if options.choices is None else options.choices.by_choice()
-        bindings = [*grounder.rule_literals.by_rule(), *by_choice]
+        bindings = [*grounder.rule_literals.by_rule(), *options.choices.by_choice()]
         found, derivations, selection_sets = number_by_content(
             found, derivations, selection_sets, bindings, len(literals), symbols
         )
@@ -245,8 +244,7 @@ class SampleGrounder:
         own = {schema.name: GroundRelation(schema, sizes.get(schema.name, 0)) for schema in self._plan.relations}
         first_node, capacity = base.derivations.num_nodes, self._num_conjunctions
         builder = DerivationBuilder(literals, first_node, self._weigh, capacity, num_inputs)
-        choices = self._options.choices
-        options = replace(self._options, choices=None if choices is None else choices.fresh())
+        options = replace(self._options, choices=self._options.choices.fresh())
         grounder = StratumGrounder(
             self._plan,
             {**base.relations, **own},

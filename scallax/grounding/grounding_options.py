@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import field
 
-from scallax.grounding.annotated_disjunctions import Choices
+from scallax.grounding.annotated_disjunctions import ChoiceReading, Choices
 from scallax.grounding.certainty import CannotFail
 from scallax.grounding.conjunction import Weigh
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
@@ -19,9 +19,9 @@ class GroundingOptions:
     collapse_certain: bool = True
     # Whether a rule with a tag is uncertain.
     rule_tags: bool = True
-    # The choices of heads with alternatives; without them nothing excludes anything, and with them derivations whose
-    # facts exclude each other may be left out.
-    choices: Choices | None = None
+    # The choices of heads with alternatives; where they are exclusive, derivations whose facts exclude each other may
+    # be left out.
+    choices: Choices = field(default_factory=lambda: Choices(ChoiceReading(exclusive=False)))
     # The trainable parameter that is the tag of a rule, by the rule's index in the program.
     rule_parameters: Mapping[int, int] = field(default_factory=dict)
     # A stratum ends after one round more than this.

@@ -206,7 +206,7 @@ class StratumGrounder:
         first_node, first_part, num_tuples = builder.num_nodes, builder.num_parts, self._num_tuples
         self._fill(relations, facts)
         versions, num_rounds = stratum.first_round, 0
-        is_trusted = self._options.choices is None or stratum.growth is Growth.FINITE
+        is_trusted = not self._options.choices.are_exclusive or stratum.growth is Growth.FINITE
         while versions:
             failed = self._run_round(versions, relations)
             versions = stratum.each_round
@@ -466,6 +466,8 @@ class StratumGrounder:
     def _project(self, table: Table, rule: ir.Rule) -> tuple[list[np.ndarray], np.ndarray | None, list[Factor], Table]:
         """The head's columns, the tag of each row if the rule is tagged, the factors in body order, and these rows."""
         evaluation = self.database.evaluation(table, rule.span)
+        choices, symbols = self._options.choices, self.database.symbols
+        alternative, has_tag = choices.operands(self.database.builder, rule, evaluation, symbols)
         heads = [evaluation.codes(expression) for expression in rule.head]
         prior = None
         if rule.tag is not None and self._options.rule_tags:
@@ -474,15 +476,13 @@ class StratumGrounder:
         kept = None if evaluation.missing is None else ~evaluation.missing
         if prior is not None and np.any(np.isnan(prior)):
             kept = ~np.isnan(prior) if kept is None else kept & ~np.isnan(prior)
+        if has_tag is not None:
+            kept = has_tag if kept is None else kept & has_tag
         factors = [] if rule.is_certain else [table.factors[position] for position in sorted(table.factors)]
-        if rule.choice is not None and self._options.choices is not None:
-            choice = rule.choice
-            bindings = [evaluation.codes(part) for part in choice.bindings]
-            operands = self._options.choices.operands(self.database.builder, choice, bindings, table.num_rows)
-            factors.append(Factor(operands))
+        if alternative is not None:
+            factors.append(Factor(alternative))
         if kept is not None:
-            heads = [column[kept] for column in heads]
-            prior = None if prior is None else prior[kept]
+            heads, prior = [column[kept] for column in heads], None if prior is None else prior[kept]
             factors = [factor[kept] for factor in factors]
             table = table.take(kept, list(table.columns))
         return heads, prior, factors, table

@@ -215,13 +215,15 @@ class Choice:
     """One of the `count` alternatives of a disjunctive head, numbered from 0.
 
     The rules with the same `number` are the alternatives of one head. For each value of `bindings`, the variables of
-    the body, one alternative holds.
+    the body, one alternative holds. With `probabilities`, of all alternatives in order, that is a random choice, and
+    what they leave of 1 is the probability that none holds.
     """
 
     number: int
     alternative: int
     count: int
     bindings: tuple[Expression, ...]
+    probabilities: tuple[Expression, ...] = ()
 
 
 @record
@@ -243,7 +245,10 @@ class Rule:
     def __str__(self) -> str:
         tag = "" if self.tag is None else f"{print_expression(self.tag)} :: "
         if self.choice is not None:
-            tag += f"[{self.choice.alternative + 1} of {self.choice.count} in choice {self.choice.number}] "
+            choice = self.choice
+            if choice.probabilities:
+                tag += f"{print_expression(choice.probabilities[choice.alternative])} :: "
+            tag += f"[{choice.alternative + 1} of {choice.count} in choice {choice.number}] "
         head = f"{tag}{self.relation}({', '.join(map(print_expression, self.head))})"
         return f"{head} :- {', '.join(map(_print_literal, self.body))}"
 

@@ -25,5 +25,8 @@ class Domain(Enum):
         return (values >= 0) & (values <= MAX_WEIGHT) & (values == np.floor(values))
 
 
+# Probabilities that exclude each other, such as those of a softmax, may be over 1 by rounding.
+ROUNDING = 1e-6
+
 # Tags arrive as float32, which holds every natural number up to this one.
 MAX_WEIGHT = 1 << 24

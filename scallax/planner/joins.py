@@ -246,8 +246,8 @@ def _prune(version: DeltaRule, steps: list[Step]) -> tuple[Step, ...]:
     """
     rule = version.rule
     needed = {variable.name for variable in version.label}
-    bindings = () if rule.choice is None else rule.choice.bindings
-    for expression in (*rule.head, *bindings, *(() if rule.tag is None else (rule.tag,))):
+    chosen = () if rule.choice is None else (*rule.choice.bindings, *rule.choice.probabilities)
+    for expression in (*rule.head, *chosen, *(() if rule.tag is None else (rule.tag,))):
         needed |= variable_names(expression)
     has_literals = rule.tag is not None or any(
         isinstance(step, Generate) and makes_literals(step.predicate) for step in steps

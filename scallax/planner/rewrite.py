@@ -72,7 +72,11 @@ def _substitute_rule(rule: ir.Rule, values: Mapping[str, ir.Expression]) -> ir.R
         tag=None if rule.tag is None else substitute(rule.tag, values),
         choice=None
         if rule.choice is None
-        else replace(rule.choice, bindings=tuple(substitute(part, values) for part in rule.choice.bindings)),
+        else replace(
+            rule.choice,
+            bindings=tuple(substitute(part, values) for part in rule.choice.bindings),
+            probabilities=tuple(substitute(part, values) for part in rule.choice.probabilities),
+        ),
     )
 
 

@@ -42,7 +42,8 @@ class LiteralTable:
 
     With a `length`, proofs are lists of at most so many columns; `exclusions` have no words then, and `groups` is the
     exclusive group of each positive column, whose members stand side by side, -1 for none and for negated columns
-    (empty if there are no groups).
+    (empty if there are no groups). With `counts_choices`, the groups that `group_end` tells apart are random choices,
+    which count as one variable each, while members of other groups are independent where they do not meet.
 
     Index arrays are of NumPy if the compiled code may depend on them. If a program has literals by component
     (`has_local_literals`), `leaf_tags` sees all literals; `step` and `recover` see, for each column of the batch, those
@@ -62,6 +63,7 @@ class LiteralTable:
     seed: UInt32[Array, ""]
     length: int
     groups: Int[Array, " columns"]
+    counts_choices: int = 0
 
     @property
     def xp(self) -> Namespace:

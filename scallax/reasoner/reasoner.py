@@ -256,7 +256,9 @@ class Reasoner:
         probabilities add up to less than 1. A fact's probability is the sigmoid of its logit, that of a member of an
         exclusive set the softmax over the set and its residual. `relation.rules.n` `[]`: the tagged rule number n of
         the relation in written order, counted from 0; every grounding of the rule is a random variable of its own with
-        that probability. Written probabilities are clipped to [1e-6, 1 - 1e-6] first.
+        that probability. `relation.choices.n` `[alternatives + residual]`: the trained rule number n whose head begins
+        with the relation and has probabilities for its alternatives, which are the softmax. Written probabilities are
+        clipped to [1e-6, 1 - 1e-6] first.
         """
         return dict(zip(self.compiled_program.parameter_names, self.evaluator.logits, strict=True))
 

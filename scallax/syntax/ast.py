@@ -370,13 +370,18 @@ class Fact:
 
 @record
 class Rule:
-    """`tag :: heads = body`. All of several heads hold; one of them does if the rule `is_disjunctive`."""
+    """`tag :: heads = body`. All of several heads hold; one of them does if the rule `is_disjunctive`.
+
+    `probabilities` are those of the alternatives, if they have any: then none of them may hold as well. A rule of facts
+    has an empty body.
+    """
 
     heads: tuple[Application, ...]
     body: Formula
     tag: Expression | None
     is_disjunctive: bool
     span: Span = field(compare=False, repr=False)
+    probabilities: tuple[Expression, ...] = ()
 
 
 @record

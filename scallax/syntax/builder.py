@@ -135,9 +135,15 @@ class _Builder:
         span = self.span(tree)
         tag = None if tag is None else self.expression(tag)
         if right is None:
-            if head.data != "heads" or len(head.children) != 1:
-                raise self.error("the rule has several heads and no body", head, "write one `rel` for each fact")
-            return ast.Fact(self.atom(head.children[0], "a fact"), tag, span)
+            if head.data == "heads" and len(head.children) == 1:
+                return ast.Fact(self.atom(head.children[0], "a fact"), tag, span)
+            heads, is_disjunctive, probabilities = self.heads(head)
+            if not probabilities:
+                hint = (
+                    "write one `rel` for each fact; facts that exclude each other have tags: `{0.3::a(1); 0.7::b(1)}`"
+                )
+                raise self.error("the rule has several heads and no body", head, hint)
+            return ast.Rule(heads, ast.And((), span), tag, is_disjunctive, span, probabilities)
         is_name = head.data == "heads" and len(head.children) == 1 and head.children[0].data == "name"
         (right,) = right.children
         if right.data != "formulas":
@@ -155,8 +161,8 @@ class _Builder:
                 return ast.ReduceRule(str(name), body, span)
             hint = f"write `{name}(…)` with the arguments of the head, or facts in braces"
             raise self.error(f"`{name}` has no arguments", head, hint)
-        heads, is_disjunctive = self.heads(head)
-        return ast.Rule(heads, body, tag, is_disjunctive, span)
+        heads, is_disjunctive, probabilities = self.heads(head)
+        return ast.Rule(heads, body, tag, is_disjunctive, span, probabilities)
 
     def aggregate_rule(self, tree: _Node) -> ast.Aggregate | None:
         """The aggregate of a rule whose head has no arguments; None if the body has nothing to aggregate."""
@@ -165,21 +171,27 @@ class _Builder:
             return None
         return self.aggregate(tree)
 
-    def heads(self, tree: _Node) -> tuple[tuple[ast.Application, ...], bool]:
+    def heads(self, tree: _Node) -> tuple[tuple[ast.Application, ...], bool, tuple[ast.Expression, ...]]:
+        """The heads of a rule, whether they are alternatives, and the probabilities of these."""
         if tree.data == "heads":
-            return tuple(self.atom(part, "a head") for part in tree.children), _CONJUNCTIVE
+            return tuple(self.atom(part, "a head") for part in tree.children), _CONJUNCTIVE, ()
         (braces,) = tree.children if tree.data == "head" else (tree,)
         parts = _parts(braces)
         if not parts:
             raise self.error("the rule has no head", tree, "write `rel p(x) = …`")
-        heads = []
+        heads = tuple(self.atom(part.children[1], "a head") for part in parts)
+        tags = [part.children[0] for part in parts if part.children[0] is not None]
+        is_disjunctive = braces.data == "exclusive_braces"
+        if not tags:
+            return heads, _DISJUNCTIVE if is_disjunctive else _CONJUNCTIVE, ()
+        if not is_disjunctive and len(parts) > 1:
+            hint = "separate heads that exclude each other by `;`; the tag of a rule stands before its heads"
+            raise self.error("one of several heads that all hold has a tag", tags[0], hint)
         for part in parts:
-            tag, head = part.children
-            if tag is not None:
-                hint = "the tag of a rule stands before its heads: `rel 0.5::{…} = …`"
-                raise self.error("an alternative of the head has a tag", tag, hint)
-            heads.append(self.atom(head, "a head"))
-        return tuple(heads), _DISJUNCTIVE if braces.data == "exclusive_braces" else _CONJUNCTIVE
+            if part.children[0] is None:
+                hint = "give each alternative a tag, or none of them"
+                raise self.error("the alternative has no tag, and another one has", part, hint)
+        return heads, _DISJUNCTIVE, tuple(map(self.expression, tags))
 
     def atom(self, tree: _Node, what: str) -> ast.Application:
         if tree.data in _EXPRESSIONS or tree.data == "application":

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import assert_never
 
 from scallax.syntax import ast
@@ -217,10 +218,12 @@ def _relation(declaration: ast.FactSet | ast.Fact | ast.Rule | ast.ReduceRule) -
             return f"{relation} = {{{('; ' if is_exclusive else ', ').join(tuples)}}}"
         case ast.Fact(atom=atom, tag=tag):
             return f"{_tag(tag)}{print_expression(atom)}"
-        case ast.Rule(heads=heads, body=body, tag=tag, is_disjunctive=is_disjunctive):
-            names = [print_expression(head) for head in heads]
+        case ast.Rule(heads=heads, body=body, tag=tag, is_disjunctive=is_disjunctive, probabilities=probabilities):
+            tags = map(_tag, probabilities or repeat(None))
+            names = [f"{own}{print_expression(head)}" for own, head in zip(tags, heads, strict=False)]
             head = f"{{{'; '.join(names)}}}" if is_disjunctive else " and ".join(names)
-            return f"{_tag(tag)}{head} = {_formula(body)}"
+            is_fact = isinstance(body, ast.And) and not body.operands
+            return f"{_tag(tag)}{head}" + ("" if is_fact else f" = {_formula(body)}")
         case ast.ReduceRule(relation=relation, aggregate=aggregate):
             return f"{relation} = {_aggregate(aggregate)}"
         case _:

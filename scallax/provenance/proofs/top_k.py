@@ -116,7 +116,7 @@ class TopKProofs(AbstractProvenance):
             for leaf in (stack_rows(xp, right[::2]), stack_rows(xp, right[1::2])):
                 single = ProofSets(leaf.ranks[..., 0, :], leaf.members[..., 0, :, :])
                 candidates = extend(candidates, single, sets, literals)
-            if self._needs_grouped_ranks(sets):
+            if self._needs_grouped_ranks(literals, sets):
                 candidates = self._rank(candidates, literals, sets)
         pool = ProofSets(_merge_rows(candidates.ranks), _merge_rows(candidates.members))
         return pad_proofs(self.best(literals, total, pool), self.k, sets)
@@ -137,7 +137,7 @@ class TopKProofs(AbstractProvenance):
         pool = pool_of(rows)
         for operands in [right] if kind == NODES else (right[::2], right[1::2]):
             pool = join_rows(pool, stack_rows(literals.xp, operands), literals, sets, is_single=kind != NODES)
-        if self._needs_grouped_ranks(sets):
+        if self._needs_grouped_ranks(literals, sets):
             ranks = sets.ranks(pool.members, literals, grouped=True, samples=pool.rows % batch)
             pool = pool._replace(ranks=ranks)
         heads = pool.rows // (count * batch) * batch + pool.rows % batch
@@ -146,7 +146,7 @@ class TopKProofs(AbstractProvenance):
 
     def flat_outputs(self, leaves, tiles, outputs, literals, *, all_present):
         sets = bit_sets_of(literals)
-        if literals.length or self._needs_grouped_ranks(sets):
+        if literals.length or self._needs_grouped_ranks(literals, sets):
             return None
         # The complement of a literal says nothing where it is absent.
         negated = np.asarray(literals.negated) if all_present else None
@@ -166,7 +166,7 @@ class TopKProofs(AbstractProvenance):
     ) -> ProofSets:
         xp = literals.xp
         candidates, shares = conjoin(left, right, sets, literals)
-        if self._needs_grouped_ranks(sets):
+        if self._needs_grouped_ranks(literals, sets):
             return self._rank(candidates, literals, sets)
         ranks = xp.cond(
             shares.any(),
@@ -186,14 +186,15 @@ class TopKProofs(AbstractProvenance):
 
     def recover(self, tags, literals):
         if literals.length:
-            return count_localised(tags, literals, self.traits.has_multivalued_variables, self.recover)
+            return count_localised(tags, literals, self._counts_groups(literals), self.recover)
         sets = bit_sets_of(literals)
         count = inclusion_exclusion if self.k <= MAX_INCLUSION_EXCLUSION else count_models
+        grouped = self._counts_groups(literals)
 
         def otherwise(tags, literals):
-            return count(tags, literals, sets, self.traits.has_multivalued_variables)
+            return count(tags, literals, sets, grouped)
 
-        return count_proofs(tags, literals, sets, self.traits.has_multivalued_variables, otherwise)
+        return count_proofs(tags, literals, sets, grouped, otherwise)
 
     def recover_with_derivatives(self, tags, literals, known):
         if literals.length:
@@ -207,13 +208,17 @@ class TopKProofs(AbstractProvenance):
         weights, negated = _leaf_weights(literals), np.asarray(literals.negated)
         return values, pull_independent(known, weights, by_weight, len(literals.probabilities), negated)
 
-    def _needs_grouped_ranks(self, sets: AbstractLiteralSets) -> bool:
+    def _counts_groups(self, literals: LiteralTable) -> bool:
+        """Whether groups are variables: those that `group_end` tells."""
+        return self.traits.has_multivalued_variables or literals.counts_choices > 0
+
+    def _needs_grouped_ranks(self, literals: LiteralTable, sets: AbstractLiteralSets) -> bool:
         """Whether a proof's weight is no product of its literals' weights even if no literal repeats."""
-        return self.traits.has_multivalued_variables and sets.has_groups and sets.negated > 0
+        return self._counts_groups(literals) and sets.has_groups and sets.negated > 0
 
     def _rank(self, candidates: ProofSets, literals: LiteralTable, sets: AbstractLiteralSets) -> ProofSets:
         """The candidates with ranks counted from their literals."""
-        ranks = sets.ranks(candidates.members, literals, grouped=self.traits.has_multivalued_variables)
+        ranks = sets.ranks(candidates.members, literals, grouped=self._counts_groups(literals))
         return ProofSets(literals.xp.where(is_proof(candidates.ranks), ranks, NO_PROOF), candidates.members)
 
     def _complement(self, tags: ProofSets, literals: LiteralTable, sets: AbstractLiteralSets) -> ProofSets:
@@ -257,7 +262,7 @@ class TopKProofs(AbstractProvenance):
 
         def try_some(found, ranks, members):
             candidates, shares = conjoin(beam, ProofSets(ranks, members), sets, literals)
-            if self._needs_grouped_ranks(sets):
+            if self._needs_grouped_ranks(literals, sets):
                 candidates = self._rank(candidates, literals, sets)
             elif not self.absorbs:
                 same = xp.repeat(beam.ranks, ranks.shape[-2], axis=-2)
