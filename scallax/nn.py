@@ -122,10 +122,15 @@ class Reasoner(nnx.Module):
         reasoner = reasoner.with_parameters({name: np.asarray(value) for name, value in self.parameters.items()})
         return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
 
-    def __call__(self, /, **inputs: ArrayLike) -> PyTree:
-        """The outputs for one array for each input relation; see `scallax.Reasoner`."""
+    def __call__(self, /, **inputs: Any) -> PyTree:
+        """The outputs for one array for each input relation, and for `evidence`; see `scallax.Reasoner`."""
         reasoner = self.reasoner.in_mode(not self.deterministic)
-        return reasoner.apply(self.parameters, **dict[str, Any](inputs))
+        return reasoner.apply(self.parameters, **inputs)
+
+    def log_evidence(self, /, **inputs: Any) -> Array:
+        """The logarithms of the probabilities of what was observed; see `scallax.Reasoner.log_evidence`."""
+        reasoner = self.reasoner.in_mode(not self.deterministic)
+        return reasoner.log_evidence(self.parameters, **inputs)
 
 
 class LinenArguments(ProgramArguments, total=False):
@@ -191,14 +196,23 @@ class LinenReasoner(linen.Module):
         return self.clone(program=self.reasoner.with_k(k))
 
     @linen.compact
-    def __call__(self, **inputs: ArrayLike) -> PyTree:
-        """The outputs for one array for each input relation; see `scallax.Reasoner`."""
+    def __call__(self, **inputs: Any) -> PyTree:
+        """The outputs for one array for each input relation, and for `evidence`; see `scallax.Reasoner`."""
         reasoner = self.reasoner.in_mode(not self.deterministic)
         parameters = {
             name: self.param(name, lambda _, logits=logits: _copy(logits))
             for name, logits in reasoner.parameters.items()
         }
-        return reasoner.apply(parameters, **dict[str, Any](inputs))
+        return reasoner.apply(parameters, **inputs)
+
+    def log_evidence(self, **inputs: Any) -> Array:
+        """The logarithms of the probabilities of what was observed; see `scallax.Reasoner.log_evidence`.
+
+        Called as `module.apply(variables, evidence=..., method="log_evidence")`.
+        """
+        reasoner = self.reasoner.in_mode(not self.deterministic)
+        parameters = {name: self.get_variable("params", name) for name in reasoner.parameters}
+        return reasoner.log_evidence(parameters, **inputs)
 
     def explain(
         self,

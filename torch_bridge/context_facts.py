@@ -40,7 +40,8 @@ def with_bound(
 
     A tensor in a call replaces the tags of the facts; `tuples` are the tuples of the facts.
     """
-    size = next((len(given.tuples if isinstance(given, FactList) else given) for given in inputs.values()), 1)
+    each = [part for given in inputs.values() for part in (given.values() if isinstance(given, Mapping) else (given,))]
+    size = next((len(given.tuples if isinstance(given, FactList) else given) for given in each), 1)
     found = dict(inputs)
     for relation, tags in bound.items():
         given = inputs.get(relation)

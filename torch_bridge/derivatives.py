@@ -11,6 +11,7 @@ from scallax.errors import Diagnostic, UnsupportedError
 from scallax.evaluation import SampleLayout, has_facts
 from scallax.reasoner import Derivatives, check_differentiable, derive
 from torch_bridge.dlpack import check_tensor, common_device, common_dtype, precision_and_place
+from torch_bridge.observations import OBSERVED
 from torch_bridge.operator import is_saved
 from torch_bridge.sample_calls import ground_batch, read_tensors
 from torch_bridge.sparse import make_sparse
@@ -36,7 +37,7 @@ def find_jacobian(
     check_differentiable(reasoner)
     evaluator, program = reasoner.evaluator, reasoner.evaluator.layout
     if has_facts(inputs, disjunctions):
-        batch = program.read(inputs, disjunctions, framework=TorchTensors())
+        batch = program.read(inputs, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
         tags, device = read_tensors(reasoner, batch, logits)
         grounding, tags = ground_batch(reasoner, batch, tags)
         tensors = (*tags.tensors, *batch.arrays.values(), *logits)
@@ -44,11 +45,12 @@ def find_jacobian(
         with precision_and_place(tensors):
             given = SampleTensors(of_batch, tags, device, is_sparse).to_arrays(tensors, None)
             return derive(of_batch, *given, _maker(tensors, device, is_sparse))
-    tensors = (*program.order(inputs), *logits)
-    for relation, tensor in inputs.items():
+    given = dict(zip(program.mappings, program.order(inputs, OBSERVED), strict=True))
+    for relation, tensor in given.items():
         check_tensor(relation, tensor)
+    tensors = (*given.values(), *logits)
     named = dict(zip(reasoner.compiled_program.parameter_names, logits, strict=True))
-    device = common_device({**inputs, **named})
+    device = common_device({**given, **named})
     with precision_and_place(tensors):
         given = MappedTensors(evaluator, device).to_arrays(tensors, None)
         return derive(evaluator, *given, _maker(tensors, device, is_sparse))

@@ -13,7 +13,7 @@ import torch
 from scallax import BatchGrounding, Limits, Reasoner, Specification
 from scallax.circuits import SerializedProgram
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_calls, misfit
-from scallax.evaluation import has_facts
+from scallax.evaluation import Evaluator, MappedLayout, check_conditional, has_facts
 from scallax.facts import check_named, choose, from_json, read_asked, read_by_relation
 from scallax.reasoner import Explanation, ProgramArguments, takes_keywords
 from torch_bridge.autograd import apply, evaluate_tensors
@@ -21,6 +21,7 @@ from torch_bridge.context_facts import with_bound
 from torch_bridge.derivatives import find_jacobian
 from torch_bridge.digits import digits_of, read_specification
 from torch_bridge.dlpack import check_tensor, common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
+from torch_bridge.observations import OBSERVED, log_probability
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.reference_arguments import (
     OWN_ARGUMENTS,
@@ -32,7 +33,7 @@ from torch_bridge.reference_arguments import (
     read_constant_tags,
     refuse_monitors,
 )
-from torch_bridge.sample_calls import apply_batch, apply_tags, interpret_batch, list_entries, on_host, to_host
+from torch_bridge.sample_calls import apply_batch, apply_tags, host_inputs, interpret_batch, list_entries, on_host
 from torch_bridge.sparse import check_sparse, in_rows, stack_rows, take_places, to_sparse
 from torch_bridge.tensor_layouts import MappedTensors
 from torch_bridge.torch_values import as_torch
@@ -260,20 +261,13 @@ class Module(torch.nn.Module):
         evaluator = reasoner.evaluator
         are_tensors = all(isinstance(value, torch.Tensor) for value in inputs.values())
         if (disjunctions or not are_tensors) and has_facts(inputs, disjunctions):
-            batch = evaluator.layout.read(inputs, disjunctions, framework=TorchTensors())
+            batch = evaluator.layout.read(inputs, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
             if evaluator.is_interpreted:
                 return interpret_batch(reasoner, batch)
             return apply_batch(reasoner, batch, self._logits(), is_sparse=is_sparse)
-        tensors = evaluator.layout.order(inputs)
-        if not are_tensors:
-            for relation, value in inputs.items():
-                check_tensor(relation, value)
-        logits = self._logits()
-        named = dict(zip(reasoner.compiled_program.parameter_names, logits, strict=True))
-        layout = MappedTensors(evaluator, common_device({**inputs, **named} if named else inputs))
+        layout, given = self._with_inputs(evaluator, inputs)
         if evaluator.is_interpreted:
             return self._interpret(layout, inputs)
-        given = (*tensors, *logits)
         packed = apply(layout, given) if given else evaluate_tensors(layout, False, ())[0]
         if is_sparse:
             return to_sparse(reasoner, packed)
@@ -281,6 +275,41 @@ class Module(torch.nn.Module):
         if not evaluator.provenance.traits.returns_proofs:
             return values
         return evaluator.with_proofs(values, *layout.to_arrays(given, None))
+
+    def _with_inputs(
+        self, evaluator: Evaluator[MappedLayout], inputs: Mapping[str, Any]
+    ) -> tuple[MappedTensors, tuple[torch.Tensor, ...]]:
+        """The layout of a call, and its tensors in order. InputError for inputs that are no tensors."""
+        tensors = evaluator.layout.order(inputs, OBSERVED)
+        named = dict(zip(evaluator.layout.mappings, tensors, strict=True))
+        for relation, value in named.items():
+            if not isinstance(value, torch.Tensor):
+                check_tensor(relation, value)
+        logits = self._logits()
+        if logits:
+            named |= zip(evaluator.layout.compiled.parameter_names, logits, strict=True)
+        return MappedTensors(evaluator, common_device(named)), (*tensors, *logits)
+
+    def log_evidence(self, /, *, disjunctions: Mapping[str, Sequence] | None = None, **inputs: Any) -> torch.Tensor:
+        """The logarithms `[batch]` of the probabilities of what was observed; see `scallax.Reasoner.log_evidence`.
+
+        Args:
+            disjunctions: As in a call.
+            **inputs: As in a call.
+
+        Returns:
+            A tensor, differentiable as outputs are.
+        """
+        inputs = self._with_bound(inputs)
+        reasoner = self._reseeded(self.reasoner.in_mode(self.training))
+        evaluator = reasoner.evaluator
+        check_conditional(evaluator.layout)
+        if has_facts(inputs, disjunctions):
+            batch = evaluator.layout.read(inputs, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
+            return log_probability(apply_batch(reasoner, batch, self._logits(), asks_evidence=True))
+        layout, given = self._with_inputs(evaluator, inputs)
+        packed = apply(layout, given) if given else evaluate_tensors(layout, False, ())[0]
+        return log_probability(packed[:, -1])
 
     def _interpret(self, layout: MappedTensors, inputs: Mapping[str, torch.Tensor]) -> Any:
         """The outputs of a provenance of Python objects, which tags scalar tensors: their gradients are torch's."""
@@ -375,9 +404,10 @@ class Module(torch.nn.Module):
         }
         given: Any = read_by_relation(inputs, "`inputs`")
         if has_facts(given, disjunctions):
-            given = on_host(reasoner.evaluator.layout.read(given, disjunctions, framework=TorchTensors()))
+            batch = reasoner.evaluator.layout.read(given, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
+            given = on_host(batch)
         else:
-            given = {name: to_host(name, tensor) for name, tensor in given.items()}
+            given = host_inputs(reasoner.evaluator.layout, given)
         return reasoner.with_parameters(logits).explain(relation, values, given, sample=sample, k=k)
 
     def with_k(self, k: int) -> "Module":

@@ -100,7 +100,7 @@ def pull_back(reasoner: str, cotangent: torch.Tensor, tensors: Sequence[torch.Te
 @evaluate.register_fake
 def _(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     known = find_reasoner(reasoner)
-    shapes = [mapping.shape for _, mapping in known.specification.input_mappings]
+    shapes = known.evaluator.layout.shapes
     inputs, logits = tensors[: len(shapes)], tensors[len(shapes) :]
     batch = inputs[0].shape[0] if inputs and inputs[0].ndim else 1
     for tensor, shape in zip(inputs, shapes, strict=True):
@@ -109,7 +109,7 @@ def _(reasoner: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
             known.evaluator.layout.check_shapes([tuple(map(int, tensor.shape)) for tensor in inputs])
     dtype = known.evaluator.provenance.traits.output_dtype
     dtype = common_dtype(inputs or logits, *tensors) if dtype is None else getattr(torch, str(jnp.dtype(dtype)))
-    return tensors[0].new_empty((batch, known.compiled_program.num_outputs), dtype=dtype)
+    return tensors[0].new_empty((batch, known.compiled_program.num_values), dtype=dtype)
 
 
 @pull_back.register_fake

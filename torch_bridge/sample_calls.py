@@ -10,7 +10,7 @@ import torch
 
 from scallax import BatchGrounding, Reasoner
 from scallax.errors import InputError
-from scallax.evaluation import BatchFacts, SampleLayout
+from scallax.evaluation import BatchFacts, MappedLayout, SampleLayout
 from torch_bridge.autograd import apply
 from torch_bridge.dlpack import check_tensor, common_device, from_numpy, precision_and_place
 from torch_bridge.facts import TagTensors, find_tags
@@ -68,6 +68,18 @@ def on_host(batch: BatchFacts) -> BatchFacts:
     return replace(batch, facts=tuple(facts), arrays={name: to_host(name, a) for name, a in batch.arrays.items()})
 
 
+def host_inputs(layout: MappedLayout, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of a call as arrays of NumPy, those of what it observed among them."""
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if name == "evidence" and layout.num_observed and isinstance(value, Mapping):
+            tensors = value.items()
+            found[name] = {key: to_host(key, part) if isinstance(part, torch.Tensor) else part for key, part in tensors}
+        else:
+            found[name] = to_host(name, value)
+    return found
+
+
 def to_host(relation: str, tensor: object) -> np.ndarray:
     """The array of a tensor, in float32 if it is of fewer digits. InputError for what is no tensor."""
     tensor = check_tensor(relation, tensor).detach().cpu()
@@ -75,16 +87,23 @@ def to_host(relation: str, tensor: object) -> np.ndarray:
 
 
 def apply_batch(
-    reasoner: Reasoner, batch: BatchFacts, logits: tuple[torch.Tensor, ...], *, is_sparse: bool = False
+    reasoner: Reasoner,
+    batch: BatchFacts,
+    logits: tuple[torch.Tensor, ...],
+    *,
+    is_sparse: bool = False,
+    asks_evidence: bool = False,
 ) -> Any:
     """The outputs for facts per sample, differentiable in their tags, in the arrays of mapped inputs and in the logits.
 
-    A second derivative, forward mode and `torch.func.vmap` raise.
+    With `asks_evidence` it is the probability `[samples]` of what was observed instead. A second derivative, forward mode and `torch.func.vmap` raise.
     """
     tags, device = read_tensors(reasoner, batch, logits)
     grounding, tags = ground_batch(reasoner, batch, tags)
     layout = _layout(reasoner, grounding, batch, tags, device, is_sparse=is_sparse)
     tensors = (*tags.tensors, *batch.arrays.values(), *logits)
+    if asks_evidence:
+        return apply(replace(layout, asks_evidence=True), tensors)[:, 0]
     results = _evaluate(layout, tensors)
     if not layout.evaluator.provenance.traits.returns_proofs:
         return results

@@ -105,6 +105,8 @@ class SampleTensors(AbstractTensorLayout):
     tags: TagTensors
     device: torch.device
     is_sparse: bool
+    # Whether the one result of a sample is the probability of what was observed.
+    asks_evidence: bool = False
 
     @property
     def grounding(self) -> BatchGrounding:
@@ -123,6 +125,8 @@ class SampleTensors(AbstractTensorLayout):
     def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         grounding, provenance = self.grounding, self.evaluator.provenance
         sources = grounding.derived[0] if self.is_sparse else self.evaluator.layout.sources
+        if self.asks_evidence:
+            sources = grounding.sources[:, grounding.num_outputs :][:, :1]
         results = _take(to_torch(values, self.device), sources, provenance.absent)
         return results if provenance.traits.is_discrete else results.to(common_dtype(tensors))
 
@@ -132,6 +136,8 @@ class SampleTensors(AbstractTensorLayout):
         if self.is_sparse:
             places = np.full_like(places, len(cotangent))
             places[grounding.derived[0]] = np.arange(len(cotangent))
+        elif self.asks_evidence:
+            cotangent = torch.nn.functional.pad(cotangent, (grounding.num_outputs, missing - 1))
         elif missing:
             cotangent = torch.nn.functional.pad(cotangent, (0, missing))
         return to_jax(_take(cotangent.reshape(-1).to(computing_dtype(tensors)), places, 0.0))

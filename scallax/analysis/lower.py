@@ -46,6 +46,7 @@ from scallax.language.values import Value, ValueType, canonical_time
 from scallax.syntax import ast
 from scallax.syntax.ast import ConstantKind
 from scallax.syntax.parser import parse
+from scallax.syntax.printer import print_formula
 
 # A literal that does not fit its type gets the first of these that holds it.
 _WIDER_TYPES = (ValueType.I64, ValueType.I128, ValueType.U128)
@@ -68,6 +69,7 @@ def check(
     written = _parse_all(sources)
     foreign = _find_foreign(written, library)
     items, library = apply_attributes(written, library)
+    items, evidence = _evidence_as_rules(items)
     names, problems = _resolve(items, library, given)
     unsure: frozenset[str] = frozenset()
     if problems:
@@ -88,7 +90,22 @@ def check(
     problems += [*found, *unbound]
     if problems:
         return replace(program, rules=(*program.rules, *outlines)), problems
-    return replace(predict_first(program), foreign=foreign), []
+    return replace(predict_first(program), foreign=foreign, evidence=evidence), []
+
+
+def _evidence_as_rules(items: Sequence[ast.Item]) -> tuple[list[ast.Item], tuple[ir.Evidence, ...]]:
+    """The items with rules of hidden relations in the places of evidence, and these relations."""
+    changed: list[ast.Item] = []
+    evidence: list[ir.Evidence] = []
+    for item in items:
+        match item.declaration:
+            case ast.Evidence(formula=formula, span=span):
+                name = f"{HIDDEN}evidence{len(evidence)}"
+                evidence.append(ir.Evidence(name, print_formula(formula), span))
+                head = ast.Application(name, (), (), span)
+                item = replace(item, declaration=ast.Rule((head,), formula, None, False, span))
+        changed.append(item)
+    return changed, tuple(evidence)
 
 
 def _resolve(items: Sequence[ast.Item], library: Library, given: Collection[str]) -> tuple[Names, list[Problem]]:

@@ -225,6 +225,11 @@ class Circuit:
         metadata=_array("seed", "", dtype=np.uint32, is_stored=False),
     )
     stages: tuple[Stage, ...] = ()
+    # For each output the place of what was observed: its value is divided by that one's, which has its own place; -1
+    # for padding. None without evidence.
+    evidence: np.ndarray | None = field(
+        default=None, metadata=_array("evidence", "outputs", "outputs", lowest=-1, may_lack=True)
+    )
 
     @property
     def draws(self) -> bool:
@@ -268,7 +273,8 @@ class Circuit:
                 values |= {f"{name}.{part}": array for part, array in values[name]._asdict().items()}
             circuit = nest(values, values["stages"])
             state = [getattr(circuit, item.name) for item in fields(self)]
-        for item, value in zip(fields(self), state, strict=True):
+        # Pickles are without evidence where there was none yet.
+        for item, value in zip(fields(self), (*state, None), strict=False):
             object.__setattr__(self, item.name, value)
 
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from scallax.analysis.lower import check
 from scallax.circuits.circuit import Circuit
+from scallax.circuits.conditioning import MoreNodes
 from scallax.circuits.fact_literals import read_facts
-from scallax.circuits.size_classes import Sizes
+from scallax.circuits.size_classes import Sizes, padded_with
 from scallax.circuits.stages import compile_derivations
 from scallax.errors import Diagnostic, Source, StratificationError, UnsupportedError, raise_together
 from scallax.facts.fact_table import FactTable
@@ -200,15 +201,22 @@ def compile_outputs(
     num_inputs: int | None = None,
     sizes: Sizes | None = None,
     component_of: np.ndarray | None = None,
+    evidence: np.ndarray | None = None,
 ) -> Circuit:
     """The arrays that evaluate the output operands (int64, as `Grounding.operands` gives them), in their order.
 
+    `evidence` int64 `[outputs]` has the place, among the outputs, of what was observed of each, its own for that.
     `num_inputs` is the length of the flattened inputs if some after the last one in use are to count; `sizes` and
     `component_of` are those of `lay_out`, for programs without selections.
     """
     work = LongWork(_LOGGER, f"laying out {len(grounding.derivations):,} derivations")
+    derivations = grounding.derivations
+    if evidence is not None:
+        more = MoreNodes(derivations)
+        operands = more.condition(operands, evidence)
+        derivations = more.derivations()
     circuit = compile_derivations(
-        grounding.derivations,
+        derivations,
         grounding.literals,
         grounding.selection_sets,
         traits,
@@ -220,4 +228,6 @@ def compile_outputs(
         component_of=component_of,
     )
     work.end(lambda: f"laid out {len(grounding.derivations):,} derivations")
+    if evidence is not None:
+        circuit = replace(circuit, evidence=padded_with(evidence.astype(np.int32), len(circuit.outputs), -1))
     return circuit

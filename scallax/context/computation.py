@@ -58,6 +58,8 @@ class Computation:
         self.comparisons, self.tensors = comparisons, tensors
         # Circuits of batches share compilations by their form.
         size = len(circuit.outputs) if is_packed and circuit is not None else sum(map(len, places))
+        if not is_packed and circuit is not None and circuit.evidence is not None:
+            size += 1
         layout = TagsLayout(circuit, size, num_inputs, self._name, names, is_packed=is_packed)
         self.evaluator = Evaluator(layout, provenance, executor=executor)
 

@@ -36,6 +36,9 @@ def outdated_relations(draft: Draft, before: Draft | None, results: Mapping[str,
     if before.program.variants != program.variants or any(relation.demand for relation in program.relations):
         return outputs if before is not draft else []
     changed = changed_relations(before, draft)
+    if before.program.evidence != program.evidence or (changed and program.evidence):
+        # Every answer is given the evidence.
+        return outputs
     if not changed:
         return []
     return [

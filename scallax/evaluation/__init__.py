@@ -12,9 +12,11 @@ from scallax.kernels.lazy_names import lazy_names
 if TYPE_CHECKING:
     from scallax.evaluation.derived_program import Output as Output
     from scallax.evaluation.evaluator import Evaluator as Evaluator
+    from scallax.evaluation.evaluator import check_conditional as check_conditional
     from scallax.evaluation.grounding_cache import BatchFacts as BatchFacts
     from scallax.evaluation.grounding_cache import has_facts as has_facts
     from scallax.evaluation.mapped_layout import MappedLayout as MappedLayout
+    from scallax.evaluation.mapped_layout import ObservedArrays as ObservedArrays
     from scallax.evaluation.sample_layout import SampleLayout as SampleLayout
 
 # The public face of the room: where each name lives, imported at its first use.
@@ -24,8 +26,10 @@ __getattr__ = lazy_names(
         "BatchFacts": "grounding_cache",
         "Evaluator": "evaluator",
         "MappedLayout": "mapped_layout",
+        "ObservedArrays": "mapped_layout",
         "Output": "derived_program",
         "SampleLayout": "sample_layout",
+        "check_conditional": "evaluator",
         "has_facts": "grounding_cache",
     },
 )

@@ -39,7 +39,8 @@ class Signature:
     `retentions` has one item for each input relation, `logit_shapes` one for each parameter; `num_outputs` is the
     number of output tuples. `is_union`: the program has the facts of all samples side by side, as one sample; the
     inputs are flattened one after the other, and values and cotangents are `[outputs]`. Such a program has inputs for
-    `num_rows` rows of each array behind the first; None for those that are given.
+    `num_rows` rows of each array behind the first; None for those that are given. The last `num_observed` arrays say
+    what was observed, with three inputs for each entry.
     """
 
     provenance: AbstractProvenance
@@ -48,6 +49,11 @@ class Signature:
     num_outputs: int
     is_union: bool = False
     num_rows: int | None = None
+    num_observed: int = 0
+
+    def is_observed(self, number: int) -> bool:
+        """Whether the array of a number says what was observed."""
+        return number >= len(self.retentions) - self.num_observed
 
 
 class Arguments(NamedTuple):

@@ -10,13 +10,14 @@ import numpy as np
 
 from scallax.circuits.circuit import Circuit, leaves
 from scallax.circuits.compile import compile_outputs
+from scallax.circuits.conditioning import NUM_CASES, MoreNodes
 from scallax.circuits.literals import Literal, name_literals
 from scallax.circuits.size_classes import SizeClasses, Sizes, class_of_batch
 from scallax.evaluation.derived_program import CheckedProgram
 from scallax.facts.fact_table import FactTable
 from scallax.facts.mappings import InputMapping, Tuples
 from scallax.facts.parameters import Parameters
-from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, Literals, literal_operand, mark_outcomes
+from scallax.grounding.derivations import CERTAIN_PRIOR, ONE, ZERO, Literals, literal_operand, mark_outcomes
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.known_terms import KnownTerms
 from scallax.grounding.relation import GroundRelation
@@ -140,7 +141,10 @@ class BatchGrounding:
         """The program's outputs that are results, by sample and column, and these; int64."""
         order = np.argsort(self.places, kind="stable")
         order = order[: np.count_nonzero(self.places < self.num_samples * self.num_columns)]
-        return order, *np.divmod(self.places[order], self.num_columns or 1)
+        samples, columns = np.divmod(self.places[order], self.num_columns or 1)
+        # What was observed is no result.
+        are_results = columns < self.num_outputs
+        return order[are_results], samples[are_results], columns[are_results]
 
     @property
     def num_outputs(self) -> int:
@@ -201,6 +205,8 @@ class _Naming:
             return ()
         columns: dict[str, Sequence[Sequence]] = {part.relation: part.columns for part in facts}
         for name, mapping in self.mappings.items():
+            if name not in operands:
+                continue
             columns[name] = [column * num_samples for column in zip(*mapping.tuples, strict=True)]
         given = [(name, FactSet(columns[name], codes)) for name, codes in operands.items()]
         names = name_literals(self.program, [*self.shared, *given], grounding)
@@ -218,6 +224,9 @@ class BatchGrounder:
     # The types of relations with facts in each sample; columns and groups of mapped ones.
     types: Mapping[str, tuple[ValueType, ...]]
     mapped: Mapping[str, tuple[list[np.ndarray], np.ndarray | None]]
+    # The relations without columns that were observed to hold; by name among the inputs, the tuples that may be.
+    evidence: Sequence[str]
+    observed: Mapping[str, _WantedOutput]
     # How many terms of each constructor all samples know.
     num_terms: tuple[int, ...]
     wanted: tuple[_WantedOutput, ...]
@@ -243,8 +252,9 @@ class BatchGrounder:
         Weights that become values of tuples are those of tuples whose tags are constants of the program.
         """
         checked = replace(checked, provenance=provenance)
-        names = list(dict.fromkeys(name for name, _ in outputs))
-        grounder = checked.prepare_samples(names, [*sampled, *mappings])
+        names = list(dict.fromkeys([*(name for name, _ in outputs), *checked.evidence_relations]))
+        inputs = {name: mapping for name, mapping in mappings.items() if name not in checked.observed_inputs}
+        grounder = checked.prepare_samples(names, [*sampled, *inputs])
         symbols = grounder.base.symbols
         types = {relation.name: relation.columns for relation in checked.program.relations}
 
@@ -252,20 +262,24 @@ class BatchGrounder:
             columns = zip(*tuples, strict=True) if tuples else [()] * len(types[relation])
             return [encode_values(column, type, symbols) for column, type in zip(columns, types[relation], strict=True)]
 
-        mapped = {name: (encode(name, mapping.tuples), mapping.groups) for name, mapping in mappings.items()}
+        mapped = {name: (encode(name, mapping.tuples), mapping.groups) for name, mapping in inputs.items()}
         # No sample knows the terms of outputs for that alone.
         num_terms = symbols.terms.sizes
-        wanted = []
-        for name, tuples in outputs:
+
+        def want(name: str, tuples: Tuples | None) -> _WantedOutput:
             table = None
             if tuples is not None:
                 table = RowTable(len(types[name]))
                 table.insert(encode(name, tuples), len(tuples))
-            wanted.append(_WantedOutput(name, tuples, table))
-        naming = _Naming.of(checked, mappings)
+            return _WantedOutput(name, tuples, table)
+
+        wanted = tuple(want(name, tuples) for name, tuples in outputs)
+        evidence = [part.relation for part in checked.program.evidence]
+        observed = {name: want(*checked.observed_inputs[name]) for name in mappings if name not in inputs}
+        naming = _Naming.of(checked, inputs)
         columns = {name: types[name] for name in sampled}
-        given = tuple(wanted), checked.parameters, provenance.traits, owner, naming
-        return BatchGrounder(grounder, columns, mapped, num_terms, *given)
+        given = wanted, checked.parameters, provenance.traits, owner, naming
+        return BatchGrounder(grounder, columns, mapped, evidence, observed, num_terms, *given)
 
     def ground(
         self, facts: Sequence[FactTable], num_samples: int, tensors: TensorInputs | None = None
@@ -300,11 +314,23 @@ class BatchGrounder:
             if relation in schemas:
                 samples = np.repeat(np.arange(num_samples), count)
                 columns[relation] = FactColumns([samples, *(np.tile(code, num_samples) for code in codes)], operands)
+        cases = {}
+        for name, wanted in self.observed.items():
+            assert wanted.tuples is not None
+            cases[name] = literals.add_mapped(NUM_CASES * len(wanted.tuples), None, num_samples)
         given, num_inputs = literals.finish(), literals.num_inputs
         grounding = self.grounder.ground(columns, num_samples, given, literals.samples, symbols, known, num_inputs)
         outputs, operands, samples, column = self._find_outputs(grounding, num_samples)
         num_outputs = sum(len(output.tuples) for output in outputs)
-        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs)
+        evidence = None
+        if self.is_conditional:
+            grounding, found = self._observe(grounding, cases, num_samples)
+            evidence = len(operands) + np.concatenate([samples, np.arange(num_samples)])
+            operands = np.concatenate([operands, found])
+            samples = np.concatenate([samples, np.arange(num_samples)])
+            column = np.concatenate([column, np.full(num_samples, num_outputs)])
+            num_outputs += 1
+        program, room, padded_tags = self._lay_out(grounding, operands, num_tags, literals, num_outputs, evidence)
         if any(wanted.table is None for wanted in self.wanted):
             num_outputs = room
         size = num_samples * num_outputs
@@ -318,12 +344,40 @@ class BatchGrounder:
             num_samples,
             tuple(tag_relations),
             padded_tags,
-            tuple(self.mapped),
+            (*self.mapped, *self.observed),
             self.owner,
             grounding.comparisons,
             self.naming.names(grounding, program, facts, operands_of, num_samples),
-            class_of_batch(num_samples) if self.mapped else None,
+            class_of_batch(num_samples) if self.mapped or self.observed else None,
         )
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether outputs are given evidence."""
+        return bool(self.evidence or self.observed)
+
+    def _observe(
+        self, grounding: Grounding, cases: Mapping[str, np.ndarray], num_samples: int
+    ) -> tuple[Grounding, np.ndarray]:
+        """The grounding with what was observed in each sample as nodes more, and their operands `[samples]`.
+
+        `cases` are the literals of the observed tuples, by name among the inputs.
+        """
+        more = MoreNodes(grounding.derivations)
+        parts = [self._of_samples(grounding, _WantedOutput(name, ((),), None), num_samples) for name in self.evidence]
+        for name, wanted in self.observed.items():
+            tuples = self._of_samples(grounding, wanted, num_samples)
+            parts.append(more.observe(tuples, cases[name].reshape(*tuples.shape, NUM_CASES)))
+        operands = more.conjoin(np.concatenate(parts, 1))
+        return replace(grounding, derivations=more.derivations()), operands
+
+    def _of_samples(self, grounding: Grounding, wanted: _WantedOutput, num_samples: int) -> np.ndarray:
+        """The operands `[samples, tuples]` of some tuples of a relation; ZERO for one that a sample cannot derive."""
+        assert wanted.tuples is not None
+        samples, column, operands = self._find_rows(grounding, wanted, num_samples)[1:]
+        found = np.full((num_samples, len(wanted.tuples)), ZERO)
+        found[samples, column] = operands
+        return found
 
     def _find_outputs(
         self, grounding: Grounding, num_samples: int
@@ -333,25 +387,32 @@ class BatchGrounder:
         found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         start = 0
         for wanted in self.wanted:
-            relation, is_shared = self._relation(grounding, wanted.relation)
-            values = relation.columns if is_shared else relation.columns[1:]
-            if wanted.table is None:
-                tuples, column = _list_tuples(relation, values, grounding.symbols)
-            else:
-                assert wanted.tuples is not None
-                tuples, column = wanted.tuples, wanted.table.find(values, relation.size)
-            rows = (column >= 0).nonzero()[0]
-            operands, column = relation.operands[rows], column[rows]
-            if is_shared:
-                samples = np.repeat(np.arange(num_samples), len(rows))
-                operands, column = np.tile(operands, num_samples), np.tile(column, num_samples)
-            else:
-                samples = relation.columns[0][rows]
+            tuples, samples, column, operands = self._find_rows(grounding, wanted, num_samples)
             found.append((samples, start + column, operands))
             outputs.append(BatchOutput(wanted.relation, tuples, start, wanted.table is None))
             start += len(tuples)
+        none = np.zeros(0, np.int64)
+        found.append((none, none, none))
         samples, column, operands = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return tuple(outputs), operands, samples, column
+
+    def _find_rows(
+        self, grounding: Grounding, wanted: _WantedOutput, num_samples: int
+    ) -> tuple[Tuples, np.ndarray, np.ndarray, np.ndarray]:
+        """The tuples of a relation, and the samples, places and operands of those that a sample derives."""
+        relation, is_shared = self._relation(grounding, wanted.relation)
+        values = relation.columns if is_shared else relation.columns[1:]
+        if wanted.table is None:
+            tuples, column = _list_tuples(relation, values, grounding.symbols)
+        else:
+            assert wanted.tuples is not None
+            tuples, column = wanted.tuples, wanted.table.find(values, relation.size)
+        rows = (column >= 0).nonzero()[0]
+        operands, column = relation.operands[rows], column[rows]
+        if not is_shared:
+            return tuples, relation.columns[0][rows], column, operands
+        samples = np.repeat(np.arange(num_samples), len(rows))
+        return tuples, samples, np.tile(column, num_samples), np.tile(operands, num_samples)
 
     def _relation(self, grounding: Grounding, name: str) -> tuple[GroundRelation, bool]:
         """A relation, and whether all samples share its tuples."""
@@ -360,7 +421,13 @@ class BatchGrounder:
         return self.grounder.base.relations[name], True
 
     def _lay_out(
-        self, grounding: Grounding, operands: np.ndarray, num_tags: int, given: "_LiteralColumns", num_columns: int
+        self,
+        grounding: Grounding,
+        operands: np.ndarray,
+        num_tags: int,
+        given: "_LiteralColumns",
+        num_columns: int,
+        evidence: np.ndarray | None,
     ) -> tuple[Circuit, int, int]:
         """The program in the shape of its size class, and the padded numbers of columns of the results and of tags."""
         size = max(len(grounding.derivations), len(operands), 8)
@@ -384,6 +451,7 @@ class BatchGrounder:
                 num_inputs=given.num_inputs + padding,
                 sizes=sizes,
                 component_of=given.samples if self.traits.has_local_literals else None,
+                evidence=evidence,
             )
             if found and all(count <= least.get(name, 0) for name, count in sizes.counts.items()):
                 return program, room, num_tags + padding

@@ -63,6 +63,8 @@ class CompiledProgram:
     _awaits_call: bool = False
     # Relations whose first array is still to be looked at: whether its entries exclude each other was not said.
     undeclared: set[str] = field(default_factory=set)
+    # Whether outputs are given evidence.
+    is_conditional: bool = False
 
     def provenance(self, specification: Specification) -> AbstractSemantics:
         """The provenance of the specification, or of one that differs in k; `probproofs` keeps as many as there are."""
@@ -74,6 +76,11 @@ class CompiledProgram:
     @property
     def num_outputs(self) -> int:
         return sum(len(output.tuples) for output in self.outputs)
+
+    @property
+    def num_values(self) -> int:
+        """The number of values of an evaluation: those of outputs and, behind them, that of the evidence."""
+        return self.num_outputs + self.is_conditional
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -159,7 +166,7 @@ class CompiledProgram:
             specification = self.specification
             self._samples = SampleProgram(
                 replace(self._derive().checked, given=_given_facts(specification)),
-                dict(specification.input_mappings),
+                specification.call_mappings,
                 frozenset(specification.non_probabilistic),
                 # A batch that was ground for one executor is evaluated by the other as well.
                 replace(specification, executor="jax").digest,
@@ -271,10 +278,11 @@ def _restore(
             )
         outputs.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
         start += len(tuples)
-    programs = {}
+    programs, is_conditional = {}, False
     for number, item in enumerate(stored.data["programs"]):
         program = read_program(item["program"], _under(stored, f"program.{number}."))
-        if len(program.outputs) < start:
+        is_conditional |= program.evidence is not None
+        if len(program.outputs) < start + is_conditional:
             raise CheckpointError("the stored grounding is of other outputs")
         provenance = provenance_of(replace(specification, k=item["k"]), custom)
         if not has_parts(program, provenance.traits):
@@ -285,7 +293,14 @@ def _restore(
         for item in stored.data["parameters"]
     )
     return CompiledProgram(
-        specification, tuple(outputs), parameters, stored.arrays["logit_groups"], library, custom, programs
+        specification,
+        tuple(outputs),
+        parameters,
+        stored.arrays["logit_groups"],
+        library,
+        custom,
+        programs,
+        is_conditional=is_conditional,
     )
 
 
@@ -373,7 +388,10 @@ def ground(
     provenance = provenance_of(specification, custom)
     parameters = _find_parameters(specification, program, columns, provenance)
     given = [*_given_facts(specification), *_given_inputs(specification.input_mappings)]
-    checked = CheckedProgram(program, given, provenance, parameters, specification.iter_limit, limits)
+    observed = {name: mapping.tuples for name, mapping in specification.evidence}
+    checked = CheckedProgram(
+        program, given, provenance, parameters, specification.iter_limit, limits, observed=observed
+    )
     derived = checked.derive(specification.outputs)
     return CompiledProgram(
         specification,
@@ -385,6 +403,7 @@ def ground(
         limits=limits,
         _derived=derived,
         undeclared=_undeclared(specification, provenance),
+        is_conditional=checked.is_conditional,
     )
 
 
@@ -392,7 +411,7 @@ def _analyse(specification: Specification, sources: Sequence[Source], library: L
     examples: dict[str, list[tuple]] = {}
     for relation, facts in specification.facts:
         examples.setdefault(relation, []).extend(values for _, values in facts)
-    for relation, mapping in specification.input_mappings:
+    for relation, mapping in (*specification.input_mappings, *specification.evidence):
         examples.setdefault(relation, []).extend(mapping.tuples)
     try:
         typical = {relation: typical_tuples(tuples) for relation, tuples in examples.items()}
@@ -455,13 +474,17 @@ def _undeclared(specification: Specification, provenance: AbstractSemantics) -> 
 
 def _fit(specification: Specification, columns: Columns, variants: Sequence[ir.Variant]) -> Specification:
     """The specification with mappings and facts as values of the column types."""
-    mappings = []
-    for relation, mapping in specification.input_mappings:
-        what = f"input mapping of `{relation}`"
-        types = _columns_of(relation, columns, what)
-        mappings.append(
-            (relation, InputMapping(fit_entries(mapping.entries, types, what, variants), **mapping.options))
-        )
+
+    def fit_mappings(given: Sequence[tuple[str, InputMapping]], what: str) -> tuple[tuple[str, InputMapping], ...]:
+        mappings = []
+        for relation, mapping in given:
+            whose = f"{what} of `{relation}`"
+            entries = fit_entries(mapping.entries, _columns_of(relation, columns, whose), whose, variants)
+            mappings.append((relation, InputMapping(entries, **mapping.options)))
+        return tuple(mappings)
+
+    mappings = fit_mappings(specification.input_mappings, "input mapping")
+    evidence = fit_mappings(specification.evidence, "evidence")
     facts = []
     for relation, given in specification.facts:
         what = f"facts of `{relation}`"
@@ -475,10 +498,11 @@ def _fit(specification: Specification, columns: Columns, variants: Sequence[ir.V
         outputs.append((relation, None if entries is None else fit_entries(entries, types, what, variants)))
     for relation in specification.non_probabilistic:
         _columns_of(relation, columns, "`non_probabilistic`")
-    doors = dict.fromkeys(name for name, _ in [*mappings, *facts, *outputs])
+    doors = dict.fromkeys(name for name, _ in [*mappings, *evidence, *facts, *outputs])
     return replace(
         specification,
-        input_mappings=tuple(mappings),
+        input_mappings=mappings,
+        evidence=evidence,
         facts=tuple(facts),
         outputs=tuple(outputs),
         column_types=tuple((name, tuple(map(str, columns[name]))) for name in sorted(doors)),

@@ -4,8 +4,8 @@ A reasoner and a context differ in how they make a `CheckedProgram`. Everything 
 outputs are found, and circuits are made of them. Nothing here imports JAX.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,13 +15,18 @@ from scallax.circuits.compile import (
     ground_program,
     prepare_samples,
 )
+from scallax.circuits.conditioning import NUM_CASES, MoreNodes
 from scallax.circuits.fact_literals import tag_facts
 from scallax.circuits.literals import Literal, name_literals
+from scallax.errors import Diagnostic, UnsupportedError
 from scallax.evaluation.constant_weights import constant_weights
 from scallax.facts.arguments import Outputs
 from scallax.facts.fact_checks import check_domain
 from scallax.facts.fact_table import FactTable
+from scallax.facts.mappings import Tuples
 from scallax.facts.parameters import NO_PARAMETERS, Parameters
+from scallax.facts.specification import evidence_of
+from scallax.grounding.derivations import literal_operand
 from scallax.grounding.fixpoint import FactSet, Grounding, SampleGrounder
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.language import ir
@@ -51,6 +56,8 @@ class CheckedProgram:
 
     `given` are facts whose values fit the columns; those with `inputs` take their tags from each evaluation.
     `parameters` are those that are trained. `tensors` are those in facts, if gradients may pass through some.
+    `observed` are, by relation, the tuples that each evaluation may say of whether they hold; its inputs for them come
+    behind those of facts, three for each tuple (`circuits.conditioning`).
     """
 
     program: ir.Program
@@ -60,6 +67,27 @@ class CheckedProgram:
     iter_limit: int | None = None
     limits: Limits = DEFAULT_LIMITS
     tensors: TensorInputs | None = None
+    observed: Mapping[str, Tuples] = field(default_factory=dict)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether outputs are given evidence."""
+        return bool(self.program.evidence or self.observed)
+
+    @property
+    def evidence_relations(self) -> list[str]:
+        """The relations that evidence is of. UnsupportedError if the provenance does not know how to use it."""
+        if self.is_conditional and not self.provenance.traits.conditions:
+            span = self.program.evidence[0].span if self.program.evidence else None
+            hint = "choose `exact`, or proofs such as `topkproofs`, which approximate it"
+            message = f"`{self.provenance.name}` has no probabilities given evidence"
+            raise UnsupportedError(Diagnostic(message, span, hint))
+        return [*(part.relation for part in self.program.evidence), *self.observed]
+
+    @property
+    def observed_inputs(self) -> dict[str, tuple[str, Tuples]]:
+        """By name among the inputs of a call, the relation and the tuples of which it says whether they hold."""
+        return {evidence_of(relation): (relation, tuples) for relation, tuples in self.observed.items()}
 
     @property
     def num_inputs(self) -> int:
@@ -91,7 +119,8 @@ class CheckedProgram:
 
         Raises what `ground` raises, and `InputError` for a tag that the provenance cannot read.
         """
-        grounding = self.ground([name for name, _ in outputs])
+        names = [*(name for name, _ in outputs), *self.evidence_relations]
+        grounding = self.ground(list(dict.fromkeys(names)))
         found, operands, start = [], [np.zeros(0, np.int64)], 0
         for name, entries in outputs:
             tuples = grounding.tuples(name) if entries is None else entries.tuples
@@ -100,7 +129,23 @@ class CheckedProgram:
             found.append(Output(name, tuples, start, entries is not None and entries.shape == (), entries is None))
             start += len(tuples)
         check_domain(self.provenance.traits.domain, self.program, grounding.literals)
+        if self.is_conditional:
+            grounding, evidence = self._with_evidence(grounding)
+            operands.append(evidence)
         return DerivedProgram(self, grounding, tuple(found), np.concatenate(operands))
+
+    def _with_evidence(self, grounding: Grounding) -> tuple[Grounding, np.ndarray]:
+        """The grounding with what was observed as a node more, and that node's operand `[1]`."""
+        first, literals = len(grounding.literals), grounding.literals
+        parts = [grounding.operands(part.relation, ((),)) for part in self.program.evidence]
+        more = MoreNodes(grounding.derivations)
+        for relation, tuples in self.observed.items():
+            cases = np.arange(NUM_CASES * len(tuples))
+            literals = literals.with_inputs(self.num_inputs + len(literals) - first + cases)
+            operands = literal_operand(len(literals) - len(cases) + cases)
+            parts.append(more.observe(grounding.operands(relation, tuples), operands.reshape(-1, NUM_CASES)))
+        evidence = more.conjoin(np.concatenate(parts)[None])
+        return replace(grounding, derivations=more.derivations(), literals=literals), evidence
 
     def prepare_samples(self, outputs: Sequence[str], sampled: Sequence[str]) -> SampleGrounder:
         """The grounder of batches whose samples have facts of their own for the relations `sampled`.
@@ -129,7 +174,8 @@ class CheckedProgram:
 class DerivedProgram:
     """A program with its derivations, from which the circuits of all provenances are made.
 
-    `operands` int64 `[tuples]` are those of the tuples of all `outputs`, one output after the other.
+    `operands` int64 `[tuples]` are those of the tuples of all `outputs`, one output after the other, and then that of
+    the evidence, if there is some.
     """
 
     checked: CheckedProgram
@@ -145,7 +191,10 @@ class DerivedProgram:
         traits = provenance.traits
         if not differentiable and traits.gradient is Gradient.PRODUCT:
             traits = replace(traits, gradient=Gradient.NONE)
-        return compile_outputs(self.grounding, traits, self.operands, self.checked.parameters)
+        count, evidence = len(self.operands), None
+        if self.checked.is_conditional:
+            evidence = np.full(count, count - 1)
+        return compile_outputs(self.grounding, traits, self.operands, self.checked.parameters, evidence=evidence)
 
     def literals(self, provenance: AbstractSemantics) -> list[Literal]:
         """By number, the fact or choice that each literal of the derivations stands for."""

@@ -13,10 +13,11 @@ import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.size_classes import class_of_batch
-from scallax.errors import UnsupportedError
+from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
 from scallax.evaluation.compiled_program import CompiledProgram
+from scallax.evaluation.conditioning import is_impossible, log_probability
 from scallax.evaluation.executors import runs_at_once
 from scallax.evaluation.fork_guard import check_process
 from scallax.evaluation.input_checks import InputChecks
@@ -30,12 +31,13 @@ from scallax.evaluation.interpretation import ABSENT, as_outputs, refuse_traced
 from scallax.evaluation.interpreters import ObjectInterpreter, refuse_traced_proofs
 from scallax.evaluation.jax_values import is_concrete, is_jax_array
 from scallax.evaluation.mapped_layout import MappedLayout
-from scallax.evaluation.moves import computing_dtype, pad_rows
+from scallax.evaluation.moves import computing_dtype, pad_rows, take
 from scallax.evaluation.numpy_interpreter import NumpyInterpreter
 from scallax.evaluation.seeds import as_words
 from scallax.evaluation.unpacking import map_results, pair_with_proofs, unpack, unpack_objects
 from scallax.facts.outputs import AskedOutputs
 from scallax.facts.parameters import Parameter
+from scallax.facts.specification import evidence_of
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.semirings import ObjectProvenance
 from scallax.provenance.traits import AbstractSemantics
@@ -61,7 +63,8 @@ class Evaluator(Generic[LayoutT]):
 
     Arrays are in the order of the layout, `logits` in that of the parameters, None for the evaluator's own; `seed`, of
     32 bits, is that of draws. `executor` is who computes values and proofs, as `runs_at_once` takes it; gradients are
-    JAX's. NumPy's answers are arrays of NumPy, unless an argument is one of JAX.
+    JAX's. NumPy's answers are arrays of NumPy, unless an argument is one of JAX. Evidence of probability 0 is an error
+    if the evaluator `refuses_impossible` evidence; else outputs given it are 0.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Evaluator(Generic[LayoutT]):
         seed: int | Array = 0,
         holder: Holder | None = None,
         executor: str | None = "jax",
+        refuses_impossible: bool = True,
     ):
         self.layout = layout
         self.provenance = provenance
@@ -81,6 +85,7 @@ class Evaluator(Generic[LayoutT]):
         self._seed = seed
         self._holder = holder or Holder()
         self._executor = executor
+        self._refuses_impossible = refuses_impossible
 
     @staticmethod
     def of_program(
@@ -91,10 +96,14 @@ class Evaluator(Generic[LayoutT]):
         executor: str | None = "jax",
     ) -> Evaluator[MappedLayout]:
         """The evaluator of a compiled program, for arrays of its mapped relations."""
-        mappings = dict(compiled.specification.input_mappings)
-        checks = InputChecks(mappings, compiled.parameters, provenance.traits, compiled.undeclared)
+        specification = compiled.specification
+        observed = frozenset(evidence_of(name) for name, _ in specification.evidence)
+        mappings = specification.call_mappings
+        checks = InputChecks(mappings, compiled.parameters, provenance.traits, compiled.undeclared, observed)
         layout = MappedLayout(compiled, provenance, checks)
-        return Evaluator(layout, provenance, compiled.parameters, logits, seed, executor=executor)
+        refuses = specification.on_impossible == "error"
+        options: dict[str, Any] = {"executor": executor, "refuses_impossible": refuses}
+        return Evaluator(layout, provenance, compiled.parameters, logits, seed, **options)
 
     def with_seed(self, seed: int | Array) -> Evaluator[LayoutT]:
         """The same evaluator drawing by another seed; shares everything."""
@@ -110,7 +119,7 @@ class Evaluator(Generic[LayoutT]):
 
     def with_layout(self, layout: OtherT) -> Evaluator[OtherT]:
         """The evaluator of another layout of the program's inputs; shares compiled functions."""
-        shared = self._parameters, self.logits, self._seed, self._holder, self._executor
+        shared = self._parameters, self.logits, self._seed, self._holder, self._executor, self._refuses_impossible
         return Evaluator(layout, self.provenance, *shared)
 
     @property
@@ -148,6 +157,7 @@ class Evaluator(Generic[LayoutT]):
         else:
             values = self._arrays.evaluate(self._place(arguments), arguments)
         self._refuse_nan(arguments, values)
+        self._refuse_impossible(arguments, values)
         return values
 
     def forward(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> tuple[Any, PyTree[Array]]:
@@ -157,6 +167,7 @@ class Evaluator(Generic[LayoutT]):
         arguments = self.check(arrays, logits)
         values, residuals = self._arrays.forward(self._place_trained(arguments), arguments)
         self._refuse_nan(arguments, values)
+        self._refuse_impossible(arguments, values)
         return values, residuals
 
     def pull_back(
@@ -256,6 +267,27 @@ class Evaluator(Generic[LayoutT]):
         results = self.results(arrays, logits, asked)
         return self.with_proofs(results, arrays, logits) if self.provenance.traits.returns_proofs else results
 
+    def log_evidence(self, arrays: Sequence[Any], logits: Sequence[ArrayLike] | None = None) -> Any:
+        """The logarithms `[samples]` of the probabilities of what was observed, of arrays of whom `results` says.
+
+        InputError unless outputs are given evidence.
+        """
+        check_conditional(self.layout)
+        values = self.evaluate(arrays, logits)
+        places = self.layout.evidence_places(values.shape)
+        given = (*arrays, *(self.logits if logits is None else logits), self._seed)
+        probabilities = take(values, places, 0.0)
+        if not isinstance(probabilities, np.ndarray):
+            from scallax.evaluation.jax_batch import log_evidence  # there are arrays of JAX
+
+            return log_evidence(self._holder, probabilities)
+        logarithms = log_probability(probabilities)
+        if self._executor != "jax" and not any(map(is_jax_array, given)):
+            return logarithms
+        from scallax.evaluation.jax_moves import to_device  # as above
+
+        return to_device(logarithms, given)
+
     def unpack(self, packed: Any) -> Any:
         """The result of a call from values or objects `[samples, outputs]`: only slices them, so any array will do."""
         layout = self._named_layout
@@ -271,9 +303,8 @@ class Evaluator(Generic[LayoutT]):
     def _signature(self) -> Signature:
         assert isinstance(self.provenance, AbstractProvenance), "its tags are arrays"
         layout, shapes = self.layout, tuple(parameter.initial.shape for parameter in self._parameters)
-        return Signature(
-            self.provenance, layout.retentions, shapes, layout.num_values, layout.is_union, layout.num_rows
-        )
+        given = (layout.num_values, layout.is_union, layout.num_rows, layout.num_observed)
+        return Signature(self.provenance, layout.retentions, shapes, *given)
 
     @cached_property
     def _arrays(self) -> ArrayInterpreter:
@@ -343,6 +374,19 @@ class Evaluator(Generic[LayoutT]):
         if output is not None:
             raise UnsupportedError(replace(refusal, message=f"{output}: {refusal.message}"))
 
+    def _refuse_impossible(self, arguments: Arguments, values: ArrayLike) -> None:
+        """InputError for the first sample whose evidence has the probability 0; needs values that are not traced."""
+        layout = self.layout
+        if not self._refuses_impossible or not layout.is_conditional or not is_concrete(values):
+            return
+        found = np.asarray(values)
+        places = layout.evidence_places(found.shape)
+        impossible = is_impossible(found.reshape(-1)[places]).nonzero()[0]
+        if len(impossible):
+            place = f" in sample {impossible[0]}" if len(places) > 1 or arguments.arrays else ""
+            hint = 'change the evidence; with `on_impossible="zero"` a reasoner answers 0'
+            raise InputError(Diagnostic(f"what was observed{place} has the probability 0", hint=hint))
+
     @cached_property
     def _linearizer(self) -> _Linearizer | None:
         """Computes derivatives with the values; None if nothing ever does."""
@@ -353,9 +397,16 @@ class Evaluator(Generic[LayoutT]):
             return None
         circuit = layout.circuit
         counts_choices = circuit.proofs is not None and circuit.proofs.counts_choices > 0
-        if counts_choices or circuit.local is not None or circuit.stages:
+        if counts_choices or circuit.local is not None or circuit.stages or circuit.evidence is not None:
             return None
         return _Linearizer(self._arrays, layout)
+
+
+def check_conditional(layout: AbstractLayout) -> None:
+    """InputError unless outputs are given evidence."""
+    if not layout.is_conditional:
+        hint = 'write `evidence alarm()` in the program, or give `evidence={"alarm": None}` when the reasoner is made'
+        raise InputError(Diagnostic("nothing is observed: there is no evidence", hint=hint))
 
 
 def evaluate_arrays(executor: str | None, signature: Signature, circuit: Circuit, arguments: Arguments) -> np.ndarray:

@@ -36,11 +36,13 @@ _BYTES_AT_ONCE = 1 << 24
 class Residuals(NamedTuple):
     """The tags that a gradient needs beside inputs and program: all if gradients pass through them, else the outputs'.
 
-    `rounds` int32 `[batch]`, if steps are differentiated: how many times the longest loop was repeated.
+    `rounds` int32 `[batch]`, if steps are differentiated: how many times the longest loop was repeated. `values`
+    `[outputs, batch]`, if outputs are given evidence: those before they were divided.
     """
 
     tags: Tags
     rounds: Array | None = None
+    values: Array | None = None
 
 
 def run(

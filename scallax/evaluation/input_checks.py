@@ -39,6 +39,7 @@ class InputChecks:
     """Checks of one reasoner's inputs, with a memory of the warnings that were given already.
 
     `undeclared` are the relations to be looked at once: whether their entries exclude each other was not said.
+    `observed` are the names of arrays that say what was observed: NaN for what was not looked at.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class InputChecks:
         parameters: Sequence[Parameter],
         traits: Traits,
         undeclared: set[str],
+        observed: frozenset[str] = frozenset(),
     ):
         self._mappings = mappings
         self._shapes = {relation: mapping.shape for relation, mapping in mappings.items()}
@@ -54,6 +56,7 @@ class InputChecks:
         self._traits = traits
         self._counts_groups = traits.has_multivalued_variables
         self._undeclared = undeclared
+        self._observed = observed
         self._has_warned = False
         self._has_warned_of_sums = False
         self._has_checked_device = False
@@ -120,6 +123,8 @@ class InputChecks:
 
     def check_numbers(self, relation: str, values: np.ndarray) -> None:
         """`check_values` of one relation's, at least one."""
+        if relation in self._observed:
+            values = np.where(np.isnan(values), 0, values)
         if self._traits.domain is not Domain.PROBABILITY:
             self._check_domain(relation, values)
             return

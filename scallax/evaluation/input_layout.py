@@ -52,6 +52,21 @@ class AbstractLayout(ABC):
         return None
 
     @property
+    def num_observed(self) -> int:
+        """The number of arrays, behind all others, that say what was observed."""
+        return 0
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether outputs are given evidence."""
+        return self.circuit.evidence is not None
+
+    def evidence_places(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The place of each sample's evidence, in order, among values of a shape that stand in row-major order."""
+        places = np.asarray(self.circuit.evidence)
+        return (places == np.arange(len(places))).nonzero()[0]
+
+    @property
     @abstractmethod
     def num_values(self) -> int:
         """The number of values of a sample of the circuit."""
@@ -154,5 +169,7 @@ def is_drawn(retentions: Sequence[Retention | None]) -> bool:
 
 def name_output(outputs: Sequence[Any], sample: int, column: int) -> str:
     """The output of a sample in a column of the outputs, as errors name it."""
-    output = next(output for output in reversed(outputs) if output.start <= column)
+    output = next((output for output in reversed(outputs) if output.start <= column), None)
+    if output is None or column - output.start >= len(output.tuples):
+        return f"what was observed in sample {sample}"
     return f"`{output.relation}{show_tuple(output.tuples[column - output.start])}` in sample {sample}"

@@ -13,6 +13,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from scallax.circuits.circuit import Circuit
+from scallax.circuits.conditioning import NUM_CASES
 from scallax.circuits.constant_program import EmbeddedProgram
 from scallax.evaluation import differentiation as evaluation
 from scallax.evaluation.batch import (
@@ -26,6 +27,7 @@ from scallax.evaluation.batch import (
     output_dtype,
 )
 from scallax.evaluation.cache import BoundFunction, Holder, call, describe_by
+from scallax.evaluation.conditioning import given_evidence, log_probability, observed_cases
 from scallax.evaluation.jax_values import is_float
 from scallax.evaluation.moves import computing_dtype
 from scallax.evaluation.packing import Packed, unpack
@@ -92,6 +94,11 @@ def linearizer(holder: Holder, signature: Signature, shapes: Shapes, program: Em
     return BoundFunction(holder, _linearize, (signature, shapes, program))
 
 
+def log_evidence(holder: Holder, probabilities: Float[Array, " samples"]) -> Float[Array, " samples"]:
+    """The logarithms of the probabilities of what was observed; see `log_probability`."""
+    return call(holder, log_probability, (), probabilities)
+
+
 def _evaluate(signature: Signature, program: AnyCircuit, arguments: Arguments) -> Shaped[Array, "*batch outputs"]:
     if is_empty(signature, arguments):
         shape = (signature.num_outputs,) if signature.is_union else (0, signature.num_outputs)
@@ -99,7 +106,10 @@ def _evaluate(signature: Signature, program: AnyCircuit, arguments: Arguments) -
     program = unpack(program) if isinstance(program, Packed) else program
     assert isinstance(program, Circuit)
     inputs, present = _columns(signature, program, arguments)
-    values = _rows(signature, arguments, evaluation.evaluate(signature.provenance, program, inputs, present))
+    values = evaluation.evaluate(signature.provenance, program, inputs, present)
+    if program.evidence is not None:
+        values = given_evidence(values, program.evidence)
+    values = _rows(signature, arguments, values)
     return values[0] if signature.is_union else values
 
 
@@ -113,6 +123,9 @@ def _forward(
     arrays = evaluation.arrays_of(program)
     inputs, present = _columns(signature, arrays, arguments)
     values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
+    if arrays.evidence is not None:
+        residuals = residuals._replace(values=values)
+        values = given_evidence(values, arrays.evidence)
     values = _rows(signature, arguments, values)
     return values[0] if signature.is_union else values, residuals
 
@@ -157,13 +170,23 @@ def _pull_back(
     inputs, present = _columns(signature, index_arrays, arguments)
     missing = _padded_outputs(index_arrays) - signature.num_outputs
     columns = jnp.pad(cotangent.astype(inputs.dtype).T, ((0, missing), (0, 0)))
+    if index_arrays.evidence is not None:
+        evidence = index_arrays.evidence
+        (columns,) = jax.vjp(lambda values: given_evidence(values, evidence), residuals.values)[1](columns)
+        residuals = residuals._replace(values=None)
     gradient = evaluation.backward(signature.provenance, program, inputs, present, residuals, columns)
     gradients, start = [], 0
-    for array in arrays:
+    for number, array in enumerate(arrays):
         size = math.prod(array.shape if signature.is_union else array.shape[1:])
-        part = gradient[start : start + size].T.reshape(array.shape)
+        if signature.is_observed(number):
+            rows = jnp.asarray(array, inputs.dtype).reshape(inputs.shape[1], -1)
+            end = start + NUM_CASES * size
+            part = jax.vjp(lambda rows: observed_cases(rows)[0], rows)[1](gradient[start:end].T)[0].reshape(array.shape)
+        else:
+            end = start + size
+            part = gradient[start:end].T.reshape(array.shape)
         gradients.append(part.astype(array.dtype) if is_float(array.dtype) else None)
-        start += size
+        start = end
     if not logits:
         return tuple(gradients), ()
     batch, dtype = inputs.shape[1], inputs.dtype
@@ -285,8 +308,11 @@ def _columns(
         if retention is not None:
             mask = retained(retention, value, _drawing_key(retention, program.seed, number))
         # In a union, samples follow each other in one column.
-        values.append(value.reshape(batch, -1).T)
-        masks.append(mask.reshape(batch, -1).T)
+        value, mask = value.reshape(batch, -1), mask.reshape(batch, -1)
+        if signature.is_observed(number):
+            value, mask = observed_cases(value)
+        values.append(value.T)
+        masks.append(mask.T)
     return jnp.concatenate([*values, trained]), jnp.concatenate([*masks, jnp.ones(trained.shape, bool)])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from scallax.circuits.circuit import ZERO_ROW, Circuit
 from scallax.circuits.constant_program import EmbeddedProgram, embed
+from scallax.errors import Diagnostic, InputError
 from scallax.evaluation.batch import Arguments, ArrayLike, list_entries
 from scallax.evaluation.batch_grounding import BatchGrounding
 from scallax.evaluation.checks import (
@@ -28,6 +29,7 @@ from scallax.evaluation.unpacking import unpack_array, unpack_places
 from scallax.facts.arguments import read_by_relation
 from scallax.facts.mappings import InputMapping
 from scallax.facts.outputs import AskedOutputs
+from scallax.facts.specification import evidence_of
 from scallax.facts.tensor_facts import Retention
 from scallax.language.tensors import TensorFramework
 from scallax.provenance.traits import AbstractSemantics
@@ -39,6 +41,29 @@ if TYPE_CHECKING:
     from scallax.evaluation.placement import PackedCircuits, PlacedCircuit
 
 _JAX = JaxTensors()
+
+# The input of a call that says what was observed, where something may be.
+_EVIDENCE = "evidence"
+
+
+class ObservedArrays:
+    """What a call observed as arrays on the host; bridges have classes of their own for tensors."""
+
+    def array(self, value: Any, like: Sequence[Any]) -> Any:
+        """An array of floats for lists, in which None says that a tuple was not looked at; `like` are other inputs.
+
+        ValueError for lists that are no array of numbers.
+        """
+        if isinstance(value, list | tuple | bool | int | float) or getattr(value, "dtype", None) in (bool, object):
+            return np.array(value, np.float32)
+        return value
+
+    def unseen(self, shape: tuple[int, ...], like: Sequence[Any]) -> Any:
+        """An array of NaN: nothing was looked at."""
+        return np.full(shape, np.nan, np.float32)
+
+
+_ON_HOST = ObservedArrays()
 
 
 @final
@@ -52,7 +77,7 @@ class MappedLayout(AbstractNamedLayout):
         self.compiled = compiled
         self.provenance = provenance
         self.checks = checks
-        self.mappings: dict[str, InputMapping] = dict(compiled.specification.input_mappings)
+        self.mappings: dict[str, InputMapping] = compiled.specification.call_mappings
         self.shapes = tuple(mapping.shape for mapping in self.mappings.values())
         self._retentions = tuple(mapping.retention for mapping in self.mappings.values())
 
@@ -75,6 +100,17 @@ class MappedLayout(AbstractNamedLayout):
         return PackedCircuits()
 
     @property
+    def num_observed(self) -> int:
+        return len(self.compiled.specification.evidence)
+
+    @property
+    def is_conditional(self) -> bool:
+        return self.compiled.is_conditional
+
+    def evidence_places(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self.num_values * np.arange(1, 1 + shape[0]) - 1
+
+    @property
     def is_union(self) -> bool:
         return False
 
@@ -88,7 +124,7 @@ class MappedLayout(AbstractNamedLayout):
 
     @cached_property
     def num_values(self) -> int:
-        return self.compiled.num_outputs
+        return self.compiled.num_values
 
     @property
     def circuit(self) -> Circuit:
@@ -100,7 +136,7 @@ class MappedLayout(AbstractNamedLayout):
 
     @cached_property
     def draws(self) -> bool:
-        if not self.outputs:
+        if not self.outputs and not self.is_conditional:
             return False
         if is_drawn(self._retentions) or self.provenance.traits.draws or self.compiled.draws_per_sample():
             return True
@@ -109,17 +145,52 @@ class MappedLayout(AbstractNamedLayout):
     @property
     def derivable(self) -> np.ndarray:
         """The columns of the outputs that some inputs can derive, int64."""
-        return np.flatnonzero(np.asarray(self.circuit.outputs)[: self.num_values] != ZERO_ROW)
+        return np.flatnonzero(np.asarray(self.circuit.outputs)[: self.compiled.num_outputs] != ZERO_ROW)
 
     def check_shapes(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """InputError if the shapes of arrays do not fit their mappings or each other."""
         check_shapes(dict(zip(self.mappings, self.shapes, strict=True)), shapes)
 
-    def order(self, inputs: Mapping[str, T]) -> tuple[T, ...]:
-        """The inputs in the order of the mappings. InputError if one is missing or is no input relation."""
+    def order(self, inputs: Mapping[str, T], arrays: ObservedArrays = _ON_HOST) -> tuple[T, ...]:
+        """The inputs in the order of the mappings. InputError if one is missing or is no input relation.
+
+        `arrays` makes those of what was observed.
+        """
+        if self.num_observed:
+            others = {name: value for name, value in inputs.items() if name != _EVIDENCE}
+            given = list(others.values())
+            sizes = (array.shape[0] for array in given if getattr(array, "shape", ()))
+            inputs = {**others, **self._observe(inputs, next(sizes, None), arrays, given)}
         ordered = order_inputs(self.mappings, inputs, lambda: self.compiled.samples.checked.program.relations)
         self.compiled.warn_of_empty(inputs)
         return ordered
+
+    def _observe(
+        self, inputs: Mapping[str, Any], num_samples: int | None, arrays: ObservedArrays, like: Sequence[Any]
+    ) -> dict[str, Any]:
+        """The arrays of what a call observed, by name among its inputs: NaN where it says nothing.
+
+        `num_samples` is None if no other input tells it. InputError for relations of which nothing may be observed.
+        """
+        mappings = dict(self.compiled.specification.evidence)
+        given = read_by_relation(inputs.get(_EVIDENCE), "`evidence`")
+        found = {}
+        for relation, value in given.items():
+            if relation not in mappings:
+                message = f"`evidence` names `{relation}`, of which no tuples may be observed"
+                hint = f'name them when the reasoner is made: `evidence={{"{relation}": …}}`'
+                raise InputError(Diagnostic(message, hint=hint))
+            try:
+                found[relation] = arrays.array(value, like)
+            except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, or no numbers in them
+                hint = "give 1 for what holds, 0 for what does not, None for what was not looked at"
+                raise InputError(Diagnostic(f"`evidence` of `{relation}` is no array: {error}", hint=hint)) from None
+        sizes = [array.shape[0] for array in found.values() if getattr(array, "shape", ())]
+        size = num_samples if num_samples is not None else (*sizes, 1)[0]
+        return {
+            evidence_of(relation): found.get(relation, arrays.unseen((size, *mapping.shape), like))
+            for relation, mapping in mappings.items()
+        }
 
     def read(
         self,
@@ -128,20 +199,29 @@ class MappedLayout(AbstractNamedLayout):
         *,
         tags_come_later: bool = False,
         framework: TensorFramework = _JAX,
+        arrays: ObservedArrays = _ON_HOST,
     ) -> BatchFacts:
         """The inputs of a call with facts per sample, by kind.
 
-        `framework` is what tensors in facts are of that have gradients. InputError for what does not fit the program.
+        `framework` is what tensors in facts are of that have gradients; `arrays` makes those of what was observed.
+        InputError for what does not fit the program.
         """
         check_per_sample(self.provenance)
         samples = self.compiled.samples
-        batch = samples.read(inputs, disjunctions or {}, self.provenance, framework, tags_come_later=tags_come_later)
+        facts = inputs
+        if self.num_observed:
+            facts = {name: value for name, value in inputs.items() if name != _EVIDENCE}
+        batch = samples.read(facts, disjunctions or {}, self.provenance, framework, tags_come_later=tags_come_later)
         for relation, array in batch.arrays.items():
             if relation not in self.mappings:
                 raise not_mapped(relation, array)
-        check_given(self.mappings, {*batch.arrays, *(part.relation for part in batch.facts)})
+        mapped = dict(self.compiled.specification.input_mappings)
+        check_given(mapped, {*batch.arrays, *(part.relation for part in batch.facts)})
         self.compiled.warn_of_empty(inputs)
-        return batch
+        if not self.num_observed:
+            return batch
+        observed = self._observe(inputs, batch.num_samples, arrays, list(batch.arrays.values()))
+        return replace(batch, arrays={**batch.arrays, **observed})
 
     def as_batch(self, arrays: Sequence[ArrayLike]) -> BatchFacts:
         """The arrays as a batch without facts; it has one sample if there are none."""
@@ -196,6 +276,8 @@ class MappedLayout(AbstractNamedLayout):
 
     def proof_reader(self) -> Callable[[Sequence[Proof]], list]:
         names = self.compiled.literals(self.provenance)
+        # What a call observed has no name.
         return lambda proofs: [
-            tuple(replace(names[row], is_true=is_true) for row, is_true in proof) for proof in proofs
+            tuple(replace(names[row], is_true=is_true) for row, is_true in proof if names[row].relation)
+            for proof in proofs
         ]

@@ -10,6 +10,7 @@ import numpy as np
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.literals import read_proofs
 from scallax.evaluation.batch import Arguments, Signature, batch_size, is_empty, output_dtype
+from scallax.evaluation.conditioning import given_evidence, observed_cases
 from scallax.evaluation.interpreters import FoundProofs
 from scallax.evaluation.jax_values import canonical_dtype
 from scallax.evaluation.logits import host_probabilities
@@ -39,7 +40,10 @@ class NumpyInterpreter:
             shape = () if signature.is_union else (batch_size(signature, arguments),)
             return np.zeros((*shape, signature.num_outputs), dtype)
         values = evaluate(signature.provenance, *self._inputs(circuit, arguments))
-        with np.errstate(over="ignore"):  # a number that is too large for the outputs' dtype is infinite, as in JAX
+        # A number that is too large for the outputs' dtype is infinite, as in JAX.
+        with np.errstate(all="ignore"):
+            if circuit.evidence is not None:
+                values = given_evidence(values, circuit.evidence)
             values = values[: signature.num_outputs].T.astype(dtype)
         return values[0] if signature.is_union else values
 
@@ -73,8 +77,11 @@ class NumpyInterpreter:
             if number and self.signature.num_rows is not None:
                 value, mask = (pad_rows(rows, self.signature.num_rows) for rows in (value, mask))
             # In a union, samples follow each other in one column.
-            values.append(value.reshape(batch, -1).T)
-            masks.append(mask.reshape(batch, -1).T)
+            value, mask = value.reshape(batch, -1), mask.reshape(batch, -1)
+            if self.signature.is_observed(number):
+                value, mask = observed_cases(value)
+            values.append(value.T)
+            masks.append(mask.T)
         if arguments.logits:
             values.append(self._trained_columns(circuit, arguments, batch, dtype))
             masks.append(np.ones(values[-1].shape, bool))

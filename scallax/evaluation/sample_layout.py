@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
+from scallax.circuits.conditioning import NUM_CASES
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.batch import Arguments, ArrayLike, list_entries
 from scallax.evaluation.batch_grounding import BatchArrays, BatchGrounding
@@ -73,6 +74,10 @@ class SampleLayout(AbstractNamedLayout):
     @property
     def num_rows(self) -> int | None:
         return self.grounding.mapped_rows
+
+    @property
+    def num_observed(self) -> int:
+        return self.program.num_observed
 
     @property
     def num_values(self) -> int:
@@ -193,7 +198,9 @@ class SampleLayout(AbstractNamedLayout):
         """The numbers of inputs of the circuit behind those of each array of a mapped relation."""
         num_samples = self.grounding.num_samples
         missing = 0 if self.num_rows is None else self.num_rows - num_samples
-        return [missing * math.prod(array.shape[1:]) for array in arrays]
+        first_observed = len(arrays) - self.num_observed
+        cases = [NUM_CASES if place >= first_observed else 1 for place in range(len(arrays))]
+        return [missing * math.prod(array.shape[1:]) * count for array, count in zip(arrays, cases, strict=True)]
 
     def dtyped(self, arguments: Arguments) -> Sequence[Any]:
         assert self.batch is not None, "facts are given"
@@ -259,6 +266,9 @@ class ArraysLayout(AbstractLayout):
 
     def check(self, arguments: Arguments, *, are_logits_given: bool) -> None:
         _check_arrays(self.program.provenance)
+        if self.program.num_observed:
+            hint = "evaluate the grounding itself"
+            raise UnsupportedError(Diagnostic("the arrays of a grounding alone take no evidence", hint=hint))
         if are_logits_given:
             self.program.checks.check_logits(arguments)
 

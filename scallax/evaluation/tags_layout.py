@@ -48,6 +48,10 @@ class TagsLayout(AbstractProofLayout):
         return True
 
     @property
+    def is_conditional(self) -> bool:
+        return self.on_host is not None and self.on_host.evidence is not None
+
+    @property
     def num_values(self) -> int:
         return self.size
 

@@ -16,7 +16,7 @@ from scallax.facts.mappings import (
     read_tuple,
     show_tuple,
 )
-from scallax.facts.specification import EXECUTORS, Specification, Tag
+from scallax.facts.specification import EXECUTORS, ON_IMPOSSIBLE, Specification, Tag
 from scallax.language.tag_domains import Domain
 from scallax.language.values import Value, ValueType
 from scallax.provenance.traits import Traits
@@ -74,6 +74,10 @@ def specify(
         read_by_relation(given["retain_topk"], "`retain_topk`"),
         untagged,
     )
+    evidence = _read_evidence(read_by_relation(given["evidence"], "`evidence`"))
+    if given["on_impossible"] not in ON_IMPOSSIBLE:
+        known = " or ".join(map(repr, ON_IMPOSSIBLE))
+        raise InputError(f"`on_impossible` is {given['on_impossible']!r}; it must be {known}")
     takes_tags = traits.takes_tagged_facts
     outputs, keyed = read_outputs(given["output_relation"], given["output_mapping"], given["output_mappings"])
     for name in ("wmc_with_disjunctions", "absorb", "early_discard"):
@@ -106,6 +110,8 @@ def specify(
         outputs=outputs,
         keyed=keyed,
         custom=custom,
+        evidence=evidence,
+        on_impossible=given["on_impossible"],
         # Numbers and choices that are kept as they are.
         **{name: given[name] for name in ("k", "train_k", "test_k", "iter_limit", "early_discard", "seed", "executor")},
     )
@@ -214,6 +220,20 @@ def _read_input_mappings(
             raise unknown_name(f"`retain_topk` names `{relation}`, which has no input mapping", relation, read)
         mapping = read[relation]
         read[relation] = InputMapping(mapping.entries, **{**mapping.options, "retain_k": k})
+    return tuple(sorted(read.items()))
+
+
+def _read_evidence(mappings: Mapping[str, object]) -> tuple[tuple[str, InputMapping], ...]:
+    """The mappings of what calls may observe; None stands for the one tuple of a relation without columns."""
+    read = {}
+    for relation, mapping in mappings.items():
+        what = f"evidence of `{relation}`"
+        if isinstance(mapping, InputMapping):
+            if mapping.kind is None or mapping.disjunctive or mapping.retention is not None:
+                raise InputError(f"{what}: the mapping has no options; it says which tuples are observed")
+            read[relation] = mapping
+            continue
+        read[relation] = InputMapping(Entries((), ((),)) if mapping is None else read_entries(mapping, what))
     return tuple(sorted(read.items()))
 
 

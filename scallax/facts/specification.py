@@ -20,6 +20,8 @@ _PROOFS = ("k", "train_k", "test_k")
 Tag = float | bool | None
 # Who evaluates a program: JAX, by compiled code, or NumPy, at once.
 EXECUTORS = ("jax", "numpy")
+# The answers to evidence of probability 0.
+ON_IMPOSSIBLE = ("error", "zero")
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -57,6 +59,8 @@ class Specification:
         custom: The qualified name of the class of the user's provenance.
         seed: The seed of a provenance that samples.
         executor: Who evaluates it, `jax` or `numpy`.
+        evidence: Relations with the mappings of what calls may observe.
+        on_impossible: The answer to evidence of probability 0, `error` or `zero`.
 
     Example:
         >>> from scallax import Reasoner
@@ -92,6 +96,13 @@ class Specification:
     custom: str | None = None
     seed: int = 0
     executor: str = "jax"
+    evidence: tuple[tuple[str, InputMapping], ...] = ()
+    on_impossible: str = "error"
+
+    @property
+    def call_mappings(self) -> dict[str, InputMapping]:
+        """The mappings of all arrays of a call: those of input relations, then those of evidence by other names."""
+        return {**dict(self.input_mappings), **{evidence_of(name): mapping for name, mapping in self.evidence}}
 
     def __setstate__(self, values: Sequence[object]) -> None:
         set_fields(self, values)
@@ -123,7 +134,7 @@ class Specification:
                     continue
                 case "program" | "file":
                     found.append(f"{field.name}: {_first_difference(ours, theirs)}")
-                case "input_mappings" | "outputs" | "facts" | "relations" | "column_types" | "imports":
+                case "input_mappings" | "evidence" | "outputs" | "facts" | "relations" | "column_types" | "imports":
                     items = _item_differences(field.name, dict(ours), dict(theirs))
                     found.extend(items or [f"{field.name}: in another order"])
                 case _:
@@ -145,16 +156,22 @@ class Specification:
 
     def _data(self) -> dict:
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        data["input_mappings"] = [
-            [relation, {**_options_data(mapping), "entries": _entries_data(mapping.entries)}]
-            for relation, mapping in self.input_mappings
-        ]
-        data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
         for name, default in _OPTIONAL.items():
             # Left out, so that a program that does without has the text that it had before there were any.
             if data[name] == default:
                 del data[name]
+        for name in data.keys() & {"input_mappings", "evidence"}:
+            data[name] = [
+                [relation, {**_options_data(mapping), "entries": _entries_data(mapping.entries)}]
+                for relation, mapping in getattr(self, name)
+            ]
+        data["outputs"] = [[relation, None if e is None else _entries_data(e)] for relation, e in self.outputs]
         return {"format": FORMAT, "program_sha256": _program_sha256(self), **data}
+
+
+def evidence_of(relation: str) -> str:
+    """The name, among the inputs of a call, of what is observed of a relation; no relation has such a name."""
+    return f"evidence of {relation}"
 
 
 # Fields that texts may lack, because they came later, with what they mean then.
@@ -283,6 +300,12 @@ def _executor(value: object, where: str) -> str:
     return str(value)
 
 
+def _on_impossible(value: object, where: str) -> str:
+    if value not in ON_IMPOSSIBLE:
+        _wrong(where, "`error` or `zero`", value)
+    return str(value)
+
+
 def _column_type(value: object, where: str) -> str:
     if value not in [kind.value for kind in ValueType]:
         _wrong(where, "made of value types", value)
@@ -325,6 +348,7 @@ _OF_TYPE: dict[Any, _Reader] = {
 _OF_FIELD: dict[str, _Reader] = {
     "column_types": _sequence(_pair(_OF_TYPE[str], _sequence(_column_type))),
     "executor": _executor,
+    "on_impossible": _on_impossible,
 }
 
 
@@ -374,6 +398,7 @@ def _first_difference(ours: str | None, theirs: str | None) -> str:
 def _item_differences(name: str, ours: dict, theirs: dict) -> list[str]:
     label = {
         "input_mappings": "input mapping of",
+        "evidence": "mapping of evidence of",
         "outputs": "output mapping of",
         "facts": "facts of",
         "imports": "text of the import",

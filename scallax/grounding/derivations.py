@@ -50,6 +50,14 @@ class Literals:
     def __len__(self) -> int:
         return len(self.prior)
 
+    def with_inputs(self, source: np.ndarray) -> "Literals":
+        """These, and behind them independent ones that the batch gives, at these positions."""
+        none = np.full(len(source), -1)
+        parts = (np.full(len(source), np.nan), source, none, none)
+        own = (self.prior, self.source, self.group, self.parameter)
+        outcomes = np.append(self.outcomes, np.zeros(len(source), np.bool_)) if len(self.outcomes) else self.outcomes
+        return Literals(*(np.concatenate(pair) for pair in zip(own, parts, strict=True)), outcomes)
+
 
 def mark_outcomes(literals: np.ndarray, count: int) -> np.ndarray:
     """The field `outcomes` of `count` literals of which some are outcomes."""

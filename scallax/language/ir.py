@@ -315,6 +315,18 @@ class Query:
 
 
 @record
+class Evidence:
+    """A formula that was observed to hold: a hidden relation without columns, and the formula as program text."""
+
+    relation: str
+    formula: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"evidence {self.formula}"
+
+
+@record
 class Variant:
     """A constructor of an algebraic data type, with the types of its arguments."""
 
@@ -347,6 +359,8 @@ class Program:
     # The signatures of the foreign items that it uses, without those that its attributes make.
     foreign: tuple[str, ...] = ()
     library: Library = field(default=BUILT_IN, compare=False, repr=False)
+    # What was observed in every sample.
+    evidence: tuple[Evidence, ...] = ()
 
     def __str__(self) -> str:
         columns = {relation.name: relation.columns for relation in self.relations}
@@ -357,6 +371,7 @@ class Program:
             group = "" if fact.group is None else f" in group {fact.group}"
             lines.append(f"{'' if fact.tag is None else f'{fact.tag}::'}{fact.relation}({values}){group}")
         lines += map(str, self.rules)
+        lines += map(str, self.evidence)
         lines += [f"query {query.name}" for query in self.queries]
         return "\n".join(lines)
 

@@ -145,6 +145,11 @@ class Traits:
         return self.gradient is Gradient.NONE
 
     @property
+    def conditions(self) -> bool:
+        """Whether outputs may be given evidence: values are probabilities of what a conjunction of formulas says."""
+        return self.is_compiled or self.num_proofs > 0
+
+    @property
     def passes_gradients(self) -> bool:
         """Whether gradients may pass through evaluation, those of a user's objects among them."""
         return not self.is_discrete or self.output_dtype is object

@@ -18,8 +18,8 @@ from scallax.evaluation.jax_values import is_concrete
 from scallax.evaluation.logits import host_probabilities
 from scallax.evaluation.seeds import as_words
 from scallax.facts.fact_table import FactTable, exclusive_text, independent_facts
-from scallax.facts.mappings import read_entries
-from scallax.facts.specification import Specification
+from scallax.facts.mappings import InputMapping, read_entries, show_value
+from scallax.facts.specification import Specification, evidence_of
 from scallax.grounding.derivations import CERTAIN_PRIOR
 from scallax.grounding.fixpoint import Grounding
 from scallax.language import ir
@@ -53,7 +53,8 @@ def explain(
         raise InputError(f"there is no sample {sample}: the inputs have {batch.num_samples}")
     batch = batch.with_constants()
     mappings = tuple((name, mapping) for name, mapping in specification.input_mappings if name in batch.arrays)
-    given = [batch.arrays[name] for name, _ in mappings]
+    observed = {evidence_of(name): mapping for name, mapping in specification.evidence}
+    given = [batch.arrays[name] for name in (*(name for name, _ in mappings), *observed)]
     arrays = [array[sample : sample + 1] if np.ndim(array) else array for array in given]
     asked = replace(specification, input_mappings=mappings, outputs=((relation, entries),), keyed=False)
     schemas = {schema.name: schema for schema in grounded.samples.checked.program.relations}
@@ -72,7 +73,7 @@ def explain(
     # Costs may be natural numbers: then what does not hold is the largest of them.
     is_cost = provenance.traits.domain is Domain.NATURAL and provenance.absent > 0
     domain = Domain.COST if is_cost else provenance.traits.domain
-    return explain_tuple(
+    explanation = explain_tuple(
         program,
         grounding,
         relation,
@@ -83,6 +84,20 @@ def explain(
         uses_exclusion=provenance.traits.uses_exclusion,
         k=k or specification.k,
     )
+    formulas = [part.formula for part in program.evidence]
+    for (name, mapping), array in zip(specification.evidence, arrays[len(mappings) :], strict=True):
+        formulas += _observed_formulas(name, mapping, np.asarray(array).reshape(-1))
+    return replace(explanation, given=tuple(formulas))
+
+
+def _observed_formulas(relation: str, mapping: InputMapping, values: np.ndarray) -> Iterator[str]:
+    """The tuples of a relation that one sample observed, as program text; `values` as a call gives them."""
+    for row, value in zip(mapping.tuples, values.tolist(), strict=True):
+        shown = f"{relation}({', '.join(map(show_value, row))})"
+        if value in (0, 1):
+            yield shown if value else f"not {shown}"
+        elif value == value:  # NaN was not looked at
+            yield f"{value:.6g}::{shown}"
 
 
 def _facts_of_sample(facts: Sequence[FactTable], sample: int) -> Iterator[FactTable]:
@@ -137,9 +152,11 @@ def _literal_tags(
     if grounding.selection_sets:
         assert isinstance(provenance, AbstractProvenance), "what has selections is evaluated by arrays"
         selections, program = grounded.selections(grounding, provenance)
-        retentions = tuple(mapping.retention for _, mapping in grounded.specification.input_mappings)
+        specification = grounded.specification
+        retentions = tuple(mapping.retention for mapping in specification.call_mappings.values())
         shapes = tuple(parameter.initial.shape for parameter in grounded.parameters)
-        signature = Signature(provenance, retentions, shapes, len(selections))
+        num_observed = len(specification.evidence)
+        signature = Signature(provenance, retentions, shapes, len(selections), num_observed=num_observed)
         values = evaluate_arrays(None, signature, replace(program, seed=np.asarray(as_words(seed))), arguments)
         weights = np.asarray(provenance.weigh(values), np.float64)[0]
         # A tuple that holds in every world costs nothing more, and is one way.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
+from scallax.circuits.conditioning import NUM_CASES
 from scallax.circuits.jacobian_sparsity import find_dependence
 from scallax.errors import Diagnostic, InputError, UnsupportedError, checks_call
 from scallax.evaluation.batch import ArrayLike
@@ -152,6 +153,8 @@ def derive(
         rows = np.broadcast_to(cotangent.astype(values.dtype), values.shape)
         pulled = evaluator.pull_back(arrays, residuals, rows, logits)
         parts = [_flat(part, array, num_axes) for part, array in _pairs(pulled, arrays, logits)]
+        for place in range(len(arrays) - layout.num_observed, len(arrays)):
+            parts[place] = np.repeat(parts[place], NUM_CASES, 1)
         if isinstance(layout, SampleLayout):
             behind = enumerate(layout.count_padding(arrays[1:]), start=1)
             parts[1 : len(arrays)] = [np.pad(parts[place], ((0, 0), (0, count))) for place, count in behind]
@@ -159,7 +162,9 @@ def derive(
 
     rows, places, found = _differentiate(layout.circuit, values.shape[-1], pull_back)
     if is_mapped:
-        columns = [_Columns.of(name, shape) for name, shape in zip(layout.mappings, layout.shapes, strict=True)]
+        shapes = zip(layout.mappings, layout.shapes, strict=True)
+        columns = [_Columns.of(name, shape) for name, shape in shapes]
+        columns = _without_observed(columns, layout.num_observed)
         samples = np.arange(size).repeat(len(rows))
         entries = _Entries(samples, np.tile(rows, size), np.tile(places, size), found.reshape(-1), size)
     else:
@@ -175,9 +180,21 @@ def _sample_columns(layout: SampleLayout, arrays: Sequence[ArrayLike]) -> list[_
     columns = [_Columns.of_facts(part) for part in batch.facts if part.certain is not None]
     columns.append(_Columns.padding(grounding.padded_tags - grounding.num_tags))
     arrays = arrays[1:]
-    for name, array, missing in zip(grounding.mapped, arrays, layout.count_padding(arrays), strict=True):
-        columns += [_Columns.of(name, array.shape[1:], grounding.num_samples), _Columns.padding(missing)]
+    of_arrays = [
+        _Columns.of(name, array.shape[1:], grounding.num_samples)
+        for name, array in zip(grounding.mapped, arrays, strict=True)
+    ]
+    of_arrays = _without_observed(of_arrays, layout.num_observed)
+    for part, missing in zip(of_arrays, layout.count_padding(arrays), strict=True):
+        columns += [part, _Columns.padding(missing)]
     return columns
+
+
+def _without_observed(columns: Sequence[_Columns], num_observed: int) -> list[_Columns]:
+    """The columns of arrays, of which the last say what was observed: these have derivatives, and show none."""
+    first = len(columns) - num_observed
+    observed = [_Columns.padding(NUM_CASES * len(part.index)) for part in columns[first:]]
+    return [*columns[:first], *observed]
 
 
 def _sample_entries(layout: SampleLayout, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> _Entries:

@@ -63,6 +63,10 @@ class ProgramArguments(TypedDict, total=False):
         foreign: Functions, predicates, aggregates and attributes of Python that the program uses, as
             `scallax.foreign_function` and its like make them. They are called while the program is grounded.
         limits: When grounding gives up with a GroundingError. Limits are no part of the specification.
+        evidence: By relation, the tuples of which a call may say whether they hold, as in `input_mappings`; None for
+            the one tuple of a relation without columns. All outputs are probabilities given what the call says, and
+            given the program's own evidence, `evidence alarm()`.
+        on_impossible: The answer where evidence has the probability 0: `error`, or `zero`, for outputs of 0.
     """
 
     provenance: Annotated[str | Provenance, Default("difftopkproofs")]
@@ -89,6 +93,8 @@ class ProgramArguments(TypedDict, total=False):
     executor: Annotated[str, Default("jax")]
     foreign: Annotated[Sequence[ForeignItem], Default(())]
     limits: Limits | None
+    evidence: Mapping[str, object] | None
+    on_impossible: Annotated[str, Default("error")]
 
 
 def takes_keywords(*positional: str, inherited: Sequence[type] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -91,17 +91,20 @@ class Proof:
 class Explanation:
     """The best proofs of a tuple, the likeliest first; prints as text, and shows as a picture in notebooks.
 
-    `value` is the tuple's value under the reasoner's provenance, a bool, a number or a user's object. No proofs:
-    nothing derives the tuple.
+    `value` is the tuple's value under the reasoner's provenance, a bool, a number or a user's object; the probability
+    given what was observed, if something was: the formulas `given`. No proofs: nothing derives the tuple.
     """
 
     relation: str
     values: tuple[Value, ...]
     value: Any
     proofs: tuple[Proof, ...]
+    given: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         head = f"{_show(self.relation, self.values)}: {_show_value(self.value)}"
+        if self.given:
+            head += f", given {', '.join(self.given)}"
         return "\n\n".join([head, *map(str, self.proofs)] if self.proofs else [f"{head}, no proof"])
 
     def __repr__(self) -> str:

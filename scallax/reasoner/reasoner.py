@@ -62,6 +62,12 @@ class Reasoner:
     facts that exclude each other. Relations that are not given are empty. Groundings of such batches are kept
     (`cache_info`), the last 512. Without inputs the batch is 1.
 
+    Evidence. Where `evidence` names relations, `evidence={relation: array, ...}` is an input as well: for each tuple 1
+    if it was seen to hold, 0 if not to hold, NaN (in lists None) if it was not looked at, and a probability for virtual
+    evidence. Outputs are probabilities given this and the program's own evidence: exact under `exact`, and at most 1,
+    from the proofs that are kept, under proof sets. Evidence of probability 0 is an InputError in eager calls; under a
+    transformation, and with `on_impossible="zero"`, outputs given it are 0, and so is their gradient.
+
     Outputs. The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples,
     [batch, len(tuples)])` without an output mapping, with every possible tuple, sorted (for facts per sample, those
     that some sample can derive); and a dictionary of these with `output_mappings`. Without named outputs, the program's
@@ -367,6 +373,24 @@ class Reasoner:
         """
         return _call(self, inputs, disjunctions, order_logits(self.compiled_program.parameters, parameters), key)
 
+    def log_evidence(
+        self,
+        parameters: Mapping[str, ArrayLike] | None = None,
+        /,
+        *,
+        disjunctions: Mapping[str, Sequence] | None = None,
+        key: Key = None,
+        **inputs: Any,
+    ) -> Array:
+        """The logarithms `[batch]` of the probabilities of what was observed; differentiable as outputs are.
+
+        Minus infinity, with the gradient 0, where `on_impossible="zero"` lets a probability be 0. `parameters` take the
+        place of the reasoner's own, all else is that of a call. InputError if there is no evidence.
+        """
+        logits = None if parameters is None else order_logits(self.compiled_program.parameters, parameters)
+        evaluator, arrays = _with_inputs(self, inputs, disjunctions, key)
+        return evaluator.log_evidence(arrays, logits)
+
     def kept_proofs(self, /, **inputs: ArrayLike) -> Any:
         """The proofs of the outputs in the place of their values: for each sample and tuple a list of proofs.
 
@@ -545,17 +569,26 @@ def _call(
     asked: AskedOutputs | None = None,
 ) -> PyTree:
     """The outputs of a call; for each sample its own if it `asked` for them."""
+    check_named(reasoner.specification.outputs)
+    evaluator, arrays = _with_inputs(reasoner, inputs, disjunctions, key)
+    return evaluator.call(arrays, logits, asked)
+
+
+def _with_inputs(
+    reasoner: Reasoner, inputs: dict[str, Any], disjunctions: Mapping[str, Sequence] | None, key: Key
+) -> tuple[Evaluator[MappedLayout] | Evaluator[SampleLayout], Sequence[Any]]:
+    """The evaluator of a call, and its arrays."""
     evaluator = reasoner.evaluator
     if key is not None and evaluator.draws:
         evaluator = evaluator.with_seed(read_key(key))
     elif key is not None:
         inputs = {**inputs, "key": key}
-    check_named(reasoner.specification.outputs)
+    mapped = evaluator.layout
     if not has_facts(inputs, disjunctions):
-        return evaluator.call(evaluator.layout.order(inputs), logits, asked)
-    batch = evaluator.layout.read(inputs, disjunctions)
-    layout = SampleLayout(evaluator.layout, evaluator.layout.ground(batch), batch)
-    return evaluator.with_layout(layout).call(layout.arrays(), logits, asked)
+        return evaluator, mapped.order(inputs)
+    batch = mapped.read(inputs, disjunctions)
+    layout = SampleLayout(mapped, mapped.ground(batch), batch)
+    return evaluator.with_layout(layout), layout.arrays()
 
 
 def _restore(

@@ -401,6 +401,14 @@ class Query:
     span: Span = field(compare=False, repr=False)
 
 
+@record
+class Evidence:
+    """`evidence formula`: it was observed that the formula holds."""
+
+    formula: Formula
+    span: Span = field(compare=False, repr=False)
+
+
 Declaration = (
     Import
     | TypeAlias
@@ -414,6 +422,7 @@ Declaration = (
     | Rule
     | ReduceRule
     | Query
+    | Evidence
 )
 
 

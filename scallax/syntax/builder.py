@@ -21,6 +21,9 @@ def build_item(source: Source, tree: _Node) -> ast.Item:
     """The item of a parse tree. ParseError for constructs that the grammar accepts but the language does not."""
     *attributes, declaration = tree.children
     builder = _Builder(source)
+    if attributes and declaration.data == "evidence_item":
+        hint = "attributes belong to relations and queries"
+        raise builder.error("an attribute stands before evidence", attributes[0], hint)
     return ast.Item(builder.declaration(declaration), tuple(map(builder.attribute, attributes)))
 
 
@@ -73,6 +76,8 @@ class _Builder:
                 return ast.ConstantDeclarations(tuple(map(self.constant, parts)), span)
             case "query_item":
                 return ast.Query(self.query_target(parts[0]), span)
+            case "evidence_item":
+                return ast.Evidence(self.formulas(parts[1], None), span)
             case _:
                 return self.relation_item(tree)
 

@@ -24,6 +24,7 @@ _KINDS = {
     "NAME": Name,
     "PRIMITIVE": Keyword.Type,
     "EXTERN": Keyword,
+    "EVIDENCE": Keyword.Declaration,
     "ADORNMENT": Keyword,
     "QUANTIFIER": Keyword,
     "TRUTH": Keyword.Constant,

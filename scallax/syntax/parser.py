@@ -12,7 +12,7 @@ from scallax.syntax.grammar import grammar
 from scallax.syntax.lalr import END, Rejection
 from scallax.syntax.tokens import Token, Tree
 
-_ITEM_STARTS = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "IMPORT", "EXTERN", "AT"})
+_ITEM_STARTS = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "EVIDENCE", "IMPORT", "EXTERN", "AT"})
 
 # Tokens that follow the name of a column, a variable or a constant, and never the keyword of an item.
 _NAME_FOLLOWERS = frozenset({"COLON", "COMMA", "EQUAL", "RPAR"})
@@ -30,6 +30,7 @@ _WORDS = {
     "COMPARISON": "a comparison",
     "MULTIPLICATIVE": "`*`",
     "QUANTIFIER": "a quantifier",
+    "EVIDENCE": "`evidence`",
 }
 # Never shown as expected: the token is a comparison until a whole parameter list has been seen.
 _RETYPED = frozenset({"PARAMETERS_OPEN", "PARAMETERS_CLOSE"})
@@ -157,7 +158,7 @@ def _explain(source: Source, token: Token, expected: Collection[str], tokens: Se
     if hint is None and unclosed is not None and token in (")", "]", "}") and token != _CLOSING[unclosed]:
         hint = f"the `{unclosed}` at {Span(source, unclosed.start, unclosed.end).place} is not closed"
     if hint is None and place == 0:
-        hint = "an item starts with `rel`, `type`, `const`, `query`, `import` or an attribute"
+        hint = "an item starts with `rel`, `type`, `const`, `query`, `evidence`, `import` or an attribute"
     return Diagnostic(
         f"unexpected `{token}`", span, hint or _expectation(expected) or _separator(before, token, expected)
     )

@@ -108,7 +108,8 @@ def _parameter(parameter: ast.Parameter) -> str:
     return value if parameter.keyword is None else f"{parameter.keyword} = {value}"
 
 
-def _formula(formula: ast.Formula) -> str:
+def print_formula(formula: ast.Formula) -> str:
+    """A formula as program text."""
     match formula:
         case ast.And(operands=operands):
             return " and ".join(map(_operand, operands))
@@ -133,7 +134,7 @@ def _formula(formula: ast.Formula) -> str:
 
 
 def _operand(formula: ast.Formula) -> str:
-    text = _formula(formula)
+    text = print_formula(formula)
     return f"({text})" if isinstance(formula, ast.And | ast.Or | ast.Implies) else text
 
 
@@ -143,10 +144,10 @@ def _aggregate(aggregate: ast.Aggregate) -> str:
     bindings = f"{_bindings(aggregate.bindings)}: " if aggregate.bindings else ""
     where = ""
     if aggregate.grouping is not None:
-        where = f" where {_bindings(aggregate.grouping.bindings)}: {_formula(aggregate.grouping.body)}"
+        where = f" where {_bindings(aggregate.grouping.bindings)}: {print_formula(aggregate.grouping.body)}"
     return (
         f"{aggregate.op}{bang}{_parameters(aggregate.parameters)}{arguments}"
-        f"({bindings}{_formula(aggregate.body)}{where})"
+        f"({bindings}{print_formula(aggregate.body)}{where})"
     )
 
 
@@ -192,6 +193,8 @@ def _declaration(declaration: ast.Declaration) -> str:
             return f"const {', '.join(map(_constant, declarations))}"
         case ast.Query(target=target):
             return f"query {print_expression(target)}"
+        case ast.Evidence(formula=formula):
+            return f"evidence {print_formula(formula)}"
         case _:
             return f"rel {_relation(declaration)}"
 
@@ -223,7 +226,7 @@ def _relation(declaration: ast.FactSet | ast.Fact | ast.Rule | ast.ReduceRule) -
             names = [f"{own}{print_expression(head)}" for own, head in zip(tags, heads, strict=False)]
             head = f"{{{'; '.join(names)}}}" if is_disjunctive else " and ".join(names)
             is_fact = isinstance(body, ast.And) and not body.operands
-            return f"{_tag(tag)}{head}" + ("" if is_fact else f" = {_formula(body)}")
+            return f"{_tag(tag)}{head}" + ("" if is_fact else f" = {print_formula(body)}")
         case ast.ReduceRule(relation=relation, aggregate=aggregate):
             return f"{relation} = {_aggregate(aggregate)}"
         case _:

@@ -73,6 +73,7 @@ class Lexer:
                     kind = self._words[kind].get(word, kind)
                 tokens.append(Token(kind, word, found.start()))
         _retype_parameter_lists(tokens)
+        _retype_evidence([token for token in tokens if token.type not in self._ignored] if keeps_all else tokens)
         return tokens
 
 
@@ -89,6 +90,21 @@ def _retype_parameter_lists(tokens: Sequence[Token]) -> None:
         if (end := _parameters_end(tokens, start)) is not None:
             tokens[start].type = "PARAMETERS_OPEN"
             tokens[end].type = "PARAMETERS_CLOSE"
+
+
+# What a formula starts with that no name stands before, but as a word of the language.
+_FORMULA_STARTS = frozenset({"NAME", "NOT", "TILDE", "QUANTIFIER"})
+# Words after which a name is that of a relation, a type or a constant.
+_NAMING = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "NEW", "CASE"})
+
+
+def _retype_evidence(tokens: Sequence[Token]) -> None:
+    """Gives the word `evidence` a kind of its own where it starts an item; elsewhere it is a name."""
+    for place, token in enumerate(tokens[:-1]):
+        is_first = not place or tokens[place - 1].type not in _NAMING
+        starts = token == "evidence" and tokens[place + 1].type in _FORMULA_STARTS
+        if starts and is_first and token.type == "NAME":
+            token.type = "EVIDENCE"
 
 
 def _parameters_end(tokens: Sequence[Token], start: int) -> int | None:

@@ -31,6 +31,8 @@ EXAMPLE = Specification(
     column_types=(("sum", ("f32",)),),
     imports=(("lib.scl", "type seen(i32)"),),
     foreign=("function $half(i32) -> i32",),
+    evidence=(("path", InputMapping([(1, 2)])),),
+    on_impossible="zero",
 )
 
 
@@ -166,7 +168,14 @@ def test_every_difference_is_told_with_old_and_new():
 # Who computes is no part of what is computed.
 @pytest.mark.parametrize("field", sorted({field.name for field in dataclasses.fields(Specification)} - {"executor"}))
 def test_no_difference_goes_unnoticed(field):
-    empty = {"keyed": False, "k": 4, "provenance": "unit", "wmc_with_disjunctions": True, "early_discard": False}
+    empty = {
+        "on_impossible": "error",
+        "keyed": False,
+        "k": 4,
+        "provenance": "unit",
+        "wmc_with_disjunctions": True,
+        "early_discard": False,
+    }
     value = empty.get(field, None if field in ("program", "file", "train_k", "iter_limit") else ())
     value = 8 if field == "test_k" else value
     other = dataclasses.replace(EXAMPLE, **{field: value})
