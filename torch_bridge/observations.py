@@ -15,18 +15,19 @@ class _ObservedTensors(ObservedArrays):
     def array(self, value: Any, like: Sequence[Any]) -> Any:
         if isinstance(value, torch.Tensor):
             return value
-        return torch.from_numpy(super().array(value, like)).to(_device(like))
+        return torch.as_tensor(super().array(value, like), **_form(like))
 
     def unseen(self, shape: tuple[int, ...], like: Sequence[Any]) -> torch.Tensor:
-        return torch.full(shape, torch.nan, device=_device(like))
+        return torch.full(shape, torch.nan, **_form(like))
 
 
 OBSERVED = _ObservedTensors()
 
 
-def _device(like: Sequence[Any]) -> torch.device:
-    found = (value.device for value in like if isinstance(value, torch.Tensor))
-    return next(found, torch.device("cpu"))
+def _form(like: Sequence[Any]) -> dict[str, Any]:
+    """The dtype and the device of the first tensor among the other inputs."""
+    tensors = [value for value in like if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    return {"dtype": tensors[0].dtype, "device": tensors[0].device} if tensors else {"dtype": torch.float32}
 
 
 def log_probability(probabilities: torch.Tensor) -> torch.Tensor:

@@ -158,7 +158,7 @@ class MappedLayout(AbstractNamedLayout):
         """
         if self.num_observed:
             others = {name: value for name, value in inputs.items() if name != _EVIDENCE}
-            given = list(others.values())
+            given: list[Any] = list(others.values())
             sizes = (array.shape[0] for array in given if getattr(array, "shape", ()))
             inputs = {**others, **self._observe(inputs, next(sizes, None), arrays, given)}
         ordered = order_inputs(self.mappings, inputs, lambda: self.compiled.samples.checked.program.relations)
