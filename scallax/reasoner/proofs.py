@@ -1,7 +1,7 @@
 """Proofs for people: which facts entail a tuple, by which rules, and how likely each proof is."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -11,6 +11,7 @@ import numpy as np
 
 from scallax.errors import InputError, Span
 from scallax.facts.mappings import show_tuple
+from scallax.facts.specification import set_fields
 from scallax.grounding.conjunction import NO_RULE
 from scallax.grounding.derivations import ONE, literal_operand, operand_literal
 from scallax.grounding.fixpoint import Grounding
@@ -100,6 +101,9 @@ class Explanation:
     value: Any
     proofs: tuple[Proof, ...]
     given: tuple[str, ...] = ()
+
+    def __setstate__(self, values: Sequence[object]) -> None:
+        set_fields(self, values)
 
     def __str__(self) -> str:
         head = f"{_show(self.relation, self.values)}: {_show_value(self.value)}"

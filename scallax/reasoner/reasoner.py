@@ -12,14 +12,7 @@ from scallax.circuits.serialized import SerializedProgram
 from scallax.errors import CheckpointError, ScallaxError, checks_calls, warn
 from scallax.evaluation.batch import ArrayLike
 from scallax.evaluation.batch_grounding import BatchArrays, BatchGrounding
-from scallax.evaluation.compiled_program import (
-    CompiledProgram,
-    check_custom,
-    check_foreign,
-    ground,
-    restore,
-    with_read,
-)
+from scallax.evaluation.compiled_program import CompiledProgram, check_custom, check_foreign, ground, restore, with_read
 from scallax.evaluation.evaluator import Evaluator, Logits
 from scallax.evaluation.grounding_cache import BatchFacts, check_outputs_per_sample, has_facts
 from scallax.evaluation.logits import logit_probabilities, order_logits, replace_logits
@@ -382,10 +375,16 @@ class Reasoner:
         key: Key = None,
         **inputs: Any,
     ) -> Array:
-        """The logarithms `[batch]` of the probabilities of what was observed; differentiable as outputs are.
+        """The logarithm of the probability of what was observed; differentiable as outputs are.
 
-        Minus infinity, with the gradient 0, where `on_impossible="zero"` lets a probability be 0. `parameters` take the
-        place of the reasoner's own, all else is that of a call. InputError if there is no evidence.
+        Args:
+            parameters: As in `apply`; by default the reasoner's own.
+            disjunctions: As in a call.
+            key: As in a call.
+            **inputs: As in a call.
+
+        Returns:
+            An array `[batch]`; minus infinity, with the gradient 0, where `on_impossible="zero"` lets one be 0.
         """
         logits = None if parameters is None else order_logits(self.compiled_program.parameters, parameters)
         evaluator, arrays = _with_inputs(self, inputs, disjunctions, key)
