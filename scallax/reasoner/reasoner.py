@@ -55,11 +55,10 @@ class Reasoner:
     facts that exclude each other. Relations that are not given are empty. Groundings of such batches are kept
     (`cache_info`), the last 512. Without inputs the batch is 1.
 
-    Evidence. Where `evidence` names relations, `evidence={relation: array, ...}` is an input as well: for each tuple 1
-    if it was seen to hold, 0 if not to hold, NaN (in lists None) if it was not looked at, and a probability for virtual
-    evidence. Outputs are probabilities given this and the program's own evidence: exact under `exact`, and at most 1,
-    from the proofs that are kept, under proof sets. Evidence of probability 0 is an InputError in eager calls; under a
-    transformation, and with `on_impossible="zero"`, outputs given it are 0, and so is their gradient.
+    Evidence. Where `evidence` names relations, `evidence={relation: array, ...}` is an input: by tuple 1 if it was seen
+    to hold, 0 if not to, NaN (in lists None) if it was not looked at, and a probability for virtual evidence. Outputs
+    are given this and the program's own evidence; proof sets approximate, to at most 1. Evidence of probability 0 is an
+    InputError in eager calls; in a transformation, and with `on_impossible="zero"`, outputs given it are 0.
 
     Outputs. The result is `[batch, len(output mapping)]`; `[batch]` for an output mapping of one tuple; `(tuples,
     [batch, len(tuples)])` without an output mapping, with every possible tuple, sorted (for facts per sample, those
@@ -335,8 +334,7 @@ class Reasoner:
     ) -> PyTree:
         """The outputs for an array, or for facts per sample, for each input relation; see the class.
 
-        If outputs depend on a seed, a `key` of JAX, or an integer below 2^32, may take its place. If they do not, `key`
-        is an input like the others.
+        A `key` of JAX, or an integer below 2^32, takes the place of a seed; without one, it is an input like others.
         """
         if output_relations is None and output_mappings is None:
             return _call(self, inputs, disjunctions, None, key)
