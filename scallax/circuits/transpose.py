@@ -42,15 +42,17 @@ def transpose_fold(
     group = np.where(is_head, num_tiles - 1 - (uses.row - base) // width, of_literal)
     lane = np.where(is_head, uses.row - base, uses.row - FIRST_LITERAL_ROW) % width
     places, final = _sum_in_tiles(group, lane, num_groups, width)
+    del group, lane, of_literal, is_head
 
     # Rows of the buffer: zero, the outputs, then one tile of sums after the other.
     sums = 1 + len(outputs)
     head = np.maximum(uses.reader - base, 0)
-    of_head = sums + final[num_tiles - 1 - head // width] * width + head % width
-    of_reader = np.where(uses.reader < 0, -uses.reader, of_head)
-    is_use = places.source >= 0
-    row_in_buffer = np.where(is_use, of_reader[np.maximum(places.source, 0)], sums - 1 - places.source)
-    other = np.where(is_use, uses.other[np.maximum(places.source, 0)], ONE_ROW)
+    of_reader = sums + final[num_tiles - 1 - head // width] * width + head % width
+    of_reader = np.where(uses.reader < 0, -uses.reader, of_reader)
+    is_use, source = places.source >= 0, np.maximum(places.source, 0)
+    row_in_buffer = np.where(is_use, of_reader[source], sums - 1 - places.source)
+    other = np.where(is_use, uses.other[source], np.int32(ONE_ROW))
+    del uses, head, of_reader, source
 
     num_sum_tiles = int(final[-1]) + 1
     rows = np.ones(num_sum_tiles, np.int64)
@@ -104,7 +106,7 @@ def _reverse(tiling: Tiling, forward_tile: np.ndarray, final: np.ndarray) -> tup
 
 @record
 class _Uses:
-    """The places that use a row of the array of tags.
+    """The places that use a row of the array of tags; int32.
 
     `reader` is the row of the head that they contribute to, or -1 - output; `other` the row of the operand beside.
     """
@@ -115,12 +117,13 @@ class _Uses:
 
 
 def _find_uses(graph: Graph, tiling: Tiling, left: np.ndarray, right: np.ndarray, outputs: np.ndarray) -> _Uses:
-    heads, complement = tiling.row[graph.head], graph.complement[graph.head]
-    left, right = left[tiling.place].astype(np.int64), right[tiling.place].astype(np.int64)
+    heads, complement = tiling.row[graph.head].astype(np.int32), graph.complement[graph.head]
+    left, right = (operands[tiling.place].astype(np.int32) for operands in (left, right))
+    zero, one = np.int32(ZERO_ROW), np.int32(ONE_ROW)
     # The right operand of a complement is a filler: its left operand stands alone.
-    row = np.concatenate([outputs.astype(np.int64), left, np.where(complement, ZERO_ROW, right)])
-    reader = np.concatenate([-1 - np.arange(len(outputs)), heads, heads])
-    other = np.concatenate([np.full(len(outputs), ONE_ROW), np.where(complement, ONE_ROW, right), left])
+    row = np.concatenate([outputs.astype(np.int32), left, np.where(complement, zero, right)])
+    reader = np.concatenate([-1 - np.arange(len(outputs), dtype=np.int32), heads, heads])
+    other = np.concatenate([np.full(len(outputs), one), np.where(complement, one, right), left])
     wanted = row >= FIRST_LITERAL_ROW
     return _Uses(row[wanted], reader[wanted], other[wanted])
 

@@ -161,14 +161,14 @@ class StratumGrounder:
         ids = relation.insert(facts.columns, len(facts.operands))
         self._num_tuples += relation.size
         literal = facts.operands != ONE
+        if self.database.certain_is_one and not literal.any():
+            return
         open_tuples = np.ones(relation.size, np.bool_)
         if self.database.certain_is_one:
             open_tuples[ids[~literal]] = False
-        lone = np.bincount(ids, minlength=relation.size) == 1
+        lone = (np.bincount(ids, minlength=relation.size) == 1) & (name not in self._derived)
         lone[ids[~literal]] = False
-        lone &= name not in self._derived
-        own = lone[ids].nonzero()[0]
-        relation.operands[ids[own]] = facts.operands[own]
+        relation.operands[ids[lone[ids]]] = facts.operands[lone[ids]]
         self._open_nodes(relation, open_tuples & ~lone)
         relation.certain = not np.any(open_tuples)
         members = (open_tuples & ~lone)[ids]

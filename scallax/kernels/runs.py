@@ -67,7 +67,7 @@ def sort_with_places(numbers: np.ndarray, extent: int) -> tuple[np.ndarray, np.n
     bits = max(len(numbers) - 1, 1).bit_length()
     if extent > _LARGEST >> bits:
         return None
-    packed = numbers << bits
+    packed = np.left_shift(numbers, bits, dtype=np.int64)
     packed |= np.arange(len(numbers))
     packed.sort()
     places = packed & ((1 << bits) - 1)

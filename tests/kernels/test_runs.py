@@ -38,3 +38,5 @@ def test_a_stable_order_keeps_positions(num_labels: int):
     labels = np.random.default_rng(0).integers(0, min(num_labels, 40), 100) * (num_labels // 40 or 1)
     expected = sorted(range(100), key=labels.tolist().__getitem__)
     assert stable_order(labels, num_labels).tolist() == expected
+    if num_labels < 1 << 31:
+        assert stable_order(labels.astype(np.int32), num_labels).tolist() == expected
