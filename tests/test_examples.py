@@ -12,7 +12,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Fewer passes over the pairs than by default, to much the same accuracy.
-OPTIONS = {"digit_sum_torch.py": ["--epochs", "1"]}
+OPTIONS = {"digit_sum_torch.py": ["--epochs", "1"], "learn_from_observations.py": ["--quick"]}
 # Scripts that learn for long: how long, and the text there instead in every run. `make nightly` runs them as they are.
 SHORT = {
     "compare_digits.py": {"= 500, 64, 5, 1000": "= 2, 8, 5, 10"},
@@ -25,6 +25,7 @@ SHORT = {
     "scene_graph.py": {"= 150, 20, 0.3": "= 2, 1, 0.3"},
 }
 PRINTS = {
+    "learn_from_observations.py": ["step   0: mean log-likelihood -1.22297"],
     "foreign_functions.py": [
         "km {('Lisbon', 1387): 0.201, ('London', 0): 0.747, ('Lublin', 1438): 0.201, ('Lyon', 0): 0.6504}",
         "usual {(0,): 0.6188, (694,): 0.0642, (719,): 0.0642, (1387,): 0.1325, (1412,): 0.0043, (1438,): 0.0021}",
@@ -70,6 +71,7 @@ TOGETHER = [
         "digit_sum_torch.py",
         "foreign_functions.py",
         "grid_world.py",
+        "learn_from_observations.py",
     ],
 ]
 # Runs a list of scripts with their options, each as the main program, and prints a line before each.

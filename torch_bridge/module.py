@@ -281,13 +281,15 @@ class Module(torch.nn.Module):
     ) -> tuple[MappedTensors, tuple[torch.Tensor, ...]]:
         """The layout of a call, and its tensors in order. InputError for inputs that are no tensors."""
         tensors = evaluator.layout.order(inputs, OBSERVED)
-        named = dict(zip(evaluator.layout.mappings, tensors, strict=True))
+        named = inputs
+        if evaluator.layout.num_observed:
+            named = dict(zip(evaluator.layout.mappings, tensors, strict=True))
         for relation, value in named.items():
             if not isinstance(value, torch.Tensor):
                 check_tensor(relation, value)
         logits = self._logits()
         if logits:
-            named |= zip(evaluator.layout.compiled.parameter_names, logits, strict=True)
+            named = {**named, **dict(zip(evaluator.layout.compiled.parameter_names, logits, strict=True))}
         return MappedTensors(evaluator, common_device(named)), (*tensors, *logits)
 
     def log_evidence(self, /, *, disjunctions: Mapping[str, Sequence] | None = None, **inputs: Any) -> torch.Tensor:
