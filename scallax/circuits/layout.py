@@ -68,6 +68,7 @@ def lay_out(
     graph, outputs = _simplify(derivations, outputs, len(literals), block_rows)
     if by_content and traits.is_order_sensitive:
         graph, outputs = order_by_content(graph, outputs)
+    num_whole = graph.num_nodes
     graph = split_fan_in(graph)
     components = None if component_of is None else find_components(graph, literals, component_of)
 
@@ -78,7 +79,7 @@ def lay_out(
     negated = padded_with(negated, sizes.pad_some("complements", len(negated)), 0)
     kind = _kinds(graph) if LITERALS in block_rows else np.where(graph.complement, COMPLEMENT, NODES)
     first_row = FIRST_LITERAL_ROW + num_literals + len(negated)
-    tiling = tile_nodes(graph, kind, first_row, block_rows, traits.derivation_cost, sizes)
+    tiling = tile_nodes(graph, kind, first_row, block_rows, traits.derivation_cost, sizes, num_whole)
 
     capacity = sizes.pad("operands", tiling.num_operands)
     left, right, third = _operand_arrays(graph, tiling, leaf_row, capacity)

@@ -69,10 +69,12 @@ def column_arrays(
         _unite_kinds(kind, group)
     of_literal = np.full(len(order), -1) if components is None else components.of_literal[order]
     number, sections = _divide(kind, of_literal, sizes, COLUMN_COUNTS)
-    length = list_length(sizes.at_least(LONGEST, longest))
-    num_words = sum(sections.words) + sections.words[0] * has_exclusions
+    length, num_words = list_length(longest), sum(sections.words) + sections.words[0] * has_exclusions
     is_grouped = has_exclusions and (traits.has_multivalued_variables or counts_choices)
-    if not may_take_lists(traits, counts_groups=is_grouped) or not takes_lists(length, num_words):
+    if may_take_lists(traits, counts_groups=is_grouped) and takes_lists(length, num_words):
+        length = list_length(sizes.at_least(LONGEST, longest))
+    else:
+        # Other programs of the class may still have lists: proofs without a bound would leave none.
         length = 0
     if length and components is not None:
         # Lists take no more for literals of other components.

@@ -10,6 +10,7 @@ import numpy as np
 
 from scallax.circuits.graph import Graph
 from scallax.circuits.size_classes import Sizes, padded_with
+from scallax.grounding.derivations import ONE
 from scallax.grounding.reachability import component_depths
 from scallax.kernels.runs import ranks, run_ids, run_starts, stable_order
 from scallax.kernels.schedule import COMPLEMENT, Schedule
@@ -48,20 +49,23 @@ def tile_nodes(
     block_rows: Mapping[int, tuple[int, ...]],
     derivation_cost: float,
     sizes: Sizes,
+    num_whole: int,
 ) -> Tiling:
     """The tiles of a graph whose nodes have these kinds; their rows begin at `first_row`.
 
-    The other arguments are those of `lay_out`.
+    From the node `num_whole` on, nodes are parts of others that have too many derivations. The other arguments are
+    those of `lay_out`.
     """
     # Nodes in order of their depth, so that each comes after those that it uses; in a depth those on cycles, which are
     # repeated, stand apart, then the kinds; nodes of like numbers of derivations share a tile, which has as many rows
     # as the largest of them.
     depth, cyclic = component_depths(graph.num_nodes, graph.head, graph.left, graph.right)
     fan_in = np.bincount(graph.head, minlength=graph.num_nodes)
-    widest, deepest = int(fan_in.max(initial=0)) + 1, int(depth.max(initial=0)) + 1
-    order_code = ((2 * depth + cyclic) * _NUM_KINDS + kind) * widest + fan_in
-    order = stable_order(order_code, 2 * deepest * _NUM_KINDS * widest)
-    segment = run_ids(depth[order], cyclic[order], kind[order])
+    inner = _inner_depths(graph, depth, cyclic, fan_in, num_whole)
+    widest, deepest, innermost = (int(each.max(initial=0)) + 1 for each in (fan_in, depth, inner))
+    order_code = (((2 * depth + cyclic) * innermost + inner) * _NUM_KINDS + kind) * widest + fan_in
+    order = stable_order(order_code, 2 * deepest * innermost * _NUM_KINDS * widest)
+    segment = run_ids(depth[order], cyclic[order], inner[order], kind[order])
     width = _choose_width(segment, fan_in[order], derivation_cost, sizes)
     tile, lane = _tiles(segment, width)
     num_tiles = int(tile[-1]) + 1 if len(tile) else 0
@@ -93,6 +97,25 @@ def tile_nodes(
     head_row = row[graph.head] - first_row
     place = tile_offset[head_row // width] + rank * width + head_row % width
     return Tiling(width, num_tiles, blocks.branches, steps, row, place, num_operands, depth, cyclic)
+
+
+def _inner_depths(
+    graph: Graph, depth: np.ndarray, cyclic: np.ndarray, fan_in: np.ndarray, num_whole: int
+) -> np.ndarray:
+    """The depth of each node on a cycle where its cycles are cut behind disjunctions; 0 for others.
+
+    In this order a round passes on at once what conjunctions, and parts of disjunctions, make of what they read.
+    """
+    inner = np.zeros(graph.num_nodes, np.int64)
+    rows = cyclic[graph.head].nonzero()[0]
+    if not len(rows):
+        return inner
+    head = graph.head[rows]
+    passes = cyclic & ((fan_in == 1) | (np.arange(graph.num_nodes) >= num_whole))
+    sides = [np.maximum(side[rows], -1) for side in (graph.left, graph.right)]
+    sides = [np.where((side >= 0) & passes[side] & (depth[side] == depth[head]), side, ONE) for side in sides]
+    found, _ = component_depths(graph.num_nodes, head, *sides)
+    return np.where(cyclic, found, 0)
 
 
 def _choose_width(segment: np.ndarray, fan_in: np.ndarray, derivation_cost: float, sizes: Sizes) -> int:

@@ -18,7 +18,7 @@ from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
 from scallax.evaluation.compiled_program import CompiledProgram
 from scallax.evaluation.conditioning import is_impossible, log_probability
-from scallax.evaluation.executors import runs_at_once
+from scallax.evaluation.executors import finds_proofs_at_once, runs_at_once
 from scallax.evaluation.fork_guard import check_process
 from scallax.evaluation.input_checks import InputChecks
 from scallax.evaluation.input_layout import (
@@ -155,7 +155,7 @@ class Evaluator(Generic[LayoutT]):
         if self._runs_at_once(arguments):
             values = self._numpy.evaluate(self._host_circuit, arguments)
         else:
-            values = self._arrays.evaluate(self._place(arguments), arguments)
+            values = self._arrays.evaluate(self._place(arguments), arguments, self._proof_circuit(arguments))
         self._refuse_nan(arguments, values)
         self._refuse_impossible(arguments, values)
         return values
@@ -165,7 +165,9 @@ class Evaluator(Generic[LayoutT]):
         if self.is_interpreted:
             return self.evaluate(arrays, logits), None
         arguments = self.check(arrays, logits)
-        values, residuals = self._arrays.forward(self._place_trained(arguments), arguments)
+        interpreter, on_host = self._arrays, self._proof_circuit(arguments)
+        circuit = self._place_trained(arguments) if on_host is None else self._place(arguments)
+        values, residuals = interpreter.forward(circuit, arguments, on_host)
         self._refuse_nan(arguments, values)
         self._refuse_impossible(arguments, values)
         return values, residuals
@@ -321,6 +323,13 @@ class Evaluator(Generic[LayoutT]):
             return self._executor != "jax"
         given = (*arguments.arrays, *arguments.logits, self._seed)
         return runs_at_once(self._executor, self.provenance, self.layout.circuit, given)
+
+    def _proof_circuit(self, arguments: Arguments) -> Circuit | None:
+        """The circuit as NumPy arrays, if NumPy finds the proofs that JAX counts; else None."""
+        given = (*arguments.arrays, *arguments.logits, self._seed)
+        if not self.layout.num_values or not finds_proofs_at_once(self.provenance, self.layout.circuit, given):
+            return None
+        return self._host_circuit
 
     @property
     def _host_circuit(self) -> Circuit | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.evaluation.jax_values import is_jax_array, is_traced
-from scallax.evaluation.numpy_executor import MOST_WORK, fits, work
+from scallax.evaluation.numpy_executor import MOST_WORK, fits, grows_lists, work
 from scallax.provenance.custom import CustomProvenance
 from scallax.provenance.traits import AbstractSemantics
 
@@ -34,6 +34,19 @@ def runs_at_once(
         _LOGGER.info(message, f"{work(circuit, provenance):,.0f}", provenance.name, f"{MOST_WORK:,}")
         return False
     return True
+
+
+def finds_proofs_at_once(provenance: AbstractSemantics, circuit: Circuit, arrays: Sequence[Any]) -> bool:
+    """Whether NumPy finds the proofs of outputs, which JAX then counts and differentiates.
+
+    So it is on cycles with many literals, where compiled code has bit sets for want of a bound of the proofs. The
+    arguments alone decide; the proofs are the same.
+    """
+    if not isinstance(circuit.outputs, np.ndarray) or circuit.stages or circuit.evidence is not None:
+        return False
+    if any(map(_needs_jax, arrays)):
+        return False
+    return provenance.traits.is_distributive and grows_lists(circuit, provenance)
 
 
 def _needs_jax(array: Any) -> bool:

@@ -254,8 +254,8 @@ class _Fold:
         """
         xp, literals, rows, local = self.literals.xp, self.literals, self.rows, self.program.local
 
-        def operands(read, *places):
-            return OperandRows(xp, width, places, read, arrange)
+        def operands(read, *places, table=None):
+            return OperandRows(xp, width, places, read, arrange, table)
 
         def arrange(tags):
             return tags if local is None else xp.map(_to_columns, tags)
@@ -266,7 +266,8 @@ class _Fold:
         def read_first(places):
             return rows.read_first(table, places)
 
-        left = operands(read_first if kind == LITERALS else read, places[0])
+        is_plain = rows.base == 0 and local is None and kind != LITERALS
+        left = operands(read_first if kind == LITERALS else read, places[0], table=table if is_plain else None)
         right = operands(rows.read_leaf, *places[1:]) if kind in (LITERALS, LINEAR) else operands(read, places[1])
         if local is None:
             return self.provenance.step(kind, total, left, right, cyclic, literals)
@@ -336,6 +337,7 @@ def _fold_at_once(every: _Fold, forward: Forward) -> tuple[Tags, int]:
         fold_step,
         alike,
         provenance.differs,
+        every.rows.base,
     )
 
 

@@ -28,6 +28,7 @@ from scallax.evaluation.batch import (
 )
 from scallax.evaluation.cache import BoundFunction, Holder, call, describe_by
 from scallax.evaluation.conditioning import given_evidence, log_probability, observed_cases
+from scallax.evaluation.fold import literal_table, recover
 from scallax.evaluation.jax_values import is_float
 from scallax.evaluation.moves import computing_dtype
 from scallax.evaluation.packing import Packed, unpack
@@ -55,6 +56,13 @@ def forward_batch(
     if isinstance(program, EmbeddedProgram):
         return call(holder, _forward, (signature, program), arguments)
     return call(holder, _forward, (signature,), program, arguments)
+
+
+def recover_batch(
+    holder: Holder | None, signature: Signature, program: AnyCircuit, arguments: Arguments, tags: PyTree[Array]
+) -> Shaped[Array, "*batch outputs"]:
+    """The outputs' values of their tags, which were found already."""
+    return call(holder, _recover, (signature,), program, arguments, tags)
 
 
 def pull_back_batch(
@@ -128,6 +136,17 @@ def _forward(
         values = given_evidence(values, arrays.evidence)
     values = _rows(signature, arguments, values)
     return values[0] if signature.is_union else values, residuals
+
+
+def _recover(
+    signature: Signature, program: AnyCircuit, arguments: Arguments, tags: PyTree[Array]
+) -> Shaped[Array, "*batch outputs"]:
+    program = unpack(program) if isinstance(program, Packed) else program
+    assert isinstance(program, Circuit)
+    inputs, present = _columns(signature, program, arguments)
+    literals = literal_table(program, inputs, present)
+    values = _rows(signature, arguments, recover(signature.provenance, program, tags, literals))
+    return values[0] if signature.is_union else values
 
 
 def _linearize(

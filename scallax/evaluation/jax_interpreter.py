@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import jax
 import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.circuits.literals import read_proofs
-from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
+from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature, is_empty
 from scallax.evaluation.cache import Holder
+from scallax.evaluation.fold import Residuals
 from scallax.evaluation.interpreters import FoundProofs, refuse_traced_proofs
-from scallax.evaluation.jax_batch import evaluate_batch, forward_batch, pull_back_batch
+from scallax.evaluation.jax_batch import evaluate_batch, forward_batch, pull_back_batch, recover_batch
 from scallax.evaluation.jax_batch_sizes import SizedBatch, SizedResiduals, run_sized
+from scallax.evaluation.numpy_interpreter import NumpyInterpreter
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, PyTree
 
 
 @final
@@ -26,17 +31,35 @@ class ArrayInterpreter:
     signature: Signature
     holder: Holder
 
-    def evaluate(self, circuit: AnyCircuit, arguments: Arguments) -> ArrayLike:
-        """The values of the outputs, `[batch, outputs]`, or `[outputs]` of samples side by side."""
+    def evaluate(self, circuit: AnyCircuit, arguments: Arguments, on_host: Circuit | None = None) -> ArrayLike:
+        """The values of the outputs, `[batch, outputs]`, or `[outputs]` of samples side by side.
+
+        With a circuit of NumPy arrays `on_host` NumPy finds their proofs at once.
+        """
+        if on_host is not None:
+            return self.forward(circuit, arguments, on_host)[0]
         run = partial(evaluate_batch, self.holder, self.signature, circuit)
         batch, values = run_sized(self.signature, arguments, run)
         return batch.cut(values)
 
-    def forward(self, circuit: AnyCircuit, arguments: Arguments) -> tuple[ArrayLike, SizedResiduals]:
-        """The values of the outputs, and what `pull_back` needs beside the arguments, of all rows of the size class."""
+    def forward(
+        self, circuit: AnyCircuit, arguments: Arguments, on_host: Circuit | None = None
+    ) -> tuple[ArrayLike, SizedResiduals]:
+        """The values of the outputs, and what `pull_back` needs beside the arguments, of all rows of the size class.
+
+        `on_host` as in `evaluate`.
+        """
         run = partial(forward_batch, self.holder, self.signature, circuit)
+        if on_host is not None:
+            run = partial(self._count_proofs, circuit, on_host)
         batch, (values, residuals) = run_sized(self.signature, arguments, run)
         return batch.cut(values), SizedResiduals(residuals, batch.num_rows)
+
+    def _count_proofs(self, circuit: AnyCircuit, on_host: Circuit, arguments: Arguments) -> tuple[Array, PyTree[Array]]:
+        if is_empty(self.signature, arguments):
+            return forward_batch(self.holder, self.signature, circuit, arguments)
+        proofs = NumpyInterpreter(self.signature).output_proofs(on_host, arguments)
+        return recover_batch(self.holder, self.signature, circuit, arguments, proofs), Residuals(proofs)
 
     def pull_back(
         self,

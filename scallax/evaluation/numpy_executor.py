@@ -22,6 +22,8 @@ from scallax.language.tag_domains import Domain
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.best import MAX_HEIGHT
 from scallax.provenance.custom import CustomProvenance
+from scallax.provenance.proofs.dnf import ProofSets
+from scallax.provenance.proofs.top_k import sets_of
 from scallax.provenance.traits import AbstractSemantics
 
 if TYPE_CHECKING:
@@ -75,13 +77,42 @@ def evaluate_tags(
         return rows.read(rows.table, circuit.outputs)
 
 
+def output_proofs(
+    provenance: AbstractProvenance,
+    circuit: Circuit,
+    inputs: Float[np.ndarray, "inputs batch"],
+    present: Bool[np.ndarray, "inputs batch"],
+) -> ProofSets:
+    """The tags of the outputs as compiled code has them, of a circuit that `grows_lists`.
+
+    Arguments are those of `evaluate`.
+    """
+    found = evaluate_tags(provenance, circuit, inputs, present)
+    literals = literal_table(circuit, inputs, present)
+    lists = _with_lists(circuit, provenance).proofs
+    assert lists is not None
+    sets, columns = sets_of(literals), lists.columns
+    count, proofs, _, batch = found.members.shape
+    members = np.full((count, proofs, batch, len(sets.of_columns(NUMPY, columns[:1], literals.exclusions[:1])[0])), 0)
+    members = members.astype(np.uint32)
+    for place in np.moveaxis(found.members, 2, 0):
+        used = place >= 0
+        literal, is_negated = columns[place[used]], place[used] >= 32 * lists.words[0]
+        own = literals.column_of[is_negated.astype(np.int32), literal]
+        excluded = np.where(is_negated[:, None], np.uint32(0), literals.exclusions[literal])
+        members[used] |= sets.of_columns(NUMPY, own, excluded)
+    return ProofSets(found.ranks, np.moveaxis(members, 2, -1))
+
+
 def fits(circuit: Circuit, provenance: AbstractSemantics) -> bool:
     """Whether a circuit is small enough that it is answered at once sooner than it would be compiled.
 
     Decided by the circuit's size and the provenance alone, for one sample. The algebras of users are written in JAX,
-    and are always compiled.
+    and are always compiled; what `grows_lists` never is.
     """
-    return not isinstance(provenance, CustomProvenance) and work(circuit, provenance) <= MOST_WORK
+    if isinstance(provenance, CustomProvenance):
+        return False
+    return grows_lists(circuit, provenance) or work(circuit, provenance) <= MOST_WORK
 
 
 def work(circuit: Circuit, provenance: AbstractSemantics) -> int:
@@ -111,7 +142,7 @@ def _words(circuit: Circuit, provenance: AbstractSemantics) -> int:
     proofs = circuit.proofs
     if proofs is None:
         return 1
-    length = list_length(_PLACES) if _grows_lists(circuit, provenance) else proofs.length
+    length = list_length(_PLACES) if grows_lists(circuit, provenance) else proofs.length
     return WORDS_OF_PLACE * length if length else proofs.words[0] + proofs.words[2]
 
 
@@ -132,13 +163,13 @@ def _derivations(forward: Forward) -> Iterator[tuple[int, bool, int]]:
 
 def _with_lists(circuit: Circuit, provenance: AbstractSemantics) -> Circuit:
     """The circuit, with lists for proofs if these are cheaper although no bound is known."""
-    if not _grows_lists(circuit, provenance):
+    if not grows_lists(circuit, provenance):
         return circuit
     assert circuit.proofs is not None
     return replace(circuit, proofs=as_lists(circuit.proofs))
 
 
-def _grows_lists(circuit: Circuit, provenance: AbstractSemantics) -> bool:
+def grows_lists(circuit: Circuit, provenance: AbstractSemantics) -> bool:
     """Whether proofs are bit sets in compiled code for want of a bound, on cycles, and lists here, where these grow."""
     proofs = circuit.proofs
     if proofs is None or proofs.length or not np.any(circuit.forward.tiles.cyclic):

@@ -15,8 +15,9 @@ from scallax.evaluation.interpreters import FoundProofs
 from scallax.evaluation.jax_values import canonical_dtype
 from scallax.evaluation.logits import host_probabilities
 from scallax.evaluation.moves import computing_dtype, pad_rows
-from scallax.evaluation.numpy_executor import evaluate, evaluate_tags
+from scallax.evaluation.numpy_executor import evaluate, evaluate_tags, output_proofs
 from scallax.evaluation.retention import retained_entries
+from scallax.provenance.proofs.dnf import ProofSets
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Shaped
@@ -54,6 +55,10 @@ class NumpyInterpreter:
         provenance = self.signature.provenance
         tags = evaluate_tags(provenance, *self._inputs(circuit, arguments))
         return read_proofs(provenance.proof_sets(tags), circuit)
+
+    def output_proofs(self, circuit: Circuit, arguments: Arguments) -> ProofSets:
+        """The tags of the outputs as compiled code has them."""
+        return output_proofs(self.signature.provenance, *self._inputs(circuit, arguments))
 
     def _inputs(
         self, circuit: Circuit, arguments: Arguments

@@ -32,11 +32,15 @@ class Step(NamedTuple):
 
 
 class _Tiles(NamedTuple):
-    """For each tile: its kind, target and cycle, its first step and their number, the largest row that it reads."""
+    """For each tile: its kind and target, its first step and their number.
+
+    `is_last`: it is the last one of a loop. `reads` is the largest row before its own that it reads.
+    """
 
     kind: list[int]
     target: list[int]
     cyclic: list[bool]
+    is_last: list[bool]
     first: np.ndarray
     count: np.ndarray
     reads: list[int]
@@ -52,15 +56,15 @@ def wide_steps(
 ) -> list[Step]:
     """The steps of a schedule, wide ones where tiles are of one kind and none reads another.
 
-    Tiles on a cycle stay apart. `padding` are the places of operands that add nothing; `most` says for each kind up to
-    how many operands a step should have.
+    On a cycle a tile may read rows of later ones, which are those of the round before in either way. `padding` are the
+    places of operands that add nothing; `most` says for each kind up to how many operands a step should have.
     """
     if not int(schedule.count):
         return []
     steps = _without_padding(schedule)
     rows = np.array([count for _, count in branches])[steps.branch]
     rows = _used_rows(operands[0], width, steps.offset // width, rows)
-    tiles = _describe(steps, branches, operands)
+    tiles = _describe(steps, width, branches, operands)
     size = width * rows[tiles.first]
     found: list[Step] = []
     first_of: dict[int, int] = {}
@@ -79,7 +83,7 @@ def count_steps(
     """How many wide steps a schedule has, of any size: those that are taken once, and those on cycles."""
     if not int(schedule.count):
         return 0, 0
-    tiles = _describe(_without_padding(schedule), branches, operands)
+    tiles = _describe(_without_padding(schedule), width, branches, operands)
     counts = {False: 0, True: 0}
     for start, end in _groups(tiles, width, [0] * len(tiles.kind), dict.fromkeys(tiles.kind, 0)):
         counts[tiles.cyclic[start]] += int(tiles.count[end - 1])
@@ -97,14 +101,22 @@ def _used_rows(left: np.ndarray, width: int, first: np.ndarray, rows: np.ndarray
     return np.maximum(last[np.minimum(first + rows, len(left) // width) - 1] - first + 1, 1)
 
 
-def _describe(steps: Schedule, branches: Sequence[tuple[int, int]], operands: Sequence[np.ndarray]) -> _Tiles:
+def _describe(
+    steps: Schedule, width: int, branches: Sequence[tuple[int, int]], operands: Sequence[np.ndarray]
+) -> _Tiles:
     first = np.flatnonzero(steps.begins)
     count = np.diff(np.append(first, len(steps.begins)))
     kinds = np.array([kind for kind, _ in branches])[steps.branch[first]]
+    rows, target, offset = np.array([rows for _, rows in branches])[steps.branch], steps.target[first], steps.offset
     # The operands of a tile stand side by side.
-    reads = np.max([np.maximum.reduceat(each, steps.offset[first]) for each in operands], 0)
+    ends = np.append(offset[first[1:]], offset[-1] + rows[-1] * width)
+    own = target.repeat(ends - offset[first])
+    start, end = int(offset[0]), int(ends[-1])
+    earlier = [np.where(each[start:end] < own, each[start:end], 0) for each in operands]
+    reads = np.max([np.maximum.reduceat(each, offset[first] - start) for each in earlier], 0)
+    is_last = steps.loop[first + count - 1] >= 0
     return _Tiles(
-        kinds.tolist(), steps.target[first].tolist(), steps.cyclic[first].tolist(), first, count, reads.tolist()
+        kinds.tolist(), target.tolist(), steps.cyclic[first].tolist(), is_last.tolist(), first, count, reads.tolist()
     )
 
 
@@ -116,8 +128,8 @@ def _groups(tiles: _Tiles, width: int, size: Sequence[int], most: dict[int, int]
         if (
             tile == len(tiles.kind)
             or tiles.kind[tile] != tiles.kind[start]
-            or tiles.cyclic[start]
-            or tiles.cyclic[tile]
+            or tiles.cyclic[tile] != tiles.cyclic[start]
+            or tiles.is_last[tile - 1]
             or tiles.reads[tile] >= tiles.target[start]
             or tiles.target[tile] != tiles.target[tile - 1] + width
             or counts[tile] < counts[tile - 1]
@@ -154,7 +166,6 @@ def _steps_of(
             each[places] if is_there.all() else np.where(is_there, each[np.minimum(places, len(each) - 1)], none)
             for each, none in zip(operands, padding, strict=True)
         )
-        last = int(of_step[0])
         found.append(
             Step(
                 tiles.kind[start],
@@ -165,7 +176,7 @@ def _steps_of(
                 lanes,
                 number == 0,
                 tiles.cyclic[start],
-                int(steps.loop[last]) if tiles.cyclic[start] else -1,
+                int(steps.loop[of_step[-1]]) if tiles.cyclic[start] else -1,
             )
         )
     return found

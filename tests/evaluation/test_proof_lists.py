@@ -90,6 +90,76 @@ def test_proofs_on_cycles_are_lists_at_once(monkeypatch):
     np.testing.assert_array_equal(found, expected)
 
 
+WALKS = """
+    rel path(x, y) = edge(x, y)
+    rel path(x, z) = path(x, y), path(y, z), kind(z)
+"""
+
+
+# A graph of many cycles: tuples have several derivations each, and stand in several tiles.
+NODES = range(9)
+STREETS = [(x, y) for x in NODES for y in NODES if (y - x) % 9 in (1, 4) or (x * y) % 7 == 3]
+
+
+def walks(executor: str) -> Reasoner:
+    return Reasoner(
+        WALKS,
+        provenance="difftopkproofsdebug",
+        executor=executor,
+        input_mappings={"edge": STREETS, "kind": NODES},
+        output_mapping=("path", [(x, y) for x in NODES for y in NODES]),
+    )
+
+
+def test_rounds_that_compute_what_changed_find_the_proofs_of_whole_rounds(monkeypatch):
+    # Few different weights: many proofs weigh the same, and walks round a cycle as much as their parts.
+    generator = np.random.default_rng(3)
+    shapes = {"edge": len(STREETS), "kind": len(NODES)}
+    inputs: dict[str, Any] = {
+        name: generator.choice([0.25, 0.5, 1], (2, count)).astype(np.float32) for name, count in shapes.items()
+    }
+    values, proofs = walks("jax")(**inputs)
+    listed = [[[[str(part) for part in proof] for proof in tuples] for tuples in each] for each in proofs]
+    for words in (1, 10_000):
+        monkeypatch.setattr(numpy_executor, "_MANY_WORDS", words)
+        found, kept = walks("numpy")(**inputs)
+        np.testing.assert_allclose(found, values, rtol=1e-6)
+        assert [[[[str(part) for part in proof] for proof in tuples] for tuples in each] for each in kept] == listed
+
+
+def test_proofs_that_are_found_at_once_have_the_gradients_of_compiled_ones(monkeypatch):
+    inputs, found = probabilities(CYCLE), []
+    cotangent = np.random.default_rng(1).random((3, 4), np.float32)
+    for words in (10_000, 1):
+        monkeypatch.setattr(numpy_executor, "_MANY_WORDS", words)
+        evaluator = reasoner(CYCLE, "jax", "difftopkproofs").evaluator
+        arrays = [inputs[name] for name in ("edge", "kind")]
+        values, residuals = evaluator.forward(arrays)
+        found.append([values, *evaluator.pull_back(arrays, residuals, cotangent)[0]])
+    for compiled, at_once in zip(*found, strict=True):
+        np.testing.assert_array_equal(at_once, compiled)
+
+
+def test_a_proof_that_others_kept_out_comes_back_where_they_are_absorbed():
+    # Two proofs with `a` are the best of the first block of derivations; in the second `a` alone takes their places.
+    program = """
+        rel n(0) = a()
+        rel n(1) = a()
+        rel n(x) = f(x)
+        rel m() = a() or z()
+        rel l() = d() or z()
+        rel t() = n(x), c(x)
+        rel t() = m()
+        rel t() = l()
+    """
+    mappings = {"f": range(8), "c": range(8), "a": [()], "d": [()], "z": [()]}
+    t = Reasoner(program, k=2, executor="numpy", input_mappings=mappings, output_mapping=("t", ()))
+    few = np.full((1, 8), 0.01, np.float32)
+    likely = np.where(np.arange(8) < 2, np.float32(0.9), few)
+    a, d, z = (np.array([[p]], np.float32) for p in (0.9, 0.1, 0.001))
+    assert t(f=few, c=likely, a=a, d=d, z=z)[0] == pytest.approx(1 - (1 - 0.9) * (1 - 0.1), rel=1e-6)
+
+
 STORY = """
     type edge(a: i32, b: i32, r: i32)
     rel kin(a, b, r) = edge(a, b, r)

@@ -17,7 +17,7 @@ from scallax.provenance.proofs.literal_sets import AbstractLiteralSets, Members,
 from scallax.provenance.proofs.ranks import NO_PROOF, rank_weights
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int, UInt32
+    from jaxtyping import Bool, Int, Shaped, UInt32
 
     from scallax.kernels.array_namespace import Array
 
@@ -95,6 +95,9 @@ class BitSets(AbstractLiteralSets):
         for word in range(1, self.identity):
             covers &= word_covers(part[..., word, :], whole[..., word, :])
         return covers
+
+    def outlines(self, members: Members) -> Shaped[np.ndarray, "... batch"]:
+        return np.bitwise_or.reduce(members[..., : self.identity, :], -2)
 
     def ranks(self, members, literals, *, grouped, samples=None) -> Int[Array, "... batch"]:
         if samples is not None and not grouped:

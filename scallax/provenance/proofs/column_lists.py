@@ -14,7 +14,7 @@ from scallax.provenance.proofs.literal_sets import AbstractLiteralSets, Members,
 from scallax.provenance.proofs.ranks import LEAST, NO_PROOF, add_ranks, rank_weights
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int, UInt32
+    from jaxtyping import Bool, Int, Shaped, UInt32
 
     from scallax.kernels.array_namespace import Array
 
@@ -74,6 +74,10 @@ class ColumnLists(AbstractLiteralSets):
             has = (column[..., 0, :] < 0) | (column == whole).any(-2)
             covers = has if covers is None else covers & has
         return covers
+
+    def outlines(self, members: Members) -> Shaped[np.ndarray, "... batch"]:
+        bits = np.uint64(1) << (members & 63).astype(np.uint64)
+        return np.bitwise_or.reduce(np.where(members >= 0, bits, np.uint64(0)), -2)
 
     def ranks(self, members, literals, *, grouped, samples=None) -> Int[Array, "... batch"]:
         xp = array_namespace(members)

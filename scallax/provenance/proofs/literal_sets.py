@@ -79,6 +79,10 @@ class AbstractLiteralSets(ABC):
         """Whether a set is contained in another, or, where sets do not absorb, equals it."""
 
     @abstractmethod
+    def outlines(self, members: Members) -> Shaped[np.ndarray, "... batch"]:
+        """Few bits of each set: those of a set that contains another are more, or the same. At once alone."""
+
+    @abstractmethod
     def ranks(
         self,
         members: Members,

@@ -26,6 +26,52 @@ def pool_of(proofs: ProofSets) -> Pool:
     return Pool(places // ranks.shape[1], ranks.reshape(-1)[places], by_proof(chosen))
 
 
+def pool_above(
+    table: ProofSets,
+    places: Int[np.ndarray, "width rows"],
+    leaves: Sequence[ProofSets],
+    least: Int[np.ndarray, "width batch"],
+    sets: AbstractLiteralSets,
+) -> Pool:
+    """The proofs of rows of a table that have at least the rank `least` of their head when joined with leaves.
+
+    `leaves` are proofs `[width, rows, 1, batch]` of one literal at most. All ranks are those of probabilities: none
+    grows where a literal is added. By rows `[width, rows, batch]`.
+    """
+    ranks, bounds = table.ranks[places], least[:, None, None, :]
+    is_open = is_proof(ranks) & (ranks >= bounds)
+    for leaf in leaves:
+        is_open &= is_proof(leaf.ranks)
+    joined = sum((leaf.ranks.astype(np.int64) for leaf in leaves), start=ranks.astype(np.int64))
+    is_sure = is_open & (joined >= bounds)
+    chosen = np.flatnonzero(is_sure)
+    if least.max(initial=NO_PROOF) > NO_PROOF:
+        # Those that have a leaf's literal already keep their rank.
+        doubtful = np.flatnonzero(is_open & ~is_sure)
+        at, number, sample = _split(doubtful, ranks.shape)
+        members = by_proof(table.members[places.reshape(-1)[at], number, :, sample])
+        found = ranks.reshape(-1)[doubtful].astype(np.int64)
+        for leaf in leaves:
+            flat = leaf.ranks.reshape(-1, ranks.shape[-1])[at, sample]
+            literal = by_proof(leaf.members.reshape(-1, *leaf.members.shape[-2:])[at, :, sample])
+            found += np.where(sets.covers(literal, members, True), 0, flat)
+        head = at // places.shape[1]
+        chosen = np.concatenate([chosen, doubtful[found >= least[head, sample]]])
+    at, number, sample = _split(chosen, ranks.shape)
+    members = by_proof(table.members[places.reshape(-1)[at], number, :, sample])
+    return Pool(at * ranks.shape[-1] + sample, ranks.reshape(-1)[chosen], members)
+
+
+def _split(
+    flat: Int[np.ndarray, " proofs"], shape: tuple[int, ...]
+) -> tuple[Int[np.ndarray, " proofs"], Int[np.ndarray, " proofs"], Int[np.ndarray, " proofs"]]:
+    """Flat places in an array `[width, rows, proofs, batch]`: the place of width and rows, the proof, the sample."""
+    count, batch = shape[-2:]
+    rest, sample = np.divmod(flat, batch) if batch > 1 else (flat, np.zeros_like(flat))
+    at, number = np.divmod(rest, count)
+    return at, number, sample
+
+
 def _by_row(
     proofs: ProofSets,
 ) -> tuple[Int[np.ndarray, "rows proofs"], Shaped[np.ndarray, "rows proofs places"]]:

@@ -13,8 +13,8 @@ from scallax.provenance.proofs.ranks import keys_of
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped
 
-# Pairs of proofs, times places, that are compared at once.
-_MAX_COMPARED = 1 << 20
+# Pairs of proofs, times places, up to which all are compared at once.
+_MAX_COMPARED = 1 << 14
 
 
 # Places of a set up to which those of all sets lie side by side in memory, place by place; else set by set.
@@ -101,6 +101,7 @@ def _minimal(
         covered = (covers & np.tri(most, k=-1, dtype=np.bool_).T[..., None]).any(0)
         return ~covered[places, pool.rows]
     kept, is_open = np.zeros(total, np.bool_), np.ones(total, np.bool_)
+    outlines = sets.outlines(pool.members)
     for _ in range(k):
         rest = is_open.nonzero()[0]
         if not len(rest):
@@ -108,7 +109,9 @@ def _minimal(
         rows = pool.rows[rest]
         starts = run_starts(rows)
         kept[rest[starts]] = True
-        # The best of its row, for each of the rest.
+        # The best of its row, for each of the rest; most do not contain it, as few bits tell.
         first = np.repeat(rest[starts], np.diff(np.append(starts, len(rest))))
+        may_cover = (outlines[first] & ~outlines[rest]) == 0
+        first, rest = first[may_cover], rest[may_cover]
         is_open[rest[sets.covers(take_sets(pool.members, first), take_sets(pool.members, rest), absorb)]] = False
     return kept

@@ -9,7 +9,7 @@ import numpy as np
 
 from scallax.kernels.array_namespace import array_namespace
 from scallax.kernels.batches import batch_constant
-from scallax.kernels.schedule import COMPLEMENT, NODES
+from scallax.kernels.schedule import COMPLEMENT, LINEAR, NODES
 from scallax.kernels.tiles import stack_rows
 from scallax.provenance.base import AbstractProvenance, LiteralTable
 from scallax.provenance.proofs.bit_sets import BitSets
@@ -40,7 +40,7 @@ from scallax.provenance.proofs.layers import count_candidates, fold_layers, list
 from scallax.provenance.proofs.literal_sets import AbstractLiteralSets
 from scallax.provenance.proofs.localised import count_localised, derivatives_localised
 from scallax.provenance.proofs.narrowing import narrow
-from scallax.provenance.proofs.pools import best_of_pools, join_rows, pool_of
+from scallax.provenance.proofs.pools import best_of_pools, join_rows, pool_above, pool_of
 from scallax.provenance.proofs.ranks import NO_PROOF, is_proof, rank_weights
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
 
@@ -132,11 +132,43 @@ class TopKProofs(AbstractProvenance):
 
     def _step_at_once(self, kind, total, left, right, literals: LiteralTable, sets: AbstractLiteralSets) -> ProofSets:
         """`step`, where values may be looked at: with the proofs that there are."""
-        rows = stack_rows(literals.xp, left)
-        width, count, _, batch = rows.ranks.shape
-        pool = pool_of(rows)
-        for operands in [right] if kind == NODES else (right[::2], right[1::2]):
-            pool = join_rows(pool, stack_rows(literals.xp, operands), literals, sets, is_single=kind != NODES)
+        xp = literals.xp
+        operands = [stack_rows(xp, each) for each in ([right] if kind == NODES else (right[::2], right[1::2]))]
+        least = self._least_ranks(kind, total, left, literals, sets)
+        if least is None:
+            pool = pool_of(stack_rows(xp, left))
+            return self._join_at_once(kind, total, pool, operands, literals, sets)
+        table, places = left.table, left.by_head
+        pool = pool_above(table, places, operands, least, sets)
+        found = self._join_at_once(kind, total, pool, operands, literals, sets)
+        # Where proofs were absorbed, those that are left out may have a place.
+        lost = np.flatnonzero(((least > NO_PROOF) & ~is_proof(found.ranks[:, self.k - 1])).any(-1))
+        if len(lost):
+            of_lost = [xp.map(lambda leaf: leaf[lost], each) for each in (total, *operands)]
+            pool = pool_above(table, places[lost], of_lost[1:], np.full_like(least[lost], NO_PROOF), sets)
+            again = self._join_at_once(kind, of_lost[0], pool, of_lost[1:], literals, sets)
+            found, again = alike(found, again)
+            found.ranks[lost], found.members[lost] = again.ranks, again.members
+        return found
+
+    def _least_ranks(self, kind, total, left, literals: LiteralTable, sets) -> Int[np.ndarray, "width batch"] | None:
+        """The ranks below which proofs of a step have no place beside the total's; None where that is not known.
+
+        A proof that is left out comes after `k` others, and contains none that those would go for: ranks are those of
+        probabilities.
+        """
+        if kind != LINEAR or getattr(left, "table", None) is None or total.ranks.shape[-2] < self.k:
+            return None
+        p = literals.probabilities
+        if self._needs_grouped_ranks(literals, sets) or not ((p >= 0) & (p <= 1)).all():
+            return None
+        return total.ranks[:, self.k - 1]
+
+    def _join_at_once(self, kind, total, pool, operands, literals: LiteralTable, sets) -> ProofSets:
+        """The best of the total's proofs, and of a pool's by rows `[width, rows, batch]`, joined with operands."""
+        width, count, _, batch = operands[0].ranks.shape
+        for each in operands:
+            pool = join_rows(pool, each, literals, sets, is_single=kind != NODES)
         if self._needs_grouped_ranks(literals, sets):
             ranks = sets.ranks(pool.members, literals, grouped=True, samples=pool.rows % batch)
             pool = pool._replace(ranks=ranks)
