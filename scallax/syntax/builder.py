@@ -77,7 +77,7 @@ class _Builder:
             case "query_item":
                 return ast.Query(self.query_target(parts[0]), span)
             case "evidence_item":
-                return ast.Evidence(self.formulas(parts[1], None), span)
+                return ast.Evidence(self.evidence(parts[1]), span)
             case _:
                 return self.relation_item(tree)
 
@@ -128,6 +128,13 @@ class _Builder:
         return ast.ConstantDeclaration(
             str(name), None if type is None else self.type(type), self.expression(value), self.span(tree)
         )
+
+    def evidence(self, tree: _Node) -> ast.Formula:
+        formula = self.formulas(tree)
+        name = formula.operand if isinstance(formula, ast.Not) else formula
+        if isinstance(name, ast.Name):
+            raise self.error(f"`{name.name}` is no formula", tree, f"write `{name.name}()`, or give it its arguments")
+        return formula
 
     def query_target(self, tree: _Node) -> ast.Name | ast.Application:
         target = self.expression(tree)

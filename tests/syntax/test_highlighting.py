@@ -106,6 +106,16 @@ def test_names_are_told_apart_by_what_is_beside_them():
     ]
 
 
+def test_the_word_of_evidence_is_a_name_elsewhere():
+    words = [
+        kind for kind, value in kinds("evidence a() /* b */ evidence not b(evidence) rel evidence(x) = evidence(x)")
+    ]
+    found = [kind for kind in words if kind is Keyword.Declaration or kind in (Name.Function, Name.Variable)]
+    declared, function, variable = Keyword.Declaration, Name.Function, Name.Variable
+    assert found[:5] == [declared, function, declared, function, variable]
+    assert found[5:] == [declared, function, variable, function, variable]
+
+
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_words_and_numbers_are_no_signs(path: Path):
     """A terminal that the lexer does not know would be taken for a sign."""
