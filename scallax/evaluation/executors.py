@@ -10,7 +10,7 @@ import numpy as np
 
 from scallax.circuits.circuit import Circuit
 from scallax.evaluation.jax_values import is_jax_array, is_traced
-from scallax.evaluation.numpy_executor import MOST_WORK, fits, grows_lists, work
+from scallax.evaluation.numpy_executor import fits, grows_lists, most_work, work
 from scallax.provenance.custom import CustomProvenance
 from scallax.provenance.traits import AbstractSemantics
 
@@ -31,7 +31,7 @@ def runs_at_once(
         return False
     if executor is None and not fits(circuit, provenance):
         message = "JAX compiles a circuit of work %s under `%s`; NumPy computes circuits of work up to %s at once"
-        _LOGGER.info(message, f"{work(circuit, provenance):,.0f}", provenance.name, f"{MOST_WORK:,}")
+        _LOGGER.info(message, f"{work(circuit, provenance):,.0f}", provenance.name, f"{most_work(circuit):,}")
         return False
     return True
 
