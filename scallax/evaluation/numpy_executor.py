@@ -39,7 +39,8 @@ _MANY_WORDS = 64
 # 6 s, for proofs, and what is compiled for one sample takes as long then.
 MOST_WORK = 1 << 25
 
-# The same of proofs that are lists, which take longer in compiled code: over a million facts 86 s and 8 GiB, at once 40 s and 5 GiB.
+# The same of proofs that are lists, which take longer in compiled code: over a million facts 86 s and 8 GiB, at once
+# 40 s and 5 GiB.
 MOST_LISTED_WORK = 1 << 29
 
 # The cost of a step apart from its numbers, as a count of numbers: for tags that are numbers, and for proofs.
