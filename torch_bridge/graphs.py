@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from scallax.errors import UnsupportedError
+from scallax.facts import evidence_of
 from torch_bridge.operator import find_reasoner, is_saved, portable_name
 
 
@@ -20,12 +21,16 @@ def apply_operator(
     `call` is the module's function outside of graphs, which takes more than one tensor for each input relation.
     """
     relations, results = _interface(name)
-    fits = len(relations) == len(inputs) and all(isinstance(inputs.get(r), torch.Tensor) for r in relations)
+    given = dict(inputs)
+    if isinstance(given.get("evidence"), dict):
+        # What was observed is among the arrays by names of its own.
+        given |= {evidence_of(relation): tensor for relation, tensor in given.pop("evidence").items()}
+    fits = len(relations) == len(given) and all(isinstance(given.get(r), torch.Tensor) for r in relations)
     if not fits or not results or not (relations or logits):
         return call_outside(name, inputs, call)
     # A saved graph is evaluated in other processes, where no module has registered the reasoner.
     reasoner = _portable_name(name) if is_saved() else name
-    values = torch.ops.scallax.evaluate(reasoner, [*(inputs[relation] for relation in relations), *logits])
+    values = torch.ops.scallax.evaluate(reasoner, [*(given[relation] for relation in relations), *logits])
     unpacked = [_unpack(result, values) for result in results]
     if results[0].key is None:
         return unpacked[0]

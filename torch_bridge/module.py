@@ -303,6 +303,16 @@ class Module(torch.nn.Module):
             A tensor, differentiable as outputs are.
         """
         inputs = self._with_bound(inputs)
+        if torch.compiler.is_compiling() or is_saved():
+            from torch_bridge.graphs import call_outside  # as in `forward`
+
+            return call_outside(self._names_in_graphs[self.training], inputs, self._log_evidence, (disjunctions,))
+        return self._log_evidence(inputs, disjunctions)
+
+    def _log_evidence(
+        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None = None
+    ) -> torch.Tensor:
+        """`log_evidence`, outside of graphs."""
         reasoner = self._reseeded(self.reasoner.in_mode(self.training))
         evaluator = reasoner.evaluator
         check_conditional(evaluator.layout)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scallax.facts.outputs import choose as choose
     from scallax.facts.outputs import read_asked as read_asked
     from scallax.facts.sample_facts import is_array as is_array
+    from scallax.facts.specification import evidence_of as evidence_of
     from scallax.facts.specification import from_json as from_json
 
 # The public face of the room: where each name lives, imported at its first use.
@@ -30,6 +31,7 @@ __getattr__ = lazy_names(
         "check_named": "outputs",
         "check_tags": "fact_checks",
         "choose": "outputs",
+        "evidence_of": "specification",
         "from_json": "specification",
         "is_array": "sample_facts",
         "read_asked": "outputs",

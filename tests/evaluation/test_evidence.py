@@ -13,7 +13,7 @@ import torch
 import torch_bridge
 from scallax import Context, nn
 from scallax.errors import InputError, UnsupportedError
-from scallax.facts.mappings import InputMapping
+from scallax.facts.mappings import InputMapping, show_value
 from scallax.reasoner.reasoner import Reasoner
 from tests.nightly import with_rest_at_night
 from tests.uncertain_programs import KnownProgram, known_program
@@ -119,7 +119,7 @@ class Observed:
 
 
 def shown(values: tuple) -> str:
-    return f"({', '.join(map(str, values))})"
+    return f"({', '.join(map(show_value, values))})"
 
 
 def in_worlds(each: KnownProgram, worlds: int) -> np.ndarray:
@@ -266,6 +266,29 @@ def test_frameworks_agree():
         assert tensor.grad is not None
         np.testing.assert_allclose(tensor.grad, 2 * gradients[name], rtol=1e-5, atol=1e-6)
     assert float(flax.log_evidence(**given, evidence=SEEN).sum()) == pytest.approx(float(logarithms), rel=1e-6)
+
+
+def test_parameters_learn_from_evidence_alone():
+    options: dict[str, Any] = {"provenance": "exact", "trainable": ["one"], "output_mappings": {}}
+    reasoner = Reasoner(ALARM, evidence={"alarm": None}, **options)
+    seen = np.array([1.0, 0.0, math.nan])
+    for number, derivative in enumerate((1 / 0.58, -1 / 0.42, 0.0)):
+        found = jax.grad(lambda p, row=seen[number]: reasoner.log_evidence(p, evidence={"alarm": [row]})[0])
+        # By the logit of 0.8: a burglary alone has the probability 0.7 * 0.8.
+        expected = 0.7 * 0.8 * 0.8 * 0.2 * derivative
+        np.testing.assert_allclose(found(reasoner.parameters)["one.facts"], [expected], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.nightly
+def test_graphs_of_torch_hold_evidence():
+    module = torch_bridge.Module.from_reasoner(houses())
+    tensors: dict[str, Any] = {name: torch.tensor(values, dtype=torch.float32) for name, values in GIVEN.items()}
+    seen = {"alarm": torch.tensor(SEEN["alarm"], dtype=torch.float32)}
+    expected = module(**tensors, evidence=seen)
+    compiled = torch.compile(module, fullgraph=True)
+    torch.testing.assert_close(compiled(**tensors, evidence=seen), expected)
+    exported = torch.export.export(module, (), {**tensors, "evidence": seen})
+    torch.testing.assert_close(exported.module()(**tensors, evidence=seen), expected)
 
 
 @pytest.mark.parametrize("k", [1, 3])
