@@ -75,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("file", metavar="FILE", help="a program; `-` is the standard input")
     _add_outputs(run)
     _add_provenance(run)
+    worlds = run.add_mutually_exclusive_group()
+    worlds.add_argument(
+        "--most-probable", action="store_true", help="print the most probable world: the truth of facts and choices"
+    )
+    worlds.add_argument(
+        "--sample", type=_count, metavar="N", help="draw N worlds, and print how often each fact and choice holds"
+    )
+    run.add_argument("--seed", type=_count, default=0, metavar="N", help="the seed of --sample; default: 0")
     run.add_argument("--format", choices=tuple(_PRINTERS), default="table", help="default: table")
     _add_limits(run)
     _add_verbose(run)
@@ -152,6 +160,8 @@ def _options(parsed: argparse.Namespace) -> Options:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    if parsed.most_probable or parsed.sample is not None:
+        return _run_worlds(parsed)
     program = analyse_program(_with_imports(read_source(parsed.file)))
     options = _options(parsed)
     has_numbers = not options.is_discrete
@@ -163,6 +173,25 @@ def _run(parsed: argparse.Namespace) -> int:
     if not parsed.query:
         answers = write_answer_files(program, answers)
     _PRINTERS[parsed.format](answers)
+    return 0
+
+
+def _run_worlds(parsed: argparse.Namespace) -> int:
+    # Tables of answers need none of this.
+    from scallax.context.context import Context
+
+    context = Context(parsed.provenance or "exact", limits=_options(parsed).limits)
+    context.set_iter_limit(parsed.iter_limit)
+    source = read_source(parsed.file)
+    with shown_work(sys.stderr, is_verbose=parsed.verbose):
+        if parsed.file == "-":
+            context.add_program(source.text)
+        else:
+            context.import_file(parsed.file)
+        if parsed.most_probable:
+            print(context.most_probable())
+            return 0
+        print(context.sample(parsed.sample, parsed.seed))
     return 0
 
 

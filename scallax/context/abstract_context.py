@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a context without probabilities does not wait for it
     from scallax.context.computation import Computation
     from scallax.reasoner.proofs import Explanation
     from scallax.reasoner.reasoner import Reasoner
+    from scallax.reasoner.worlds import Draws, Query, World
 
 
 @checks_calls
@@ -227,16 +228,62 @@ class AbstractContext(AbstractBuilder):
             InputError: The relation does not exist, or the tuple does not fit it.
             UnsupportedError: Tags of the provenance are objects of Python.
         """
-        draft = self.state.draft
-        draft.relation(relation)
+        self.state.draft.relation(relation)
+        return self._of_facts_now([relation]).explain(relation, values, k=k)
+
+    def most_probable(
+        self,
+        holds: "Query | None" = None,
+        fails: "Query | None" = None,
+        decide: Sequence[str] | None = None,
+    ) -> "World":
+        """The most probable world of the facts that there are now; see `scallax.Reasoner.most_probable`.
+
+        Args:
+            holds: By relation the tuples that must hold: one tuple, or a list of them.
+            fails: By relation those that must not hold.
+            decide: Relations whose facts alone are decided; None: all facts and choices, together.
+
+        Returns:
+            The facts and the random choices of rules, with their truth.
+
+        Raises:
+            InputError: What is asked to hold has probability 0, or does not fit the program.
+            UnsupportedError: Tags are no probabilities, or the program is too large for exact inference.
+        """
+        (world,) = self._of_facts_now(self.relations()).most_probable(holds=holds, fails=fails, decide=decide)
+        return world
+
+    def sample(self, n: int = 1, key: int = 0, holds: "Query | None" = None, fails: "Query | None" = None) -> "Draws":
+        """Worlds drawn in proportion to their probabilities; see `scallax.Reasoner.sample`.
+
+        Args:
+            n: How many worlds are drawn.
+            key: The seed; equal ones draw the same.
+            holds: By relation the tuples that must hold.
+            fails: By relation those that must not hold.
+
+        Returns:
+            The facts and the random choices of rules, and which of them hold in each world.
+
+        Raises:
+            InputError: What is asked to hold has probability 0, or does not fit the program.
+            UnsupportedError: Tags are no probabilities, or the program is too large for exact inference.
+        """
+        (draws,) = self._of_facts_now(self.relations()).sample(n=n, key=key, holds=holds, fails=fails)
+        return draws
+
+    def _of_facts_now(self, relations: Sequence[str]) -> "Reasoner":
+        """A function of some relations with all facts for constants."""
         if self.state.options.takes_objects:
-            hint = '`clone(provenance="topkproofs")` explains the facts whose tags are probabilities'
+            hint = '`clone(provenance="topkproofs")` takes the facts whose tags are probabilities'
             raise UnsupportedError(
                 Diagnostic("the tags of a custom provenance are objects that tell no proofs", hint=hint)
             )
+        draft = self.state.draft
         batches = Batches.of(batch.with_numbers(self.is_array) for batch in draft.batches)
         draft = replace(draft, batches=batches, mappings=()).with_constants()
-        return self._reasoner(draft, relation, None, None, has_options=False).explain(relation, values, k=k)
+        return self._reasoner(draft, None, None, dict.fromkeys(relations), has_options=False)
 
     # Looking ------------------------------------------------------------------------------------------------------
 

@@ -58,8 +58,8 @@ def explain(
     arrays = [array[sample : sample + 1] if np.ndim(array) else array for array in given]
     asked = replace(specification, input_mappings=mappings, outputs=((relation, entries),), keyed=False)
     schemas = {schema.name: schema for schema in grounded.samples.checked.program.relations}
-    for facts in _facts_of_sample(batch.facts, sample):
-        asked = _with_facts(asked, schemas[facts.relation], facts)
+    for facts in facts_of_sample(batch.facts, sample):
+        asked = with_facts(asked, schemas[facts.relation], facts)
     again = ground(asked, grounded.require_library(), custom=grounded.custom, limits=grounded.limits)
     provenance = again.provenance(again.specification)
     # Sums of exclusive entries were warned of when the batch was read.
@@ -100,7 +100,7 @@ def _observed_formulas(relation: str, mapping: InputMapping, values: np.ndarray)
             yield f"{value:.6g}::{shown}"
 
 
-def _facts_of_sample(facts: Sequence[FactTable], sample: int) -> Iterator[FactTable]:
+def facts_of_sample(facts: Sequence[FactTable], sample: int) -> Iterator[FactTable]:
     """The facts of one sample, relation by relation, with numbers for tags. InputError for tags that are traced."""
     vector = collect_tags(facts, sum(part.num_facts for part in facts if part.certain is not None))
     if not is_concrete(vector):
@@ -119,7 +119,7 @@ def _facts_of_sample(facts: Sequence[FactTable], sample: int) -> Iterator[FactTa
         yield FactTable.of(part.relation, tuples, chosen, groups=groups)
 
 
-def _with_facts(specification: Specification, schema: ir.Relation, batch: FactTable) -> Specification:
+def with_facts(specification: Specification, schema: ir.Relation, batch: FactTable) -> Specification:
     """The specification with facts more: exclusive ones in the program's text."""
     facts = dict(specification.facts)
     facts[batch.relation] = (*facts.get(batch.relation, ()), *independent_facts(batch))

@@ -171,7 +171,7 @@ def explain_tuple(
     search = Search(
         grounding.derivations, grounding.rules, *_weigh(domain, tags), groups, counts_facts=not len(grounding.literals)
     )
-    names = _Names(program, grounding, tags, domain)
+    names = Names(program, grounding, tags, domain)
     supports = [support for support in search.find(operand, k) if support.weight != 0]
     return Explanation(relation, values, value, tuple(names.proof(operand, support) for support in supports))
 
@@ -195,7 +195,7 @@ def _weigh(domain: Domain, tags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return np.ones(len(tags)), np.zeros(len(tags))
 
 
-class _Names:
+class Names:
     """The names of a grounding's operands."""
 
     def __init__(self, program: ir.Program, grounding: Grounding, tags: np.ndarray, domain: Domain):
@@ -232,6 +232,11 @@ class _Names:
         if len(steps) == 1:
             return Proof(weight, tuple(facts), steps[0])
         return Proof(weight, tuple(facts), Step(_show(*self._tuples[operand]), None, tuple(steps)))
+
+    def find(self, literal: int) -> ProofFact | None:
+        """What a literal stands for; None if nothing of the program does, as what no derivation uses."""
+        operand = int(literal_operand(literal))
+        return self._fact(literal) if self._is_shown(operand) or operand in self._users else None
 
     def _is_shown(self, operand: int) -> bool:
         return operand in self._tuples and self._tuples[operand][0] not in self._hidden

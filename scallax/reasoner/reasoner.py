@@ -32,6 +32,7 @@ from scallax.provenance.table import name_provenance, resolve_provenance
 from scallax.reasoner.explain_tuple import explain
 from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
+from scallax.reasoner.worlds import Draws, Query, World, find_draws, find_most_probable
 
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
@@ -475,17 +476,84 @@ class Reasoner:
         Raises:
             InputError: The program has no such relation, the tuple does not fit it, or a call would refuse the inputs.
         """
-        if not isinstance(inputs, BatchFacts):
-            inputs = read_by_relation(inputs, "`inputs`")
-            layout = self.evaluator.layout
-            if has_facts(inputs, disjunctions):
-                inputs = layout.read(inputs, disjunctions)
-            else:
-                arrays = layout.order(inputs)
-                self.evaluator.check(arrays)
-                inputs = layout.as_batch(arrays)
         made_of = (self.specification, self.compiled_program, self.evaluator.logits, self.evaluator.seed)
-        return explain(*made_of, relation, values, inputs, sample, k)
+        return explain(*made_of, relation, values, _read_batch(self, inputs, disjunctions), sample, k)
+
+    def most_probable(
+        self,
+        inputs: Mapping[str, Any] | BatchFacts | None = None,
+        *,
+        holds: Query | None = None,
+        fails: Query | None = None,
+        decide: Sequence[str] | None = None,
+        disjunctions: Mapping[str, Sequence] | None = None,
+    ) -> list[World]:
+        r"""The most probable world of each sample: which facts, and which random choices of rules, hold in it.
+
+        It is exact, whatever the provenance, and computed on the host.
+
+        Args:
+            inputs: The inputs of a call.
+            holds: By relation the tuples that must hold: one tuple, or a list of them.
+            fails: By relation those that must not hold.
+            decide: Relations whose facts alone are decided, so that they are most probable whatever the others are; a
+                choice is decided if one of its alternatives is. None: all facts and choices, together.
+            disjunctions: As in a call.
+
+        Returns:
+            A `World` for each sample.
+
+        Raises:
+            InputError: What is asked to hold has probability 0 in a sample, or a call would refuse the inputs.
+            UnsupportedError: The program is too large for exact inference, or too many assignments are alike probable.
+
+        Example:
+            >>> import scallax
+            >>> program = "rel 0.1::burglary()\nrel 0.2::quake()\nrel alarm() = burglary() or quake()"
+            >>> reasoner = scallax.Reasoner(program, provenance="exact", output_mapping=("alarm", ()))
+            >>> [world] = reasoner.most_probable(holds={"alarm": ()})
+            >>> print(world)
+            log probability -1.7148
+              not 0.1::burglary()
+              0.2::quake()
+        """
+        return find_most_probable(
+            self.compiled_program,
+            self.evaluator.logits,
+            _read_batch(self, inputs, disjunctions),
+            holds or {},
+            fails or {},
+            decide,
+        )
+
+    def sample(
+        self,
+        inputs: Mapping[str, Any] | BatchFacts | None = None,
+        n: int = 1,
+        key: Key = 0,
+        *,
+        holds: Query | None = None,
+        fails: Query | None = None,
+        disjunctions: Mapping[str, Sequence] | None = None,
+    ) -> list[Draws]:
+        """Worlds drawn for each sample, in proportion to their probabilities among those in which the query holds.
+
+        All arguments but `n` and `key` are those of `most_probable`, and so are the errors.
+
+        Args:
+            inputs: The inputs of a call.
+            n: How many worlds are drawn for each sample.
+            key: A seed or a key of JAX; equal ones draw the same.
+            holds: By relation the tuples that must hold.
+            fails: By relation those that must not hold.
+            disjunctions: As in a call.
+
+        Returns:
+            `Draws` for each sample.
+        """
+        seed = int(np.asarray(read_key(self.evaluator.seed if key is None else key)))
+        batch = _read_batch(self, inputs, disjunctions)
+        return find_draws(self.compiled_program, self.evaluator.logits, batch, holds or {}, fails or {}, n, seed)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -586,6 +654,21 @@ def _with_inputs(
     batch = mapped.read(inputs, disjunctions)
     layout = SampleLayout(mapped, mapped.ground(batch), batch)
     return evaluator.with_layout(layout), layout.arrays()
+
+
+def _read_batch(
+    reasoner: Reasoner, inputs: Mapping[str, Any] | BatchFacts | None, disjunctions: Mapping[str, Sequence] | None
+) -> BatchFacts:
+    """The inputs of a call as a batch."""
+    if isinstance(inputs, BatchFacts):
+        return inputs
+    inputs = read_by_relation(inputs, "`inputs`")
+    layout = reasoner.evaluator.layout
+    if has_facts(inputs, disjunctions):
+        return layout.read(inputs, disjunctions)
+    arrays = layout.order(inputs)
+    reasoner.evaluator.check(arrays)
+    return layout.as_batch(arrays)
 
 
 def _restore(
