@@ -22,7 +22,7 @@ from scallax.facts.mappings import InputMapping, fit_entries, fit_tuples, typica
 from scallax.facts.parameters import NO_PARAMETERS, Parameter, Parameters, find_parameters
 from scallax.facts.specification import Specification
 from scallax.facts.tables import Table, read_table
-from scallax.grounding.derivations import ZERO, literal_operand
+from scallax.grounding.derivations import ONE, ZERO, literal_operand
 from scallax.grounding.fixpoint import Grounding
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits
 from scallax.language import ir
@@ -186,6 +186,12 @@ class CompiledProgram:
         """The program, and its grounding in which certain tuples keep their derivations."""
         checked = self._derive().checked
         return checked.program, checked.ground([output.relation for output in self.outputs], collapse_certain=False)
+
+    def condition(self) -> tuple[ir.Program, Grounding, int]:
+        """The program, its grounding with what may be observed, and the operand of that; ONE if nothing is."""
+        derived = self._derive()
+        operand = int(derived.operands[-1]) if derived.checked.is_conditional else ONE
+        return derived.checked.program, derived.grounding, operand
 
     def selections(self, grounding: Grounding, provenance: AbstractSemantics) -> tuple[np.ndarray, Circuit]:
         """The literals of a grounding of this program that are selections, by id, and the circuit of their values."""

@@ -12,23 +12,21 @@ from scallax.circuits.serialized import SerializedProgram
 from scallax.errors import CheckpointError, ScallaxError, checks_calls, warn
 from scallax.evaluation.batch import ArrayLike
 from scallax.evaluation.batch_grounding import BatchArrays, BatchGrounding
-from scallax.evaluation.compiled_program import CompiledProgram, check_custom, check_foreign, ground, restore, with_read
+from scallax.evaluation.compiled_program import CompiledProgram, check_custom, check_foreign, ground, restore
 from scallax.evaluation.evaluator import Evaluator, Logits
-from scallax.evaluation.grounding_cache import BatchFacts, check_outputs_per_sample, has_facts
+from scallax.evaluation.grounding_cache import BatchFacts, check_outputs_per_sample
 from scallax.evaluation.logits import logit_probabilities, order_logits, replace_logits
 from scallax.evaluation.mapped_layout import MappedLayout
 from scallax.evaluation.sample_layout import ArraysLayout, SampleLayout
 from scallax.evaluation.seeds import Key, read_key
-from scallax.facts.arguments import Outputs, check_count, read_by_relation, read_file, specify
+from scallax.facts.arguments import Outputs, check_count
 from scallax.facts.outputs import AskedOutputs, check_named, read_asked
 from scallax.facts.specification import Specification, from_json
-from scallax.facts.tables import Table
 from scallax.grounding.limits import Limits, check_limits
 from scallax.kernels.bounded_cache import CacheInfo
 from scallax.language.foreign import ForeignItem
 from scallax.language.library import read_foreign
-from scallax.provenance.custom import qualified_name
-from scallax.provenance.table import name_provenance, resolve_provenance
+from scallax.reasoner.calls import call, compile_arguments, read_batch, read_inputs
 from scallax.reasoner.explain_tuple import explain
 from scallax.reasoner.program_arguments import ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
@@ -117,24 +115,7 @@ class Reasoner:
     @takes_keywords()
     def __init__(self, program: str | None = None, **arguments: Unpack[ProgramArguments]):
         given = dict[str, Any](arguments)
-        limits = check_limits(given["limits"])
-        library = read_foreign(given["foreign"])
-        source = read_file(given["file"])
-        facts = read_by_relation(given["facts"], "`facts`")
-        tables = {name: table for name, table in facts.items() if isinstance(table, Table)}
-        given["facts"] = {name: listed for name, listed in facts.items() if name not in tables}
-        name, custom = name_provenance(given["provenance"], given["custom_provenance"])
-        specification = specify(
-            program,
-            None if source is None else source.text,
-            given,
-            provenance=name,
-            custom=None if custom is None else qualified_name(custom),
-            traits=resolve_provenance(name, custom=custom).traits,
-        )
-        file_name = "" if source is None else source.name
-        specification, sources = with_read(specification, file_name, tables, library)
-        compiled = ground(specification, library, sources, custom=custom, limits=limits)
+        compiled = compile_arguments(program, given)
         self.__dict__.update(_fields(compiled))
         check_named(self.specification.outputs, is_later=given["output_mappings"] is not None)
         for text in compiled.warnings():
@@ -338,9 +319,10 @@ class Reasoner:
         A `key` of JAX, or an integer below 2^32, takes the place of a seed; without one, it is an input like others.
         """
         if output_relations is None and output_mappings is None:
-            return _call(self, inputs, disjunctions, None, key)
+            return call(self.specification, self.evaluator, inputs, disjunctions, None, key)
         asked = read_asked(self.specification, output_relations, output_mappings)
-        return _call(self.with_outputs(asked), inputs, disjunctions, None, key, asked)
+        variant = self.with_outputs(asked)
+        return call(variant.specification, variant.evaluator, inputs, disjunctions, None, key, asked)
 
     def apply(
         self,
@@ -363,7 +345,8 @@ class Reasoner:
         Returns:
             The outputs, as the class describes them.
         """
-        return _call(self, inputs, disjunctions, order_logits(self.compiled_program.parameters, parameters), key)
+        logits = order_logits(self.compiled_program.parameters, parameters)
+        return call(self.specification, self.evaluator, inputs, disjunctions, logits, key)
 
     def log_evidence(
         self,
@@ -386,7 +369,7 @@ class Reasoner:
             An array `[batch]`; minus infinity, with the gradient 0, where `on_impossible="zero"` lets one be 0.
         """
         logits = None if parameters is None else order_logits(self.compiled_program.parameters, parameters)
-        evaluator, arrays = _with_inputs(self, inputs, disjunctions, key)
+        evaluator, arrays = read_inputs(self.evaluator, inputs, disjunctions, key)
         return evaluator.log_evidence(arrays, logits)
 
     def kept_proofs(self, /, **inputs: ArrayLike) -> Any:
@@ -477,7 +460,7 @@ class Reasoner:
             InputError: The program has no such relation, the tuple does not fit it, or a call would refuse the inputs.
         """
         made_of = (self.specification, self.compiled_program, self.evaluator.logits, self.evaluator.seed)
-        return explain(*made_of, relation, values, _read_batch(self, inputs, disjunctions), sample, k)
+        return explain(*made_of, relation, values, read_batch(self.evaluator, inputs, disjunctions), sample, k)
 
     def most_probable(
         self,
@@ -488,9 +471,9 @@ class Reasoner:
         decide: Sequence[str] | None = None,
         disjunctions: Mapping[str, Sequence] | None = None,
     ) -> list[World]:
-        r"""The most probable world of each sample: which facts, and which random choices of rules, hold in it.
+        """The most probable world of each sample: which facts, and which random choices of rules, hold in it.
 
-        It is exact, whatever the provenance, and computed on the host.
+        What was observed holds in it. It is exact, whatever the provenance, and computed on the host.
 
         Args:
             inputs: The inputs of a call.
@@ -506,25 +489,9 @@ class Reasoner:
         Raises:
             InputError: What is asked to hold has probability 0 in a sample, or a call would refuse the inputs.
             UnsupportedError: The program is too large for exact inference, or too many assignments are alike probable.
-
-        Example:
-            >>> import scallax
-            >>> program = "rel 0.1::burglary()\nrel 0.2::quake()\nrel alarm() = burglary() or quake()"
-            >>> reasoner = scallax.Reasoner(program, provenance="exact", output_mapping=("alarm", ()))
-            >>> [world] = reasoner.most_probable(holds={"alarm": ()})
-            >>> print(world)
-            log probability -1.7148
-              not 0.1::burglary()
-              0.2::quake()
         """
-        return find_most_probable(
-            self.compiled_program,
-            self.evaluator.logits,
-            _read_batch(self, inputs, disjunctions),
-            holds or {},
-            fails or {},
-            decide,
-        )
+        batch = read_batch(self.evaluator, inputs, disjunctions)
+        return find_most_probable(self.compiled_program, self.evaluator.logits, batch, holds, fails, decide)
 
     def sample(
         self,
@@ -536,24 +503,21 @@ class Reasoner:
         fails: Query | None = None,
         disjunctions: Mapping[str, Sequence] | None = None,
     ) -> list[Draws]:
-        """Worlds drawn for each sample, in proportion to their probabilities among those in which the query holds.
-
-        All arguments but `n` and `key` are those of `most_probable`, and so are the errors.
+        """Worlds drawn for each sample, in proportion to their probabilities among those where query and evidence hold.
 
         Args:
-            inputs: The inputs of a call.
+            inputs: As of `most_probable`, with its errors.
             n: How many worlds are drawn for each sample.
             key: A seed or a key of JAX; equal ones draw the same.
-            holds: By relation the tuples that must hold.
-            fails: By relation those that must not hold.
+            holds: As of `most_probable`.
+            fails: As of `most_probable`.
             disjunctions: As in a call.
 
         Returns:
             `Draws` for each sample.
         """
-        seed = int(np.asarray(read_key(self.evaluator.seed if key is None else key)))
-        batch = _read_batch(self, inputs, disjunctions)
-        return find_draws(self.compiled_program, self.evaluator.logits, batch, holds or {}, fails or {}, n, seed)
+        batch = read_batch(self.evaluator, inputs, disjunctions)
+        return find_draws(self.compiled_program, self.evaluator.logits, batch, holds, fails, n, key)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -623,52 +587,6 @@ def _changed(
         logits or evaluator.logits,
         evaluator.seed,
     )
-
-
-def _call(
-    reasoner: Reasoner,
-    inputs: dict[str, Any],
-    disjunctions: Mapping[str, Sequence] | None,
-    logits: Logits | None,
-    key: Key,
-    asked: AskedOutputs | None = None,
-) -> PyTree:
-    """The outputs of a call; for each sample its own if it `asked` for them."""
-    check_named(reasoner.specification.outputs)
-    evaluator, arrays = _with_inputs(reasoner, inputs, disjunctions, key)
-    return evaluator.call(arrays, logits, asked)
-
-
-def _with_inputs(
-    reasoner: Reasoner, inputs: dict[str, Any], disjunctions: Mapping[str, Sequence] | None, key: Key
-) -> tuple[Evaluator[MappedLayout] | Evaluator[SampleLayout], Sequence[Any]]:
-    """The evaluator of a call, and its arrays."""
-    evaluator = reasoner.evaluator
-    if key is not None and evaluator.draws:
-        evaluator = evaluator.with_seed(read_key(key))
-    elif key is not None:
-        inputs = {**inputs, "key": key}
-    mapped = evaluator.layout
-    if not has_facts(inputs, disjunctions):
-        return evaluator, mapped.order(inputs)
-    batch = mapped.read(inputs, disjunctions)
-    layout = SampleLayout(mapped, mapped.ground(batch), batch)
-    return evaluator.with_layout(layout), layout.arrays()
-
-
-def _read_batch(
-    reasoner: Reasoner, inputs: Mapping[str, Any] | BatchFacts | None, disjunctions: Mapping[str, Sequence] | None
-) -> BatchFacts:
-    """The inputs of a call as a batch."""
-    if isinstance(inputs, BatchFacts):
-        return inputs
-    inputs = read_by_relation(inputs, "`inputs`")
-    layout = reasoner.evaluator.layout
-    if has_facts(inputs, disjunctions):
-        return layout.read(inputs, disjunctions)
-    arrays = layout.order(inputs)
-    reasoner.evaluator.check(arrays)
-    return layout.as_batch(arrays)
 
 
 def _restore(

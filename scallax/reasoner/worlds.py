@@ -1,4 +1,4 @@
-"""The most probable world of a program in each sample of a batch, and worlds that are drawn."""
+"""The most probable world of a program in each sample of a batch, and draws, given what was observed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scallax.circuits.conditioning import NUM_CASES
 from scallax.circuits.knowledge.worlds import (
     Condition,
     SearchLimitError,
@@ -18,13 +19,15 @@ from scallax.circuits.knowledge.worlds import (
 )
 from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.evaluation.compiled_program import CompiledProgram, ground, provenance_of
+from scallax.evaluation.conditioning import observed_cases
 from scallax.evaluation.evaluator import Logits
 from scallax.evaluation.grounding_cache import BatchFacts
 from scallax.evaluation.jax_values import is_concrete
 from scallax.evaluation.logits import host_probabilities
+from scallax.evaluation.seeds import Key, read_key
 from scallax.facts.arguments import check_count, read_names
 from scallax.facts.mappings import Entries, read_entries
-from scallax.facts.specification import Specification
+from scallax.facts.specification import Specification, evidence_of
 from scallax.grounding.conjunction import NO_RULE, DerivationBuilder, Factor, conjoin
 from scallax.grounding.derivations import ONE, ZERO, Derivations, Literals
 from scallax.grounding.fixpoint import Grounding
@@ -83,12 +86,23 @@ class Draws:
 class _Question:
     """What is asked of some samples with one grounding: the condition, the facts' names, and their probabilities.
 
-    `names` has None for what no fact or rule of the program stands for; `p` float64 `[literals, samples]`.
+    `names` has None for what no fact or rule of the program stands for; `p` float64 `[literals, samples]`. Literals
+    from `num_facts` on say what was seen of tuples.
     """
 
     condition: Condition
     names: list[ProofFact | None]
     p: np.ndarray
+    num_facts: int
+
+    def logarithms(self, found: np.ndarray) -> np.ndarray:
+        """Those of the most probable worlds, without what literals of tuples that were seen weigh in each of them.
+
+        Of the literals that say with which probability a tuple was seen, the one that does not matter has its likelier
+        value.
+        """
+        free = np.maximum(self.p[self.num_facts :], 1 - self.p[self.num_facts :]).reshape(-1, NUM_CASES, found.size)
+        return found - np.log(free[:, 0]).sum(0)
 
     def facts(self, sample: int, truth: np.ndarray, among: Sequence[int]) -> tuple[ProofFact, ...]:
         """The facts of a sample that have names, with their truth."""
@@ -100,30 +114,42 @@ class _Question:
 
 
 def find_most_probable(
-    model: CompiledProgram, logits: Logits, batch: BatchFacts, holds: Query, fails: Query, decided: Sequence[str] | None
+    model: CompiledProgram,
+    logits: Logits,
+    batch: BatchFacts,
+    holds: Query | None,
+    fails: Query | None,
+    decided: Sequence[str] | None,
 ) -> list[World]:
     """See `Reasoner.most_probable`."""
     decided = None if decided is None else read_names(decided, "decide")
     found: list[World] = []
-    for question in _questions(model, logits, batch, holds, fails, decided or ()):
+    for question in _questions(model, logits, batch, holds or {}, fails or {}, decided or ()):
         every = range(len(question.names))
         if decided is not None:
             found += [_decide(question, sample, decided) for sample in range(question.p.shape[1])]
             continue
         truth, logarithms = most_probable(question.condition, question.p)
-        for sample, logarithm in enumerate(logarithms.tolist()):
+        for sample, logarithm in enumerate(question.logarithms(logarithms).tolist()):
             _check_possible(logarithm, len(found))
             found.append(World(question.facts(sample, truth[:, sample], every), logarithm))
     return found
 
 
 def find_draws(
-    model: CompiledProgram, logits: Logits, batch: BatchFacts, holds: Query, fails: Query, count: int, seed: int
+    model: CompiledProgram,
+    logits: Logits,
+    batch: BatchFacts,
+    holds: Query | None,
+    fails: Query | None,
+    count: int,
+    key: Key,
 ) -> list[Draws]:
     """See `Reasoner.sample`."""
     check_count("n", count, 0)
+    seed = int(np.asarray(read_key(key)))
     found: list[Draws] = []
-    for question in _questions(model, logits, batch, holds, fails, ()):
+    for question in _questions(model, logits, batch, holds or {}, fails or {}, ()):
         named = [literal for literal, name in enumerate(question.names) if name is not None]
         for sample in range(question.p.shape[1]):
             rng = np.random.default_rng([seed, len(found)])
@@ -168,13 +194,15 @@ def _questions(
     if any(mapping.retention is not None for _, mapping in specification.input_mappings):
         raise UnsupportedError("worlds are of all facts: the program has an input mapping that leaves some out")
     mappings = tuple((name, mapping) for name, mapping in specification.input_mappings if name in batch.arrays)
+    observed = [batch.arrays[evidence_of(name)] for name, _ in specification.evidence]
     arrays = [batch.arrays[name] for name, _ in mappings]
-    if not all(map(is_concrete, (*arrays, *logits))):
+    if not all(map(is_concrete, (*arrays, *observed, *logits))):
         hint = "ask outside of `jit` and `grad`"
         raise InputError(Diagnostic("the inputs are traced, and worlds are objects of Python", hint=hint))
-    flat = np.concatenate(
-        [np.zeros((batch.num_samples, 0)), *(_by_sample(array, batch.num_samples) for array in arrays)], axis=1
-    )
+    rows = [np.asarray(array, np.float64).reshape(batch.num_samples, -1).T for array in arrays]
+    seen = [np.asarray(array, np.float64).reshape(batch.num_samples, -1) for array in observed]
+    rows += [observed_cases(each)[0].T for each in seen]
+    flat = np.concatenate([np.zeros((0, batch.num_samples)), *rows])
     asked, wanted = _with_query(replace(specification, input_mappings=mappings), holds, fails)
     # All facts are asked for, and what is decided.
     named = [*(name for name, _ in (*mappings, *specification.facts)), *decided]
@@ -191,11 +219,7 @@ def _questions(
         own = asked
         for facts in facts_of_sample(batch.facts, sample):
             own = with_facts(own, schemas[facts.relation], facts)
-        yield _ask(model, own, wanted, flat[sample : sample + 1], logits)
-
-
-def _by_sample(array: Any, num_samples: int) -> np.ndarray:
-    return np.broadcast_to(np.asarray(array, np.float64), np.shape(array)).reshape(num_samples, -1)
+        yield _ask(model, own, wanted, flat[:, sample : sample + 1], logits)
 
 
 def _exact(specification: Specification, custom: object) -> Specification:
@@ -236,19 +260,29 @@ def _ask(
     logits: Logits,
 ) -> _Question:
     again = ground(asked, model.require_library(), limits=model.limits)
-    program, grounding = again.trace()
+    program, grounding, evidence = again.condition()
     if grounding.selection_sets:
         hint = "the worlds are those of facts and rules, and aggregates such as `top` choose by weights"
         raise UnsupportedError(Diagnostic("the program has aggregates that choose", hint=hint))
     fitted = {name: entries.tuples for name, entries in again.specification.outputs if entries is not None}
     operands = [int(grounding.operands(name, [fitted[name][place]])[0]) for name, place, _ in wanted]
-    derivations, root = _conjoin(grounding, operands, [negated for *_, negated in wanted])
+    derivations, root = _conjoin(grounding, [evidence, *operands], [False, *(negated for *_, negated in wanted)])
     if root == ZERO:
         raise InputError("what is asked to hold can never hold")
     p = _probabilities(again, grounding.literals, flat, logits)
     condition = compile_condition(derivations, grounding.literals, root)
-    names = Names(program, grounding, np.full(len(p), np.nan), Domain.PROBABILITY)
-    return _Question(condition, [names.find(literal) for literal in range(len(p))], p)
+    names = Names(program, _made_by_rules(grounding), np.full(len(p), np.nan), Domain.PROBABILITY)
+    # What was seen of tuples stands behind all facts and choices.
+    num_facts = len(p) - NUM_CASES * sum(len(mapping.tuples) for _, mapping in asked.evidence)
+    return _Question(condition, [names.find(i) if i < num_facts else None for i in range(len(p))], p, num_facts)
+
+
+def _made_by_rules(grounding: Grounding) -> Grounding:
+    """The grounding without the nodes that evidence added behind the others."""
+    derivations, end = grounding.derivations, len(grounding.rules)
+    operands = derivations.head[:end], derivations.left[:end], derivations.right[:end]
+    flags = derivations.left_negated[:end], derivations.right_negated[:end]
+    return replace(grounding, derivations=Derivations(derivations.num_nodes, *operands, *flags))
 
 
 def _conjoin(grounding: Grounding, operands: Sequence[int], negated: Sequence[bool]) -> tuple[Derivations, int]:
@@ -267,10 +301,10 @@ def _conjoin(grounding: Grounding, operands: Sequence[int], negated: Sequence[bo
 
 
 def _probabilities(grounded: CompiledProgram, literals: Literals, flat: np.ndarray, logits: Logits) -> np.ndarray:
-    """The probabilities `[literals, samples]` of literals, for the inputs `[samples, inputs]`; 1 for certain ones."""
-    p = np.repeat(literals.prior[:, None], len(flat), axis=1)
+    """The probabilities `[literals, samples]` of literals, for the inputs `[inputs, samples]`; 1 for certain ones."""
+    p = np.repeat(literals.prior[:, None], flat.shape[1], axis=1)
     given = literals.source >= 0
-    p[given] = flat.T[literals.source[given]]
+    p[given] = flat[literals.source[given]]
     if logits:
         joined = np.concatenate([np.asarray(array, np.float64).reshape(-1) for array in logits])
         trained = literals.parameter >= 0

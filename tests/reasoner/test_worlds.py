@@ -190,3 +190,25 @@ def test_a_context_has_worlds_of_its_facts():
     assert draws.frequencies()[[fact.relation for fact in draws.facts].index("burglary")] == 1
     with pytest.raises(UnsupportedError, match="no probabilities of worlds"):
         Context("unit").most_probable()
+
+
+def test_worlds_are_given_evidence():
+    heard = alarm(evidence={"calls": ["mary", "john"]})
+    seen = {"evidence": {"calls": np.array([[1.0, 0.0], [np.nan, 0.25]])}}
+    first, second = heard.most_probable(seen)
+    (query,) = alarm().most_probable(holds={"calls": "mary"}, fails={"calls": "john"})
+    assert first == query
+    # That John called was seen with 0.25: no cause of it is likelier than none.
+    assert second.log_probability == pytest.approx(math.log(0.9 * 0.8 * 0.9 * 0.9 * 0.5 * 0.5 * 0.75))
+    count = 4000
+    for sample, draws in enumerate(heard.sample(seen, count, key=5)):
+        names = [fact.relation for fact in draws.facts]
+        p = 0.28 * (0.9 * 0.1 if sample == 0 else 0.9 * 0.25 + 0.1 * 0.75) + (0.0 if sample == 0 else 0.72 * 0.75)
+        assert draws.log_given == pytest.approx(math.log(p), abs=1e-6)
+        burglary = 0.1 / 0.28 if sample == 0 else 0.1 * 0.3 / p
+        bound = 5 * math.sqrt(burglary * (1 - burglary) / count)
+        assert abs(draws.frequencies()[names.index("burglary")] - burglary) < bound
+    written = Reasoner(f'{ALARM}evidence calls("mary")\n', provenance="exact", output_mapping=("calls", ("john",)))
+    (world,) = written.most_probable(decide=["burglary", "quake"])
+    assert truth(world) == {"burglary()": False, "quake()": True}
+    assert world.log_probability == pytest.approx(math.log(0.9 * 0.2 * 0.9))

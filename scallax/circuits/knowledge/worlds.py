@@ -48,7 +48,8 @@ class Variables:
         rank[np.argsort(place)] = np.arange(len(place))
         of_literal = rank[inverse.reshape(-1)]
         sizes = np.bincount(of_literal, minlength=len(place))
-        return Variables(np.argsort(of_literal, kind="stable"), np.append(0, np.cumsum(sizes)), of_literal)
+        first = np.append(0, np.cumsum(sizes))
+        return Variables(np.argsort(of_literal, kind="stable"), first, of_literal)
 
     def __len__(self) -> int:
         return len(self.first) - 1
