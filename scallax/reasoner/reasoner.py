@@ -479,8 +479,7 @@ class Reasoner:
             inputs: The inputs of a call.
             holds: By relation the tuples that must hold: one tuple, or a list of them.
             fails: By relation those that must not hold.
-            decide: Relations whose facts alone are decided, so that they are most probable whatever the others are; a
-                choice is decided if one of its alternatives is. None: all facts and choices, together.
+            decide: Relations whose facts and choices alone are decided, whatever the others are; None: all, together.
             disjunctions: As in a call.
 
         Returns:

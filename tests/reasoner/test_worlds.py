@@ -1,12 +1,14 @@
 """Most probable worlds and draws against all possible worlds."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from scallax import Context, Reasoner
+from scallax.__main__ import main
 from scallax.circuits.knowledge.worlds import SearchLimitError, compile_condition, decide
 from scallax.errors import InputError, UnsupportedError
 from scallax.facts.mappings import InputMapping
@@ -212,3 +214,18 @@ def test_worlds_are_given_evidence():
     (world,) = written.most_probable(decide=["burglary", "quake"])
     assert truth(world) == {"burglary()": False, "quake()": True}
     assert world.log_probability == pytest.approx(math.log(0.9 * 0.2 * 0.9))
+
+
+def test_the_command_line_prints_worlds(tmp_path: Path, capsys):
+    file = tmp_path / "alarm.scl"
+    file.write_text(
+        "rel 0.1::burglary()\nrel 0.2::quake()\nrel alarm() = burglary() or quake()\nevidence alarm()\nquery alarm\n"
+    )
+    assert main(["run", str(file), "--most-probable"]) == 0
+    expected = ["log probability -1.7148", "  not 0.1::burglary()", "  0.2::quake()"]
+    assert capsys.readouterr().out.splitlines() == expected
+    assert main(["run", str(file), "--sample", "2000", "--seed", "1"]) == 0
+    first, *facts = capsys.readouterr().out.splitlines()
+    assert first == "2,000 worlds"
+    # Five standard deviations: 5 * sqrt(0.357 * 0.643 / 2000).
+    assert [float(line.split()[0]) for line in facts] == pytest.approx([0.1 / 0.28, 0.2 / 0.28], abs=0.054)
