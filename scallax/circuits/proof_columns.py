@@ -62,8 +62,6 @@ def column_arrays(
     sizes.counts["groups"] = int(has_groups)
     has_exclusions = has_groups or bool((sizes.least or {}).get("groups", 0))
     counts_choices = _counts_choices(literals, order, traits)
-    sizes.counts["choices"] = int(counts_choices)
-    counts_choices = counts_choices or bool((sizes.least or {}).get("choices", 0))
     kind = _kinds(graph, outputs, literals, order)
     if has_groups:
         _unite_kinds(kind, group)
@@ -112,7 +110,7 @@ def counted_groups(literals: Literals, order: np.ndarray, proofs: ProofColumns |
     group = literals.group[order]
     if proofs is None or not proofs.counts_choices:
         return group
-    return np.where(literals.outcomes[order], group, -1) if len(literals.outcomes) else np.full(len(order), -1)
+    return np.where(literals.outcomes[order], group, -1)
 
 
 def as_lists(proofs: ProofColumns) -> ProofColumns:
