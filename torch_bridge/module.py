@@ -13,15 +13,15 @@ import torch
 from scallax import BatchGrounding, Limits, Reasoner, Specification
 from scallax.circuits import SerializedProgram
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_calls, misfit
-from scallax.evaluation import Evaluator, MappedLayout, check_conditional, has_facts
+from scallax.evaluation import has_facts
 from scallax.facts import check_named, choose, from_json, read_asked, read_by_relation
 from scallax.reasoner import Explanation, ProgramArguments, takes_keywords
 from torch_bridge.autograd import apply, evaluate_tensors
 from torch_bridge.context_facts import with_bound
 from torch_bridge.derivatives import find_jacobian
 from torch_bridge.digits import digits_of, read_specification
-from torch_bridge.dlpack import check_tensor, common_device, from_numpy, precision_and_place, to_jax, to_numpy, to_torch
-from torch_bridge.observations import OBSERVED, log_probability
+from torch_bridge.dlpack import from_numpy, precision_and_place, to_jax, to_numpy, to_torch
+from torch_bridge.observations import OBSERVED, call_apart, log_evidence, order_tensors
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.reference_arguments import (
     OWN_ARGUMENTS,
@@ -265,32 +265,14 @@ class Module(torch.nn.Module):
             if evaluator.is_interpreted:
                 return interpret_batch(reasoner, batch)
             return apply_batch(reasoner, batch, self._logits(), is_sparse=is_sparse)
-        layout, given = self._with_inputs(evaluator, inputs)
+        layout, given = order_tensors(evaluator, inputs, self._logits())
         if evaluator.is_interpreted:
             return self._interpret(layout, inputs)
         packed = apply(layout, given) if given else evaluate_tensors(layout, False, ())[0]
-        if is_sparse:
-            return to_sparse(reasoner, packed)
-        values = evaluator.unpack(packed)
+        values = to_sparse(reasoner, packed) if is_sparse else evaluator.unpack(packed)
         if not evaluator.provenance.traits.returns_proofs:
             return values
         return evaluator.with_proofs(values, *layout.to_arrays(given, None))
-
-    def _with_inputs(
-        self, evaluator: Evaluator[MappedLayout], inputs: Mapping[str, Any]
-    ) -> tuple[MappedTensors, tuple[torch.Tensor, ...]]:
-        """The layout of a call, and its tensors in order. InputError for inputs that are no tensors."""
-        tensors = evaluator.layout.order(inputs, OBSERVED)
-        named = inputs
-        if evaluator.layout.num_observed:
-            named = dict(zip(evaluator.layout.mappings, tensors, strict=True))
-        for relation, value in named.items():
-            if not isinstance(value, torch.Tensor):
-                check_tensor(relation, value)
-        logits = self._logits()
-        if logits:
-            named = {**named, **dict(zip(evaluator.layout.compiled.parameter_names, logits, strict=True))}
-        return MappedTensors(evaluator, common_device(named)), (*tensors, *logits)
 
     def log_evidence(self, /, *, disjunctions: Mapping[str, Sequence] | None = None, **inputs: Any) -> torch.Tensor:
         """The logarithms `[batch]` of the probabilities of what was observed; see `scallax.Reasoner.log_evidence`.
@@ -302,26 +284,9 @@ class Module(torch.nn.Module):
         Returns:
             A tensor, differentiable as outputs are.
         """
-        inputs = self._with_bound(inputs)
-        if torch.compiler.is_compiling() or is_saved():
-            from torch_bridge.graphs import call_outside  # as in `forward`
-
-            return call_outside(self._names_in_graphs[self.training], inputs, self._log_evidence, (disjunctions,))
-        return self._log_evidence(inputs, disjunctions)
-
-    def _log_evidence(
-        self, inputs: Mapping[str, Any], disjunctions: Mapping[str, Sequence] | None = None
-    ) -> torch.Tensor:
-        """`log_evidence`, outside of graphs."""
         reasoner = self._reseeded(self.reasoner.in_mode(self.training))
-        evaluator = reasoner.evaluator
-        check_conditional(evaluator.layout)
-        if has_facts(inputs, disjunctions):
-            batch = evaluator.layout.read(inputs, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
-            return log_probability(apply_batch(reasoner, batch, self._logits(), asks_evidence=True))
-        layout, given = self._with_inputs(evaluator, inputs)
-        packed = apply(layout, given) if given else evaluate_tensors(layout, False, ())[0]
-        return log_probability(packed[:, -1])
+        call = partial(log_evidence, reasoner, logits=self._logits(), disjunctions=disjunctions)
+        return call_apart(self._names_in_graphs[self.training], self._with_bound(inputs), call)
 
     def _interpret(self, layout: MappedTensors, inputs: Mapping[str, torch.Tensor]) -> Any:
         """The outputs of a provenance of Python objects, which tags scalar tensors: their gradients are torch's."""
@@ -416,8 +381,9 @@ class Module(torch.nn.Module):
         }
         given: Any = read_by_relation(inputs, "`inputs`")
         if has_facts(given, disjunctions):
-            batch = reasoner.evaluator.layout.read(given, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
-            given = on_host(batch)
+            given = on_host(
+                reasoner.evaluator.layout.read(given, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
+            )
         else:
             given = host_inputs(reasoner.evaluator.layout, given)
         return reasoner.with_parameters(logits).explain(relation, values, given, sample=sample, k=k)

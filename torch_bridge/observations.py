@@ -1,11 +1,18 @@
 """Evidence as tensors: what a call observed, and the logarithm of its probability."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import torch
 
-from scallax.evaluation import ObservedArrays
+from scallax import Reasoner
+from scallax.evaluation import Evaluator, MappedLayout, ObservedArrays, check_conditional, has_facts
+from torch_bridge.autograd import apply, evaluate_tensors
+from torch_bridge.dlpack import check_tensor, common_device
+from torch_bridge.operator import is_saved
+from torch_bridge.sample_calls import apply_batch
+from torch_bridge.tensor_layouts import MappedTensors
+from torch_bridge.variables import TorchTensors
 
 
 @final
@@ -30,7 +37,50 @@ def _form(like: Sequence[Any]) -> dict[str, Any]:
     return {"dtype": tensors[0].dtype, "device": tensors[0].device} if tensors else {"dtype": torch.float32}
 
 
-def log_probability(probabilities: torch.Tensor) -> torch.Tensor:
+def order_tensors(
+    evaluator: Evaluator[MappedLayout], inputs: Mapping[str, Any], logits: tuple[torch.Tensor, ...]
+) -> tuple[MappedTensors, tuple[torch.Tensor, ...]]:
+    """The layout of a call, and its tensors in order. InputError for inputs that are no tensors."""
+    tensors = evaluator.layout.order(inputs, OBSERVED)
+    named = inputs
+    if evaluator.layout.num_observed:
+        named = dict(zip(evaluator.layout.mappings, tensors, strict=True))
+    for relation, value in named.items():
+        if not isinstance(value, torch.Tensor):
+            check_tensor(relation, value)
+    if logits:
+        named = {**named, **dict(zip(evaluator.layout.compiled.parameter_names, logits, strict=True))}
+    return MappedTensors(evaluator, common_device(named)), (*tensors, *logits)
+
+
+def log_evidence(
+    reasoner: Reasoner,
+    inputs: Mapping[str, Any],
+    disjunctions: Mapping[str, Sequence] | None,
+    logits: tuple[torch.Tensor, ...],
+) -> torch.Tensor:
+    """The logarithms `[batch]` of the probabilities of what a call observed."""
+    evaluator = reasoner.evaluator
+    check_conditional(evaluator.layout)
+    if has_facts(inputs, disjunctions):
+        batch = evaluator.layout.read(inputs, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
+        return _log_probability(apply_batch(reasoner, batch, logits, asks_evidence=True))
+    layout, given = order_tensors(evaluator, inputs, logits)
+    packed = apply(layout, given) if given else evaluate_tensors(layout, False, ())[0]
+    return _log_probability(packed[:, -1])
+
+
+def call_apart(name: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """What `call` makes of a call's inputs; outside of a graph of the reasoner of that name, if one is made."""
+    if torch.compiler.is_compiling() or is_saved():
+        # Loads torch's compiler, which others need not wait for.
+        from torch_bridge.graphs import call_outside
+
+        return call_outside(name, inputs, call)
+    return call(inputs)
+
+
+def _log_probability(probabilities: torch.Tensor) -> torch.Tensor:
     """The logarithms of probabilities of evidence; minus infinity, with the gradient 0, where one is 0."""
     none = probabilities < torch.finfo(torch.float32).tiny
     logarithm = torch.where(none, 1.0, probabilities).log()
