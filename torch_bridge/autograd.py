@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 
 from scallax.errors import Diagnostic, UnsupportedError
 from torch_bridge.dlpack import common_dtype, precision_and_place, to_jax
+from torch_bridge.second_derivatives import pull_gradients, push, push_gradients
 from torch_bridge.tensor_layouts import AbstractTensorLayout, to_front
 
 
@@ -79,7 +80,8 @@ def apply(layout: AbstractTensorLayout, tensors: Sequence[torch.Tensor]) -> torc
     """The results of a call with tensors of a layout, differentiable in every one.
 
     Values are ready when it returns. Works under `torch.func.grad`, `vjp`, `jacrev` and, where samples are alike,
-    `vmap`; a second derivative and forward mode raise UnsupportedError. Without a need for gradients nothing is kept.
+    `vmap`, and in forward mode, twice; a third derivative raises UnsupportedError, and so does forward mode of facts
+    per sample. Without a need for gradients nothing is kept.
     """
     is_discrete = layout.evaluator.provenance.traits.is_discrete
     keep = torch.is_grad_enabled() and not is_discrete and any(tensor.requires_grad for tensor in tensors)
@@ -164,6 +166,7 @@ class _Evaluate(torch.autograd.Function):
         if not ctx.layout.is_repeatable:
             # Saved tensors let torch notice an input that is changed in place before the backward pass.
             ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
         if ctx.layout.evaluator.provenance.traits.is_discrete:
             ctx.mark_non_differentiable(values)
 
@@ -179,11 +182,7 @@ class _Evaluate(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx, *tangents):
-        raise UnsupportedError(
-            Diagnostic(
-                "forward-mode derivatives of a reasoner are not supported", hint="use reverse mode: torch.func.jacrev"
-            )
-        )
+        return push(ctx.layout, ctx.saved_tensors, tangents[2:]), None
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
@@ -195,7 +194,7 @@ class _Evaluate(torch.autograd.Function):
 
 
 class _PullBack(torch.autograd.Function):
-    """The gradients of the tensors; a function of its own so that a derivative of it can be refused."""
+    """The gradients of the tensors; a function of its own so that it is differentiated in turn."""
 
     @staticmethod
     def forward(layout: AbstractTensorLayout, residuals: Residuals, cotangent: torch.Tensor, *tensors: torch.Tensor):
@@ -203,15 +202,26 @@ class _PullBack(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        pass
+        ctx.layout, _, *arguments = inputs
+        ctx.save_for_backward(*arguments)
+        ctx.save_for_forward(*arguments)
 
     @staticmethod
     def backward(ctx, *cotangents):
-        raise UnsupportedError("second derivatives of a reasoner are not supported")
+        cotangent, *tensors = ctx.saved_tensors
+        if ctx.layout.is_repeatable:
+            raise UnsupportedError(
+                Diagnostic("second derivatives of a context's tags are not supported", hint="use a torch_bridge.Module")
+            )
+        *found, of_cotangent = pull_gradients(ctx.layout, (*tensors, cotangent), cotangents)
+        return None, None, of_cotangent, *found
 
     @staticmethod
     def jvp(ctx, *tangents):
-        raise UnsupportedError("second derivatives of a reasoner are not supported")
+        cotangent, *tensors = ctx.saved_tensors
+        _, _, of_cotangent, *of_tensors = tangents
+        found = iter(push_gradients(ctx.layout, (*tensors, cotangent), (*of_tensors, of_cotangent)))
+        return tuple(next(found) if tensor.is_floating_point() else None for tensor in tensors)
 
     @staticmethod
     def vmap(info, in_dims, *arguments):

@@ -57,6 +57,20 @@ class TagTensors:
             tags[torch.from_numpy(places).to(device)] = taken.to(dtype)
         return to_jax(tags)
 
+    def gather_differentiably(self, tensors: Sequence[torch.Tensor], length: int) -> torch.Tensor:
+        """`gather`, by operations that torch differentiates."""
+        dtype = computing_dtype(tensors)
+        constants = np.pad(self.constants, (0, length - len(self.constants)))
+        row = (
+            torch.from_numpy(constants).to(tensors[0].device, dtype)
+            if tensors
+            else torch.from_numpy(constants).to(dtype)
+        )
+        for tensor, elements, places in zip(tensors, self.elements, self.places, strict=True):
+            chosen = tensor.reshape(-1)[torch.from_numpy(elements).to(tensor.device)].to(dtype)
+            row = row.index_put((torch.from_numpy(places).to(tensor.device),), chosen)
+        return row
+
     def scatter(
         self, gradient: np.ndarray | jax.Array, tensors: Sequence[torch.Tensor], device: torch.device
     ) -> list[torch.Tensor]:

@@ -51,6 +51,19 @@ class AbstractTensorLayout(ABC):
         """The gradients of the tensors for those of arrays and logits."""
         return tuple(None if g is None else to_torch(g, self.device) for g in (*pulled[0], *pulled[1]))
 
+    @property
+    def num_arrays(self) -> int:
+        """The number of the evaluator's arrays; logits are not counted."""
+        raise NotImplementedError
+
+    def to_differentiable(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Tensors of the evaluator's arrays and logits, by operations that torch differentiates."""
+        raise NotImplementedError
+
+    def from_differentiable(self, values: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The results for a tensor of the evaluator's values, by operations that torch differentiates."""
+        raise NotImplementedError
+
     def fold(
         self, size: int, dims: Sequence[int | None], tensors: Sequence[torch.Tensor], *, each_logit: bool = False
     ) -> list[torch.Tensor]:
@@ -69,8 +82,11 @@ class MappedTensors(AbstractTensorLayout):
 
     def to_arrays(self, tensors: Sequence[torch.Tensor], kept: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         arrays = [to_jax(tensor) for tensor in tensors]
-        num_inputs = len(self.evaluator.layout.mappings)
-        return arrays[:num_inputs], arrays[num_inputs:]
+        return arrays[: self.num_arrays], arrays[self.num_arrays :]
+
+    @property
+    def num_arrays(self) -> int:
+        return len(self.evaluator.layout.mappings)
 
     def fold(
         self, size: int, dims: Sequence[int | None], tensors: Sequence[torch.Tensor], *, each_logit: bool = False
@@ -121,6 +137,20 @@ class SampleTensors(AbstractTensorLayout):
 
     def keep(self, arrays: Sequence[Any]) -> Any:
         return arrays[0]
+
+    @property
+    def num_arrays(self) -> int:
+        return 1 + len(self.grounding.mapped)
+
+    def to_differentiable(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        first = len(self.tags.tensors)
+        return [self.tags.gather_differentiably(tensors[:first], self.grounding.padded_tags), *tensors[first:]]
+
+    def from_differentiable(self, values: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        sources = self.grounding.derived[0] if self.is_sparse else self.evaluator.layout.sources
+        places = torch.from_numpy(np.minimum(sources, len(values))).to(values.device)
+        row = torch.cat([values, values.new_full((1,), self.evaluator.provenance.absent)])
+        return row[places].to(common_dtype(tensors))
 
     def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         grounding, provenance = self.grounding, self.evaluator.provenance

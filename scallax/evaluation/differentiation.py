@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -12,9 +11,9 @@ from jax import lax
 
 from scallax.circuits.circuit import Circuit, parts, static_fields
 from scallax.circuits.constant_program import EmbeddedProgram
-from scallax.errors import Diagnostic, UnsupportedError
+from scallax.evaluation.circuit_operations import Operation, refuse_third
 from scallax.evaluation.fold import Residuals, literal_table, output_tags, recover, run, with_selections
-from scallax.evaluation.jax_namespace import JAX
+from scallax.evaluation.jax_namespace import JAX, native_derivatives
 from scallax.evaluation.reverse import (
     Fold,
     Operands,
@@ -46,8 +45,8 @@ def evaluate(
 ) -> Array:
     """The outputs' values `[outputs, batch]` (padded length; float, for a discrete provenance bool or int32).
 
-    `present` False means that the fact does not exist in that sample. Pure; works under `jit`, `grad` and `vmap` (which
-    folds into the batch). A second derivative raises.
+    `present` False means that the fact does not exist in that sample. Pure; works under `jit`, `vmap` (which folds into
+    the batch), `grad` and `jvp`, twice; a third derivative raises UnsupportedError.
     """
     if present is None:
         present = jnp.ones(inputs.shape, bool)
@@ -55,47 +54,8 @@ def evaluate(
     return _evaluate(provenance, inputs, present, replace(program, stages=()))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _evaluate(provenance, inputs, present, program):
-    return _batched(_values, provenance)(program, inputs, present)
-
-
-def _evaluate_forward(provenance, inputs, present, program):
-    def run(inputs):
-        return forward(provenance, program, inputs, present)
-
-    outputs, residuals = _first_order(run)(inputs)
-    return outputs, (inputs, present, program, residuals)
-
-
-def _evaluate_backward(provenance, saved, cotangent):
-    inputs, present, program, residuals = saved
-    if provenance.traits.is_discrete:
-        return jnp.zeros_like(inputs), None, None
-
-    def pull(inputs, cotangent):
-        return backward(provenance, program, inputs, present, residuals, cotangent)
-
-    return _first_order(pull)(inputs, cotangent), None, None
-
-
-_evaluate.defvjp(_evaluate_forward, _evaluate_backward)
-
-
-def _first_order(function):
-    """The function, with one clear error for who differentiates it: JAX does so for second derivatives."""
-    guarded = jax.custom_jvp(function)
-
-    @guarded.defjvp
-    def refuse(primals, tangents):
-        raise UnsupportedError(
-            Diagnostic(
-                "the gradient of a program was differentiated again, and second derivatives are not available",
-                hint="stop the gradient, for example with `jax.lax.stop_gradient`",
-            )
-        )
-
-    return guarded
+    return _VALUE(provenance, program, present, inputs)
 
 
 def forward(
@@ -108,7 +68,7 @@ def forward(
     if isinstance(program, Circuit):
         inputs, present = with_selections(provenance, program, inputs, present, _evaluate)
         program = replace(program, stages=())
-    return _batched(run, provenance)(program, inputs, present)
+    return _FORWARD(provenance, program, present, inputs)
 
 
 def linearize(
@@ -142,48 +102,18 @@ def backward(
     cotangent: Float[Array, "outputs batch"],
 ) -> Float[Array, "inputs batch"]:
     """The gradient of the inputs for a cotangent of the outputs."""
-    pull_back = _batched(_pull_back, provenance)
     if isinstance(program, EmbeddedProgram) or not program.stages:
-        return pull_back(program, inputs, present, residuals, cotangent)
+        return _PULL(provenance, program, present, inputs, residuals, cotangent)
     # The stages are evaluated again.
     inputs, pull, present = jax.vjp(
         lambda inputs: with_selections(provenance, program, inputs, present, _evaluate), inputs, has_aux=True
     )
-    return pull(pull_back(replace(program, stages=()), inputs, present, residuals, cotangent))[0]
+    return pull(_PULL(provenance, replace(program, stages=()), present, inputs, residuals, cotangent))[0]
 
 
 def arrays_of(program: Circuit | EmbeddedProgram) -> Circuit:
     """The program's arrays: of NumPy, if they are constants of the code."""
     return program.program if isinstance(program, EmbeddedProgram) else program
-
-
-def _batched(function, provenance):
-    """`function(provenance, program, *arrays)` whose `vmap` over the arrays folds the new axis into their batch axis.
-
-    (The default rule would put the batch in front of the nodes, in the slow layout.)
-    """
-
-    @jax.custom_batching.custom_vmap
-    def call(program, *arrays):
-        return function(provenance, arrays_of(program), *arrays)
-
-    @call.def_vmap
-    def fold(axis_size, in_batched, program, *arrays):
-        assert not any(jax.tree.leaves(in_batched[0])), "a program is one, not a batch"
-
-        def to_batch(leaf, batched):
-            leaf = leaf if batched else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
-            return jnp.moveaxis(leaf, 0, -2).reshape(*leaf.shape[1:-1], -1)
-
-        results = _batched(function, provenance)(program, *jax.tree.map(to_batch, list(arrays), list(in_batched[1:])))
-        split = jax.tree.map(lambda leaf: jnp.moveaxis(leaf.reshape(*leaf.shape[:-1], axis_size, -1), -2, 0), results)
-        return split, jax.tree.map(lambda _: True, results)
-
-    return call
-
-
-def _values(provenance, program, inputs, present):
-    return run(provenance, program, inputs, present)[0]
 
 
 def _rows_at(tags: Tags, places) -> Tags:
@@ -287,3 +217,139 @@ def _pull_back_steps(provenance, program, inputs, present, residuals, cotangent)
 
     made, pull_back = jax.vjp(leaves, literals.probabilities)
     return pull_back([cot[: leaf.shape[0]] for cot, leaf in zip(pulled, made, strict=True)])[0]
+
+
+def _run(provenance, program, present, inputs):
+    return run(provenance, arrays_of(program), inputs, present)
+
+
+def _value(provenance, program, present, inputs):
+    return _run(provenance, program, present, inputs)[0]
+
+
+def _pull(provenance, program, present, inputs, residuals, cotangent):
+    return _pull_back(provenance, arrays_of(program), inputs, present, residuals, cotangent)
+
+
+def _push(provenance, program, present, inputs, residuals, tangent):
+    """The tangents of the outputs for those of the inputs."""
+    program = arrays_of(program)
+
+    def outputs(inputs):
+        if provenance.traits.gradient is Gradient.RECOVER:
+            return recover(provenance, program, residuals.tags, literal_table(program, inputs, present))
+        return run(provenance, program, inputs, present)[0]
+
+    with native_derivatives():
+        return jax.jvp(outputs, (inputs,), (jnp.where(present, tangent, 0),))[1]
+
+
+def _push_along(provenance, program, present, inputs, residuals, tangent, direction):
+    """The derivative of `_push` by the inputs, along a direction."""
+
+    def push(inputs):
+        return _push(provenance, program, present, inputs, residuals, tangent)
+
+    return jax.jvp(push, (inputs,), (jnp.where(present, direction, 0),))[1]
+
+
+def _pull_along(provenance, program, present, inputs, residuals, cotangent, direction):
+    """The derivative of `_pull` by the inputs, along a direction."""
+
+    def pull(inputs):
+        found = residuals
+        if provenance.traits.gradient is not Gradient.RECOVER:
+            found = _run(provenance, program, present, inputs)[1]
+        return _pull(provenance, program, present, inputs, found, cotangent)
+
+    with native_derivatives():
+        return jax.jvp(pull, (inputs,), (jnp.where(present, direction, 0),))[1]
+
+
+_VALUE, _FORWARD = Operation("value", _value), Operation("forward", _run)
+_PUSH, _PULL = Operation("push", _push), Operation("pull", _pull)
+_PUSH_ALONG, _PULL_ALONG = Operation("push_along", _push_along), Operation("pull_along", _pull_along)
+
+
+def _has_gradient(provenance: AbstractProvenance) -> bool:
+    return not provenance.traits.is_discrete and provenance.traits.gradient is not Gradient.NONE
+
+
+def _differentiate_value(provenance, program, present, inputs, operands, direction, tangents):
+    if direction is None or not _has_gradient(provenance):
+        return _VALUE(provenance, program, present, inputs), None
+    (outputs, _), found = _differentiate_forward(provenance, program, present, inputs, operands, direction, tangents)
+    return outputs, found
+
+
+def _differentiate_forward(provenance, program, present, inputs, operands, direction, tangents):
+    outputs, residuals = _FORWARD(provenance, program, present, inputs)
+    if direction is None or not _has_gradient(provenance):
+        return (outputs, residuals), None
+    return (outputs, residuals), _PUSH(provenance, program, present, inputs, residuals, direction)
+
+
+def _differentiate_linear(operation: Operation, along: Operation):
+    """The rule of an operation that is linear in its last operand; residuals follow from the inputs."""
+
+    def rule(provenance, program, present, inputs, operands, direction, tangents):
+        residuals, given = operands
+        arguments = provenance, program, present, inputs, residuals
+        parts = []
+        if tangents[1] is not None:
+            parts.append(operation(*arguments, tangents[1]))
+        if direction is not None:
+            parts.append(along(*arguments, given, direction))
+        return operation(*arguments, given), sum(parts[1:], parts[0]) if parts else None
+
+    return rule
+
+
+def _differentiate_along(operation: Operation):
+    """The rule of an operation that is linear in its last two operands."""
+
+    def rule(provenance, program, present, inputs, operands, direction, tangents):
+        if direction is not None:
+            refuse_third()
+        residuals, *given = operands
+        arguments = provenance, program, present, inputs, residuals
+        parts = []
+        if tangents[1] is not None:
+            parts.append(operation(*arguments, tangents[1], given[1]))
+        if tangents[2] is not None:
+            parts.append(operation(*arguments, given[0], tangents[2]))
+        return operation(*arguments, *given), sum(parts[1:], parts[0]) if parts else None
+
+    return rule
+
+
+def _transpose_linear(transposed: Operation):
+    def rule(provenance, program, present, inputs, operands, cotangent):
+        return transposed(provenance, program, present, inputs, operands[0], cotangent)
+
+    return rule
+
+
+def _transpose_push_along(provenance, program, present, inputs, operands, cotangent):
+    residuals, tangent, direction = operands
+    other = direction if tangent is None else tangent
+    return _PULL_ALONG(provenance, program, present, inputs, residuals, cotangent, other)
+
+
+def _transpose_pull_along(provenance, program, present, inputs, operands, cotangent):
+    residuals, given, direction = operands
+    if given is None:
+        return _PUSH_ALONG(provenance, program, present, inputs, residuals, cotangent, direction)
+    return _PULL_ALONG(provenance, program, present, inputs, residuals, given, cotangent)
+
+
+_VALUE.set_jvp(_differentiate_value)
+_FORWARD.set_jvp(_differentiate_forward)
+_PUSH.set_jvp(_differentiate_linear(_PUSH, _PUSH_ALONG))
+_PULL.set_jvp(_differentiate_linear(_PULL, _PULL_ALONG))
+_PUSH_ALONG.set_jvp(_differentiate_along(_PUSH_ALONG))
+_PULL_ALONG.set_jvp(_differentiate_along(_PULL_ALONG))
+_PUSH.set_transpose(_transpose_linear(_PULL))
+_PULL.set_transpose(_transpose_linear(_PUSH))
+_PUSH_ALONG.set_transpose(_transpose_push_along)
+_PULL_ALONG.set_transpose(_transpose_pull_along)

@@ -45,6 +45,7 @@ from scallax.provenance.traits import AbstractSemantics
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
 
+    from scallax.evaluation.jax_batch import Step
     from scallax.evaluation.jax_interpreter import ArrayInterpreter
 
 LayoutT = TypeVar("LayoutT", bound=AbstractLayout, covariant=True)
@@ -187,6 +188,15 @@ class Evaluator(Generic[LayoutT]):
         arguments = self._arguments(arrays, logits)
         circuit = self._place_trained(arguments)
         return self._arrays.pull_back(circuit, arguments, residuals, cotangent)
+
+    def transform(self, steps: tuple[Step, ...], arrays: Sequence[ArrayLike], num_arrays: int) -> tuple[Any, ...]:
+        """Derivatives of the values of the first `num_arrays` arrays and of the logits behind them.
+
+        `steps` says which, and `arrays` goes on with their cotangents and tangents: see `jax_batch.transform_batch`.
+        UnsupportedError for the derivative of a second derivative.
+        """
+        given = Arguments(tuple(arrays[:num_arrays]), tuple(arrays[num_arrays : num_arrays + len(self.logits)]))
+        return self._arrays.transform(self._place(given), steps, tuple(arrays), num_arrays)
 
     def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
         """The values and their derivatives `[rows, 1 + entries, outputs]`, in float32 or float64.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,9 @@ from scallax.facts.tensor_facts import Retention
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+
+# A transformation of a function, as `transform_batch` takes it.
+Step: TypeAlias = tuple[str, int | tuple[int | None, ...]]
 
 
 def evaluate_batch(
@@ -80,6 +84,24 @@ def pull_back_batch(
     if isinstance(program, EmbeddedProgram):
         return call(holder, _pull_back, (signature, program), arguments, residuals, cotangent)
     return call(holder, _pull_back, (signature,), program, arguments, residuals, cotangent)
+
+
+def transform_batch(
+    holder: Holder | None,
+    signature: Signature,
+    steps: tuple[Step, ...],
+    program: AnyCircuit,
+    arrays: tuple[ArrayLike, ...],
+    num_arrays: int,
+) -> tuple[Array, ...]:
+    """A transformation of the outputs' values, or of a transformation of these: the results of the last of `steps`.
+
+    The values are a function of `num_arrays` arrays and of the logits behind them. Each step makes a function of the
+    one before it, of `n` arguments: `("pull", n)` one of these and of a cotangent of each result, that gives the
+    cotangents of the floats among the arguments; `("push", n)` one of these and of a tangent of each of those floats,
+    that gives the tangents of the results; `("map", axes)` one that maps over those axes of its arguments.
+    """
+    return call(holder, _transform, (signature, steps, num_arrays), program, arrays)
 
 
 def linearize_batch(
@@ -147,6 +169,57 @@ def _recover(
     literals = literal_table(program, inputs, present)
     values = _rows(signature, arguments, recover(signature.provenance, program, tags, literals))
     return values[0] if signature.is_union else values
+
+
+def _transform(
+    signature: Signature,
+    steps: tuple[Step, ...],
+    num_arrays: int,
+    program: AnyCircuit,
+    arrays: tuple[ArrayLike, ...],
+) -> tuple[Array, ...]:
+    def values(*given):
+        return (_evaluate(signature, program, Arguments(given[:num_arrays], given[num_arrays:])),)
+
+    function = values
+    for kind, size in steps:
+        function = _STEPS[kind](function, size)
+    return function(*map(jnp.asarray, arrays))
+
+
+def _by_floats(function: Callable, arguments: Sequence[Array]) -> tuple[Callable, list[Array]]:
+    """The function of the floats among its arguments, and these."""
+    places = [place for place, argument in enumerate(arguments) if is_float(argument.dtype)]
+
+    def of_floats(*floats):
+        given = list(arguments)
+        for place, value in zip(places, floats, strict=True):
+            given[place] = value
+        return function(*given)
+
+    return of_floats, [arguments[place] for place in places]
+
+
+def _pulled(function: Callable, size: int) -> Callable:
+    def pull(*arguments):
+        of_floats, floats = _by_floats(function, arguments[:size])
+        results, pull_back = jax.vjp(of_floats, *floats)
+        pairs = zip(arguments[size:], results, strict=True)
+        return pull_back(tuple(cotangent.astype(result.dtype) for cotangent, result in pairs))
+
+    return pull
+
+
+def _pushed(function: Callable, size: int) -> Callable:
+    def push(*arguments):
+        of_floats, floats = _by_floats(function, arguments[:size])
+        pairs = zip(arguments[size:], floats, strict=True)
+        return jax.jvp(of_floats, floats, [tangent.astype(value.dtype) for tangent, value in pairs])[1]
+
+    return push
+
+
+_STEPS: dict[str, Callable[[Callable, Any], Callable]] = {"pull": _pulled, "push": _pushed, "map": jax.vmap}
 
 
 def _linearize(
@@ -236,6 +309,7 @@ for _function, _work in (
     (_forward, "the forward pass, with what gradients need,"),
     (_linearize, "the forward pass with derivatives"),
     (_pull_back, "the backward pass"),
+    (_transform, "derivatives"),
 ):
     describe_by(_function, partial(_describe, _work))
 

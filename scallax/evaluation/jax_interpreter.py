@@ -15,7 +15,14 @@ from scallax.evaluation.batch import AnyCircuit, Arguments, ArrayLike, Signature
 from scallax.evaluation.cache import Holder
 from scallax.evaluation.fold import Residuals
 from scallax.evaluation.interpreters import FoundProofs, refuse_traced_proofs
-from scallax.evaluation.jax_batch import evaluate_batch, forward_batch, pull_back_batch, recover_batch
+from scallax.evaluation.jax_batch import (
+    Step,
+    evaluate_batch,
+    forward_batch,
+    pull_back_batch,
+    recover_batch,
+    transform_batch,
+)
 from scallax.evaluation.jax_batch_sizes import SizedBatch, SizedResiduals, run_sized
 from scallax.evaluation.numpy_interpreter import NumpyInterpreter
 
@@ -74,6 +81,12 @@ class ArrayInterpreter:
         cotangent = batch.pad_cotangent(cotangent)
         pulled = pull_back_batch(self.holder, self.signature, circuit, batch.arguments, residuals.arrays, cotangent)
         return batch.cut_gradients(*pulled)
+
+    def transform(
+        self, circuit: AnyCircuit, steps: tuple[Step, ...], arrays: tuple[ArrayLike, ...], num_arrays: int
+    ) -> tuple[ArrayLike, ...]:
+        """Derivatives of the values, of first or second order, as `transform_batch` describes them."""
+        return transform_batch(self.holder, self.signature, steps, circuit, arrays, num_arrays)
 
     def proofs(self, circuit: AnyCircuit, arguments: Arguments, on_host: Circuit) -> FoundProofs:
         """The proofs that the provenance keeps; `on_host` is the circuit as NumPy arrays. Nothing may be traced."""

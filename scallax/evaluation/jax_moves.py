@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from scallax.evaluation.cache import call
 from scallax.evaluation.jax_values import is_committed, is_float
@@ -50,7 +52,7 @@ def take(
     """
     if not isinstance(values, Tracer) or not is_float(values.dtype):
         return _take(values, sources, absent)
-    return _take_floats(values, sources, _invert(sources, values.shape) if places is None else places, absent)
+    return _TAKE(absent, values, sources, _invert(sources, values.shape) if places is None else places)[0]
 
 
 def _invert(sources: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
@@ -61,16 +63,10 @@ def _invert(sources: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     return places.reshape(shape)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _take_floats(values, sources, places, absent):
-    return _take(values, sources, absent)
-
-
-# A gather by the inverse: the derivative that JAX would take of a gather is a scatter, which is slow.
-_take_floats.defvjp(
-    lambda values, sources, places, absent: (_take(values, sources, absent), places),
-    lambda absent, places, cotangent: (_take(cotangent, places, 0.0), None, None),
-)
+def _pull_take(fill, arrays, cotangents):
+    _, sources, places = arrays
+    # A gather by the inverse: the derivative that JAX would take of a gather is a scatter, which is slow.
+    return [*_TAKE(0.0, cotangents[0], places, sources), None, None]
 
 
 def _take(values: ArrayLike, places: ArrayLike, fill: float) -> Array:
@@ -90,48 +86,35 @@ def join(arrays: Sequence[ArrayLike], length: int, dtype: np.dtype) -> ArrayLike
     An array of NumPy, unless one is traced or bound to a device.
     """
     if any(isinstance(array, Tracer) for array in arrays):
-        return _join(list(arrays), (length,), dtype, tuple((array.shape, np.dtype(array.dtype)) for array in arrays))
+        forms = tuple((array.shape, np.dtype(array.dtype)) for array in arrays)
+        return _JOIN(((length,), dtype, forms), *arrays)[0]
     joined = concatenate(np, (length,), dtype, *arrays)
     return to_device(joined, arrays) if any(map(is_committed, arrays)) else joined
 
 
 def split(values: Shaped[ArrayLike, " ..."]) -> list[Shaped[Array, ""]]:
     """The values as scalars, in row-major order."""
-    if not is_float(values.dtype):
-        return _split(values)
-    return _split_floats(values, values.shape)
+    forms = (((), np.dtype(values.dtype)),) * values.size
+    return _SPLIT(forms, values) if is_float(values.dtype) else _divide_anywhere(forms, values)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _join(arrays: list, shape: tuple[int, ...], dtype: np.dtype, forms: tuple[_Form, ...]) -> Array:
+def _join(form: tuple, *arrays: ArrayLike) -> list[Array]:
+    shape, dtype, _ = form
     if any(isinstance(array, Tracer) for array in arrays):
-        return call(None, concatenate, (_JAX, shape, dtype), *arrays)
-    return to_device(concatenate(np, shape, dtype, *arrays), arrays)
+        return [call(None, concatenate, (_JAX, shape, dtype), *arrays)]
+    return [to_device(concatenate(np, shape, dtype, *arrays), arrays)]
 
 
-def _pull_join(shape, dtype, forms, saved, cotangent):
-    parts = _divide_anywhere(forms, cotangent)
-    return ([part if is_float(dtype) else None for part, (_, dtype) in zip(parts, forms, strict=True)],)
+def _pull_join(form, arrays, cotangents):
+    _, _, forms = form
+    parts = _SPLIT(forms, *cotangents)
+    return [part if is_float(dtype) else None for part, (_, dtype) in zip(parts, forms, strict=True)]
 
 
-_join.defvjp(lambda arrays, shape, dtype, forms: (_join(arrays, shape, dtype, forms), None), _pull_join)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _split_floats(values: ArrayLike, shape: tuple[int, ...]) -> list[Array]:
-    return _split(values)
-
-
-def _pull_split(shape, saved, cotangents):
-    dtype = np.dtype(cotangents[0].dtype)
-    return (_join(cotangents, shape, dtype, (((), dtype),) * len(cotangents)),)
-
-
-_split_floats.defvjp(lambda values, shape: (_split(values), None), _pull_split)
-
-
-def _split(values: ArrayLike) -> list[Array]:
-    return _divide_anywhere((((), np.dtype(values.dtype)),) * values.size, values)
+def _pull_split(forms, arrays, cotangents):
+    (values,) = arrays
+    own = tuple((cotangent.shape, np.dtype(cotangent.dtype)) for cotangent in cotangents)
+    return _JOIN((values.aval.shape, np.dtype(values.aval.dtype), own), *cotangents)
 
 
 def _divide_anywhere(forms: tuple[_Form, ...], values: ArrayLike) -> list[Array]:
@@ -148,3 +131,66 @@ def _divide(xp: Any, forms: tuple[_Form, ...], values: ArrayLike) -> list:
         xp.asarray(row[first:end], dtype).reshape(shape)
         for first, end, (shape, dtype) in zip([0, *ends], ends, forms, strict=False)
     ]
+
+
+class _Linear:
+    """`function(static, *arrays)`, linear in the floats among the arrays, with a transpose of its own.
+
+    `shapes` gives shape and dtype of each result. `pull(static, arrays, cotangents)` gives the cotangents of the
+    arrays, of which those of floats are undefined, or None. `without_constant` makes the static part of the tangents.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., list[Array]],
+        shapes: Callable[..., list[_Form]],
+        pull: Callable[..., list[Array | None]],
+        without_constant: Callable[[Any], Any] = lambda static: static,
+    ):
+        self._primitive = primitive = Primitive(f"scallax_{name}")
+        primitive.multiple_results = True
+        primitive.def_impl(lambda *arrays, static: function(static, *arrays))
+
+        @primitive.def_abstract_eval
+        def find_avals(*avals, static):
+            return [avals[0].update(shape=shape, dtype=dtype) for shape, dtype in shapes(static, *avals)]
+
+        def jvp(arrays, tangents, *, static):
+            given = [
+                (jnp.zeros_like(array) if type(tangent) is ad.Zero else tangent) if is_float(array.dtype) else array
+                for array, tangent in zip(arrays, tangents, strict=True)
+            ]
+            linear = without_constant(static)
+            return primitive.bind(*arrays, static=static), primitive.bind(*given, static=linear)
+
+        def transpose(cotangents, *arrays, static):
+            zeros = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
+            return pull(static, arrays, zeros)
+
+        def map_batch(arrays, axes, *, static):
+            results = jax.vmap(functools.partial(function, static), axes)(*arrays)
+            return results, [0] * len(results)
+
+        ad.primitive_jvps[primitive] = jvp
+        ad.primitive_transposes[primitive] = transpose
+        batching.primitive_batchers[primitive] = map_batch
+        lower = mlir.lower_fun(lambda *arrays, static: function(static, *arrays), multiple_results=True)
+        mlir.register_lowering(primitive, lower)
+
+    def __call__(self, static: Any, *arrays: ArrayLike) -> list[Array]:
+        """The results."""
+        return self._primitive.bind(*arrays, static=static)
+
+
+_TAKE = _Linear(
+    "take",
+    lambda fill, values, sources, places: [_take(values, sources, fill)],
+    lambda fill, values, sources, places: [(sources.shape, values.dtype)],
+    _pull_take,
+    lambda fill: 0.0,
+)
+_JOIN = _Linear("join", _join, lambda form, *arrays: [form[:2]], _pull_join)
+_SPLIT = _Linear(
+    "split", lambda forms, values: _divide_anywhere(forms, values), lambda forms, values: forms, _pull_split
+)

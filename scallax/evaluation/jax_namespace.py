@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import ShapeDtypeStruct, lax
+from jax import Array, ShapeDtypeStruct, lax
 
 from scallax.kernels.array_namespace import Namespace
 
@@ -126,9 +128,16 @@ class JaxNamespace(Namespace):
         return lax.stop_gradient(array)
 
     def custom_vjp(self, function, forward, backward):
+        if _IS_NATIVE.get():
+            return function
         guarded = jax.custom_vjp(function)
         guarded.defvjp(forward, backward)
         return guarded
+
+    def straight_through(self, value, replacement, but):
+        if not _IS_NATIVE.get():
+            return replacement
+        return jnp.where(but, replacement, _straight_through(value, replacement))
 
     def vjp(self, function, *primals):
         return jax.vjp(function, *primals)
@@ -159,3 +168,23 @@ class JaxNamespace(Namespace):
 
 
 JAX = JaxNamespace()
+
+_IS_NATIVE: ContextVar[bool] = ContextVar("is_native", default=False)
+
+
+@contextmanager
+def native_derivatives() -> Iterator[None]:
+    """Functions with a reverse derivative of their own are plain ones here: JAX pushes no tangent through those."""
+    token = _IS_NATIVE.set(True)
+    try:
+        yield
+    finally:
+        _IS_NATIVE.reset(token)
+
+
+@jax.custom_jvp
+def _straight_through(value: Array, replacement: Array) -> Array:
+    return replacement
+
+
+_straight_through.defjvp(lambda primals, tangents: (primals[1], tangents[0]))

@@ -234,6 +234,10 @@ class Namespace(ABC):
         """The function with a derivative of its own: `forward` gives value and residuals, `backward` the gradients."""
 
     @abstractmethod
+    def straight_through(self, value: Array, replacement: Array, but: Array) -> Any:
+        """The replacement, with the derivative of the value, but its own if `but`, where tangents are pushed."""
+
+    @abstractmethod
     def vjp(self, function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
         """The value of a function, and what pulls cotangents back; of arrays of JAX alone."""
 
@@ -400,6 +404,9 @@ class NumPyNamespace(Namespace):
 
     def stop_gradient(self, array):
         return array
+
+    def straight_through(self, value, replacement, but):
+        return replacement
 
     def custom_vjp(self, function, forward, backward):
         return function

@@ -44,8 +44,9 @@ class AddMult(AbstractProvenance):
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
             return 1 - left[0]
-        total = total + sum(a * b for a, b in zip(left, right, strict=True))
-        return literals.xp.clip(total, 0, self.ceiling)
+        xp, total = literals.xp, total + sum(a * b for a, b in zip(left, right, strict=True))
+        clamped = xp.clip(total, 0, self.ceiling)
+        return clamped if self.masks_clamp else xp.straight_through(total, clamped, cyclic)
 
     def head_cotangent(self, total, heads, complement, cyclic):
         xp = array_namespace(total)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from scallax import InputError, UnsupportedError
+from scallax import InputError
 from tests.compilations import counted_compilations
 from tests.digit_models import Sums
 from torch_bridge import Module
@@ -188,14 +188,6 @@ def test_a_graph_can_be_used_twice(adder):
     torch.testing.assert_close(gradient_of(a), 2 * once)
 
 
-def test_a_second_derivative_is_one_error(adder):
-    a, b = probabilities().requires_grad_(), probabilities(seed=1)
-    (gradient,) = torch.autograd.grad(adder(digit_a=a, digit_b=b)[:, 3].sum(), a, create_graph=True)
-    torch.testing.assert_close(gradient[:, :4], b[:, :4].flip(1))
-    with pytest.raises(UnsupportedError, match=r"^second derivatives of a reasoner are not supported$"):
-        gradient.sum().backward()
-
-
 def test_functional_transforms(adder):
     a, b = probabilities(), probabilities(seed=1)
 
@@ -217,22 +209,6 @@ def test_functional_transforms(adder):
 def test_a_mapped_sample_without_its_batch_axis_is_one_error(adder):
     with pytest.raises(InputError, match=r"^`digit_a` has shape \(10,\); its input mapping asks for \(batch, 10\)$"):
         torch.func.vmap(lambda x: adder(digit_a=x, digit_b=x))(probabilities())
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-def test_forward_mode_is_one_error(adder):
-    b = probabilities(seed=1)
-    with pytest.raises(
-        UnsupportedError, match=r"^forward-mode derivatives of a reasoner are not supported\nhint: use reverse"
-    ):
-        torch.func.jvp(lambda a: adder(digit_a=a, digit_b=b), (b,), (b,))
-
-
-def test_second_functional_derivatives_are_one_error(adder):
-    b = probabilities(seed=1)
-    gradient = torch.func.grad(lambda a: adder(digit_a=a, digit_b=b)[:, 3].sum())
-    with pytest.raises(UnsupportedError, match=r"^second derivatives of a reasoner are not supported$"):
-        torch.func.grad(lambda a: gradient(a).sum())(b)
 
 
 def test_outputs_of_bool_have_no_gradient():
