@@ -80,8 +80,8 @@ def apply(layout: AbstractTensorLayout, tensors: Sequence[torch.Tensor]) -> torc
     """The results of a call with tensors of a layout, differentiable in every one.
 
     Values are ready when it returns. Works under `torch.func.grad`, `vjp`, `jacrev` and, where samples are alike,
-    `vmap`, and in forward mode, twice; a third derivative raises UnsupportedError, and so does forward mode of facts
-    per sample. Without a need for gradients nothing is kept.
+    `vmap`, and in forward mode, twice; a third derivative raises UnsupportedError. Without a need for gradients nothing
+    is kept.
     """
     is_discrete = layout.evaluator.provenance.traits.is_discrete
     keep = torch.is_grad_enabled() and not is_discrete and any(tensor.requires_grad for tensor in tensors)

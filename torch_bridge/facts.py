@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from scallax.errors import Diagnostic, InputError
 from scallax.facts import FactTable, check_tags, is_array, wrong_tag
@@ -57,10 +58,12 @@ class TagTensors:
             tags[torch.from_numpy(places).to(device)] = taken.to(dtype)
         return to_jax(tags)
 
-    def gather_differentiably(self, tensors: Sequence[torch.Tensor], length: int) -> torch.Tensor:
-        """`gather`, by operations that torch differentiates."""
+    def gather_differentiably(
+        self, tensors: Sequence[torch.Tensor], length: int, *, are_tangents: bool = False
+    ) -> torch.Tensor:
+        """`gather`, by operations that torch differentiates; of tangents, those of constants are 0."""
         dtype = computing_dtype(tensors)
-        constants = np.pad(self.constants, (0, length - len(self.constants)))
+        constants = np.pad(self.constants * (not are_tangents), (0, length - len(self.constants)))
         row = (
             torch.from_numpy(constants).to(tensors[0].device, dtype)
             if tensors
@@ -185,7 +188,8 @@ def _by_base(
     A view shares its memory with its base, and its gradient is the base's at its element. A tensor with a gradient or a
     hook of its own stands for itself. `dtypes` are those of all tags.
     """
-    bases = list(map(_BASE, tags))
+    # In forward mode a view has a tangent that its base does not have.
+    bases = [None] * len(tags) if forward_ad._current_level >= 0 else list(map(_BASE, tags))
     distinct = list(dict(zip(map(id, bases), bases, strict=True)).values())
     owner = np.zeros(len(tags), np.int64)
     if len(distinct) > 1:

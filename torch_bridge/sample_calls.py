@@ -96,8 +96,8 @@ def apply_batch(
 ) -> Any:
     """The outputs for facts per sample, differentiable in their tags, in the arrays of mapped inputs and in the logits.
 
-    With `asks_evidence` it is the probability `[samples]` of what was observed instead. A second derivative, forward
-    mode and `torch.func.vmap` raise.
+    With `asks_evidence` it is the probability `[samples]` of what was observed instead. `torch.func.vmap`, forward mode
+    over gradients and third derivatives raise.
     """
     tags, device = read_tensors(reasoner, batch, logits)
     grounding, tags = ground_batch(reasoner, batch, tags)

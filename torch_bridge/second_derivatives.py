@@ -19,17 +19,23 @@ Steps: TypeAlias = "tuple[tuple[str, Any], ...]"
 
 
 def push(layout: AbstractTensorLayout, tensors: Sequence[torch.Tensor], tangents: Sequence[Any]) -> torch.Tensor:
-    """The tangents of the results of a call for those of its tensors, None for zero. UnsupportedError for samples."""
-    _check_mapped(layout, "forward-mode derivatives")
-    (tangent,) = _extend(layout, (), "push", tensors, _tangents(tensors, tangents))
-    return tangent
+    """The tangents of the results of a call for those of its tensors, None for zero."""
+    given = [torch.zeros_like(x) if t is None else t for x, t in zip(tensors, tangents, strict=True)]
+    arrays = layout.to_differentiable(tensors)
+    moved = _tangents(arrays, layout.to_differentiable(given, are_tangents=True))
+    (tangent,) = _extend(layout, (), "push", arrays, moved)
+    return layout.from_differentiable(tangent, tensors, are_tangents=True)
 
 
 def push_gradients(
     layout: AbstractTensorLayout, arguments: Sequence[torch.Tensor], tangents: Sequence[Any]
 ) -> tuple[torch.Tensor, ...]:
     """The tangents of the gradients for those of the tensors and of the cotangent behind them."""
-    _check_mapped(layout, "forward-mode derivatives")
+    if not isinstance(layout, MappedTensors):
+        hint = "use reverse mode: torch.autograd.grad with `create_graph=True`"
+        raise UnsupportedError(
+            Diagnostic("forward mode over gradients of facts per sample is not supported", hint=hint)
+        )
     return _extend(layout, _pulled(len(arguments) - 1), "push", arguments, _tangents(arguments, tangents))
 
 
@@ -67,12 +73,6 @@ def _pull(known: Sequence[tuple[torch.Tensor, torch.Tensor]], inputs: Sequence[t
 def _pulled(size: int) -> Steps:
     """The steps of the gradients of a function of so many tensors."""
     return (("pull", size),)
-
-
-def _check_mapped(layout: AbstractTensorLayout, what: str) -> None:
-    if not isinstance(layout, MappedTensors):
-        hint = "use reverse mode: torch.autograd.grad"
-        raise UnsupportedError(Diagnostic(f"{what} of facts per sample are not supported", hint=hint))
 
 
 def _tangents(tensors: Sequence[torch.Tensor], tangents: Sequence[Any]) -> list[torch.Tensor]:

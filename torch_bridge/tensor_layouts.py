@@ -56,13 +56,15 @@ class AbstractTensorLayout(ABC):
         """The number of the evaluator's arrays; logits are not counted."""
         raise NotImplementedError
 
-    def to_differentiable(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Tensors of the evaluator's arrays and logits, by operations that torch differentiates."""
-        raise NotImplementedError
+    def to_differentiable(self, tensors: Sequence[torch.Tensor], *, are_tangents: bool = False) -> list[torch.Tensor]:
+        """Tensors of the evaluator's arrays and logits, or their tangents, by operations that torch differentiates."""
+        return list(tensors)
 
-    def from_differentiable(self, values: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The results for a tensor of the evaluator's values, by operations that torch differentiates."""
-        raise NotImplementedError
+    def from_differentiable(
+        self, values: torch.Tensor, tensors: Sequence[torch.Tensor], *, are_tangents: bool = False
+    ) -> torch.Tensor:
+        """The results for a tensor of the evaluator's values, or their tangents, by such operations."""
+        return values
 
     def fold(
         self, size: int, dims: Sequence[int | None], tensors: Sequence[torch.Tensor], *, each_logit: bool = False
@@ -142,14 +144,20 @@ class SampleTensors(AbstractTensorLayout):
     def num_arrays(self) -> int:
         return 1 + len(self.grounding.mapped)
 
-    def to_differentiable(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        first = len(self.tags.tensors)
-        return [self.tags.gather_differentiably(tensors[:first], self.grounding.padded_tags), *tensors[first:]]
+    def to_differentiable(self, tensors: Sequence[torch.Tensor], *, are_tangents: bool = False) -> list[torch.Tensor]:
+        first, length = len(self.tags.tensors), self.grounding.padded_tags
+        return [
+            self.tags.gather_differentiably(tensors[:first], length, are_tangents=are_tangents),
+            *tensors[first:],
+        ]
 
-    def from_differentiable(self, values: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    def from_differentiable(
+        self, values: torch.Tensor, tensors: Sequence[torch.Tensor], *, are_tangents: bool = False
+    ) -> torch.Tensor:
         sources = self.grounding.derived[0] if self.is_sparse else self.evaluator.layout.sources
         places = torch.from_numpy(np.minimum(sources, len(values))).to(values.device)
-        row = torch.cat([values, values.new_full((1,), self.evaluator.provenance.absent)])
+        absent = 0.0 if are_tangents else self.evaluator.provenance.absent
+        row = torch.cat([values, values.new_full((1,), absent)])
         return row[places].to(common_dtype(tensors))
 
     def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:

