@@ -144,6 +144,14 @@ class SampleTensors(AbstractTensorLayout):
     def num_arrays(self) -> int:
         return 1 + len(self.grounding.mapped)
 
+    @property
+    def _sources(self) -> np.ndarray:
+        """The place of each result among the evaluator's values."""
+        grounding = self.grounding
+        if self.asks_evidence:
+            return grounding.sources[:, grounding.num_outputs :][:, :1]
+        return grounding.derived[0] if self.is_sparse else self.evaluator.layout.sources
+
     def to_differentiable(self, tensors: Sequence[torch.Tensor], *, are_tangents: bool = False) -> list[torch.Tensor]:
         first, length = len(self.tags.tensors), self.grounding.padded_tags
         return [
@@ -154,18 +162,14 @@ class SampleTensors(AbstractTensorLayout):
     def from_differentiable(
         self, values: torch.Tensor, tensors: Sequence[torch.Tensor], *, are_tangents: bool = False
     ) -> torch.Tensor:
-        sources = self.grounding.derived[0] if self.is_sparse else self.evaluator.layout.sources
-        places = torch.from_numpy(np.minimum(sources, len(values))).to(values.device)
+        places = torch.from_numpy(np.minimum(self._sources, len(values))).to(values.device)
         absent = 0.0 if are_tangents else self.evaluator.provenance.absent
         row = torch.cat([values, values.new_full((1,), absent)])
         return row[places].to(common_dtype(tensors))
 
     def to_results(self, values: Array, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        grounding, provenance = self.grounding, self.evaluator.provenance
-        sources = grounding.derived[0] if self.is_sparse else self.evaluator.layout.sources
-        if self.asks_evidence:
-            sources = grounding.sources[:, grounding.num_outputs :][:, :1]
-        results = _take(to_torch(values, self.device), sources, provenance.absent)
+        provenance = self.evaluator.provenance
+        results = _take(to_torch(values, self.device), self._sources, provenance.absent)
         return results if provenance.traits.is_discrete else results.to(common_dtype(tensors))
 
     def to_cotangent(self, cotangent: torch.Tensor, tensors: Sequence[torch.Tensor]) -> np.ndarray | jax.Array:
