@@ -142,7 +142,7 @@ class BatchGrounding:
         order = np.argsort(self.places, kind="stable")
         order = order[: np.count_nonzero(self.places < self.num_samples * self.num_columns)]
         samples, columns = np.divmod(self.places[order], self.num_columns or 1)
-        # What was observed is no result.
+        # An observation is no result.
         are_results = columns < self.num_outputs
         return order[are_results], samples[are_results], columns[are_results]
 

@@ -49,7 +49,7 @@ def log_probability(probabilities: Float[Array, ...]) -> Float[Array, ...]:
 def observed_cases(
     values: Float[Array, "batch entries"],
 ) -> tuple[Float[Array, "batch cases"], Bool[Array, "batch cases"]]:
-    """What was observed as weights of the literals of `circuits.conditioning`, three an entry, and those that exist.
+    """Observations as weights of the literals of `circuits.conditioning`, three an entry, and those that exist.
 
     An entry is the probability with which a tuple was seen to hold, or NaN if it was not looked at.
     """

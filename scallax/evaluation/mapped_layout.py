@@ -47,7 +47,7 @@ _EVIDENCE = "evidence"
 
 
 class ObservedArrays:
-    """What a call observed as arrays on the host; bridges have classes of their own for tensors."""
+    """The observations of a call as arrays on the host; bridges have classes of their own for tensors."""
 
     def array(self, value: Any, like: Sequence[Any]) -> Any:
         """An array of floats for lists, in which None says that a tuple was not looked at; `like` are other inputs.
@@ -276,7 +276,7 @@ class MappedLayout(AbstractNamedLayout):
 
     def proof_reader(self) -> Callable[[Sequence[Proof]], list]:
         names = self.compiled.literals(self.provenance)
-        # What a call observed has no name.
+        # The observations of a call have no names.
         return lambda proofs: [
             tuple(replace(names[row], is_true=is_true) for row, is_true in proof if names[row].relation)
             for proof in proofs

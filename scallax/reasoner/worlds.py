@@ -38,7 +38,7 @@ from scallax.reasoner.proofs import Names, ProofFact
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-# What must hold, and what must not: by relation a tuple, or a list of them.
+# The tuples that must hold, or must not: by relation a tuple, or a list of them.
 Query = Mapping[str, Any]
 
 
@@ -84,7 +84,7 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked of some samples with one grounding: the condition, the facts' names, and their probabilities.
+    """The question about some samples with one grounding: the condition, the facts' names, and their probabilities.
 
     `names` has None for what no fact or rule of the program stands for; `p` float64 `[literals, samples]`. Literals
     from `num_facts` on say what was seen of tuples.
@@ -272,7 +272,7 @@ def _ask(
     p = _probabilities(again, grounding.literals, flat, logits)
     condition = compile_condition(derivations, grounding.literals, root)
     names = Names(program, _made_by_rules(grounding), np.full(len(p), np.nan), Domain.PROBABILITY)
-    # What was seen of tuples stands behind all facts and choices.
+    # Observations of tuples stand behind all facts and choices.
     num_facts = len(p) - NUM_CASES * sum(len(mapping.tuples) for _, mapping in asked.evidence)
     return _Question(condition, [names.find(i) if i < num_facts else None for i in range(len(p))], p, num_facts)
 

@@ -92,7 +92,7 @@ def _retype_parameter_lists(tokens: Sequence[Token]) -> None:
             tokens[end].type = "PARAMETERS_CLOSE"
 
 
-# What a formula starts with that no name stands before, but as a word of the language.
+# Beginnings of a formula, before which stands no name but a word of the language.
 _FORMULA_STARTS = frozenset({"NAME", "NOT", "TILDE", "QUANTIFIER"})
 # Words after which a name is that of a relation, a type or a constant.
 _NAMING = frozenset({"REL", "RELATION", "TYPE", "CONST", "QUERY", "NEW", "CASE"})
