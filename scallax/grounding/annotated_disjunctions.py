@@ -68,7 +68,7 @@ class Choices:
         if choice is None or not (reading.exclusive or (reading.uses_tags and choice.probabilities)):
             return None, None
         self._choices[choice.number] = choice
-        # Missing values of theirs are missing for each alternative, while a head has its own missing values: so they come first.
+        # A value that a number lacks is missing for each alternative, one that a head lacks for that alone: so first.
         priors = self._priors(choice, evaluation)
         is_tag = ~np.isnan(priors)
         bindings = [evaluation.codes(part) for part in choice.bindings]

@@ -234,7 +234,7 @@ class Names:
         return Proof(weight, tuple(facts), Step(_show(*self._tuples[operand]), None, tuple(steps)))
 
     def find(self, literal: int) -> ProofFact | None:
-        """The fact or choice that a literal stands for; None if nothing of the program does, as what no derivation uses."""
+        """The fact or choice that a literal stands for; None if there is none, as for one that no derivation uses."""
         operand = int(literal_operand(literal))
         return self._fact(literal) if self._is_shown(operand) or operand in self._users else None
 
