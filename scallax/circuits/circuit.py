@@ -188,6 +188,11 @@ class Transpose:
     heads: np.ndarray = field(metadata=_array("heads", "transpose-steps", "tile of rows"))
     # The row of the buffer with the cotangent of each literal.
     literal_row: np.ndarray = field(metadata=_array("literal_row", "literals", "buffer"))
+    # The row of tags whose cotangent each row of the buffer is, or is a part of; where tags are logarithms.
+    row: np.ndarray = field(
+        default_factory=lambda: np.zeros(0, np.int32),
+        metadata=_array("buffer_row", "buffer-rows", "rows", may_lack=True),
+    )
 
 
 @record

@@ -98,7 +98,8 @@ def lay_out(
             of_output = padded_with(components.of_operands(outputs), len(output_rows), 0)
             proofs = replace(proofs, local=LocalColumns(*by_place, of_operand, of_output))
     if traits.gradient is Gradient.PRODUCT and num_inputs + len(logit_groups) > 0:
-        transpose = transpose_fold(graph, tiling, left, right, output_rows, num_literals, sizes)
+        index = graph, tiling, left, right, output_rows, num_literals, sizes
+        transpose = transpose_fold(*index, is_log=traits.is_log)
     num_heads = sizes.pad("tiles", tiling.num_tiles) * tiling.width
     group = counted_groups(literals, order, proofs)
     literal_arrays, slots = _literal_arrays(literals, order, group, negated, num_literals, num_inputs, sizes)
@@ -114,9 +115,13 @@ def has_parts(circuit: Circuit, traits: Traits) -> bool:
     return all(
         (not needs_third or each.forward.third is not None)
         and (each.proofs is not None or not _needs_proofs(traits))
-        and (each.transpose is not None or traits.gradient is not Gradient.PRODUCT or not each.num_inputs)
+        and (traits.gradient is not Gradient.PRODUCT or not each.num_inputs or _has_transpose(each, traits))
         for each in circuits
     )
+
+
+def _has_transpose(circuit: Circuit, traits: Traits) -> bool:
+    return circuit.transpose is not None and (not traits.is_log or len(circuit.transpose.row) > 0)
 
 
 def _needs_proofs(traits: Traits) -> bool:

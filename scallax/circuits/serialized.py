@@ -158,6 +158,8 @@ def _check_indices(program: Circuit) -> None:
         _require(both <= min(positive, max(negated, both)))
         _require(in_use[0] <= 32 * positive and in_use[1] <= 32 * negated)
         _require(len(program.proofs.groups) in (0, len(program.proofs.columns)))
+    if program.transpose is not None:
+        _require(len(program.transpose.row) in (0, lengths["buffer"]))
     _check_leaves(program.forward, program.num_leaves)
 
 

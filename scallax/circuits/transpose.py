@@ -28,10 +28,13 @@ def transpose_fold(
     outputs: np.ndarray,
     num_literals: int,
     sizes: Sizes,
+    *,
+    is_log: bool = False,
 ) -> Transpose:
     """The transposed index of the fold with the operands `left` and `right` and the rows `outputs`.
 
     For provenances without leaves that are complements: the rows of the nodes come right after those of the literals.
+    `is_log`: with the row of tags of each row of the buffer.
     """
     # Each node and literal is summed in a group of its tile, in reverse order: what uses a row is summed before it.
     uses = _find_uses(graph, tiling, left, right, outputs)
@@ -72,14 +75,22 @@ def transpose_fold(
     place = tile_offset[places.tile] + places.rank * width + places.lane
     heads = np.where((forward_tile >= 0) & is_final, base + forward_tile * width, 0)[blocks.tile]
     literal = np.arange(num_literals)
+    num_sums = sizes.pad("sums", num_sum_tiles) * width
+    row = np.zeros(0, np.int32)
+    if is_log:
+        first = np.where(forward_tile >= 0, base + forward_tile * width, 0)
+        first = np.where(forward_tile < 0, FIRST_LITERAL_ROW + (group_of_tile - num_tiles) * width, first)
+        of_sums = np.minimum(first[:, None] + np.arange(width), base + num_tiles * width - 1).reshape(-1)
+        row = padded_with(np.concatenate([[ZERO_ROW], outputs, of_sums]), sums + num_sums, ZERO_ROW)
     return Transpose(
-        num_sums=sizes.pad("sums", num_sum_tiles) * width,
+        num_sums=num_sums,
         use_rows=tuple(count for _, count in blocks.branches),
         tiles=steps,
         uses=filled_at(capacity, place, row_in_buffer, 0),
         others=filled_at(capacity, place, other, ZERO_ROW),
         heads=padded_with(heads, len(steps.branch), 0),
         literal_row=(sums + final[num_tiles + literal // width] * width + literal % width).astype(np.int32),
+        row=row,
     )
 
 

@@ -40,7 +40,7 @@ class Signature:
     number of output tuples. `is_union`: the program has the facts of all samples side by side, as one sample; the
     inputs are flattened one after the other, and values and cotangents are `[outputs]`. Such a program has inputs for
     `num_rows` rows of each array behind the first; None for those that are given. The last `num_observed` arrays say
-    what was observed, with three inputs for each entry.
+    what was observed, with three inputs for each entry. The arrays `given_logs` are logarithms of probabilities.
     """
 
     provenance: AbstractProvenance
@@ -50,6 +50,7 @@ class Signature:
     is_union: bool = False
     num_rows: int | None = None
     num_observed: int = 0
+    given_logs: tuple[int, ...] = ()
 
     def is_observed(self, number: int) -> bool:
         """Whether the array of a number says what was observed."""

@@ -215,6 +215,8 @@ class CompiledProgram:
         provenance = provenance_of(self.specification, self.custom)
         if provenance.traits.domain is Domain.PROBABILITY and not provenance.traits.is_discrete:
             found = [find_tag_outside(program, _given_tags(self.specification))]
+            if provenance.traits.is_log and found[0] is not None:
+                raise InputError(found[0])
             if provenance.traits.has_multivalued_variables:
                 found.append(find_overfull_set(program, provenance.traits.prior))
             texts += [str(problem) for problem in found if problem is not None]
@@ -354,6 +356,7 @@ def provenance_of(specification: Specification, custom: object = None) -> Abstra
         wmc_with_disjunctions=specification.wmc_with_disjunctions,
         absorb=specification.absorb,
         custom=custom,
+        log=specification.log,
     )
 
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def given_evidence(
-    values: Float[Array, "outputs batch"], evidence: Int[Array, " outputs"]
+    values: Float[Array, "outputs batch"], evidence: Int[Array, " outputs"], is_log: bool = False
 ) -> Float[Array, "outputs batch"]:
     """The values, each divided by the one that stands at its place `evidence`: 0 where that `is_impossible`.
+
+    Values that are logarithms (`is_log`) are subtracted, and minus infinity stands for 0.
 
     A value stays as it is where that place is -1, or its own. A quotient is at most 1: what rounding, or the loss of
     proofs, puts above it has the gradient of the quotient.
@@ -24,7 +26,12 @@ def given_evidence(
     places = xp.arange(evidence.shape[0], dtype=xp.int32)
     is_divided = ((evidence >= 0) & (evidence != places))[:, None]
     whole = xp.take_clipped(values, xp.maximum(evidence, 0))
-    none, one = is_impossible(whole), xp.ones_like(whole)
+    none, one = is_impossible(whole, is_log), xp.ones_like(whole)
+    if is_log:
+        quotient = values - xp.where(none, xp.zeros_like(whole), whole)
+        quotient = xp.where(quotient > 0, quotient - xp.stop_gradient(quotient), quotient)
+        quotient = xp.where(none, xp.full_like(quotient, -float("inf")), quotient)
+        return xp.where(is_divided, quotient, values)
     # Both are of the size of 1 before they are divided: the square of a small number would be 0 in the derivative.
     scale = xp.stop_gradient(xp.where(none, one, whole))
     quotient = (values / scale) / xp.where(none, one, whole / scale)
@@ -32,9 +39,14 @@ def given_evidence(
     return xp.where(is_divided, xp.where(none, xp.zeros_like(quotient), quotient), values)
 
 
-def is_impossible(probabilities: Float[Array, ...]) -> Bool[Array, ...]:
-    """Whether probabilities of evidence are 0, or so small that quotients by them would be infinite."""
+def is_impossible(probabilities: Float[Array, ...], is_log: bool = False) -> Bool[Array, ...]:
+    """Whether probabilities of evidence are 0, or so small that quotients by them would be infinite.
+
+    Of logarithms (`is_log`), whether they are those of 0.
+    """
     xp = array_namespace(probabilities)
+    if is_log:
+        return probabilities == -float("inf")
     return probabilities < xp.finfo(probabilities.dtype).tiny
 
 

@@ -23,12 +23,16 @@ from scallax.evaluation.reverse import (
     with_float_leaves,
 )
 from scallax.kernels.batches import batch_constant
+from scallax.kernels.logarithms import is_none
 from scallax.kernels.tiles import Tags, fold_tiles, take_block
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.traits import Gradient
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
+
+# The logarithm of the largest share in a rest: below the largest number of float32.
+_LARGEST_SHARE = 88.0
 
 for _part in parts(Circuit):
     _static = static_fields(_part)
@@ -86,7 +90,7 @@ def linearize(
     outputs are no padding; `all_present` says that `present` is True everywhere.
     """
     arrays = arrays_of(program)
-    literals = literal_table(arrays, inputs, present)
+    literals = literal_table(provenance, arrays, inputs, present)
     places = arrays.outputs[:num_outputs]
     outputs, known = output_tags(provenance, arrays, places, literals, all_present=all_present)
     values, derivatives = provenance.recover_with_derivatives(outputs, literals, known)
@@ -125,7 +129,7 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
         case Gradient.NONE:
             return jnp.zeros_like(inputs)
         case Gradient.RECOVER:
-            literals = literal_table(program, inputs, present)
+            literals = literal_table(provenance, program, inputs, present)
 
             def outputs(values):
                 return recover(provenance, program, residuals.tags, replace(literals, probabilities=values))
@@ -148,26 +152,42 @@ def _by_input(program: Circuit, present: Array, gradients: Array) -> Array:
 
 
 def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
-    """Cotangents of the literals: each use of a row adds the cotangent of its head times the other operand's tag."""
+    """Cotangents of the literals: each use of a row adds the cotangent of its head times the other operand's tag.
+
+    Or, where tags are logarithms, times the share that the use has in its head.
+    """
     transpose, width = program.transpose, program.forward.width
     assert transpose is not None
     zeros = [batch_constant(cotangent, (count,), 0) for count in (1, transpose.num_sums, width)]
+    of_sums = jnp.asarray(transpose.row)
     sums = jnp.concatenate([zeros[0], cotangent, zeros[1]])
     schedule, first_heads = jax.tree.map(jnp.asarray, (transpose.tiles, transpose.heads))
 
     def branch(count):
-        def fold(sums, total, offset, cyclic):
+        def fold(sums, total, target, offset, cyclic):
             used = take_block(JAX, sums, transpose.uses, offset, width, count)
             others = take_block(JAX, tags, transpose.others, offset, width, count)
             return total + sum(c * other for c, other in zip(used, others, strict=True))
 
-        return fold
+        def fold_logs(sums, total, target, offset, cyclic):
+            own = _rows_at(tags, lax.dynamic_slice_in_dim(of_sums, target, width))
+            places = [
+                lax.dynamic_slice_in_dim(jnp.asarray(transpose.uses), offset + row * width, width)
+                for row in range(count)
+            ]
+            others = take_block(JAX, tags, transpose.others, offset, width, count)
+            for place, other in zip(places, others, strict=True):
+                heads = _rows_at(tags, _rows_at(of_sums, place))
+                total = total + _rows_at(sums, place) * _share(own, other, heads)
+            return total
+
+        return fold_logs if provenance.traits.is_log else fold
 
     def finish(total, step):
         first = first_heads[step]
         heads = lax.dynamic_slice_in_dim(tags, first, width)
         # Literals and partial sums have no heads: the rows at 0 are zero and one, and no clamp counts there.
-        heads = jnp.where(first > 0, heads, jnp.zeros_like(heads))
+        heads = jnp.where(first > 0, heads, jnp.full_like(heads, -jnp.inf if provenance.traits.is_log else 0))
         cyclic = schedule.cyclic[step] & (first > 0)
         return provenance.head_cotangent(total, heads, schedule.complement[step], cyclic)
 
@@ -184,9 +204,19 @@ def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
     return sums.at[transpose.literal_row].get(mode="promise_in_bounds")
 
 
+def _share(own, other, head):
+    """The derivative of a logarithm by that of an operand: its share in a sum, or in what is left of a complement.
+
+    Nothing has a share in what is impossible: there it is 0, or, of a complement, that which meets only zeros. Shares
+    in a rest are bounded, as a float is.
+    """
+    head = jnp.where(is_none(head), jnp.zeros_like(head), head)
+    return jnp.exp(jnp.minimum(own + other - head, _LARGEST_SHARE))
+
+
 def _pull_back_steps(provenance, program, inputs, present, residuals, cotangent):
     """Cotangents of the literals by differentiating `recover`, every step in reverse, and the tags of the literals."""
-    literals = literal_table(program, inputs, present)
+    literals = literal_table(provenance, program, inputs, present)
     tags, outputs = residuals.tags, _rows_at(residuals.tags, program.outputs)
 
     def values(floats):

@@ -288,12 +288,12 @@ class Evaluator(Generic[LayoutT]):
         values = self.evaluate(arrays, logits)
         places = self.layout.evidence_places(values.shape)
         given = (*arrays, *(self.logits if logits is None else logits), self._seed)
-        probabilities = take(values, places, 0.0)
-        if not isinstance(probabilities, np.ndarray):
+        found, is_log = take(values, places, 0.0), self.provenance.traits.is_log
+        if not isinstance(found, np.ndarray):
             from scallax.evaluation.jax_batch import log_evidence  # there are arrays of JAX
 
-            return log_evidence(self._holder, probabilities)
-        logarithms = log_probability(probabilities)
+            return found if is_log else log_evidence(self._holder, found)
+        logarithms = found if is_log else log_probability(found)
         if self._executor != "jax" and not any(map(is_jax_array, given)):
             return logarithms
         from scallax.evaluation.jax_moves import to_device  # as above
@@ -315,7 +315,7 @@ class Evaluator(Generic[LayoutT]):
     def _signature(self) -> Signature:
         assert isinstance(self.provenance, AbstractProvenance), "its tags are arrays"
         layout, shapes = self.layout, tuple(parameter.initial.shape for parameter in self._parameters)
-        given = (layout.num_values, layout.is_union, layout.num_rows, layout.num_observed)
+        given = (layout.num_values, layout.is_union, layout.num_rows, layout.num_observed, layout.given_logs)
         return Signature(self.provenance, layout.retentions, shapes, *given)
 
     @cached_property
@@ -400,7 +400,7 @@ class Evaluator(Generic[LayoutT]):
             return
         found = np.asarray(values)
         places = layout.evidence_places(found.shape)
-        impossible = is_impossible(found.reshape(-1)[places]).nonzero()[0]
+        impossible = is_impossible(found.reshape(-1)[places], self.provenance.traits.is_log).nonzero()[0]
         if len(impossible):
             place = f" in sample {impossible[0]}" if len(places) > 1 or arguments.arrays else ""
             hint = 'change the evidence; with `on_impossible="zero"` a reasoner answers 0'
@@ -447,10 +447,12 @@ class _Linearizer:
         num_entries = sum(map(math.prod, layout.shapes))
         size = layout.num_values * num_entries
         self._most_samples = _MAX_DERIVATIVES // size if size else 0
-        is_whole = not any(layout.retentions)
+        logs = layout.given_logs
+        is_whole = not any(layout.retentions) and len(logs) in (0, len(layout.shapes))
         # Where all entries exist, they are one array.
         self._shapes = ((num_entries,),) if is_whole else layout.shapes
-        self._signature = replace(interpreter.signature, retentions=(None,)) if is_whole else interpreter.signature
+        signature = interpreter.signature
+        self._signature = replace(signature, retentions=(None,), given_logs=logs[:1]) if is_whole else signature
 
     def linearize(self, arrays: Sequence[ArrayLike]) -> Array | None:
         """Values and derivatives `[rows, 1 + entries, outputs]`; None if the batch is too large, or empty."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from scallax.circuits.circuit import ONE_ROW, ZERO_ROW, Circuit, Forward, LocalColumns, ProofColumns
 from scallax.circuits.constant_program import list_tiles
+from scallax.evaluation.log_numbers import log_probabilities
 from scallax.evaluation.tag_rows import Rows, check_size, make_rows
 from scallax.kernels.array_namespace import NUMPY, array_namespace
 from scallax.kernels.batches import batch_constant
@@ -52,7 +53,7 @@ def run(
     present: Bool[Array, "inputs batch"],
 ) -> tuple[Array, Residuals]:
     """The outputs' values `[outputs, batch]` of a circuit without stages, and what a gradient needs."""
-    literals = literal_table(program, inputs, present)
+    literals = literal_table(provenance, program, inputs, present)
     if provenance.traits.gradient in (Gradient.NONE, Gradient.RECOVER):
         outputs, _ = output_tags(provenance, program, program.outputs, literals, all_present=False)
         return recover(provenance, program, outputs, literals), Residuals(outputs)
@@ -83,6 +84,7 @@ def with_selections(
         stage_program = replace(stage.program, seed=program.seed)
         weights = provenance.weigh(evaluate(provenance, inputs, present, stage_program)).astype(inputs.dtype)
         values, opened = open_selections(stage.selections, weights, xp.asarray(program.seed))
+        values = log_probabilities(values) if provenance.traits.is_log else values
         inputs, present = xp.concatenate([inputs, values]), xp.concatenate([present, opened])
     return inputs, present
 
@@ -111,12 +113,17 @@ def output_tags(
     return rows.read(rows.table, places), None
 
 
-def literal_table(program: Circuit, inputs: Array, present: Array) -> LiteralTable:
-    """Values of the literals: from the inputs, or as written in the program."""
+def literal_table(provenance: AbstractProvenance, program: Circuit, inputs: Array, present: Array) -> LiteralTable:
+    """Values of the literals: from the inputs, which the provenance computes with, or as written in the program."""
     xp = array_namespace(inputs)
     arrays, proofs = program.literals, program.proofs or _no_columns(program.num_literals)
     source = arrays.source
-    prior = arrays.prior[0].astype(inputs.dtype) + arrays.prior[1].astype(inputs.dtype)
+    prior, is_log = (
+        arrays.prior[0].astype(inputs.dtype) + arrays.prior[1].astype(inputs.dtype),
+        provenance.traits.is_log,
+    )
+    if is_log:
+        prior = log_probabilities(prior)
     if inputs.shape[0]:
         given = (source >= 0)[:, None]
         place = xp.maximum(source, 0)
@@ -126,7 +133,8 @@ def literal_table(program: Circuit, inputs: Array, present: Array) -> LiteralTab
         values = xp.broadcast_to(prior[:, None], (prior.shape[0], inputs.shape[1]))
         exists = xp.ones(values.shape, bool)
     certain: Array = xp.isinf(arrays.prior).all(0)
-    values = xp.where(certain[:, None], xp.ones_like(values), values)
+    one = xp.zeros_like(values) if is_log else xp.ones_like(values)
+    values = xp.where(certain[:, None], one, values)
     return LiteralTable(
         probabilities=values,
         present=exists,
@@ -141,6 +149,7 @@ def literal_table(program: Circuit, inputs: Array, present: Array) -> LiteralTab
         length=proofs.length,
         groups=proofs.groups,
         counts_choices=proofs.counts_choices,
+        is_log=is_log,
     )
 
 
@@ -286,7 +295,7 @@ def _fold_compiled(every: _Fold, forward: Forward) -> tuple[Tags, Array]:
     xp, width = every.literals.xp, forward.width
 
     def branch(kind, count):
-        def fold_block(table, total, offset, cyclic):
+        def fold_block(table, total, target, offset, cyclic):
             # No step of a circuit takes a branch with more rows than there are.
             num_rows = min(count, len(forward.left) // width)
             places = [xp.slice_rows(each, offset, num_rows * width) for each in operands_of(forward)]

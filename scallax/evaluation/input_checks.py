@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from scallax.errors import InputError, warn
+from scallax.errors import Diagnostic, InputError, warn
 from scallax.evaluation.batch import Arguments, ArrayLike
 from scallax.evaluation.checks import (
     are_finite,
@@ -57,6 +57,7 @@ class InputChecks:
         self._counts_groups = traits.has_multivalued_variables
         self._undeclared = undeclared
         self._observed = observed
+        self._has_logs = any(mapping.log for mapping in mappings.values())
         self._has_warned = False
         self._has_warned_of_sums = False
         self._has_checked_device = False
@@ -81,7 +82,12 @@ class InputChecks:
 
     def check_entries(self, arrays: Sequence[ArrayLike], entries: np.ndarray) -> None:
         """`check_values` of probabilities; `entries` are all their values, at least one."""
-        if self._undeclared or not _are_inside(entries) or (self._counts_groups and not self._has_warned_of_sums):
+        if (
+            self._undeclared
+            or self._has_logs
+            or not _are_inside(entries)
+            or (self._counts_groups and not self._has_warned_of_sums)
+        ):
             self.check_values(arrays, on_device=False)
 
     def check_logits(self, arguments: Arguments, num_samples: int | None = None, on_device: bool = False) -> None:
@@ -115,7 +121,8 @@ class InputChecks:
             array = arrays[relation]
             if array.dtype != np.bool_ and array.shape[0] and is_concrete(array) and is_on_host(array):
                 self._undeclared.discard(relation)
-                found[relation] = find_shares(self._mappings[relation], np.asarray(array))
+                mapping, values = self._mappings[relation], np.asarray(array)
+                found[relation] = find_shares(mapping, np.exp(values) if mapping.log else values)
         options = {relation: found[relation] for relation in self._mappings if found.get(relation) is not None}
         if options:
             self._undeclared.clear()
@@ -125,6 +132,8 @@ class InputChecks:
         """`check_values` of one relation's, at least one."""
         if relation in self._observed:
             values = np.where(np.isnan(values), 0, values)
+        if self._mappings[relation].log:
+            values = self._read_logarithms(relation, values)
         if self._traits.domain is not Domain.PROBABILITY:
             self._check_domain(relation, values)
             return
@@ -153,8 +162,10 @@ class InputChecks:
                 raise InputError(tag_message(facts, place, f"has the tag {float(tags[place]):g}; give {domain.value}"))
         if domain is not Domain.PROBABILITY or self._traits.is_discrete:
             return
-        text = None if self._has_warned else find_outside(facts, np.asarray(tags))
+        text = None if self._has_warned else find_outside(facts, np.asarray(tags), self._traits.is_log)
         if text is not None:
+            if self._traits.is_log:
+                raise InputError(text)
             self._has_warned = True
             warn(text)
         if self._counts_groups and not self._has_warned_of_sums:
@@ -162,6 +173,20 @@ class InputChecks:
             if text is not None:
                 self._has_warned_of_sums = True
                 warn(text)
+
+    def _read_logarithms(self, relation: str, values: np.ndarray) -> np.ndarray:
+        """The probabilities of logarithms. InputError for what is none, and where a provenance has no probabilities."""
+        if self._traits.domain is not Domain.PROBABILITY:
+            message = (
+                f"`{relation}` is mapped with `log=True`, and tags under `{self._traits.name}` are no probabilities"
+            )
+            raise InputError(Diagnostic(message, hint="leave `log` out of its mapping"))
+        # NaN is not at most 0 either.
+        wrong = ~(values <= ROUNDING)
+        if wrong.any():
+            place = locate(self._mappings[relation], relation, values, wrong)
+            raise InputError(f"`{relation}` {place}; the logarithm of a probability is at most 0")
+        return np.exp(values.astype(np.float64))
 
     def _check_domain(self, relation: str, values: np.ndarray) -> None:
         """InputError for inputs that the provenance, not one of probabilities, cannot read."""
@@ -179,6 +204,9 @@ class InputChecks:
         if not finite.all():
             place = locate(self._mappings[relation], relation, values, ~finite)
             raise InputError(f"`{relation}` {place}; a probability is a finite number")
+        if self._traits.is_log:
+            place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))
+            raise InputError(f"`{relation}` {place}, outside [0, 1]; it has no logarithm of a probability")
         if not self._has_warned:
             self._has_warned = True
             place = locate(self._mappings[relation], relation, values, (values < 0) | (values > 1))

@@ -52,6 +52,11 @@ class AbstractLayout(ABC):
         return None
 
     @property
+    def given_logs(self) -> tuple[int, ...]:
+        """The numbers of the arrays that are logarithms of probabilities."""
+        return ()
+
+    @property
     def num_observed(self) -> int:
         """The number of arrays, behind all others, that say what was observed."""
         return 0

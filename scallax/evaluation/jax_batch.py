@@ -31,6 +31,7 @@ from scallax.evaluation.cache import BoundFunction, Holder, call, describe_by
 from scallax.evaluation.conditioning import given_evidence, log_probability, observed_cases
 from scallax.evaluation.fold import literal_table, recover
 from scallax.evaluation.jax_values import is_float
+from scallax.evaluation.log_numbers import as_computed, is_converted
 from scallax.evaluation.moves import computing_dtype
 from scallax.evaluation.packing import Packed, unpack
 from scallax.evaluation.retention import RETENTION
@@ -138,7 +139,7 @@ def _evaluate(signature: Signature, program: AnyCircuit, arguments: Arguments) -
     inputs, present = _columns(signature, program, arguments)
     values = evaluation.evaluate(signature.provenance, program, inputs, present)
     if program.evidence is not None:
-        values = given_evidence(values, program.evidence)
+        values = given_evidence(values, program.evidence, signature.provenance.traits.is_log)
     values = _rows(signature, arguments, values)
     return values[0] if signature.is_union else values
 
@@ -155,7 +156,7 @@ def _forward(
     values, residuals = evaluation.forward(signature.provenance, program, inputs, present)
     if arrays.evidence is not None:
         residuals = residuals._replace(values=values)
-        values = given_evidence(values, arrays.evidence)
+        values = given_evidence(values, arrays.evidence, signature.provenance.traits.is_log)
     values = _rows(signature, arguments, values)
     return values[0] if signature.is_union else values, residuals
 
@@ -231,7 +232,8 @@ def _linearize(
     sizes = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     parts = jnp.split(jnp.asarray(entries), sizes, axis=1)
     arrays = tuple(part.reshape(len(part), *shape) for part, shape in zip(parts, shapes, strict=True))
-    inputs, present = _columns(signature, evaluation.arrays_of(program), Arguments(arrays))
+    index_arrays = evaluation.arrays_of(program)
+    inputs, present = _columns(signature, index_arrays, Arguments(arrays))
     values, derivatives = evaluation.linearize(
         signature.provenance,
         program,
@@ -240,6 +242,11 @@ def _linearize(
         num_outputs=signature.num_outputs,
         all_present=all(retention is None for retention in signature.retentions),
     )
+    if any(is_converted(signature, number) for number in range(len(arrays))):
+        # Each input is a function of one entry.
+        ones = tuple(map(jnp.ones_like, arrays))
+        scales = jax.jvp(lambda *arrays: _columns(signature, index_arrays, Arguments(arrays))[0], arrays, ones)[1]
+        derivatives = derivatives * scales[:, None]
     return jnp.moveaxis(jnp.concatenate([values[None], derivatives]), -1, 0)
 
 
@@ -263,20 +270,19 @@ def _pull_back(
     missing = _padded_outputs(index_arrays) - signature.num_outputs
     columns = jnp.pad(cotangent.astype(inputs.dtype).T, ((0, missing), (0, 0)))
     if index_arrays.evidence is not None:
-        evidence = index_arrays.evidence
-        (columns,) = jax.vjp(lambda values: given_evidence(values, evidence), residuals.values)[1](columns)
+        given = partial(given_evidence, evidence=index_arrays.evidence, is_log=signature.provenance.traits.is_log)
+        (columns,) = jax.vjp(given, residuals.values)[1](columns)
         residuals = residuals._replace(values=None)
     gradient = evaluation.backward(signature.provenance, program, inputs, present, residuals, columns)
     gradients, start = [], 0
     for number, array in enumerate(arrays):
         size = math.prod(array.shape if signature.is_union else array.shape[1:])
-        if signature.is_observed(number):
+        end = start + (NUM_CASES if signature.is_observed(number) else 1) * size
+        part = gradient[start:end].T
+        if signature.is_observed(number) or is_converted(signature, number):
             rows = jnp.asarray(array, inputs.dtype).reshape(inputs.shape[1], -1)
-            end = start + NUM_CASES * size
-            part = jax.vjp(lambda rows: observed_cases(rows)[0], rows)[1](gradient[start:end].T)[0].reshape(array.shape)
-        else:
-            end = start + size
-            part = gradient[start:end].T.reshape(array.shape)
+            part = jax.vjp(lambda rows, number=number: _entries(signature, number, rows)[0], rows)[1](part)[0]
+        part = part.reshape(array.shape)
         gradients.append(part.astype(array.dtype) if is_float(array.dtype) else None)
         start = end
     if not logits:
@@ -328,6 +334,17 @@ def probabilities(
     shares = jnp.exp(logits - peak[segment])
     total = jax.ops.segment_sum(shares, segment, num_segments)
     return jnp.where(groups < 0, jax.nn.sigmoid(logits), shares / total[segment])
+
+
+def _log_probabilities(
+    logits: Float[Array, " logits"], groups: Int[Array | np.ndarray, " logits"]
+) -> Float[Array, " logits"]:
+    """The logarithms of `probabilities`, which do not leave the logarithm."""
+    segment = jnp.where(groups < 0, logits.shape[0], groups)
+    num_segments = logits.shape[0] + 1
+    less = logits - jax.ops.segment_max(lax.stop_gradient(logits), segment, num_segments)[segment]
+    total = jax.ops.segment_sum(jnp.exp(less), segment, num_segments)[segment]
+    return jnp.where(groups < 0, jax.nn.log_sigmoid(logits), less - jnp.log(total))
 
 
 def find_probabilities(sizes: tuple[int, ...], logits: tuple[ArrayLike, ...], groups: ArrayLike) -> list[Array]:
@@ -401,18 +418,29 @@ def _columns(
         if retention is not None:
             mask = retained(retention, value, _drawing_key(retention, program.seed, number))
         # In a union, samples follow each other in one column.
-        value, mask = value.reshape(batch, -1), mask.reshape(batch, -1)
-        if signature.is_observed(number):
-            value, mask = observed_cases(value)
+        value, exist = _entries(signature, number, value.reshape(batch, -1))
         values.append(value.T)
-        masks.append(mask.T)
+        masks.append((mask.reshape(batch, -1) if exist is None else exist).T)
     return jnp.concatenate([*values, trained]), jnp.concatenate([*masks, jnp.ones(trained.shape, bool)])
+
+
+def _entries(
+    signature: Signature, number: int, values: Float[Array, "batch entries"]
+) -> tuple[Float[Array, "batch cases"], Bool[Array, "batch cases"] | None]:
+    """The inputs that the entries of an array are, as the provenance computes with them.
+
+    And which of them exist, if what was observed says it.
+    """
+    exist = None
+    if signature.is_observed(number):
+        values, exist = observed_cases(values)
+    return as_computed(signature, number, values), exist
 
 
 def _trained_columns(
     signature: Signature, program: Circuit, logits: tuple[ArrayLike, ...], batch: int, dtype: DTypeLike
 ) -> Float[Array, "trained batch"]:
-    """The probabilities of the trained inputs; logits may be given once for all samples, or for each."""
+    """The trained inputs, as the provenance computes with them; logits may be given for all samples, or for each."""
     flat = []
     for array, shape in zip(logits, signature.logit_shapes, strict=True):
         array = jnp.asarray(array, dtype)
@@ -421,7 +449,8 @@ def _trained_columns(
     slots, groups = jnp.asarray(program.trained.slots), jnp.asarray(program.trained.logit_groups)
 
     def pick(logits):
-        return probabilities(logits, groups).at[slots].get(mode="promise_in_bounds")
+        find = _log_probabilities if signature.provenance.traits.is_log else probabilities
+        return find(logits, groups).at[slots].get(mode="promise_in_bounds")
 
     if all(array.ndim == 1 for array in flat):
         return jnp.broadcast_to(pick(jnp.concatenate(flat))[:, None], (len(slots), batch))

@@ -74,6 +74,19 @@ def host_probabilities(
     return found
 
 
+def host_log_probabilities(
+    logits: Float[np.ndarray, "logits batch"], groups: Int[np.ndarray, " logits"]
+) -> Float[np.ndarray, "logits batch"]:
+    """The logarithms of `host_probabilities`, which do not leave the logarithm."""
+    found = -np.logaddexp(0, -logits)
+    is_member = groups >= 0
+    members, segments = logits[is_member], groups[is_member]
+    count = int(segments.max(initial=-1)) + 1
+    less = members - NUMPY.segment_max(members, segments, count)[segments]
+    found[is_member] = less - np.log(NUMPY.segment_sum(np.exp(less), segments, count))[segments]
+    return found
+
+
 def logit_probabilities(
     parameters: Sequence[Parameter], groups: np.ndarray, logits: Sequence[ArrayLike]
 ) -> dict[str, Array]:

@@ -80,6 +80,7 @@ class MappedLayout(AbstractNamedLayout):
         self.mappings: dict[str, InputMapping] = compiled.specification.call_mappings
         self.shapes = tuple(mapping.shape for mapping in self.mappings.values())
         self._retentions = tuple(mapping.retention for mapping in self.mappings.values())
+        self._given_logs = tuple(number for number, mapping in enumerate(self.mappings.values()) if mapping.log)
 
     @property
     def retentions(self) -> tuple[Retention | None, ...]:
@@ -98,6 +99,10 @@ class MappedLayout(AbstractNamedLayout):
         from scallax.evaluation.placement import PackedCircuits  # as above
 
         return PackedCircuits()
+
+    @property
+    def given_logs(self) -> tuple[int, ...]:
+        return self._given_logs
 
     @property
     def num_observed(self) -> int:

@@ -77,7 +77,7 @@ def evaluate_tags(
     with _quietly():
         inputs, present = _all_inputs(provenance, circuit, inputs, present)
         circuit = _with_lists(circuit, provenance)
-        rows, _ = fold(provenance, circuit, literal_table(circuit, inputs, present))
+        rows, _ = fold(provenance, circuit, literal_table(provenance, circuit, inputs, present))
         return rows.read(rows.table, circuit.outputs)
 
 
@@ -203,7 +203,7 @@ def _all_inputs(
 
 def _values(provenance: AbstractProvenance, inputs: np.ndarray, present: np.ndarray, circuit: Circuit) -> np.ndarray:
     circuit = _with_lists(circuit, provenance)
-    literals = literal_table(circuit, inputs, present)
+    literals = literal_table(provenance, circuit, inputs, present)
     rows, _ = fold(provenance, circuit, literals)
     outputs = circuit.outputs
     if len(outputs) * row_bytes(provenance, literals) <= _BYTES_AT_ONCE or circuit.local is not None:

@@ -13,7 +13,8 @@ from scallax.evaluation.batch import Arguments, Signature, batch_size, is_empty,
 from scallax.evaluation.conditioning import given_evidence, observed_cases
 from scallax.evaluation.interpreters import FoundProofs
 from scallax.evaluation.jax_values import canonical_dtype
-from scallax.evaluation.logits import host_probabilities
+from scallax.evaluation.log_numbers import as_computed
+from scallax.evaluation.logits import host_log_probabilities, host_probabilities
 from scallax.evaluation.moves import computing_dtype, pad_rows
 from scallax.evaluation.numpy_executor import evaluate, evaluate_tags, output_proofs
 from scallax.evaluation.retention import retained_entries
@@ -44,7 +45,7 @@ class NumpyInterpreter:
         # A number that is too large for the outputs' dtype is infinite, as in JAX.
         with np.errstate(all="ignore"):
             if circuit.evidence is not None:
-                values = given_evidence(values, circuit.evidence)
+                values = given_evidence(values, circuit.evidence, signature.provenance.traits.is_log)
             values = values[: signature.num_outputs].T.astype(dtype)
         return values[0] if signature.is_union else values
 
@@ -72,19 +73,21 @@ class NumpyInterpreter:
     ) -> tuple[Float[np.ndarray, "inputs batch"], Bool[np.ndarray, "inputs batch"]]:
         """All inputs and which of them exist, one row for each entry of each mapping, then one for each trained one."""
         dtype = canonical_dtype(computing_dtype((*arguments.arrays, *arguments.logits)))
-        batch = batch_size(self.signature, arguments)
+        signature, batch = self.signature, batch_size(self.signature, arguments)
         values, masks = [], []
-        for number, (array, retention) in enumerate(zip(arguments.arrays, self.signature.retentions, strict=True)):
+        for number, (array, retention) in enumerate(zip(arguments.arrays, signature.retentions, strict=True)):
             value = np.asarray(array).astype(dtype)
             mask = np.ones(value.shape, bool)
             if retention is not None:
                 mask = retained_entries(retention, value, seed, number)
-            if number and self.signature.num_rows is not None:
-                value, mask = (pad_rows(rows, self.signature.num_rows) for rows in (value, mask))
+            if number and signature.num_rows is not None:
+                value, mask = (pad_rows(rows, signature.num_rows) for rows in (value, mask))
             # In a union, samples follow each other in one column.
             value, mask = value.reshape(batch, -1), mask.reshape(batch, -1)
-            if self.signature.is_observed(number):
+            if signature.is_observed(number):
                 value, mask = observed_cases(value)
+            with np.errstate(all="ignore"):
+                value = as_computed(signature, number, value)
             values.append(value.T)
             masks.append(mask.T)
         if arguments.logits:
@@ -97,11 +100,12 @@ class NumpyInterpreter:
     def _trained_columns(
         self, circuit: Circuit, arguments: Arguments, batch: int, dtype: np.dtype
     ) -> Float[np.ndarray, "trained batch"]:
-        """The probabilities of the trained inputs; logits may be given once for all samples, or for each."""
+        """The trained inputs, as the provenance computes with them; logits may be given for all samples, or for each."""
         assert circuit.trained is not None
         rows = []
         for array, shape in zip(arguments.logits, self.signature.logit_shapes, strict=True):
             each = np.asarray(array).astype(dtype)
             each = each.reshape(*each.shape[: each.ndim - len(shape)], -1)
             rows.append(np.broadcast_to(each, (batch, each.shape[-1])).T)
-        return host_probabilities(np.concatenate(rows), circuit.trained.logit_groups)[circuit.trained.slots]
+        find = host_log_probabilities if self.signature.provenance.traits.is_log else host_probabilities
+        return find(np.concatenate(rows), circuit.trained.logit_groups)[circuit.trained.slots]

@@ -76,6 +76,11 @@ class SampleLayout(AbstractNamedLayout):
         return self.grounding.mapped_rows
 
     @property
+    def given_logs(self) -> tuple[int, ...]:
+        mappings = enumerate(self.program.mappings[name] for name in self.grounding.mapped)
+        return tuple(1 + number for number, mapping in mappings if mapping.log)
+
+    @property
     def num_observed(self) -> int:
         return self.program.num_observed
 

@@ -80,6 +80,8 @@ def specify(
         raise InputError(f"`on_impossible` is {given['on_impossible']!r}; it must be {known}")
     takes_tags = traits.takes_tagged_facts
     outputs, keyed = read_outputs(given["output_relation"], given["output_mapping"], given["output_mappings"])
+    if not isinstance(given["log"], bool):
+        raise InputError(f"`log` is {given['log']!r}; it must be True or False")
     for name in ("wmc_with_disjunctions", "absorb", "early_discard"):
         flag = given[name]
         if flag is not None and not isinstance(flag, bool):
@@ -112,6 +114,7 @@ def specify(
         custom=custom,
         evidence=evidence,
         on_impossible=given["on_impossible"],
+        log=given["log"],
         # Numbers and choices that are kept as they are.
         **{name: given[name] for name in ("k", "train_k", "test_k", "iter_limit", "early_discard", "seed", "executor")},
     )
@@ -229,7 +232,7 @@ def _read_evidence(mappings: Mapping[str, object]) -> tuple[tuple[str, InputMapp
     for relation, mapping in mappings.items():
         what = f"evidence of `{relation}`"
         if isinstance(mapping, InputMapping):
-            if mapping.kind is None or mapping.disjunctive or mapping.retention is not None:
+            if mapping.kind is None or mapping.disjunctive or mapping.retention is not None or mapping.log:
                 raise InputError(f"{what}: the mapping has no options; it says which tuples are observed")
             read[relation] = mapping
             continue

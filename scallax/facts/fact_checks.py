@@ -186,13 +186,14 @@ def check_tags(facts: Sequence[FactTable], vector: np.ndarray) -> None:
     raise InputError(tag_message(facts, place, f"has the tag {float(vector[place])}; a tag is a finite number"))
 
 
-def find_outside(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:
-    """The warning about the first tag of a batch outside [0, 1]."""
+def find_outside(facts: Sequence[FactTable], tags: np.ndarray, is_log: bool = False) -> str | None:
+    """The warning about the first tag of a batch outside [0, 1]; `is_log`: the error, as it has no logarithm."""
     outside = np.flatnonzero((tags < -ROUNDING) | (tags > 1 + ROUNDING))
     if not len(outside):
         return None
     place = int(outside[0])
-    return tag_message(facts, place, f"has the tag {float(tags[place])}, outside [0, 1]; it is computed as it is")
+    what = "only probabilities have logarithms of such" if is_log else "it is computed as it is"
+    return tag_message(facts, place, f"has the tag {float(tags[place])}, outside [0, 1]; {what}")
 
 
 def find_overfull(facts: Sequence[FactTable], tags: np.ndarray) -> str | None:

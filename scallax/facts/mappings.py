@@ -65,6 +65,8 @@ class InputMapping:
         sample_strategy: "top", or "categorical": the entries that exist are met in `retain_k` draws by probability,
             with replacement.
         supports_disjunctions: Whether `process_tensor` gives the numbers of exclusive groups.
+        log: Whether the entries are logarithms of probabilities, as those of a `log_softmax`: at most 0, and minus
+            infinity for what is impossible. `retain_threshold` is then such a number too.
 
     Raises:
         InputError: The mapping is none of these, or an option does not fit it.
@@ -85,6 +87,7 @@ class InputMapping:
     retain_k: int | None
     sample_dim: int | None
     sample_strategy: str
+    log: bool
     kind: str | None = field(compare=False, repr=False)
     is_singleton: bool = field(compare=False, repr=False)
     supports_disjunctions: bool = field(compare=False, repr=False)
@@ -101,6 +104,7 @@ class InputMapping:
         sample_dim: int | None = None,
         sample_strategy: str = "top",
         supports_disjunctions: bool = False,
+        log: bool | None = None,
     ):
         kind, is_singleton = _form(mapping)
         if isinstance(mapping, InputMapping):
@@ -112,6 +116,7 @@ class InputMapping:
             retain_k = mapping.retain_k if retain_k is None else retain_k
             sample_dim = mapping.sample_dim if sample_dim is None else sample_dim
             sample_strategy = mapping.sample_strategy if sample_strategy == "top" else sample_strategy
+            log = mapping.log if log is None else log
             mapping = mapping.entries
         entries = mapping if isinstance(mapping, Entries) else _NONE
         if mapping is not None and not isinstance(mapping, Entries):
@@ -121,6 +126,14 @@ class InputMapping:
         _check_dimension("disjunctive_dim", disjunctive_dim, entries.shape)
         _check_dimension("sample_dim", sample_dim, entries.shape)
         _check_retention(retain_threshold, retain_k, sample_strategy)
+        if log is not None and not isinstance(log, bool):
+            raise InputError(f"input mapping: `log` is {log!r}; it must be True or False")
+        if log and sample_strategy == "categorical":
+            hint = 'give probabilities, or retain the largest with `sample_strategy="top"`'
+            message = (
+                "input mapping: the sample strategy `categorical` draws by probabilities, and `log` says that there"
+            )
+            raise InputError(Diagnostic(f"{message} are logarithms", hint=hint))
         object.__setattr__(self, "entries", entries)
         object.__setattr__(self, "disjunctive", bool(disjunctive) or disjunctive_dim is not None)
         object.__setattr__(self, "is_declared", disjunctive is not None or disjunctive_dim is not None)
@@ -129,6 +142,7 @@ class InputMapping:
         object.__setattr__(self, "retain_k", retain_k)
         object.__setattr__(self, "sample_dim", sample_dim)
         object.__setattr__(self, "sample_strategy", sample_strategy)
+        object.__setattr__(self, "log", bool(log))
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "is_singleton", is_singleton)
         object.__setattr__(self, "supports_disjunctions", bool(supports_disjunctions))
@@ -235,7 +249,7 @@ class InputMapping:
 
 
 # The fields in `options`; two mappings that are written differently may be equal.
-_OPTIONS = ("disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim", "sample_strategy")
+_OPTIONS = ("disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim", "sample_strategy", "log")
 
 _NONE = Entries((0,), ())
 

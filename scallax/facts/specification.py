@@ -61,6 +61,7 @@ class Specification:
         executor: Who evaluates it, `jax` or `numpy`.
         evidence: Relations with the mappings of what calls may observe.
         on_impossible: The answer to evidence of probability 0, `error` or `zero`.
+        log: Whether outputs are logarithms of probabilities.
 
     Example:
         >>> from scallax import Reasoner
@@ -98,6 +99,7 @@ class Specification:
     executor: str = "jax"
     evidence: tuple[tuple[str, InputMapping], ...] = ()
     on_impossible: str = "error"
+    log: bool = False
 
     @property
     def call_mappings(self) -> dict[str, InputMapping]:
@@ -327,7 +329,7 @@ def _entries(value: object, where: str) -> Entries:
 
 def _input_mapping(value: object, where: str) -> InputMapping:
     names = {"entries", "disjunctive", "disjunctive_dim", "retain_threshold", "retain_k", "sample_dim"}
-    if not isinstance(value, dict) or set(value) - {"sample_strategy"} != names:
+    if not isinstance(value, dict) or set(value) - {"sample_strategy", "log"} != names:
         _wrong(where, "mappings with their options", value)
     try:
         return InputMapping(_entries(value["entries"], where), **{n: value[n] for n in set(value) - {"entries"}})
@@ -353,12 +355,13 @@ _OF_FIELD: dict[str, _Reader] = {
 
 
 def _options_data(mapping: InputMapping) -> dict:
-    """The options without the default strategy, which there was before there were others.
+    """The options without those that came later, where they say what there was before.
 
     Whether it was said that entries are independent is no part of what the mapping is.
     """
     options = {**mapping.options, "disjunctive": mapping.disjunctive}
-    return {name: value for name, value in options.items() if (name, value) != ("sample_strategy", "top")}
+    later = ("sample_strategy", "top"), ("log", False)
+    return {name: value for name, value in options.items() if (name, value) not in later}
 
 
 def _entries_data(entries: Entries) -> dict:

@@ -45,6 +45,7 @@ class Namespace(ABC):
     concatenate: Callable[..., Any]
     cumsum: Callable[..., Any]
     exp: Callable[..., Any]
+    expm1: Callable[..., Any]
     finfo: Callable[..., Any]
     float32: Any
     full: Callable[..., Any]

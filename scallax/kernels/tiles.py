@@ -31,15 +31,16 @@ def fold_tiles(
     width: int,
     schedule: Schedule,
     initial: PyTree[Array] | None,
-    branches: Sequence[Callable[[Tags, Tags, Int[Array, ""] | int, Bool[Array, ""]], Tags]],
+    branches: Sequence[Callable[[Tags, Tags, Int[Array, ""] | int, Int[Array, ""] | int, Bool[Array, ""]], Tags]],
     finish: Callable[[Tags, Int[Array, ""] | int], Tags],
     differs: Callable[[Tags, Tags], Bool[Array, ""]],
 ) -> tuple[Tags, Int[Array, ""] | int]:
     """Arrays `[rows, ..., batch]` after all steps, and how many times the loop that took the longest was repeated.
 
-    A step makes `branches[b](rows, total, offset, cyclic)` of its tile's total, which begins as what the rows are, or
-    as `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total, step)`;
-    until then, all see them as they were. A loop is repeated until no row of its tiles differs from the round before.
+    A step makes `branches[b](rows, total, target, offset, cyclic)` of its tile's total, which begins as what the rows
+    are, or as `initial` `[width, ..., batch]` if there is one. After a tile's last step its rows become `finish(total,
+    step)`; until then, all see them as they were. A loop is repeated until no row of its tiles differs from the round
+    before.
     """
     schedule = xp.map(xp.asarray, schedule)
     reference = xp.leaves(rows)[0]
@@ -54,7 +55,7 @@ def fold_tiles(
             return xp.map(lambda leaf: xp.slice_rows(leaf, target, width), rows)
 
         total = _where(xp, schedule.begins[index], read(rows) if initial is None else initial, total)
-        total = xp.switch(schedule.branch[index], branches, rows, total, schedule.offset[index], cyclic)
+        total = xp.switch(schedule.branch[index], branches, rows, total, target, schedule.offset[index], cyclic)
 
         def settle(rows, total):
             settled = finish(total, index)

@@ -29,6 +29,8 @@ Tags: TypeAlias = "PyTree[Array]"
 class LiteralTable:
     """The literals of a program, for one evaluation.
 
+    Where the provenance `is_log`, `probabilities` are logarithms: minus infinity for what is impossible.
+
     Proofs have a column for each polarity in which a literal may occur: `columns` is the literal of each (-1: padding),
     first `words[0]` words of positive columns, then `words[2]` of negated ones; in the first `words[1]` words of both,
     equal columns are one literal; the last two of `words` count the columns of each kind in use. `column_of` is the
@@ -64,6 +66,7 @@ class LiteralTable:
     length: int
     groups: Int[Array, " columns"]
     counts_choices: int = 0
+    is_log: bool = False
 
     @property
     def xp(self) -> Namespace:
@@ -192,6 +195,8 @@ class AbstractProvenance(AbstractSemantics):
         Probabilities, exponentials of negative costs, and 1 for what has only a number of derivations.
         """
         match self.traits.domain:
+            case Domain.PROBABILITY if self.traits.is_log:
+                return array_namespace(outputs).exp(outputs)
             case Domain.PROBABILITY:
                 return outputs
             case Domain.COST:

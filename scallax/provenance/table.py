@@ -1,15 +1,18 @@
 """The algebra of each name of a provenance."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NoReturn
 
-from scallax.errors import Diagnostic, InputError
+from scallax.errors import Diagnostic, InputError, UnsupportedError
 from scallax.provenance.base import AbstractProvenance
 from scallax.provenance.best import MaxMult, RealTropical
 from scallax.provenance.boolean import Boolean
 from scallax.provenance.counts import Natural, Tropical
 from scallax.provenance.custom import CustomProvenance, Provenance
 from scallax.provenance.exact import Exact
+from scallax.provenance.logarithmic import LogMinMax, LogSumProduct
 from scallax.provenance.noisy_or import Conjunction, NoisyOr
 from scallax.provenance.probability import AddMult, MinMax
 from scallax.provenance.proofs.sampled import SampledProofs
@@ -52,6 +55,18 @@ _PROOF_SETS: Mapping[str, Callable[[TopKProofs], AbstractProvenance]] = {
 }
 
 
+# The provenances of `_ALGEBRAS` that compute with logarithms too.
+_LOGARITHMS: Mapping[str, Callable[[Traits], AbstractProvenance]] = {
+    "minmaxprob": LogMinMax,
+    "diffminmaxprob": LogMinMax,
+    "addmultprob": lambda traits: LogSumProduct(traits, ceiling=1.0),
+    "diffaddmultprob": lambda traits: LogSumProduct(traits, ceiling=1.0),
+    "diffaddmultprob2": lambda traits: LogSumProduct(traits, ceiling=0.9999, masks_clamp=True),
+    "exact": LogSumProduct,
+    "diffexact": LogSumProduct,
+}
+
+
 def name_provenance(provenance: object, custom: object) -> tuple[str, object]:
     """The name of the two arguments that choose a provenance, and the user's object, if there is one.
 
@@ -66,20 +81,36 @@ def name_provenance(provenance: object, custom: object) -> tuple[str, object]:
 
 
 def resolve_provenance(
-    name: object, *, k: int = 3, wmc_with_disjunctions: bool = False, absorb: bool = True, custom: object = None
+    name: object,
+    *,
+    k: int = 3,
+    wmc_with_disjunctions: bool = False,
+    absorb: bool = True,
+    custom: object = None,
+    log: bool = False,
 ) -> AbstractSemantics:
     """The provenance of a name, equal by value for equal arguments.
 
     `k`, `wmc_with_disjunctions` and the errors are those of `traits_of`; `absorb` drops a proof that contains another.
     `custom` is the user's object that the name `custom` stands for: a `Provenance`, or one with the methods of
-    `UserSemiring`.
+    `UserSemiring`. With `log` it computes with logarithms; UnsupportedError for one that cannot.
     """
     if name == CUSTOM and custom is not None:
-        return _custom(custom)
+        return _refuse_logarithms(CUSTOM) if log else _custom(custom)
     traits = traits_of(name, k=k, wmc_with_disjunctions=wmc_with_disjunctions)
+    if log:
+        if traits.name not in _LOGARITHMS:
+            _refuse_logarithms(traits.name)
+        return _LOGARITHMS[traits.name](replace(traits, is_log=True, absent=-math.inf))
     if traits.name in _ALGEBRAS:
         return _ALGEBRAS[traits.name](traits)
     return _PROOF_SETS[traits.name](TopKProofs(traits, k, bool(absorb)))
+
+
+def _refuse_logarithms(name: str) -> NoReturn:
+    known = ", ".join(f"`{each}`" for each in _LOGARITHMS)
+    hint = f"take one of {known}, or leave `log` out"
+    raise UnsupportedError(Diagnostic(f"`{name}` does not compute with logarithms of probabilities", hint=hint))
 
 
 def all_proofs(name: str) -> ObjectProvenance:

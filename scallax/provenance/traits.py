@@ -30,7 +30,8 @@ class Gradient(Enum):
     NONE = "none"
     # Through `recover` alone: the tags are found without gradients.
     RECOVER = "recover"
-    # Through tags, floats `[rows, batch]` whose conjunction is the product and whose disjunction passes cotangents on.
+    # Through tags, floats `[rows, batch]` whose conjunction is the product and whose disjunction passes cotangents on;
+    # or logarithms of such.
     PRODUCT = "product"
     # Through tags, by differentiating `step`.
     STEP = "step"
@@ -94,6 +95,9 @@ class Traits:
 
     # Whether tags on a cycle may go on changing for ever, so that outputs are NaN after the most rounds.
     may_diverge: bool = False
+
+    # Whether tags, inputs and outputs are logarithms of probabilities.
+    is_log: bool = False
 
     # Whether derivations are compiled to a circuit of disjoint sums and independent products first.
     is_compiled: bool = False

@@ -56,7 +56,13 @@ def explain(
     observed = {evidence_of(name): mapping for name, mapping in specification.evidence}
     given = [batch.arrays[name] for name in (*(name for name, _ in mappings), *observed)]
     arrays = [array[sample : sample + 1] if np.ndim(array) else array for array in given]
-    asked = replace(specification, input_mappings=mappings, outputs=((relation, entries),), keyed=False)
+    # People read probabilities.
+    arrays[: len(mappings)] = [
+        np.exp(np.asarray(array)) if mapping.log else array
+        for array, (_, mapping) in zip(arrays, mappings, strict=False)
+    ]
+    mappings = tuple((name, InputMapping(mapping, log=False)) for name, mapping in mappings)
+    asked = replace(specification, input_mappings=mappings, outputs=((relation, entries),), keyed=False, log=False)
     schemas = {schema.name: schema for schema in grounded.samples.checked.program.relations}
     for facts in facts_of_sample(batch.facts, sample):
         asked = with_facts(asked, schemas[facts.relation], facts)

@@ -67,6 +67,9 @@ class ProgramArguments(TypedDict, total=False):
             the one tuple of a relation without columns. All outputs are probabilities given what the call says, and
             given the program's own evidence, `evidence alarm()`.
         on_impossible: The answer where evidence has the probability 0: `error`, or `zero`, for outputs of 0.
+        log: Whether outputs are logarithms of probabilities, computed without leaving the logarithm; under the
+            provenances `exact`, `topkproofs`, `addmultprob` and `minmaxprob` and their `diff` forms. Inputs are
+            probabilities as before, or logarithms where their mapping says so: `InputMapping(…, log=True)`.
     """
 
     provenance: Annotated[str | Provenance, Default("difftopkproofs")]
@@ -95,6 +98,7 @@ class ProgramArguments(TypedDict, total=False):
     limits: Limits | None
     evidence: Mapping[str, object] | None
     on_impossible: Annotated[str, Default("error")]
+    log: Annotated[bool, Default(False)]
 
 
 def takes_keywords(*positional: str, inherited: Sequence[type] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:

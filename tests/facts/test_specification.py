@@ -23,7 +23,7 @@ EXAMPLE = Specification(
     wmc_with_disjunctions=False,
     non_probabilistic=("seen",),
     trainable=("edge",),
-    input_mappings=(("digit", InputMapping({0: range(2), 1: ["x"]}, disjunctive_dim=0, retain_k=1)),),
+    input_mappings=(("digit", InputMapping({0: range(2), 1: ["x"]}, disjunctive_dim=0, retain_k=1, log=True)),),
     outputs=(("sum", Entries((2,), ((0,), (1.5,)))), ("path", None)),
     keyed=True,
     iter_limit=4,
@@ -33,6 +33,7 @@ EXAMPLE = Specification(
     foreign=("function $half(i32) -> i32",),
     evidence=(("path", InputMapping([(1, 2)])),),
     on_impossible="zero",
+    log=True,
 )
 
 
@@ -159,7 +160,7 @@ def test_every_difference_is_told_with_old_and_new():
         "test_k: was none, is 9",
         (
             'input mapping of `digit`: was 2x1 entries [(0, "x"), (1, "x")], disjunctive=True, disjunctive_dim=0, '
-            "retain_k=1, is 10 entries [0, 1, 2, 3, ..., 9]"
+            "retain_k=1, log=True, is 10 entries [0, 1, 2, 3, ..., 9]"
         ),
         "output mapping of `path`: was every possible tuple, is (1, 2)",
     ]
@@ -170,6 +171,7 @@ def test_every_difference_is_told_with_old_and_new():
 def test_no_difference_goes_unnoticed(field):
     empty = {
         "on_impossible": "error",
+        "log": False,
         "keyed": False,
         "k": 4,
         "provenance": "unit",

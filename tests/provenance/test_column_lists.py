@@ -60,11 +60,11 @@ def both_forms(reasoner: Reasoner, batch: np.ndarray, *, compiled: bool = False)
     assert isinstance(provenance, AbstractProvenance)
     inputs = np.ascontiguousarray(batch.T)
     present = inputs != 0.25
-    table = fold.literal_table(circuit, inputs, present)
+    table = fold.literal_table(provenance, circuit, inputs, present)
     expected = evaluate_tags(provenance, circuit, inputs, present)
 
     def tags(inputs, present):
-        literals = with_lists(fold.literal_table(circuit, inputs, present))
+        literals = with_lists(fold.literal_table(provenance, circuit, inputs, present))
         rows, _ = fold.fold(provenance, circuit, literals)
         return rows.read(rows.table, circuit.outputs)
 
@@ -170,8 +170,11 @@ def test_operations_of_lists_are_those_of_sets(compiled: bool):
     generator = np.random.default_rng(0)
     a, b = sets_of_columns(generator, 200), sets_of_columns(generator, 200)
     b[:40] = [columns & other for columns, other in zip(a[:40], b[:40], strict=True)]
-    literals = ties("topkproofs").evaluator.layout.circuit
-    table = replace(fold.literal_table(literals, np.zeros((1, 1), np.float32), np.ones((1, 1), bool)), groups=GROUPS)
+    evaluator = ties("topkproofs").evaluator
+    assert isinstance(evaluator.provenance, AbstractProvenance)
+    given = np.zeros((1, 1), np.float32), np.ones((1, 1), bool)
+    literals = fold.literal_table(evaluator.provenance, evaluator.layout.circuit, *given)
+    table = replace(literals, groups=GROUPS)
 
     def operate(a, b):
         union, contradict, share = LISTS.join(a, b, table)
