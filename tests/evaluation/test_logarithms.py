@@ -100,14 +100,18 @@ def test_transformations_and_other_modules_agree():
     expected = np.log(a) + np.log1p(-b)
     np.testing.assert_allclose(jax.jit(lambda a, b: function(a=a, b=b))(a, b), expected, rtol=1e-5)
     np.testing.assert_allclose(jax.vmap(lambda a, b: function(a=a[None], b=b[None])[0])(a, b), expected, rtol=1e-5)
-    np.testing.assert_allclose(nn.LinenReasoner(program, **options, **maps).apply({}, a=a, b=b), expected, rtol=1e-5)
+    linen: Any = nn.LinenReasoner(program, **options, **maps)
+    np.testing.assert_allclose(linen.apply({}, a=a, b=b), expected, rtol=1e-5)
     module = torch_bridge.Module(program, **options, **maps)
     tensors = [torch.from_numpy(each).requires_grad_() for each in (a, b)]
     found = module(a=tensors[0], b=tensors[1])
     np.testing.assert_allclose(found.detach(), expected, rtol=1e-5)
     found.sum().backward()
-    np.testing.assert_allclose(tensors[0].grad, 1 / a, rtol=1e-4)
-    np.testing.assert_allclose(tensors[1].grad, -1 / (1 - b), rtol=1e-4)
+    gradients = [each.grad for each in tensors]
+    assert gradients[0] is not None
+    assert gradients[1] is not None
+    np.testing.assert_allclose(gradients[0], 1 / a, rtol=1e-4)
+    np.testing.assert_allclose(gradients[1], -1 / (1 - b), rtol=1e-4)
 
 
 @pytest.mark.parametrize("log", [True, False])
