@@ -167,7 +167,7 @@ def _recover(
     program = unpack(program) if isinstance(program, Packed) else program
     assert isinstance(program, Circuit)
     inputs, present = _columns(signature, program, arguments)
-    literals = literal_table(program, inputs, present)
+    literals = literal_table(signature.provenance, program, inputs, present)
     values = _rows(signature, arguments, recover(signature.provenance, program, tags, literals))
     return values[0] if signature.is_union else values
 

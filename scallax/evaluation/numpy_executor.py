@@ -92,7 +92,7 @@ def output_proofs(
     Arguments are those of `evaluate`.
     """
     found = evaluate_tags(provenance, circuit, inputs, present)
-    literals = literal_table(circuit, inputs, present)
+    literals = literal_table(provenance, circuit, inputs, present)
     lists = _with_lists(circuit, provenance).proofs
     assert lists is not None
     sets, columns = sets_of(literals), lists.columns

@@ -100,7 +100,7 @@ class NumpyInterpreter:
     def _trained_columns(
         self, circuit: Circuit, arguments: Arguments, batch: int, dtype: np.dtype
     ) -> Float[np.ndarray, "trained batch"]:
-        """The trained inputs, as the provenance computes with them; logits may be given for all samples, or for each."""
+        """The trained inputs, as the provenance computes with them; logits may be for all samples, or for each."""
         assert circuit.trained is not None
         rows = []
         for array, shape in zip(arguments.logits, self.signature.logit_shapes, strict=True):

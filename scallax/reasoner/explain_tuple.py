@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -57,11 +58,10 @@ def explain(
     given = [batch.arrays[name] for name in (*(name for name, _ in mappings), *observed)]
     arrays = [array[sample : sample + 1] if np.ndim(array) else array for array in given]
     # People read probabilities.
-    arrays[: len(mappings)] = [
-        np.exp(np.asarray(array)) if mapping.log else array
-        for array, (_, mapping) in zip(arrays, mappings, strict=False)
-    ]
-    mappings = tuple((name, InputMapping(mapping, log=False)) for name, mapping in mappings)
+    for place, (_, mapping) in enumerate(mappings):
+        if mapping.log and is_concrete(arrays[place]):
+            arrays[place] = np.exp(np.asarray(arrays[place]))
+    mappings = tuple((name, _as_probabilities(mapping)) for name, mapping in mappings)
     asked = replace(specification, input_mappings=mappings, outputs=((relation, entries),), keyed=False, log=False)
     schemas = {schema.name: schema for schema in grounded.samples.checked.program.relations}
     for facts in facts_of_sample(batch.facts, sample):
@@ -94,6 +94,14 @@ def explain(
     for (name, mapping), array in zip(specification.evidence, arrays[len(mappings) :], strict=True):
         formulas += _observed_formulas(name, mapping, np.asarray(array).reshape(-1))
     return replace(explanation, given=tuple(formulas))
+
+
+def _as_probabilities(mapping: InputMapping) -> InputMapping:
+    """A mapping of logarithms as one of the probabilities."""
+    threshold = mapping.retain_threshold
+    if not mapping.log or threshold is None:
+        return InputMapping(mapping, log=False)
+    return InputMapping(mapping, log=False, retain_threshold=math.exp(threshold))
 
 
 def _observed_formulas(relation: str, mapping: InputMapping, values: np.ndarray) -> Iterator[str]:

@@ -199,7 +199,9 @@ def _questions(
     if not all(map(is_concrete, (*arrays, *observed, *logits))):
         hint = "ask outside of `jit` and `grad`"
         raise InputError(Diagnostic("the inputs are traced, and worlds are objects of Python", hint=hint))
-    rows = [np.asarray(array, np.float64).reshape(batch.num_samples, -1).T for array in arrays]
+    numbers = [np.asarray(array, np.float64) for array in arrays]
+    numbers = [np.exp(each) if mapping.log else each for each, (_, mapping) in zip(numbers, mappings, strict=True)]
+    rows = [each.reshape(batch.num_samples, -1).T for each in numbers]
     seen = [np.asarray(array, np.float64).reshape(batch.num_samples, -1) for array in observed]
     rows += [observed_cases(each)[0].T for each in seen]
     flat = np.concatenate([np.zeros((0, batch.num_samples)), *rows])
@@ -229,7 +231,7 @@ def _exact(specification: Specification, custom: object) -> Specification:
         hint = "choose a provenance of probabilities, such as `exact`"
         raise UnsupportedError(Diagnostic(f"`{traits.name}` has no probabilities of worlds", hint=hint))
     name = "diffexact" if traits.keeps_bool_tags else "exact"
-    return replace(specification, provenance=name, custom=None, keyed=False)
+    return replace(specification, provenance=name, custom=None, keyed=False, log=False)
 
 
 def _with_query(

@@ -135,6 +135,10 @@ def test_inputs_may_be_logarithms(log: bool):
     np.testing.assert_allclose(*pulled, rtol=1e-4, atol=1e-5)
     restored = Reasoner.from_json(mixed.specification.to_json())
     np.testing.assert_array_equal(restored(a=jax.nn.log_softmax(logits), b=b), by_logarithms(logits))
+    # People read probabilities.
+    inputs = {"a": np.log([[0.5, 0.2, 0.3]]), "b": np.array([[0.5, 0.25, 0.25]])}
+    assert mixed.explain("sum", 0, inputs).value == pytest.approx(0.25)
+    assert mixed.most_probable(inputs)[0].log_probability == pytest.approx(math.log(0.25))
     with pytest.raises(InputError, match=r"`a` is 0.5 in sample 0 .* at most 0"):
         mixed(a=np.full((1, 3), 0.5, np.float32), b=b[:1])
 
