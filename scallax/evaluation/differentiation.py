@@ -267,7 +267,7 @@ def _push(provenance, program, present, inputs, residuals, tangent):
 
     def outputs(inputs):
         if provenance.traits.gradient is Gradient.RECOVER:
-            return recover(provenance, program, residuals.tags, literal_table(program, inputs, present))
+            return recover(provenance, program, residuals.tags, literal_table(provenance, program, inputs, present))
         return run(provenance, program, inputs, present)[0]
 
     with native_derivatives():

@@ -38,10 +38,17 @@ class LogSumProduct(AbstractProvenance):
     def step(self, kind, total, left, right, cyclic, literals):
         if kind == COMPLEMENT:
             return log_rest(left)
-        found = log_sum([total, *(a + b for a, b in zip(left, right, strict=True))])
+        xp, found = literals.xp, log_sum([total, *(a + b for a, b in zip(left, right, strict=True))])
         if self.ceiling is None:
             return found
-        return literals.xp.minimum(found, math.log(self.ceiling))
+        ceiling = math.log(self.ceiling)
+        clamped = xp.minimum(found, ceiling)
+        if self.masks_clamp or xp.is_eager:
+            return clamped
+        # The derivative of the sum, divided by the ceiling.
+        beyond = found > ceiling
+        passed = xp.where(beyond, xp.exp(xp.where(beyond, found - ceiling, xp.zeros_like(found))), found)
+        return xp.straight_through(passed, clamped, cyclic)
 
     def head_cotangent(self, total, heads, complement, cyclic):
         xp = array_namespace(total)

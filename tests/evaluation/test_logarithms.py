@@ -100,6 +100,8 @@ def test_transformations_and_other_modules_agree():
     expected = np.log(a) + np.log1p(-b)
     np.testing.assert_allclose(jax.jit(lambda a, b: function(a=a, b=b))(a, b), expected, rtol=1e-5)
     np.testing.assert_allclose(jax.vmap(lambda a, b: function(a=a[None], b=b[None])[0])(a, b), expected, rtol=1e-5)
+    second = jax.hessian(lambda a: function(a=a[None], b=b[:1]).sum())(jnp.asarray(a[0]))
+    np.testing.assert_allclose(second, np.diag(-1 / a[0] ** 2), rtol=1e-4)
     linen: Any = nn.LinenReasoner(program, **options, **maps)
     np.testing.assert_allclose(linen.apply({}, a=a, b=b), expected, rtol=1e-5)
     module = torch_bridge.Module(program, **options, **maps)
