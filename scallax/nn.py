@@ -17,6 +17,7 @@ from scallax.facts.specification import Specification
 from scallax.reasoner.program_arguments import Default, ProgramArguments, takes_keywords
 from scallax.reasoner.proofs import Explanation
 from scallax.reasoner.reasoner import Reasoner as _Reasoner
+from scallax.reasoner.worlds import Draws, World
 
 # The default of a Linen module's `parent`: the module in whose method it is made.
 _SURROUNDING = inspect.signature(linen.Dense).parameters["parent"].default
@@ -118,9 +119,38 @@ class Reasoner(nnx.Module):
         Returns:
             The tuple's value and its proofs, the likeliest first.
         """
+        return self._on_host().explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
+
+    def most_probable(self, inputs: Mapping[str, Any] | None = None, **query: Any) -> list[World]:
+        """The most probable world of each sample.
+
+        Args:
+            inputs: By relation, what a call is given.
+            **query: The keywords of `scallax.Reasoner.most_probable`.
+
+        Returns:
+            A world for each sample.
+        """
+        return self._on_host().most_probable(inputs, **query)
+
+    def sample(self, inputs: Mapping[str, Any] | None = None, n: int = 1, key: Any = 0, **query: Any) -> list[Draws]:
+        """Worlds drawn for each sample from those in which query and evidence hold.
+
+        Args:
+            inputs: By relation, what a call is given.
+            n: How many worlds are drawn for each sample.
+            key: A seed or a key of JAX.
+            **query: The keywords of `scallax.Reasoner.sample`.
+
+        Returns:
+            The draws of each sample.
+        """
+        return self._on_host().sample(inputs, n, key, **query)
+
+    def _on_host(self) -> _Reasoner:
+        """The reasoner with the module's parameters as arrays of NumPy."""
         reasoner = self.reasoner.in_mode(not self.deterministic)
-        reasoner = reasoner.with_parameters({name: np.asarray(value) for name, value in self.parameters.items()})
-        return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
+        return reasoner.with_parameters({name: np.asarray(value) for name, value in self.parameters.items()})
 
     def __call__(self, /, **inputs: Any) -> PyTree:
         """The outputs for one array for each input relation, and for `evidence`; see `scallax.Reasoner`."""
@@ -239,10 +269,39 @@ class LinenReasoner(linen.Module):
         Returns:
             The tuple's value and its proofs, the likeliest first.
         """
+        return self._on_host().explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
+
+    def most_probable(self, inputs: Mapping[str, Any] | None = None, **query: Any) -> list[World]:
+        """The most probable world of each sample, called as `module.apply(variables, inputs, method="most_probable")`.
+
+        Args:
+            inputs: By relation, what a call is given.
+            **query: The keywords of `scallax.Reasoner.most_probable`.
+
+        Returns:
+            A world for each sample.
+        """
+        return self._on_host().most_probable(inputs, **query)
+
+    def sample(self, inputs: Mapping[str, Any] | None = None, n: int = 1, key: Any = 0, **query: Any) -> list[Draws]:
+        """Worlds drawn for each sample, called as `module.apply(variables, inputs, n, key, method="sample")`.
+
+        Args:
+            inputs: By relation, what a call is given.
+            n: How many worlds are drawn for each sample.
+            key: A seed or a key of JAX.
+            **query: The keywords of `scallax.Reasoner.sample`.
+
+        Returns:
+            The draws of each sample.
+        """
+        return self._on_host().sample(inputs, n, key, **query)
+
+    def _on_host(self) -> _Reasoner:
+        """The reasoner with the module's parameters as arrays of NumPy."""
         reasoner = self.reasoner.in_mode(not self.deterministic)
         parameters = {name: np.asarray(self.get_variable("params", name)) for name in reasoner.parameters}
-        reasoner = reasoner.with_parameters(parameters)
-        return reasoner.explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
+        return reasoner.with_parameters(parameters)
 
 
 def _copy(logits: ArrayLike) -> Array:

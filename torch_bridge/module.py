@@ -15,12 +15,13 @@ from scallax.circuits import SerializedProgram
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_calls, misfit
 from scallax.evaluation import has_facts
 from scallax.facts import check_named, choose, from_json, read_asked, read_by_relation
-from scallax.reasoner import Explanation, ProgramArguments, takes_keywords
+from scallax.reasoner import ProgramArguments, takes_keywords
 from torch_bridge.autograd import apply, evaluate_tensors
 from torch_bridge.context_facts import with_bound
 from torch_bridge.derivatives import find_jacobian
 from torch_bridge.digits import digits_of, read_specification
 from torch_bridge.dlpack import from_numpy, precision_and_place, to_jax, to_numpy, to_torch
+from torch_bridge.host_questions import HostQuestions
 from torch_bridge.observations import OBSERVED, call_apart, log_evidence, order_tensors
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.reference_arguments import (
@@ -33,7 +34,7 @@ from torch_bridge.reference_arguments import (
     read_constant_tags,
     refuse_monitors,
 )
-from torch_bridge.sample_calls import apply_batch, apply_tags, host_inputs, interpret_batch, list_entries, on_host
+from torch_bridge.sample_calls import apply_batch, apply_tags, interpret_batch, list_entries
 from torch_bridge.sparse import check_sparse, in_rows, stack_rows, take_places, to_sparse
 from torch_bridge.tensor_layouts import MappedTensors
 from torch_bridge.torch_values import as_torch
@@ -46,7 +47,7 @@ NAMED_AS_IN_FLAX = "named_as_in_flax"
 
 
 @checks_calls
-class Module(torch.nn.Module):
+class Module(HostQuestions, torch.nn.Module):
     """A program as a function `module(relation=probabilities, ...)` of tensors `[batch, *mapping.shape]`.
 
     Shapes and results are those of `scallax.Reasoner`, with tensors for arrays; but as in the reference a dictionary of
@@ -350,43 +351,6 @@ class Module(torch.nn.Module):
         with precision_and_place(tuple(logits.values())):
             values = self.reasoner.probabilities({name: to_jax(tensor) for name, tensor in logits.items()})
             return {name: to_torch(value, logits[name].device) for name, value in values.items()}
-
-    def explain(
-        self,
-        relation: str,
-        values: object,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        disjunctions: Mapping[str, Sequence] | None = None,
-        sample: int = 0,
-        k: int | None = None,
-    ) -> Explanation:
-        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`.
-
-        Args:
-            relation: Any relation of the program.
-            values: The tuple, or its value if the relation has one column.
-            inputs: By relation, what a call is given.
-            disjunctions: By relation, the exclusive facts of each sample, as in a call.
-            sample: The number of the sample.
-            k: The number of proofs; by default the one that is kept.
-
-        Returns:
-            The tuple's value and its proofs, the likeliest first.
-        """
-        reasoner = self.reasoner.in_mode(self.training)
-        logits = {
-            name: logits.detach().float().cpu().numpy()
-            for name, logits in zip(reasoner.compiled_program.parameter_names, self._logits(), strict=True)
-        }
-        given: Any = read_by_relation(inputs, "`inputs`")
-        if has_facts(given, disjunctions):
-            given = on_host(
-                reasoner.evaluator.layout.read(given, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
-            )
-        else:
-            given = host_inputs(reasoner.evaluator.layout, given)
-        return reasoner.with_parameters(logits).explain(relation, values, given, sample=sample, k=k)
 
     def with_k(self, k: int) -> "Module":
         """The same module keeping `k` proofs, in training and in evaluation; shares the parameters."""

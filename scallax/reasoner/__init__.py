@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from scallax.reasoner.program_arguments import ProgramArguments as ProgramArguments
     from scallax.reasoner.program_arguments import takes_keywords as takes_keywords
     from scallax.reasoner.proofs import Explanation as Explanation
+    from scallax.reasoner.worlds import Draws as Draws
+    from scallax.reasoner.worlds import World as World
 
 # The public face of the room: where each name lives, imported at its first use.
 __getattr__ = lazy_names(
@@ -22,9 +24,11 @@ __getattr__ = lazy_names(
     {
         "Default": "program_arguments",
         "Derivatives": "jacobian",
+        "Draws": "worlds",
         "Explanation": "proofs",
         "ProgramArguments": "program_arguments",
         "Reasoner": "reasoner",  # in pickles of version 0.1
+        "World": "worlds",
         "_restore": "reasoner",  # in pickles of version 0.1
         "check_differentiable": "jacobian",
         "derive": "jacobian",

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from scallax import Context, Reasoner
+import torch_bridge
+from scallax import Context, Reasoner, nn
 from scallax.__main__ import main
 from scallax.circuits.knowledge.worlds import SearchLimitError, compile_condition, decide
 from scallax.errors import InputError, UnsupportedError
@@ -229,3 +231,26 @@ def test_the_command_line_prints_worlds(tmp_path: Path, capsys):
     assert first == "2,000 worlds"
     # Five standard deviations: 5 * sqrt(0.357 * 0.643 / 2000).
     assert [float(line.split()[0]) for line in facts] == pytest.approx([0.1 / 0.28, 0.2 / 0.28], abs=0.054)
+
+
+def test_modules_have_the_worlds_of_their_reasoner():
+    program = "rel out() = a(0) or b(1)"
+    arguments: dict[str, Any] = {
+        "provenance": "exact",
+        "input_mappings": {"a": [0], "b": [1]},
+        "output_mapping": ("out", ()),
+    }
+    inputs = {"a": np.array([[0.3], [0.9]], np.float32), "b": np.array([[0.4], [0.2]], np.float32)}
+    reasoner = Reasoner(program, **arguments)
+    worlds = reasoner.most_probable(inputs, holds={"out": ()})
+    draws = reasoner.sample(inputs, 3, 7, holds={"out": ()})
+    tensors = {name: torch.tensor(values) for name, values in inputs.items()}
+    modules: list[Any] = [torch_bridge.Module(program, **arguments), nn.Reasoner(program, **arguments)]
+    for module, given in zip(modules, (tensors, inputs), strict=True):
+        assert list(map(str, module.most_probable(given, holds={"out": ()}))) == list(map(str, worlds))
+        assert list(map(str, module.sample(given, 3, 7, holds={"out": ()}))) == list(map(str, draws))
+    linen: Any = nn.LinenReasoner(program, **arguments)
+    found = linen.apply({}, inputs, holds={"out": ()}, method="most_probable")
+    assert list(map(str, found)) == list(map(str, worlds))
+    found = linen.apply({}, inputs, 3, 7, holds={"out": ()}, method="sample")
+    assert list(map(str, found)) == list(map(str, draws))
