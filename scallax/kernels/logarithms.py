@@ -40,6 +40,14 @@ def log1mexp(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return xp.where(none, xp.full_like(x, -math.inf), xp.where(is_near, near, far))
 
 
+def log_complement(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The logarithms of the complements of probabilities; minus infinity, without a gradient, where none is left."""
+    xp = array_namespace(p)
+    none = p >= 1
+    logs = xp.log1p(-xp.where(none, xp.zeros_like(p), p))
+    return xp.where(none, xp.full_like(logs, -math.inf), logs)
+
+
 def log_sum(terms: Sequence[Float[Array, "*shape"]]) -> Float[Array, "*shape"]:
     """The logarithm of the sum of what the terms are logarithms of."""
     first, *others = terms

@@ -11,6 +11,7 @@ import numpy as np
 
 from scallax.errors import Diagnostic, UnsupportedError
 from scallax.kernels.array_namespace import Namespace, array_namespace
+from scallax.kernels.logarithms import log1mexp
 from scallax.kernels.schedule import Tile
 from scallax.language.tag_domains import Domain
 from scallax.provenance.traits import AbstractSemantics
@@ -72,6 +73,10 @@ class LiteralTable:
     def xp(self) -> Namespace:
         """The operations by which tags of these literals are computed."""
         return array_namespace(self.probabilities)
+
+    def complement(self, p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The probabilities of what fails, of those of what holds; logarithms, if these are."""
+        return log1mexp(p) if self.is_log else 1 - p
 
     def of_samples(self, samples: Int[Array, " samples"]) -> LiteralTable:
         """The literals of some samples of the batch, in this order."""

@@ -19,7 +19,14 @@ from scallax.provenance.proofs.sampled import SampledProofs
 from scallax.provenance.proofs.top_bottom import TopBottomKClauses
 from scallax.provenance.proofs.top_k import TopKProofs
 from scallax.provenance.semirings import ObjectProvenance, Proofs, RealTropicalProofs, UserSemiring
-from scallax.provenance.traits import CUSTOM, CUSTOM_SEMIRING, AbstractSemantics, Traits, traits_of
+from scallax.provenance.traits import (
+    CUSTOM,
+    CUSTOM_SEMIRING,
+    MAX_INCLUSION_EXCLUSION,
+    AbstractSemantics,
+    Traits,
+    traits_of,
+)
 
 _ALGEBRAS: Mapping[str, Callable[[Traits], AbstractSemantics]] = {
     "unit": Boolean,
@@ -65,6 +72,8 @@ _LOGARITHMS: Mapping[str, Callable[[Traits], AbstractProvenance]] = {
     "exact": LogSumProduct,
     "diffexact": LogSumProduct,
 }
+# Those of `_PROOF_SETS` that do.
+_LOGARITHMIC_PROOFS = ("topkproofs", "difftopkproofs", "difftopkproofsdebug")
 
 
 def name_provenance(provenance: object, custom: object) -> tuple[str, object]:
@@ -99,6 +108,13 @@ def resolve_provenance(
         return _refuse_logarithms(CUSTOM) if log else _custom(custom)
     traits = traits_of(name, k=k, wmc_with_disjunctions=wmc_with_disjunctions)
     if log:
+        if traits.name in _LOGARITHMIC_PROOFS:
+            if k > MAX_INCLUSION_EXCLUSION:
+                message = (
+                    f"`log` with `k={k}`: more than {MAX_INCLUSION_EXCLUSION} proofs are not counted in logarithms"
+                )
+                raise UnsupportedError(Diagnostic(message, hint="lower `k`, or choose `exact`"))
+            return TopKProofs(replace(traits, is_log=True, absent=-math.inf), k, bool(absorb))
         if traits.name not in _LOGARITHMS:
             _refuse_logarithms(traits.name)
         return _LOGARITHMS[traits.name](replace(traits, is_log=True, absent=-math.inf))
@@ -108,7 +124,7 @@ def resolve_provenance(
 
 
 def _refuse_logarithms(name: str) -> NoReturn:
-    known = ", ".join(f"`{each}`" for each in _LOGARITHMS)
+    known = ", ".join(f"`{each}`" for each in (*_LOGARITHMS, *_LOGARITHMIC_PROOFS))
     hint = f"take one of {known}, or leave `log` out"
     raise UnsupportedError(Diagnostic(f"`{name}` does not compute with logarithms of probabilities", hint=hint))
 

@@ -18,7 +18,7 @@ from tests.evaluation.test_gradients import PROGRAMS, by_worlds, reasoner
 from tests.nightly import with_rest_at_night
 
 # Those that are exact for the programs of the test of gradients, and the other ones; with a `diff` form each.
-EXACT = ["exact", "diffexact"]
+EXACT = ["exact", "diffexact", "topkproofs", "difftopkproofs"]
 OTHERS = ["minmaxprob", "addmultprob", "diffminmaxprob", "diffaddmultprob", "diffaddmultprob2"]
 ALL = [*EXACT, *OTHERS]
 SIXTY = "rel all() = " + ", ".join(f"a({i})" for i in range(60))
@@ -49,7 +49,7 @@ def check_against(name: str, provenance: str, expected: np.ndarray, p: np.ndarra
 
 
 @pytest.mark.parametrize("executor", ["jax", "numpy"])
-@pytest.mark.parametrize("provenance", with_rest_at_night(ALL, ["exact", "addmultprob"]))
+@pytest.mark.parametrize("provenance", with_rest_at_night(ALL, ["exact", "topkproofs"]))
 def test_many_small_factors_do_not_vanish(provenance: str, executor: str):
     options: dict[str, Any] = {"input_mappings": {"a": range(60)}, "output_mapping": ("all", ()), "log": True}
     function = Reasoner(SIXTY, provenance=provenance, executor=executor, **options)
@@ -61,7 +61,7 @@ def test_many_small_factors_do_not_vanish(provenance: str, executor: str):
     np.testing.assert_allclose(gradient.sum(), (1 if "minmax" in provenance else 60) * 1e30, rtol=1e-4)
 
 
-@pytest.mark.parametrize("provenance", with_rest_at_night(EXACT, ["exact"]))
+@pytest.mark.parametrize("provenance", with_rest_at_night(EXACT, ["exact", "topkproofs"]))
 @pytest.mark.parametrize("name", with_rest_at_night(PROGRAMS, ["double_negation", "path"]))
 def test_logarithms_are_those_of_possible_worlds(name: str, provenance: str):
     p = batch_of(len(PROGRAMS[name][1]))

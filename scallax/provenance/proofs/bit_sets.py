@@ -14,7 +14,7 @@ from scallax.provenance.proofs.clause_weights import COLUMNS_AT_ONCE, clause_ran
 from scallax.provenance.proofs.columns import rank_clauses, used_columns
 from scallax.provenance.proofs.dnf import scan_proofs
 from scallax.provenance.proofs.literal_sets import AbstractLiteralSets, Members, State, Unions, digest_words
-from scallax.provenance.proofs.ranks import NO_PROOF, rank_weights
+from scallax.provenance.proofs.ranks import NO_PROOF, rank_literals
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped, UInt32
@@ -165,7 +165,7 @@ class BitSets(AbstractLiteralSets):
         is_positive = (np.arange(32 * self.identity) if columns is None else columns) < 32 * self.positive
         p = xp.take_clipped(literals.probabilities, of_column)
         # not a, if the clause has a; a, if it has not a.
-        ranks = rank_weights(xp.where(is_positive[:, None], 1 - p, p))
+        ranks = rank_literals(literals, xp.where(is_positive[:, None], literals.complement(p), p))
         negated, positive = (column_bits(xp, literals.column_of[i], self.identity)[of_column] for i in (1, 0))
         # The words of all columns of the batch, or of each.
         opposite = xp.where(is_positive[:, None], negated, positive)[..., None]

@@ -12,9 +12,10 @@ import numpy as np
 
 from scallax.kernels.array_namespace import Namespace, array_namespace
 from scallax.kernels.batches import batch_constant
+from scallax.kernels.logarithms import log_complement
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.columns import along, rank_clauses, used_columns
-from scallax.provenance.proofs.ranks import add_ranks, rank_weights
+from scallax.provenance.proofs.ranks import add_ranks, rank_literals
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped, UInt32
@@ -34,12 +35,15 @@ def clause_weights(
 ) -> Float[Array, "... batch"]:
     """The probability that all literals of a clause are true together; 1 for the empty clause, 0 for a contradiction.
 
+    Or the logarithms of all these.
+
     Cost is linear in the columns.
     """
     if grouped and sets.has_groups:
         return _grouped_weights(bits, literals, sets)
-    factors = literal_factors(sets, literals.probabilities, literals.columns)
-    return possible_weights(sets, bits, multiply_factors(sets, factors, bits[..., : sets.identity, :]))
+    factors = literal_factors(sets, literals)
+    found = multiply_factors(sets, factors, bits[..., : sets.identity, :], literals.is_log)
+    return possible_weights(sets, bits, found, literals.is_log)
 
 
 def clause_ranks(
@@ -49,10 +53,12 @@ def clause_ranks(
     xp = literals.xp
     if grouped and sets.has_groups:
         start = batch_constant(literals.probabilities, bits.shape[:-2], 0, xp.int32)
-        return _join_groups(bits, literals, sets, start, lambda total, factor: add_ranks(total, rank_weights(factor)))
+        return _join_groups(
+            bits, literals, sets, start, lambda total, factor: add_ranks(total, rank_literals(literals, factor))
+        )
     if xp.is_eager:
         return rank_clauses(bits, literals, sets)
-    ranks = rank_weights(literal_factors(sets, literals.probabilities, literals.columns))
+    ranks = rank_literals(literals, literal_factors(sets, literals))
 
     def add(total, block):
         for bit, rank in zip(has_columns(bits, block), block_values(ranks, block, total.shape), strict=True):
@@ -62,37 +68,38 @@ def clause_ranks(
     return for_blocks(xp, sets, add, batch_constant(ranks, bits.shape[:-2], 0))
 
 
-def possible_weights(sets: BitSets, bits, weights):
-    """The weights of clauses, 0 of those that contradict themselves."""
+def possible_weights(sets: BitSets, bits, weights, is_log: bool = False):
+    """The weights of clauses, 0 of those that contradict themselves; or their logarithms."""
     xp = array_namespace(weights)
     if not sets.both:
         return weights
-    return xp.where(sets.contradict_by_polarity(bits), xp.zeros_like(weights), weights)
+    return xp.where(sets.contradict_by_polarity(bits), xp.full_like(weights, -np.inf if is_log else 0), weights)
 
 
-def literal_factors(sets: BitSets, p, columns) -> Float[Array, "columns batch"]:
-    """The probability of the literal of each column, in its polarity."""
-    xp = array_namespace(p)
-    p = xp.take_clipped(p, columns)
+def literal_factors(sets: BitSets, literals: LiteralTable) -> Float[Array, "columns batch"]:
+    """The probability of the literal of each column, in its polarity; or its logarithm."""
+    xp = literals.xp
+    p = xp.take_clipped(literals.probabilities, literals.columns)
     is_positive = np.arange(32 * sets.identity) < 32 * sets.positive
-    return xp.where(is_positive[:, None], p, 1 - p)
+    return xp.where(is_positive[:, None], p, literals.complement(p))
 
 
-def multiply_factors(sets: BitSets, factors, bits):
-    """The product of the factors `[columns, batch]` whose bits `[..., words, batch]` are set."""
-    xp = array_namespace(factors)
+def multiply_factors(sets: BitSets, factors, bits, is_log: bool = False):
+    """The product of the factors `[columns, batch]` whose bits `[..., words, batch]` are set; or its logarithm."""
+    xp, one = array_namespace(factors), 0 if is_log else 1
     if xp.is_eager:
         columns, has = used_columns(bits)
-        ones = np.ones_like(factors, shape=())
+        chosen = np.where(has, along(factors[columns], has), np.full_like(factors, one, shape=()))
         # Along the first axis one factor after the other, as compiled code multiplies them.
-        return np.where(has, along(factors[columns], has), ones).prod(0, dtype=factors.dtype)
+        return chosen.sum(0, dtype=factors.dtype) if is_log else chosen.prod(0, dtype=factors.dtype)
 
     def multiply(product, block):
         for bit, factor in zip(has_columns(bits, block), block_values(factors, block, product.shape), strict=True):
-            product = product * xp.where(bit, factor, 1)
+            chosen = xp.where(bit, factor, one)
+            product = product + chosen if is_log else product * chosen
         return product
 
-    start = batch_constant(factors, bits.shape[:-2], 1)
+    start = batch_constant(factors, bits.shape[:-2], one)
     # Many products are written to memory once, not once for each block.
     most_unrolled = _MAX_UNROLLED if start.size >= _MANY_PRODUCTS else 1
     return for_blocks(xp, sets, multiply, start, most_unrolled)
@@ -134,8 +141,8 @@ def split_rows(values: Shaped[Array, "rows ..."]) -> list[Array]:
 
 def _grouped_weights(bits, literals: LiteralTable, sets: BitSets):
     xp = literals.xp
-    ones = batch_constant(literals.probabilities, bits.shape[:-2], 1)
-    return _join_groups(bits, literals, sets, ones, xp.multiply)
+    ones = batch_constant(literals.probabilities, bits.shape[:-2], 0 if literals.is_log else 1)
+    return _join_groups(bits, literals, sets, ones, xp.add if literals.is_log else xp.multiply)
 
 
 def _join_groups(bits, literals: LiteralTable, sets: BitSets, start, join):
@@ -157,9 +164,12 @@ def _join_groups(bits, literals: LiteralTable, sets: BitSets, start, join):
         count = count + positive.astype(xp.int32)
         if sets.negated:
             negated = _has(bits, negated_column)
-            excluded = excluded + xp.where(negated, value, xp.zeros_like(value))
+            left_out = xp.exp(value) if literals.is_log else value
+            excluded = excluded + xp.where(negated, left_out, xp.zeros_like(value))
             count = count + 2 * (positive & negated).astype(xp.int32)
-        factor = xp.where(count == 0, 1 - excluded, xp.where(count == 1, chosen, xp.zeros_like(chosen)))
+        rest = log_complement(excluded) if literals.is_log else 1 - excluded
+        impossible = xp.full_like(chosen, -np.inf if literals.is_log else 0)
+        factor = xp.where(count == 0, rest, xp.where(count == 1, chosen, impossible))
         return (
             xp.where(end, join(total, factor), total),
             xp.where(end, xp.zeros_like(chosen), chosen),

@@ -201,11 +201,16 @@ def dependence(found: Disjunctions, sets: BitSets, k: int, *, all_present: bool)
 
 
 def best_proofs(
-    weights: Float[Array, "rows batch"], ranks: Int[Array, "rows batch"], found: Disjunctions, k: int
+    weights: Float[Array, "rows batch"],
+    ranks: Int[Array, "rows batch"],
+    found: Disjunctions,
+    k: int,
+    is_log: bool = False,
 ) -> tuple[ProofSets, Int[Array, "width k batch"]]:
     """The `k` best proofs of each head, or all if none has more, by rank descending, then bit set.
 
-    And their numbers. `weights` and `ranks` are those of the leaves; a rank of `NO_PROOF` is absent.
+    And their numbers. `weights` (`is_log`: their logarithms) and `ranks` are those of the leaves; a rank of `NO_PROOF`
+    is absent.
     """
     xp = array_namespace(ranks)
     # The empty proof is always there. XLA does not fuse what comes before a branch with what comes after it: else the
@@ -225,11 +230,12 @@ def best_proofs(
     _, best = scan_proofs(xp, take_best, keys_of(rank), length=min(k, count))
     keys, numbers = (xp.moveaxis(leaf, 0, 1) for leaf in best)
     heads, there = np.arange(width, dtype=np.int32)[:, None, None], numbers < count
-    product = functools.reduce(xp.multiply, list(xp.take(weights, found.operands)))
+    product = functools.reduce(xp.add if is_log else xp.multiply, list(xp.take(weights, found.operands)))
     chosen = xp.read_clipped(product, (numbers, heads, np.arange(product.shape[2], dtype=np.int32)))
     bits = xp.take_clipped(found.bits.reshape(-1, words), numbers * width + heads)
     bits = xp.moveaxis(xp.where(there[..., None], bits, xp.uint32(0)), -1, -2)
-    return ProofSets(keys_of(keys), bits, xp.where(there, chosen, xp.zeros_like(chosen))), numbers
+    none = xp.full_like(chosen, -np.inf if is_log else 0)
+    return ProofSets(keys_of(keys), bits, xp.where(there, chosen, none)), numbers
 
 
 def pull_independent(

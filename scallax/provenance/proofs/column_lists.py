@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from scallax.kernels.array_namespace import array_namespace
+from scallax.kernels.logarithms import log_complement
 from scallax.provenance.base import LiteralTable
 from scallax.provenance.proofs.literal_sets import AbstractLiteralSets, Members, State, Unions, digest_words
-from scallax.provenance.proofs.ranks import LEAST, NO_PROOF, add_ranks, rank_weights
+from scallax.provenance.proofs.ranks import LEAST, NO_PROOF, add_ranks, rank_literals
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped, UInt32
@@ -84,9 +85,9 @@ class ColumnLists(AbstractLiteralSets):
         weights = self._weights(members, literals, samples)
         if grouped and self.has_groups:
             factors, is_factor = self._of_groups(members, weights, literals)
-            ranks = xp.where(is_factor, rank_weights(factors), 0)
+            ranks = xp.where(is_factor, rank_literals(literals, factors), 0)
         else:
-            ranks = xp.where(members >= 0, rank_weights(weights), 0)
+            ranks = xp.where(members >= 0, rank_literals(literals, weights), 0)
         if xp.is_eager and (ranks <= 0).all():
             # Sums that only fall are kept from the least rank after each literal or at the end alike.
             return np.maximum(ranks.sum(-2, dtype=np.int64), LEAST).astype(np.int32)
@@ -102,7 +103,7 @@ class ColumnLists(AbstractLiteralSets):
         samples = np.arange(literals.probabilities.shape[1], dtype=np.int32) if samples is None else samples
         samples = samples.reshape(*(1,) * (members.ndim - 1), -1)
         p = xp.read_clipped(literals.probabilities, (xp.maximum(literal, 0), samples))
-        return xp.where(members < 32 * self.positive, p, 1 - p)
+        return xp.where(members < 32 * self.positive, p, literals.complement(p))
 
     def _of_groups(self, members: Members, weights: Array, literals: LiteralTable) -> tuple[Array, Array]:
         """The factors of groups of columns with these weights, each at its group's first place, and where these are.
@@ -114,7 +115,8 @@ class ColumnLists(AbstractLiteralSets):
         literal = xp.take(xp.asarray(literals.columns), xp.maximum(members, 0))
         group = xp.where(members >= 0, xp.take(of_literal, xp.maximum(literal, 0)), -1)
         is_positive = members < 32 * self.positive
-        p = xp.where(is_positive, weights, 1 - weights)
+        excluded_weights = -xp.expm1(weights) if literals.is_log else 1 - weights
+        p = xp.where(is_positive, weights, excluded_weights)
         is_first, chosen, excluded = members >= 0, xp.zeros_like(weights), xp.zeros_like(weights)
         has_chosen, numbers = xp.zeros_like(is_first), _numbers(members)
         for place in range(members.shape[-2])[::-1]:
@@ -125,7 +127,8 @@ class ColumnLists(AbstractLiteralSets):
             chosen = chosen + xp.where(here, value, xp.zeros_like(value))
             excluded = excluded + xp.where(here, xp.zeros_like(value), value)
             is_first &= ~same | (numbers <= place)
-        return xp.where(has_chosen, chosen, 1 - excluded), is_first
+        rest = log_complement(excluded) if literals.is_log else 1 - excluded
+        return xp.where(has_chosen, chosen, rest), is_first
 
     def sizes(self, members: Members) -> Int[Array, "... batch"]:
         return (members >= 0).sum(-2, dtype=array_namespace(members).int32)
@@ -155,7 +158,7 @@ class ColumnLists(AbstractLiteralSets):
         is_positive = clause < 32 * self.positive
         positive, negated = (xp.take(xp.asarray(literals.column_of[i]), xp.maximum(literal, 0)) for i in (0, 1))
         opposite = xp.where(clause >= 0, xp.where(is_positive, negated, positive), -1)
-        ranks = xp.where(clause >= 0, rank_weights(self._weights(opposite, literals)), NO_PROOF)
+        ranks = xp.where(clause >= 0, rank_literals(literals, self._weights(opposite, literals)), NO_PROOF)
         return step(state, ranks, opposite[..., None, :])
 
     def oppose(self, a: Members, b: Members) -> Bool[Array, "... batch"]:

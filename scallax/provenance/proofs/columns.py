@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scallax.provenance.base import LiteralTable
-from scallax.provenance.proofs.ranks import LEAST, add_ranks, rank_weights
+from scallax.provenance.proofs.ranks import LEAST, add_ranks, rank_literals
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped, UInt32
@@ -27,7 +27,7 @@ def rank_clauses(
     """
     columns, has = used_columns(bits[..., : sets.identity, :])
     p, is_positive = literals.probabilities[literals.columns[columns]], columns < 32 * sets.positive
-    ranks = rank_weights(np.where(is_positive[:, None], p, 1 - p))[:, samples]
+    ranks = rank_literals(literals, np.where(is_positive[:, None], p, literals.complement(p)))[:, samples]
     if (ranks <= 0).all():
         # Sums that only fall are kept from the least rank after each literal or at the end alike.
         total = np.where(has, along(ranks, has), 0).sum(0, dtype=np.int64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from scallax.kernels.array_namespace import Array
 
 # Numbers held at once: terms of inclusion-exclusion times outputs and batch; and where they are computed at once.
-_MAX_NUMBERS = 1 << 24
+MAX_NUMBERS = 1 << 24
 _MAX_NUMBERS_AT_ONCE = 1 << 22
 
 # Proofs of all outputs and samples from which independent ones have a gradient of their own.
@@ -59,14 +59,14 @@ def count_proofs(
         # The members of a group depend on each other even if no literal is shared.
         return otherwise(proofs, literals)
     if xp.is_eager:
-        return _count_at_once(proofs, literals, sets, otherwise)
+        return count_at_once(proofs, literals, sets, otherwise)
     used = is_proof(proofs.ranks)
     bits = xp.where(used[..., None, :], proofs.members, xp.uint32(0))
     is_independent = ~sets.share_variables(bits).any()
     own = bits[..., : sets.identity, :]
 
     def independent(p):
-        weights = _weigh_proofs(proofs, sets, literal_factors(sets, p, literals.columns), own)
+        weights = weigh_proofs(proofs, sets, literal_factors(sets, replace(literals, probabilities=p)), own)
         return some(weights), weights
 
     def general(p):
@@ -90,7 +90,9 @@ def count_proofs(
 
     def pull_independent(p, weights, cotangent):
         (pulled,) = xp.vjp(some, weights)[1](cotangent)
-        return pull_proofs(sets, literals, literal_factors(sets, p, literals.columns), weights, own, pulled)
+        return pull_proofs(
+            sets, literals, literal_factors(sets, replace(literals, probabilities=p)), weights, own, pulled
+        )
 
     def pull_general(p, _, cotangent):
         return xp.vjp(general, p)[1](cotangent)[0]
@@ -98,14 +100,17 @@ def count_proofs(
     return xp.custom_vjp(lambda p: count_forward(p)[0], count_forward, count_backward)(literals.probabilities)
 
 
-def _count_at_once(
-    proofs: ProofSets, literals: LiteralTable, sets: BitSets, otherwise: Count
+def count_at_once(
+    proofs: ProofSets, literals: LiteralTable, sets: BitSets, otherwise: Count, some: Callable[[Any], Any] = some
 ) -> Float[np.ndarray, "outputs batch"]:
-    """`count_proofs` of independent literals, where values may be looked at: each output in the way that it needs."""
+    """`count_proofs` of independent literals, where values may be looked at: each output in the way that it needs.
+
+    `some` counts independent proofs by their weights.
+    """
     proofs = trim(proofs)
     bits = np.where(is_proof(proofs.ranks)[..., None, :], proofs.members, np.uint32(0))
-    factors = literal_factors(sets, literals.probabilities, literals.columns)
-    values = some(_weigh_proofs(proofs, sets, factors, bits[..., : sets.identity, :]))
+    factors = literal_factors(sets, literals)
+    values = some(weigh_proofs(proofs, sets, factors, bits[..., : sets.identity, :], literals.is_log))
     # `[outputs, batch]`: how many proofs there are, where they depend on each other.
     counts = np.where(sets.share_variables(bits), is_proof(proofs.ranks).sum(1), 0)
     for count in sorted(set(counts[counts > 0].tolist())):
@@ -138,10 +143,10 @@ def count_with_derivatives(
     used = is_proof(proofs.ranks)
     bits = xp.where(used[..., None, :], proofs.members, xp.uint32(0))
     own = bits[..., : sets.identity, :]
-    factors = literal_factors(sets, literals.probabilities, literals.columns)
+    factors = literal_factors(sets, literals)
 
     def weigh():
-        return _weigh_proofs(proofs, sets, factors, own)
+        return weigh_proofs(proofs, sets, factors, own)
 
     if dependence is Dependence.EXCLUSIVE:
         weights = weigh()
@@ -162,13 +167,15 @@ def count_with_derivatives(
     return xp.cond(is_independent, independent, lambda: count_sets(proofs, literals, sets, None, each_output=True))
 
 
-def _weigh_proofs(proofs: ProofSets, sets: BitSets, factors, own) -> Float[Array, "outputs proofs batch"]:
-    """The weights of proofs with the literals `own`, 0 in unused places."""
+def weigh_proofs(
+    proofs: ProofSets, sets: BitSets, factors, own, is_log: bool = False
+) -> Float[Array, "outputs proofs batch"]:
+    """The weights of proofs with the literals `own`, 0 in unused places; or their logarithms."""
     xp = array_namespace(factors)
     if proofs.weights is not None:
         return proofs.weights
-    found = multiply_factors(sets, factors, own)
-    return xp.where(is_proof(proofs.ranks), found, xp.zeros_like(found))
+    found = multiply_factors(sets, factors, own, is_log)
+    return xp.where(is_proof(proofs.ranks), found, xp.full_like(found, -np.inf if is_log else 0))
 
 
 def inclusion_exclusion(
@@ -191,7 +198,7 @@ def inclusion_exclusion(
         return (signs_of_sets(xp, k, found.dtype) * xp.where(exists, found, xp.zeros_like(found))).sum(0)
 
     def total(p):
-        if num_outputs * batch * sets.total << k <= _MAX_NUMBERS:
+        if num_outputs * batch * sets.total << k <= MAX_NUMBERS:
             return count(p, used, proofs.members)
         return xp.map_rows(lambda output: count(p, output[0][None], output[1][None])[0], (used, proofs.members))
 

@@ -149,7 +149,7 @@ def pull_proofs(sets: BitSets, literals: LiteralTable, factors, weights, own, co
             * coefficients
         )
 
-    return _pull_columns(
+    return pull_columns(
         sets, literals, factors, by_proof, found * coefficients, alone, _add_up, each_output=each_output
     )
 
@@ -172,7 +172,7 @@ def count_sets(
     """
     xp = literals.xp
     used = is_proof(proofs.ranks)
-    factors = literal_factors(sets, literals.probabilities, literals.columns)
+    factors = literal_factors(sets, literals)
     exists, unions = unite(used, proofs.members)
     signs = signs_of_sets(xp, used.shape[1], factors.dtype)
     scale = xp.ones((1, 1, 1), factors.dtype) if cotangent is None else cotangent[None]
@@ -183,21 +183,21 @@ def count_sets(
     def by_unions():
         found = weigh(factors)
         signed = signs * xp.where(exists, found, xp.zeros_like(found))
-        return signed.sum(0), _sums_of_hit_sets(signed * scale)
+        return signed.sum(0), sums_of_hit_sets(signed * scale)
 
     def by_proofs():
         assert proofs.weights is not None
         values, by_weight = count_independent(proofs.weights)
-        return values, _sums_of_members(xp.moveaxis(proofs.weights * by_weight, 1, 0) * scale)
+        return values, sums_of_members(xp.moveaxis(proofs.weights * by_weight, 1, 0) * scale)
 
     values, table = by_unions() if is_independent is None else xp.cond(is_independent, by_proofs, by_unions)
 
     def alone(is_small):
         found = _weigh_one_small(weigh, factors, is_small)
-        return _sums_of_hit_sets(signs * xp.where(exists, found, xp.zeros_like(found)) * scale)
+        return sums_of_hit_sets(signs * xp.where(exists, found, xp.zeros_like(found)) * scale)
 
     by_proof = xp.moveaxis(xp.where(used[..., None, :], proofs.members, xp.uint32(0)), 1, 0)
-    gradient = _pull_columns(sets, literals, factors, by_proof, table, alone, _look_up, each_output=each_output)
+    gradient = pull_columns(sets, literals, factors, by_proof, table, alone, look_up, each_output=each_output)
     return values, gradient
 
 
@@ -209,7 +209,7 @@ def _weigh_one_small(weigh: Callable[[Array], Array], factors, is_small) -> Floa
     return xp.where(count == 2, others, xp.zeros_like(others))
 
 
-def _sums_of_members(terms: Float[Array, "proofs outputs batch"]) -> Float[Array, "patterns outputs batch"]:
+def sums_of_members(terms: Float[Array, "proofs outputs batch"]) -> Float[Array, "patterns outputs batch"]:
     """For every set of proofs the sum of their terms."""
     xp = array_namespace(terms)
     sums = xp.zeros_like(terms[:1])
@@ -218,7 +218,7 @@ def _sums_of_members(terms: Float[Array, "proofs outputs batch"]) -> Float[Array
     return sums
 
 
-def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
+def sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array, "patterns outputs batch"]:
     """For every set of proofs the sum of the values of all those that it meets; no sum is a difference."""
     xp = array_namespace(values)
     rest = xp.concatenate([xp.zeros_like(values[:1]), values])
@@ -237,7 +237,7 @@ def _sums_of_hit_sets(values: Float[Array, "sets outputs batch"]) -> Float[Array
 
 
 def _settle_proofs(sums: tuple[Array, Array], count: int) -> tuple[Array, Array]:
-    """`count` steps of `_sums_of_hit_sets` at once, in arrays of one size, so that a loop of them compiles fast.
+    """`count` steps of `sums_of_hit_sets` at once, in arrays of one size, so that a loop of them compiles fast.
 
     Rows are numbered by the patterns of the proofs settled so far, in front, and the sets of the others. `sums` are
     those over the sets that do not meet their pattern, and over those that do.
@@ -263,7 +263,7 @@ def _add_up(terms: Float[Array, "proofs outputs batch"], has: Has) -> Float[Arra
     return functools.reduce(xp.add, parts)
 
 
-def _look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
+def look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[Array, "outputs batch"]:
     """The entry of the table whose number has the bits `has`."""
     xp = array_namespace(table)
     if len(has) > MAX_UNROLLED_PROOFS:
@@ -276,7 +276,7 @@ def _look_up(table: Float[Array, "patterns outputs batch"], has: Has) -> Float[A
     return entries[0]
 
 
-def _pull_columns(
+def pull_columns(
     sets: BitSets,
     literals: LiteralTable,
     factors: Float[Array, "columns batch"],
@@ -285,6 +285,7 @@ def _pull_columns(
     alone: Callable[[Array], Array],
     sum_up: Callable[[Array, Has], Array],
     each_output: bool,
+    of_complement: Array | None = None,
 ) -> Float[Array, "literals batch"] | Float[Array, "outputs literals batch"]:
     """The gradient of a sum of weights of clauses, each times its coefficient; of all outputs, or of each.
 
@@ -295,6 +296,8 @@ def _pull_columns(
     A weight divided by a factor is the product of the others, unless it is small. For a clause with one small factor,
     the derivative by it is the product of the others. With two or more, those by the small ones are at most `_SMALL`
     times the others, and taken as 0.
+
+    `of_complement` are minus the derivatives of the factors of negated literals by those of literals; None: 1.
     """
     xp = literals.xp
     k, num_outputs, _, batch = bits.shape
@@ -333,4 +336,4 @@ def _pull_columns(
     gradient = xp.concatenate([gradient, xp.zeros_like(gradient[..., :1, :])], -2)
     # -1 is the row of zeros at the end.
     positive, negated = (xp.read(gradient, (..., places, slice(None))) for places in literals.column_of)
-    return positive - negated
+    return positive - (negated if of_complement is None else negated * of_complement)

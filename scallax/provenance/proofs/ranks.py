@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
     from scallax.kernels.array_namespace import Array
+    from scallax.provenance.base import LiteralTable
 
 # The rank of an unused place.
 NO_PROOF = np.iinfo(np.int32).min
@@ -68,6 +69,18 @@ def rank_weights(weights: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
     rank = 2 * ((((size >> 23) - 127) << _DIGITS) + (entry >> _DISTANCE) + rise) - (bits >> 31)
     rank = xp.where(size < (1 << 23), ZERO, rank)
     return xp.where(size < (255 << 23), rank, _NOT_FINITE)
+
+
+def rank_logarithms(logs: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+    """The ranks of weights with these natural logarithms, in their order down to `ZERO`, 2^-1024."""
+    xp = array_namespace(logs)
+    half = xp.clip(logs * np.asarray((1 << _DIGITS) / np.log(2), logs.dtype), ZERO // 2, _NOT_FINITE // 2)
+    return xp.where(xp.isnan(logs), _NOT_FINITE, 2 * xp.to_int32(half))
+
+
+def rank_literals(literals: LiteralTable, weights: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+    """The ranks of weights of literals, which are logarithms if those are."""
+    return rank_logarithms(weights) if literals.is_log else rank_weights(weights)
 
 
 def add_ranks(a: Int[Array, " ..."], b: Int[Array, " ..."]) -> Int[Array, " ..."]:

@@ -39,9 +39,10 @@ from scallax.provenance.proofs.dnf import (
 from scallax.provenance.proofs.layers import count_candidates, fold_layers, list_layers
 from scallax.provenance.proofs.literal_sets import AbstractLiteralSets
 from scallax.provenance.proofs.localised import count_localised, derivatives_localised
+from scallax.provenance.proofs.log_counting import count_logarithms, count_logarithms_with_derivatives
 from scallax.provenance.proofs.narrowing import narrow
 from scallax.provenance.proofs.pools import best_of_pools, join_rows, pool_above, pool_of
-from scallax.provenance.proofs.ranks import NO_PROOF, is_proof, rank_weights
+from scallax.provenance.proofs.ranks import NO_PROOF, is_proof, rank_literals
 from scallax.provenance.traits import MAX_INCLUSION_EXCLUSION, Traits
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class TopKProofs(AbstractProvenance):
         negated = xp.take(literals.column_of[1], literals.negated)
         columns = xp.concatenate([xp.full(2, -1, xp.int32), literals.column_of[0], negated])
         present = literals.present
-        ranks = rank_weights(_leaf_weights(literals))
+        ranks = rank_literals(literals, _leaf_weights(literals))
         none = xp.zeros_like(present[:1], shape=(2, present.shape[1]))
         there = xp.concatenate([none, present, xp.take(present, literals.negated)])
         # One is the empty proof, and the complement of an absent literal is one.
@@ -190,7 +191,7 @@ class TopKProofs(AbstractProvenance):
             return fold_layers(layers, outputs, leaves, self.k, self.absorbs, sets, literals), None
         if found is None:
             return None
-        proofs, places = best_proofs(_leaf_weights(literals), leaves.ranks[:, 0], found, self.k)
+        proofs, places = best_proofs(_leaf_weights(literals), leaves.ranks[:, 0], found, self.k, literals.is_log)
         return proofs, Choice(found, places, dependence(found, sets, self.k, all_present=all_present))
 
     def _conjoin(
@@ -220,6 +221,8 @@ class TopKProofs(AbstractProvenance):
         if literals.length:
             return count_localised(tags, literals, self._counts_groups(literals), self.recover)
         sets = bit_sets_of(literals)
+        if literals.is_log:
+            return count_logarithms(tags, literals, sets, self._counts_groups(literals))
         count = inclusion_exclusion if self.k <= MAX_INCLUSION_EXCLUSION else count_models
         grouped = self._counts_groups(literals)
 
@@ -233,6 +236,8 @@ class TopKProofs(AbstractProvenance):
             return derivatives_localised(
                 tags, literals, lambda tags, literals: self.recover_with_derivatives(tags, literals, None)
             )
+        if literals.is_log:
+            return count_logarithms_with_derivatives(tags, literals, bit_sets_of(literals), known)
         if known is None or known.dependence is not Dependence.INDEPENDENT:
             relation = Dependence.UNKNOWN if known is None else known.dependence
             return count_with_derivatives(tags, literals, bit_sets_of(literals), relation)
@@ -314,11 +319,15 @@ def _where(condition: Bool[Array, "... proofs batch"], proofs: ProofSets, others
 
 
 def _leaf_weights(literals: LiteralTable) -> Float[Array, "leaves batch"]:
-    """The weights of zero, one, the literals, and the complements of those in `negated`; 0 for what is absent."""
+    """The weights of zero, one, the literals, and the complements of those in `negated`; 0 for what is absent.
+
+    Or the logarithms of all these.
+    """
     xp = literals.xp
-    p = xp.where(literals.present, literals.probabilities, 0)
-    complements = 1 - xp.take(p, literals.negated)
-    return xp.concatenate([batch_constant(p, (1,), 0), batch_constant(p, (1,), 1), p, complements])
+    zero, one = (-np.inf, 0) if literals.is_log else (0, 1)
+    p = xp.where(literals.present, literals.probabilities, zero)
+    complements = literals.complement(xp.take(p, literals.negated))
+    return xp.concatenate([batch_constant(p, (1,), zero), batch_constant(p, (1,), one), p, complements])
 
 
 def sets_of(literals: LiteralTable) -> AbstractLiteralSets:
