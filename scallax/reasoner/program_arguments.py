@@ -68,8 +68,8 @@ class ProgramArguments(TypedDict, total=False):
             given the program's own evidence, `evidence alarm()`.
         on_impossible: The answer where evidence has the probability 0: `error`, or `zero`, for outputs of 0.
         log: Whether outputs are logarithms of probabilities, computed without leaving the logarithm; under the
-            provenances `exact`, `addmultprob` and `minmaxprob` and their `diff` forms. Inputs are probabilities, or
-            logarithms where their mapping says so: `InputMapping(…, log=True)`.
+            provenances `exact`, `topkproofs`, `addmultprob` and `minmaxprob` and their `diff` forms. Inputs are
+            probabilities, or logarithms where their mapping says so: `InputMapping(…, log=True)`.
     """
 
     provenance: Annotated[str | Provenance, Default("difftopkproofs")]

@@ -182,3 +182,32 @@ def test_only_probabilities_have_logarithms():
     assert np.isnan(jax.jit(lambda a: function(a=a))(jnp.full((1, 1), 1.5))).all()
     with pytest.raises(InputError, match="categorical"):
         InputMapping([0], retain_k=1, sample_strategy="categorical", log=True)
+
+
+SUMS = "rel sum(x + y) = a(x), b(y)"
+ODD = "rel sum(x) = a(x), not b(x)\nrel sum(x + 1) = a(x), b(x), not a(x + 1)"
+PROOFS = [(SUMS, False), (SUMS, True), (ODD, False), (ODD, True)]
+
+
+@pytest.mark.parametrize(("program", "grouped"), with_rest_at_night(PROOFS, PROOFS[1:3]))
+def test_proofs_in_torch_have_the_gradients_of_linear_ones(program: str, grouped: bool):
+    mapping = InputMapping(range(4), disjunctive=True)
+    options: dict[str, Any] = {"input_mappings": {"a": mapping, "b": mapping}, "output_mapping": ("sum", range(5))}
+    options |= {"provenance": "difftopkproofs", "k": 3, "wmc_with_disjunctions": grouped}
+    rng = np.random.default_rng(0)
+    given = [rng.dirichlet([0.2] * 4, 8).astype(np.float32) * np.float32(0.9) + np.float32(1e-4) for _ in range(2)]
+    results = []
+    for log, dtype in ((True, torch.float32), (False, torch.float64)):
+        module = torch_bridge.Module(program, log=log, **options)
+        a, b = (torch.tensor(each, dtype=dtype, requires_grad=True) for each in given)
+        values = module(a=a, b=b)
+        is_possible = values.detach() > (-math.inf if log else 0)
+        values = torch.where(is_possible, values, 0 if log else 1)
+        values = values if log else values.log()
+        (values * torch.arange(1, 6, dtype=dtype)).sum().backward()
+        assert a.grad is not None
+        assert b.grad is not None
+        results.append((is_possible, values.detach(), a.grad, b.grad))
+    # Numbers of 1e-4 are rests of 1, which float32 knows to 6e-8.
+    for found, right in zip(*results, strict=True):
+        np.testing.assert_allclose(found, right, rtol=2e-4, atol=1e-4)

@@ -336,4 +336,6 @@ def pull_columns(
     gradient = xp.concatenate([gradient, xp.zeros_like(gradient[..., :1, :])], -2)
     # -1 is the row of zeros at the end.
     positive, negated = (xp.read(gradient, (..., places, slice(None))) for places in literals.column_of)
-    return positive - (negated if of_complement is None else negated * of_complement)
+    if of_complement is not None:
+        negated = negated * (of_complement[None] if each_output else of_complement)
+    return positive - negated
