@@ -4,7 +4,7 @@ A decision goes by the outcome of one variable to decisions over those after it.
 decision shares no variable with those that it goes to: the sum over the outcomes is the probability.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from scallax.circuits.knowledge.arithmetic_circuit import PRODUCT_COST, ArithmeticCircuit, Operand, event
 from scallax.grounding.derivations import ONE, ZERO
@@ -13,6 +13,10 @@ from scallax.language.records import record
 FALSE, TRUE = 0, 1
 # A circuit of so many levels is left as it is.
 _FEW_LEVELS = 3
+# Decisions over halves for each product of another circuit, and the fewest that are tried: where those of counts and
+# hierarchies are the same for many, those of grids are not.
+_HALVES_FOR_PRODUCT = 3
+_FEWEST_HALVES = 1024
 # Steps between two checks; steps for each microsecond that a circuit of halves may save, and in all.
 _CHECKED = 4096
 _STEPS_FOR_COST = 80
@@ -54,20 +58,26 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.places)
 
-    def decide(self, place: int, branches: Iterable[tuple[int, int]]) -> int:
+    def decide(self, place: int, branches: Sequence[tuple[int, int]]) -> int:
         """The decision that goes from sets of outcomes, which cover all of them, to others."""
-        sets: dict[int, int] = {}
-        for outcomes, target in branches:
-            sets[target] = sets.get(target, 0) | outcomes
-        if len(sets) == 1:
-            return next(iter(sets))
-        merged = tuple(sorted(zip(sets.values(), sets, strict=True)))
+        if len(branches) == 2:  # nearly all: those of a variable of two outcomes
+            one, other = branches
+            if one[1] == other[1]:
+                return one[1]
+            merged = (one, other) if one[0] < other[0] else (other, one)
+        else:
+            sets: dict[int, int] = {}
+            for outcomes, target in branches:
+                sets[target] = sets.get(target, 0) | outcomes
+            if len(sets) == 1:
+                return next(iter(sets))
+            merged = tuple(sorted(zip(sets.values(), sets, strict=True)))
         known = len(self.places)
         number = self._found.setdefault((place, merged), known)
         if number == known:
             self.places.append(place)
             self.branches.append(merged)
-            self.last_places.append(max(place, *map(self.last_places.__getitem__, sets)))
+            self.last_places.append(max(place, *[self.last_places[target] for _, target in merged]))
         return number
 
     def circuit(self, roots: Sequence[int], check: Callable[[], None]) -> ArithmeticCircuit:
@@ -79,7 +89,7 @@ class Decisions:
         if line.depth <= _FEW_LEVELS:
             return line
         try:
-            halved = _Halving(self, line.cost, check).circuit(roots)
+            halved = _Halving(self, line, check).circuit(roots)
         except _CostlyError:
             return line
         return min(line, halved, key=lambda circuit: circuit.cost)
@@ -146,11 +156,12 @@ class _Halving:
     IJCAI 2011): the first factor of each product, decisions over the first half, exclude each other.
     """
 
-    def __init__(self, decisions: Decisions, most_cost: float, check: Callable[[], None]):
+    def __init__(self, decisions: Decisions, other: ArithmeticCircuit, check: Callable[[], None]):
         self._decisions = decisions
         self._sums = _Sums(decisions.variables)
         self._check = check
-        self._most_cost = most_cost
+        self._most_cost = other.cost
+        self._most_decisions = len(decisions) + max(_HALVES_FOR_PRODUCT * len(other.rows), _FEWEST_HALVES)
         self._steps = 0
         self._found: dict[int, Operand] = {FALSE: (ZERO, False), TRUE: (ONE, False)}
         # By decision and place: where it may be at the place, and by which decisions over the variables before.
@@ -210,9 +221,18 @@ class _Halving:
         before, self._steps = self._steps, self._steps + len(targets) * len(parts)
         if self._steps > min(_STEPS_FOR_COST * self._most_cost, _MOST_STEPS):
             raise _CostlyError
+        if len(self._decisions) > self._most_decisions:
+            raise _CostlyError
         if self._steps // _CHECKED > before // _CHECKED:
             self._check()
+        decide = self._decisions.decide
+        if len(parts) == 2:
+            (one, left), (other, right) = parts
+            return {
+                target: decide(place, ((one, left.get(target, FALSE)), (other, right.get(target, FALSE))))
+                for target in targets
+            }
         return {
-            target: self._decisions.decide(place, [(outcomes, part.get(target, FALSE)) for outcomes, part in parts])
+            target: decide(place, [(outcomes, part.get(target, FALSE)) for outcomes, part in parts])
             for target in targets
         }
