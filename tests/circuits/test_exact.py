@@ -419,7 +419,10 @@ def test_what_work_apart_raises_is_raised_for_who_asks():
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        (CompilationLimits(decisions=300), r"more than 300 decisions of diagrams .*: \d+ of 35 nodes were done"),
+        (
+            CompilationLimits(decisions=300),
+            r"more than 300 decisions of diagrams over 60 facts .*: \d+ of 35 nodes were done",
+        ),
         (CompilationLimits(seconds=0), r"more than 0 seconds .*: 0 of 35 nodes were done"),
     ],
 )

@@ -23,12 +23,12 @@ _GRACE_SECONDS = 0.25
 
 @record
 class CompilationLimits:
-    """The budget of a compilation: decisions of diagrams at a time, of about 60 bytes each, and seconds.
+    """The budget of a compilation: decisions of diagrams at a time, of about 120 bytes each, and seconds.
 
     Modules within modules take at most `levels` levels where larger formulas have a circuit that is cheaper.
     """
 
-    decisions: int = 1 << 23
+    decisions: int = 1 << 22
     seconds: float = 120.0
     levels: int = 16
 

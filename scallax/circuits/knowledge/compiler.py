@@ -34,7 +34,7 @@ _DEFAULT_LIMITS = CompilationLimits()
 _FEWEST_DECISIONS = 1 << 14
 _GROWTH = 8
 # How many times more decisions than the smallest diagrams others may have that are read, and on the way to them.
-_HARDLY_MORE = 2
+_HARDLY_MORE = 1.3
 _WORTHWHILE = 8
 # Decisions that are good enough.
 _FEW_DECISIONS = 256
@@ -69,12 +69,13 @@ def compile_circuit(
         deadline.check()
         graph = read_graph(derivations, literals, used, outputs)
         division = divide(graph)
-        circuit = _Compilation(division, limits.decisions, deadline, progress).run()
+        known: dict[tuple, ArithmeticCircuit] = {}
+        circuit = _Compilation(division, known, limits.decisions, deadline, progress).run()
         if circuit.depth > limits.levels and LEVEL_COST * circuit.depth > PRODUCT_COST * len(circuit.rows):
             flat, few = divide(graph, limits.levels), min(limits.decisions, _FOR_FLAT_DECISIONS)
             # The limits may be too tight, and the library missing: there is a circuit already.
             with suppress(LimitError, UnsupportedError):
-                other = _Compilation(flat, few, Deadline(limits.seconds / _FOR_FLAT_TIME), progress).run()
+                other = _Compilation(flat, known, few, Deadline(limits.seconds / _FOR_FLAT_TIME), progress).run()
                 circuit = min(circuit, other, key=lambda circuit: circuit.cost)
         progress.end()
         return _arrays(circuit)
@@ -83,7 +84,8 @@ def compile_circuit(
             Diagnostic(
                 f"the provenance `exact` takes more than {refusal} to compile this program: "
                 f"{progress.num_done:,} of {num_nodes:,} nodes were done",
-                hint="use `topkproofs`, which keeps the k most probable proofs, or ask for fewer outputs",
+                hint="use `topkproofs`, which keeps the k most probable proofs: without negation and evidence its "
+                "answers are too low by the worlds of other proofs alone, and rise with k; or ask for fewer outputs",
             )
         ) from None
 
@@ -108,9 +110,16 @@ class _Progress:
 
 
 class _Compilation:
-    """The circuits of a program's parts, and that of the program."""
+    """The circuits of a program's parts, and that of the program. `known` are those of parts that are like others."""
 
-    def __init__(self, division: Division, most_decisions: int, deadline: Deadline, progress: _Progress):
+    def __init__(
+        self,
+        division: Division,
+        known: dict[tuple, ArithmeticCircuit],
+        most_decisions: int,
+        deadline: Deadline,
+        progress: _Progress,
+    ):
         self._division = division
         self._most_decisions = most_decisions
         self._deadline = deadline
@@ -118,7 +127,7 @@ class _Compilation:
         self._circuits: list[ArithmeticCircuit | None] = [None] * len(division.parts)
         # The questions to each part: its roots, and whether they happen; by the place of the answer.
         self._asked: list[dict[tuple[int, bool], int]] = [{} for _ in division.parts]
-        self._known: dict[tuple, ArithmeticCircuit] = {}
+        self._known = known
         self._workshops: dict[int, Workshop] = {}
 
     def run(self) -> ArithmeticCircuit:
@@ -183,7 +192,7 @@ class _Compilation:
             if circuit is not None:
                 return circuit
             if most == self._most_decisions:
-                raise LimitError(f"{self._most_decisions:,} decisions of diagrams")
+                raise LimitError(f"{self._most_decisions:,} decisions of diagrams over {len(formula.leaves):,} facts")
             most = min(_GROWTH * most, self._most_decisions)
 
     def _try_orders(

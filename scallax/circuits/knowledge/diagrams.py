@@ -13,6 +13,7 @@ import numpy as np
 
 from scallax.circuits.knowledge.arithmetic_circuit import ArithmeticCircuit
 from scallax.circuits.knowledge.budget import Deadline
+from scallax.circuits.knowledge.cycles import LinearEquations, is_linear
 from scallax.circuits.knowledge.decisions import FALSE, TRUE, Decisions, Variable
 from scallax.circuits.knowledge.parts import Formula, LocalRow
 from scallax.errors import Diagnostic, UnsupportedError
@@ -23,6 +24,8 @@ from scallax.language.records import record
 if TYPE_CHECKING:  # an extra, and not loaded for other provenances
     from oxidd.bcdd import BCDDFunction
 
+# Decisions that the library may set apart for a thread.
+_SLACK = 1 << 16
 # Decisions that are read between two checks.
 _CHECKED = 1024
 
@@ -32,7 +35,12 @@ class NoRoomError(Exception):
 
 
 class Workshop:
-    """Where diagrams are built, with room for so many decisions at a time."""
+    """Where diagrams are built, with room for so many decisions at a time.
+
+    What fits is decided by the number of decisions in use alone. The library's own count of those that it has place
+    for differs a little from run to run, as does when it lets go of those out of use: so it has place for twice as
+    many, and only an operation whose result is too large by itself ever fails for want of it.
+    """
 
     def __init__(self, most_decisions: int):
         try:
@@ -46,8 +54,10 @@ class Workshop:
             ) from error
         self._no_room = DDMemoryError
         self.room = self._most = most_decisions
+        # At least as many as are in use.
+        self._bound = 0
         # Room for decisions and for results of operations, and the number of threads.
-        self._manager = BCDDManager(most_decisions, most_decisions, 1)
+        self._manager = BCDDManager(2 * most_decisions + _SLACK, most_decisions, 1)
         self.true, self.false = self._manager.true(), self._manager.false()
 
     def literals(self, bit: int) -> "tuple[BCDDFunction, BCDDFunction]":
@@ -58,21 +68,21 @@ class Workshop:
 
     def limit(self, num_decisions: int) -> None:
         """From now on, operations have room for so many decisions besides those in use."""
-        self._most = min(self.room, self.num_decisions() + num_decisions)
+        self._bound = self.num_decisions()
+        self._most = min(self.room, self._bound + num_decisions)
 
     def make(self, operation: "Callable[..., BCDDFunction]", *operands: object) -> "BCDDFunction":
         """The result of an operation. `NoRoomError` if there is no room for it."""
-        if self._manager.approx_num_inner_nodes() > 2 * self._most and self.num_decisions() > self._most:
-            raise NoRoomError
         try:
-            return operation(*operands)
-        except self._no_room:
-            # Decisions that are out of use may have it.
-            self._manager.gc()
-        try:
-            return operation(*operands)
+            result = operation(*operands)
         except self._no_room:
             raise NoRoomError from None
+        self._bound += result.node_count()
+        if self._bound > self._most:
+            self._bound = self.num_decisions()
+            if self._bound > self._most:
+                raise NoRoomError
+        return result
 
     def num_decisions(self) -> int:
         """How many are in use."""
@@ -149,7 +159,10 @@ class Builder:
         for stratum in self._strata:
             rows = [row for node in stratum.nodes for row in self._rows[node]]
             if stratum.is_cyclic:
-                self._iterate(stratum.nodes, rows)
+                if is_linear(stratum.nodes, rows):
+                    self._eliminate(stratum.nodes, rows, uses)
+                else:
+                    self._iterate(stratum.nodes, rows)
             else:
                 for node in stratum.nodes:
                     self._nodes[node] = self._any([self._conjunction(row) for row in self._rows[node]])
@@ -158,7 +171,7 @@ class Builder:
             for operand in (operand for row in rows for operand in row[1:3] if operand >= 0):
                 uses[operand] -= 1
                 if not uses[operand]:
-                    del self._nodes[operand]
+                    self._nodes.pop(operand, None)
         roots = [self._read(root, False) for root in self._formula.roots]
         self._nodes, self._leaves = {}, []
         return Diagrams(variables, roots, self._workshop.num_decisions() - others)
@@ -177,6 +190,24 @@ class Builder:
             for outcome, leaf in enumerate(variable.leaves):
                 leaves[leaf] = reduce(self._conjoin, [pair[outcome >> place & 1] for place, pair in enumerate(bits)])
         return [leaves[leaf] for leaf in range(len(leaves))]
+
+    def _eliminate(self, heads: Sequence[int], rows: Sequence[LocalRow], uses: Sequence[int]) -> None:
+        """The least fixpoint of the nodes of cycles whose rows have one of them at most, as far as others use it."""
+        equations = LinearEquations(heads, self._conjoin, self._disjoin, self._workshop.false)
+        inner = set(heads)
+        used = list(uses)
+        for row in rows:
+            head, left, right, left_negated, right_negated = row
+            for operand in (left, right):
+                if operand >= 0:
+                    used[operand] -= 1
+            if left in inner:
+                equations.add(head, left, self._read(right, right_negated))
+            elif right in inner:
+                equations.add(head, right, self._read(left, left_negated))
+            else:
+                equations.add(head, None, self._conjunction(row))
+        self._nodes |= equations.solve([node for node in heads if used[node]])
 
     def _iterate(self, heads: Sequence[int], rows: Sequence[LocalRow]) -> None:
         """The least fixpoint of the nodes of cycles: what changed is joined to what uses it until nothing does."""

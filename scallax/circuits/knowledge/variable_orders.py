@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from scallax.circuits.knowledge.arrangements import arrange
 from scallax.circuits.knowledge.decisions import Variable
 from scallax.circuits.knowledge.parts import Formula
 from scallax.grounding.derivations import literal_operand, operand_literal
@@ -16,6 +17,7 @@ def candidate_orders(formula: Formula, depths: np.ndarray, is_cyclic: bool) -> l
     An order goes down the levels of the nodes: a diagram over the variables of the highest ones has those of others
     below it, which they are made of. On cycles, levels are also the rounds in which nodes are reached first. Or a
     search meets the variables: depth first, from the outputs in their order or from the highest ones, or breadth first.
+    The last is the line of `arrange`, which is first for cycles: there is no up and down.
     """
     operands: list[list[int]] = [[] for _ in range(formula.num_nodes)]
     for head, left, right, _, _ in formula.rows:
@@ -24,12 +26,16 @@ def candidate_orders(formula: Formula, depths: np.ndarray, is_cyclic: bool) -> l
     if is_cyclic:
         levels.append(_rounds(formula))
     by_depth = sorted(formula.roots, key=lambda root: -int(depths[root]) if root >= 0 else 0)
-    found: dict[tuple[int, ...], None] = {}
-    for leaves in (
+    lines: list[Iterable[int]] = [
         *(_descend(level, operands) for level in levels),
         *(_search(roots, operands, True) for roots in (formula.roots, by_depth)),
         _search(by_depth, operands, False),
-    ):
+    ]
+    line = arrange(formula)
+    if line is not None:
+        lines.insert(0 if is_cyclic else len(lines), line)
+    found: dict[tuple[int, ...], None] = {}
+    for leaves in lines:
         # Variables that roots do not need are at the end.
         met = dict.fromkeys(formula.groups[leaf] for leaf in (*leaves, *range(len(formula.leaves))))
         found[tuple(met)] = None
