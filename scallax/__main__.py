@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from scallax import __version__
 from scallax.circuits.compile import analyse_program
@@ -11,7 +12,7 @@ from scallax.context.answer_files import write_answer_files
 from scallax.context.answers import TAGS_LEFT_ASIDE, answer, default_outputs, has_number_tags
 from scallax.context.explain_plan import explain
 from scallax.context.listing import print_csv, print_json, print_table
-from scallax.context.options import Options
+from scallax.context.options import Options, check_options
 from scallax.context.status_line import shown_work
 from scallax.errors import Diagnostic, InputError, ScallaxError, Source
 from scallax.facts.fact_checks import find_overfull_set, find_tag_outside
@@ -126,6 +127,7 @@ def _add_provenance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wmc-with-disjunctions", action="store_true", help="count an exclusive set as one random variable"
     )
+    parser.add_argument("--log", action="store_true", help="give logarithms of probabilities")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -154,9 +156,10 @@ def _options(parsed: argparse.Namespace) -> Options:
     limits = Limits(**counts, seconds=parsed.limit_seconds)
     if "provenance" not in parsed:
         return Options(iter_limit=parsed.iter_limit, limits=limits)
-    return Options(
+    options = Options(
         parsed.provenance or Options().provenance, parsed.k, parsed.wmc_with_disjunctions, parsed.iter_limit, limits
     )
+    return check_options(replace(options, log=True)) if parsed.log else options
 
 
 def _run(parsed: argparse.Namespace) -> int:

@@ -43,6 +43,7 @@ class ScallopContext(AbstractContext):
         no_stdlib: Changes nothing; the reference has it.
         monitors: Must be empty; there are no monitors.
         executor: Who computes tags where no gradient is needed; see `scallax.Context`.
+        log: Whether tags of tuples are logarithms of probabilities; see `scallax.Context`.
 
     Raises:
         InputError: An argument does not fit, or there is no such provenance.
@@ -79,6 +80,7 @@ class ScallopContext(AbstractContext):
         monitors: Sequence[str] | None = (),
         *,
         executor: str | None = None,
+        log: bool = False,
     ):
         refuse_monitors(monitors)
         if fork_from is not None:
@@ -86,7 +88,9 @@ class ScallopContext(AbstractContext):
                 raise InputError(f"`fork_from` is a {type(fork_from).__name__}; it must be a context")
             self.state = fork_from.clone().state
             return
-        options = read_options(provenance, custom_provenance, k, bool(wmc_with_disjunctions), executor=executor)
+        options = read_options(
+            provenance, custom_provenance, k, bool(wmc_with_disjunctions), executor=executor, log=log
+        )
         self.state = ContextState(options, train_k, test_k)
 
     def is_array(self, tag: object) -> bool:

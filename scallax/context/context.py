@@ -47,6 +47,7 @@ class Context(AbstractContext):
         executor: Who computes tags: `numpy`, at once, or `jax`, which compiles the program first. None chooses NumPy
             for what is small, and JAX beyond, as `docs/performance.md` says. Gradients and a provenance of your own
             are always JAX's. Functions made of the context are JAX's unless it is `numpy`.
+        log: Whether tags of tuples are logarithms of probabilities, as with `Reasoner`; those of facts are not.
 
     Example:
         >>> import scallax
@@ -73,8 +74,9 @@ class Context(AbstractContext):
         limits: Limits | None = None,
         foreign: Sequence[ForeignItem] = (),
         executor: str | None = None,
+        log: bool = False,
     ):
-        options = read_options(provenance, custom_provenance, k, wmc_with_disjunctions, limits, executor)
+        options = read_options(provenance, custom_provenance, k, wmc_with_disjunctions, limits, executor, log=log)
         self.state = ContextState(options, train_k, test_k, early_discard)
         self.set_iter_limit(iter_limit)
         self.state.foreign = read_foreign(foreign).items

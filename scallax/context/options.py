@@ -28,7 +28,7 @@ class Options:
     """The options of a context; the names are those of `Reasoner`'s arguments.
 
     `custom` is the user's object if the provenance is `custom`. `executor` is `jax` or `numpy`, None for a choice by
-    the size of what is computed.
+    the size of what is computed. `log`: tags of tuples are logarithms of probabilities.
     """
 
     provenance: str = "unit"
@@ -38,6 +38,7 @@ class Options:
     limits: Limits = DEFAULT_LIMITS
     custom: object = None
     executor: str | None = None
+    log: bool = False
 
     def __setstate__(self, values: Sequence[object]) -> None:
         set_fields(self, values)
@@ -47,12 +48,16 @@ class Options:
         from scallax.provenance.table import resolve_provenance
 
         return resolve_provenance(
-            self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions, custom=self.custom
+            self.provenance,
+            k=self.k,
+            wmc_with_disjunctions=self.wmc_with_disjunctions,
+            custom=self.custom,
+            log=self.log,
         )
 
     def traits(self) -> Traits:
         """The traits of the provenance with these options. InputError if there is none of the name."""
-        if self.custom is not None:
+        if self.custom is not None or self.log:
             return self.semantics().traits
         return traits_of(self.provenance, k=self.k, wmc_with_disjunctions=self.wmc_with_disjunctions)
 
@@ -94,6 +99,8 @@ def read_options(
     wmc_with_disjunctions: object,
     limits: Limits | None = None,
     executor: str | None = None,
+    *,
+    log: bool = False,
 ) -> Options:
     """The options of a context. InputError if there is no provenance with them, or no such executor.
 
@@ -112,6 +119,7 @@ def read_options(
         limits=check_limits(limits),
         custom=custom_provenance,
         executor=executor,
+        log=log,
     )
     check_executor(executor, (None, *EXECUTORS))
     return check_options(options)
@@ -121,5 +129,7 @@ def check_options(options: Options) -> Options:
     """The options themselves. InputError if there is no provenance with them."""
     if not isinstance(options.wmc_with_disjunctions, bool):
         raise InputError(f"`wmc_with_disjunctions` is {options.wmc_with_disjunctions!r}; it must be True or False")
+    if not isinstance(options.log, bool):
+        raise InputError(f"`log` is {options.log!r}; it must be True or False")
     options.traits()
     return options

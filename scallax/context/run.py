@@ -13,7 +13,7 @@ from scallax.context.collection import Collection
 from scallax.context.draft import Draft, Samples, changed_relations, computed_relations
 from scallax.context.framework_tags import Framework, collect, number_of, readable
 from scallax.context.options import Options
-from scallax.errors import Diagnostic, GroundingError, UnsupportedError
+from scallax.errors import Diagnostic, GroundingError, InputError, UnsupportedError
 from scallax.evaluation.derived_program import CheckedProgram
 from scallax.evaluation.jax_values import is_traced
 from scallax.facts.fact_checks import find_overfull_facts, find_overfull_set, find_tag_outside
@@ -130,7 +130,10 @@ def find_warnings(draft: Draft, before: Draft | None, framework: Framework, trai
                 facts=tuple(fact for fact in program.facts if fact not in facts),
                 rules=tuple(rule for rule in program.rules if rule not in rules),
             )
-        found.append(find_tag_outside(program, given))
+        outside = find_tag_outside(program, given)
+        if traits.is_log and outside is not None:
+            raise InputError(outside)
+        found.append(outside)
         if traits.has_multivalued_variables:
             found.append(find_overfull_set(program, traits.prior))
             found += [

@@ -78,6 +78,7 @@ def draft_reasoner(
         imports=tuple((source.name, source.text) for source in draft.imports),
         custom=None if options.custom is None else qualified_name(options.custom),
         executor=options.executor or "jax",
+        log=options.log,
     )
     reasoner = Reasoner.from_specification(
         specification, draft.foreign, limits=options.limits, custom_provenance=options.custom

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import torch_bridge
-from scallax import nn
+from scallax import Context, nn
 from scallax.errors import InputError, UnsupportedError
 from scallax.facts.mappings import InputMapping
 from scallax.reasoner.reasoner import Reasoner
@@ -182,6 +182,25 @@ def test_only_probabilities_have_logarithms():
     assert np.isnan(jax.jit(lambda a: function(a=a))(jnp.full((1, 1), 1.5))).all()
     with pytest.raises(InputError, match="categorical"):
         InputMapping([0], retain_k=1, sample_strategy="categorical", log=True)
+
+
+def test_contexts_have_logarithms():
+    for make in (Context, torch_bridge.ScallopContext):
+        context: Any = make("exact", log=True)
+        context.add_relation("a", (int,))
+        context.add_facts("a", [(0.1, (place,)) for place in range(60)])
+        context.add_rule("all() = " + ", ".join(f"a({place})" for place in range(60)))
+        context.add_rule("none() = not a(1)")
+        context.run()
+        (tag, values), *_ = context.relation("all")
+        assert (float(tag), values) == (pytest.approx(60 * math.log(0.1), rel=1e-6), ())
+        (tag, _), *_ = context.relation("none")
+        assert float(tag) == pytest.approx(math.log(0.9), rel=1e-6)
+        assert context.clone().state.options.log
+    function = context.forward_function("all", output_mapping=())
+    assert float(function()) == pytest.approx(60 * math.log(0.1), rel=1e-6)
+    with pytest.raises(UnsupportedError, match="`unit` does not compute with logarithms"):
+        Context(log=True)
 
 
 SUMS = "rel sum(x + y) = a(x), b(y)"
