@@ -35,14 +35,14 @@ def arrange(formula: Formula) -> list[int] | None:
             best, least = line.items, line.sum
     if best is None:
         return None
-    # A variable of one row is needed with the first of its nodes.
+    # A variable of one row is needed with the last of its nodes.
     place = {item: place for place, item in enumerate(best)}
     needed: dict[int, int] = {}
     for row in rows:
-        first = min((place[item] for item in row if item in place), default=len(place))
+        last = max((place[item] for item in row if item in place), default=len(place))
         for item in row:
             if item >= formula.num_nodes:
-                needed[item] = place.get(item, min(first, needed.get(item, first)))
+                needed[item] = place.get(item, last)
     return [item - formula.num_nodes for item in sorted(needed, key=needed.__getitem__)]
 
 

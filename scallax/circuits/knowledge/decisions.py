@@ -20,7 +20,7 @@ _FEWEST_HALVES = 1024
 # Steps between two checks; steps for each microsecond that a circuit of halves may save, and in all.
 _CHECKED = 4096
 _STEPS_FOR_COST = 80
-_MOST_STEPS = 2_000_000
+_MOST_STEPS = 1_000_000
 
 
 @record

@@ -265,33 +265,50 @@ class _Reader:
     def __init__(self, variables: Sequence[Variable], workshop: Workshop, check: Callable[[], None]):
         self.decisions = Decisions(variables)
         self._check = check
-        self._found = {workshop.false: FALSE, workshop.true: TRUE}
+        # To look a diagram up takes longer than all else: each has a number, and by it a decision and where it goes to.
+        self._numbers = {workshop.false: FALSE, workshop.true: TRUE}
+        self._diagrams = [workshop.false, workshop.true]
+        self._found: list[int | None] = [FALSE, TRUE]
         self._first_bits = list(_first_bits(variables))
         # For each bit the place of its variable.
         self._places = [place for place, variable in enumerate(variables) for _ in range(_num_bits(variable))]
 
     def read(self, root: "BCDDFunction") -> int:
-        waiting = [root]
-        branches: dict[BCDDFunction, list[tuple[int, BCDDFunction]]] = {}
+        start = self._number(root)
+        waiting = [start]
+        opened: dict[int, tuple[int, list[tuple[int, int]]]] = {}
+        found = self._found
         while waiting:
             top = waiting[-1]
-            if top in self._found:
+            if found[top] is not None:
                 waiting.pop()
                 continue
-            bit = top.node_var()
-            assert bit is not None
-            place = self._places[bit]
-            if top not in branches:
-                branches[top] = self._branches(top, place)
-            missing = [target for _, target in branches[top] if target not in self._found]
-            if not missing:
-                if not len(self._found) % _CHECKED:
-                    self._check()
-                self._found[top] = self.decisions.decide(
-                    place, [(outcomes, self._found[target]) for outcomes, target in branches.pop(top)]
-                )
-            waiting += missing
-        return self._found[root]
+            if top not in opened:
+                opened[top] = self._open(top)
+                waiting += [target for _, target in opened[top][1] if found[target] is None]
+                continue
+            if not top % _CHECKED:
+                self._check()
+            place, branches = opened.pop(top)
+            # All of them are found.
+            found[top] = self.decisions.decide(place, [(outcomes, found[target] or 0) for outcomes, target in branches])
+            waiting.pop()
+        return found[start] or 0
+
+    def _number(self, diagram: "BCDDFunction") -> int:
+        number = self._numbers.setdefault(diagram, len(self._diagrams))
+        if number == len(self._diagrams):
+            self._diagrams.append(diagram)
+            self._found.append(None)
+        return number
+
+    def _open(self, number: int) -> tuple[int, list[tuple[int, int]]]:
+        """The place of a diagram's first variable, and the numbers of the diagrams that it goes to."""
+        diagram = self._diagrams[number]
+        bit = diagram.node_var()
+        assert bit is not None
+        place = self._places[bit]
+        return place, [(outcomes, self._number(target)) for outcomes, target in self._branches(diagram, place)]
 
     def _branches(self, top: "BCDDFunction", place: int) -> "list[tuple[int, BCDDFunction]]":
         """Where a diagram goes from sets of outcomes of the variable in a place."""
