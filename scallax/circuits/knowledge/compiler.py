@@ -36,8 +36,10 @@ _GROWTH = 8
 # How many times more decisions than the smallest diagrams others may have that are read, and on the way to them.
 _HARDLY_MORE = 1.3
 _WORTHWHILE = 8
-# Decisions that are good enough.
+# Decisions that are good enough; and those that take so long that other orders, none of which fitted into an eighth of
+# the room, are not tried.
 _FEW_DECISIONS = 256
+_MANY_DECISIONS = 1 << 16
 # The decisions, and the share of the time, that larger formulas may take in place of modules within modules.
 _FOR_FLAT_DECISIONS = 1 << 17
 _FOR_FLAT_TIME = 4
@@ -202,7 +204,7 @@ class _Compilation:
         found: list[Diagrams] = []
         for variables in orders:
             fewest = min((diagrams.num_decisions for diagrams in found), default=builder.room)
-            if found and fewest <= _FEW_DECISIONS:
+            if found and not _FEW_DECISIONS < fewest <= _MANY_DECISIONS:
                 break
             try:
                 found.append(builder.build(variables, _WORTHWHILE * fewest))
