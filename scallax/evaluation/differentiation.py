@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from scallax.circuits.circuit import Circuit, parts, static_fields
+from scallax.circuits.circuit import FIRST_LITERAL_ROW, Circuit, parts, static_fields
 from scallax.circuits.constant_program import EmbeddedProgram
 from scallax.evaluation.circuit_operations import Operation, refuse_third
 from scallax.evaluation.fold import Residuals, literal_table, output_tags, recover, run, with_selections
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 # The logarithm of the largest share in a rest: below the largest number of float32.
 _LARGEST_SHARE = 88.0
+
+# The least logarithm whose number, its inverse and their products with gradients float32 holds.
+_LEAST_LOGARITHM = -40.0
 
 for _part in parts(Circuit):
     _static = static_fields(_part)
@@ -136,7 +139,7 @@ def _pull_back(provenance, program, inputs, present, residuals, cotangent):
 
             (gradients,) = jax.vjp(outputs, literals.probabilities)[1](cotangent)
         case Gradient.PRODUCT:
-            gradients = _pull_back_tags(provenance, program, inputs, present, residuals.tags, cotangent)
+            gradients = _pull_back_tags(provenance, program, residuals.tags, cotangent)
         case Gradient.STEP:
             gradients = _pull_back_steps(provenance, program, inputs, present, residuals, cotangent)
         case _:
@@ -151,37 +154,52 @@ def _by_input(program: Circuit, present: Array, gradients: Array) -> Array:
     return jnp.where(present, by_input, jnp.zeros_like(by_input))
 
 
-def _pull_back_tags(provenance, program, inputs, present, tags, cotangent):
-    """Cotangents of the literals: each use of a row adds the cotangent of its head times the other operand's tag.
+def _pull_back_tags(provenance, program, tags, cotangent):
+    """Cotangents of the literals, from those of the outputs and the tags of all rows."""
+    if not provenance.traits.is_log:
+        return _pull_rows(provenance, program, tags, tags, cotangent)
 
-    Or, where tags are logarithms, times the share that the use has in its head.
+    def by_probabilities():
+        p, outputs = jnp.exp(tags), _rows_at(tags, program.outputs)
+        # The derivative by a logarithm is the number times that by the number.
+        inverse = jnp.where(is_none(outputs), jnp.zeros_like(outputs), jnp.exp(-outputs))
+        found = _pull_rows(provenance, program, tags, p, cotangent * inverse)
+        return found * lax.slice_in_dim(p, FIRST_LITERAL_ROW, FIRST_LITERAL_ROW + len(found))
+
+    def by_shares():
+        return _pull_rows(provenance, program, tags, None, cotangent)
+
+    least = jnp.where(is_none(tags), jnp.zeros_like(tags), tags).min()
+    return lax.cond(least > _LEAST_LOGARITHM, by_probabilities, by_shares)
+
+
+def _pull_rows(provenance, program, tags, factors, cotangent):
+    """Cotangents of the literals: each use of a row adds the cotangent of its head times the other operand's factor.
+
+    Or, without factors, where tags are logarithms, times the share that the use has in its head.
     """
     transpose, width = program.transpose, program.forward.width
     assert transpose is not None
     zeros = [batch_constant(cotangent, (count,), 0) for count in (1, transpose.num_sums, width)]
-    of_sums = jnp.asarray(transpose.row)
     sums = jnp.concatenate([zeros[0], cotangent, zeros[1]])
     schedule, first_heads = jax.tree.map(jnp.asarray, (transpose.tiles, transpose.heads))
 
     def branch(count):
         def fold(sums, total, target, offset, cyclic):
             used = take_block(JAX, sums, transpose.uses, offset, width, count)
-            others = take_block(JAX, tags, transpose.others, offset, width, count)
+            others = take_block(JAX, factors, transpose.others, offset, width, count)
             return total + sum(c * other for c, other in zip(used, others, strict=True))
 
-        def fold_logs(sums, total, target, offset, cyclic):
+        def fold_shares(sums, total, target, offset, cyclic):
+            of_sums = jnp.asarray(transpose.row)
             own = _rows_at(tags, lax.dynamic_slice_in_dim(of_sums, target, width))
-            places = [
-                lax.dynamic_slice_in_dim(jnp.asarray(transpose.uses), offset + row * width, width)
-                for row in range(count)
-            ]
+            rows = take_block(JAX, of_sums, transpose.uses, offset, width, count)
+            used = take_block(JAX, sums, transpose.uses, offset, width, count)
             others = take_block(JAX, tags, transpose.others, offset, width, count)
-            for place, other in zip(places, others, strict=True):
-                heads = _rows_at(tags, _rows_at(of_sums, place))
-                total = total + _rows_at(sums, place) * _share(own, other, heads)
-            return total
+            shares = (_share(own, other, _rows_at(tags, row)) for row, other in zip(rows, others, strict=True))
+            return total + sum(c * share for c, share in zip(used, shares, strict=True))
 
-        return fold_logs if provenance.traits.is_log else fold
+        return fold_shares if factors is None else fold
 
     def finish(total, step):
         first = first_heads[step]
