@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from scallax.errors import InputError
 from scallax.facts.arguments import check_executor
-from scallax.facts.specification import EXECUTORS, set_fields
+from scallax.facts.specification import EXECUTORS
 from scallax.grounding.limits import DEFAULT_LIMITS, Limits, check_limits
+from scallax.language.records import set_fields
 from scallax.provenance.traits import Traits, traits_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from scallax.grounding.symbols import Symbols
 from scallax.grounding.terms import parse_term
 from scallax.language.columns import Column, Rows, in_columns
 from scallax.language.ir import Variant
-from scallax.language.records import record
+from scallax.language.records import record, set_fields
 from scallax.language.tensors import SupportsArray, Tensor, TensorInputs, TensorValue
 from scallax.language.values import LARGEST_FLOAT, Value, ValueType, canonical_time, plain_value
 
@@ -87,12 +87,12 @@ class InputMapping:
     retain_k: int | None
     sample_dim: int | None
     sample_strategy: str
-    log: bool
     kind: str | None = field(compare=False, repr=False)
     is_singleton: bool = field(compare=False, repr=False)
     supports_disjunctions: bool = field(compare=False, repr=False)
     # Whether it was said that entries exclude each other, or that they do not.
     is_declared: bool = field(compare=False, repr=False)
+    log: bool = False
 
     def __init__(
         self,
@@ -129,11 +129,7 @@ class InputMapping:
         if log is not None and not isinstance(log, bool):
             raise InputError(f"input mapping: `log` is {log!r}; it must be True or False")
         if log and sample_strategy == "categorical":
-            hint = 'give probabilities, or retain the largest with `sample_strategy="top"`'
-            message = (
-                "input mapping: the sample strategy `categorical` draws by probabilities, and `log` says that there"
-            )
-            raise InputError(Diagnostic(f"{message} are logarithms", hint=hint))
+            raise InputError("input mapping: the sample strategy `categorical` draws by probabilities: leave `log` out")
         object.__setattr__(self, "entries", entries)
         object.__setattr__(self, "disjunctive", bool(disjunctive) or disjunctive_dim is not None)
         object.__setattr__(self, "is_declared", disjunctive is not None or disjunctive_dim is not None)
@@ -146,6 +142,9 @@ class InputMapping:
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "is_singleton", is_singleton)
         object.__setattr__(self, "supports_disjunctions", bool(supports_disjunctions))
+
+    def __setstate__(self, values: Sequence[object]) -> None:
+        set_fields(self, values)
 
     @property
     def shape(self) -> tuple[int, ...]:

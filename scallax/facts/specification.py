@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from scallax.errors import CheckpointError, Diagnostic, InputError
 from scallax.facts.mappings import Entries, InputMapping, show_tuple
-from scallax.language.records import record
+from scallax.language.records import record, set_fields
 from scallax.language.tensors import TensorValue
 from scallax.language.values import Value, ValueType
 
@@ -182,12 +182,6 @@ _OPTIONAL = {
     for field in dataclasses.fields(Specification)
     if field.default is not dataclasses.MISSING and field.name != "column_types"
 }
-
-
-def set_fields(restored: Any, values: Sequence[object]) -> None:
-    """Sets the fields of a frozen dataclass by its pickle, in which those that its version did not have are missing."""
-    for number, field in enumerate(dataclasses.fields(restored)):
-        object.__setattr__(restored, field.name, values[number] if number < len(values) else field.default)
 
 
 def from_json(text: str) -> Specification:

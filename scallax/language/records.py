@@ -1,6 +1,6 @@
 """Records: immutable classes of named fields."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
@@ -117,3 +117,9 @@ def _restore(self, state: list) -> None:
     for part in of_record[len(state) :]:
         made = part.default if part.default_factory is MISSING else part.default_factory()
         object.__setattr__(self, part.name, made)
+
+
+def set_fields(restored: Any, values: Sequence[object]) -> None:
+    """Sets the fields of a frozen dataclass by its pickle, in which those that its version did not have are missing."""
+    for number, part in enumerate(fields(restored)):
+        object.__setattr__(restored, part.name, values[number] if number < len(values) else part.default)

@@ -11,11 +11,11 @@ import numpy as np
 
 from scallax.errors import InputError, Span
 from scallax.facts.mappings import show_tuple
-from scallax.facts.specification import set_fields
 from scallax.grounding.conjunction import NO_RULE
 from scallax.grounding.derivations import ONE, literal_operand, operand_literal
 from scallax.grounding.fixpoint import Grounding
 from scallax.language import ir
+from scallax.language.records import set_fields
 from scallax.language.tag_domains import Domain
 from scallax.language.values import Value
 from scallax.reasoner.drawing import Node, draw_trees
