@@ -23,7 +23,7 @@ def apply_operator(
     relations, results = _interface(name)
     given = dict(inputs)
     if isinstance(given.get("evidence"), dict):
-        # What was observed is among the arrays by names of its own.
+        # Observations are among the arrays by names of its own.
         given |= {evidence_of(relation): tensor for relation, tensor in given.pop("evidence").items()}
     fits = len(relations) == len(given) and all(isinstance(given.get(r), torch.Tensor) for r in relations)
     if not fits or not results or not (relations or logits):

@@ -17,7 +17,7 @@ from torch_bridge.variables import TorchTensors
 
 @final
 class _ObservedTensors(ObservedArrays):
-    """What a call observed as tensors on the device of its other inputs."""
+    """The observations of a call as tensors on the device of its other inputs."""
 
     def array(self, value: Any, like: Sequence[Any]) -> Any:
         if isinstance(value, torch.Tensor):
@@ -71,7 +71,7 @@ def log_evidence(
 
 
 def call_apart(name: str, inputs: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """What `call` makes of a call's inputs; outside of a graph of the reasoner of that name, if one is made."""
+    """The result of `call` for a call's inputs; outside of a graph of the reasoner of that name, if one is made."""
     if torch.compiler.is_compiling() or is_saved():
         # Loads torch's compiler, which others need not wait for.
         from torch_bridge.graphs import call_outside

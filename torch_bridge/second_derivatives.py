@@ -49,7 +49,7 @@ def pull_gradients(
     if isinstance(layout, MappedTensors):
         found = iter(_extend(layout, _pulled(len(tensors)), "pull", arguments, given))
         return [next(found) if argument.is_floating_point() else None for argument in arguments]
-    # What stands around the evaluator are operations of torch.
+    # Operations of torch stand around the evaluator.
     with torch.enable_grad():
         own = [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in arguments]
         arrays = layout.to_differentiable(own[:-1])

@@ -78,7 +78,7 @@ def log_rest(parts: Sequence[Float[Array, "*shape"]]) -> Float[Array, "*shape"]:
     is_near = largest > -_LOG_2
     near = -xp.expm1(xp.where(is_near, largest, xp.zeros_like(largest))) - others
     far = xp.exp(xp.where(is_near, xp.full_like(largest, -math.inf), largest)) + others
-    # Of some halves, and of what rounding has taken, no rest is left.
+    # No rest is left of some halves, nor of a number that rounding has taken.
     none = xp.where(is_near, near <= 0, far >= 1)
     near = xp.log(xp.where(is_near & ~none, near, xp.ones_like(near)))
     far = xp.log1p(-xp.where(is_near | none, xp.zeros_like(far), far))

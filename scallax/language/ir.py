@@ -359,7 +359,7 @@ class Program:
     # The signatures of the foreign items that it uses, without those that its attributes make.
     foreign: tuple[str, ...] = ()
     library: Library = field(default=BUILT_IN, compare=False, repr=False)
-    # What was observed in every sample.
+    # Observations in every sample.
     evidence: tuple[Evidence, ...] = ()
 
     def __str__(self) -> str:

@@ -62,7 +62,7 @@ def _read_rows(formula: Formula) -> list[tuple[int, ...]]:
 
 
 def _neighbours(rows: Sequence[tuple[int, ...]], num_nodes: int) -> dict[int, Collection[int]]:
-    """What shares a row, for each node and each variable of several rows."""
+    """The nodes and variables that share a row, for each node and each variable of several rows."""
     uses: dict[int, int] = {}
     for row in rows:
         for item in dict.fromkeys(row):
@@ -87,7 +87,7 @@ class _Line:
         self._neighbours = neighbours
         self._placed: set[int] = set()
         self._missing = {item: len(others) for item, others in neighbours.items()}
-        # What may be next, and when a neighbour was placed first.
+        # Candidates for the next place, and when a neighbour was placed first.
         self._met = {start: 0}
         self._next = {start: None}
         self.is_whole = self._place_all(bound, most_looks)

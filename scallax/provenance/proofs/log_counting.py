@@ -111,7 +111,7 @@ def log_some(weights: Float[Array, "outputs proofs batch"]) -> Float[Array, "out
 
 
 def _shift(largest: Array) -> tuple[Array, Array]:
-    """What is taken out of sums with these largest terms, and which sums are of nothing."""
+    """The number that is taken out of sums with these largest terms, and which sums are of nothing."""
     xp = array_namespace(largest)
     largest = xp.stop_gradient(largest)
     none = is_none(largest)
@@ -204,7 +204,7 @@ def _count_sets(
 
     values, table = by_unions() if is_independent is None else xp.cond(is_independent, by_proofs, by_unions)
     p = literals.probabilities
-    # Of nothing that is certain the complement passes a gradient.
+    # The complement of a certain event passes no gradient.
     odds = xp.exp(xp.minimum(xp.where(p < 0, p - log1mexp(p), -math.inf), _LARGEST))
     gradient = pull_columns(
         sets,
