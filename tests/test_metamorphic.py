@@ -203,7 +203,7 @@ def check_renamed_relations(case: Case, expected: Tuples, seed: int) -> None:
     assert {name: found[names[name]] for name in names} == expected, f"seed {seed}: renamed\n{case.program}"
 
 
-@pytest.mark.parametrize("block", with_rest_at_night(range(4), range(2)))
+@pytest.mark.parametrize("block", with_rest_at_night(range(4), range(1)))
 def test_changes_that_keep_the_meaning_keep_the_answers(block: int):
     for seed in range(50 * block, 50 * (block + 1)):
         check(seed)

@@ -118,7 +118,7 @@ def test_without_exclusion_alternatives_are_independent(provenance: str):
     assert answers(BALLS, provenance) == answers(facts, provenance)
 
 
-@pytest.mark.parametrize("number", [*range(6), *(pytest.param(i, marks=pytest.mark.nightly) for i in range(6, 150))])
+@pytest.mark.parametrize("number", with_rest_at_night(range(150), range(3)))
 def test_proofs_count_as_the_worlds_do(number: int):
     known = known_program(np.random.default_rng([7, number]), number, np.float32)
     text, inputs = known.program.text, dict(known.inputs)

@@ -80,7 +80,7 @@ def test_hessians_by_each_mode_are_those_of_the_polynomial():
         return lambda a, b: (function(a, b) ** 3).sum()
 
     expected = jax.hessian(loss(polynomial), argnums=(0, 1))(a, b)
-    for outer, inner in [(jax.jacfwd, jax.jacrev), (jax.jacrev, jax.jacrev), (jax.jacrev, jax.jacfwd)]:
+    for outer, inner in [(jax.jacfwd, jax.jacrev), (jax.jacrev, jax.jacrev)]:
         found = outer(inner(loss(call), argnums=(0, 1)), argnums=(0, 1))(a, b)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-14), found, expected)
     values, push = jax.linearize(call, a, b)

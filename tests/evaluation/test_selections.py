@@ -21,6 +21,7 @@ from scallax.facts.mappings import InputMapping
 from scallax.kernels.selection_values import open_selections
 from scallax.kernels.selections import Selections
 from scallax.reasoner.reasoner import Reasoner
+from tests.nightly import with_rest_at_night
 
 # Under all of these an input weighs its probability.
 PROVENANCES = ["minmaxprob", "diffaddmultprob", "difftopkproofs", "diffexact"]
@@ -216,7 +217,7 @@ rel normalize(x, y) = y := normalize(y: top(x, y))
 """
 
 
-@pytest.mark.parametrize("provenance", PROVENANCES)
+@pytest.mark.parametrize("provenance", with_rest_at_night(PROVENANCES, ["difftopkproofs"]))
 def test_gradients_are_finite_differences_and_finite_at_0_and_1(provenance: str):
     with jax.enable_x64(True):
         function = reasoner(provenance, SLOPES, ["top", "softmax", "normalize"])
