@@ -53,10 +53,14 @@ class Literals:
     def with_inputs(self, source: np.ndarray) -> "Literals":
         """These, and behind them independent ones that the batch gives, at these positions."""
         none = np.full(len(source), -1)
-        parts = (np.full(len(source), np.nan), source, none, none)
-        own = (self.prior, self.source, self.group, self.parameter)
         outcomes = np.append(self.outcomes, np.zeros(len(source), np.bool_)) if len(self.outcomes) else self.outcomes
-        return Literals(*(np.concatenate(pair) for pair in zip(own, parts, strict=True)), outcomes)
+        return Literals(
+            np.append(self.prior, np.full(len(source), np.nan)),
+            np.append(self.source, source),
+            np.append(self.group, none),
+            np.append(self.parameter, none),
+            outcomes,
+        )
 
 
 def mark_outcomes(literals: np.ndarray, count: int) -> np.ndarray:
