@@ -1,7 +1,6 @@
 """Reasoners as Flax modules, NNX and Linen."""
 
 import inspect
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Unpack
 
 import jax.numpy as jnp
@@ -14,17 +13,16 @@ from scallax.errors import Diagnostic, InputError, checks_calls
 from scallax.evaluation.batch import ArrayLike
 from scallax.evaluation.jax_moves import to_device
 from scallax.facts.specification import Specification
+from scallax.reasoner.host_questions import HostQuestions
 from scallax.reasoner.program_arguments import Default, ProgramArguments, takes_keywords
-from scallax.reasoner.proofs import Explanation
 from scallax.reasoner.reasoner import Reasoner as _Reasoner
-from scallax.reasoner.worlds import Draws, World
 
 # The default of a Linen module's `parent`: the module in whose method it is made.
 _SURROUNDING = inspect.signature(linen.Dense).parameters["parent"].default
 
 
 @checks_calls
-class Reasoner(nnx.Module):
+class Reasoner(HostQuestions, nnx.Module):
     """A program as an NNX module: `module(relation=probabilities, ...)`.
 
     Shapes and results are those of `scallax.Reasoner`. The tags of the relations in `trainable` are the module's state:
@@ -96,61 +94,10 @@ class Reasoner(nnx.Module):
             setattr(twin, relation, getattr(self, relation))
         return twin
 
-    def explain(
-        self,
-        relation: str,
-        values: object,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        disjunctions: Mapping[str, Sequence] | None = None,
-        sample: int = 0,
-        k: int | None = None,
-    ) -> Explanation:
-        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`.
-
-        Args:
-            relation: Any relation of the program.
-            values: The tuple, or its value if the relation has one column.
-            inputs: By relation, what a call is given.
-            disjunctions: By relation, the exclusive facts of each sample, as in a call.
-            sample: The number of the sample.
-            k: The number of proofs; by default the one that is kept.
-
-        Returns:
-            The tuple's value and its proofs, the likeliest first.
-        """
-        return self._on_host().explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
-
-    def most_probable(self, inputs: Mapping[str, Any] | None = None, **query: Any) -> list[World]:
-        """The most probable world of each sample.
-
-        Args:
-            inputs: By relation, what a call is given.
-            **query: The keywords of `scallax.Reasoner.most_probable`.
-
-        Returns:
-            A world for each sample.
-        """
-        return self._on_host().most_probable(inputs, **query)
-
-    def sample(self, inputs: Mapping[str, Any] | None = None, n: int = 1, key: Any = 0, **query: Any) -> list[Draws]:
-        """Worlds drawn for each sample from those in which query and evidence hold.
-
-        Args:
-            inputs: By relation, what a call is given.
-            n: How many worlds are drawn for each sample.
-            key: A seed or a key of JAX.
-            **query: The keywords of `scallax.Reasoner.sample`.
-
-        Returns:
-            The draws of each sample.
-        """
-        return self._on_host().sample(inputs, n, key, **query)
-
-    def _on_host(self) -> _Reasoner:
-        """The reasoner with the module's parameters as arrays of NumPy."""
+    def _on_host(self, inputs: Any, disjunctions: Any) -> tuple[_Reasoner, Any, Any]:
         reasoner = self.reasoner.in_mode(not self.deterministic)
-        return reasoner.with_parameters({name: np.asarray(value) for name, value in self.parameters.items()})
+        parameters = {name: np.asarray(value) for name, value in self.parameters.items()}
+        return reasoner.with_parameters(parameters), inputs, disjunctions
 
     def __call__(self, /, **inputs: Any) -> PyTree:
         """The outputs for one array for each input relation, and for `evidence`; see `scallax.Reasoner`."""
@@ -177,12 +124,13 @@ class LinenArguments(ProgramArguments, total=False):
     name: str | None
 
 
-class LinenReasoner(linen.Module):
+class LinenReasoner(HostQuestions, linen.Module):
     """A program as a Linen module: `module.apply(variables, relation=probabilities, ...)`.
 
     Shapes and results are those of `scallax.Reasoner`. The collection `params` holds the parameters under the names of
     `scallax.Reasoner.parameters`; `init` needs no random key. The program is compiled at once, and the field `program`
-    is its reasoner: modules of equal arguments are equal.
+    is its reasoner: modules of equal arguments are equal. `explain`, `most_probable` and `sample` are called as
+    `module.apply(variables, relation, values, inputs, method="explain")`.
 
     Args:
         program: The program's text, or a `scallax.Reasoner`, whose arguments and parameters the module takes over.
@@ -244,64 +192,10 @@ class LinenReasoner(linen.Module):
         parameters = {name: self.get_variable("params", name) for name in reasoner.parameters}
         return reasoner.log_evidence(parameters, **inputs)
 
-    def explain(
-        self,
-        relation: str,
-        values: object,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        disjunctions: Mapping[str, Sequence] | None = None,
-        sample: int = 0,
-        k: int | None = None,
-    ) -> Explanation:
-        """The likeliest proofs of a tuple for one sample of the inputs; see `scallax.Reasoner.explain`.
-
-        Called as `module.apply(variables, relation, values, inputs, method="explain")`.
-
-        Args:
-            relation: Any relation of the program.
-            values: The tuple, or its value if the relation has one column.
-            inputs: By relation, what a call is given.
-            disjunctions: By relation, the exclusive facts of each sample, as in a call.
-            sample: The number of the sample.
-            k: The number of proofs; by default the one that is kept.
-
-        Returns:
-            The tuple's value and its proofs, the likeliest first.
-        """
-        return self._on_host().explain(relation, values, inputs, disjunctions=disjunctions, sample=sample, k=k)
-
-    def most_probable(self, inputs: Mapping[str, Any] | None = None, **query: Any) -> list[World]:
-        """The most probable world of each sample, called as `module.apply(variables, inputs, method="most_probable")`.
-
-        Args:
-            inputs: By relation, what a call is given.
-            **query: The keywords of `scallax.Reasoner.most_probable`.
-
-        Returns:
-            A world for each sample.
-        """
-        return self._on_host().most_probable(inputs, **query)
-
-    def sample(self, inputs: Mapping[str, Any] | None = None, n: int = 1, key: Any = 0, **query: Any) -> list[Draws]:
-        """Worlds drawn for each sample, called as `module.apply(variables, inputs, n, key, method="sample")`.
-
-        Args:
-            inputs: By relation, what a call is given.
-            n: How many worlds are drawn for each sample.
-            key: A seed or a key of JAX.
-            **query: The keywords of `scallax.Reasoner.sample`.
-
-        Returns:
-            The draws of each sample.
-        """
-        return self._on_host().sample(inputs, n, key, **query)
-
-    def _on_host(self) -> _Reasoner:
-        """The reasoner with the module's parameters as arrays of NumPy."""
+    def _on_host(self, inputs: Any, disjunctions: Any) -> tuple[_Reasoner, Any, Any]:
         reasoner = self.reasoner.in_mode(not self.deterministic)
         parameters = {name: np.asarray(self.get_variable("params", name)) for name in reasoner.parameters}
-        return reasoner.with_parameters(parameters)
+        return reasoner.with_parameters(parameters), inputs, disjunctions
 
 
 def _copy(logits: ArrayLike) -> Array:

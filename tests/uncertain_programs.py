@@ -17,7 +17,7 @@ _AGGREGATES = ("count", "sum", "min", "max", "exists")
 class Coin:
     """A relation with a fact for each binding of a tagged rule's body, all of one probability.
 
-    Of a rule whose alternatives have `tags`, it has a fact for each alternative and binding, the alternative's number
+    A rule whose alternatives have `tags` has a fact for each alternative and binding, the alternative's number
     first; those of one binding exclude each other.
     """
 
@@ -26,7 +26,7 @@ class Coin:
     variables: list[str]
 
     def choice(self, binding: tuple) -> Choice:
-        """What may be chosen for a binding."""
+        """The facts of which one may be chosen for a binding."""
         facts = [binding] if len(self.tags) == 1 else [(place, *binding) for place in range(len(self.tags))]
         return Choice(
             tuple((self.relation, fact) for fact in facts), tuple(float(np.float32(tag)) for tag in self.tags)

@@ -15,14 +15,13 @@ from scallax.circuits import SerializedProgram
 from scallax.errors import CheckpointError, Diagnostic, InputError, UnsupportedError, checks_calls, misfit
 from scallax.evaluation import has_facts
 from scallax.facts import check_named, choose, from_json, read_asked, read_by_relation
-from scallax.reasoner import ProgramArguments, takes_keywords
+from scallax.reasoner import HostQuestions, ProgramArguments, takes_keywords
 from torch_bridge.autograd import apply, evaluate_tensors
 from torch_bridge.context_facts import with_bound
 from torch_bridge.derivatives import find_jacobian
 from torch_bridge.digits import digits_of, read_specification
 from torch_bridge.dlpack import from_numpy, precision_and_place, to_jax, to_numpy, to_torch
-from torch_bridge.host_questions import HostQuestions
-from torch_bridge.observations import OBSERVED, call_apart, log_evidence, order_tensors
+from torch_bridge.observations import OBSERVED, call_apart, host_call, log_evidence, order_tensors
 from torch_bridge.operator import Registered, is_saved, register
 from torch_bridge.reference_arguments import (
     OWN_ARGUMENTS,
@@ -351,6 +350,14 @@ class Module(HostQuestions, torch.nn.Module):
         with precision_and_place(tuple(logits.values())):
             values = self.reasoner.probabilities({name: to_jax(tensor) for name, tensor in logits.items()})
             return {name: to_torch(value, logits[name].device) for name, value in values.items()}
+
+    def _on_host(
+        self, inputs: Mapping[str, Any] | None, disjunctions: Mapping[str, Sequence] | None
+    ) -> tuple[Reasoner, Any, None]:
+        reasoner = self.reasoner.in_mode(self.training)
+        names = reasoner.compiled_program.parameter_names
+        logits = dict(zip(names, (logits.detach().float().cpu().numpy() for logits in self._logits()), strict=True))
+        return reasoner.with_parameters(logits), host_call(reasoner.evaluator.layout, inputs, disjunctions), None
 
     def with_k(self, k: int) -> "Module":
         """The same module keeping `k` proofs, in training and in evaluation; shares the parameters."""

@@ -7,10 +7,11 @@ import torch
 
 from scallax import Reasoner
 from scallax.evaluation import Evaluator, MappedLayout, ObservedArrays, check_conditional, has_facts
+from scallax.facts import read_by_relation
 from torch_bridge.autograd import apply, evaluate_tensors
 from torch_bridge.dlpack import check_tensor, common_device
 from torch_bridge.operator import is_saved
-from torch_bridge.sample_calls import apply_batch
+from torch_bridge.sample_calls import apply_batch, on_host, to_host
 from torch_bridge.tensor_layouts import MappedTensors
 from torch_bridge.variables import TorchTensors
 
@@ -85,3 +86,25 @@ def _log_probability(probabilities: torch.Tensor) -> torch.Tensor:
     none = probabilities < torch.finfo(torch.float32).tiny
     logarithm = torch.where(none, 1.0, probabilities).log()
     return torch.where(none, -torch.inf, logarithm)
+
+
+def host_call(
+    layout: MappedLayout, inputs: Mapping[str, Any] | None, disjunctions: Mapping[str, Sequence] | None
+) -> Any:
+    """The inputs of a call, mapped or facts per sample, with arrays of NumPy for tensors, as a reasoner takes them."""
+    given: Any = read_by_relation(inputs, "`inputs`")
+    if has_facts(given, disjunctions):
+        return on_host(layout.read(given, disjunctions, framework=TorchTensors(), arrays=OBSERVED))
+    return _host_inputs(layout, given)
+
+
+def _host_inputs(layout: MappedLayout, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of a call as arrays of NumPy, those of what it observed among them."""
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if name == "evidence" and layout.num_observed and isinstance(value, Mapping):
+            tensors = value.items()
+            found[name] = {key: to_host(key, part) if isinstance(part, torch.Tensor) else part for key, part in tensors}
+        else:
+            found[name] = to_host(name, value)
+    return found

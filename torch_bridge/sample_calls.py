@@ -10,7 +10,7 @@ import torch
 
 from scallax import BatchGrounding, Reasoner
 from scallax.errors import InputError
-from scallax.evaluation import BatchFacts, MappedLayout, SampleLayout
+from scallax.evaluation import BatchFacts, SampleLayout
 from torch_bridge.autograd import apply
 from torch_bridge.dlpack import check_tensor, common_device, from_numpy, precision_and_place
 from torch_bridge.facts import TagTensors, find_tags
@@ -66,18 +66,6 @@ def on_host(batch: BatchFacts) -> BatchFacts:
             start += part.num_facts
         facts.append(part)
     return replace(batch, facts=tuple(facts), arrays={name: to_host(name, a) for name, a in batch.arrays.items()})
-
-
-def host_inputs(layout: MappedLayout, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors of a call as arrays of NumPy, those of what it observed among them."""
-    found: dict[str, Any] = {}
-    for name, value in inputs.items():
-        if name == "evidence" and layout.num_observed and isinstance(value, Mapping):
-            tensors = value.items()
-            found[name] = {key: to_host(key, part) if isinstance(part, torch.Tensor) else part for key, part in tensors}
-        else:
-            found[name] = to_host(name, value)
-    return found
 
 
 def to_host(relation: str, tensor: object) -> np.ndarray:

@@ -42,7 +42,7 @@ def given_evidence(
 def is_impossible(probabilities: Float[Array, ...], is_log: bool = False) -> Bool[Array, ...]:
     """Whether probabilities of evidence are 0, or so small that quotients by them would be infinite.
 
-    Of logarithms (`is_log`), whether they are those of 0.
+    With `is_log`, whether logarithms are those of 0.
     """
     xp = array_namespace(probabilities)
     if is_log:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scallax.kernels.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from scallax.reasoner.host_questions import HostQuestions as HostQuestions
     from scallax.reasoner.jacobian import Derivatives as Derivatives
     from scallax.reasoner.jacobian import check_differentiable as check_differentiable
     from scallax.reasoner.jacobian import derive as derive
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from scallax.reasoner.program_arguments import ProgramArguments as ProgramArguments
     from scallax.reasoner.program_arguments import takes_keywords as takes_keywords
     from scallax.reasoner.proofs import Explanation as Explanation
-    from scallax.reasoner.worlds import Draws as Draws
-    from scallax.reasoner.worlds import World as World
 
 # The public face of the room: where each name lives, imported at its first use.
 __getattr__ = lazy_names(
@@ -24,11 +23,10 @@ __getattr__ = lazy_names(
     {
         "Default": "program_arguments",
         "Derivatives": "jacobian",
-        "Draws": "worlds",
         "Explanation": "proofs",
+        "HostQuestions": "host_questions",
         "ProgramArguments": "program_arguments",
         "Reasoner": "reasoner",  # in pickles of version 0.1
-        "World": "worlds",
         "_restore": "reasoner",  # in pickles of version 0.1
         "check_differentiable": "jacobian",
         "derive": "jacobian",

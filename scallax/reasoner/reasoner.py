@@ -473,7 +473,7 @@ class Reasoner:
     ) -> list[World]:
         """The most probable world of each sample: which facts, and which random choices of rules, hold in it.
 
-        What was observed holds in it. It is exact, whatever the provenance, and computed on the host.
+        All evidence holds in it. It is exact, whatever the provenance, and computed on the host.
 
         Args:
             inputs: The inputs of a call.

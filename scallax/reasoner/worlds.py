@@ -98,8 +98,7 @@ class _Question:
     def logarithms(self, found: np.ndarray) -> np.ndarray:
         """Those of the most probable worlds, without what literals of tuples that were seen weigh in each of them.
 
-        Of the literals that say with which probability a tuple was seen, the one that does not matter has its likelier
-        value.
+        Some literals say with which probability a tuple was seen: the one that does not matter has its likelier value.
         """
         free = np.maximum(self.p[self.num_facts :], 1 - self.p[self.num_facts :]).reshape(-1, NUM_CASES, found.size)
         return found - np.log(free[:, 0]).sum(0)

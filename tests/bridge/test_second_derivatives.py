@@ -124,7 +124,7 @@ def test_a_gradient_penalty_learns(rules):
 
 
 def test_an_influence_function_is_the_change_after_a_sample_is_weighed_more(rules):
-    """Of the optimum of a loss with one weight: H^-1 times the sample's gradient (Cook and Weisberg, 1980)."""
+    """A loss with one weight: its optimum moves by H^-1 times the sample's gradient (Cook and Weisberg, 1980)."""
     a, b = inputs()
     wanted = torch.tensor([0.3, 0.1], dtype=torch.float64)
 

@@ -27,7 +27,7 @@ rel alarm() = not burglary(), earthquake(), other()
 OUTPUTS: dict[str, Any] = {"burglary": (), "earthquake": (), "alarm": ()}
 # By what was observed of the alarm: the probability of a burglary, of an earthquake, and of the alarm.
 RIGHT = {1.0: (0.989655, 0.227586, 1.0), 0.0: (0.3, 0.161905, 0.0), math.nan: (0.7, 0.2, 0.58)}
-# What keeps all proofs of so small a program, or compiles it, with either executor.
+# Provenances that keep all proofs of so small a program, or compile it, with either executor.
 KINDS = [("exact", 1, "numpy"), ("difftopkproofs", 10, "numpy"), ("diffexact", 1, "jax"), ("topkproofs", 10, "jax")]
 
 
@@ -236,7 +236,7 @@ def test_facts_of_samples_are_answered_as_arrays_are():
         for name, values in expected.items():
             np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(reasoner.log_evidence(**given, evidence=SEEN), logarithms, rtol=1e-6)
-    # Of nothing observed the outputs are as they are.
+    # The outputs are as they are where nothing was observed.
     plain = Reasoner(HOUSES, provenance="exact", input_mappings=dict.fromkeys(GIVEN, range(2)), output_relation="alarm")
     np.testing.assert_allclose(reasoner(**facts)["alarm"], plain(**GIVEN)[1], rtol=1e-6)
 
@@ -297,7 +297,7 @@ def test_few_proofs_give_probabilities_of_at_most_one(k: int):
     exact = houses(executor="numpy")(**GIVEN, evidence=SEEN)
     for name, values in found.items():
         assert ((values >= 0) & (values <= 1)).all(), name
-    # What was observed to hold, holds; what was observed not to, does not.
+    # A tuple that was observed to hold, holds; one that was observed not to, does not.
     assert [found["alarm"][0, 0], found["alarm"][1, 0]] == [exact["alarm"][0, 0], 0] == [1, 0]
 
 
@@ -347,7 +347,7 @@ def test_a_constraint_holds_in_every_sample():
         program, provenance="exact", input_mappings={"edge": edges}, output_mapping=("edge", edges), executor="numpy"
     )
     found = reasoner(edge=np.array([[0.5, 0.5, 0.5], [0.2, 1.0, 0.0]]))
-    # Of eight worlds five connect 0 with 2; without the third edge it takes both of the others.
+    # Five of eight worlds connect 0 with 2; without the third edge it takes both of the others.
     np.testing.assert_allclose(found, [[0.6, 0.6, 0.8], [1, 1, 0]], atol=1e-6)
 
 

@@ -41,7 +41,7 @@ def test_the_most_probable_world_is_that_of_hand_counting():
     assert world.log_probability == pytest.approx(math.log(0.9 * 0.2 * 0.9 * 0.1 * 0.5 * 0.5))
     held = [name for name, holds in truth(world).items() if holds]
     assert sorted(held) == ["blue('john',)", "blue('mary',)", "calls('mary',)", "quake()"]
-    # Of the colors, none of the two is less likely than blue, but not than red.
+    # None of the two colors is less likely than blue, but not than red.
     (world,) = alarm().most_probable(fails={"blue": ["mary", "john"]})
     assert world.log_probability == pytest.approx(math.log(0.9 * 0.8 * 0.9 * 0.9 * 0.3 * 0.3))
 
@@ -202,7 +202,7 @@ def test_worlds_are_given_evidence():
     first, second = heard.most_probable(seen)
     (query,) = alarm().most_probable(holds={"calls": "mary"}, fails={"calls": "john"})
     assert first == query
-    # That John called was seen with 0.25: no cause of it is likelier than none.
+    # John was seen to call with 0.25: no cause of it is likelier than none.
     assert second.log_probability == pytest.approx(math.log(0.9 * 0.8 * 0.9 * 0.9 * 0.5 * 0.5 * 0.75))
     count = 4000
     for sample, draws in enumerate(heard.sample(seen, count, key=5)):

@@ -37,7 +37,7 @@ class NoRoomError(Exception):
 class Workshop:
     """Where diagrams are built, with room for so many decisions at a time.
 
-    What fits is decided by the number of decisions in use alone. The library's own count of those that it has place
+    The number of decisions in use alone decides what fits. The library's own count of those that it has place
     for differs a little from run to run, as does when it lets go of those out of use: so it has place for twice as
     many, and only an operation whose result is too large by itself ever fails for want of it.
     """

@@ -119,7 +119,7 @@ class AbstractLiteralSets(ABC):
     ) -> State:
         """The state after `step(state, ranks, members)` for the complements of a clause's literals, some at a time.
 
-        Of each the rank `[..., complements, batch]`, `NO_PROOF` for none, and the set that it is alone.
+        Each has a rank `[..., complements, batch]`, `NO_PROOF` for none, and is a set by itself.
         """
 
 

@@ -1,43 +1,29 @@
 """Questions about a module that are answered on the host, without gradients: proofs, likely worlds, draws of worlds."""
 
+from __future__ import annotations
+
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from scallax import Reasoner
-from scallax.evaluation import has_facts
-from scallax.facts import read_by_relation
-from scallax.reasoner import Draws, Explanation, World
-from torch_bridge.observations import OBSERVED
-from torch_bridge.sample_calls import host_inputs, on_host
-from torch_bridge.variables import TorchTensors
+from scallax.errors import checks_calls
+
+if TYPE_CHECKING:
+    from scallax.evaluation.seeds import Key
+    from scallax.reasoner.proofs import Explanation
+    from scallax.reasoner.reasoner import Reasoner
+    from scallax.reasoner.worlds import Draws, Query, World
+
+Exclusive: TypeAlias = "Mapping[str, Sequence] | None"
 
 
+@checks_calls
 class HostQuestions:
-    """The questions that a module hands to its reasoner, with its parameters and the numbers of tensors as arrays."""
+    """The questions that a module of any framework hands to its reasoner, with its parameters as arrays."""
 
-    reasoner: Reasoner
-    training: bool
-
-    def _logits(self) -> Sequence[Any]:
-        raise NotImplementedError
-
-    def _on_host(
-        self, inputs: Mapping[str, Any] | None, disjunctions: Mapping[str, Sequence] | None
-    ) -> tuple[Any, Any]:
-        """The reasoner with the module's parameters, and the inputs of a call as arrays."""
-        reasoner = self.reasoner.in_mode(self.training)
-        logits = {
-            name: logits.detach().float().cpu().numpy()
-            for name, logits in zip(reasoner.compiled_program.parameter_names, self._logits(), strict=True)
-        }
-        given: Any = read_by_relation(inputs, "`inputs`")
-        if has_facts(given, disjunctions):
-            given = on_host(
-                reasoner.evaluator.layout.read(given, disjunctions, framework=TorchTensors(), arrays=OBSERVED)
-            )
-        else:
-            given = host_inputs(reasoner.evaluator.layout, given)
-        return reasoner.with_parameters(logits), given
+    @abstractmethod
+    def _on_host(self, inputs: Mapping[str, Any] | None, disjunctions: Exclusive) -> tuple[Reasoner, Any, Exclusive]:
+        """The reasoner with the module's parameters, and the inputs and disjunctions of a call as it takes them."""
 
     def explain(
         self,
@@ -62,15 +48,15 @@ class HostQuestions:
         Returns:
             The tuple's value and its proofs, the likeliest first.
         """
-        reasoner, given = self._on_host(inputs, disjunctions)
-        return reasoner.explain(relation, values, given, sample=sample, k=k)
+        reasoner, given, exclusive = self._on_host(inputs, disjunctions)
+        return reasoner.explain(relation, values, given, disjunctions=exclusive, sample=sample, k=k)
 
     def most_probable(
         self,
         inputs: Mapping[str, Any] | None = None,
         *,
-        holds: Mapping[str, Any] | None = None,
-        fails: Mapping[str, Any] | None = None,
+        holds: Query | None = None,
+        fails: Query | None = None,
         decide: Sequence[str] | None = None,
         disjunctions: Mapping[str, Sequence] | None = None,
     ) -> list[World]:
@@ -86,17 +72,17 @@ class HostQuestions:
         Returns:
             A world for each sample.
         """
-        reasoner, given = self._on_host(inputs, disjunctions)
-        return reasoner.most_probable(given, holds=holds, fails=fails, decide=decide)
+        reasoner, given, exclusive = self._on_host(inputs, disjunctions)
+        return reasoner.most_probable(given, holds=holds, fails=fails, decide=decide, disjunctions=exclusive)
 
     def sample(
         self,
         inputs: Mapping[str, Any] | None = None,
         n: int = 1,
-        seed: int = 0,
+        key: Key = 0,
         *,
-        holds: Mapping[str, Any] | None = None,
-        fails: Mapping[str, Any] | None = None,
+        holds: Query | None = None,
+        fails: Query | None = None,
         disjunctions: Mapping[str, Sequence] | None = None,
     ) -> list[Draws]:
         """Worlds drawn for each sample from those in which query and evidence hold; see `scallax.Reasoner.sample`.
@@ -104,7 +90,7 @@ class HostQuestions:
         Args:
             inputs: By relation, what a call is given.
             n: How many worlds are drawn for each sample.
-            seed: Equal seeds draw the same.
+            key: A seed or a key of JAX; equal ones draw the same.
             holds: By relation, the tuples that must hold.
             fails: By relation, the tuples that must not hold.
             disjunctions: By relation, the exclusive facts of each sample, as in a call.
@@ -112,5 +98,5 @@ class HostQuestions:
         Returns:
             The draws of each sample.
         """
-        reasoner, given = self._on_host(inputs, disjunctions)
-        return reasoner.sample(given, n, seed, holds=holds, fails=fails)
+        reasoner, given, exclusive = self._on_host(inputs, disjunctions)
+        return reasoner.sample(given, n, key, holds=holds, fails=fails, disjunctions=exclusive)
