@@ -42,7 +42,7 @@ def _fact(name: str, values: tuple) -> str:
 
 def answers_of(text: str) -> dict[str, float]:
     """ProbLog's probabilities by the text of a query's tuple."""
-    problog = pytest.importorskip("problog", reason="ProbLog is not installed")
+    problog = importlib.import_module("problog")
     program_of_text = importlib.import_module("problog.program").PrologString
     answers = problog.get_evaluatable().create_from(program_of_text(text)).evaluate()
     return {str(term).replace(" ", ""): p for term, p in answers.items()}
